@@ -1,0 +1,137 @@
+"""What can go wrong, as types: each error knows its sentence, its hint and its exit status.
+
+The front door turns any of these into one or two lines (or one JSON object) on stderr. Nothing here prints, and nothing
+here imports a heavy library.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_FOUND = 1
+EXIT_USAGE = 2
+EXIT_INPUTS = 3
+EXIT_UNAVAILABLE = 4
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+
+EXIT_PRECEDENCE: tuple[int, ...] = (
+    EXIT_INTERRUPTED,
+    EXIT_INTERNAL,
+    EXIT_USAGE,
+    EXIT_UNAVAILABLE,
+    EXIT_INPUTS,
+    EXIT_FOUND,
+    EXIT_DONE,
+)
+"""Which status wins when several apply, strongest first."""
+
+
+class ClipalignError(Exception):
+    """A failure that a user can understand.
+
+    Args:
+        message: what happened, one sentence without a final full stop.
+        hint: what to try next, or an empty string.
+        input: the file, option or record concerned, or an empty string.
+    """
+
+    exit_status: ClassVar[int] = EXIT_INTERNAL
+    type: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, hint: str = "", input: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.input = input
+
+    def as_dict(self) -> dict[str, object]:
+        """The object printed on stderr with ``--format json``."""
+        return {
+            "error": {
+                "code": self.exit_status,
+                "type": self.type,
+                "message": self.message,
+                "hint": self.hint or None,
+                "input": self.input or None,
+            }
+        }
+
+
+class UsageError(ClipalignError):
+    """Arguments that do not make sense together, or a value outside its range."""
+
+    exit_status = EXIT_USAGE
+    type = "usage"
+
+
+class SettingsError(UsageError):
+    """A settings file or an environment variable holds something unusable."""
+
+    type = "settings"
+
+
+class MissingExtra(UsageError):
+    """A feature needs an optional dependency that is not installed."""
+
+    type = "missing_extra"
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency", hint=f"pip install 'clipalign[{extra}]'")
+
+
+class UnknownModel(UsageError):
+    """A model name that is neither in the registry, nor known to open_clip, nor a file."""
+
+    type = "unknown_model"
+
+
+class UnknownDataset(UsageError):
+    """A dataset name that no benchmark answers to."""
+
+    type = "unknown_dataset"
+
+
+class DeviceUnavailable(UsageError):
+    """The device or precision that was asked for is not there."""
+
+    type = "device_unavailable"
+
+
+class ModelMismatch(UsageError):
+    """Weights that do not fit the architecture: shapes, keys, activation or non-finite values."""
+
+    type = "model_mismatch"
+
+
+class InputUnreadable(ClipalignError):
+    """An input file or record that cannot be used."""
+
+    exit_status = EXIT_INPUTS
+    type = "input_unreadable"
+
+
+class ImageUnreadable(InputUnreadable):
+    """A picture that is missing, empty, cut short, too large, or no picture at all."""
+
+    type = "image_unreadable"
+
+
+class TextUnusable(InputUnreadable):
+    """A text with nothing in it to score."""
+
+    type = "text_unusable"
+
+
+class MissingWeights(ClipalignError):
+    """A model or dataset that is not on this machine and may not, or could not, be fetched."""
+
+    exit_status = EXIT_UNAVAILABLE
+    type = "missing_weights"
+
+
+class VerificationFailed(MissingWeights):
+    """A file whose SHA-256 differs from the one on record."""
+
+    type = "verification_failed"
