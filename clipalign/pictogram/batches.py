@@ -1,0 +1,137 @@
+"""Turns scene numbers into training batches: pictures, a true caption and several foils each, and what stands where.
+
+Scene ``n`` of a split is the same on every machine and in every run, so that training can stop and go on, and so that
+scenes for choosing settings and for measuring never meet those that were trained on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+import torch
+
+from clipalign.pictogram.captions import PREFIXES, TEMPLATE, Caption, Foil, write_caption
+from clipalign.pictogram.scenes import Scene, compose_scene, draw_scene
+from clipalign.pictogram.world import KINDS
+
+GRID: Final = 6
+"""The dense target divides the canvas into GRID x GRID cells, the resolution of the image tower's third stage."""
+NO_KIND: Final = len(KINDS)
+START_TOKEN: Final = 49406
+END_TOKEN: Final = 49407
+FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
+
+
+def scene_random(split: str, number: int) -> random.Random:
+    """The random numbers of one scene: ``split`` keeps training, calibration and test scenes apart."""
+    return random.Random(f"pictogram:{split}:{number}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A scene, its true caption, its foils, and the prefix that all of them share."""
+
+    scene: Scene
+    caption: Caption
+    foils: tuple[Foil, ...]
+    prefix: str
+
+
+def make_sample(number: int, *, split: str, foils: int) -> Sample:
+    """Scene ``number`` of a split with ``foils`` false captions."""
+    rng = scene_random(split, number)
+    scene = compose_scene(rng)
+    caption = write_caption(rng, scene)
+    kinds = caption.foil_kinds()
+    chosen = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds], k=foils)
+    prefix = rng.choices(("", TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
+    return Sample(scene, caption, tuple(caption.foil(rng, kind) for kind in chosen), prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B scenes with F foils each, as tensors.
+
+    Attributes:
+        pixels: (B, 3, S, S) in 0 to 1.
+        ids: (B * (1 + F), T) token ids; the B true captions first, then the foils scene by scene.
+        ends: (B * (1 + F),) position of the end token.
+        word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix and padding.
+        false_words: (B * (1 + F), W) 1 for words that are false, 0 for true ones, -1 where there is no word.
+        cells: (B, GRID, GRID) kind whose centre lies in the cell, ``NO_KIND`` where none does.
+    """
+
+    pixels: torch.Tensor
+    ids: torch.Tensor
+    ends: torch.Tensor
+    word_of_token: torch.Tensor
+    false_words: torch.Tensor
+    cells: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    ids: list[int]
+    words: list[int]
+    false: list[int]
+
+
+class BatchMaker:
+    """Makes batches; holds the tokenizer.
+
+    Args:
+        encode: text to token ids without start and end token, as the CLIP tokenizer's ``encode``.
+    """
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        self._encode = cache(encode)
+
+    def tokenise(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
+        """Tokens of prefix and text word by word; CLIP's tokens never cross a space."""
+        ids, words, false = [START_TOKEN], [-1], []
+        for word in prefix.split():
+            pieces = self._encode(word)
+            ids += pieces
+            words += [-1] * len(pieces)
+        at = 0
+        for word in text.replace(",", " ,").replace(".", " .").split():
+            start = text.index(word, at)
+            at = start + len(word)
+            pieces = self._encode(word)
+            ids += pieces
+            if word in ".,":
+                words += [-1] * len(pieces)
+                continue
+            words += [len(false)] * len(pieces)
+            false.append(int(false_span is not None and false_span[0] <= start < false_span[1]))
+        return _Line([*ids, END_TOKEN], [*words, -1], false)
+
+    def make(self, samples: Sequence[Sample]) -> Batch:
+        """One batch of the given samples, which must all have the same number of foils."""
+        lines = [self.tokenise(sample.prefix, sample.caption.text, None) for sample in samples]
+        for sample in samples:
+            lines += [self.tokenise(sample.prefix, foil.text, (foil.start, foil.end)) for foil in sample.foils]
+        tokens = max(len(line.ids) for line in lines)
+        words = max(len(line.false) for line in lines)
+        pictures = np.stack([np.asarray(draw_scene(sample.scene)) for sample in samples])
+        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
+        return Batch(
+            pixels=pixels,
+            ids=torch.tensor([line.ids + [0] * (tokens - len(line.ids)) for line in lines]),
+            ends=torch.tensor([len(line.ids) - 1 for line in lines]),
+            word_of_token=torch.tensor([line.words + [-1] * (tokens - len(line.words)) for line in lines]),
+            false_words=torch.tensor([line.false + [-1] * (words - len(line.false)) for line in lines]),
+            cells=torch.stack([_cells(sample.scene) for sample in samples]),
+        )
+
+
+def _cells(scene: Scene) -> torch.Tensor:
+    cells = torch.full((GRID, GRID), NO_KIND)
+    for thing in scene.things:
+        cells[int(thing.y * GRID), int(thing.x * GRID)] = thing.kind
+    return cells

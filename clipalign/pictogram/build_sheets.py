@@ -1,0 +1,40 @@
+"""Make the two sprite sheets that ship with the package; needed again only when ``objects.tsv`` changes.
+
+    python -m clipalign.pictogram.build_sheets NOTO_DIR TWEMOJI_DIR
+
+Each folder holds 64 px PNG drawings named by lower-case code points (``1f436.png``), as the emoji-datasource packages
+for Google (Noto) and Twitter (Twemoji) lay them out. See NOTICE for the licences of the drawings.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from clipalign.pictogram.world import KINDS, SHEET_COLUMNS, SPRITE_PX, STYLES, sheet_path
+
+
+def build_sheet(drawings: Path) -> Image.Image:
+    """All kinds of one drawing style on one RGBA sheet, ``SHEET_COLUMNS`` to a row, in the order of ``objects.tsv``."""
+    rows = -(-len(KINDS) // SHEET_COLUMNS)
+    sheet = Image.new("RGBA", (SHEET_COLUMNS * SPRITE_PX, rows * SPRITE_PX), (0, 0, 0, 0))
+    for index, kind in enumerate(KINDS):
+        with Image.open(drawings / f"{kind.code.lower()}.png") as file:
+            drawing = file.convert("RGBA").resize((SPRITE_PX, SPRITE_PX), Image.Resampling.LANCZOS)
+        sheet.paste(drawing, (index % SHEET_COLUMNS * SPRITE_PX, index // SHEET_COLUMNS * SPRITE_PX))
+    return sheet
+
+
+def main(folders: list[str]) -> None:
+    """Write one sheet a style next to this file."""
+    if len(folders) != len(STYLES):
+        raise SystemExit(f"expected {len(STYLES)} folders: {', '.join(STYLES)}")
+    for style, folder in zip(STYLES, folders, strict=True):
+        sheet = build_sheet(Path(folder))
+        sheet.save(sheet_path(style), optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

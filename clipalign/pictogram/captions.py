@@ -1,0 +1,264 @@
+"""Writes captions that are true of a scene, and false ones that differ in a single word or phrase.
+
+A caption is a row of parts; parts that state something decidable carry a slot, and a foil is the same row with one slot
+filled wrongly. Kinds of foil: ``object``, ``color``, ``position``, ``count``, ``size``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from clipalign.pictogram.scenes import Group, Scene
+from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
+
+FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
+TEMPLATE: Final = "A photo depicts "
+PREFIXES: Final = (TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
+OPPOSITES: Final = {"left": "right", "right": "left", "top": "bottom", "bottom": "top", "above": "below", "below": "above"}
+CLEARLY_APART: Final = 0.22
+"""Two centres at least this share of the canvas apart stand left of, right of, above or below one another."""
+CLEARLY_ASIDE: Final = 0.36
+"""A centre closer than this to an edge is on the left, on the right, at the top or at the bottom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a caption; with a slot, one that can be made false.
+
+    Attributes:
+        text: the words, without surrounding spaces. An empty text with ``article`` becomes "a" or "an".
+        slot: foil kind, or None.
+        group: index of the group that the part speaks of, -1 for the scene.
+        article: whether this part is an indefinite article, to be fitted to the next word.
+    """
+
+    text: str
+    slot: str | None = None
+    group: int = -1
+    article: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Foil:
+    """A false caption: what was swapped, and the characters that now stand there."""
+
+    text: str
+    kind: str
+    start: int
+    end: int
+
+    @property
+    def words(self) -> str:
+        """The words that are false."""
+        return self.text[self.start : self.end]
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A true caption, still in parts."""
+
+    scene: Scene
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The caption as a person would write it."""
+        return _join(self.parts)[0]
+
+    def foil_kinds(self) -> tuple[str, ...]:
+        """The kinds of foil this caption can be turned into, in the order of ``FOIL_KINDS``."""
+        present = {part.slot for part in self.parts}
+        return tuple(kind for kind in FOIL_KINDS if kind in present)
+
+    def foil(self, rng: random.Random, kind: str) -> Foil:
+        """The caption with one slot of the given kind made false.
+
+        Raises:
+            IndexError: the caption states nothing of that kind.
+        """
+        index = rng.choice([i for i, part in enumerate(self.parts) if part.slot == kind])
+        wrong = _falsify(rng, self.scene, self.parts[index])
+        text, spans = _join((*self.parts[:index], wrong, *self.parts[index + 1 :]))
+        return Foil(text, kind, *spans[index])
+
+
+def _falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
+    match part.slot:
+        case "object":
+            others = [kind for kind in range(len(KINDS)) if kind not in scene.kinds]
+            return replace(part, text=_noun(rng, rng.choice(others), scene.groups[part.group].count))
+        case "color":
+            return replace(part, text=rng.choice([color for color in COLORS if color != scene.color]))
+        case "count":
+            return replace(part, text=rng.choice([word for word in COUNT_WORDS.values() if word != part.text]))
+        case "size":
+            true_size = scene.groups[part.group].size
+            return replace(part, text=rng.choice(SIZE_WORDS["small" if true_size == "large" else "large"]))
+        case _:
+            return replace(part, text=OPPOSITES[part.text])
+
+
+def _noun(rng: random.Random, kind: int, count: int) -> str:
+    if count > 1:
+        return KINDS[kind].plural
+    names = KINDS[kind].names
+    return names[0] if rng.random() < 0.75 else rng.choice(names)
+
+
+def _join(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
+    """The text and each part's span; articles fitted, punctuation without a space before it."""
+    text = ""
+    spans = []
+    for index, part in enumerate(parts):
+        words = part.text
+        if part.article:
+            words = "an" if parts[index + 1].text[0] in "aeio" or parts[index + 1].text.startswith(("umb", "hour")) else "a"
+        gap = "" if not text or words[0] in ".," else " "
+        spans.append((len(text) + len(gap), len(text) + len(gap) + len(words)))
+        text += gap + words
+    return text, spans
+
+
+# --- statements -------------------------------------------------------------------------------------------------------
+
+
+def _thing(rng: random.Random, scene: Scene, index: int) -> list[Part]:
+    """ "a small dog", "three cats" """
+    group = scene.groups[index]
+    parts = [Part("", article=True)] if group.count == 1 else [Part(COUNT_WORDS[group.count], "count", index)]
+    if group.size in SIZE_WORDS and rng.random() < 0.5:
+        parts.append(Part(rng.choice(SIZE_WORDS[group.size]), "size", index))
+    parts.append(Part(_noun(rng, group.kind, group.count), "object", index))
+    return parts
+
+
+def _ground(rng: random.Random, scene: Scene) -> list[Part]:
+    """ "on a red background" """
+    color = Part(scene.color, "color")
+    opening = rng.choice(("on", "on", "against", "with"))
+    return [Part(opening), Part("", article=True), color, Part("background")]
+
+
+def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
+    """ "on the left", "at the top"; empty when the group stands nowhere in particular. """
+    group = scene.groups[index]
+    if group.count > 1:
+        return []
+    thing, sides = group.things[0], []
+    if min(thing.x, 1 - thing.x) < CLEARLY_ASIDE:
+        sides.append([Part("on the"), Part("left" if thing.x < 0.5 else "right", "position", index)])
+    if min(thing.y, 1 - thing.y) < CLEARLY_ASIDE:
+        sides.append([Part("at the"), Part("top" if thing.y < 0.5 else "bottom", "position", index)])
+    return rng.choice(sides) if sides else []
+
+
+def _relation(first: Group, second: Group) -> list[Part]:
+    """How the first single thing stands to the second: "to the left of", "above"; empty when undecidable."""
+    if first.count > 1 or second.count > 1:
+        return []
+    dx = first.things[0].x - second.things[0].x
+    dy = first.things[0].y - second.things[0].y
+    if max(abs(dx), abs(dy)) < CLEARLY_APART:
+        return []
+    if abs(dx) > abs(dy):
+        return [Part("to the"), Part("left" if dx < 0 else "right", "position"), Part("of")]
+    return [Part("above" if dy < 0 else "below", "position")]
+
+
+# --- caption styles ---------------------------------------------------------------------------------------------------
+
+
+def _enumerate(phrases: list[list[Part]]) -> list[Part]:
+    """ "X", "X and Y", "X, Y and Z" """
+    parts = list(phrases[0])
+    for index, phrase in enumerate(phrases[1:], start=1):
+        parts += [Part("and" if index == len(phrases) - 1 else ",")] + phrase
+    return parts
+
+
+def _order(rng: random.Random, scene: Scene) -> list[int]:
+    return rng.sample(range(len(scene.groups)), len(scene.groups))
+
+
+def _listing(rng: random.Random, scene: Scene) -> list[Part]:
+    parts = _enumerate([_thing(rng, scene, index) for index in _order(rng, scene)])
+    return parts + (_ground(rng, scene) if rng.random() < 0.6 else [])
+
+
+def _some(rng: random.Random, scene: Scene) -> list[Part]:
+    chosen = _order(rng, scene)[: rng.choice((1, 2))]
+    parts = _enumerate([_thing(rng, scene, index) for index in chosen])
+    return parts + _ground(rng, scene)
+
+
+def _placed(rng: random.Random, scene: Scene) -> list[Part]:
+    chosen = _order(rng, scene)[: rng.choice((1, 2))]
+    parts = _enumerate([_thing(rng, scene, index) + _side(rng, scene, index) for index in chosen])
+    return parts + (_ground(rng, scene) if rng.random() < 0.35 else [])
+
+
+def _related(rng: random.Random, scene: Scene) -> list[Part]:
+    order = _order(rng, scene)
+    if len(order) < 2:
+        return _placed(rng, scene)
+    relation = _relation(scene.groups[order[0]], scene.groups[order[1]])
+    if not relation:
+        return _listing(rng, scene)
+    parts = _thing(rng, scene, order[0]) + relation + _thing(rng, scene, order[1])
+    return parts + (_ground(rng, scene) if rng.random() < 0.35 else [])
+
+
+def _keywords(rng: random.Random, scene: Scene) -> list[Part]:
+    phrases = [[Part(_noun(rng, group.kind, 1), "object", i)] for i, group in enumerate(scene.groups)]
+    phrases.append([Part(scene.color, "color"), Part("background")])
+    rng.shuffle(phrases)
+    parts = list(phrases[0])
+    for phrase in phrases[1:]:
+        parts += [Part(","), *phrase]
+    return parts
+
+
+def _sentences(rng: random.Random, scene: Scene) -> list[Part]:
+    chosen = _order(rng, scene)[:2]
+    parts = []
+    for index in chosen:
+        verb = "is" if scene.groups[index].count == 1 else "are"
+        parts += [Part("there"), Part(verb), *_thing(rng, scene, index), *_side(rng, scene, index), Part(".")]
+    return [*parts, Part("the background is"), Part(scene.color, "color"), Part(".")]
+
+
+STYLES_OF_SPEECH: Final[dict[Callable[[random.Random, Scene], list[Part]], int]] = {
+    _listing: 30,
+    _some: 20,
+    _placed: 18,
+    _related: 20,
+    _keywords: 5,
+    _sentences: 7,
+}
+"""How a caption is put together, and how often."""
+
+
+def write_caption(rng: random.Random, scene: Scene) -> Caption:
+    """A true caption of the scene in one of several styles."""
+    style = rng.choices(tuple(STYLES_OF_SPEECH), tuple(STYLES_OF_SPEECH.values()))[0]
+    parts = style(rng, scene)
+    if parts[-1].text != "." and rng.random() < 0.3:
+        parts.append(Part("."))
+    return Caption(scene, tuple(parts))
+
+
+def vocabulary() -> frozenset[str]:
+    """Every word that captions, foils and prefixes can hold, in lower case."""
+    words = {"a", "an", "and", "there", "is", "are", "the", "background", "on", "at", "to", "of", "against", "with"}
+    for kind in KINDS:
+        for name in (*kind.names, kind.plural):
+            words.update(name.split())
+    words.update(COLORS, COUNT_WORDS.values(), OPPOSITES)
+    for synonyms in SIZE_WORDS.values():
+        words.update(synonyms)
+    for prefix in PREFIXES:
+        words.update(prefix.lower().split())
+    return frozenset(words)
