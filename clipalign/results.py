@@ -100,3 +100,66 @@ class DetectResult:
     references: tuple[str, ...] = ()
     ref_clip_score: float | None = None
     warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a benchmark.
+
+    Attributes:
+        name: lower snake case, as in JSON (``la``, ``ap_clip_score``, ``la_object``).
+        value: the number; shares lie in 0 to 1.
+        n: samples it was computed over.
+        low: lower end of the bootstrap 95 % interval, or None.
+        high: upper end, or None.
+        chance: what a guess would reach, where that is known (the base rate for an average precision).
+    """
+
+    name: str
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A number from a paper, to stand beside ours; never a pass mark.
+
+    Attributes:
+        metric: name of the metric it belongs to.
+        value: as printed there.
+        backbone: model it was measured with.
+        source: paper, poster or repository.
+    """
+
+    metric: str
+    value: float
+    backbone: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """What a benchmark says of a model.
+
+    Attributes:
+        dataset: name of the benchmark.
+        model: model name as given.
+        metrics: our numbers.
+        published: numbers of papers for the same benchmark.
+        counts: samples read, scored, unreadable and the like.
+        settings: what decided the numbers, defaults included.
+        provenance: model, versions, device.
+        notes: what a reader must know before comparing (a partial data set, base rates, ceilings).
+    """
+
+    dataset: str
+    model: str
+    metrics: tuple[Metric, ...]
+    published: tuple[Published, ...]
+    counts: dict[str, int]
+    settings: dict[str, object]
+    provenance: Provenance
+    notes: tuple[str, ...] = ()
