@@ -1,0 +1,180 @@
+"""Which device and precision a model runs on, and why; batches that shrink when memory runs out.
+
+A request ("auto", "cuda:1", "bf16") becomes a ``DeviceChoice`` that carries its reason, so that results can say where
+their numbers come from. fp32 is the reference everywhere, on GPUs too: attributions are near 1e-4 and half precision
+moves them. Nothing here seeds, moves tensors or changes torch's settings, and nothing imports torch before it is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from clipalign.errors import DeviceUnavailable, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+PRECISIONS: Final = ("fp32", "bf16", "fp16")
+DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
+
+_OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """Where a model runs.
+
+    Attributes:
+        device: ``cpu``, ``cuda:N`` or ``mps``.
+        precision: of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
+        reason: why these two, one line, for provenance and ``-v``.
+        threads: CPU threads torch may use; None leaves torch's own number.
+    """
+
+    device: str
+    precision: str
+    reason: str
+    threads: int | None = None
+
+
+def choose_device(device: str = "auto", precision: str = "auto", threads: int | None = None) -> DeviceChoice:
+    """Resolve a request for a device and a precision.
+
+    Args:
+        device: ``auto`` (the first CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``. A precision that the device cannot compute in falls
+            back to fp32, which is never less exact, and the reason says so.
+        threads: at least 1, or None.
+
+    Raises:
+        DeviceUnavailable: an unknown name, or a device that is not in this machine.
+        UsageError: ``threads`` below 1.
+    """
+    if precision not in ("auto", *PRECISIONS):
+        raise DeviceUnavailable(
+            f"unknown precision {precision!r}", hint=f"one of auto, {', '.join(PRECISIONS)}", input="--precision"
+        )
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}", input="--threads")
+    name, device_reason = _find_device(device.strip().lower())
+    chosen, precision_reason = _find_precision(name, precision)
+    return DeviceChoice(name, chosen, f"{device_reason}; {precision_reason}", threads)
+
+
+def torch_dtype(choice: DeviceChoice) -> torch.dtype:
+    """The torch type of ``choice.precision``."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[choice.precision]
+
+
+def available_devices() -> list[str]:
+    """The devices of this machine, best first: ``cuda:0``, …, ``mps``, ``cpu``."""
+    import torch
+
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def _find_device(request: str) -> tuple[str, str]:
+    """Name and reason."""
+    kind, _, index = request.partition(":")
+    well_formed = request == "auto" or (
+        kind in DEVICE_KINDS
+        and request in (kind, f"{kind}:{index}")
+        and (not index or (kind == "cuda" and index.isdecimal()))
+    )
+    there = available_devices()
+    if not well_formed or request.endswith(":"):
+        raise DeviceUnavailable(
+            f"unknown device {request!r}",
+            hint=f"auto, cpu, cuda, cuda:N or mps; this machine has {', '.join(there)}",
+            input="--device",
+        )
+    if request == "auto":
+        return there[0], f"{there[0]} is the first of {', '.join(there)}" if len(
+            there
+        ) > 1 else "cpu is the only device"
+    wanted = f"cuda:{int(index or 0)}" if kind == "cuda" else kind
+    if wanted not in there:
+        raise DeviceUnavailable(
+            f"there is no device {request}",
+            hint=f"this machine has {', '.join(there)}; try --device auto",
+            input="--device",
+        )
+    return wanted, f"{wanted} as asked"
+
+
+def _find_precision(device: str, request: str) -> tuple[str, str]:
+    """Precision and reason."""
+    if request == "auto":
+        return "fp32", "fp32 is the reference precision"
+    obstacle = "" if request == "fp32" else _obstacle(device, request)
+    if obstacle:
+        return "fp32", f"fp32 instead of {request}: {obstacle}"
+    return request, f"{request} as asked"
+
+
+def _obstacle(device: str, precision: str) -> str:
+    """Why ``device`` should not compute in ``precision``, or an empty string."""
+    import torch
+
+    if device == "cpu":
+        if precision == "fp16":
+            return "CPUs emulate fp16, slower than fp32 and with less range than bf16"
+        native = torch.cpu._is_avx512_bf16_supported() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return "" if native else "this CPU has no bf16 arithmetic"
+    if device == "mps":
+        modern = precision == "fp16" or torch.backends.mps.is_macos_or_newer(14, 0)
+        return "" if modern else "bf16 on MPS needs macOS 14"
+    if precision == "bf16" and torch.cuda.get_device_capability(device) < (8, 0):
+        return "this GPU has no bf16 arithmetic"
+    return ""
+
+
+def halving(batch_size: int, run: Callable[[int], T]) -> T:
+    """``run(batch_size)``; when memory runs out, again with half the batch, down to 1. One warning tells the end.
+
+    Raises:
+        DeviceUnavailable: not even a batch of one fits.
+    """
+    size = batch_size
+    while True:
+        try:
+            result = run(size)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise DeviceUnavailable(
+                    "the device has too little memory for this model, even for one item at a time",
+                    hint="try --device cpu, or a smaller model",
+                    input="--device",
+                ) from error
+        else:
+            if size < batch_size:
+                logger.warning("memory ran out; went on with a batch size of %d instead of %d", size, batch_size)
+            return result
+        size //= 2
+        _release_memory()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a type of its own for it; the CPU and MPS only a sentence."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
+
+
+def _release_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
