@@ -7,7 +7,7 @@ scenes for choosing settings and for measuring never meet those that were traine
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -17,11 +17,12 @@ import torch
 
 from clipalign.pictogram.captions import PREFIXES, TEMPLATE, Caption, Foil, write_caption
 from clipalign.pictogram.scenes import Scene, compose_scene, draw_scene
-from clipalign.pictogram.world import KINDS
+from clipalign.pictogram.world import COLORS, KINDS
 
 GRID: Final = 6
 """The dense target divides the canvas into GRID x GRID cells, the resolution of the image tower's third stage."""
 NO_KIND: Final = len(KINDS)
+COLOR_NAMES: Final = tuple(COLORS)
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
@@ -64,6 +65,10 @@ class Batch:
         word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix and padding.
         false_words: (B * (1 + F), W) 1 for words that are false, 0 for true ones, -1 where there is no word.
         cells: (B, GRID, GRID) kind whose centre lies in the cell, ``NO_KIND`` where none does.
+        shown: (B, K) 1 for kinds in the picture.
+        named: (B, K) 1 for kinds that the true caption names.
+        color: (B,) index of the ground's colour.
+        named_color: (B,) the same where the true caption names it, -1 elsewhere.
     """
 
     pixels: torch.Tensor
@@ -72,6 +77,10 @@ class Batch:
     word_of_token: torch.Tensor
     false_words: torch.Tensor
     cells: torch.Tensor
+    shown: torch.Tensor
+    named: torch.Tensor
+    color: torch.Tensor
+    named_color: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,22 @@ class BatchMaker:
             word_of_token=torch.tensor([line.words + [-1] * (tokens - len(line.words)) for line in lines]),
             false_words=torch.tensor([line.false + [-1] * (words - len(line.false)) for line in lines]),
             cells=torch.stack([_cells(sample.scene) for sample in samples]),
+            shown=torch.stack([_kinds(sample.scene, range(len(sample.scene.groups))) for sample in samples]),
+            named=torch.stack(
+                [_kinds(s.scene, [part.group for part in s.caption.parts if part.slot == "object"]) for s in samples]
+            ),
+            color=torch.tensor([COLOR_NAMES.index(sample.scene.color) for sample in samples]),
+            named_color=torch.tensor(
+                [COLOR_NAMES.index(s.scene.color) if "color" in s.caption.foil_kinds() else -1 for s in samples]
+            ),
         )
+
+
+def _kinds(scene: Scene, groups: Iterable[int]) -> torch.Tensor:
+    kinds = torch.zeros(len(KINDS))
+    for index in groups:
+        kinds[scene.groups[index].kind] = 1
+    return kinds
 
 
 def _cells(scene: Scene) -> torch.Tensor:

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from clipalign.pictogram.batches import NO_KIND, Batch
+from clipalign.pictogram.batches import COLOR_NAMES, NO_KIND, Batch
 
 LENGTH_CHUNKS: Final = 4
+CONTENT_SCALE: Final = 16.0
+"""Unit vectors times the root of their width: what a linear head expects."""
 ATTRIBUTION_SCALE: Final = 400.0
 """Start value that turns attributions (near 1e-2 for a clear foil) into logits."""
 FALSE_WORD_WEIGHT: Final = 4.0
@@ -93,9 +95,12 @@ def read_texts(network: Any, batch: Batch, images: torch.Tensor | None) -> Read:
 class Heads(nn.Module):
     """What training needs beside the CLIP itself, and throws away afterwards."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
         self.kinds = nn.Conv2d(channels, NO_KIND + 1, 1)
+        # One head for pictures and texts: what reads a kind off the one must read it off the other.
+        self.content = nn.Linear(embedding, NO_KIND)
+        self.color = nn.Linear(embedding, len(COLOR_NAMES))
         self.fit_scale = nn.Parameter(torch.tensor(10.0))
         self.fit_bias = nn.Parameter(torch.tensor(-5.0))
         self.word_scale = nn.Parameter(torch.tensor(ATTRIBUTION_SCALE).log())
@@ -136,6 +141,7 @@ def compute_losses(network: Any, heads: Heads, batch: Batch, *, attribution: boo
         "foil": F.cross_entropy(scale * torch.cat([own_true, own_false], 1), torch.zeros(scenes, dtype=torch.long)),
         "fit": F.binary_cross_entropy_with_logits(fits, is_true, balance),
         "kinds": _dense(heads.kinds(grid), batch.cells),
+        "content": _content(heads, images, batch.shown, batch.color) + _content(heads, true, batch.named, batch.named_color),
     }
     if texts.attributions is not None:
         losses["words"], losses["place"] = _word_losses(heads, texts.attributions, batch, scenes)
@@ -147,6 +153,15 @@ def _dense(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
     weight = torch.ones(NO_KIND + 1)
     weight[NO_KIND] = 0.1
     return F.cross_entropy(logits, cells, weight)
+
+
+def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+    """Kinds and colour read off unit vectors (B, E): cross entropy with the kinds that are there in equal shares."""
+    wide = vectors * CONTENT_SCALE
+    shares = kinds / kinds.sum(-1, keepdim=True)
+    known = color >= 0
+    colors = F.cross_entropy(heads.color(wide), color, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)
+    return F.cross_entropy(heads.content(wide), shares) + colors
 
 
 def _word_losses(

@@ -33,6 +33,7 @@ WEIGHTS: Final = {
     "foil": 2.0,
     "fit": 1.0,
     "kinds": 1.0,
+    "content": 0.5,
     "words": 1.0,
     "place": 1.0,
 }
@@ -108,7 +109,8 @@ class Run:
         self.settings = settings
         self.step = 0
         self.network = build_network(settings.seed)
-        self.heads = Heads(self.network.visual.layer1[0].conv1.out_channels * GRID_CHANNELS_PER_WIDTH)
+        channels = self.network.visual.layer1[0].conv1.out_channels * GRID_CHANNELS_PER_WIDTH
+        self.heads = Heads(channels, self.network.text_projection.shape[1])
         self.optimizer = build_optimizer([self.network, self.heads], settings)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "checkpoint.pt").exists():
