@@ -1,0 +1,134 @@
+"""Training of the embedded model: the same scenes and the same weights however often it is interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipalign.pictogram.batches import FOIL_WEIGHTS, NO_KIND, Batch, BatchMaker, make_sample
+from clipalign.pictogram.captions import FOIL_KINDS
+from clipalign.pictogram.export import EMBEDDING, compact, reachable_tokens
+from clipalign.pictogram.objectives import Heads, compute_losses, embed_images, embed_texts, word_attributions
+from clipalign.pictogram.training import Run, TrainingSettings, build_network, learning_rate, normalise
+from clipalign.pipeline.model import import_open_clip
+
+SETTINGS = TrainingSettings(steps=4, batch_size=3, foils=1, warmup_steps=2, attribution_from=0.5)
+
+
+@pytest.fixture(scope="module")
+def maker() -> BatchMaker:
+    return BatchMaker(import_open_clip().get_tokenizer("ViT-B-32").encode)
+
+
+@pytest.fixture(scope="module")
+def batch(maker: BatchMaker) -> Batch:
+    return normalise(maker.make([make_sample(n, split="tests", foils=2) for n in range(4)]))
+
+
+def test_the_tokens_of_a_batch_are_those_of_the_whole_text(maker: BatchMaker) -> None:
+    tokenizer = import_open_clip().get_tokenizer("ViT-B-32")
+    for number in range(20):
+        sample = make_sample(number, split="tests", foils=0)
+        ids = maker.make([sample]).ids[0]
+        expected = tokenizer([sample.prefix + sample.caption.text])[0]
+        assert ids.tolist() == expected[: len(ids)].tolist()
+
+
+def test_a_batch_marks_exactly_the_swapped_words_as_false(maker: BatchMaker) -> None:
+    for number in range(20):
+        sample = make_sample(number, split="tests", foils=1)
+        true_line, foil_line = maker.make([sample]).false_words
+        assert (true_line == 1).sum() == 0
+        assert (foil_line == 1).sum() == len(sample.foils[0].words.split())
+
+
+def test_every_thing_stands_in_a_cell(batch: Batch) -> None:
+    for number, cells in enumerate(batch.cells):
+        scene = make_sample(number, split="tests", foils=2).scene
+        assert set(cells.flatten().tolist()) == {NO_KIND, *scene.kinds}
+
+
+def test_foils_of_every_kind_are_trained() -> None:
+    assert set(FOIL_WEIGHTS) == set(FOIL_KINDS)
+    kinds = {foil.kind for n in range(100) for foil in make_sample(n, split="tests", foils=2).foils}
+    assert kinds == set(FOIL_KINDS)
+
+
+def test_the_spelled_out_towers_are_open_clips(batch: Batch) -> None:
+    network = build_network(0).eval()
+    with torch.no_grad():
+        images, _ = embed_images(network, batch.pixels)
+        texts = embed_texts(network, batch.ids, batch.ends).vectors
+        padded = torch.zeros(len(batch.ids), network.context_length, dtype=torch.long)
+        padded[:, : batch.ids.shape[1]] = batch.ids
+        torch.testing.assert_close(images, network.encode_image(batch.pixels, normalize=True), atol=1e-5, rtol=0)
+        torch.testing.assert_close(texts, network.encode_text(padded, normalize=True), atol=1e-5, rtol=0)
+
+
+def test_the_attribution_objective_reaches_every_layer_of_the_text_tower(batch: Batch) -> None:
+    network = build_network(0)
+    rows = torch.arange(len(batch.ids))
+    embedded = embed_texts(network, batch.ids, batch.ends)
+    images, _ = embed_images(network, batch.pixels)
+    owner = torch.arange(len(images)).repeat(3)
+    attributions = word_attributions(embedded, (embedded.vectors * images[owner]).sum(-1), batch, rows)
+    attributions.square().sum().backward()
+    assert attributions.shape == batch.false_words.shape
+    assert all(block.attn.in_proj_weight.grad.abs().sum() > 0 for block in network.transformer.resblocks)
+
+
+def test_the_objective_falls_when_it_is_followed(batch: Batch) -> None:
+    network = build_network(0)
+    heads = Heads(512, 256)
+    optimizer = torch.optim.SGD([*network.parameters(), *heads.parameters()], lr=1e-3)
+    totals = []
+    for _ in range(3):
+        total = torch.stack(list(compute_losses(network, heads, batch, attribution=True).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[2] < totals[0]
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
+    settings = TrainingSettings(steps=300, warmup_steps=10, decay_share=0.5)
+    rates = [learning_rate(step, settings) for step in range(300)]
+    assert rates[0] == pytest.approx(settings.learning_rate / 10)
+    assert rates[10:150] == [settings.learning_rate] * 140
+    assert rates[150:] == sorted(rates[150:], reverse=True)
+    assert rates[-1] < settings.learning_rate / 100
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path, maker: BatchMaker) -> None:
+    whole = Run(tmp_path / "whole", SETTINGS)
+    for _ in range(SETTINGS.steps):
+        whole.train_step(maker)
+    first = Run(tmp_path / "parts", SETTINGS)
+    for _ in range(2):
+        first.train_step(maker)
+    first.save()
+    second = Run(tmp_path / "parts", SETTINGS)
+    assert second.step == 2
+    for _ in range(SETTINGS.steps - 2):
+        second.train_step(maker)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(second.network.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    one, other = (build_network(seed).text_projection for seed in (0, 1))
+    assert not torch.equal(one, other)
+    assert replace(SETTINGS, seed=1) != SETTINGS
+
+
+def test_the_shipped_form_keeps_what_training_reached_and_nothing_else() -> None:
+    tensors = {name: value.contiguous() for name, value in build_network(0).state_dict().items()}
+    compacted = compact(tensors)
+    assert EMBEDDING not in compacted
+    assert compacted["token_embedding.rows"].tolist() == reachable_tokens()
+    assert len(compacted["token_embedding.values"]) == len(reachable_tokens()) < 1000
+    assert set(tensors) - {EMBEDDING} == set(compacted) - {"token_embedding.rows", "token_embedding.values"}
