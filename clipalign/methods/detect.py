@@ -1,0 +1,313 @@
+"""Which words of a text do not fit an image (CLIP4DM, Nam et al., AAAI 2025, arXiv 2412.18404).
+
+The route: pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words;
+around them CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718).
+Everything said about a text counts characters of the text as given: the template never shows. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from clipalign.device import halving
+from clipalign.errors import ModelMismatch, TextUnusable, UsageError
+from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
+from clipalign.pipeline.attribution import TokenAttribution, attribute
+from clipalign.pipeline.encoder import encode_distinct, encode_tokens
+from clipalign.pipeline.text import TokenizedText, encode_text
+from clipalign.pipeline.words import (
+    Alignment,
+    Mode,
+    Span,
+    Word,
+    WordReading,
+    counted_spans,
+    reported_words,
+    spans_across,
+    split_words,
+    unknown_words,
+    word_scores,
+)
+from clipalign.results import DetectResult, Provenance
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from clipalign.pipeline.model import LoadedModel
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+DEFAULT_TEMPLATE = "A photo depicts "
+"""Put before every caption and reference (CLIP4DM)."""
+
+_NAMED_WORDS = 8
+"""How many words a warning names before it only counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectSettings:
+    """What shapes a detection.
+
+    Attributes:
+        mode: ``threshold``: words below epsilon; ``most-negative``: always exactly one word.
+        epsilon: threshold on a word's attribution; None for the model's own.
+        layers: k, the text layers averaged, from the last; None for the model's own.
+        template: put before every caption and reference; may be empty.
+        alignment: which tokens make up a word, see :mod:`clipalign.pipeline.words`.
+        batch_size: pictures, and texts, a batch; results change no further than rounding.
+        seed: kept in the provenance; detection draws nothing.
+    """
+
+    mode: str = Mode.THRESHOLD.value
+    epsilon: float | None = None
+    layers: int | None = None
+    template: str = DEFAULT_TEMPLATE
+    alignment: str = Alignment.PUBLISHED.value
+    batch_size: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """An image and a text about it.
+
+    Attributes:
+        image: a Pillow image, a preprocessed tensor (3, S, S), or image features (E). Pairs that hold the same object
+            share its encoding.
+        text: the caption.
+        references: other captions of the image, for RefCLIPScore.
+        id: identifier of the pair; the image's name where None.
+        image_name: path, URL or name of the image, for results and errors.
+    """
+
+    image: Image | Tensor
+    text: str
+    references: tuple[str, ...] = ()
+    id: str | None = None
+    image_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """The settings with the model's own numbers filled in."""
+
+    mode: Mode
+    epsilon: float
+    layers: int
+    template: str
+    alignment: Alignment
+    batch_size: int
+    seed: int
+
+
+class _References(NamedTuple):
+    """What a pair's references say: the cosine of the nearest, None without any, and those cut by the context."""
+
+    cosine: float | None
+    cut: tuple[str, ...]
+
+
+def detect_pairs(
+    loaded: LoadedModel, pairs: Sequence[Pair], settings: DetectSettings | None = None
+) -> list[DetectResult]:
+    """Score every pair, word by word; results in the order of ``pairs``.
+
+    Raises:
+        UsageError: a setting out of its range, or a text tower without attention to read.
+        TextUnusable: a text without a word to score.
+        InputUnreadable: an image tensor of the wrong shape or with values that are not finite.
+        ModelMismatch: the model gave numbers that are not finite.
+    """
+    chosen = _resolve(loaded, settings or DetectSettings())
+    words = [_words(pair) for pair in pairs]
+    texts = [encode_text(loaded, chosen.template + pair.text) for pair in pairs]
+    provenance = _provenance(loaded, chosen)
+    if not pairs:
+        return []
+    images = halving(
+        chosen.batch_size,
+        lambda size: encode_distinct(
+            loaded, [pair.image for pair in pairs], names=[_name(pair) for pair in pairs], batch_size=size
+        ),
+    )
+    attributions = halving(
+        chosen.batch_size, lambda size: attribute(loaded, images, texts, layers=chosen.layers, batch_size=size)
+    )
+    references = _read_references(loaded, pairs, attributions, chosen)
+    return [
+        _result(loaded, chosen, provenance, pair, *found)
+        for pair, *found in zip(pairs, words, texts, attributions, references, strict=True)
+    ]
+
+
+def _resolve(loaded: LoadedModel, settings: DetectSettings) -> _Resolved:
+    mode = _choice(Mode, settings.mode, "--mode")
+    alignment = _choice(Alignment, settings.alignment, "--alignment")
+    epsilon = loaded.row.epsilon if settings.epsilon is None else settings.epsilon
+    if not math.isfinite(epsilon):
+        raise UsageError(f"epsilon must be a finite number, not {epsilon}", input="--epsilon")
+    if settings.batch_size < 1:
+        raise UsageError(f"the batch size must be at least 1, not {settings.batch_size}", input="--batch-size")
+    template_tokens = encode_text(loaded, settings.template).n_tokens
+    if template_tokens >= loaded.context_tokens:
+        raise UsageError(
+            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens and leaves no room",
+            hint="use a shorter --template",
+            input="--template",
+        )
+    layers = loaded.row.layers if settings.layers is None else settings.layers
+    return _Resolved(mode, epsilon, layers, settings.template, alignment, settings.batch_size, settings.seed)
+
+
+def _choice(kind: type[Choice], value: str, option: str) -> Choice:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(member.value for member in kind)
+        raise UsageError(f"unknown value {value!r} for {option}", hint=f"one of {known}", input=option) from None
+
+
+def _words(pair: Pair) -> list[Word]:
+    words = split_words(pair.text)
+    if not reported_words(words):
+        message = (
+            "the text is empty"
+            if not pair.text.strip()
+            else f"the text {pair.text.strip()[:20]!r} has no word to score"
+        )
+        raise TextUnusable(message, hint="give a text with at least one word", input=_name(pair))
+    return words
+
+
+def _name(pair: Pair) -> str:
+    return pair.id if pair.id is not None else pair.image_name
+
+
+def _read_references(
+    loaded: LoadedModel, pairs: Sequence[Pair], attributions: Sequence[TokenAttribution], chosen: _Resolved
+) -> list[_References]:
+    distinct = list(dict.fromkeys(reference for pair in pairs for reference in pair.references))
+    if not distinct:
+        return [_References(None, ())] * len(pairs)
+    texts = {reference: encode_text(loaded, chosen.template + reference) for reference in distinct}
+    vectors = halving(
+        chosen.batch_size, lambda size: encode_tokens(loaded, list(texts.values()), batch_size=size).cpu()
+    )
+    rows = {reference: row for row, reference in enumerate(distinct)}
+    found = []
+    for pair, attribution in zip(pairs, attributions, strict=True):
+        chosen_rows = [rows[reference] for reference in pair.references]
+        cosines = vectors[chosen_rows] @ attribution.text_features
+        cut = tuple(reference for reference in pair.references if texts[reference].truncated)
+        found.append(_References(float(cosines.max()) if chosen_rows else None, cut))
+    return found
+
+
+def _result(
+    loaded: LoadedModel,
+    chosen: _Resolved,
+    provenance: Provenance,
+    pair: Pair,
+    words: list[Word],
+    text: TokenizedText,
+    attribution: TokenAttribution,
+    references: _References,
+) -> DetectResult:
+    tokens = attribution.tokens.tolist()
+    if not all(map(math.isfinite, (attribution.cosine, *tokens))):
+        raise ModelMismatch(
+            f"{loaded.row.name} gave numbers that are not finite in {loaded.choice.precision}",
+            hint="try --precision fp32; if that is what failed, the weights are damaged",
+            input=_name(pair),
+        )
+    offset = len(chosen.template)
+    places = [None if span is None else (span[0] - offset, span[1] - offset) for span in text.spans]
+    counted = _counted(loaded, words, places) if chosen.alignment is Alignment.PUBLISHED else places
+    reported = reported_words(words)
+    reading = word_scores(
+        reported,
+        counted,
+        tokens,
+        mode=chosen.mode,
+        epsilon=chosen.epsilon,
+        cut_at=text.cut_at - offset,
+    )
+    score = clip_score(attribution.cosine)
+    unknown = () if loaded.vocabulary is None else unknown_words(reported, loaded.vocabulary)
+    return DetectResult(
+        id=_name(pair),
+        image=pair.image_name,
+        text=pair.text,
+        model=loaded.row.name,
+        cosine=attribution.cosine,
+        clip_score=score,
+        f_clip_score=f_clip_score(reading.sum_negative_attribution, score),
+        sum_negative_attribution=reading.sum_negative_attribution,
+        misaligned=tuple(word.text for word in reading.misaligned),
+        words=reading.words,
+        n_tokens=text.n_tokens,
+        truncated=text.truncated,
+        provenance=provenance,
+        unknown_words=unknown,
+        references=tuple(pair.references),
+        ref_clip_score=None if references.cosine is None else ref_clip_score(score, references.cosine),
+        warnings=_warnings(loaded, reading, unknown, references.cut, shifted=counted != places),
+    )
+
+
+def _counted(loaded: LoadedModel, words: Sequence[Word], places: list[Span | None]) -> list[Span | None]:
+    """Token places as the published code counts them; the same as ``places`` unless a token spans two words."""
+    if not spans_across(words, places):
+        return places
+    alone = [encode_text(loaded, word.text) for word in words]
+    return counted_spans(words, [sum(span is not None for span in word.spans) for word in alone], places)
+
+
+def _warnings(
+    loaded: LoadedModel, reading: WordReading, unknown: Sequence[str], cut_references: Sequence[str], *, shifted: bool
+) -> tuple[str, ...]:
+    limit = f"the model's context of {loaded.context_tokens} tokens"
+    found = (
+        (f"not scored, beyond {limit}", [word.text for word in reading.beyond]),
+        (f"scored by its beginning alone, cut by {limit}", [word.text for word in reading.cut]),
+        ("not scored, the model reads nothing there", [word.text for word in reading.unread]),
+        (f"never seen by {loaded.row.name}, its judgement of them means little", list(unknown)),
+        (f"references cut by {limit}", [f"{text[:20]}…" for text in cut_references]),
+    )
+    warnings = [f"{what}: {_enumerate(words)}" for what, words in found if words]
+    if shifted:
+        warnings.append(
+            "a run of punctuation is one token of two words: counted as published, later words take tokens of their "
+            "neighbours; the alignment by characters does not"
+        )
+    return tuple(warnings)
+
+
+def _enumerate(words: Sequence[str]) -> str:
+    named = ", ".join(words[:_NAMED_WORDS])
+    return named if len(words) <= _NAMED_WORDS else f"{named} and {len(words) - _NAMED_WORDS} more"
+
+
+def _provenance(loaded: LoadedModel, chosen: _Resolved) -> Provenance:
+    settings: dict[str, object] = {name: value for name, value in asdict(chosen).items() if name != "seed"}
+    settings["mode"] = chosen.mode.value
+    packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
+    return Provenance(
+        model=loaded.row.name,
+        architecture=loaded.architecture,
+        weights_sha256=loaded.weights_sha256,
+        quick_gelu=loaded.quick_gelu,
+        device=loaded.choice.device,
+        precision=loaded.choice.precision,
+        seed=chosen.seed,
+        versions={"clipalign": __version__} | {name: version(package) for name, package in packages.items()},
+        settings=settings,
+        notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes))),
+    )

@@ -1,0 +1,1 @@
+"""The rooms: tensors and text in, tensors and text out. Nothing in here prints, reads settings or knows a command."""

@@ -1,0 +1,140 @@
+"""Attention × gradient for any open_clip text tower with attention: SigLIP, CoCa, any CustomTextCLIP.
+
+Nothing is assumed about masks or pooling, so nothing can be skipped: all tokens, padding included, pass the last k
+layers with a full backward pass, and ``R`` is read at the row of the pooled token. ``nn.MultiheadAttention`` cannot
+give this gradient (the weights it returns are not on the path to its output), so attention is written out over the
+module's own weights, and the network is left as it was: nothing is patched, hooked or copied. Text towers from the
+``transformers`` library keep their attention to themselves and are refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from clipalign.errors import UsageError
+from clipalign.pipeline.text_tower import can_read, close, project, project_pooled
+
+
+class PooledText(NamedTuple):
+    """Text vectors with the attention that led to them.
+
+    Attributes:
+        features: fp32, of length one (B, E).
+        maps: for each of the last k layers the attention probabilities, fp32 (B, H, T, T).
+        pooled: the row the text vector was read from (B).
+    """
+
+    features: Tensor
+    maps: list[Tensor]
+    pooled: Tensor
+
+
+def text_tower(network: Any, architecture: str) -> Any:
+    """The module that holds the text tower's parts, checked to be one whose attention can be written out."""
+    tower = getattr(network, "text", network)
+    blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
+    if not len(blocks) or not all(map(can_read, blocks)):
+        raise UsageError(
+            f"the text tower of {architecture} ({type(tower).__name__}) does not expose its attention",
+            hint="choose a model whose text tower is open_clip's own, for example --model ViT-B-32",
+        )
+    return tower
+
+
+def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architecture: str) -> PooledText:
+    """Run the text tower on ``ids`` (B, T), padding included, with the last ``layers`` attention maps in the graph.
+
+    Raises:
+        UsageError: the tower is not open_clip's own, or it returns no single text vector.
+    """
+    tower = text_tower(network, architecture)
+    blocks = tower.transformer.resblocks
+    with torch.no_grad():
+        stream, mask = _embed(tower, ids)  # (B, T, D); T counts CoCa's class token
+        for block in blocks[: len(blocks) - layers]:
+            stream, _ = _advance(block, stream, mask)
+    if torch.is_grad_enabled():
+        stream = stream.detach().requires_grad_()
+    maps = []
+    for block in blocks[len(blocks) - layers :]:
+        stream, probabilities = _advance(block, stream, mask)
+        maps.append(probabilities)
+    pooled = _pooled_rows(network, tower, ids, stream.shape[1], architecture)
+    vectors = tower.ln_final(stream[torch.arange(len(ids), device=ids.device), pooled])  # a norm acts row by row
+    features = project_pooled(vectors, tower.text_projection)
+    return PooledText(F.normalize(features.float(), dim=-1), maps, pooled)
+
+
+def attribute_generally(
+    network: Any, image_features: Tensor, ids: Tensor, *, layers: int, architecture: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Token attribution with a full backward pass.
+
+    Args:
+        network: the open_clip network.
+        image_features: unit vectors (B, E).
+        ids: token ids, padded to the context (B, T).
+        layers: k.
+        architecture: named in errors.
+
+    Returns:
+        Cosines (B), attributions of all tokens (B, T), text vectors (B, E).
+    """
+    text = encode_with_attention(network, ids, layers=layers, architecture=architecture)
+    cosines = (text.features * image_features).sum(-1)
+    gradients = torch.autograd.grad(cosines.sum(), text.maps)
+    relevance = torch.stack(
+        [(gradient * attention).detach().mean(1) for gradient, attention in zip(gradients, text.maps, strict=True)]
+    ).mean(0)  # (B, T, T)
+    rows = relevance[torch.arange(len(ids), device=ids.device), text.pooled]
+    return cosines.detach(), rows[:, : ids.shape[1]], text.features.detach()
+
+
+def _embed(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Embedded tokens (B, T, D) and additive mask, if any, made ready to meet scores (B, H, T, T)."""
+    if not hasattr(tower, "_embeds"):  # CLIP, which is its own text tower
+        dtype = tower.transformer.get_cast_dtype()
+        n_tokens = ids.shape[1]
+        stream = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:n_tokens].to(dtype)
+        mask = tower.attn_mask
+        return stream, None if mask is None else mask[:n_tokens, :n_tokens]
+    stream, mask = tower._embeds(ids)
+    if mask is not None and mask.ndim == 3:  # (B * H, T, T)
+        mask = mask.unflatten(0, (len(ids), -1))
+    elif mask is not None:
+        mask = mask[: stream.shape[1], : stream.shape[1]]
+    return stream, mask
+
+
+def _advance(block: Any, stream: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    query, key, value = (part.transpose(1, 2) for part in project(block, stream))  # (B, H, T, D / H)
+    scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + mask.to(scores.dtype)
+    probabilities = scores.float().softmax(dim=-1)  # (B, H, T, T)
+    mixed = probabilities.to(value.dtype) @ value
+    return close(block, stream, mixed.transpose(1, 2)), probabilities
+
+
+def _pooled_rows(network: Any, tower: Any, ids: Tensor, n_rows: int, architecture: str) -> Tensor:
+    """The row open_clip reads the text vector from (open_clip.transformer.text_global_pool)."""
+    if getattr(tower, "cls_emb", None) is not None:  # CoCa's class token, whatever the pooling says
+        return torch.full_like(ids[:, 0], n_rows - 1)
+    pooling: str = getattr(network, "text_pool_type", None) or getattr(tower, "pool_type", "none")
+    if pooling == "first":
+        return torch.zeros_like(ids[:, 0])
+    if pooling == "last":
+        return torch.full_like(ids[:, 0], n_rows - 1)
+    if pooling == "argmax":
+        return ids.argmax(dim=-1)
+    if pooling == "eos":
+        end_id = network.text_eos_id if hasattr(network, "text_eos_id") else tower.eos_id
+        return (ids == end_id).int().argmax(dim=-1)
+    raise UsageError(
+        f"the text tower of {architecture} is not pooled ({pooling}): it gives no single text vector",
+        hint="choose a model that pools its text, for example --model ViT-B-32",
+    )

@@ -1,0 +1,217 @@
+"""Caption to tokens: ids, the end token's place, and which characters of the caption each token came from.
+
+The ids are exactly those of the model's own open_clip tokenizer. What that tokenizer does not give, and what word-level
+results need, is the way back: it repairs text (mojibake, HTML entities, curly quotes, control characters), folds white
+space and lower-cases before it splits, so places in the repaired text are traced to places in the text as given.
+
+This room refuses to cut silently: what did not fit the context is counted and located. Text never turns into a control
+token either: a caption that spells out ``<end_of_text>`` is read as punctuation and letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import regex
+
+from clipalign.errors import UsageError
+from clipalign.pipeline.model import import_open_clip
+
+if TYPE_CHECKING:
+    from clipalign.pipeline.model import LoadedModel
+
+Span = tuple[int, int]
+"""First character and one past the last, in the text as given."""
+
+# How OpenAI's CLIP cuts text before byte-pair encoding (open_clip's SimpleTokenizer.pat), less the control tokens.
+_PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
+
+_END_OF_WORD = "</w>"
+
+# How far, in characters, a repaired stretch may be from its origin before the rest is taken as one repaired stretch.
+# The longest HTML entity, &CounterClockwiseContourIntegral;, has 33.
+_LONGEST_REPAIR = 40
+_STRETCHES = sorted(
+    ((here, there) for here in range(_LONGEST_REPAIR) for there in range(_LONGEST_REPAIR) if here or there),
+    key=lambda widths: (sum(widths), abs(widths[0] - widths[1])),
+)
+_AGREEMENT = 3
+_NOWHERE: Span = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """One text as the text tower reads it.
+
+    Attributes:
+        text: the text as given (template included where there is one).
+        ids: token ids from the start token to the end token, cut to the context (T).
+        eot: index of the end token in ``ids``, always the last.
+        spans: for each token the characters of ``text`` it came from; None for start and end token (T).
+        padding: the ids the tokenizer fills the context with, after the end token; towers that are not causal see them.
+        n_tokens: tokens before the cut, start and end included.
+        truncated: whether anything was cut.
+        cut_at: first character of the first token that was cut, or the length of ``text``.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    eot: int
+    spans: tuple[Span | None, ...]
+    padding: tuple[int, ...]
+    n_tokens: int
+    truncated: bool
+    cut_at: int
+
+
+def encode_text(loaded: LoadedModel, text: str) -> TokenizedText:
+    """Tokenize ``text`` for ``loaded``, keeping every token's place.
+
+    Raises:
+        UsageError: the model's tokenizer cannot say which characters its tokens came from.
+    """
+    tokenizer: Any = loaded.tokenizer
+    kinds = import_open_clip().tokenizer
+    if isinstance(tokenizer, kinds.SimpleTokenizer):
+        return _encode_with_clip(tokenizer, text, loaded.context_tokens)
+    if isinstance(tokenizer, kinds.HFTokenizer):
+        return _encode_with_hub(tokenizer, text, loaded.context_tokens)
+    raise UsageError(
+        f"the tokenizer {type(tokenizer).__name__} of {loaded.architecture} cannot locate its tokens in the text",
+        hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
+    )
+
+
+def _encode_with_clip(tokenizer: Any, text: str, context_tokens: int) -> TokenizedText:
+    cleaned: str = tokenizer.clean_fn(text)
+    room = context_tokens - 2  # the start and the end token
+    ids: list[int] = []
+    places: list[Span] = []
+    cut_from = len(cleaned)
+    n_inner = 0
+    for match in _PIECE.finditer(cleaned):
+        start = match.start()
+        for token_id, first, last in _byte_pairs(tokenizer, match.group()):
+            if n_inner < room:
+                ids.append(token_id)
+                places.append((start + first, start + last))
+            elif n_inner == room:
+                cut_from = start + first
+            n_inner += 1
+    truncated = n_inner > room
+    origins = trace_characters(text, cleaned[: cut_from + 1])
+    spans = [_join(origins, first, last) for first, last in places]
+    return TokenizedText(
+        text=text,
+        ids=(tokenizer.sot_token_id, *ids, tokenizer.eot_token_id),
+        eot=len(ids) + 1,
+        spans=(None, *spans, None),
+        padding=(0,) * (room - len(ids)),
+        n_tokens=n_inner + 2,
+        truncated=truncated,
+        cut_at=origins[cut_from][0] if truncated else len(text),
+    )
+
+
+def _byte_pairs(tokenizer: Any, piece: str) -> Iterator[tuple[int, int, int]]:
+    """Ids of one piece's tokens with the piece's characters they cover; a character cut by a token belongs to both."""
+    character_of_byte = [index for index, character in enumerate(piece) for _ in character.encode()]
+    symbols = "".join(tokenizer.byte_encoder[byte] for byte in piece.encode())
+    begin = 0
+    for unit in tokenizer.bpe(symbols).split(" "):
+        end = begin + len(unit.removesuffix(_END_OF_WORD))
+        yield tokenizer.encoder[unit], character_of_byte[begin], character_of_byte[end - 1] + 1
+        begin = end
+
+
+def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> TokenizedText:
+    """The same for a tokenizer from the ``tokenizers`` library, which keeps offsets into the cleaned text itself."""
+    inner = tokenizer.tokenizer
+    if not getattr(inner, "is_fast", False):
+        raise UsageError(
+            f"the tokenizer {type(inner).__name__} cannot locate its tokens in the text",
+            hint="install its fast variant, or use a model with CLIP's own tokenizer",
+        )
+    cleaned: str = tokenizer.clean_fn(text)
+    row: list[int] = tokenizer([text], context_length=context_tokens)[0].tolist()
+    whole = inner(cleaned, return_offsets_mapping=True, return_special_tokens_mask=True)
+    places: list[Span] = [(int(first), int(last)) for first, last in whole["offset_mapping"]]
+    inside = [
+        not special and not cleaned[first:last].isspace() and first < last
+        for special, (first, last) in zip(whole["special_tokens_mask"], places, strict=True)
+    ]
+    n_tokens = len(places)
+    truncated = n_tokens > context_tokens
+    kept = min(n_tokens, context_tokens)
+    if truncated:  # the tokenizer drops text, not the end token
+        places = [*places[: kept - 1], places[-1]]
+        inside = [*inside[: kept - 1], inside[-1]]
+    if not tokenizer.strip_sep_token and row[: kept - 1] != list(whole["input_ids"][: kept - 1]):
+        raise UsageError(
+            f"the tokenizer mode {tokenizer.tokenizer_mode!r} rearranges tokens, their words cannot be located",
+            hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
+        )
+    origins = trace_characters(text, cleaned)
+    spans = [_join(origins, *place) if real else None for place, real in zip(places, inside, strict=True)]
+    cut_at = len(text)
+    if truncated:
+        cut_at = _join(origins, int(whole["offset_mapping"][kept - 1][0]), len(origins))[0]
+    return TokenizedText(
+        text=text,
+        ids=tuple(row[:kept]),
+        eot=kept - 1,
+        spans=tuple(spans),
+        padding=tuple(row[kept:]),
+        n_tokens=n_tokens,
+        truncated=truncated,
+        cut_at=cut_at,
+    )
+
+
+def _join(origins: Sequence[Span], first: int, last: int) -> Span:
+    """The characters of the text as given behind the characters ``first`` to ``last`` of the cleaned text."""
+    solid = [span for span in origins[first:last] if span != _NOWHERE]
+    return min(start for start, _ in solid), max(end for _, end in solid)
+
+
+def trace_characters(text: str, cleaned: str) -> list[Span]:
+    """For every character of ``cleaned`` the characters of ``text`` it came from; ``(0, 0)`` for white space.
+
+    White space carries nothing and is skipped on both sides. Where the rest agrees, upper and lower case aside,
+    characters pair up; a stretch that was repaired pairs one to one when both sides are equally long, else as a whole.
+    """
+    source, source_places = _solid(text)
+    target, target_places = _solid(cleaned)
+    origins = [_NOWHERE] * len(cleaned)
+    here = there = 0
+    while there < len(target):
+        agree = target.startswith(source[here : here + 1], there) and here < len(source)
+        width_here, width_there = (1, 1) if agree else _repaired_stretch(source[here:], target[there:])
+        # Something out of nothing (no characters here) belongs to the character it stands at.
+        stretch = source_places[here : here + width_here] or source_places[here : here + 1] or source_places[-1:] or [0]
+        for step in range(width_there):
+            one_to_one = stretch[step : step + 1] if width_here == width_there else stretch
+            origins[target_places[there + step]] = (one_to_one[0], one_to_one[-1] + 1)
+        here += width_here
+        there += width_there
+    return origins
+
+
+def _solid(text: str) -> tuple[str, list[int]]:
+    """The lower-case characters of ``text`` without white space, and where each stands (some letters become two)."""
+    pairs = [
+        (low, place) for place, character in enumerate(text) if not character.isspace() for low in character.lower()
+    ]
+    return "".join(low for low, _ in pairs), [place for _, place in pairs]
+
+
+def _repaired_stretch(source: str, target: str) -> tuple[int, int]:
+    """The shortest stretches after which both sides agree again; everything that is left when they never do."""
+    for width_here, width_there in _STRETCHES:
+        if width_here <= len(source) and width_there <= len(target):
+            ahead = target[width_there : width_there + _AGREEMENT]
+            if source.startswith(ahead, width_here):
+                return width_here, width_there
+    return len(source), len(target)

@@ -1,0 +1,190 @@
+"""Tokens and their places to words: which words a caption has, what each is worth, which do not fit.
+
+Word rules of CLIP4DM: split at white space, ``.`` and ``,`` are words of their own, and a word of nothing but
+``.,!"?;:`` is neither reported nor numbered. A word's attribution is the mean over its tokens.
+
+Which tokens are a word's own has two answers, because a run of punctuation is one token even where it belongs to two
+words (``.)`` in ``(approx.)``). By characters, such a token counts for both words. As published, each word takes as
+many tokens as it has when it stands alone, in turn: after such a run all words take tokens of their neighbours. The
+two agree wherever no token spans two words. This room knows characters and numbers only: no model, no template.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from clipalign.results import WordScore
+
+PUNCTUATION = frozenset('.,!"?;:')
+"""A word of nothing but these is not reported (CLIP4DM)."""
+
+Span = tuple[int, int]
+"""First character and one past the last."""
+
+_WORD = re.compile(r"[.,]|[^\s.,]+")
+
+
+class Mode(StrEnum):
+    """How misaligned words are chosen: all below epsilon, or always the one most negative word."""
+
+    THRESHOLD = "threshold"
+    MOST_NEGATIVE = "most-negative"
+
+
+class Alignment(StrEnum):
+    """Which tokens make up a word: as the published code counts them, or those that share characters with it."""
+
+    PUBLISHED = "published"
+    CHARACTERS = "characters"
+
+
+class Word(NamedTuple):
+    """A word and its characters in the caption."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class WordReading:
+    """What a caption's tokens say about its words.
+
+    Attributes:
+        words: every reported word, in reading order (W).
+        misaligned: the words that do not fit, most negative first.
+        sum_negative_attribution: sum over ``misaligned``, 0.0 when there are none.
+        cut: words of which the model read only the beginning.
+        unread: words within the context that leave no token behind (control characters alone, say).
+        beyond: words past the end of the context.
+    """
+
+    words: tuple[WordScore, ...]
+    misaligned: tuple[WordScore, ...]
+    sum_negative_attribution: float
+    cut: tuple[Word, ...]
+    unread: tuple[Word, ...]
+    beyond: tuple[Word, ...]
+
+
+def split_words(caption: str) -> list[Word]:
+    """All words of ``caption``, punctuation included; their offsets give back their text exactly."""
+    return [Word(match.group(), match.start(), match.end()) for match in _WORD.finditer(caption)]
+
+
+def reported_words(words: Sequence[Word]) -> list[Word]:
+    """The words that are more than punctuation."""
+    return [word for word in words if not PUNCTUATION.issuperset(word.text)]
+
+
+def spans_across(words: Sequence[Word], spans: Sequence[Span | None]) -> bool:
+    """Whether any token shares characters with more than one of ``words``."""
+    starts = [word.start for word in words]
+    return any(
+        span is not None and bisect_right(starts, span[0]) < bisect_left(starts, span[1]) and span[0] >= starts[0]
+        for span in spans
+    )
+
+
+def counted_spans(words: Sequence[Word], counts: Sequence[int], spans: Sequence[Span | None]) -> list[Span | None]:
+    """The places of tokens when each word takes its count in turn, from the first token of the first word on.
+
+    Where the tokens run out before the words do, counting has no answer and ``spans`` comes back as it is.
+
+    Args:
+        words: all words, punctuation included.
+        counts: how many tokens each has when it stands alone.
+        spans: the places of the tokens by characters (T).
+    """
+    places = iter([(word.start, word.end) for word, count in zip(words, counts, strict=True) for _ in range(count)])
+    counted = [None if span is None or span[1] <= words[0].start else next(places, None) for span in spans]
+    served = {place for place in counted if place is not None}
+    starved = [word for word in reported_words(words) if (word.start, word.end) not in served]
+    read = [span for span in spans if span is not None]
+    return list(spans) if any(_overlap(word, span) for word in starved for span in read) else counted
+
+
+def _overlap(word: Word, span: Span) -> bool:
+    return word.start < span[1] and span[0] < word.end
+
+
+def word_scores(
+    words: Sequence[Word],
+    spans: Sequence[Span | None],
+    attribution: Sequence[float],
+    *,
+    mode: Mode,
+    epsilon: float,
+    cut_at: int,
+) -> WordReading:
+    """Score ``words`` by the tokens that overlap them.
+
+    Args:
+        words: of :func:`reported_words` (W).
+        spans: each token's characters in the caption, None for tokens that stand for none (T).
+        attribution: signed attribution of each token (T).
+        mode: how misaligned words are chosen.
+        epsilon: in threshold mode, words below it are misaligned.
+        cut_at: first character of the caption that did not fit the context; its length or more when all did.
+    """
+    values = _means(words, spans, attribution)
+    read = {index: value for index, value in enumerate(values) if value is not None}
+    if mode is Mode.MOST_NEGATIVE:
+        chosen = sorted(read, key=lambda index: read[index])[:1]
+    else:
+        chosen = sorted((index for index in read if read[index] < epsilon), key=lambda index: read[index])
+    marked = frozenset(chosen)
+    scores = tuple(
+        WordScore(
+            word.text, word.start, word.end, attribution=value, misaligned=index in marked, scored=value is not None
+        )
+        for index, (word, value) in enumerate(zip(words, values, strict=True))
+    )
+    silent = [word for word, value in zip(words, values, strict=True) if value is None]
+    return WordReading(
+        words=scores,
+        misaligned=tuple(scores[index] for index in chosen),
+        sum_negative_attribution=sum((read[index] for index in chosen), 0.0),
+        cut=tuple(words[index] for index in read if words[index].end > cut_at),
+        unread=tuple(word for word in silent if word.end <= cut_at),
+        beyond=tuple(word for word in silent if word.end > cut_at),
+    )
+
+
+def _means(words: Sequence[Word], spans: Sequence[Span | None], attribution: Sequence[float]) -> list[float | None]:
+    tokens = [(span, value) for span, value in zip(spans, attribution, strict=True) if span is not None]
+    means: list[float | None] = []
+    first = 0
+    for word in words:
+        while first < len(tokens) and tokens[first][0][1] <= word.start:
+            first += 1
+        inside = []
+        for (start, _), value in tokens[first:]:
+            if start >= word.end:
+                break
+            inside.append(value)
+        means.append(sum(inside) / len(inside) if inside else None)
+    return means
+
+
+def unknown_words(words: Sequence[Word], vocabulary: frozenset[str]) -> tuple[str, ...]:
+    """Words that ``vocabulary`` (lower case) does not hold, each once.
+
+    Punctuation around a word and a possessive ``'s`` do not count, and a hyphenated word is known by its parts.
+    """
+    return tuple(dict.fromkeys(word.text for word in words if not _known(word.text, vocabulary)))
+
+
+def _known(text: str, vocabulary: frozenset[str]) -> bool:
+    lowered = text.lower().replace("’", "'")
+    bare = re.sub(r"^\W+|\W+$", "", lowered)
+    forms = {lowered, bare, bare.removesuffix("'s")}
+    if not bare or forms & vocabulary:
+        return True
+    parts = [part for part in bare.split("-") if part]
+    return len(parts) > 1 and all(_known(part, vocabulary) for part in parts)

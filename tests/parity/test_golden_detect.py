@@ -1,0 +1,63 @@
+"""The 630 records of the original implementation of CLIP4DM, reproduced: words exactly, numbers to 1e-6."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
+from clipalign.pipeline.words import PUNCTUATION
+from tests.tiny import GOLDEN, load_tiny
+
+TOLERANCE = 1e-6
+
+
+def _records() -> dict[tuple[int, str, float], list[dict[str, Any]]]:
+    grouped = defaultdict(list)
+    for line in (GOLDEN / "detect.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        grouped[record["layers"], record["mode"], record["epsilon"]].append(record)
+    return grouped
+
+
+RECORDS = _records()
+
+
+def test_all_records_are_here() -> None:
+    assert sum(map(len, RECORDS.values())) == 630
+
+
+@pytest.mark.parametrize("setting", RECORDS, ids=str)
+def test_every_record_is_reproduced(setting: tuple[int, str, float]) -> None:
+    layers, mode, epsilon = setting
+    records = RECORDS[setting]
+    images = {name: Image.open(GOLDEN / name) for name in {record["image"] for record in records}}
+    settings = DetectSettings(mode=mode.replace("_", "-"), epsilon=epsilon, layers=layers)
+    pairs = [Pair(images[record["image"]], record["text"], image_name=record["image"]) for record in records]
+    for record, result in zip(records, detect_pairs(load_tiny(), pairs, settings), strict=True):
+        expected = _without_punctuation(record["word_attributions"])
+        scored = [word for word in result.words if word.scored]
+        assert [word.text for word in scored] == [text for text, _ in expected]
+        assert [word.attribution for word in scored] == pytest.approx([value for _, value in expected], abs=TOLERANCE)
+        assert result.clip_score == pytest.approx(record["clip_score"], abs=TOLERANCE)
+        if mode == "threshold":
+            numbered = {id(word): f"{index}_{word.text}" for index, word in enumerate(result.words)}
+            chosen = sorted((word for word in result.words if word.misaligned), key=lambda word: word.attribution or 0)
+            assert " ".join(numbered[id(word)] for word in chosen) == record["negative_word"]
+            assert result.misaligned == tuple(word.text for word in chosen)
+            assert result.sum_negative_attribution == pytest.approx(record["sum_negative_attribution"], abs=TOLERANCE)
+            assert [word.attribution for word in chosen] == pytest.approx(
+                record["negative_word_score_list"], abs=TOLERANCE
+            )
+        else:
+            text, value = min(expected, key=lambda pair: pair[1])
+            assert result.misaligned == (text,)
+            assert result.sum_negative_attribution == pytest.approx(value, abs=TOLERANCE)
+
+
+def _without_punctuation(attributions: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    return [(text, value) for text, value in attributions if not PUNCTUATION.issuperset(text)]
