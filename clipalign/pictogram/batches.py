@@ -95,14 +95,17 @@ class BatchMaker:
 
     Args:
         encode: text to token ids without start and end token, as the CLIP tokenizer's ``encode``.
+        rows: row of the embedding table for each token id, where the table holds only some; None: the id itself.
     """
 
-    def __init__(self, encode: Callable[[str], list[int]]) -> None:
-        self._encode = cache(encode)
+    def __init__(self, encode: Callable[[str], list[int]], rows: dict[int, int] | None = None) -> None:
+        row = rows.__getitem__ if rows is not None else int
+        self._encode = cache(lambda word: [row(token) for token in encode(word)])
+        self._start, self._end = row(START_TOKEN), row(END_TOKEN)
 
     def tokenise(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
         """Tokens of prefix and text word by word; CLIP's tokens never cross a space."""
-        ids, words, false = [START_TOKEN], [-1], []
+        ids, words, false = [self._start], [-1], []
         for word in prefix.split():
             pieces = self._encode(word)
             ids += pieces
@@ -118,7 +121,7 @@ class BatchMaker:
                 continue
             words += [len(false)] * len(pieces)
             false.append(int(false_span is not None and false_span[0] <= start < false_span[1]))
-        return _Line([*ids, END_TOKEN], [*words, -1], false)
+        return _Line([*ids, self._end], [*words, -1], false)
 
     def make(self, samples: Sequence[Sample]) -> Batch:
         """One batch of the given samples, which must all have the same number of foils."""

@@ -1,20 +1,20 @@
-"""Turns the weights of a training run into the files that ship with the package.
+"""The shipped form of the weights, and the command that puts a training run's weights into the package.
 
     python -m clipalign.pictogram.export runs/pictogram/weights.safetensors
 
-Matrices are stored in half precision. Of the token embedding only the rows that training could reach are kept; the
-others never received a gradient and are zero when loaded, so that a word the model never saw says nothing instead of
-something random. ``vocabulary.txt`` lists the words it did see, one a line, in lower case.
+Matrices are stored in half precision. Of the token embedding only the rows that captions can reach were trained and are
+kept; the others are zero when loaded, so that a word the model never saw says nothing instead of something random.
+``vocabulary.txt`` lists the words it did see, one a line, in lower case.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from clipalign.pictogram.batches import END_TOKEN, START_TOKEN
 from clipalign.pictogram.captions import vocabulary
@@ -36,15 +36,14 @@ def reachable_tokens() -> list[int]:
 
 
 def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The shipped form of a state dict: half precision for matrices, reachable embedding rows only."""
-    rows = torch.tensor(reachable_tokens())
+    """The shipped form of a state dict whose token embedding holds the reachable rows only, in their order."""
     compacted = {
-        name: value.half().contiguous() if value.is_floating_point() and value.ndim > 1 else value
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in tensors.items()
         if name != EMBEDDING
     }
-    compacted["token_embedding.rows"] = rows
-    compacted["token_embedding.values"] = tensors[EMBEDDING][rows].half()
+    compacted["token_embedding.rows"] = torch.tensor(reachable_tokens())
+    compacted["token_embedding.values"] = tensors[EMBEDDING].half().contiguous()
     return compacted
 
 
@@ -52,7 +51,7 @@ def main(arguments: list[str]) -> None:
     """Write weights and vocabulary next to this file."""
     if len(arguments) != 1:
         raise SystemExit("usage: python -m clipalign.pictogram.export WEIGHTS.safetensors")
-    save_file(compact(load_file(Path(arguments[0]))), WEIGHTS_FILE)
+    shutil.copyfile(Path(arguments[0]), WEIGHTS_FILE)
     VOCABULARY_FILE.write_text("".join(f"{word}\n" for word in sorted(vocabulary())), encoding="utf-8")
     print(WEIGHTS_FILE, f"{WEIGHTS_FILE.stat().st_size / 1e6:.1f} MB")
 

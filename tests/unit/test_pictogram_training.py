@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clipalign.pictogram.batches import FOIL_WEIGHTS, NO_KIND, Batch, BatchMaker, make_sample
 from clipalign.pictogram.captions import FOIL_KINDS
-from clipalign.pictogram.export import EMBEDDING, compact, reachable_tokens
+from clipalign.pictogram.export import EMBEDDING, reachable_tokens
 from clipalign.pictogram.objectives import Heads, compute_losses, embed_images, embed_texts, word_attributions
-from clipalign.pictogram.training import Run, TrainingSettings, build_network, learning_rate, normalise
+from clipalign.pictogram.training import (
+    Run,
+    TrainingSettings,
+    build_network,
+    keep_reachable_rows,
+    learning_rate,
+    normalise,
+)
 from clipalign.pipeline.model import import_open_clip
 
 SETTINGS = TrainingSettings(steps=4, batch_size=3, foils=1, warmup_steps=2, attribution_from=0.5)
@@ -103,18 +111,18 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
     assert rates[-1] < settings.learning_rate / 100
 
 
-def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path, maker: BatchMaker) -> None:
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = Run(tmp_path / "whole", SETTINGS)
     for _ in range(SETTINGS.steps):
-        whole.train_step(maker)
+        whole.train_step()
     first = Run(tmp_path / "parts", SETTINGS)
     for _ in range(2):
-        first.train_step(maker)
+        first.train_step()
     first.save()
     second = Run(tmp_path / "parts", SETTINGS)
     assert second.step == 2
     for _ in range(SETTINGS.steps - 2):
-        second.train_step(maker)
+        second.train_step()
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
 
@@ -125,10 +133,23 @@ def test_another_seed_gives_other_weights() -> None:
     assert replace(SETTINGS, seed=1) != SETTINGS
 
 
-def test_the_shipped_form_keeps_what_training_reached_and_nothing_else() -> None:
-    tensors = {name: value.contiguous() for name, value in build_network(0).state_dict().items()}
-    compacted = compact(tensors)
-    assert EMBEDDING not in compacted
-    assert compacted["token_embedding.rows"].tolist() == reachable_tokens()
-    assert len(compacted["token_embedding.values"]) == len(reachable_tokens()) < 1000
-    assert set(tensors) - {EMBEDDING} == set(compacted) - {"token_embedding.rows", "token_embedding.values"}
+def test_a_shrunk_embedding_gives_the_same_vectors(batch: Batch) -> None:
+    network = build_network(0).eval()
+    with torch.no_grad():
+        expected = embed_texts(network, batch.ids, batch.ends).vectors
+        rows = keep_reachable_rows(network)
+        shrunk = batch.ids.clone().apply_(lambda token: rows.get(token, 0))
+        torch.testing.assert_close(embed_texts(network, shrunk, batch.ends).vectors, expected, atol=1e-6, rtol=0)
+
+
+def test_the_saved_weights_hold_the_reachable_rows_in_half_precision_and_the_rest_whole(tmp_path: Path) -> None:
+    run = Run(tmp_path, SETTINGS)
+    run.save()
+    saved = load_file(tmp_path / "weights.safetensors")
+    state = run.network.state_dict()
+    assert saved["token_embedding.rows"].tolist() == reachable_tokens()
+    assert len(saved["token_embedding.values"]) == len(reachable_tokens()) < 1000
+    assert set(saved) - {"token_embedding.rows", "token_embedding.values"} == set(state) - {EMBEDDING}
+    torch.testing.assert_close(saved["text_projection"].float(), state["text_projection"], atol=1e-3, rtol=0)
+    assert saved["text_projection"].dtype == torch.float16
+    assert torch.equal(saved["visual.bn1.running_var"], state["visual.bn1.running_var"])
