@@ -1,0 +1,55 @@
+"""clipalign tells whether a text fits a picture, which words do not, and how well long captions describe it.
+
+    import clipalign
+
+    model = clipalign.load("pictogram")
+    result = model.detect("photo.png", "a red car left of a green tree")
+    print(result.misaligned, result.clip_score)
+
+Shapes in docstrings and comments use one legend of letters:
+
+    B  images or captions      L  layers             M  descriptions
+    T  tokens                  D  width of a tower   C  classes
+    W  words                   E  joint embedding    S  pixels a side
+    H  attention heads         N  crops
+
+Units: ``cosine`` is raw, -1 to 1, without logit scale; ``clip_score`` is ``2.5 * max(cosine, 0)``; an attribution is a
+change of cosine, near 1e-4, negative where a word pulls text and picture apart; ``start`` and ``end`` count characters
+of the text as given; ``_tokens``, ``_px`` and ``_bytes`` say what they count.
+
+Importing this package loads neither torch nor open_clip: names are looked up when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    from clipalign.errors import ClipalignError
+    from clipalign.methods.detect import Pair
+    from clipalign.results import DetectResult, Provenance, WordScore
+    from clipalign.session import Session, load
+
+_HOMES = {
+    "ClipalignError": "clipalign.errors",
+    "DetectResult": "clipalign.results",
+    "Pair": "clipalign.methods.detect",
+    "Provenance": "clipalign.results",
+    "Session": "clipalign.session",
+    "WordScore": "clipalign.results",
+    "load": "clipalign.session",
+}
+"""Public name to the module it lives in."""
+
+__all__ = ["ClipalignError", "DetectResult", "Pair", "Provenance", "Session", "WordScore", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,191 @@
+"""A weights file becomes named tensors in open_clip's naming, fp32, checked for values that are not finite.
+
+Read are safetensors, pickles (always ``weights_only=True``) and OpenAI's TorchScript archives; those can hold code, so
+only a file whose SHA-256 is on record is opened that way. Wrappings of training programs are taken off; Long-CLIP's two
+position tables are folded; the compact vocabulary of the embedded model is expanded. What a file does not say about
+itself is not guessed: the activation is known for OpenAI's own and Long-CLIP's formats only.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from clipalign.errors import ModelMismatch
+from clipalign.pipeline.long_context import fold_tables, is_two_tables
+
+CLIP_VOCABULARY: Final = 49408
+"""Tokens of CLIP's byte-pair vocabulary, start and end token included."""
+
+_WRAPPINGS: Final = ("state_dict", "model_state_dict", "model")
+_PREFIXES: Final = ("module.", "_orig_mod.")  # of data-parallel and compiled modules
+
+_OPENAI_FACTS: Final = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's archives keep among the weights."""
+
+_COMPACT_ROWS: Final = "token_embedding.rows"
+_COMPACT_VALUES: Final = "token_embedding.values"
+
+_NAMED_KEYS: Final = 3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Checkpoint:
+    """What a weights file holds.
+
+    Attributes:
+        tensors: by open_clip's names; floating ones are fp32, finite, on the CPU.
+        quick_gelu: True where the file's format says that it was trained with QuickGELU; None where it does not say.
+    """
+
+    tensors: dict[str, Tensor]
+    quick_gelu: bool | None
+
+
+def read_checkpoint(path: Path, *, trusted: bool = False) -> Checkpoint:
+    """Read a weights file.
+
+    Args:
+        path: of the file.
+        trusted: whether its SHA-256 is on record, so that a TorchScript archive may be opened.
+
+    Raises:
+        ModelMismatch: not a weights file, a refused pickle, a format of another library, or values that are not finite.
+    """
+    tensors = _unwrap(_read(path, trusted=trusted), path)
+    quick_gelu = None
+    if any(name in tensors for name in _OPENAI_FACTS):
+        quick_gelu = True
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_FACTS}
+    if is_two_tables(tensors):
+        quick_gelu = True
+        tensors = fold_tables(tensors)
+    if _COMPACT_ROWS in tensors:
+        tensors = _expand_vocabulary(tensors)
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    _refuse_non_finite(tensors, path)
+    return Checkpoint(tensors, quick_gelu)
+
+
+def name_some(names: list[str]) -> str:
+    """The first few of ``names``, and how many there are."""
+    shown = ", ".join(names[:_NAMED_KEYS])
+    return shown if len(names) <= _NAMED_KEYS else f"{shown}, … ({len(names)} in all)"
+
+
+def _read(path: Path, *, trusted: bool) -> Any:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise _unreadable(path, f"{error}") from error
+    if _is_torchscript(path):
+        if not trusted:
+            raise ModelMismatch(
+                f"{path} is a TorchScript archive, which can run code, and not one of OpenAI's by its SHA-256",
+                hint="save its state_dict as safetensors, or name the model: --model ViT-B-32",
+                input=str(path),
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        if "weights_only" not in str(error).lower():
+            raise _unreadable(path, "no pickle") from error
+        raise ModelMismatch(
+            f"{path} was refused: it holds more than tensors, and opening it could run code",
+            hint="save its state_dict as safetensors and load that",
+            input=str(path),
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise _unreadable(path, str(error).partition("\n")[0]) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _unreadable(path: Path, why: str) -> ModelMismatch:
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    hint = "is it complete? fetch it again"
+    if not start:
+        why = "it is empty"
+    elif start.startswith(b"version https://git-lfs"):
+        why, hint = "it is a Git LFS pointer, not the file itself", "run: git lfs pull"
+    elif start.lstrip()[:1] == b"<":
+        why = "it is a web page"
+    return ModelMismatch(f"{path} is not a readable weights file: {why}", hint=hint, input=str(path))
+
+
+def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict inside what training programs save around it."""
+    for wrapping in _WRAPPINGS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapping), dict):
+            loaded = loaded[wrapping]
+    if not isinstance(loaded, dict) or not loaded:
+        raise ModelMismatch(
+            f"{path} holds no state dict but {type(loaded).__name__}", hint="save model.state_dict()", input=str(path)
+        )
+    strangers = [
+        str(name) for name, value in loaded.items() if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
+    if strangers:
+        raise ModelMismatch(
+            f"{path} holds things that are not weights: {name_some(strangers)}",
+            hint="save model.state_dict() alone",
+            input=str(path),
+        )
+    tensors: dict[str, Tensor] = dict(loaded)
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    if any(name.startswith("text_model.") for name in tensors):
+        raise ModelMismatch(
+            f"{path} is in the format of transformers, not of open_clip, OpenAI or Long-CLIP",
+            hint="many such models exist for open_clip too: --model NAME@TAG",
+            input=str(path),
+        )
+    return tensors
+
+
+def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``token_embedding.weight`` from the rows that are not zero, as the embedded model stores them."""
+    expanded = dict(tensors)
+    rows, values = expanded.pop(_COMPACT_ROWS), expanded.pop(_COMPACT_VALUES, torch.empty(0))
+    fits = rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values) and not rows.is_floating_point()
+    if not fits or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < CLIP_VOCABULARY):
+        raise ModelMismatch(
+            f"{_COMPACT_ROWS} {tuple(rows.shape)} and {_COMPACT_VALUES} {tuple(values.shape)} do not belong together"
+        )
+    weight = torch.zeros(CLIP_VOCABULARY, values.shape[1])
+    weight[rows] = values.float()
+    expanded["token_embedding.weight"] = weight
+    return expanded
+
+
+def _refuse_non_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    """One pass over each tensor: minimum and maximum carry NaN and infinity along."""
+    bad = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(torch.stack(tensor.aminmax())).all()
+    ]
+    if bad:
+        raise ModelMismatch(
+            f"{path} holds values that are not finite: {name_some(bad)}", hint="the file is damaged", input=str(path)
+        )

@@ -1,0 +1,303 @@
+"""A picture from anywhere becomes RGB as people see it, then the tensor a model wants.
+
+Opening is generous with formats (16 bits, palettes, transparency, CMYK, turned by EXIF) and strict with damage: what is
+missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` that names it. Nothing is ever half read.
+Preparing follows open_clip's evaluation transform bit for bit, by the model's own numbers, with Pillow and torch alone.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from clipalign.errors import ImageUnreadable
+
+if TYPE_CHECKING:
+    from clipalign.pipeline.model import LoadedModel
+
+ImageSource: TypeAlias = str | bytes | Path | Image.Image
+
+MAX_PIXELS: Final = 100_000_000
+"""Largest picture that is decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
+
+MAX_DOWNLOAD_BYTES: Final = 100_000_000
+"""Largest file fetched from an address."""
+
+TIMEOUT_SECONDS: Final = 20.0
+"""To connect to an address, and between two pieces from it."""
+
+_PIECE_BYTES: Final = 1 << 16
+
+_WHITE: Final = (255, 255, 255)
+
+_SIGNATURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+"""How pictures begin, to tell a damaged one from no picture."""
+
+_DAMAGE: Final = (
+    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(EOFError, ArithmeticError, MemoryError, RuntimeError, struct.error),
+)
+"""Pillow's decoders raise nearly anything on damaged bytes."""
+
+_ORIENTATION: Final = 0x0112
+"""The EXIF entry; 1 is upright."""
+
+_FORMATS: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF"
+
+
+def open_image(source: ImageSource, *, exif: bool = True, offline: bool = False) -> Image.Image:
+    """A picture in RGB, 8 bits a channel.
+
+    Args:
+        source: a path, an http(s) address, ``-`` for the bytes on stdin, bytes, or a Pillow image (left as it was).
+        exif: whether to turn the picture the way its EXIF orientation says.
+        offline: whether addresses are refused.
+
+    Raises:
+        ImageUnreadable: with the name of the source, why, and what to try.
+    """
+    name = _name(source)
+    # Pillow warns of damage that it works around; what matters is raised. Not ``catch_warnings``: worker threads come here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    content = b"" if isinstance(source, Image.Image) else _content(source, name, offline=offline)
+    try:
+        if isinstance(source, Image.Image):
+            return _decode(source, name, exif=exif)
+        _register_heif()
+        with Image.open(io.BytesIO(content)) as image:
+            return _decode(image, name, exif=exif)
+    except UnidentifiedImageError as error:
+        if content.startswith(_SIGNATURES):
+            raise _damaged(name, "its header breaks off") from error
+        raise ImageUnreadable(f"{name} is not a picture", hint=_what_it_is(content), input=name) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(name) from error
+    except _DAMAGE as error:
+        raise _damaged(name, str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def _name(source: ImageSource) -> str:
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "the image")
+    if isinstance(source, bytes):
+        return "the image"
+    return "standard input" if str(source) == "-" else str(source)
+
+
+def _content(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
+    content = _read(source, name, offline=offline)
+    if not content:
+        raise ImageUnreadable(f"{name} is empty", hint="is the file complete?", input=name)
+    return content
+
+
+def _read(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if str(source) == "-":
+        return sys.stdin.buffer.read()
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        return _fetch(source, offline=offline)
+    path = Path(source)
+    try:
+        return path.expanduser().read_bytes()
+    except FileNotFoundError as error:
+        raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
+    except IsADirectoryError as error:
+        raise ImageUnreadable(f"{name} is a folder, not a picture", hint="name a file in it", input=name) from error
+    except PermissionError as error:
+        folder = path.is_dir()  # how some systems put it
+        why = "is a folder, not a picture" if folder else "may not be read"
+        raise ImageUnreadable(
+            f"{name} {why}", hint="name a file in it" if folder else "check its rights", input=name
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
+
+
+def _where(path: Path) -> str:
+    parent = path.parent
+    return f"looked in {parent.absolute()}" if parent.is_dir() else f"there is no folder {parent}"
+
+
+def _fetch(address: str, *, offline: bool) -> bytes:
+    """The bytes at an http(s) address, within the limits of size and time."""
+    if offline:
+        raise ImageUnreadable(f"{address} is not fetched while offline", hint="leave out --offline", input=address)
+    import requests
+
+    from clipalign.version import __version__
+
+    try:
+        with requests.get(
+            address, stream=True, timeout=TIMEOUT_SECONDS, headers={"User-Agent": f"clipalign/{__version__}"}
+        ) as reply:
+            if not reply.ok:
+                raise ImageUnreadable(
+                    f"{address} answered {reply.status_code} {reply.reason}", hint="check the address", input=address
+                )
+            pieces: list[bytes] = []
+            size = 0
+            for piece in reply.iter_content(_PIECE_BYTES):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_DOWNLOAD_BYTES:
+                    raise ImageUnreadable(
+                        f"{address} is larger than {MAX_DOWNLOAD_BYTES // 1_000_000} MB", input=address
+                    )
+            return b"".join(pieces)
+    except requests.Timeout as error:
+        raise ImageUnreadable(
+            f"{address} did not answer within {TIMEOUT_SECONDS:.0f} seconds", hint="try again later", input=address
+        ) from error
+    except requests.RequestException as error:
+        raise ImageUnreadable(
+            f"{address} cannot be fetched: {type(error).__name__}",
+            hint="check the address and the network",
+            input=address,
+        ) from error
+
+
+def _register_heif() -> None:
+    """HEIC where its plugin is installed (``pip install clipalign[heic]``); Pillow itself reads AVIF."""
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
+
+
+def _what_it_is(content: bytes) -> str:
+    if content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
+        return "it looks like HEIC: pip install 'clipalign[heic]'"
+    if content.lstrip()[:1] == b"<":
+        return "it looks like a web page or SVG; pictures are " + _FORMATS
+    if content.startswith(b"%PDF"):
+        return "it looks like a PDF; pictures are " + _FORMATS
+    return "pictures are " + _FORMATS
+
+
+def _too_large(name: str, size: str = "") -> ImageUnreadable:
+    return ImageUnreadable(
+        f"{name} is too large{size}; at most {MAX_PIXELS // 1_000_000} million pixels are decoded",
+        hint="make it smaller first",
+        input=name,
+    )
+
+
+def _damaged(name: str, why: str) -> ImageUnreadable:
+    return ImageUnreadable(
+        f"{name} is damaged or cut short: {why}", hint="is the file complete? fetch it again", input=name
+    )
+
+
+def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
+    """Pixels of the first frame, upright, in RGB."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f" ({width} × {height} pixels)")
+    if not width or not height:
+        raise ImageUnreadable(f"{name} has no pixels ({width} × {height})", input=name)
+    image.load()
+    return _to_rgb(_turn_upright(image) if exif else image)
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """As EXIF says; a picture whose EXIF cannot be read stays as it is."""
+    try:
+        return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+    except _DAMAGE:
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8 bits a channel, transparency over white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _scale_deep(image).convert("RGB")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        ground = Image.new("RGB", image.size, _WHITE)
+        ground.paste(layered, mask=layered.getchannel("A"))
+        return ground
+    return image.convert("RGB")
+
+
+def _scale_deep(image: Image.Image) -> Image.Image:
+    """Grey with more than 8 bits, scaled to them; Pillow's own conversion would clip.
+
+    16-bit values are taken as a share of 65535. Floating ones are taken as they are in 0 to 1, as 8-bit ones in 0 to
+    255; any other range is stretched from minimum to maximum.
+    """
+    values = numpy.asarray(image, dtype=numpy.float64)
+    values = numpy.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if image.mode != "F" and low >= 0 and high <= 65535:
+        scaled = values / 65535
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        scaled = values
+    elif image.mode == "F" and low >= 0 and high <= 255:
+        scaled = values / 255
+    else:
+        scaled = (values - low) / ((high - low) or 1.0)
+    return Image.fromarray(numpy.rint(scaled * 255).astype(numpy.uint8))
+
+
+def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
+    """The input of ``loaded`` for one picture (3, S, S), fp32 on the CPU: open_clip's evaluation transform.
+
+    Args:
+        image: RGB.
+        loaded: its ``image_size``, ``mean``, ``std``, ``interpolation``, ``resize_mode`` and ``fill_color`` count.
+    """
+    side = loaded.image_size
+    bicubic = loaded.interpolation != "bilinear"
+    filter_ = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    width, height = image.size
+    if loaded.resize_mode == "squash":
+        resized = _resize(image, side, side, filter_)
+    elif loaded.resize_mode == "longest":
+        ratio = max(height / side, width / side)
+        resized = _resize(image, max(1, round(width / ratio)), max(1, round(height / ratio)), filter_)
+    else:
+        # The longer side is cut, not rounded, to whole pixels.
+        short = min(width, height)
+        resized = _resize(image, int(side * width / short), int(side * height / short), filter_)
+    square = _centre(resized, side, loaded.fill_color)
+    pixels = torch.from_numpy(numpy.array(square)).permute(2, 0, 1).contiguous()  # (3, S, S)
+    values = pixels.to(torch.float32).div(255)
+    mean, std = (torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1) for numbers in (loaded.mean, loaded.std))
+    return values.sub_(mean).div_(std)
+
+
+def _resize(image: Image.Image, width: int, height: int, filter_: Image.Resampling) -> Image.Image:
+    if width * height > MAX_PIXELS:
+        raise ImageUnreadable(
+            f"a picture of {image.width} × {image.height} pixels is too long and thin", hint="crop it to what matters"
+        )
+    return image if image.size == (width, height) else image.resize((width, height), filter_)
+
+
+def _centre(image: Image.Image, side: int, fill: int) -> Image.Image:
+    """The middle square; where the picture is smaller, ``fill`` around it, the odd pixel right and below."""
+    width, height = image.size
+    if width < side or height < side:
+        ground = Image.new("RGB", (max(width, side), max(height, side)), (fill,) * 3)
+        ground.paste(image, (max(0, (side - width) // 2), max(0, (side - height) // 2)))
+        image = ground
+        width, height = image.size
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,137 @@
+"""A loaded model with its commands as methods: what Python programs use.
+
+    model = clipalign.load("ViT-B-32")
+    result = model.detect("photo.jpg", "a cup of coke")
+
+The methods take the very route that the command line takes. Torch is loaded with the model, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipalign.device import choose_device, halving
+from clipalign.errors import UsageError
+from clipalign.registry import DEFAULT_MODEL
+from clipalign.results import DetectResult
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from clipalign.methods.detect import DetectSettings, Pair
+    from clipalign.pipeline.model import LoadedModel
+
+
+def load(
+    model: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+    threads: int | None = None,
+) -> Session:
+    """Load a model from this machine.
+
+    Args:
+        model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE`` or a checkpoint's path.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16`` or ``fp16``.
+        cache_dir: clipalign's cache folder, where it is not the usual one.
+        offline: whether pictures at addresses are refused.
+        threads: CPU threads of torch, for the whole process; None leaves them.
+
+    Raises:
+        UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
+    """
+    from clipalign.pipeline.model import load_model
+    from clipalign.registry import find_model
+
+    row = find_model(model)
+    choice = choose_device(device, precision, threads)
+    return Session(load_model(row, choice=choice, cache_dir=cache_dir, offline=offline), offline=offline)
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A model in memory.
+
+    Attributes:
+        loaded: the model.
+        offline: whether pictures at addresses are refused.
+    """
+
+    loaded: LoadedModel
+    offline: bool = False
+
+    def detect(
+        self, image: str | bytes | Path | Image | Tensor, text: str, *, references: Sequence[str] = (), **settings: Any
+    ) -> DetectResult:
+        """Which words of ``text`` do not fit ``image``.
+
+        Args:
+            image: a path, an http(s) address, bytes, a Pillow image, a prepared tensor (3, S, S), or features (E).
+            text: the caption.
+            references: other captions of the image, for RefCLIPScore.
+            settings: fields of ``clipalign.methods.detect.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
+                ``template``, ``batch_size``, ``seed``.
+
+        Raises:
+            ImageUnreadable, TextUnusable, UsageError.
+        """
+        return self.detect_many([(image, text, tuple(references))], **settings)[0]
+
+    def detect_many(self, pairs: Iterable[Pair | Sequence[Any]], **settings: Any) -> list[DetectResult]:
+        """The same for many pairs at once; results in their order.
+
+        A picture that occurs several times, as the same path or the same object, is read and encoded once. All pictures
+        are held in memory together: give a long list in pieces. When memory runs out, the batch is halved.
+
+        Args:
+            pairs: ``(image, text)``, ``(image, text, references)`` or ``clipalign.Pair``.
+            settings: as for :meth:`detect`.
+        """
+        from clipalign.methods.detect import detect_pairs
+
+        chosen = _settings(settings)
+        ready = self._read(pairs)
+        return halving(
+            chosen.batch_size, lambda size: detect_pairs(self.loaded, ready, replace(chosen, batch_size=size))
+        )
+
+    def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
+        """Pairs whose pictures are open."""
+        from clipalign.methods.detect import Pair
+        from clipalign.pipeline.images import open_image
+
+        opened: dict[Any, Any] = {}
+        ready = []
+        for pair in pairs:
+            if isinstance(pair, Pair):
+                ready.append(pair)
+                continue
+            image, text, *rest = pair
+            name = ""
+            if isinstance(image, (str, bytes, Path)):
+                name = "" if isinstance(image, bytes) else str(image)
+                if image not in opened:
+                    opened[image] = open_image(image, offline=self.offline)
+                image = opened[image]
+            ready.append(Pair(image=image, text=text, references=tuple(*rest), image_name=name))
+        return ready
+
+
+def _settings(given: dict[str, Any]) -> DetectSettings:
+    from clipalign.methods.detect import DetectSettings
+
+    try:
+        return DetectSettings(**given)
+    except TypeError as error:
+        raise UsageError(
+            f"detect knows no setting like that: {error}",
+            hint=f"it has {', '.join(DetectSettings.__dataclass_fields__)}",
+        ) from error

@@ -1,0 +1,158 @@
+"""Where weights lie on this machine, and whether they are what they should be.
+
+Looked at in this order for every source of a row: clipalign's own cache, then the cache that others share (Hugging
+Face's for the Hub, ``~/.cache/clip`` for addresses, where OpenAI's code and open_clip keep them). This room never
+touches a network, and it never trusts a name: where a SHA-256 is on record, the file's own is compared with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from clipalign.errors import MissingWeights, VerificationFailed
+from clipalign.registry import ModelRow, WeightSource
+
+CACHE_VARIABLE: Final = "CLIPALIGN_CACHE"
+
+OPENAI_CACHE: Final = Path("~/.cache/clip")
+"""Where OpenAI's package and open_clip put files from an address."""
+
+_REMEMBERED_FROM_BYTES: Final = 64 * 1024 * 1024
+"""Hashes of larger files are remembered: about half a second each for a ViT-B, three for a ViT-H."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weights file that is here.
+
+    Attributes:
+        path: of the file.
+        source: what it was found as.
+        sha256: its hash, verified against the source's where that has one.
+    """
+
+    path: Path
+    source: WeightSource
+    sha256: str
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet."""
+    given = cache_dir or os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/clipalign").expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "clipalign"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipalign"
+
+
+def place_in_cache(source: WeightSource, cache: Path) -> Path:
+    """Where clipalign's own cache keeps the file of a Hub repository or an address."""
+    if source.kind == "hub":
+        return cache / "weights" / source.repo.replace("/", "--") / (source.revision or "main") / source.file
+    address = urlsplit(source.url)
+    return cache / "weights" / (address.hostname or "") / address.path.lstrip("/")
+
+
+def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool = False) -> WeightsFile:
+    """The first of ``row``'s sources whose file is on this machine.
+
+    Args:
+        row: its ``open_clip`` tags already resolved to repositories or addresses.
+        cache_dir: see :func:`cache_folder`.
+        offline: whether the user forbade the network; changes the words of the error alone.
+
+    Raises:
+        MissingWeights: none is here; the hint is the line that would fetch them.
+        VerificationFailed: a file is here, but its SHA-256 is not the one on record.
+    """
+    cache = cache_folder(cache_dir)
+    for source in row.weights:
+        for path in _candidates(source, cache):
+            if path.is_file():
+                sha256 = hash_file(path, cache)
+                if not sha256.startswith(source.sha256):
+                    raise VerificationFailed(
+                        f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {source.sha256[:12]}…",
+                        hint=f"delete it, then: clipalign download {row.name}",
+                        input=row.name,
+                    )
+                return WeightsFile(path, source, sha256)
+    raise _missing(row, offline=offline)
+
+
+def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
+    kinds = {source.kind for source in row.weights}
+    if kinds == {"embedded"}:
+        return MissingWeights(
+            f"the weights of {row.name} are missing from this installation",
+            hint="pip install --force-reinstall clipalign",
+            input=row.name,
+        )
+    if kinds == {"file"}:
+        return MissingWeights(f"there is no file {row.weights[0].file}", input=row.name)
+    forbidden = ", and --offline forbids fetching them" if offline else ""
+    return MissingWeights(
+        f"the weights of {row.name} are not on this machine{forbidden}",
+        hint=f"clipalign download {row.name}",
+        input=row.name,
+    )
+
+
+def _candidates(source: WeightSource, cache: Path) -> list[Path]:
+    if source.kind in ("embedded", "file"):
+        return [Path(source.file)]
+    own = place_in_cache(source, cache)
+    if source.kind == "url":
+        return [own, OPENAI_CACHE.expanduser() / own.name]
+    shared = find_in_hub_cache(source.repo, source.file, revision=source.revision)
+    return [own, shared] if shared else [own]
+
+
+def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | None:
+    """A file of a Hub repository in Hugging Face's cache (``HF_HOME``, ``HF_HUB_CACHE``), or None; no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, file, revision=revision or None)
+    return Path(found) if isinstance(found, str) else None
+
+
+def hash_file(path: Path, cache: Path) -> str:
+    """SHA-256 of a file in lower-case hexadecimal.
+
+    Large files are hashed once: the result is kept in ``cache`` under path, size and time of change.
+    """
+    stat = path.stat()
+    if stat.st_size < _REMEMBERED_FROM_BYTES:
+        return _digest(path)
+    identity = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    record = cache / "hashes" / f"{hashlib.sha256(identity[0].encode()).hexdigest()[:32]}.json"
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if known["identity"] == identity:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing remembered, or nothing readable: hash again
+    sha256 = _digest(path)
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        part = record.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps({"identity": identity, "sha256": sha256}), encoding="utf-8")
+        part.replace(record)
+    except OSError:
+        pass  # a read-only cache costs time, nothing else
+    return sha256
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
