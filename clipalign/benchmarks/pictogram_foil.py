@@ -28,6 +28,7 @@ class PictogramFoil:
     name = "pictogram-foil"
     mode = "most-negative"
     epsilon: float | None = None
+    size: int | None = DEFAULT_SAMPLES
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ("generated pictogram scenes; says nothing about photographs",)
 

@@ -63,6 +63,8 @@ class Benchmark(Protocol):
     """The published mode of ``detect`` for this data set; a user's ``--mode`` overrides it."""
     epsilon: float | None
     """The published threshold, None for the model's own."""
+    size: int | None
+    """Samples in all, None where that is not known beforehand."""
     published: tuple[Published, ...]
     notes: tuple[str, ...]
 

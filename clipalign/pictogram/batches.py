@@ -14,10 +14,11 @@ from typing import Final
 
 import numpy as np
 import torch
+from PIL import Image
 
 from clipalign.pictogram.captions import PREFIXES, TEMPLATE, Caption, Foil, write_caption
 from clipalign.pictogram.scenes import Scene, compose_scene, draw_scene
-from clipalign.pictogram.world import COLORS, KINDS
+from clipalign.pictogram.world import CANVAS_PX, COLORS, KINDS
 
 GRID: Final = 6
 """The dense target divides the canvas into GRID x GRID cells, the resolution of the image tower's third stage."""
@@ -25,6 +26,9 @@ NO_KIND: Final = len(KINDS)
 COLOR_NAMES: Final = tuple(COLORS)
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
+DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
+DRAWN_WEIGHTS: Final = (6, 1, 1)
+"""Most scenes are drawn at the model's size; some larger and scaled down, as pictures of users will be."""
 FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
 
 
@@ -35,9 +39,10 @@ def scene_random(split: str, number: int) -> random.Random:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A scene, its true caption, its foils, and the prefix that all of them share."""
+    """A scene, the side at which it is drawn before it is scaled, its true caption, its foils, and their prefix."""
 
     scene: Scene
+    drawn_px: int
     caption: Caption
     foils: tuple[Foil, ...]
     prefix: str
@@ -51,7 +56,8 @@ def make_sample(number: int, *, split: str, foils: int) -> Sample:
     kinds = caption.foil_kinds()
     chosen = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds], k=foils)
     prefix = rng.choices(("", TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
-    return Sample(scene, caption, tuple(caption.foil(rng, kind) for kind in chosen), prefix)
+    wrong = tuple(caption.foil(rng, kind) for kind in chosen)
+    return Sample(scene, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0], caption, wrong, prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class BatchMaker:
             lines += [self.tokenise(sample.prefix, foil.text, (foil.start, foil.end)) for foil in sample.foils]
         tokens = max(len(line.ids) for line in lines)
         words = max(len(line.false) for line in lines)
-        pictures = np.stack([np.asarray(draw_scene(sample.scene)) for sample in samples])
+        pictures = np.stack([np.asarray(_picture(sample)) for sample in samples])
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
         return Batch(
             pixels=pixels,
@@ -148,6 +154,11 @@ class BatchMaker:
                 [COLOR_NAMES.index(s.scene.color) if "color" in s.caption.foil_kinds() else -1 for s in samples]
             ),
         )
+
+
+def _picture(sample: Sample) -> Image.Image:
+    picture = draw_scene(sample.scene, side_px=sample.drawn_px)
+    return picture.resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)  # as the model's preprocessing does
 
 
 def _kinds(scene: Scene, groups: Iterable[int]) -> torch.Tensor:
