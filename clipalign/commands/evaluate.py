@@ -41,7 +41,7 @@ def evaluate(
     """Measure a model on a benchmark, with 95% bootstrap intervals and what a guess would reach.
 
     LA is the share of false captions whose false word was found, AP the average precision of a score at telling
-    true captions from false ones; both run from 0 to 1, higher is better. Average precision needs the extra 'eval'.
+    true captions from false ones; both run from 0 to 1, higher is better.
 
     Examples:
       clipalign eval --dataset pictogram-foil --model pictogram

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipalign.benchmarks.metrics import (
-    average_precision,
+    Ranking,
     average_precision_metric,
     bootstrap_interval,
     lies_within,
@@ -21,7 +21,8 @@ def word(start: int, end: int) -> WordScore:
 
 def test_average_precision_of_a_ranking_worked_out_by_hand() -> None:
     # Ranked: right, wrong, right, wrong. Precision at the two right ones: 1/1 and 2/3.
-    assert average_precision([True, False, True, False], [0.9, 0.8, 0.7, 0.1]) == pytest.approx((1 + 2 / 3) / 2)
+    ranking = Ranking([True, False, True, False], [0.9, 0.8, 0.7, 0.1])
+    assert ranking.average_precision() == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_average_precision_of_a_useless_score_is_the_base_rate() -> None:
@@ -32,7 +33,21 @@ def test_average_precision_of_a_useless_score_is_the_base_rate() -> None:
 
 def test_average_precision_needs_a_positive_sample() -> None:
     with pytest.raises(ValueError, match="positive"):
-        average_precision([False, False], [1.0, 2.0])
+        Ranking([False, False], [1.0, 2.0]).average_precision()
+
+
+@pytest.mark.parametrize("distinct", [3, 10_000])
+def test_average_precision_is_scikit_learns_with_ties_and_with_weights(distinct: int) -> None:
+    reference = pytest.importorskip("sklearn.metrics").average_precision_score
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        positive = generator.random(50) < 0.4
+        scores = generator.integers(0, distinct, 50).astype(float)
+        weights = generator.integers(0, 3, 50).astype(float)
+        ranking = Ranking(positive.tolist(), scores.tolist())
+        assert ranking.average_precision() == pytest.approx(reference(positive, scores))
+        expected = reference(positive, scores, sample_weight=weights)
+        assert ranking.average_precision(weights) == pytest.approx(expected)
 
 
 def test_an_interval_holds_the_value_is_seeded_and_narrows_with_more_samples() -> None:

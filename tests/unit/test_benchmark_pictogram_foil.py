@@ -1,0 +1,112 @@
+"""The benchmark of generated foils: its samples, and its metrics on outcomes worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipalign.benchmarks.pictogram_foil import DEFAULT_SAMPLES, PictogramFoil
+from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
+from clipalign.benchmarks.task import Outcome
+from clipalign.errors import UnknownDataset
+from clipalign.pictogram.captions import FOIL_KINDS
+from clipalign.results import DetectResult, Provenance, WordScore
+
+PROVENANCE = Provenance("m", "a", "h", False, "cpu", "fp32", 0, {}, {})
+
+
+def outcome(image: str, cosine: float, attributions: dict[str, float], *, false: str | None, part: str) -> Outcome:
+    """One caption whose words are the keys, with the given cosine; ``false`` is the word that is wrong."""
+    words, at, span = [], 0, None
+    for text, attribution in attributions.items():
+        words.append(WordScore(text, at, at + len(text), attribution, False, True))
+        if text == false:
+            span = (at, at + len(text))
+        at += len(text) + 1
+    caption = " ".join(attributions)
+    score, lowest = 2.5 * cosine, min(attributions.values())
+    result = DetectResult(
+        id=image,
+        image=image,
+        text=caption,
+        model="m",
+        cosine=cosine,
+        clip_score=score,
+        f_clip_score=lowest * (1 - cosine),
+        sum_negative_attribution=lowest,
+        misaligned=(),
+        words=tuple(words),
+        n_tokens=0,
+        truncated=False,
+        provenance=PROVENANCE,
+    )
+    return Outcome(image, caption, false is None, part, span, result)
+
+
+def test_true_caption_and_foil_alternate_over_one_picture_and_the_foil_kinds_take_turns() -> None:
+    samples = list(PictogramFoil().samples(limit=20, seed=0))
+    assert [sample.correct for sample in samples] == [True, False] * 10
+    assert [sample.part for sample in samples[::2]] == [*FOIL_KINDS, *FOIL_KINDS]
+    for true, foil in zip(samples[::2], samples[1::2], strict=True):
+        assert true.image is foil.image
+        assert true.text != foil.text
+        assert true.false_span is None
+        assert foil.false_span is not None
+        start, end = foil.false_span
+        assert foil.text[start:end].strip()
+    assert len({sample.id for sample in samples}) == 20
+
+
+def test_samples_are_decided_by_the_seed_and_a_limit_only_shortens() -> None:
+    def texts(limit: int, seed: int) -> list[str]:
+        return [sample.text for sample in PictogramFoil().samples(limit=limit, seed=seed)]
+
+    assert texts(6, 0) == texts(6, 0)
+    assert texts(5, 0) == texts(6, 0)[:5]
+    assert texts(6, 0) != texts(6, 1)
+
+
+def test_calibration_and_test_scenes_differ() -> None:
+    (test, _), (calibration, _) = (PictogramFoil(split=split)._pair(0, "object") for split in ("test", "calibration"))
+    assert test.text != calibration.text
+
+
+def test_all_samples_are_as_many_as_the_benchmark_says() -> None:
+    assert PictogramFoil().size == DEFAULT_SAMPLES
+
+
+def test_metrics_of_outcomes_worked_out_by_hand() -> None:
+    outcomes = [
+        outcome("1", 0.9, {"a": 0.1, "dog": 0.2}, false=None, part="object"),
+        outcome("1", 0.5, {"a": 0.1, "cat": -0.2}, false="cat", part="object"),
+        outcome("2", 0.4, {"red": 0.1, "sky": 0.2}, false=None, part="color"),
+        outcome("2", 0.7, {"blue": 0.1, "sky": -0.3}, false="blue", part="color"),
+    ]
+    metrics = {metric.name: metric for metric in PictogramFoil().measure(outcomes, seed=0)}
+    assert metrics["la"].value == 0.5
+    assert metrics["la"].chance == 0.5
+    assert metrics["la_object"].value == 1.0
+    assert metrics["la_color"].value == 0.0
+    # Ranked by cosine: right, wrong, wrong, right.
+    assert metrics["ap_clip_score"].value == pytest.approx((1 + 2 / 4) / 2)
+    assert metrics["ap_clip_score"].chance == 0.5
+    # F-CLIPScore: 0.01, -0.1, 0.06, -0.09: right ones first.
+    assert metrics["ap_f_clip_score"].value == 1.0
+    assert metrics["ap_clip_score_color"].value == 0.5
+    assert metrics["pairs_ranked_right"].value == 0.5
+    assert "la_size" not in metrics
+
+
+def test_a_limit_of_one_leaves_no_foil_and_still_measures() -> None:
+    metrics = PictogramFoil().measure([outcome("1", 0.9, {"dog": 0.2}, false=None, part="object")], seed=0)
+    assert [metric.name for metric in metrics] == ["ap_clip_score", "ap_f_clip_score"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_name_of_the_table_finds_its_benchmark(name: str) -> None:
+    assert find_benchmark(name).name == name
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownDataset) as error:
+        find_benchmark("pictogram-foli")
+    assert "pictogram-foil" in error.value.hint
