@@ -8,6 +8,7 @@ moves them. Nothing here seeds, moves tensors or changes torch's settings, and n
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -131,14 +132,22 @@ def _obstacle(device: str, precision: str) -> str:
     if device == "cpu":
         if precision == "fp16":
             return "CPUs emulate fp16, slower than fp32 and with less range than bf16"
-        native = torch.cpu._is_avx512_bf16_supported() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return "" if native else "this CPU has no bf16 arithmetic"
+        return "" if _cpu_has_bf16() else "this CPU has no bf16 arithmetic"
     if device == "mps":
         modern = precision == "fp16" or torch.backends.mps.is_macos_or_newer(14, 0)
         return "" if modern else "bf16 on MPS needs macOS 14"
     if precision == "bf16" and torch.cuda.get_device_capability(device) < (8, 0):
         return "this GPU has no bf16 arithmetic"
     return ""
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether bf16 is computed, not emulated: AVX512-BF16 or AMX on x86, the bf16 extension on ARM."""
+    import torch
+
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def halving(batch_size: int, run: Callable[[int], T]) -> T:

@@ -9,6 +9,8 @@ itself is not guessed: the activation is known for OpenAI's own and Long-CLIP's 
 from __future__ import annotations
 
 import pickle
+import re
+import struct
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -36,6 +38,12 @@ _COMPACT_ROWS: Final = "token_embedding.rows"
 _COMPACT_VALUES: Final = "token_embedding.values"
 
 _NAMED_KEYS: Final = 3
+
+_DAMAGE: Final = (
+    *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError),
+    *(struct.error, zipfile.BadZipFile),
+)
+"""What torch raises on bytes that are no weights."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,17 +106,28 @@ def _read(path: Path, *, trusted: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    return _read_pickle(path)
+
+
+def _read_pickle(path: Path) -> Any:
+    zipped = zipfile.is_zipfile(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on pickle protocols
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error).lower():
-            raise _unreadable(path, "no pickle") from error
+        with path.open("rb") as stream:
+            is_pickle = zipped or stream.read(1) == pickle.PROTO
+        if not is_pickle:
+            raise _unreadable(path, "it is no pickle") from error
+        refused = re.search(r"GLOBAL (\S+)", str(error))
         raise ModelMismatch(
-            f"{path} was refused: it holds more than tensors, and opening it could run code",
+            f"{path} was refused: it holds more than tensors{f' ({refused.group(1)})' if refused else ''}, "
+            "and opening it could run code",
             hint="save its state_dict as safetensors and load that",
             input=str(path),
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, str(error).partition("\n")[0]) from error
 
 

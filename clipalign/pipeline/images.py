@@ -66,7 +66,7 @@ def open_image(source: ImageSource, *, exif: bool = True, offline: bool = False)
         ImageUnreadable: with the name of the source, why, and what to try.
     """
     name = _name(source)
-    # Pillow warns of damage that it works around; what matters is raised. Not ``catch_warnings``: worker threads come here.
+    # Pillow warns of damage it works around; what matters is raised. Threads come here: no ``catch_warnings``.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     content = b"" if isinstance(source, Image.Image) else _content(source, name, offline=offline)
     try:

@@ -1,0 +1,187 @@
+"""Weights files of every kind, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clipalign.errors import ModelMismatch
+from clipalign.pipeline.checkpoints import CLIP_VOCABULARY, name_some, read_checkpoint
+from tests.checkpoints import save_torchscript
+
+TENSORS = {"visual.proj": torch.arange(6.0).reshape(2, 3), "logit_scale": torch.tensor(1.5)}
+
+
+def same(found: dict[str, Tensor], wanted: dict[str, Tensor] = TENSORS) -> bool:
+    return found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickles_of_tensors(tmp_path: Path, suffix: str, zipped: bool):
+    path = tmp_path / f"weights{suffix}"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=zipped)
+    checkpoint = read_checkpoint(path)
+    assert same(checkpoint.tensors) and checkpoint.quick_gelu is None
+
+
+def test_safetensors(tmp_path: Path):
+    save_file(TENSORS, tmp_path / "weights.safetensors")
+    assert same(read_checkpoint(tmp_path / "weights.safetensors").tensors)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"state_dict": TENSORS, "epoch": 3},
+        {"state_dict": {f"module.{name}": tensor for name, tensor in TENSORS.items()}},
+        {"model": {f"module._orig_mod.{name}": tensor for name, tensor in TENSORS.items()}},
+        {"model_state_dict": TENSORS},
+    ],
+    ids=["state_dict", "data parallel", "compiled", "model_state_dict"],
+)
+def test_wrappings_come_off(tmp_path: Path, wrapped: Any):
+    torch.save(wrapped, tmp_path / "weights.pt")
+    assert same(read_checkpoint(tmp_path / "weights.pt").tensors)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_floating_tensors_become_fp32_and_others_stay(tmp_path: Path, kind: torch.dtype):
+    save_file({"a": torch.tensor([0.5, 2.0], dtype=kind), "n": torch.tensor([3])}, tmp_path / "w.safetensors")
+    tensors = read_checkpoint(tmp_path / "w.safetensors").tensors
+    assert tensors["a"].dtype == torch.float32 and tensors["a"].tolist() == [0.5, 2.0]
+    assert tensors["n"].dtype == torch.int64
+
+
+def test_openais_numbers_tell_quickgelu(tmp_path: Path):
+    torch.save({**TENSORS, "input_resolution": torch.tensor(224)}, tmp_path / "w.pt")
+    checkpoint = read_checkpoint(tmp_path / "w.pt")
+    assert same(checkpoint.tensors) and checkpoint.quick_gelu is True
+
+
+def test_long_clips_two_tables_become_one_and_tell_quickgelu(tmp_path: Path):
+    first, second = torch.zeros(248, 4), torch.ones(248, 4)
+    save_file({"positional_embedding": first, "positional_embedding_res": second}, tmp_path / "w.safetensors")
+    checkpoint = read_checkpoint(tmp_path / "w.safetensors")
+    assert checkpoint.quick_gelu is True and list(checkpoint.tensors) == ["positional_embedding"]
+    assert checkpoint.tensors["positional_embedding"][:, 0].tolist() == [0.0] * 20 + [1.0] * 228
+
+
+class TestTorchScript:
+    def test_one_on_record_is_opened(self, tmp_path: Path):
+        save_torchscript(TENSORS, tmp_path / "clip.pt")
+        checkpoint = read_checkpoint(tmp_path / "clip.pt", trusted=True)
+        assert same(checkpoint.tensors) and checkpoint.quick_gelu is True
+
+    def test_any_other_is_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        save_torchscript(TENSORS, tmp_path / "clip.pt")
+        monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("opened"))
+        with pytest.raises(ModelMismatch, match="TorchScript archive, which can run code"):
+            read_checkpoint(tmp_path / "clip.pt")
+
+
+class _Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("by", ["torch", "pickle"])
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, by: str):
+    trap, path = tmp_path / "sprung", tmp_path / "evil.pt"
+    content = {**TENSORS, "trap": _Trap(trap)}
+    if by == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps({"trap": _Trap(trap)}, protocol=2))
+    with pytest.raises(ModelMismatch, match=r"refused: it holds more than tensors \(\w+\.mkdir\)") as caught:
+        read_checkpoint(path)
+    assert not trap.exists() and "safetensors" in caught.value.hint
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b"<!doctype html><html></html>", "web page"),
+        (b"# hello there, these are no weights at all\n" * 3, "not a readable weights file"),
+        (b"PK\x03\x04 cut short", "not a readable weights file"),
+    ],
+    ids=["empty", "lfs", "html", "text", "cut"],
+)
+def test_files_that_are_no_weights(tmp_path: Path, suffix: str, content: bytes, why: str):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelMismatch) as caught:
+        read_checkpoint(path)
+    assert why in caught.value.message and str(path) in caught.value.message and "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_file_cut_short(tmp_path: Path, suffix: str):
+    path = tmp_path / f"weights{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)({"a": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(ModelMismatch, match="not a readable weights file"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ([torch.zeros(1)], "no state dict but list"),
+        ({}, "no state dict"),
+        ({"a": torch.zeros(1), "epoch": 3, "name": "x"}, "not weights: epoch, name"),
+        ({"text_model.embeddings.weight": torch.zeros(1)}, "format of transformers"),
+    ],
+    ids=["list", "nothing", "strangers", "transformers"],
+)
+def test_pickles_of_something_else(tmp_path: Path, content: Any, why: str):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(ModelMismatch, match=why):
+        read_checkpoint(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite(tmp_path: Path, value: float):
+    save_file({"good": torch.zeros(3), "bad.weight": torch.tensor([0.0, value, 1.0])}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelMismatch, match="not finite: bad.weight"):
+        read_checkpoint(tmp_path / "w.safetensors")
+
+
+class TestCompactVocabulary:
+    def test_rows_go_where_they_belong_and_the_rest_is_zero(self, tmp_path: Path):
+        rows, values = torch.tensor([7, 49407]), torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16)
+        save_file({"token_embedding.rows": rows, "token_embedding.values": values}, tmp_path / "w.safetensors")
+        weight = read_checkpoint(tmp_path / "w.safetensors").tensors["token_embedding.weight"]
+        assert weight.shape == (CLIP_VOCABULARY, 2) and weight.dtype == torch.float32
+        assert weight[7].tolist() == [1.0, 2.0] and weight[49407].tolist() == [3.0, 4.0]
+        assert weight.count_nonzero() == 4
+
+    @pytest.mark.parametrize(
+        ("rows", "values"),
+        [([1, 2], torch.zeros(3, 2)), ([49408], torch.zeros(1, 2)), ([-1], torch.zeros(1, 2)), ([1], torch.zeros(1))],
+    )
+    def test_rows_and_values_must_belong_together(self, tmp_path: Path, rows: list[int], values: Tensor):
+        content = {"token_embedding.rows": torch.tensor(rows), "token_embedding.values": values}
+        save_file(content, tmp_path / "w.safetensors")
+        with pytest.raises(ModelMismatch, match="do not belong together"):
+            read_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_names_are_shortened_with_their_count():
+    assert name_some(["a", "b"]) == "a, b"
+    assert name_some(list("abcde")) == "a, b, c, … (5 in all)"

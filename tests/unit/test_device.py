@@ -1,0 +1,135 @@
+"""From a request to a device, a precision and a reason; batches that shrink."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from clipalign import device as device_module
+from clipalign.device import DeviceChoice, available_devices, choose_device, halving, torch_dtype
+from clipalign.errors import DeviceUnavailable, UsageError
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """Pretend that the machine has these devices."""
+
+    def pretend(*devices: str) -> None:
+        monkeypatch.setattr(device_module, "available_devices", lambda: list(devices))
+
+    return pretend
+
+
+def test_the_cpu_is_always_there():
+    assert available_devices()[-1] == "cpu"
+
+
+def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine):
+    machine("cuda:0", "cuda:1", "cpu")
+    assert choose_device().device == "cuda:0"
+    machine("mps", "cpu")
+    assert choose_device().device == "mps"
+    machine("cpu")
+    assert choose_device() == DeviceChoice("cpu", "fp32", "cpu is the only device; fp32 is the reference precision")
+
+
+def test_auto_precision_is_the_reference_on_gpus_too(machine):
+    machine("cuda:0", "cpu")
+    assert choose_device("cuda").precision == "fp32"
+
+
+def test_a_gpu_can_be_named(machine):
+    machine("cuda:0", "cuda:1", "cpu")
+    assert choose_device("cuda:1").device == "cuda:1"
+    assert choose_device("CUDA").device == "cuda:0"
+
+
+@pytest.mark.parametrize("request_", ["gpu", "cuda:x", "cpu:1", "cuda:", "mps:0", "", "cuda:-1"])
+def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, machine):
+    machine("cuda:0", "cpu")
+    with pytest.raises(DeviceUnavailable) as caught:
+        choose_device(request_)
+    assert "unknown device" in caught.value.message and "cuda:0, cpu" in caught.value.hint
+    assert "\n" not in caught.value.message + caught.value.hint
+
+
+def test_a_device_that_is_not_there_is_refused(machine):
+    machine("cuda:0", "cpu")
+    with pytest.raises(DeviceUnavailable, match="no device cuda:3"):
+        choose_device("cuda:3")
+    with pytest.raises(DeviceUnavailable, match="no device mps"):
+        choose_device("mps")
+
+
+def test_fp16_on_a_cpu_becomes_fp32_with_the_reason():
+    choice = choose_device("cpu", "fp16")
+    assert choice.precision == "fp32" and "fp32 instead of fp16" in choice.reason
+
+
+def test_bf16_on_a_cpu_depends_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: True)
+    assert choose_device("cpu", "bf16").precision == "bf16"
+    monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: False)
+    choice = choose_device("cpu", "bf16")
+    assert choice.precision == "fp32" and "no bf16" in choice.reason
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(DeviceUnavailable, match="unknown precision 'int8'"):
+        choose_device("cpu", "int8")
+
+
+def test_threads_are_at_least_one():
+    assert choose_device("cpu", threads=2).threads == 2
+    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+        choose_device("cpu", threads=0)
+
+
+def test_precisions_have_torch_types():
+    choices = [DeviceChoice("cpu", precision, "") for precision in ("fp32", "bf16", "fp16")]
+    assert [torch_dtype(choice) for choice in choices] == [torch.float32, torch.bfloat16, torch.float16]
+
+
+class TestHalving:
+    def run(self, fits: int, error: BaseException):
+        tried: list[int] = []
+
+        def work(batch_size: int) -> int:
+            tried.append(batch_size)
+            if batch_size > fits:
+                raise error
+            return batch_size
+
+        return tried, work
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory."),
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            RuntimeError("MPS backend out of memory"),
+            MemoryError(),
+        ],
+    )
+    def test_goes_on_with_half_and_says_so_once(self, error: BaseException, caplog: pytest.LogCaptureFixture):
+        tried, work = self.run(8, error)
+        with caplog.at_level(logging.WARNING):
+            assert halving(32, work) == 8
+        assert tried == [32, 16, 8]
+        assert [record.getMessage() for record in caplog.records] == [
+            "memory ran out; went on with a batch size of 8 instead of 32"
+        ]
+
+    def test_is_silent_when_it_fits(self, caplog: pytest.LogCaptureFixture):
+        assert halving(32, self.run(32, MemoryError())[1]) == 32
+        assert not caplog.records
+
+    def test_gives_up_at_one(self):
+        with pytest.raises(DeviceUnavailable, match="too little memory"):
+            halving(2, self.run(0, MemoryError())[1])
+
+    def test_leaves_other_errors_alone(self):
+        with pytest.raises(RuntimeError, match="shapes"):
+            halving(2, self.run(0, RuntimeError("shapes do not fit"))[1])

@@ -1,0 +1,147 @@
+"""What follows ``--model``, and what it stands for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipalign.errors import UnknownModel
+from clipalign.registry import DEFAULT_MODEL, architecture_names, find_model, model_names, row_of_weights
+from clipalign.registry.rows import ROWS
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "my.safetensors"
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_every_name_finds_its_row():
+    for name in model_names():
+        assert find_model(name).name == name
+    assert DEFAULT_MODEL in model_names()
+
+
+def test_rows_are_complete():
+    for row in ROWS.values():
+        assert row.weights and row.licence and row.note and row.commands
+        assert row.architecture.endswith(".json") or row.architecture in architecture_names()
+        for source in row.weights:
+            assert source.kind in ("hub", "url", "embedded")
+            assert not source.sha256 or len(source.sha256) == 64
+            assert source.kind != "url" or source.sha256 in source.url
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in ("ViT-H-14", "pictogram")])
+def test_everything_grown_from_openai_uses_quickgelu(name: str):
+    assert ROWS[name].quick_gelu is True
+    assert ROWS[name].architecture.endswith("-quickgelu")
+
+
+def test_the_openai_tag_means_the_registry_row():
+    assert find_model("ViT-B-32@openai") is ROWS["ViT-B-32"]
+
+
+def test_another_tag_means_open_clips_architecture():
+    row = find_model("ViT-B-32@laion2b-e16")
+    assert (row.name, row.architecture, row.quick_gelu) == ("ViT-B-32@laion2b-e16", "ViT-B-32", None)
+    assert [(source.kind, source.tag) for source in row.weights] == [("open_clip", "laion2b_e16")]
+
+
+def test_an_architecture_takes_a_local_checkpoint(checkpoint: Path):
+    row = find_model(f"RN50@{checkpoint}")
+    assert row.architecture == "RN50"
+    assert [(source.kind, source.file) for source in row.weights] == [("file", str(checkpoint))]
+
+
+def test_a_registry_model_takes_a_local_checkpoint(checkpoint: Path):
+    row = find_model(f"longclip-B@{checkpoint}")
+    assert row.context_tokens == 248 and row.quick_gelu is True and row.weights[0].file == str(checkpoint)
+
+
+def test_a_config_takes_a_local_checkpoint(checkpoint: Path):
+    config = checkpoint.with_name("tiny@home.json")
+    config.write_text("{}")
+    row = find_model(f"{config}@{checkpoint}")
+    assert row.architecture == str(config) and row.weights[0].file == str(checkpoint)
+
+
+def test_a_file_of_that_very_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("ViT-B-32@336px.pt").write_bytes(b"weights")
+    row = find_model("ViT-B-32@336px.pt")
+    assert row.architecture == "" and row.weights[0].file == "ViT-B-32@336px.pt"
+
+
+def test_a_registry_name_wins_over_a_file_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pictogram").write_bytes(b"weights")
+    assert find_model("pictogram") is ROWS["pictogram"]
+
+
+def test_home_is_understood(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    monkeypatch.setenv("USERPROFILE", str(checkpoint.parent))
+    assert find_model(f"RN50@~/{checkpoint.name}").weights[0].file == str(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message", "hint"),
+    [
+        ("ViT-B32", "unknown model", "did you mean ViT-B-32?"),
+        ("vit-b/32", "unknown model", "did you mean ViT-B-32?"),
+        ("picotgram", "unknown model", "did you mean pictogram?"),
+        ("VIT-B-32@openai", "unknown model", "did you mean ViT-B-32@openai?"),
+        ("gpt", "unknown model", "one of ViT-B-32, "),
+        ("RN50", "architecture without weights", "RN50@TAG or RN50@FILE"),
+        ("ViT-B-32@", "nothing follows the @", "ViT-B-32@TAG"),
+        ("ViT-B-32@missing.safetensors", "no checkpoint file missing.safetensors", "looked in"),
+        ("ViT-B-32@/nowhere/w.pt", "no checkpoint file /nowhere/w.pt", "no folder /nowhere"),
+        ("pictogram@openai", "pictogram has no weights called 'openai'", "pictogram@FILE"),
+        ("/nowhere/clip.pt", "no model file", "no folder /nowhere"),
+        ("", "no name", "one of"),
+    ],
+)
+def test_what_is_unknown_is_said_with_a_way_out(spec: str, message: str, hint: str):
+    with pytest.raises(UnknownModel) as caught:
+        find_model(spec)
+    assert message in caught.value.message and hint in caught.value.hint
+    assert caught.value.exit_status == 2
+
+
+def test_a_config_alone_and_a_folder_are_explained(tmp_path: Path):
+    (tmp_path / "tiny.json").write_text("{}")
+    with pytest.raises(UnknownModel, match="config without weights"):
+        find_model(str(tmp_path / "tiny.json"))
+    with pytest.raises(UnknownModel, match="has no weights called 'openai'"):
+        find_model(f"{tmp_path / 'tiny.json'}@openai")
+    with pytest.raises(UnknownModel) as caught:
+        find_model(str(tmp_path))
+    assert "folder" in caught.value.hint
+
+
+def test_weights_are_known_by_their_hash():
+    row = ROWS["longclip-L"]
+    assert row_of_weights(row.weights[0].sha256) is row
+    assert row_of_weights("") is None
+    assert row_of_weights("0" * 64) is None
+    assert replace(row) == row
+
+
+def test_looking_up_names_loads_neither_torch_nor_open_clip():
+    program = (
+        "import sys; from clipalign.registry import find_model, architecture_names;"
+        "find_model('ViT-B-32@laion2b_e16'); assert 'RN50' in architecture_names();"
+        "print([name for name in ('torch', 'open_clip') if name in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=os.environ, check=True
+    )
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,160 @@
+"""Where weights are looked for, and what is said when they are not there or not right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipalign import weights
+from clipalign.errors import MissingWeights, VerificationFailed
+from clipalign.registry import ModelRow, WeightSource, find_model
+from clipalign.weights import cache_folder, hash_file, locate, place_in_cache
+
+CONTENT = b"some weights"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+HUB = WeightSource("hub", repo="owner/name", file="model.safetensors")
+URL = WeightSource("url", url="https://example.org/models/abc/clip.pt", sha256=SHA256)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and no caches but those in it."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(weights, "find_in_hub_cache", _hub_in(tmp_path / "hub"))
+    return tmp_path
+
+
+def _hub_in(folder: Path):
+    """The real look-up, in another folder: the library reads its environment once."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def find(repo: str, file: str, *, revision: str = "") -> Path | None:
+        found = try_to_load_from_cache(repo, file, cache_dir=folder, revision=revision or None)
+        return Path(found) if isinstance(found, str) else None
+
+    return find
+
+
+def row(*sources: WeightSource) -> ModelRow:
+    return replace(find_model("ViT-B-32"), weights=sources)
+
+
+def write(path: Path, content: bytes = CONTENT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_the_cache_is_the_option_then_the_variable_then_the_platforms(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert cache_folder("~/mine") == home / "mine"
+    monkeypatch.setattr("sys.platform", "linux")
+    assert cache_folder() == home / ".cache" / "clipalign"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "clipalign"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert cache_folder() == home / "Library" / "Caches" / "clipalign"
+    monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path / "env"))
+    assert cache_folder() == tmp_path / "env"
+    assert not (tmp_path / "env").exists()
+
+
+def test_the_own_cache_comes_first(home: Path, tmp_path: Path):
+    path = write(place_in_cache(HUB, tmp_path / "own"))
+    _hub_snapshot(home)
+    found = locate(row(HUB), cache_dir=tmp_path / "own")
+    assert (found.path, found.source, found.sha256) == (path, HUB, SHA256)
+
+
+def _hub_snapshot(home: Path) -> Path:
+    folder = home / "hub" / "models--owner--name"
+    write(folder / "refs" / "main", b"0123abcd")
+    return write(folder / "snapshots" / "0123abcd" / "model.safetensors")
+
+
+def test_hugging_faces_cache_is_shared(home: Path):
+    assert locate(row(HUB)).path == _hub_snapshot(home)
+
+
+def test_a_revision_is_respected(home: Path):
+    path = _hub_snapshot(home)
+    assert locate(row(replace(HUB, revision="0123abcd"))).path == path
+    with pytest.raises(MissingWeights):
+        locate(row(replace(HUB, revision="ffff")))
+
+
+def test_openais_cache_is_shared(home: Path):
+    path = write(home / ".cache" / "clip" / "clip.pt")
+    assert locate(row(URL)).path == path
+
+
+def test_sources_are_tried_in_order(home: Path):
+    path = write(home / ".cache" / "clip" / "clip.pt")
+    assert locate(row(HUB, URL)).path == path
+    assert locate(row(HUB, URL)).source == URL
+
+
+def test_another_file_of_that_name_is_refused(home: Path):
+    path = write(home / ".cache" / "clip" / "clip.pt", b"half a file")
+    with pytest.raises(VerificationFailed) as caught:
+        locate(row(URL))
+    assert str(path) in caught.value.message and SHA256[:12] in caught.value.message
+    assert caught.value.hint == "delete it, then: clipalign download ViT-B-32"
+    assert caught.value.exit_status == 4
+
+
+def test_the_first_digits_of_a_hash_are_enough(home: Path):
+    write(home / ".cache" / "clip" / "clip.pt")
+    assert locate(row(replace(URL, sha256=SHA256[:8]))).sha256 == SHA256
+
+
+def test_missing_weights_name_the_line_that_fetches_them():
+    with pytest.raises(MissingWeights, match="the weights of ViT-B-32 are not on this machine") as caught:
+        locate(find_model("ViT-B-32"))
+    assert (caught.value.exit_status, caught.value.hint) == (4, "clipalign download ViT-B-32")
+    with pytest.raises(MissingWeights, match="--offline forbids"):
+        locate(find_model("ViT-B-32"), offline=True)
+
+
+def test_missing_embedded_weights_are_an_installation_that_is_broken():
+    with pytest.raises(MissingWeights, match="missing from this installation"):
+        locate(row(WeightSource("embedded", file="/nowhere/w.safetensors")))
+
+
+class TestHashes:
+    @pytest.fixture(autouse=True)
+    def remember_everything(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(weights, "_REMEMBERED_FROM_BYTES", 0)
+
+    def test_are_computed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        path = write(tmp_path / "w.pt")
+        assert hash_file(path, tmp_path / "cache") == SHA256
+        monkeypatch.setattr(weights, "_digest", lambda _: pytest.fail("hashed again"))
+        assert hash_file(path, tmp_path / "cache") == SHA256
+
+    def test_are_computed_again_when_the_file_changed(self, tmp_path: Path):
+        path = write(tmp_path / "w.pt")
+        hash_file(path, tmp_path / "cache")
+        path.write_bytes(b"new weights!")
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        assert hash_file(path, tmp_path / "cache") == hashlib.sha256(b"new weights!").hexdigest()
+
+    def test_survive_a_broken_record(self, tmp_path: Path):
+        path = write(tmp_path / "w.pt")
+        hash_file(path, tmp_path / "cache")
+        for record in (tmp_path / "cache" / "hashes").iterdir():
+            record.write_text("{")
+        assert hash_file(path, tmp_path / "cache") == SHA256
+
+    def test_need_no_writable_cache(self, tmp_path: Path):
+        write(tmp_path / "cache", b"a file, not a folder")
+        assert hash_file(write(tmp_path / "w.pt"), tmp_path / "cache") == SHA256
