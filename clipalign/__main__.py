@@ -1,0 +1,10 @@
+"""``python -m clipalign``."""
+
+from __future__ import annotations
+
+import sys
+
+from clipalign.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,349 @@
+"""The front door: finds the command, keeps ``--help`` and mistakes light, and turns every failure into a sentence.
+
+One place decides what an error looks like and with which status the process ends. A command lives in
+:data:`clipalign.commands.COMMANDS`, is imported when it is named, and loads its heavy libraries when it runs.
+Only names that Typer makes public are used; the parser inside it is its own business.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import pairwise
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from clipalign import options
+from clipalign.commands import COMMANDS
+from clipalign.completion import SHELLS, completion_script
+from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, UsageError
+from clipalign.help import page
+from clipalign.report.console import (
+    Notices,
+    OutputError,
+    listen,
+    notices,
+    styled,
+    visible,
+    write_output,
+    write_stderr,
+)
+from clipalign.settings import meant_by
+from clipalign.version import __version__
+
+PROGRAM = "clipalign"
+
+CLOSING = (
+    "Every option can also be set by a variable (CLIPALIGN_MODEL, CLIPALIGN_BATCH_SIZE, …) or in [tool.clipalign] of "
+    "the nearest pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found something, 2 wrong usage, "
+    "3 unreadable input, 4 weights not here, 70 internal error, 130 interrupted."
+)
+
+
+class InternalError(ClipalignError):
+    """A defect of ours, or of a library: the sentence for an exception nobody expected."""
+
+
+class InterruptError(ClipalignError):
+    """Ctrl-C."""
+
+    exit_status = EXIT_INTERRUPTED
+    type = "interrupted"
+
+
+def _show_page(ctx: Any, _parameter: Any, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        write_output(ctx.command.help_page(ctx))
+        raise typer.Exit(EXIT_DONE)
+
+
+class Command(TyperCommand):
+    """A subcommand with our help page."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """``-h`` and ``--help``."""
+        return _help_option(super().get_help_option(ctx))
+
+    def help_page(self, ctx: Any) -> str:
+        """What ``--help`` prints."""
+        arguments = [p.metavar or p.name.upper() for p in self.params if p.param_type_name == "argument"]
+        usage = " ".join([ctx.command_path, "[OPTIONS]", *arguments])
+        return page(usage=usage, text=self.help or "", parameters=self.get_params(ctx), closing=CLOSING)
+
+
+class FrontDoor(TyperGroup):
+    """The program itself: commands come from the table, one at a time."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """``-h`` and ``--help``."""
+        return _help_option(super().get_help_option(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and build one command.
+
+        Raises:
+            UsageError: there is no such command.
+        """
+        if cmd_name in COMMANDS:
+            return built_command(cmd_name)
+        if ctx.resilient_parsing or cmd_name.startswith("-"):
+            return None
+        raise UsageError(
+            f"there is no command {cmd_name!r}",
+            hint=meant_by(cmd_name, COMMANDS) or f"one of {', '.join(COMMANDS)}; see {PROGRAM} --help",
+            input=cmd_name,
+        )
+
+    def help_page(self, ctx: Any) -> str:
+        """What ``--help`` prints."""
+        return page(
+            usage=f"{PROGRAM} COMMAND [OPTIONS] …",
+            text=self.help or "",
+            parameters=self.get_params(ctx),
+            commands=[(name, row.summary) for name, row in COMMANDS.items()],
+            closing=CLOSING,
+        )
+
+
+def _help_option(option: Any) -> Any:
+    """Typer's own option, with our page and our writer behind it."""
+    if option is not None:
+        option.callback = _show_page
+        option.help = "Show this page."
+    return option
+
+
+def built_command(name: str) -> Any:
+    """The command ``name``, imported now."""
+    module, _, function = COMMANDS[name].target.partition(":")
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, cls=Command)(getattr(import_module(module), function))
+    return get_command(alone)
+
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=FrontDoor,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool | None) -> None:
+    if value:
+        write_output(f"{PROGRAM} {__version__}\n")
+        raise typer.Exit(EXIT_DONE)
+
+
+def _print_completion(shell: str | None) -> None:
+    if shell is None:
+        return
+    if shell not in SHELLS:
+        raise UsageError(
+            f"--show-completion must be {', '.join(SHELLS[:-1])} or {SHELLS[-1]}, not {shell!r}",
+            input="--show-completion",
+        )
+    write_output(completion_script(shell))
+    raise typer.Exit(EXIT_DONE)
+
+
+@app.callback(invoke_without_command=True)
+def front_door(
+    ctx: typer.Context,
+    version: Annotated[
+        bool | None, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--show-completion",
+            metavar="|".join(SHELLS),
+            help="Print the completion script of a shell.",
+            callback=_print_completion,
+            autocompletion=lambda: list(SHELLS),
+            is_eager=True,
+        ),
+    ] = None,
+    quiet: options.Quiet = None,
+    verbose: options.Verbose = None,
+    debug: options.Debug = None,
+) -> None:
+    """Tell whether a text fits a picture, and which words do not.
+
+    Examples:
+      clipalign detect photo.jpg "a cup of coke"
+      clipalign detect scene.png "a red car left of a tree" --model pictogram
+      clipalign eval --dataset pictogram-foil --model pictogram --limit 200
+    """
+    notices.quiet, notices.verbose = notices.quiet or bool(quiet), notices.verbose or bool(verbose)
+    notices.debug = notices.debug or bool(debug)
+    if ctx.invoked_subcommand is None:
+        write_output(page_of(ctx))
+
+
+def page_of(ctx: Any) -> str:
+    """The help page of the command that is running."""
+    return str(ctx.command.help_page(ctx))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status; never raises, never prints a traceback without ``--debug``."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    _start(typed)
+    try:
+        status = _run(typed)
+        if status == EXIT_INTERRUPTED:  # the parser turns Ctrl-C into a status
+            raise InterruptError("interrupted")
+    except KeyboardInterrupt:
+        return _fail(InterruptError("interrupted"), typed)
+    except Exception as error:
+        return _fail(error, typed)
+    notices.release()
+    return status
+
+
+def _start(typed: Sequence[str]) -> None:
+    """Fresh notices; whether JSON or tracebacks are wanted must be known before the line is parsed."""
+    fresh = Notices(
+        debug="--debug" in _before_dashes(typed) or os.environ.get("CLIPALIGN_DEBUG", "") not in ("", "0", "false"),
+        json=_asks_for_json(typed),
+    )
+    for name in ("quiet", "verbose", "debug", "json"):
+        setattr(notices, name, getattr(fresh, name))
+    notices.waiting.clear()
+    listen()
+
+
+def _before_dashes(typed: Sequence[str]) -> list[str]:
+    return list(typed[: typed.index("--")]) if "--" in typed else list(typed)
+
+
+def _asks_for_json(typed: Sequence[str]) -> bool:
+    words = _before_dashes(typed)
+    values = [word.removeprefix("--format=") for word in words if word.startswith("--format=")]
+    values += [after for word, after in pairwise(words) if word == "--format"]
+    return values[-1] == "json" if values else os.environ.get("CLIPALIGN_FORMAT") == "json"
+
+
+def _run(typed: list[str]) -> int:
+    try:
+        result = get_command(app).main(args=typed, prog_name=PROGRAM, standalone_mode=False)
+    except typer.Abort as error:
+        raise error.__cause__ or error from None
+    except SystemExit as error:
+        # Typer and libraries that end the process take the status out of our hands; only success is left to them.
+        if error.code in (None, 0):
+            return EXIT_DONE
+        raise InternalError(f"a library ended the run with status {error.code!r}") from error
+    return result if isinstance(result, int) else EXIT_DONE
+
+
+def _fail(error: Exception, typed: Sequence[str]) -> int:
+    """Say what went wrong and return the status."""
+    if notices.debug:
+        for line in traceback.format_exception(error):
+            write_stderr(line.rstrip("\n"))
+    known = as_clipalign_error(error, typed)
+    notices.waiting.clear() if notices.json else notices.release()
+    for line in error_lines(known, json=notices.json):
+        write_stderr(line)
+    return known.exit_status
+
+
+def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> ClipalignError:
+    """The sentence for any exception: our own as it is, the parser's reworded, all others as internal errors."""
+    if isinstance(error, ClipalignError):
+        return error
+    if isinstance(error, typer.TyperException):
+        return _usage_error(error, typed)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return OutputError(f"{error.filename}: {error.strerror}", input=str(error.filename))
+    said = " ".join(str(error).split())
+    return InternalError(
+        f"unexpected {type(error).__name__}{f': {said}' if said else ''}",
+        hint="this is a defect; --debug shows where it happened",
+    )
+
+
+def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
+    """One JSON object, or one line and perhaps a second with what to try."""
+    if json:
+        from clipalign.report.json import encode
+
+        return [encode(error.as_dict()).decode("utf-8").rstrip("\n")]
+    message, place = visible(error.message), visible(error.input)
+    if place not in message:
+        message += f" ({place})"
+    lines = [styled("error:", "red", stream=sys.stderr) + " " + message]
+    if error.hint:
+        lines.append(styled("hint:", "cyan", stream=sys.stderr) + " " + visible(error.hint))
+    return lines
+
+
+def _usage_error(error: typer.TyperException, typed: Sequence[str]) -> UsageError:
+    """The parser's complaint in our words; it is told apart by what it carries, for its types are not public."""
+    ctx: Any = getattr(error, "ctx", None)
+    see = f"see {_command_path(ctx, typed)} --help"
+    option = getattr(error, "option_name", None)
+    parameter: Any = getattr(error, "param", None)
+    if option is not None and hasattr(error, "possibilities"):
+        return _unknown_option(str(option), ctx, typed)
+    if option is not None:
+        takes_nothing = "not take a value" in error.format_message()
+        return UsageError(f"{option} {'takes no value' if takes_nothing else 'needs a value'}", hint=see, input=option)
+    if parameter is not None and hasattr(error, "param_type"):
+        missing = _missing_names(ctx, parameter)
+        return UsageError(f"missing {' and '.join(missing)}", hint=_usage_line(ctx), input=missing[0])
+    said = " ".join(error.format_message().split())
+    if "unexpected extra argument" in said:
+        extra = said.rpartition(" (")[2].rstrip(")")
+        return UsageError(f"unexpected {extra!r}", hint="put quotes around a text of several words", input=extra)
+    return UsageError(said[:1].lower() + said[1:].rstrip("."), hint=see)
+
+
+def _command_path(ctx: Any, typed: Sequence[str]) -> str:
+    """``clipalign detect``, or what of it is known."""
+    if ctx is not None:
+        return str(ctx.command_path)
+    return " ".join([PROGRAM, *[word for word in typed if word in COMMANDS][:1]])
+
+
+def _unknown_option(option: str, ctx: Any, typed: Sequence[str]) -> UsageError:
+    # "-5 degrees" reaches the parser as a bundle of short options; show what was typed.
+    whole = next((word for word in typed if word.startswith(option)), option)
+    command = _command_path(ctx, typed)
+    known = [name for p in ctx.command.params for name in [*p.opts, *p.secondary_opts]] if ctx is not None else []
+    if " " in whole or not option.startswith("--"):
+        hint = f"see {command} --help; to give a text that begins with '-', put -- before the arguments"
+    elif command == PROGRAM:
+        hint = meant_by(option, known) or f"see {PROGRAM} --help; a command's options follow its name"
+    else:
+        hint = meant_by(option, [*known, "--help"]) or f"see {command} --help"
+    return UsageError(f"there is no option {whole if ' ' in whole else option}", hint=hint, input=option)
+
+
+def _missing_names(ctx: Any, parameter: Any) -> list[str]:
+    """The first missing argument, as the parser reports it, and those after it, which must be missing too."""
+    if parameter.param_type_name != "argument" or ctx is None:
+        return [parameter.opts[0]]
+    arguments = [p for p in ctx.command.params if p.param_type_name == "argument" and p.required]
+    return [p.metavar or p.name.upper() for p in arguments[arguments.index(parameter) :]]
+
+
+def _usage_line(ctx: Any) -> str:
+    if ctx is None:
+        return f"see {PROGRAM} --help"
+    names = [p.metavar or p.name.upper() for p in ctx.command.params if p.param_type_name == "argument" and p.required]
+    return f"{' '.join([ctx.command_path, *names])}; see {ctx.command_path} --help"

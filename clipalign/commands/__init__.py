@@ -1,0 +1,22 @@
+"""The doors: one module a command, light to import; what is heavy they import when they run.
+
+``COMMANDS`` is the one table of them. A command that is not in it does not exist: neither ``--help``, nor completion,
+nor a table of a settings file knows it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class CommandRow(NamedTuple):
+    """Where a command lives, as ``module:function``, and its one line for ``--help``."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: Final[dict[str, CommandRow]] = {
+    "detect": CommandRow("clipalign.commands.detect:detect", "Which words of a text do not fit an image."),
+    "eval": CommandRow("clipalign.commands.evaluate:evaluate", "Measure a model on a benchmark."),
+}

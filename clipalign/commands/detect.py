@@ -1,0 +1,133 @@
+"""``clipalign detect``: one image, one text; result to stdout, warnings to stderr, what was found as exit status."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipalign import options
+from clipalign.errors import EXIT_DONE, EXIT_FOUND, MissingWeights, UsageError
+from clipalign.registry import ModelRow, find_model
+from clipalign.report import chosen_format, configure, render
+from clipalign.report.console import notices
+from clipalign.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from clipalign.results import DetectResult
+
+STDIN = "-"
+OFFLINE_MODEL = "pictogram"
+
+
+def detect(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What is said about the image, in quotes.")],
+    mode: options.Mode = None,
+    epsilon: options.Epsilon = None,
+    layers: options.Layers = None,
+    template: options.Template = None,
+    reference: options.Reference = None,
+    format: options.Format = None,
+    top: options.Top = None,
+    check: options.Check = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    batch_size: options.BatchSize = None,
+    threads: options.Threads = None,
+    seed: options.Seed = None,
+    cache_dir: options.CacheDir = None,
+    offline: options.Offline = None,
+    quiet: options.Quiet = None,
+    verbose: options.Verbose = None,
+    debug: options.Debug = None,
+) -> int:
+    """Say which words of a text do not fit an image, and how well the whole text does.
+
+    Every word gets a signed number: below zero it pulls text and image apart (CLIP4DM, arXiv 2412.18404). CLIPScore
+    runs from 0 to 2.5 and F-CLIPScore up to 0; for both, higher fits better.
+
+    Examples:
+      clipalign detect photo.jpg "a cup of coke"
+      clipalign detect photo.jpg "a cup of coke" --check || echo "does not fit"
+      clipalign detect scene.png "two red apples" --model pictogram --offline
+      curl -s https://example.org/a.jpg | clipalign detect - "a cat" --format json
+    """
+    typed = {
+        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template,
+        "format": format, "top": top, "check": check,
+        "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
+        "seed": seed, "cache_dir": cache_dir, "offline": offline,
+        "quiet": quiet, "verbose": verbose, "debug": debug,
+    }  # fmt: skip
+    settings = resolve("detect", typed)
+    configure(settings)
+    references = tuple(reference or ())
+    for name, value in [("TEXT", text), *(("--reference", one) for one in references)]:
+        _check_text(name, value)
+    result = _detected(image, text, references, settings)
+    for warning in result.warnings:
+        notices.warn(warning)
+    render(result, format=chosen_format(settings), top=settings.top)
+    return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
+
+
+def _check_text(name: str, text: str) -> None:
+    if not text.strip():
+        raise UsageError(f"{name} is empty", hint="give at least one word, in quotes", input=name)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} is not valid UTF-8", hint="is the terminal's locale right?", input=name) from None
+
+
+def _detected(image: str, text: str, references: tuple[str, ...], settings: Settings) -> DetectResult:
+    """The route, cheapest check first: names and files before torch, the picture before the model."""
+    row = find_model(settings.model)
+    try:
+        _check_weights(row, settings)
+        return _run(row, image, text, references, settings)
+    except MissingWeights as error:
+        if row.name != OFFLINE_MODEL and error.hint.startswith("clipalign download"):
+            error.hint += f"; or --model {OFFLINE_MODEL}, which is here but knows pictogram scenes only"
+        raise
+
+
+def _check_weights(row: ModelRow, settings: Settings) -> None:
+    """Say that weights are missing in a moment, before torch is imported; open_clip's tags wait for open_clip."""
+    from clipalign.weights import locate
+
+    if not any(source.kind == "open_clip" for source in row.weights):
+        locate(row, cache_dir=settings.cache_dir, offline=settings.offline)
+
+
+def _run(row: ModelRow, image: str, text: str, references: tuple[str, ...], settings: Settings) -> DetectResult:
+    from clipalign.device import choose_device
+    from clipalign.methods.detect import Pair
+    from clipalign.pipeline.images import open_image
+    from clipalign.session import load
+
+    choice = choose_device(settings.device, settings.precision, settings.threads)
+    if settings.precision not in ("auto", choice.precision):
+        notices.warn(choice.reason)
+    notices.inform(choice.reason)
+    if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
+    picture = open_image(image, offline=settings.offline)
+    started = time.perf_counter()
+    session = load(
+        settings.model,
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+        offline=settings.offline,
+    )
+    notices.inform(f"{row.name} loaded in {time.perf_counter() - started:.1f} s: {row.note or row.architecture}")
+    chosen = {name: getattr(settings, name) for name in ("mode", "epsilon", "layers", "template", "batch_size", "seed")}
+    pair = Pair(picture, text, references=references, image_name=image)
+    return session.detect_many([pair], **{name: value for name, value in chosen.items() if value is not None})[0]

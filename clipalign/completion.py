@@ -1,0 +1,273 @@
+"""Completion scripts for bash, zsh and fish, written out from the commands themselves.
+
+The scripts hold every command, option and choice, model names included, so that the shell answers without starting
+Python. ``python -m clipalign.completion FOLDER`` writes the three files, ``clipalign --show-completion SHELL`` prints
+one.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+SHELLS: Final = ("bash", "zsh", "fish")
+FILES: Final[dict[str, str]] = {"bash": "clipalign.bash", "zsh": "_clipalign", "fish": "clipalign.fish"}
+"""The name each shell looks a script up by."""
+
+FILE_METAVARS: Final = ("IMAGE", "FILE")
+FOLDER_METAVARS: Final = ("DIR",)
+
+HEADER: Final = "# Completion of clipalign for {shell}; written by python -m clipalign.completion, not by hand."
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option as a shell needs to know it.
+
+    Attributes:
+        names: all its spellings, short ones first.
+        help: one line.
+        takes: ``nothing``, ``choice``, ``file``, ``folder`` or ``text``.
+        choices: what completes its value; files do too where ``takes`` is ``file``.
+        repeats: whether it may be given more than once.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    takes: str
+    choices: tuple[str, ...] = ()
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A command: its name, its one line, its options, whether it takes files."""
+
+    name: str
+    summary: str
+    flags: tuple[Flag, ...]
+    files: bool
+
+
+def completion_script(shell: str) -> str:
+    """The script for one of :data:`SHELLS`."""
+    root, branches = _tree()
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](root, branches)
+
+
+def _tree() -> tuple[Branch, list[Branch]]:
+    from typer.main import get_command
+
+    from clipalign.cli import PROGRAM, app, built_command
+    from clipalign.commands import COMMANDS
+
+    program: Any = get_command(app)
+    root = Branch(PROGRAM, "", _flags(program, program), files=False)
+    return root, [_branch(name, row.summary, built_command(name), program) for name, row in COMMANDS.items()]
+
+
+def _branch(name: str, summary: str, command: Any, program: Any) -> Branch:
+    arguments = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
+    return Branch(name, summary, _flags(command, program), files=any(a in FILE_METAVARS for a in arguments))
+
+
+def _flags(command: Any, program: Any) -> tuple[Flag, ...]:
+    import typer
+
+    ctx: Any = typer.Context(program, info_name=program.name, help_option_names=["-h", "--help"])
+    flags = []
+    for parameter in command.get_params(ctx):
+        if parameter.param_type_name != "option" or parameter.hidden:
+            continue
+        choices = tuple(item.value for item in parameter.shell_complete(ctx, ""))
+        metavar = parameter.metavar or ""
+        takes = "text"
+        if parameter.is_flag:
+            takes = "nothing"
+        elif metavar in FOLDER_METAVARS:
+            takes = "folder"
+        elif metavar in FILE_METAVARS or "@" in metavar:
+            takes = "file"
+        elif choices:
+            takes = "choice"
+        text = " ".join((parameter.help or "").split())
+        names = (*parameter.opts, *parameter.secondary_opts)
+        flags.append(Flag(tuple(sorted(names, key=len)), text, takes, choices, bool(parameter.multiple)))
+    return tuple(flags)
+
+
+def _words(flags: tuple[Flag, ...]) -> str:
+    return " ".join(name for flag in flags for name in flag.names if name.startswith("--") or len(flag.names) == 1)
+
+
+def _bash(root: Branch, branches: list[Branch]) -> str:
+    cases: dict[tuple[str, str], list[str]] = {}
+    for branch in (root, *branches):
+        for flag in branch.flags:
+            if flag.takes == "nothing":
+                continue
+            files = {"file": "file", "folder": "directory"}.get(flag.takes, "")
+            names = cases.setdefault((" ".join(flag.choices), files), [])
+            names += [name for name in flag.names if name not in names]
+    lines = [
+        HEADER.format(shell="bash"),
+        "",
+        "_clipalign() {",
+        "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= place",
+        "    # bash splits --option=value at the sign",
+        "    [[ $current == = ]] && current=",
+        "    [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD-2]}",
+        "    COMPREPLY=()",
+        "    for ((place = 1; place < COMP_CWORD; place++)); do",
+        "        case ${COMP_WORDS[place]} in",
+        f"            {'|'.join(b.name for b in branches)}) command=${{COMP_WORDS[place]}}; break ;;",
+        "        esac",
+        "    done",
+        "    case $before in",
+    ]
+    for (choices, files), names in cases.items():
+        lines.append(f"        {'|'.join(names)})")
+        if choices:
+            lines.append(f"""            COMPREPLY=($(compgen -W '{choices}' -- "$current"))""")
+        if files:
+            lines += [
+                "            compopt -o filenames 2>/dev/null",
+                f"""            COMPREPLY+=($(compgen -A {files} -- "$current"))""",
+            ]
+        lines.append("            return ;;")
+    lines += ["    esac", "    case $command in"]
+    for branch in (*branches, root):
+        lines.append(f"        {branch.name if branch is not root else '*'})")
+        words = _words(branch.flags)
+        if branch is root:
+            every = f"{' '.join(b.name for b in branches)} {words}"
+            lines.append(f"""            COMPREPLY=($(compgen -W '{every}' -- "$current")) ;;""")
+            continue
+        lines.append("            if [[ $current == -* ]]; then")
+        lines.append(f"""                COMPREPLY=($(compgen -W '{words}' -- "$current"))""")
+        if branch.files:
+            lines += [
+                "            else",
+                "                compopt -o filenames 2>/dev/null",
+                """                COMPREPLY=($(compgen -A file -- "$current"))""",
+            ]
+        lines.append("            fi ;;")
+    return "\n".join([*lines, "    esac", "}", "", "complete -F _clipalign clipalign", ""])
+
+
+def _zsh(root: Branch, branches: list[Branch]) -> str:
+    lines = ["#compdef clipalign", HEADER.format(shell="zsh"), ""]
+    for branch in branches:
+        rest = ["'*:image:_files'"] if branch.files else []
+        lines += [f"_clipalign_{branch.name.replace('-', '_')}() {{", "    _arguments -s \\"]
+        lines += _continued([*_zsh_flags(branch.flags), *rest])
+        lines += ["}", ""]
+    summaries = [f"'{branch.name}:{_zsh_text(branch.summary)}'" for branch in branches]
+    lines += [
+        "_clipalign() {",
+        "    local context state state_descr line",
+        "    typeset -A opt_args",
+        "    _arguments -s -C \\",
+        *_continued([*_zsh_flags(root.flags), "'1: :->command'", "'*:: :->rest'"]),
+        "    case $state in",
+        "        command)",
+        "            local -a commands=(",
+        *(f"                {summary}" for summary in summaries),
+        "            )",
+        "            _describe command commands ;;",
+        "        rest)",
+        "            case $words[1] in",
+        *(f"                {b.name}) _clipalign_{b.name.replace('-', '_')} ;;" for b in branches),
+        "            esac ;;",
+        "    esac",
+        "}",
+        "",
+        "# autoloaded from fpath the file is the function; sourced it has to be registered",
+        "if [[ $zsh_eval_context[-1] == loadautofunc ]]; then",
+        '    _clipalign "$@"',
+        "else",
+        "    compdef _clipalign clipalign",
+        "fi",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _continued(specs: list[str]) -> list[str]:
+    return [f"        {spec}{'' if place == len(specs) - 1 else ' ' + chr(92)}" for place, spec in enumerate(specs)]
+
+
+def _zsh_text(text: str) -> str:
+    for sign in ("\\", "[", "]", ":"):
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("'", "'\\''")
+
+
+def _zsh_flags(flags: tuple[Flag, ...]) -> list[str]:
+    specs = []
+    for flag in flags:
+        value = ""
+        label = _zsh_text(flag.names[-1].lstrip("-"))
+        if flag.takes == "file":
+            choices = " ".join(flag.choices)
+            value = (
+                f":{label}:{{_alternative 'names:name:({choices})' 'files:file:_files'}}" if choices else ":file:_files"
+            )
+        elif flag.takes == "folder":
+            value = ":folder:_files -/"
+        elif flag.takes == "choice":
+            value = f":{label}:({' '.join(flag.choices)})"
+        elif flag.takes == "text":
+            value = f":{label}: "
+        excluded = "*" if flag.repeats else f"({' '.join(flag.names)})"
+        for name in flag.names:
+            equals = "=" if name.startswith("--") and flag.takes != "nothing" else ""
+            value_quoted = value.replace("'", "'\\''")
+            specs.append(f"'{excluded}{name}{equals}[{_zsh_text(flag.help)}]{value_quoted}'")
+    return specs
+
+
+def _fish(root: Branch, branches: list[Branch]) -> str:
+    names = " ".join(branch.name for branch in branches)
+    lines = [HEADER.format(shell="fish"), "", "complete -c clipalign -f"]
+    alone = f"not __fish_seen_subcommand_from {names}"
+    lines += [
+        f"complete -c clipalign -n '{alone}' -a {branch.name} -d '{_fish_text(branch.summary)}'" for branch in branches
+    ]
+    lines += [_fish_flag(flag, alone) for flag in root.flags]
+    for branch in branches:
+        inside = f"__fish_seen_subcommand_from {branch.name}"
+        if branch.files:
+            lines.append(f"complete -c clipalign -n '{inside}' -F")
+        lines += [_fish_flag(flag, inside) for flag in branch.flags]
+    return "\n".join([*lines, ""])
+
+
+def _fish_text(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _fish_flag(flag: Flag, condition: str) -> str:
+    names = "".join(f" -l {n.removeprefix('--')}" if n.startswith("--") else f" -s {n[1:]}" for n in flag.names)
+    takes = ""
+    if flag.takes == "folder":
+        takes = " -x -a '(__fish_complete_directories)'"
+    elif flag.takes == "file":
+        takes = " -r -F"
+    elif flag.takes != "nothing":
+        takes = " -x"
+    choices = f" -a '{' '.join(flag.choices)}'" if flag.choices else ""
+    return f"complete -c clipalign -n '{condition}'{names}{takes}{choices} -d '{_fish_text(flag.help)}'"
+
+
+def write_scripts(folder: Path) -> None:
+    """Write the three files into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shell in SHELLS:
+        (folder / FILES[shell]).write_text(completion_script(shell), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_scripts(Path(sys.argv[1] if len(sys.argv) > 1 else "completions"))

@@ -1,0 +1,100 @@
+"""The look of ``--help``: plain text in the width of the terminal, headings bold where colour is allowed.
+
+Examples come first, options stand in groups, nothing is drawn in boxes: the page reads the same in a pipe, in a log and
+at 40 columns.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from clipalign.report.console import styled, width
+
+COMMON_PANEL: Final = "Options"
+NAME_CELLS: Final = 30
+"""Columns for names; a longer one gets a line of its own."""
+
+NARROW_CELLS: Final = 60
+"""Below this many columns descriptions stand under their names."""
+
+
+def page(
+    *,
+    usage: str,
+    text: str,
+    parameters: Sequence[Any] = (),
+    commands: Iterable[tuple[str, str]] = (),
+    closing: str = "",
+) -> str:
+    """The whole page.
+
+    Args:
+        usage: what is typed, without ``Usage:``.
+        text: a docstring; lines indented in it are kept as they are.
+        parameters: Typer's arguments and options, in order.
+        commands: names with their one line.
+        closing: a last paragraph.
+    """
+    room = width()
+    blocks = [_filled(f"{_bold('Usage:')} {usage}", room, hanging="  "), _prose(text, room)]
+    blocks.append(_section("Commands", list(commands), room))
+    blocks.append(_section("Arguments", [_entry(p) for p in parameters if p.param_type_name == "argument"], room))
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for parameter in parameters:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            panels.setdefault(parameter.rich_help_panel or COMMON_PANEL, []).append(_entry(parameter))
+    blocks += [_section(panel, rows, room) for panel, rows in panels.items()]
+    blocks.append(_prose(closing, room))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _bold(text: str) -> str:
+    return styled(text, "bold", stream=sys.stdout)
+
+
+def _entry(parameter: Any) -> tuple[str, str]:
+    """An argument's or option's name and description."""
+    if parameter.param_type_name == "argument":
+        return parameter.metavar or parameter.name.upper(), parameter.help or ""
+    long = [name for name in parameter.opts if name.startswith("--")]
+    if parameter.secondary_opts:
+        long = [f"--[no-]{name.removeprefix('--')}" for name in long]
+    short = [name for name in parameter.opts if not name.startswith("--")]
+    name = ", ".join([*short, *long])
+    takes_value = not (parameter.is_flag or parameter.count)
+    return f"{name} {parameter.metavar}" if takes_value and parameter.metavar else name, parameter.help or ""
+
+
+def _section(title: str, rows: list[tuple[str, str]], room: int) -> str:
+    if not rows:
+        return ""
+    lines = [_bold(f"{title}:")]
+    widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=0)
+    indent = 6 if room < NARROW_CELLS else widest + 4
+    for name, description in rows:
+        wrapped = textwrap.wrap(description, room - indent, break_on_hyphens=False) or [""]
+        if len(name) + 4 <= indent:
+            lines.append(f"  {name}".ljust(indent) + wrapped.pop(0))
+        else:
+            lines += textwrap.wrap(f"  {name}", room, subsequent_indent="    ", break_long_words=False)
+        lines += [" " * indent + line for line in wrapped]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _filled(text: str, room: int, *, hanging: str = "") -> str:
+    return textwrap.fill(text, room, subsequent_indent=hanging, break_on_hyphens=False, break_long_words=False)
+
+
+def _prose(text: str, room: int) -> str:
+    """Paragraphs filled to the width, indented lines kept, a line ending in a colon set as a heading."""
+    blocks = []
+    for paragraph in text.strip().split("\n\n"):
+        first, *rest = paragraph.splitlines() or [""]
+        if any(line.startswith("  ") for line in rest):
+            blocks.append("\n".join([_bold(first), *rest]))
+        else:
+            blocks.append(_filled(" ".join([first, *rest]), room))
+    return "\n\n".join(blocks)

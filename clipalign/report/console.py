@@ -1,0 +1,233 @@
+"""The two streams: results on stdout, words to the user on stderr; when colour is allowed; what may reach a terminal.
+
+The only module that writes. Nothing raw passes: :func:`visible` turns control characters, of captions and file names
+alike, into escapes that can be read. Colour follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a CI
+service's own variables do not turn it on. A reader that closes the pipe early is no error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import unicodedata
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from clipalign.errors import EXIT_INTERNAL, ClipalignError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JOINERS: Final = frozenset("\u200c\u200d")
+"""Invisible, but part of how emoji and Persian words are written."""
+
+HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that move the cursor, reorder a line or show nothing."""
+
+MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 24, 80, 100
+"""Columns: what layouts still hold in, what a stream without a size gets, and where longer lines stop helping."""
+
+ANSI: Final = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33", "cyan": "36"}
+
+_PACKAGE: Final = Path(__file__).parent.parent
+
+
+class OutputError(ClipalignError):
+    """Results could not be written: a full disk, a closed stdout."""
+
+    exit_status = EXIT_INTERNAL
+    type = "output_failed"
+
+
+def visible(text: str) -> str:
+    r"""``text`` with everything a terminal would obey, or hide, written as ``\x1b`` or ``\u202e``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(c) if unicodedata.category(c) in HIDDEN_CATEGORIES and c not in JOINERS else c for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as Python carries it in arguments and file names
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def colour_allowed(stream: TextIO | None) -> bool:
+    """Whether escape codes may go to ``stream``; ``NO_COLOR`` wins over ``FORCE_COLOR``."""
+    if stream is None or os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "").lower() not in ("", "0", "false"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def styled(text: str, style: str, *, stream: TextIO | None) -> str:
+    """``text`` in one of :data:`ANSI`'s styles where ``stream`` takes colour."""
+    return f"\x1b[{ANSI[style]}m{text}\x1b[0m" if colour_allowed(stream) else text
+
+
+def width() -> int:
+    """Columns to lay out for: ``COLUMNS``, else the terminal's, else 80; never over 100."""
+    columns = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+    return max(MIN_WIDTH, min(columns, MAX_WIDTH))
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person is looking at stdout."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def speaks_unicode(stream: TextIO | None) -> bool:
+    """Whether ``stream`` can carry the bar and mark characters."""
+    try:
+        "│█▌▐‹›·…✗".encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def write_output(content: str | bytes) -> bool:
+    """Write a result to stdout, all of it, at once.
+
+    Returns:
+        False when nobody reads any more (a closed pipe): a stream may stop, and no error is due.
+
+    Raises:
+        OutputError: stdout is closed, or the disk is full.
+    """
+    stream = sys.stdout
+    if stream is None:
+        raise OutputError("stdout is closed, the result cannot be written", hint="redirect it to a file or /dev/null")
+    data = content.encode(stream.encoding or "utf-8", "backslashreplace") if isinstance(content, str) else content
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except BrokenPipeError:
+        _discard(stream)
+        return False
+    except OSError as error:
+        _discard(stream)
+        raise OutputError(
+            f"the result cannot be written to stdout: {error.strerror or error}",
+            hint="is the disk full, or the file closed?",
+        ) from error
+    return True
+
+
+def _discard(stream: TextIO) -> None:
+    """Point a dead stream at nowhere, so that what is still buffered does not fail again when Python exits."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+
+
+@dataclass(slots=True)
+class Notices:
+    """What the user is told besides results, a line each on stderr.
+
+    Attributes:
+        quiet: warnings are dropped; errors are not.
+        verbose: reasons and other libraries' warnings are told too.
+        debug: errors come with their traceback.
+        json: lines wait until the command has succeeded, because a failing one leaves a single JSON object on stderr.
+        waiting: those lines.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    json: bool = False
+    waiting: list[str] = field(default_factory=list)
+
+    def warn(self, message: str) -> None:
+        """Something the user should know about the result."""
+        if not self.quiet:
+            self._say(styled("warning:", "yellow", stream=sys.stderr) + " " + visible(message))
+
+    def inform(self, message: str) -> None:
+        """Something only ``-v`` tells."""
+        if self.verbose and not self.quiet:
+            self._say(styled(visible(message), "dim", stream=sys.stderr))
+
+    def _say(self, line: str) -> None:
+        if self.json:
+            self.waiting.append(line)
+        else:
+            write_stderr(line)
+
+    def release(self) -> None:
+        """Tell what waited."""
+        for line in self.waiting:
+            write_stderr(line)
+        self.waiting.clear()
+
+
+notices = Notices()
+"""The process has one stderr, so there is one of these; the front door starts it afresh for every run."""
+
+
+def write_stderr(line: str) -> None:
+    """One line to stderr; where even that is impossible there is nobody left to tell."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except (OSError, ValueError):
+        _discard(stream)
+
+
+class _NoticeLog(logging.Handler):
+    """Our own modules' warnings always, others' only with ``-v``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        ours = record.name.split(".")[0] == "clipalign"
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING and ours:
+            notices.warn(message)
+        elif record.levelno >= (logging.INFO if ours else logging.WARNING):
+            notices.inform(message if ours else f"{record.name}: {message}")
+
+
+def listen() -> None:
+    """Route ``logging`` and ``warnings`` of every library through :data:`notices`, a line each."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _NoticeLog) for handler in root.handlers):
+        root.addHandler(_NoticeLog())
+    logging.getLogger("clipalign").setLevel(logging.INFO)
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        sentence = " ".join(str(message).split())
+        if _PACKAGE in Path(filename).parents:
+            notices.warn(sentence)
+        else:
+            notices.inform(f"{category.__name__} in {Path(filename).name}:{lineno}: {sentence}")
+
+    warnings.showwarning = show
+
+
+def progress_console() -> Console | None:
+    """A Rich console on stderr for a progress bar, or None where nobody would see it move."""
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(file=sys.stderr, no_color=not colour_allowed(sys.stderr), highlight=False)

@@ -1,0 +1,98 @@
+"""Results as JSON documents: the records of the command line and of ``result.json``.
+
+A record holds finite numbers only, and only text that UTF-8 can carry; anything else is refused rather than turned
+into ``null``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import orjson
+
+from clipalign.results import DetectResult, EvalResult, Metric
+
+
+def detect_record(result: DetectResult) -> dict[str, object]:
+    """The record of one pair; ``references`` and ``ref_clip_score`` only where references were given."""
+    record: dict[str, object] = {
+        "id": result.id,
+        "image": result.image,
+        "text": result.text,
+        "model": result.model,
+        "cosine": result.cosine,
+        "clip_score": result.clip_score,
+        "f_clip_score": result.f_clip_score,
+        "sum_negative_attribution": result.sum_negative_attribution,
+        "misaligned": list(result.misaligned),
+        "words": [asdict(word) for word in result.words],
+        "n_tokens": result.n_tokens,
+        "truncated": result.truncated,
+    }
+    if result.references:
+        record |= {"references": list(result.references), "ref_clip_score": result.ref_clip_score}
+    return record | {
+        "unknown_words": list(result.unknown_words),
+        "warnings": list(result.warnings),
+        "provenance": asdict(result.provenance),
+    }
+
+
+def eval_record(result: EvalResult) -> dict[str, object]:
+    """The document of a benchmark: metrics by name, their intervals and counts beside them."""
+    return {
+        "dataset": result.dataset,
+        "model": result.model,
+        "metrics": {metric.name: metric.value for metric in result.metrics},
+        "intervals": {m.name: _interval(m) for m in result.metrics},
+        "published": _published(result),
+        "counts": result.counts,
+        "settings": result.settings,
+        "notes": list(result.notes),
+        "provenance": asdict(result.provenance),
+    }
+
+
+def _interval(metric: Metric) -> dict[str, object]:
+    return {"n": metric.n, "low": metric.low, "high": metric.high, "chance": metric.chance}
+
+
+def _published(result: EvalResult) -> dict[str, object]:
+    """Metric → the papers' numbers for it: one metric may have several, by backbone and by source."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for number in result.published:
+        found.setdefault(number.metric, []).append(
+            {"value": number.value, "backbone": number.backbone, "source": number.source}
+        )
+    return dict(found)
+
+
+def encode(record: dict[str, object], *, indent: bool = False) -> bytes:
+    """UTF-8 JSON and a final newline.
+
+    Raises:
+        ValueError: a number that JSON has no sign for (an infinity, not-a-number).
+    """
+    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(_plain(record, "record"), option=option)
+
+
+def _plain(value: object, place: str) -> object:
+    """``value`` in JSON's own types, checked."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place} is {value}, which JSON cannot hold")
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8") if _broken(value) else value
+    if isinstance(value, dict):
+        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)
+
+
+def _broken(text: str) -> bool:
+    """Whether ``text`` holds half of a surrogate pair, as file names that are no UTF-8 do."""
+    return any("\ud800" <= character <= "\udfff" for character in text)

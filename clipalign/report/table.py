@@ -1,0 +1,173 @@
+"""``detect`` for the eye: the caption with its wrong words marked, a signed bar a word, scores, provenance.
+
+Colour only repeats what signs already say. Words stand as they are in the caption, never as markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from clipalign.report.console import visible, width
+from clipalign.report.layout import Signs, flowing, printed, shortened, signed_bar, signs
+from clipalign.results import DetectResult, WordScore
+
+WORD_CELLS: Final = (6, 24)
+"""Columns of the widest word: at least, at most."""
+
+BAR_CELLS: Final = (6, 20)
+"""Columns of one side of a bar."""
+
+HASH_DIGITS: Final = 12
+"""Digits of the weights' SHA-256 that a reader needs to tell two files apart."""
+
+GAPS_CELLS: Final = 6
+"""What mark, spaces and axis of a row take."""
+
+SIGNIFICANT_DIGITS: Final = 3
+"""Of the largest attribution; the others line up with it."""
+
+
+def detect_table(result: DetectResult, *, top: int | None = None) -> str:
+    """The page for one pair.
+
+    Args:
+        result: of one pair.
+        top: show only this many rows, the most negative words first; None for all words in reading order.
+    """
+    drawn_with = signs()
+    rows = chosen_words(result.words, top=top)
+    parts: list[Text | Table] = [
+        caption(result, drawn_with),
+        Text(visible(result.image), style="dim", overflow="fold"),
+        Text(""),
+        _rows(rows, result, drawn_with),
+    ]
+    if left_out := len(result.words) - len(rows):
+        parts.append(Text(f"  {left_out} more {'word' if left_out == 1 else 'words'} not shown", style="dim"))
+    parts += [Text(""), verdict(result, drawn_with), _scores(result), provenance_line(result, drawn_with)]
+    return printed(parts)
+
+
+def chosen_words(words: Sequence[WordScore], *, top: int | None) -> list[WordScore]:
+    """All words in reading order, or the ``top`` most negative ones, most negative first."""
+    if top is None:
+        return list(words)
+    scored = [word for word in words if word.attribution is not None]
+    return sorted(scored, key=lambda word: word.attribution or 0.0)[:top]
+
+
+def caption(result: DetectResult, drawn_with: Signs) -> Text:
+    """The caption as given, wrong words between ‹ and ›, red where there is colour."""
+    text, position = Text(overflow="fold"), 0
+    for word in result.words:
+        text.append(visible(result.text[position : word.start]))
+        shown = visible(result.text[word.start : word.end])
+        if word.misaligned:
+            text.append(f"{drawn_with.opening}{shown}{drawn_with.closing}", style="bold red")
+        else:
+            text.append(shown, style="" if word.scored else "dim")
+        position = word.end
+    text.append(visible(result.text[position:]))
+    return text
+
+
+def _rows(words: Sequence[WordScore], result: DetectResult, drawn_with: Signs) -> Table:
+    room = width()
+    values = [abs(word.attribution) for word in words if word.attribution is not None]
+    largest = max(values, default=0.0)
+    numbers = [_number(word, decimals=_decimals(largest), drawn_with=drawn_with) for word in words]
+    number_cells = max((len(number) for number in numbers), default=1)
+    longest = max((cell_len(visible(word.text)) for word in words), default=1)
+    spare = room - GAPS_CELLS - number_cells - 2 * BAR_CELLS[0]
+    word_cells = max(WORD_CELLS[0], min(longest, WORD_CELLS[1], spare))
+    bar_cells = max(BAR_CELLS[0], min(BAR_CELLS[1], (room - GAPS_CELLS - number_cells - word_cells) // 2))
+    unknown = set(result.unknown_words)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(width=word_cells, no_wrap=True)
+    table.add_column(width=number_cells, justify="right", no_wrap=True)
+    table.add_column(width=2 * bar_cells + 1, no_wrap=True)
+    for word, number in zip(words, numbers, strict=True):
+        bar = signed_bar(word.attribution, largest=largest, cells=bar_cells, drawn_with=drawn_with)
+        style = "bold red" if word.misaligned else ""
+        mark = drawn_with.wrong if word.misaligned else drawn_with.unknown if word.text in unknown else ""
+        drawing = Text(no_wrap=True)
+        drawing.append(bar.left, style="bold red" if word.misaligned else "yellow")
+        drawing.append(bar.axis, style="dim").append(bar.right, style="green")
+        table.add_row(
+            Text(mark, style=style),
+            Text(shortened(word.text, word_cells), style=style or ("" if word.scored else "dim")),
+            Text(number, style=style),
+            drawing,
+        )
+    return table
+
+
+def _decimals(largest: float) -> int:
+    """Decimals that show three significant digits of the largest attribution."""
+    if largest <= 0.0:
+        return SIGNIFICANT_DIGITS
+    return max(SIGNIFICANT_DIGITS, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest)))
+
+
+def _number(word: WordScore, *, decimals: int, drawn_with: Signs) -> str:
+    return drawn_with.none if word.attribution is None else f"{word.attribution:+.{decimals}f}"
+
+
+def verdict(result: DetectResult, drawn_with: Signs) -> Text:
+    """One sentence: which words, by which rule."""
+    settings = result.provenance.settings
+    count, words = len(result.misaligned), sum(word.scored for word in result.words)
+    rule = (
+        "the most negative one"
+        if settings.get("mode") == "most-negative"
+        else f"attribution below epsilon {settings.get('epsilon')}"
+    )
+    text = Text(overflow="fold")
+    if count:
+        named = ", ".join(visible(word) for word in dict.fromkeys(result.misaligned))
+        text.append(f"{drawn_with.wrong} misaligned: {named}", style="bold red")
+        text.append(f"  ({count} of {words} {'word' if words == 1 else 'words'}, {rule})")
+    else:
+        text.append(f"no misaligned word  (of {words}, {rule})")
+    if result.unknown_words:
+        text.append(f"\n{drawn_with.unknown} unknown to {visible(result.model)}: ")
+        text.append(", ".join(visible(word) for word in result.unknown_words))
+    if unscored := sum(not word.scored for word in result.words):
+        text.append(f"\n{drawn_with.none} not scored: {unscored} {'word' if unscored == 1 else 'words'}")
+    return text
+
+
+def _scores(result: DetectResult) -> Text:
+    scores = [
+        ("CLIPScore", f"{result.clip_score:.4f}"),
+        ("F-CLIPScore", _small(result.f_clip_score)),
+        ("cosine", f"{result.cosine:.4f}"),
+    ]
+    if result.ref_clip_score is not None:
+        scores.insert(2, ("RefCLIPScore", f"{result.ref_clip_score:.4f}"))
+    return flowing([Text(f"{name} ").append(number, style="bold") for name, number in scores], gap="   ")
+
+
+def _small(value: float) -> str:
+    """Three significant digits; F-CLIPScores lie near -1e-4."""
+    return f"{value:.{_decimals(abs(value))}f}" if value else "0"
+
+
+def provenance_line(result: DetectResult, drawn_with: Signs) -> Text:
+    """Model, weights, device and versions, as many as fit a line."""
+    origin = result.provenance
+    pieces = [visible(origin.model)]
+    if origin.weights_sha256:
+        pieces.append(f"weights {origin.weights_sha256[:HASH_DIGITS]}")
+    pieces.append(f"{origin.device} {origin.precision}")
+    pieces += [f"{name} {number}" for name, number in origin.versions.items()]
+    line = flowing(pieces, gap=f" {drawn_with.dot} ")
+    line.stylize("dim")
+    return line
