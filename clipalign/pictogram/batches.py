@@ -66,7 +66,7 @@ class Batch:
 
     Attributes:
         pixels: (B, 3, S, S) in 0 to 1.
-        ids: (B * (1 + F), T) token ids; the B true captions first, then the foils scene by scene.
+        ids: (B * (1 + F), T) token ids; the B true captions, then the first foil of every scene, and so on.
         ends: (B * (1 + F),) position of the end token.
         word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix and padding.
         false_words: (B * (1 + F), W) 1 for words that are false, 0 for true ones, -1 where there is no word.
@@ -132,8 +132,11 @@ class BatchMaker:
     def make(self, samples: Sequence[Sample]) -> Batch:
         """One batch of the given samples, which must all have the same number of foils."""
         lines = [self.tokenise(sample.prefix, sample.caption.text, None) for sample in samples]
-        for sample in samples:
-            lines += [self.tokenise(sample.prefix, foil.text, (foil.start, foil.end)) for foil in sample.foils]
+        for foils in zip(*(sample.foils for sample in samples), strict=True):
+            lines += [
+                self.tokenise(sample.prefix, foil.text, (foil.start, foil.end))
+                for sample, foil in zip(samples, foils, strict=True)
+            ]
         tokens = max(len(line.ids) for line in lines)
         words = max(len(line.false) for line in lines)
         pictures = np.stack([np.asarray(_picture(sample)) for sample in samples])

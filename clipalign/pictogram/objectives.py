@@ -77,17 +77,20 @@ class Read:
     attributions: torch.Tensor | None
 
 
-def read_texts(network: Any, batch: Batch, images: torch.Tensor | None) -> Read:
-    """The batch's texts in chunks of like length, each cut at its longest; ``images`` (N, E) asks for attributions."""
-    order = batch.ends.argsort()
+def read_texts(network: Any, batch: Batch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
+    """The batch's first ``rows`` texts (all: None) in chunks of like length, each cut at its longest.
+
+    ``images`` (N, E), the picture of each text, asks for attributions.
+    """
+    order = batch.ends[:rows].argsort()
     vectors, attributions = [], []
-    for rows in order.chunk(LENGTH_CHUNKS):
-        longest = int(batch.ends[rows].max()) + 1
-        embedded = embed_texts(network, batch.ids[rows, :longest], batch.ends[rows])
+    for chunk in order.chunk(LENGTH_CHUNKS):
+        longest = int(batch.ends[chunk].max()) + 1
+        embedded = embed_texts(network, batch.ids[chunk, :longest], batch.ends[chunk])
         vectors.append(embedded.vectors)
         if images is not None:
-            cosines = (embedded.vectors * images[rows]).sum(-1)
-            attributions.append(word_attributions(embedded, cosines, batch, rows))
+            cosines = (embedded.vectors * images[chunk]).sum(-1)
+            attributions.append(word_attributions(embedded, cosines, batch, chunk))
     back = order.argsort()
     return Read(torch.cat(vectors)[back], torch.cat(attributions)[back] if attributions else None)
 
@@ -115,37 +118,61 @@ def embed_images(network: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
     return F.normalize(visual.attnpool(visual.layer4(grid)), dim=-1), grid
 
 
-def compute_losses(network: Any, heads: Heads, batch: Batch, *, attribution: bool) -> dict[str, torch.Tensor]:
-    """The terms of the objective for one batch, each a scalar; their weighted sum is minimised."""
+def compute_losses(
+    network: Any, heads: Heads, batch: Batch, *, contrast: bool = True, attribution: bool = False
+) -> dict[str, torch.Tensor]:
+    """The terms of the objective for one batch, each a scalar; their weighted sum is minimised.
+
+    Without ``contrast`` the two towers only learn what is in a picture and in its true caption. Trained on contrast
+    from the first step they do not: while one tower cannot tell kinds apart, naming them costs the other.
+    """
     scenes = len(batch.pixels)
     images, grid = embed_images(network, batch.pixels)
-    owner = torch.cat([torch.arange(scenes), torch.arange(scenes).repeat_interleave(len(batch.ids) // scenes - 1)])
+    owner = torch.arange(scenes).repeat(len(batch.ids) // scenes)
     # For the attribution objective the image is a constant: it shapes the text tower alone.
-    texts = read_texts(network, batch, images.detach()[owner] if attribution else None)
-    true, false = texts.vectors[:scenes], texts.vectors[scenes:].unflatten(0, (scenes, -1))
+    texts = read_texts(
+        network, batch, images.detach()[owner] if attribution else None, rows=None if contrast else scenes
+    )
+    true = texts.vectors[:scenes]
+    losses = {
+        "kinds": _dense(heads.kinds(grid), batch.cells),
+        "image_content": _content(heads, images, batch.shown, batch.color),
+        "text_content": _content(heads, true, batch.named, batch.named_color),
+    }
+    if contrast:
+        losses |= _contrast(network, heads, images, texts.vectors)
+    if texts.attributions is not None:
+        losses["words"], losses["place"] = _word_losses(heads, texts.attributions, batch, scenes)
+    return losses
+
+
+def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Pictures against all texts, texts against all pictures, true captions against their own foils, and fit.
+
+    Args:
+        network: for its logit scale.
+        heads: for the calibration of the fit.
+        images: (B, E) unit vectors.
+        texts: (B * (1 + F), E) unit vectors: the true captions, then the first foils, and so on.
+    """
+    scenes = len(images)
     scale = network.logit_scale.exp().clamp(max=100)
-    similarity = scale * images @ texts.vectors.T  # (B, B * (1 + F))
+    similarity = scale * images @ texts.T
     diagonal = torch.arange(scenes)
-    own_true = (images * true).sum(-1, keepdim=True)
-    own_false = torch.einsum("be,bfe->bf", images, false)
-    stranger = (images * true.roll(1, 0)).sum(-1, keepdim=True)
-    fits = heads.fit_scale * torch.cat([own_true, own_false, stranger], 1) + heads.fit_bias
+    own = torch.einsum("be,fbe->bf", images, texts.unflatten(0, (-1, scenes)))  # (B, 1 + F), the true one first
+    stranger = (images * texts[:scenes].roll(1, 0)).sum(-1, keepdim=True)
+    fits = heads.fit_scale * torch.cat([own, stranger], 1) + heads.fit_bias
     is_true = torch.zeros_like(fits)
     is_true[:, 0] = 1
     # True captions are outnumbered by foils; they weigh as much as all the others together.
     balance = torch.ones_like(fits)
     balance[:, 0] = fits.shape[1] - 1
-    losses = {
+    return {
         "image_to_text": F.cross_entropy(similarity, diagonal),
         "text_to_image": F.cross_entropy(similarity[:, :scenes].T, diagonal),
-        "foil": F.cross_entropy(scale * torch.cat([own_true, own_false], 1), torch.zeros(scenes, dtype=torch.long)),
+        "foil": F.cross_entropy(scale * own, torch.zeros(scenes, dtype=torch.long)),
         "fit": F.binary_cross_entropy_with_logits(fits, is_true, balance),
-        "kinds": _dense(heads.kinds(grid), batch.cells),
-        "content": _content(heads, images, batch.shown, batch.color) + _content(heads, true, batch.named, batch.named_color),
     }
-    if texts.attributions is not None:
-        losses["words"], losses["place"] = _word_losses(heads, texts.attributions, batch, scenes)
-    return losses
 
 
 def _dense(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

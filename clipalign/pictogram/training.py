@@ -34,7 +34,8 @@ WEIGHTS: Final = {
     "foil": 2.0,
     "fit": 1.0,
     "kinds": 1.0,
-    "content": 0.5,
+    "image_content": 1.0,
+    "text_content": 1.0,
     "words": 1.0,
     "place": 1.0,
 }
@@ -53,6 +54,7 @@ class TrainingSettings:
         warmup_steps: linear rise at the start.
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.
+        contrast_from: share of the steps after which captions and foils are told apart; before, contents are learnt.
         attribution_from: share of the steps after which the attribution objective joins.
         attribution_every: steps from one with that objective to the next; it costs half a step.
         seed: of the initial weights; scenes are numbered and need none.
@@ -65,6 +67,7 @@ class TrainingSettings:
     warmup_steps: int = 200
     decay_share: float = 0.33
     weight_decay: float = 0.05
+    contrast_from: float = 0.1
     attribution_from: float = 0.3
     attribution_every: int = 2
     seed: int = 0
@@ -112,7 +115,7 @@ def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> tor
         for name, parameter in module.named_parameters():
             (decayed if parameter.ndim > 1 and "embedding" not in name else plain).append(parameter)
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-8)
 
 
 class Run:
@@ -161,9 +164,10 @@ class Run:
         batch = normalise(self.maker.make([make_sample(n, split="train", foils=settings.foils) for n in numbers]))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, settings)
-        due = self.step % settings.attribution_every == 0
-        attribution = due and self.step >= settings.attribution_from * settings.steps
-        losses = compute_losses(self.network, self.heads, batch, attribution=attribution)
+        done = self.step / settings.steps
+        contrast = done >= settings.contrast_from
+        attribution = done >= settings.attribution_from and self.step % settings.attribution_every == 0
+        losses = compute_losses(self.network, self.heads, batch, contrast=contrast, attribution=attribution)
         total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
