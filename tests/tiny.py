@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,18 @@ CAUSAL = ("clip", "clip-gelu-less", "clip-no-projection", "clip-linear-projectio
 CAUSAL += ("clip-eos-pooled", "clip-normed-heads", "custom-causal")
 
 
+@cache
 def load_tiny() -> LoadedModel:
-    """The golden tiny CLIP, fp32 on the CPU."""
+    """The golden tiny CLIP, fp32 on the CPU; one for all tests, since nothing may change a model."""
     config = json.loads((GOLDEN / "tiny-clip.json").read_text())
     network = import_open_clip().model.CLIP(**config)
     network.load_state_dict(load_file(GOLDEN / "tiny-clip.safetensors"))
     return wrap(network, name="tiny-clip", image_size=config["vision_cfg"]["image_size"], quick_gelu=True)
 
 
-def load_random(kind: str, *, seed: int = 0) -> LoadedModel:
-    """A small random network of one of :data:`TOWERS`, its norms and biases random too."""
+@cache
+def load_random(kind: str) -> LoadedModel:
+    """A small random network of one of :data:`TOWERS`, its norms and biases random too; one for all tests."""
     open_clip = import_open_clip()
     changes = dict(TOWERS[kind])
     custom_text = changes.pop("custom_text", False)
@@ -71,12 +74,17 @@ def load_random(kind: str, *, seed: int = 0) -> LoadedModel:
     build = open_clip.model.CustomTextCLIP if custom_text else open_clip.model.CLIP
     if "multimodal_cfg" in config:
         build = open_clip.coca_model.CoCa
-    network = build(**config)
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in network.parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data += noise * (0.2 if parameter.ndim == 1 else 0.1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(**config)
+        for parameter in network.parameters():
+            parameter.data += torch.randn(parameter.shape) * (0.2 if parameter.ndim == 1 else 0.1)
     return wrap(network, name=kind, image_size=VISION["image_size"], context_tokens=TEXT["context_length"])
+
+
+@cache
+def _clip_tokenizer() -> Any:
+    return import_open_clip().tokenizer.SimpleTokenizer()
 
 
 def wrap(
@@ -101,7 +109,7 @@ def wrap(
     return LoadedModel(
         row=row,
         network=network.float().eval().requires_grad_(False),
-        tokenizer=import_open_clip().tokenizer.SimpleTokenizer(context_length=context_tokens),
+        tokenizer=_clip_tokenizer(),
         choice=DeviceChoice(device="cpu", precision="fp32", reason="", threads=None),
         weights_sha256="",
         architecture=name,

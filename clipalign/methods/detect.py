@@ -18,7 +18,7 @@ from clipalign.device import halving
 from clipalign.errors import ModelMismatch, TextUnusable, UsageError
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.attribution import TokenAttribution, attribute
-from clipalign.pipeline.encoder import encode_distinct, encode_tokens
+from clipalign.pipeline.encoder import ImageSource, encode_distinct, encode_tokens
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.words import (
     Alignment,
@@ -37,9 +37,6 @@ from clipalign.results import DetectResult, Provenance
 from clipalign.version import __version__
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
-
     from clipalign.pipeline.model import LoadedModel
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -79,15 +76,15 @@ class Pair:
     """An image and a text about it.
 
     Attributes:
-        image: a Pillow image, a preprocessed tensor (3, S, S), or image features (E). Pairs that hold the same object
-            share its encoding.
+        image: a file, a Pillow image (not turned any more), a preprocessed tensor (3, S, S), or image features (E).
+            Pairs with the same file or object share its encoding.
         text: the caption.
         references: other captions of the image, for RefCLIPScore.
         id: identifier of the pair; the image's name where None.
         image_name: path, URL or name of the image, for results and errors.
     """
 
-    image: Image | Tensor
+    image: ImageSource
     text: str
     references: tuple[str, ...] = ()
     id: str | None = None
@@ -112,6 +109,16 @@ class _References(NamedTuple):
 
     cosine: float | None
     cut: tuple[str, ...]
+
+
+class _Evidence(NamedTuple):
+    """All that was found out about one pair."""
+
+    pair: Pair
+    words: list[Word]
+    text: TokenizedText
+    attribution: TokenAttribution
+    references: _References
 
 
 def detect_pairs(
@@ -142,8 +149,8 @@ def detect_pairs(
     )
     references = _read_references(loaded, pairs, attributions, chosen)
     return [
-        _result(loaded, chosen, provenance, pair, *found)
-        for pair, *found in zip(pairs, words, texts, attributions, references, strict=True)
+        _result(loaded, chosen, provenance, _Evidence(*found))
+        for found in zip(pairs, words, texts, attributions, references, strict=True)
     ]
 
 
@@ -210,16 +217,8 @@ def _read_references(
     return found
 
 
-def _result(
-    loaded: LoadedModel,
-    chosen: _Resolved,
-    provenance: Provenance,
-    pair: Pair,
-    words: list[Word],
-    text: TokenizedText,
-    attribution: TokenAttribution,
-    references: _References,
-) -> DetectResult:
+def _result(loaded: LoadedModel, chosen: _Resolved, provenance: Provenance, evidence: _Evidence) -> DetectResult:
+    pair, words, text, attribution, references = evidence
     tokens = attribution.tokens.tolist()
     if not all(map(math.isfinite, (attribution.cosine, *tokens))):
         raise ModelMismatch(

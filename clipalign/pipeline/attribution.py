@@ -66,7 +66,7 @@ def attribute(
         raise UsageError(
             f"layers must be from 1 to {n_layers}, the text layers of {loaded.row.name}, not {layers}", input="--layers"
         )
-    # Neighbours in this order share beginnings, which the fast route computes once; as it pads nothing, lengths may mix.
+    # Neighbours in this order share beginnings, which the fast route computes once; as it pads nothing, lengths mix.
     order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
     results: dict[int, TokenAttribution] = {}
     for begin in range(0, len(order), batch_size):

@@ -8,22 +8,25 @@ must know what did not fit the context tokenizes first and hands over the tokens
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.device import torch_dtype
 from clipalign.errors import InputUnreadable, ModelMismatch
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.images import open_image, to_tensor
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.text_tower import CausalTextTower
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from clipalign.pipeline.model import LoadedModel
+
+
+ImageSource = str | Path | Image | Tensor
 
 
 @torch.no_grad()
@@ -38,30 +41,30 @@ def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
 
 
 def encode_distinct(
-    loaded: LoadedModel, images: Sequence[Image | Tensor], *, names: Sequence[str], batch_size: int = 32
+    loaded: LoadedModel, images: Sequence[ImageSource], *, names: Sequence[str], batch_size: int = 32
 ) -> Tensor:
-    """Unit vectors of images, every distinct object encoded once: B images to (B, E).
+    """Unit vectors of images, every distinct file or object encoded once: B images to (B, E).
 
     Args:
         loaded: the model.
-        images: Pillow images, preprocessed tensors (3, S, S), or image features (E), in any mixture.
+        images: files, Pillow images, preprocessed tensors (3, S, S), or image features (E), in any mixture. Pillow
+            images are taken as they are: whoever opened them has turned them, or has left them unturned.
         names: what errors call them.
         batch_size: pictures prepared and encoded at a time.
 
     Raises:
-        InputUnreadable: a tensor of the wrong shape or with values that are not finite.
+        InputUnreadable: a file that is no picture, a tensor of the wrong shape or with values that are not finite.
     """
-    rows: dict[int, int] = {}
-    for image in images:
-        rows.setdefault(id(image), len(rows))
-    distinct = list({id(image): (image, name) for image, name in zip(images, names, strict=True)}.values())
+    keys = [image if isinstance(image, str | Path) else id(image) for image in images]
+    distinct = list(dict(zip(keys, zip(images, names, strict=True), strict=True)).values())
+    rows = {key: row for row, key in enumerate(dict.fromkeys(keys))}
     batches = [
         _encode_mixture(loaded, distinct[begin : begin + batch_size]) for begin in range(0, len(distinct), batch_size)
     ]
-    return torch.cat(batches)[[rows[id(image)] for image in images]]
+    return torch.cat(batches)[[rows[key] for key in keys]]
 
 
-def _encode_mixture(loaded: LoadedModel, images: Sequence[tuple[Image | Tensor, str]]) -> Tensor:
+def _encode_mixture(loaded: LoadedModel, images: Sequence[tuple[ImageSource, str]]) -> Tensor:
     side = loaded.image_size
     features: list[Tensor | None] = []
     pictures: list[Tensor] = []
@@ -69,7 +72,7 @@ def _encode_mixture(loaded: LoadedModel, images: Sequence[tuple[Image | Tensor, 
         if isinstance(image, Tensor) and image.ndim == 1:
             features.append(_given_features(image, name, loaded.choice.device))
             continue
-        picture = image if isinstance(image, Tensor) else to_tensor(image, loaded)
+        picture = image if isinstance(image, Tensor) else to_tensor(_opened(image), loaded)
         if tuple(picture.shape) != (3, side, side):
             raise InputUnreadable(
                 f"an image tensor must have the shape (3, {side}, {side}), not {tuple(picture.shape)}",
@@ -82,6 +85,10 @@ def _encode_mixture(loaded: LoadedModel, images: Sequence[tuple[Image | Tensor, 
         pictures.append(picture)
     encoded = iter(encode_images(loaded, torch.stack(pictures)) if pictures else ())
     return torch.stack([next(encoded) if given is None else given for given in features])
+
+
+def _opened(image: str | Path | Image) -> Image:
+    return open_image(image, exif=isinstance(image, str | Path))
 
 
 def _given_features(features: Tensor, name: str, device: str) -> Tensor:

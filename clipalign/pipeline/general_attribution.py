@@ -124,7 +124,7 @@ def _pooled_rows(network: Any, tower: Any, ids: Tensor, n_rows: int, architectur
     """The row open_clip reads the text vector from (open_clip.transformer.text_global_pool)."""
     if getattr(tower, "cls_emb", None) is not None:  # CoCa's class token, whatever the pooling says
         return torch.full_like(ids[:, 0], n_rows - 1)
-    pooling: str = getattr(network, "text_pool_type", None) or getattr(tower, "pool_type", "none")
+    pooling = network.text_pool_type if tower is network else tower.pool_type
     if pooling == "first":
         return torch.zeros_like(ids[:, 0])
     if pooling == "last":
@@ -132,8 +132,8 @@ def _pooled_rows(network: Any, tower: Any, ids: Tensor, n_rows: int, architectur
     if pooling == "argmax":
         return ids.argmax(dim=-1)
     if pooling == "eos":
-        end_id = network.text_eos_id if hasattr(network, "text_eos_id") else tower.eos_id
-        return (ids == end_id).int().argmax(dim=-1)
+        end_id: int = network.text_eos_id if tower is network else tower.eos_id
+        return ids.eq(end_id).int().argmax(dim=-1)
     raise UsageError(
         f"the text tower of {architecture} is not pooled ({pooling}): it gives no single text vector",
         hint="choose a model that pools its text, for example --model ViT-B-32",

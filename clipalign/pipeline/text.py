@@ -10,11 +10,13 @@ token either: a caption that spells out ``<end_of_text>`` is read as punctuation
 
 from __future__ import annotations
 
+import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import regex
+import regex  # type: ignore[import-untyped, unused-ignore]
 
 from clipalign.errors import UsageError
 from clipalign.pipeline.model import import_open_clip
@@ -39,6 +41,15 @@ _STRETCHES = sorted(
 )
 _AGREEMENT = 3
 _NOWHERE: Span = (0, 0)
+
+# Alike for the comparison: quotes that ftfy straightens and the two small sigmas; control characters, which it drops,
+# count as white space.
+_ALIKE = {
+    **dict.fromkeys(map(ord, "\u02bc\u2018\u2019\u201a\u201b"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f"), '"'),
+    **dict.fromkeys([*range(0x20), 0x7F], " "),
+    ord("ς"): "σ",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def _encode_with_clip(tokenizer: Any, text: str, context_tokens: int) -> Tokeniz
                 cut_from = start + first
             n_inner += 1
     truncated = n_inner > room
-    origins = trace_characters(text, cleaned[: cut_from + 1])
+    origins = trace_characters(text, cleaned, cut_from + 1)
     spans = [_join(origins, first, last) for first, last in places]
     return TokenizedText(
         text=text,
@@ -172,46 +183,57 @@ def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> Tokenize
 
 def _join(origins: Sequence[Span], first: int, last: int) -> Span:
     """The characters of the text as given behind the characters ``first`` to ``last`` of the cleaned text."""
-    solid = [span for span in origins[first:last] if span != _NOWHERE]
+    solid = [span for span in origins[first:last] if span != _NOWHERE] or [_NOWHERE]
     return min(start for start, _ in solid), max(end for _, end in solid)
 
 
-def trace_characters(text: str, cleaned: str) -> list[Span]:
+def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[Span]:
     """For every character of ``cleaned`` the characters of ``text`` it came from; ``(0, 0)`` for white space.
 
-    White space carries nothing and is skipped on both sides. Where the rest agrees, upper and lower case aside,
-    characters pair up; a stretch that was repaired pairs one to one when both sides are equally long, else as a whole.
+    Both sides are compared without white space and control characters, and without regard to case, width, composition
+    and the shape of quotes. Where they then agree, characters pair up; a stretch that was repaired beyond that pairs
+    one to one when both sides are equally long, else as a whole. Characters from ``until`` on are not traced.
     """
-    source, source_places = _solid(text)
-    target, target_places = _solid(cleaned)
+    source, source_places = _folded(text)
+    target, target_places = _folded(cleaned)
     origins = [_NOWHERE] * len(cleaned)
+    limit = len(target) if until is None else bisect_left(target_places, until)
     here = there = 0
-    while there < len(target):
-        agree = target.startswith(source[here : here + 1], there) and here < len(source)
-        width_here, width_there = (1, 1) if agree else _repaired_stretch(source[here:], target[there:])
+    while there < limit:
+        agree = source[here : here + 1] == target[there]
+        width_here, width_there = (1, 1) if agree else _repaired_stretch(source, target, here, there)
         # Something out of nothing (no characters here) belongs to the character it stands at.
         stretch = source_places[here : here + width_here] or source_places[here : here + 1] or source_places[-1:] or [0]
         for step in range(width_there):
-            one_to_one = stretch[step : step + 1] if width_here == width_there else stretch
-            origins[target_places[there + step]] = (one_to_one[0], one_to_one[-1] + 1)
+            pair = stretch[step : step + 1] if width_here == width_there else stretch
+            begin, end = origins[target_places[there + step]]
+            # One character may fold to several: it spans the origins of them all.
+            begin = min(begin, pair[0]) if end else pair[0]
+            origins[target_places[there + step]] = (begin, max(end, pair[-1] + 1))
         here += width_here
         there += width_there
     return origins
 
 
-def _solid(text: str) -> tuple[str, list[int]]:
-    """The lower-case characters of ``text`` without white space, and where each stands (some letters become two)."""
-    pairs = [
-        (low, place) for place, character in enumerate(text) if not character.isspace() for low in character.lower()
-    ]
-    return "".join(low for low, _ in pairs), [place for _, place in pairs]
+def _folded(text: str) -> tuple[str, list[int]]:
+    """What of ``text`` is compared, and where each of its characters stands (some characters fold to several)."""
+    folded: list[str] = []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        parts = character if character.isascii() else unicodedata.normalize("NFKD", character.lower())
+        for part in parts.lower().translate(_ALIKE):
+            if not part.isspace():
+                folded.append(part)
+                places.append(place)
+    return "".join(folded), places
 
 
-def _repaired_stretch(source: str, target: str) -> tuple[int, int]:
+def _repaired_stretch(source: str, target: str, here: int, there: int) -> tuple[int, int]:
     """The shortest stretches after which both sides agree again; everything that is left when they never do."""
+    rest_here, rest_there = len(source) - here, len(target) - there
     for width_here, width_there in _STRETCHES:
-        if width_here <= len(source) and width_there <= len(target):
-            ahead = target[width_there : width_there + _AGREEMENT]
-            if source.startswith(ahead, width_here):
+        if width_here <= rest_here and width_there <= rest_there:
+            after_here, after_there = here + width_here, there + width_there
+            if source[after_here : after_here + _AGREEMENT] == target[after_there : after_there + _AGREEMENT]:
                 return width_here, width_there
-    return len(source), len(target)
+    return rest_here, rest_there

@@ -48,9 +48,13 @@ class TokenForest:
         """Lay out ``captions``, each from its start token to the last token before the end token."""
         width = max(len(caption) for caption in captions)
         nodes: dict[tuple[int, int], int] = {}
-        ids, depths, places, rows = [], [], [], []
+        ids: list[int] = []
+        depths: list[int] = []
+        places: list[int] = []
+        rows: list[list[int]] = []
         for index, caption in enumerate(captions):
-            parent, row = -1, []
+            parent = -1
+            row: list[int] = []
             for depth, token in enumerate(caption):
                 node = nodes.setdefault((parent, token), len(nodes))
                 if node == len(ids):
@@ -180,15 +184,17 @@ def _advance_together(
     block: Any, tokens: Tensor, queries: Tensor, forest: TokenForest, hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Take tokens (N, D) and end tokens (B, P, D) through one layer, sharing its matrix products."""
-    n_tokens, shape = len(tokens), queries.shape[:2]
+    n_tokens, (n_rows, n_queries) = len(tokens), queries.shape[:2]
     packed = torch.cat((tokens, queries.flatten(0, 1)))  # (N + B * P, D)
     parts = project(block, packed)  # query, key, value (N + B * P, H, D / H)
-    own = [part[n_tokens:].unflatten(0, shape).transpose(1, 2) for part in parts]  # (B, H, P, D / H)
+    own = [
+        part[n_tokens:].view(n_rows, n_queries, *part.shape[1:]).transpose(1, 2) for part in parts
+    ]  # (B, H, P, D / H)
     query, key, value = (part[forest.rows].transpose(1, 2) for part in parts)  # (B, H, T, D / H)
     mixed_tokens = _mix_causally(query, key, value, forest)
     mixed_ends, _ = _mix_at_end(own, key, value, hidden)
     packed = close(block, packed, torch.cat((mixed_tokens, mixed_ends.transpose(1, 2).flatten(0, 1))))
-    return packed[:n_tokens], packed[n_tokens:].unflatten(0, shape)
+    return packed[:n_tokens], packed[n_tokens:].view(n_rows, n_queries, -1)
 
 
 def _mix_causally(query: Tensor, key: Tensor, value: Tensor, forest: TokenForest) -> Tensor:
@@ -228,7 +234,7 @@ def project(block: Any, stream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of one layer: (..., D) to three of (..., H, D / H)."""
     attention = block.attn
     packed = F.linear(block.ln_1(stream), attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = packed.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
+    query, key, value = packed.view(*packed.shape[:-1], 3, attention.num_heads, -1).unbind(-3)
     if hasattr(attention, "ln_q"):  # open_clip's own Attention, with norms where the config asks for them
         query, key = attention.ln_q(query), attention.ln_k(key)
     return query, key, value
@@ -239,7 +245,7 @@ def project_keys_values(block: Any, stream: Tensor) -> tuple[Tensor, Tensor]:
     attention, width = block.attn, stream.shape[-1]
     bias = None if attention.in_proj_bias is None else attention.in_proj_bias[width:]
     packed = F.linear(block.ln_1(stream), attention.in_proj_weight[width:], bias)
-    key, value = packed.unflatten(-1, (2, attention.num_heads, -1)).unbind(-3)
+    key, value = packed.view(*packed.shape[:-1], 2, attention.num_heads, -1).unbind(-3)
     return (attention.ln_k(key) if hasattr(attention, "ln_k") else key), value
 
 

@@ -1,0 +1,45 @@
+"""CLIP4DM's attribution written straight from the paper: slow, one sample at a time, nothing skipped.
+
+The network runs its own ``encode_text`` over the whole padded context; only scaled dot-product attention is replaced,
+by the textbook formula with its probabilities kept in the graph. One gradient a layer. No code of the product is used.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@cache
+def _with_gradients(network: Any) -> Any:
+    return copy.deepcopy(network).requires_grad_(True)
+
+
+def relevance(network: Any, image_features: Tensor, ids: Tensor, *, layers: int) -> tuple[float, Tensor]:
+    """Cosine, and R = (1/k) Σ_l mean_h (G_l ⊙ A_l) over the last ``layers`` layers (T, T) for padded ``ids`` (T)."""
+    network = _with_gradients(network)
+    maps: list[Tensor] = []
+
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any
+    ) -> Tensor:
+        scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+        if attn_mask is not None:
+            scores = scores + attn_mask
+        maps.append(scores.softmax(-1))
+        return maps[-1] @ value
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+        features = network.encode_text(ids[None])[0]
+    cosine = torch.nn.functional.normalize(features, dim=-1) @ image_features
+    total = torch.zeros(maps[-1].shape[-2:])
+    for attention in maps[-layers:]:
+        (gradient,) = torch.autograd.grad(cosine, attention, retain_graph=True)
+        total += (gradient * attention)[0].mean(0)
+    return cosine.item(), (total / layers).detach()
