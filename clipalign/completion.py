@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,30 +93,39 @@ def _flags(command: Any, program: Any) -> tuple[Flag, ...]:
             takes = "file"
         elif choices:
             takes = "choice"
-        text = " ".join((parameter.help or "").split())
+        text = _first_sentence(parameter.help or "")
         names = (*parameter.opts, *parameter.secondary_opts)
         flags.append(Flag(tuple(sorted(names, key=len)), text, takes, choices, bool(parameter.multiple)))
     return tuple(flags)
 
 
-def _words(flags: tuple[Flag, ...]) -> str:
-    return " ".join(name for flag in flags for name in flag.names if name.startswith("--") or len(flag.names) == 1)
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split()).partition(" [")[0].partition(". ")[0].rstrip(".")
+
+
+def _words(flags: tuple[Flag, ...]) -> list[str]:
+    return [name for flag in flags for name in flag.names if name.startswith("--") or len(flag.names) == 1]
+
+
+def _listed(words: Iterable[str]) -> str:
+    """A bash string of one word a line: completions are split at line ends only, so that file names may hold spaces."""
+    return "$'" + "\\n".join(words) + "'"
 
 
 def _bash(root: Branch, branches: list[Branch]) -> str:
-    cases: dict[tuple[str, str], list[str]] = {}
+    cases: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for branch in (root, *branches):
         for flag in branch.flags:
             if flag.takes == "nothing":
                 continue
             files = {"file": "file", "folder": "directory"}.get(flag.takes, "")
-            names = cases.setdefault((" ".join(flag.choices), files), [])
+            names = cases.setdefault((flag.choices, files), [])
             names += [name for name in flag.names if name not in names]
     lines = [
         HEADER.format(shell="bash"),
         "",
         "_clipalign() {",
-        "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= place",
+        "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= place IFS=$'\\n'",
         "    # bash splits --option=value at the sign",
         "    [[ $current == = ]] && current=",
         "    [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD-2]}",
@@ -130,7 +140,7 @@ def _bash(root: Branch, branches: list[Branch]) -> str:
     for (choices, files), names in cases.items():
         lines.append(f"        {'|'.join(names)})")
         if choices:
-            lines.append(f"""            COMPREPLY=($(compgen -W '{choices}' -- "$current"))""")
+            lines.append(f"""            COMPREPLY=($(compgen -W {_listed(choices)} -- "$current"))""")
         if files:
             lines += [
                 "            compopt -o filenames 2>/dev/null",
@@ -140,13 +150,12 @@ def _bash(root: Branch, branches: list[Branch]) -> str:
     lines += ["    esac", "    case $command in"]
     for branch in (*branches, root):
         lines.append(f"        {branch.name if branch is not root else '*'})")
-        words = _words(branch.flags)
         if branch is root:
-            every = f"{' '.join(b.name for b in branches)} {words}"
-            lines.append(f"""            COMPREPLY=($(compgen -W '{every}' -- "$current")) ;;""")
+            every = _listed([*(b.name for b in branches), *_words(branch.flags)])
+            lines.append(f"""            COMPREPLY=($(compgen -W {every} -- "$current")) ;;""")
             continue
         lines.append("            if [[ $current == -* ]]; then")
-        lines.append(f"""                COMPREPLY=($(compgen -W '{words}' -- "$current"))""")
+        lines.append(f"""                COMPREPLY=($(compgen -W {_listed(_words(branch.flags))} -- "$current"))""")
         if branch.files:
             lines += [
                 "            else",
@@ -159,6 +168,10 @@ def _bash(root: Branch, branches: list[Branch]) -> str:
 
 def _zsh(root: Branch, branches: list[Branch]) -> str:
     lines = ["#compdef clipalign", HEADER.format(shell="zsh"), ""]
+    mixed = {_zsh_function(flag): flag for b in branches for flag in b.flags if flag.takes == "file" and flag.choices}
+    for function, flag in mixed.items():
+        names = " ".join(flag.choices)
+        lines += [f"{function}() {{", f"    _alternative 'names:name:({names})' 'files:file:_files'", "}", ""]
     for branch in branches:
         rest = ["'*:image:_files'"] if branch.files else []
         lines += [f"_clipalign_{branch.name.replace('-', '_')}() {{", "    _arguments -s \\"]
@@ -205,16 +218,18 @@ def _zsh_text(text: str) -> str:
     return text.replace("'", "'\\''")
 
 
+def _zsh_function(flag: Flag) -> str:
+    """Name of the function that offers an option's names and files."""
+    return "_clipalign_value_" + flag.names[-1].lstrip("-").replace("-", "_")
+
+
 def _zsh_flags(flags: tuple[Flag, ...]) -> list[str]:
     specs = []
     for flag in flags:
         value = ""
         label = _zsh_text(flag.names[-1].lstrip("-"))
         if flag.takes == "file":
-            choices = " ".join(flag.choices)
-            value = (
-                f":{label}:{{_alternative 'names:name:({choices})' 'files:file:_files'}}" if choices else ":file:_files"
-            )
+            value = f":{label}:{_zsh_function(flag)}" if flag.choices else ":file:_files"
         elif flag.takes == "folder":
             value = ":folder:_files -/"
         elif flag.takes == "choice":

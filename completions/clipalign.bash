@@ -1,7 +1,7 @@
 # Completion of clipalign for bash; written by python -m clipalign.completion, not by hand.
 
 _clipalign() {
-    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= place
+    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= place IFS=$'\n'
     # bash splits --option=value at the sign
     [[ $current == = ]] && current=
     [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD-2]}
@@ -13,49 +13,49 @@ _clipalign() {
     done
     case $before in
         --show-completion)
-            COMPREPLY=($(compgen -W 'bash zsh fish' -- "$current"))
+            COMPREPLY=($(compgen -W $'bash\nzsh\nfish' -- "$current"))
             return ;;
         --mode)
-            COMPREPLY=($(compgen -W 'threshold most-negative' -- "$current"))
+            COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
             return ;;
         --epsilon|--layers|--template|--reference|--top|--batch-size|--threads|--seed|--limit)
             return ;;
         --format)
-            COMPREPLY=($(compgen -W 'table json' -- "$current"))
+            COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
         -m|--model)
-            COMPREPLY=($(compgen -W 'ViT-B-32 ViT-B-16 ViT-L-14 ViT-L-14-336 ViT-H-14 longclip-B longclip-B-32 longclip-L specs specs-base pictogram' -- "$current"))
+            COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram' -- "$current"))
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
         --device)
-            COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$current"))
+            COMPREPLY=($(compgen -W $'auto\ncpu\ncuda\nmps' -- "$current"))
             return ;;
         --precision)
-            COMPREPLY=($(compgen -W 'auto fp32 bf16 fp16' -- "$current"))
+            COMPREPLY=($(compgen -W $'auto\nfp32\nbf16\nfp16' -- "$current"))
             return ;;
         --cache-dir|--output)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
         --dataset)
-            COMPREPLY=($(compgen -W 'pictogram-foil' -- "$current"))
+            COMPREPLY=($(compgen -W $'pictogram-foil' -- "$current"))
             return ;;
     esac
     case $command in
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W '--mode --epsilon --layers --template --reference --format --top --check --no-check --model --device --precision --batch-size --threads --seed --cache-dir --offline --no-offline --quiet --verbose --debug --help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--mode\n--epsilon\n--layers\n--template\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W '--dataset --limit --output --mode --epsilon --layers --template --format --model --device --precision --batch-size --threads --seed --cache-dir --offline --no-offline --quiet --verbose --debug --help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--output\n--mode\n--epsilon\n--layers\n--template\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
-            COMPREPLY=($(compgen -W 'detect eval --version --show-completion --quiet --verbose --debug --help' -- "$current")) ;;
+            COMPREPLY=($(compgen -W $'detect\neval\n--version\n--show-completion\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;
     esac
 }
 

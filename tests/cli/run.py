@@ -1,0 +1,43 @@
+"""Command lines as a user types them: in this process where that is enough, in one of their own where it is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from clipalign.cli import main
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+TINY = f"{GOLDEN / 'tiny-clip.json'}@{GOLDEN / 'tiny-clip.safetensors'}"
+IMAGE = str(GOLDEN / "images" / "0.png")
+PROGRAM = [sys.executable, "-m", "clipalign"]
+
+
+class Run(NamedTuple):
+    """What a user sees of a run."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Run:
+    """Through the front door, in this process."""
+    capsys.readouterr()
+    status = main(arguments)
+    captured = capsys.readouterr()
+    return Run(status, captured.out, captured.err)
+
+
+def run_apart(*arguments: str, stdin: bytes = b"", **environment: str) -> Run:
+    """As a process, from the repository's root, with pipes for terminals."""
+    done = subprocess.run(
+        [*PROGRAM, *arguments], input=stdin, capture_output=True, cwd=ROOT, env=os.environ | environment, timeout=600
+    )
+    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())

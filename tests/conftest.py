@@ -1,0 +1,28 @@
+"""The same terminal, environment and thread count for every test, whoever runs them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+DROPPED = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "CI")
+DROPPED_PREFIXES = ("CLIPALIGN_", "HF_", "_CLIPALIGN")
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Before torch is imported: its thread count is read from the environment."""
+    for name in [*DROPPED, *(name for name in os.environ if name.startswith(DROPPED_PREFIXES))]:
+        os.environ.pop(name, None)
+    os.environ.update(PINNED | THREADS)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache: weights on the developer's machine must not change what a test sees."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,72 @@
+"""Help, version, completion and mistakes answer at once: nothing heavy is imported before a command truly runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import IMAGE, ROOT, TINY
+
+HEAVY = ("torch", "open_clip", "torchvision", "timm", "numpy", "PIL", "rich", "requests", "huggingface_hub")
+
+PROBE = """
+import json, sys
+{action}
+print(json.dumps([name for name in {heavy!r} if name in sys.modules]), file=sys.stderr)
+"""
+
+
+def heavy_modules(action: str, **environment: str) -> list[str]:
+    """What a fresh process holds after ``action``."""
+    program = PROBE.format(action=action, heavy=HEAVY)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, cwd=ROOT, env=os.environ | environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return list(json.loads(done.stderr.decode().splitlines()[-1]))
+
+
+def command_line(*arguments: str) -> str:
+    """An action: one command line through the front door."""
+    return f"from clipalign.cli import main; main({list(arguments)!r})"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "import clipalign",
+        command_line("--help"),
+        command_line("--version"),
+        command_line("detect", "--help"),
+        command_line("eval", "--help"),
+        command_line("--show-completion", "bash"),
+        command_line("--show-completion", "zsh"),
+        command_line("--show-completion", "fish"),
+        command_line("detct"),
+        command_line("detect", "picture.png"),
+        command_line("detect", "picture.png", "text", "--layer", "3"),
+        command_line("detect", "picture.png", "text", "--layers", "0"),
+        command_line("detect", "picture.png", ""),
+        command_line("detect", "picture.png", "text", "--model", "ViT-B32"),
+        command_line("eval", "--dataset", "fiol"),
+    ],
+)
+def test_nothing_heavy_is_imported(action: str) -> None:
+    assert heavy_modules(action) == []
+
+
+@pytest.fixture
+def hollow_torch(tmp_path: Path) -> str:
+    """A folder with a module called torch and nothing in it, so that the twin below is quick."""
+    (tmp_path / "torch.py").write_text("")
+    return str(tmp_path)
+
+
+def test_the_check_above_can_fail(hollow_torch: str) -> None:
+    run = command_line("detect", IMAGE, "a cup", "--model", TINY)
+    assert "torch" in heavy_modules(run, PYTHONPATH=hollow_torch)

@@ -1,0 +1,88 @@
+"""The README promises what the repository holds: its commands, its Python, its map, its credits."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from clipalign.version import __version__
+from tests.cli.run import ROOT, run_here
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(mark: str, language: str) -> str:
+    """The fenced block behind a mark."""
+    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.+?)\n```", README, re.DOTALL)
+    assert found is not None, f"the README has no {language} block marked {mark}"
+    return found[1]
+
+
+def mapped_files() -> set[str]:
+    """Every file the map of the house names, from its indented lines."""
+    lines = block("map", "text").splitlines()
+    folders: list[tuple[int, str]] = []
+    files = set()
+    for line in lines:
+        name = line.split()[0]
+        depth = len(line) - len(line.lstrip())
+        folders = [(at, folder) for at, folder in folders if at < depth]
+        path = "".join(folder for _, folder in folders) + name
+        if name.endswith("/"):
+            folders.append((depth, name))
+        else:
+            files.add(path)
+    return files
+
+
+def test_the_first_command_finds_the_wrong_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    command = block("setup", "sh")
+    assert "\n" not in command
+    arguments = shlex.split(command.rpartition(".venv/bin/clipalign ")[2])
+    status, out, err = run_here(capsys, *arguments, "--format", "table")
+    assert (status, err) == (0, "")
+    assert out.startswith("a ‹dog› and two balloons on a blue background\n")
+
+
+def test_the_second_command_is_one_line_that_runs_pytest() -> None:
+    command = block("tests", "sh")
+    assert "\n" not in command
+    assert command.endswith("-m pytest")
+
+
+def test_the_python_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(block("python", "python"), "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("('dog',) ")
+
+
+def test_the_map_of_the_house_names_every_module_and_no_other() -> None:
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "clipalign").rglob("*.py")}
+    named = {name for name in mapped_files() if name.endswith(".py")}
+    assert named == {name for name in modules if not name.endswith("/__init__.py")} | {"clipalign/__init__.py"}
+
+
+def test_the_files_and_folders_that_the_readme_links_to_are_there() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_changelog_has_an_entry_for_this_version() -> None:
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("sheet", sorted((ROOT / "clipalign" / "pictogram").glob("sprites-*.png")), ids=lambda p: p.name)
+def test_every_sheet_of_drawings_is_credited(sheet: Path) -> None:
+    assert str(sheet.relative_to(ROOT)) in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+def test_the_model_card_and_the_weights_are_there_and_small() -> None:
+    folder = ROOT / "clipalign" / "pictogram"
+    assert (folder / "MODEL_CARD.md").is_file()
+    assert (folder / "pictogram.safetensors").stat().st_size <= 30_000_000

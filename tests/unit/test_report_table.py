@@ -1,0 +1,250 @@
+"""What a person reads: nothing lost without colour, at 40 columns, in any script; nothing raw from a caption."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from clipalign.report.json import detect_record, encode, eval_record
+from clipalign.report.layout import ASCII_SIGNS, UNICODE_SIGNS, signed_bar
+from clipalign.report.metrics import metrics_table
+from clipalign.report.table import detect_table
+from tests.results import COKE, EVALUATION, PROVENANCE, result_of
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+COKE_AT_80 = """\
+a cup of ‹coke›
+cup.jpg
+
+  a      -0.000037                   ▐█│
+  cup    +0.000210                     │█████████▌
+  of     +0.000057                     │██▌
+✗ coke   -0.000444 ████████████████████│
+
+✗ misaligned: coke  (1 of 4 words, attribution below epsilon -5e-05)
+CLIPScore 0.5246   F-CLIPScore -0.000351   cosine 0.2098
+ViT-H-14 · weights 9a78ef8e8c73 · cpu fp32 · clipalign 0.1.0 · torch 2.13.0
+open_clip 3.3.0 · pillow 12.0.0
+"""
+
+COKE_AT_40 = """\
+a cup of ‹coke›
+cup.jpg
+
+  a      -0.000037         ▐│
+  cup    +0.000210          │████▌
+  of     +0.000057          │█
+✗ coke   -0.000444 █████████│
+
+✗ misaligned: coke  (1 of 4 words,
+attribution below epsilon -5e-05)
+CLIPScore 0.5246   F-CLIPScore -0.000351
+cosine 0.2098
+ViT-H-14 · weights 9a78ef8e8c73
+cpu fp32 · clipalign 0.1.0
+torch 2.13.0 · open_clip 3.3.0
+pillow 12.0.0
+"""
+
+
+def test_the_published_example_at_80_columns() -> None:
+    assert detect_table(COKE) == COKE_AT_80
+
+
+def test_the_published_example_at_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert detect_table(COKE) == COKE_AT_40
+
+
+def test_colour_adds_codes_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = detect_table(COKE)
+    assert "\x1b[1;31m‹coke›\x1b[0m" in coloured
+    assert [line.rstrip() for line in ANSI.sub("", coloured).splitlines()] == COKE_AT_80.splitlines()
+
+
+def test_no_color_wins_over_force_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert detect_table(COKE) == COKE_AT_80
+
+
+def test_a_ci_service_does_not_turn_colour_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert detect_table(COKE) == COKE_AT_80
+
+
+def test_a_caption_that_fits_says_so() -> None:
+    page = detect_table(result_of("a cup of coffee", 1e-4, 2e-4, 0.0, 3e-4))
+    assert "no misaligned word  (of 4, attribution below epsilon -5e-05)" in page
+    assert "✗" not in page
+
+
+def test_top_keeps_the_most_negative_words_and_counts_the_rest() -> None:
+    lines = detect_table(COKE, top=2).splitlines()
+    assert [line.split()[-3 if "✗" in line else 0] for line in lines[3:5]] == ["coke", "a"]
+    assert lines[5] == "  2 more words not shown"
+
+
+def test_most_negative_mode_names_its_rule() -> None:
+    settings = PROVENANCE.settings | {"mode": "most-negative"}
+    page = detect_table(replace(COKE, provenance=replace(PROVENANCE, settings=settings)))
+    assert "(1 of 4 words, the most negative one)" in page
+
+
+def test_words_beyond_the_context_are_shown_as_not_scored() -> None:
+    page = detect_table(result_of("a cup beyond", 1e-4, 2e-4, None))
+    assert re.search(r"^  beyond +– +│$", page, re.MULTILINE)
+    assert "– not scored: 1 word" in page
+
+
+def test_unknown_words_are_marked_and_named() -> None:
+    page = detect_table(replace(result_of("a zebra", 1e-4, 2e-4), unknown_words=("zebra",)))
+    assert "\n? zebra" in page
+    assert "? unknown to ViT-H-14: zebra" in page
+
+
+def test_ref_clip_score_appears_with_references() -> None:
+    assert "RefCLIPScore 0.5000" in detect_table(replace(COKE, references=("x",), ref_clip_score=0.5))
+
+
+def test_markup_in_a_caption_is_text() -> None:
+    page = detect_table(result_of("[bold red]a[/] :smile: [link=http://x]b[/link]", 1e-4, 1e-4, 1e-4, -1e-3))
+    assert page.startswith("[bold red]a[/] :smile: ‹[link=http://x]b[/link]›\n")
+
+
+def test_control_characters_are_readable_and_harmless() -> None:
+    page = detect_table(
+        replace(result_of("red\x1b[2J\x07 \u202eevil\u2066", -1e-3, 1e-4), image="a\x1b]0;t\x07\nb.png")
+    )
+    assert "‹red\\x1b[2J\\x07› \\u202eevil\\u2066" in page
+    assert "a\\x1b]0;t\\x07\\nb.png" in page
+
+
+@given(st.lists(st.text(min_size=1, max_size=12).filter(lambda t: len(t.split()) == 1), min_size=1, max_size=8))
+def test_no_caption_reaches_the_terminal_raw(words: list[str]) -> None:
+    text = " ".join(word.strip() for word in words)
+    pieces = text.split()
+    page = detect_table(replace(result_of(text, *([-1e-3] * len(pieces))), image=text, unknown_words=tuple(pieces)))
+    dangerous = {c for c in page if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {
+        "\n",
+        "\u200c",
+        "\u200d",
+    }
+    assert not dangerous
+
+
+@pytest.mark.parametrize("columns", [24, 40, 80, 100, 300])
+def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = "一杯 可乐 👨‍👩‍👧‍👦 כוס " + "w" * 200
+    page = detect_table(result_of(text, -1e-3, 1e-4, 1e-4, -2e-4, None))
+    assert max(cell_len(line) for line in page.splitlines()) <= min(columns, 100)
+
+
+def test_bars_of_wide_words_start_in_the_same_column() -> None:
+    page = detect_table(result_of("一杯 ☕ tea", 1e-4, 2e-4, 3e-4))
+    axes = {cell_len(line[: line.index("│")]) for line in page.splitlines() if "│" in line}
+    assert len(axes) == 1
+
+
+def test_a_stream_that_speaks_ascii_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipalign.report.layout.speaks_unicode", lambda stream: False)
+    page = detect_table(COKE)
+    assert page.isascii()
+    assert "a cup of <coke>" in page
+    assert "x coke   -0.000444 ####################|" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "left", "right"),
+    [
+        (1.0, "    ", "████"),
+        (-1.0, "████", "    "),
+        (-0.5, "  ██", "    "),
+        (0.4, "    ", "█▌  "),
+        (0.0, "    ", "    "),
+    ],
+)
+def test_a_bar_grows_from_the_axis(value: float, left: str, right: str) -> None:
+    bar = signed_bar(value, largest=1.0, cells=4, drawn_with=UNICODE_SIGNS)
+    assert bar == (left, "│", right)
+
+
+def test_a_tiny_value_still_shows_which_side_it_is_on() -> None:
+    assert signed_bar(-1e-9, largest=1.0, cells=4, drawn_with=UNICODE_SIGNS).left == "   ▐"
+    assert signed_bar(-1e-9, largest=1.0, cells=4, drawn_with=ASCII_SIGNS).left == "   #"
+
+
+def test_no_word_scored_is_no_crash() -> None:
+    assert "– not scored: 1 word" in detect_table(result_of("word", None))
+
+
+METRICS_AT_80 = """\
+foil: ViT-B-32, 10000 samples, 3 unreadable
+
+metric                ours    95% interval      n  chance   published     diff
+la                  0.8123  0.800 to 0.824   5000   0.100  0.8100 [1]  +0.0023
+                                                           0.8500 [2]  -0.0377
+ap_clip_score       0.7071  0.700 to 0.715  10000   0.500
+pairs_ranked_right  0.9000                   5000
+
+[1] ViT-B/32, CLIP4DM table 2
+[2] ViT-H/14, CLIP4DM table 2
+note: a part of the data set
+weights 9a78ef8e8c73 · cpu fp32 · seed 0 · clipalign 0.1.0 · torch 2.13.0
+open_clip 3.3.0 · pillow 12.0.0
+"""
+
+
+def test_metrics_stand_beside_published_numbers_and_their_sources() -> None:
+    assert metrics_table(EVALUATION) == METRICS_AT_80
+
+
+def test_at_40_columns_metrics_keep_ours_and_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    page = metrics_table(EVALUATION)
+    assert "la                  0.8123  0.8100 [1]" in page
+    assert max(map(len, page.splitlines())) <= 40
+
+
+def test_the_detect_record_has_the_promised_keys_in_order() -> None:
+    record = json.loads(encode(detect_record(COKE)))
+    assert list(record) == [
+        "id", "image", "text", "model", "cosine", "clip_score", "f_clip_score", "sum_negative_attribution",
+        "misaligned", "words", "n_tokens", "truncated", "unknown_words", "warnings", "provenance",
+    ]  # fmt: skip
+    assert list(record["words"][0]) == ["text", "start", "end", "attribution", "misaligned", "scored"]
+    assert record["cosine"] == COKE.cosine
+    assert all(record["text"][w["start"] : w["end"]] == w["text"] for w in record["words"])
+
+
+def test_references_appear_only_when_given() -> None:
+    record = json.loads(encode(detect_record(replace(COKE, references=("x",), ref_clip_score=0.5))))
+    assert (record["references"], record["ref_clip_score"]) == (["x"], 0.5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_is_refused_by_its_place(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"record\.cosine is"):
+        encode(detect_record(replace(COKE, cosine=bad)))
+
+
+def test_a_file_name_that_is_no_utf8_still_makes_json() -> None:
+    assert json.loads(encode(detect_record(replace(COKE, image="\udcff.png"))))["image"] == "\\udcff.png"
+
+
+def test_the_eval_document_keeps_value_and_source() -> None:
+    record = json.loads(encode(eval_record(EVALUATION)))
+    assert record["metrics"] == {"la": 0.8123, "ap_clip_score": 0.7071, "pairs_ranked_right": 0.9}
+    assert record["intervals"]["la"] == {"n": 5000, "low": 0.8, "high": 0.824, "chance": 0.1}
+    assert [number["backbone"] for number in record["published"]["la"]] == ["ViT-B/32", "ViT-H/14"]

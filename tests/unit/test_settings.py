@@ -1,0 +1,173 @@
+"""Flag, then variable, then file, then default; and errors that name the origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipalign.errors import SettingsError, UsageError
+from clipalign.settings import READERS, Settings, find_settings_file, flag_name, meant_by, resolve
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder of its own, with nothing above it that holds settings."""
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_without_anything_the_defaults_hold(project: Path) -> None:
+    assert resolve("detect", {}, start=project) == Settings()
+
+
+def test_every_setting_has_a_reader_and_every_reader_a_setting() -> None:
+    assert set(READERS) == set(Settings.__dataclass_fields__)
+
+
+def test_the_flag_wins_over_the_variable_over_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project / "clipalign.toml", "layers = 1\nseed = 1\nthreads = 1")
+    monkeypatch.setenv("CLIPALIGN_LAYERS", "2")
+    monkeypatch.setenv("CLIPALIGN_SEED", "2")
+    found = resolve("detect", {"layers": "3"}, start=project)
+    assert (found.layers, found.seed, found.threads) == (3, 2, 1)
+
+
+def test_an_empty_variable_sets_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPALIGN_MODEL", "")
+    assert resolve("detect", {}, start=project).model == "ViT-B-32"
+
+
+def test_the_cache_has_a_variable_of_its_own_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPALIGN_CACHE", "/somewhere")
+    assert resolve("detect", {}, start=project).cache_dir == Path("/somewhere")
+
+
+def test_the_hub_s_offline_variable_is_respected(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert resolve("detect", {}, start=project).offline
+    assert not resolve("detect", {"offline": False}, start=project).offline
+
+
+def test_the_nearest_file_upward_is_read(project: Path) -> None:
+    write(project / "pyproject.toml", "[tool.clipalign]\nlayers = 1")
+    inner = project / "a" / "b"
+    inner.mkdir(parents=True)
+    write(project / "a" / "pyproject.toml", "[tool.other]\nlayers = 9")
+    assert resolve("detect", {}, start=inner).layers == 1
+    write(project / "a" / "clipalign.toml", "layers = 2")
+    assert resolve("detect", {}, start=inner).layers == 2
+
+
+def test_clipalign_toml_wins_over_pyproject_beside_it_and_may_nest_its_table(project: Path) -> None:
+    write(project / "pyproject.toml", "[tool.clipalign]\nlayers = 1")
+    write(project / "clipalign.toml", "[tool.clipalign]\nlayers = 2")
+    assert resolve("detect", {}, start=project).layers == 2
+
+
+def test_a_command_s_table_holds_for_that_command_alone(project: Path) -> None:
+    write(project / "pyproject.toml", "[tool.clipalign]\nlayers = 1\n[tool.clipalign.detect]\nlayers = 2")
+    assert resolve("detect", {}, start=project).layers == 2
+    assert resolve("eval", {}, start=project).layers == 1
+
+
+def test_hyphens_and_underscores_are_the_same_and_a_folder_is_relative_to_the_file(project: Path) -> None:
+    write(project / "clipalign.toml", 'batch-size = 8\ncache_dir = "weights"')
+    found = resolve("detect", {}, start=project)
+    assert found.batch_size == 8
+    assert found.cache_dir == project / "weights"
+
+
+def test_an_unknown_key_names_file_key_and_what_was_meant(project: Path) -> None:
+    path = write(project / "pyproject.toml", "[tool.clipalign]\nlayer = 1")
+    with pytest.raises(SettingsError) as caught:
+        resolve("detect", {}, start=project)
+    assert str(path) in caught.value.message
+    assert "'layer' in [tool.clipalign]" in caught.value.message
+    assert caught.value.hint == "did you mean layers?"
+
+
+def test_an_unknown_key_in_another_command_s_table_is_an_error_too(project: Path) -> None:
+    write(project / "clipalign.toml", "[eval]\nmodle = 'x'")
+    with pytest.raises(SettingsError, match="'modle' in \\[eval\\]"):
+        resolve("detect", {}, start=project)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("layers = 0", "layers must be a whole number, 1 or more, not 0"),
+        ("layers = true", "layers must be a whole number"),
+        ("layers = 1.5", "layers must be a whole number"),
+        ("model = 3", "model must be a string"),
+        ("epsilon = nan", "epsilon must be a finite number"),
+        ("check = 'perhaps'", "check must be true or false"),
+        ("detect = 3", "[detect] must be a table, not 3"),
+        ("layers = ", "is not valid TOML"),
+    ],
+)
+def test_a_bad_value_in_a_file_is_a_sentence_that_names_the_file(project: Path, toml: str, said: str) -> None:
+    path = write(project / "clipalign.toml", toml)
+    with pytest.raises(SettingsError) as caught:
+        resolve("detect", {}, start=project)
+    assert said in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_a_file_that_is_no_utf8_is_a_sentence(project: Path) -> None:
+    (project / "clipalign.toml").write_bytes(b"model = '\xff'")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        resolve("detect", {}, start=project)
+
+
+def test_a_bad_value_in_a_variable_names_the_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPALIGN_FORMAT", "tabel")
+    with pytest.raises(SettingsError) as caught:
+        resolve("detect", {}, start=project)
+    assert caught.value.message == "CLIPALIGN_FORMAT must be table or json, not 'tabel'"
+    assert caught.value.hint == "did you mean table?"
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("layers", "0"), ("layers", "two"), ("layers", ""), ("top", "-1"), ("threads", "0"), ("batch_size", "none"),
+        ("seed", "-1"), ("seed", str(2**63)), ("epsilon", "inf"), ("epsilon", "x"), ("mode", "most_negative"),
+        ("device", "gpu"), ("device", "cuda:"), ("device", "cpu:0"), ("precision", "fp64"), ("model", " "),
+    ],
+)  # fmt: skip
+def test_a_bad_flag_is_a_usage_error_that_names_the_flag(project: Path, name: str, bad: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve("detect", {name: bad}, start=project)
+    assert caught.value.message.startswith(f"{flag_name(name)} must be ")
+    assert not isinstance(caught.value, SettingsError)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "value"),
+    [
+        ("epsilon", "-5e-5", -5e-5), ("batch_size", "auto", None), ("batch_size", "4", 4),
+        ("device", "CUDA:1", "cuda:1"), ("template", "", ""), ("seed", str(2**63 - 1), 2**63 - 1),
+        ("offline", True, True), ("check", "yes", True),
+    ],
+)  # fmt: skip
+def test_good_values_are_read(project: Path, name: str, typed: object, value: object) -> None:
+    assert getattr(resolve("detect", {name: typed}, start=project), name) == value
+
+
+def test_a_setting_nobody_declared_is_a_defect(project: Path) -> None:
+    with pytest.raises(TypeError, match="colour"):
+        resolve("detect", {"colour": "red"}, start=project)
+
+
+def test_no_file_is_no_file(project: Path) -> None:
+    assert find_settings_file(project) is None
+
+
+def test_a_guess_must_be_near() -> None:
+    assert meant_by("modle", ["model", "mode"]) == "did you mean mode or model?"
+    assert meant_by("gpu", ["cpu", "cuda"]) == ""
