@@ -120,9 +120,9 @@ def _candidates(source: WeightSource, cache: Path) -> list[Path]:
 
 def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | None:
     """A file of a Hub repository in Hugging Face's cache (``HF_HOME``, ``HF_HUB_CACHE``), or None; no network."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
 
-    found = try_to_load_from_cache(repo, file, revision=revision or None)
+    found = try_to_load_from_cache(repo, file, cache_dir=constants.HF_HUB_CACHE, revision=revision or None)
     return Path(found) if isinstance(found, str) else None
 
 

@@ -79,7 +79,11 @@ def read_checkpoint(path: Path, *, trusted: bool = False) -> Checkpoint:
         tensors = fold_tables(tensors)
     if _COMPACT_ROWS in tensors:
         tensors = _expand_vocabulary(tensors)
-    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    # Copied in any case: a model that stays mapped to its file dies with it when another program cuts that file short.
+    tensors = {
+        name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for name, tensor in tensors.items()
+    }
     _refuse_non_finite(tensors, path)
     return Checkpoint(tensors, quick_gelu)
 

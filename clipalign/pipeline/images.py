@@ -229,7 +229,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _scale_deep(image).convert("RGB")
     if image.has_transparency_data:
-        layered = image.convert("RGBA")
+        # Pillow converts grey with premultiplied alpha to nothing but grey with plain alpha.
+        layered = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         ground = Image.new("RGB", image.size, _WHITE)
         ground.paste(layered, mask=layered.getchannel("A"))
         return ground

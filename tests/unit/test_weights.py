@@ -28,19 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(weights, "find_in_hub_cache", _hub_in(tmp_path / "hub"))
     return tmp_path
-
-
-def _hub_in(folder: Path):
-    """The real look-up, in another folder: the library reads its environment once."""
-    from huggingface_hub import try_to_load_from_cache
-
-    def find(repo: str, file: str, *, revision: str = "") -> Path | None:
-        found = try_to_load_from_cache(repo, file, cache_dir=folder, revision=revision or None)
-        return Path(found) if isinstance(found, str) else None
-
-    return find
 
 
 def row(*sources: WeightSource) -> ModelRow:
@@ -82,7 +70,8 @@ def _hub_snapshot(home: Path) -> Path:
 
 
 def test_hugging_faces_cache_is_shared(home: Path):
-    assert locate(row(HUB)).path == _hub_snapshot(home)
+    path = _hub_snapshot(home)
+    assert locate(row(HUB)).path == path
 
 
 def test_a_revision_is_respected(home: Path):

@@ -1,0 +1,303 @@
+"""From a specification to a model in memory, and everything that must not load quietly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from clipalign.device import DeviceChoice
+from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
+from clipalign.pipeline import model as model_module
+from clipalign.pipeline.model import LoadedModel, import_open_clip, load_model
+from clipalign.registry import WeightSource, find_model
+from clipalign.registry.rows import OPENAI_MEAN, ROWS
+from clipalign.weights import place_in_cache
+from tests.checkpoints import VOCABULARY, config, long_state_dict, save_torchscript, state_dict
+
+CPU = DeviceChoice("cpu", "fp32", "")
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def write_config(tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(config(**changes)))
+    return path
+
+
+def write_weights(tmp_path: Path, tensors: dict[str, torch.Tensor] | None = None) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    save_file({name: value.contiguous() for name, value in (tensors or state_dict()).items()}, path)
+    return path
+
+
+def loads(loaded: LoadedModel, tensors: dict[str, torch.Tensor]) -> bool:
+    found = loaded.network.state_dict()
+    return found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+class TestFiles:
+    def test_a_config_and_its_weights(self, tmp_path: Path):
+        spec = f"{write_config(tmp_path)}@{write_weights(tmp_path)}"
+        loaded = load_model(spec, choice=CPU)
+        assert loads(loaded, state_dict())
+        assert (loaded.row.name, loaded.architecture) == (spec, str(tmp_path / "tiny.json"))
+        assert (loaded.quick_gelu, loaded.context_tokens, loaded.image_size) == (True, 77, 8)
+        assert loaded.mean == OPENAI_MEAN and loaded.resize_mode == "shortest" and not loaded.notes
+        assert loaded.weights_sha256 == hashlib.sha256((tmp_path / "tiny.safetensors").read_bytes()).hexdigest()
+
+    def test_the_network_is_for_asking_only(self, tmp_path: Path):
+        network = load_model(f"{write_config(tmp_path)}@{write_weights(tmp_path)}", choice=CPU).network
+        assert not any(module.training for module in network.modules())
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+
+    def test_loading_draws_no_random_numbers_and_sets_no_logging(self, tmp_path: Path):
+        spec = f"{write_config(tmp_path)}@{write_weights(tmp_path)}"
+        before, handlers = torch.get_rng_state(), list(logging.root.handlers)
+        load_model(spec, choice=CPU)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert logging.root.handlers == handlers
+
+    def test_it_computes_what_open_clips_own_loading_computes(self, tmp_path: Path):
+        loaded = load_model(f"{write_config(tmp_path)}@{write_weights(tmp_path)}", choice=CPU)
+        theirs = import_open_clip().model.CLIP(**config()).eval().requires_grad_(False)
+        theirs.load_state_dict(state_dict())
+        pictures, ids = torch.rand(2, 3, 8, 8), torch.randint(1, VOCABULARY, (2, 77))
+        with torch.no_grad():
+            assert torch.equal(loaded.network.encode_image(pictures), theirs.encode_image(pictures))
+            assert torch.equal(loaded.network.encode_text(ids), theirs.encode_text(ids))
+
+    def test_a_resnet(self, tmp_path: Path):
+        vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 64, "patch_size": None}
+        tensors = state_dict(vision_cfg=vision)
+        loaded = load_model(str(write_weights(tmp_path, tensors)), choice=CPU)
+        assert loads(loaded, tensors) and loaded.image_size == 64
+        pictures = torch.rand(1, 3, 64, 64)
+        theirs = import_open_clip().model.CLIP(**config(vision_cfg=vision)).eval().requires_grad_(False)
+        theirs.load_state_dict(tensors)
+        with torch.no_grad():
+            assert torch.equal(loaded.network.encode_image(pictures), theirs.encode_image(pictures))
+
+    def test_the_hubs_config_with_its_preprocessing(self, tmp_path: Path):
+        numbers = {"mean": [0.5, 0.4, 0.3], "std": 0.25, "interpolation": "bilinear", "resize_mode": "squash"}
+        path = tmp_path / "open_clip_config.json"
+        path.write_text(json.dumps({"model_cfg": config(), "preprocess_cfg": numbers}))
+        loaded = load_model(f"{path}@{write_weights(tmp_path)}", choice=CPU)
+        assert loaded.mean == (0.5, 0.4, 0.3) and loaded.std == (0.25, 0.25, 0.25)
+        assert (loaded.interpolation, loaded.resize_mode) == ("bilinear", "squash")
+
+    def test_bf16_and_threads(self, tmp_path: Path):
+        threads = torch.get_num_threads()
+        spec = f"{write_config(tmp_path)}@{write_weights(tmp_path)}"
+        loaded = load_model(spec, choice=DeviceChoice("cpu", "bf16", "", threads=1))
+        assert {parameter.dtype for parameter in loaded.network.parameters()} == {torch.bfloat16}
+        assert torch.get_num_threads() == 1
+        torch.set_num_threads(threads)
+
+    def test_custom_text_towers_take_plain_weights(self, tmp_path: Path):
+        path = write_config(tmp_path, custom_text=True)
+        loaded = load_model(f"{path}@{write_weights(tmp_path)}", choice=CPU)
+        assert torch.equal(loaded.network.text.positional_embedding, state_dict()["positional_embedding"])
+
+
+class TestLoneCheckpoints:
+    def test_long_clip(self, tmp_path: Path):
+        loaded = load_model(str(write_weights(tmp_path, long_state_dict())), choice=CPU)
+        assert (loaded.quick_gelu, loaded.context_tokens, loaded.image_size, loaded.notes) == (True, 248, 8, ())
+        assert loaded.tokenizer.context_length == 248
+        assert "text of 3 layers of width 64, 248 tokens" in loaded.architecture
+        assert loaded.network.positional_embedding.shape == (248, 64)
+
+    def test_openais_format(self, tmp_path: Path):
+        tensors = {**state_dict(), "input_resolution": torch.tensor(8)}
+        loaded = load_model(str(write_weights(tmp_path, tensors)), choice=CPU)
+        assert loads(loaded, state_dict()) and loaded.quick_gelu is True and not loaded.notes
+
+    def test_what_is_assumed_is_said(self, tmp_path: Path):
+        loaded = load_model(str(write_weights(tmp_path)), choice=CPU)
+        assert loaded.quick_gelu is True and "QuickGELU" in loaded.notes[0]
+
+    def test_widths_that_are_no_multiple_of_64(self, tmp_path: Path):
+        weights = write_weights(tmp_path, state_dict(text_cfg={"width": 96, "heads": 2}))
+        with pytest.raises(ModelMismatch, match="width 96 is no multiple of 64") as caught:
+            load_model(str(weights), choice=CPU)
+        assert "CONFIG.json@FILE" in caught.value.hint
+
+    @pytest.mark.parametrize("lost", ["visual.conv1.weight", "text_projection", "positional_embedding"])
+    def test_other_formats_name_what_they_lack(self, tmp_path: Path, lost: str):
+        tensors = state_dict()
+        del tensors[lost]
+        with pytest.raises(ModelMismatch, match=f"not in OpenAI's or Long-CLIP's format: there is no '{lost}'"):
+            load_model(str(write_weights(tmp_path, tensors)), choice=CPU)
+
+
+class TestMismatches:
+    def fail(self, tmp_path: Path, tensors: dict[str, torch.Tensor], **changes: Any) -> ModelMismatch:
+        with pytest.raises(ModelMismatch) as caught:
+            load_model(f"{write_config(tmp_path, **changes)}@{write_weights(tmp_path, tensors)}", choice=CPU)
+        return caught.value
+
+    def test_keys_that_are_missing_or_too_many(self, tmp_path: Path):
+        tensors = state_dict()
+        del tensors["ln_final.weight"]
+        message = self.fail(tmp_path, {**tensors, "extra.bias": torch.zeros(1)}).message
+        assert "missing: ln_final.weight" in message and "not expected: extra.bias" in message
+
+    def test_many_are_counted(self, tmp_path: Path):
+        message = self.fail(tmp_path, state_dict(), text_cfg={"layers": 4}).message
+        assert "missing: transformer.resblocks.3." in message and "(12 in all)" in message
+
+    def test_shapes(self, tmp_path: Path):
+        message = self.fail(tmp_path, state_dict(), text_cfg={"context_length": 40}).message
+        assert "of another shape: positional_embedding (77, 64) for (40, 64)" in message
+
+    def test_nothing_is_stretched_or_cut_in_silence(self, tmp_path: Path):
+        assert "(5, 64) for (17, 64)" in self.fail(tmp_path, state_dict(), vision_cfg={"image_size": 16}).message
+
+    @pytest.mark.parametrize("tensors", [long_state_dict, lambda: {**state_dict(), "vocab_size": torch.tensor(64)}])
+    def test_a_config_with_gelu_for_weights_known_to_use_quickgelu(self, tmp_path: Path, tensors: Any):
+        error = self.fail(tmp_path, tensors(), quick_gelu=False)
+        assert "uses GELU, but these weights were trained with QuickGELU" in error.message
+        assert error.hint == 'set "quick_gelu": true in the config'
+
+    def test_values_that_are_not_finite(self, tmp_path: Path):
+        tensors = state_dict()
+        tensors["visual.proj"][0, 0] = torch.nan
+        assert "not finite: visual.proj" in self.fail(tmp_path, tensors).message
+
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [("{", "not readable as JSON"), ("[]", "lacks embed_dim"), ('{"embed_dim": 1}', "lacks vision_cfg, text_cfg")],
+    )
+    def test_configs_that_are_none(self, tmp_path: Path, content: str, why: str):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(ModelMismatch, match=why):
+            load_model(f"{tmp_path / 'bad.json'}@{write_weights(tmp_path)}", choice=CPU)
+
+    def test_configs_that_open_clip_does_not_understand(self, tmp_path: Path):
+        error = self.fail(tmp_path, state_dict(), text_cfg={"depth": 3})
+        assert "open_clip cannot build" in error.message and "depth" in error.message
+
+
+@pytest.fixture
+def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """open_clip with two more architectures, and tags for them."""
+    open_clip = import_open_clip()
+    plain = config(quick_gelu=False)
+    for name, made in (("tiny", plain), ("tiny-quickgelu", config())):
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, made)
+    numbers = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bicubic", "resize_mode": "squash"}
+    quick = {"url": "https://example.org/a/quick.pt", "hf_hub": "", "quick_gelu": True, **numbers}
+    hub = {"url": "", "hf_hub": "owner/tiny/", **numbers}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"openai": quick, "laion": hub})
+    names = ("tiny", "tiny-quickgelu", "ViT-B-32")
+    monkeypatch.setattr("clipalign.registry.grammar.architecture_names", lambda: names)
+
+
+@pytest.mark.usefixtures("tiny_architecture")
+class TestNames:
+    def test_an_architecture_and_a_file(self, tmp_path: Path):
+        loaded = load_model(f"tiny@{write_weights(tmp_path)}", choice=CPU)
+        assert (loaded.architecture, loaded.quick_gelu) == ("tiny", False)
+
+    def test_a_name_is_corrected_where_the_weights_say_quickgelu(self, tmp_path: Path):
+        tensors = {**state_dict(), "vocab_size": torch.tensor(64)}
+        loaded = load_model(f"tiny@{write_weights(tmp_path, tensors)}", choice=CPU)
+        assert (loaded.architecture, loaded.quick_gelu) == ("tiny-quickgelu", True)
+
+    def test_a_name_with_quickgelu_for_weights_known_not_to_use_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(model_module, "row_of_weights", lambda _: ROWS["ViT-H-14"])
+        with pytest.raises(ModelMismatch, match="uses QuickGELU, but these weights were trained with GELU"):
+            load_model(f"tiny-quickgelu@{write_weights(tmp_path)}", choice=CPU)
+
+    def test_a_lone_file_known_by_its_hash_is_what_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(model_module, "row_of_weights", lambda _: replace(ROWS["ViT-H-14"], architecture="tiny"))
+        loaded = load_model(str(write_weights(tmp_path)), choice=CPU)
+        assert (loaded.architecture, loaded.quick_gelu, loaded.notes) == ("tiny", False, ())
+
+    def test_a_tag_brings_its_activation_and_its_preprocessing(self, tmp_path: Path):
+        (tmp_path / ".cache" / "clip").mkdir(parents=True)
+        torch.save(state_dict(), tmp_path / ".cache" / "clip" / "quick.pt")
+        loaded = load_model("tiny@openai", choice=CPU)
+        assert (loaded.architecture, loaded.quick_gelu) == ("tiny-quickgelu", True)
+        assert (loaded.mean, loaded.resize_mode) == ((0.1, 0.2, 0.3), "squash")
+
+    @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+    def test_a_tag_on_the_hub(self, tmp_path: Path, file: str):
+        path = place_in_cache(WeightSource("hub", repo="owner/tiny", file=file), tmp_path / "cache")
+        path.parent.mkdir(parents=True)
+        (save_file if file.endswith("s") else torch.save)(state_dict(), path)
+        loaded = load_model("tiny@laion", choice=CPU)
+        assert (loaded.architecture, loaded.quick_gelu) == ("tiny", False) and loads(loaded, state_dict())
+
+    def test_an_unknown_tag_is_corrected(self):
+        with pytest.raises(UnknownModel, match="no weights called 'lion' for tiny") as caught:
+            load_model("tiny@lion", choice=CPU)
+        assert caught.value.hint == "did you mean laion?"
+
+    def test_a_known_tag_that_is_not_here(self):
+        with pytest.raises(MissingWeights) as caught:
+            load_model("tiny@laion", choice=CPU)
+        assert caught.value.hint == "clipalign download tiny@laion"
+
+    def test_openais_archive_is_opened_only_by_its_hash(self, tmp_path: Path):
+        archive = tmp_path / "ViT.pt"
+        save_torchscript(state_dict(), archive)
+        with pytest.raises(ModelMismatch, match="TorchScript archive"):
+            load_model(f"tiny@{archive}", choice=CPU)
+        sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+        source = WeightSource("file", file=str(archive), sha256=sha256)
+        loaded = load_model(replace(find_model(f"tiny@{archive}"), weights=(source,)), choice=CPU)
+        assert loaded.quick_gelu is True
+        assert torch.equal(loaded.network.visual.proj, state_dict()["visual.proj"].half().float())
+
+
+def test_text_towers_from_the_hub_need_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spec = f"{write_config(tmp_path, text_cfg={'hf_tokenizer_name': 'owner/words'})}@{write_weights(tmp_path)}"
+    monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="needs the package transformers"):
+        load_model(spec, choice=CPU)
+    monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
+    with pytest.raises(MissingWeights, match="needs files of owner/words"):
+        load_model(spec, choice=CPU)
+
+
+def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path):
+    tensors = state_dict(text_cfg={"vocab_size": 49408})
+    weight = tensors.pop("token_embedding.weight")
+    compact = {"token_embedding.rows": torch.tensor([5, 7]), "token_embedding.values": weight[[5, 7]]}
+    path = write_config(tmp_path, text_cfg={"vocab_size": 49408}, preprocess={"mean": [0.5] * 3, "std": [0.25] * 3})
+    source = WeightSource("embedded", file=str(write_weights(tmp_path, {**tensors, **compact})))
+    (tmp_path / "vocabulary.txt").write_text("red\ncar\n")
+    loaded = load_model(replace(ROWS["pictogram"], architecture=str(path), weights=(source,)), choice=CPU)
+    assert loaded.vocabulary == {"red", "car"} and loaded.mean == (0.5, 0.5, 0.5) and loaded.std == (0.25, 0.25, 0.25)
+    assert torch.equal(loaded.network.token_embedding.weight[7], weight[7])
+
+
+def test_open_clip_imports_without_a_word(tmp_path: Path):
+    program = (
+        "import logging; from clipalign.pipeline.model import import_open_clip as get;"
+        "assert get() is get(); assert not logging.root.handlers"
+    )
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -1,0 +1,115 @@
+"""The Python interface: public names, pictures from anywhere, settings that reach the computation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import clipalign
+from clipalign.errors import DeviceUnavailable, ImageUnreadable, UnknownModel, UsageError
+from clipalign.pipeline import images
+from clipalign.session import Session, load
+from tests.tiny import GOLDEN, load_tiny
+
+PICTURE = GOLDEN / "images" / "0.png"
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session(load_tiny())
+
+
+class TestPublicNames:
+    @pytest.mark.parametrize("name", clipalign.__all__)
+    def test_each_is_there_and_documented(self, name: str):
+        found = getattr(clipalign, name)
+        assert name == "__version__" or found.__doc__
+        assert name in dir(clipalign)
+
+    def test_others_are_not(self):
+        with pytest.raises(AttributeError, match="has no attribute 'detect'"):
+            _ = clipalign.detect
+
+    def test_importing_the_package_or_the_session_loads_no_torch(self):
+        program = (
+            "import sys, clipalign, clipalign.session; clipalign.Session; clipalign.load; clipalign.ClipalignError;"
+            "print([name for name in ('torch', 'open_clip', 'numpy', 'PIL') if name in sys.modules])"
+        )
+        root = Path(__file__).parents[2]
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
+        assert run.stdout.strip() == "[]"
+
+
+class TestLoad:
+    def test_a_config_with_its_weights(self):
+        session = load(f"{GOLDEN / 'tiny-clip.json'}@{GOLDEN / 'tiny-clip.safetensors'}", device="cpu")
+        result = session.detect(PICTURE, "a cup of coke")
+        assert result.provenance.quick_gelu is True and result.provenance.device == "cpu"
+        assert result.cosine == pytest.approx(Session(load_tiny()).detect(PICTURE, "a cup of coke").cosine, abs=1e-6)
+
+    def test_an_unknown_name_or_device(self):
+        with pytest.raises(UnknownModel):
+            load("ViT-B32")
+        with pytest.raises(DeviceUnavailable):
+            load("pictogram", device="gpu")
+
+
+class TestDetect:
+    def test_takes_pictures_from_anywhere(self, session: Session):
+        prepared = images.to_tensor(images.open_image(PICTURE), session.loaded)
+        sources = [PICTURE, str(PICTURE), PICTURE.read_bytes(), Image.open(PICTURE), prepared]
+        cosines = [session.detect(source, "a red car").cosine for source in sources]
+        assert cosines == pytest.approx([cosines[0]] * len(sources), abs=1e-6)
+
+    def test_names_the_picture(self, session: Session):
+        assert session.detect(PICTURE, "a red car").image == str(PICTURE)
+        assert session.detect(PICTURE.read_bytes(), "a red car").image == ""
+
+    def test_settings_reach_the_computation(self, session: Session):
+        result = session.detect(PICTURE, "a red car", mode="most-negative", layers=2, references=["a car"])
+        assert len(result.misaligned) == 1 and result.ref_clip_score is not None
+        assert result.provenance.settings["layers"] == 2
+
+    def test_unknown_settings_are_named(self, session: Session):
+        with pytest.raises(UsageError, match="epsilom") as caught:
+            session.detect(PICTURE, "a red car", epsilom=0.0)
+        assert "epsilon" in caught.value.hint
+
+    def test_many_pairs_open_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch):
+        opened: list[object] = []
+
+        def count(source: object, **options: object) -> object:
+            if not isinstance(source, Image.Image):
+                opened.append(source)
+            return real(source, **options)
+
+        real = images.open_image
+        monkeypatch.setattr(images, "open_image", count)
+        pairs = [(PICTURE, "a red car"), (PICTURE, "a blue car", ["a car"])]
+        results = session.detect_many([*pairs, clipalign.Pair(Image.open(PICTURE), "a cup", id="third")])
+        assert opened == [PICTURE]
+        assert [result.text for result in results] == ["a red car", "a blue car", "a cup"]
+        assert results[1].references == ("a car",) and results[2].id == "third"
+        assert session.detect_many([]) == []
+
+    def test_is_offline_when_told(self, session: Session):
+        with pytest.raises(ImageUnreadable, match="offline"):
+            Session(session.loaded, offline=True).detect("https://example.org/a.png", "a red car")
+
+    def test_halves_the_batch_when_memory_runs_out(self, session: Session, monkeypatch: pytest.MonkeyPatch):
+        sizes: list[int] = []
+
+        def fails_above_two(loaded: object, pairs: list[object], settings: object) -> list[object]:
+            sizes.append(settings.batch_size)
+            if settings.batch_size > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return list(pairs)
+
+        monkeypatch.setattr("clipalign.methods.detect.detect_pairs", fails_above_two)
+        assert len(session.detect_many([(PICTURE, "a red car")], batch_size=8)) == 1
+        assert sizes == [8, 4, 2]
