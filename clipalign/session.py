@@ -9,11 +9,11 @@ The methods take the very route that the command line takes. Torch is loaded wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from clipalign.device import choose_device, halving
+from clipalign.device import choose_device
 from clipalign.errors import UsageError
 from clipalign.registry import DEFAULT_MODEL
 from clipalign.results import DetectResult
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from clipalign.methods.detect import DetectSettings, Pair
+    from clipalign.methods.detect import Pair
     from clipalign.pipeline.model import LoadedModel
+
+    ImageLike: TypeAlias = str | bytes | Path | Image | Tensor
 
 
 def load(
@@ -68,13 +70,12 @@ class Session:
     loaded: LoadedModel
     offline: bool = False
 
-    def detect(
-        self, image: str | bytes | Path | Image | Tensor, text: str, *, references: Sequence[str] = (), **settings: Any
-    ) -> DetectResult:
+    def detect(self, image: ImageLike, text: str, *, references: Sequence[str] = (), **settings: Any) -> DetectResult:
         """Which words of ``text`` do not fit ``image``.
 
         Args:
-            image: a path, an http(s) address, bytes, a Pillow image, a prepared tensor (3, S, S), or features (E).
+            image: a path, an http(s) address, ``-`` for stdin, bytes, a Pillow image, a prepared tensor (3, S, S), or
+                features (E). Files are turned as their EXIF says; a Pillow image is taken as it stands.
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
             settings: fields of ``clipalign.methods.detect.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
@@ -88,50 +89,39 @@ class Session:
     def detect_many(self, pairs: Iterable[Pair | Sequence[Any]], **settings: Any) -> list[DetectResult]:
         """The same for many pairs at once; results in their order.
 
-        A picture that occurs several times, as the same path or the same object, is read and encoded once. All pictures
-        are held in memory together: give a long list in pieces. When memory runs out, the batch is halved.
+        A picture that occurs several times, as the same path, address or object, is read and encoded once.
 
         Args:
             pairs: ``(image, text)``, ``(image, text, references)`` or ``clipalign.Pair``.
             settings: as for :meth:`detect`.
-        """
-        from clipalign.methods.detect import detect_pairs
 
-        chosen = _settings(settings)
-        ready = self._read(pairs)
-        return halving(
-            chosen.batch_size, lambda size: detect_pairs(self.loaded, ready, replace(chosen, batch_size=size))
-        )
+        Raises:
+            ImageUnreadable, TextUnusable, UsageError.
+        """
+        from clipalign.methods.detect import DetectSettings, detect_pairs
+
+        known = [field.name for field in fields(DetectSettings)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise UsageError(f"detect has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
+        return detect_pairs(self.loaded, self._read(pairs), DetectSettings(**settings))
 
     def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
-        """Pairs whose pictures are open."""
+        """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""
         from clipalign.methods.detect import Pair
-        from clipalign.pipeline.images import open_image
+        from clipalign.pipeline.images import is_file_name, open_image
 
-        opened: dict[Any, Any] = {}
+        opened: dict[str | bytes, Image] = {}
         ready = []
         for pair in pairs:
             if isinstance(pair, Pair):
                 ready.append(pair)
                 continue
             image, text, *rest = pair
-            name = ""
-            if isinstance(image, (str, bytes, Path)):
-                name = "" if isinstance(image, bytes) else str(image)
+            name = str(image) if isinstance(image, (str, Path)) else ""
+            if isinstance(image, bytes) or (isinstance(image, str) and not is_file_name(image)):
                 if image not in opened:
                     opened[image] = open_image(image, offline=self.offline)
                 image = opened[image]
-            ready.append(Pair(image=image, text=text, references=tuple(*rest), image_name=name))
+            ready.append(Pair(image, text, references=tuple(*rest), image_name=name))
         return ready
-
-
-def _settings(given: dict[str, Any]) -> DetectSettings:
-    from clipalign.methods.detect import DetectSettings
-
-    try:
-        return DetectSettings(**given)
-    except TypeError as error:
-        raise UsageError(
-            f"detect knows no setting like that: {error}",
-            hint=f"it has {', '.join(DetectSettings.__dataclass_fields__)}",
-        ) from error

@@ -134,8 +134,9 @@ def hash_file(path: Path, cache: Path) -> str:
     stat = path.stat()
     if stat.st_size < _REMEMBERED_FROM_BYTES:
         return _digest(path)
-    identity = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-    record = cache / "hashes" / f"{hashlib.sha256(identity[0].encode()).hexdigest()[:32]}.json"
+    place = str(path.resolve())
+    identity = [place, stat.st_size, stat.st_mtime_ns]
+    record = cache / "hashes" / f"{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["identity"] == identity:

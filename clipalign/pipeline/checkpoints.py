@@ -109,7 +109,8 @@ def _read(path: Path, *, trusted: bool) -> Any:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            return dict(torch.jit.load(path, map_location="cpu").state_dict())
+            archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        return dict(archive.state_dict())
     return _read_pickle(path)
 
 

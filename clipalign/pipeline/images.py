@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ImageSource: TypeAlias = str | bytes | Path | Image.Image
 
+STDIN: Final = "-"
+
 MAX_PIXELS: Final = 100_000_000
 """Largest picture that is decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
 
@@ -85,12 +87,17 @@ def open_image(source: ImageSource, *, exif: bool = True, offline: bool = False)
         raise _damaged(name, str(error).partition("\n")[0] or type(error).__name__) from error
 
 
+def is_file_name(source: str) -> bool:
+    """Whether ``source`` names a file: it is no http(s) address and not ``-`` for stdin."""
+    return source != STDIN and not source.lower().startswith(("http://", "https://"))
+
+
 def _name(source: ImageSource) -> str:
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "the image")
     if isinstance(source, bytes):
         return "the image"
-    return "standard input" if str(source) == "-" else str(source)
+    return "standard input" if str(source) == STDIN else str(source)
 
 
 def _content(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
@@ -103,9 +110,9 @@ def _content(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
 def _read(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
     if isinstance(source, bytes):
         return source
-    if str(source) == "-":
+    if str(source) == STDIN:
         return sys.stdin.buffer.read()
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+    if isinstance(source, str) and not is_file_name(source):
         return _fetch(source, offline=offline)
     path = Path(source)
     try:

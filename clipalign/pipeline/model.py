@@ -51,9 +51,10 @@ def import_open_clip() -> ModuleType:
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         # Declared operators live as long as this object does.
-        _torchvision_schemas = torch.library.Library("torchvision", "DEF")
+        _torchvision_schemas = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
-            _torchvision_schemas.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            _torchvision_schemas.define(schema)  # type: ignore[no-untyped-call]
     return importlib.import_module("open_clip")
 
 
@@ -242,7 +243,7 @@ def _activation(
     return True, f"{architecture.label}-quickgelu"
 
 
-class _NoRandomNumbers(TorchDispatchMode):
+class _NoRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, random initial values are left out: every one of them is overwritten, and drawing them takes seconds."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -272,7 +273,7 @@ def _build(config: dict[str, Any], open_clip: ModuleType, row: ModelRow) -> Any:
     if custom_text and "multimodal_cfg" in config:
         kind = open_clip.coca_model.CoCa
     try:
-        with _NoRandomNumbers():
+        with _NoRandomNumbers():  # type: ignore[no-untyped-call]
             return kind(**config)
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise ModelMismatch(

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 import clipalign
@@ -80,36 +79,23 @@ class TestDetect:
             session.detect(PICTURE, "a red car", epsilom=0.0)
         assert "epsilon" in caught.value.hint
 
-    def test_many_pairs_open_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch):
-        opened: list[object] = []
+    def test_many_pairs_read_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch):
+        read: list[object] = []
 
-        def count(source: object, **options: object) -> object:
-            if not isinstance(source, Image.Image):
-                opened.append(source)
-            return real(source, **options)
+        def count(source: object, name: str, **options: object) -> object:
+            read.append(source)
+            return real(source, name, **options)
 
-        real = images.open_image
-        monkeypatch.setattr(images, "open_image", count)
-        pairs = [(PICTURE, "a red car"), (PICTURE, "a blue car", ["a car"])]
-        results = session.detect_many([*pairs, clipalign.Pair(Image.open(PICTURE), "a cup", id="third")])
-        assert opened == [PICTURE]
-        assert [result.text for result in results] == ["a red car", "a blue car", "a cup"]
-        assert results[1].references == ("a car",) and results[2].id == "third"
+        real = images._read
+        monkeypatch.setattr(images, "_read", count)
+        content = PICTURE.read_bytes()
+        pairs = [(PICTURE, "a red car"), (content, "a cup"), (PICTURE, "a blue car", ["a car"]), (content, "a car")]
+        results = session.detect_many([*pairs, clipalign.Pair(Image.open(PICTURE), "a cup", id="last")])
+        assert sorted(read, key=str) == sorted([PICTURE, content], key=str)
+        assert [result.text for result in results] == ["a red car", "a cup", "a blue car", "a car", "a cup"]
+        assert results[2].references == ("a car",) and results[4].id == "last"
         assert session.detect_many([]) == []
 
     def test_is_offline_when_told(self, session: Session):
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(session.loaded, offline=True).detect("https://example.org/a.png", "a red car")
-
-    def test_halves_the_batch_when_memory_runs_out(self, session: Session, monkeypatch: pytest.MonkeyPatch):
-        sizes: list[int] = []
-
-        def fails_above_two(loaded: object, pairs: list[object], settings: object) -> list[object]:
-            sizes.append(settings.batch_size)
-            if settings.batch_size > 2:
-                raise torch.OutOfMemoryError("out of memory")
-            return list(pairs)
-
-        monkeypatch.setattr("clipalign.methods.detect.detect_pairs", fails_above_two)
-        assert len(session.detect_many([(PICTURE, "a red car")], batch_size=8)) == 1
-        assert sizes == [8, 4, 2]
