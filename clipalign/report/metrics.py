@@ -93,7 +93,7 @@ def _interval(metric: Metric) -> str:
 
 
 def _optional(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else f"{value:.4f}"
 
 
 def _compared(metric: Metric, number: Published, sources: list[str]) -> list[str]:

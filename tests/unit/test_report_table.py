@@ -193,9 +193,9 @@ METRICS_AT_80 = """\
 foil: ViT-B-32, 10000 samples, 3 unreadable
 
 metric                ours    95% interval      n  chance   published     diff
-la                  0.8123  0.800 to 0.824   5000   0.100  0.8100 [1]  +0.0023
+la                  0.8123  0.800 to 0.824   5000  0.1000  0.8100 [1]  +0.0023
                                                            0.8500 [2]  -0.0377
-ap_clip_score       0.7071  0.700 to 0.715  10000   0.500
+ap_clip_score       0.7071  0.700 to 0.715  10000  0.5000
 pairs_ranked_right  0.9000                   5000
 
 [1] ViT-B/32, CLIP4DM table 2
