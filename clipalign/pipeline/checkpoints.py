@@ -77,14 +77,14 @@ def read_checkpoint(path: Path, *, trusted: bool = False) -> Checkpoint:
     if is_two_tables(tensors):
         quick_gelu = True
         tensors = fold_tables(tensors)
-    if _COMPACT_ROWS in tensors:
-        tensors = _expand_vocabulary(tensors)
     # Copied in any case: a model that stays mapped to its file dies with it when another program cuts that file short.
     tensors = {
         name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
         for name, tensor in tensors.items()
     }
     _refuse_non_finite(tensors, path)
+    if _COMPACT_ROWS in tensors:
+        tensors = _expand_vocabulary(tensors)
     return Checkpoint(tensors, quick_gelu)
 
 
@@ -197,7 +197,7 @@ def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             f"{_COMPACT_ROWS} {tuple(rows.shape)} and {_COMPACT_VALUES} {tuple(values.shape)} do not belong together"
         )
     weight = torch.zeros(CLIP_VOCABULARY, values.shape[1])
-    weight[rows] = values.float()
+    weight[rows] = values
     expanded["token_embedding.weight"] = weight
     return expanded
 
