@@ -1,0 +1,1 @@
+"""Speed measurements, run by hand; nothing here is asserted by the test suite."""
