@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -62,14 +64,12 @@ def test_the_answer_does_not_depend_on_where_the_prefill_ends(layers: int) -> No
 
 def test_bf16_weights_keep_softmax_and_vectors_in_fp32() -> None:
     loaded = load_random("clip")
-    import copy
-
     tower = CausalTextTower.of(copy.deepcopy(loaded.network).bfloat16())
     assert tower is not None
     ids = encode_text(loaded, LONG).ids
     features, maps = tower.answer(tower.prefill([ids], [[len(ids) - 1]], layers=2))
     assert features.dtype == maps[0].dtype == torch.float32
-    assert ((features * _tower("clip").encode_prefixes([ids], [[len(ids) - 1]])).sum() > 0.99
+    assert (features * _tower("clip").encode_prefixes([ids], [[len(ids) - 1]])).sum() > 0.99
 
 
 def test_a_caption_that_is_not_read_at_its_last_token_is_told() -> None:
