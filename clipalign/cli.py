@@ -21,7 +21,6 @@ from typer.main import get_command
 
 from clipalign import options
 from clipalign.commands import COMMANDS
-from clipalign.completion import SHELLS, completion_script
 from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, UsageError
 from clipalign.help import page
 from clipalign.report.console import (
@@ -120,6 +119,7 @@ def _help_option(option: Any) -> Any:
     if option is not None:
         option.callback = _show_page
         option.help = "Show this page."
+        option.default = False  # as for the flags of front_door
     return option
 
 
@@ -141,44 +141,22 @@ app = typer.Typer(
 )
 
 
-def _print_version(value: bool | None) -> None:
+def _print_version(value: bool) -> None:
     if value:
         write_output(f"{PROGRAM} {__version__}\n")
         raise typer.Exit(EXIT_DONE)
 
 
-def _print_completion(shell: str | None) -> None:
-    if shell is None:
-        return
-    if shell not in SHELLS:
-        raise UsageError(
-            f"--show-completion must be {', '.join(SHELLS[:-1])} or {SHELLS[-1]}, not {shell!r}",
-            input="--show-completion",
-        )
-    write_output(completion_script(shell))
-    raise typer.Exit(EXIT_DONE)
-
-
 @app.callback(invoke_without_command=True)
 def front_door(
+    # Flags alone, each with a value: for anything else Typer imports pydantic, which doubles what --help costs.
     ctx: typer.Context,
     version: Annotated[
-        bool | None, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = None,
-    show_completion: Annotated[
-        str | None,
-        typer.Option(
-            "--show-completion",
-            metavar="|".join(SHELLS),
-            help="Print the completion script of a shell.",
-            callback=_print_completion,
-            autocompletion=lambda: list(SHELLS),
-            is_eager=True,
-        ),
-    ] = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
 ) -> None:
     """Tell whether a text fits a picture, and which words do not.
 

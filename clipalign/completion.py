@@ -1,8 +1,7 @@
 """Completion scripts for bash, zsh and fish, written out from the commands themselves.
 
 The scripts hold every command, option and choice, model names included, so that the shell answers without starting
-Python. ``python -m clipalign.completion FOLDER`` writes the three files, ``clipalign --show-completion SHELL`` prints
-one.
+Python. ``python -m clipalign.completion FOLDER`` writes the three files, with the name of a shell it prints that one.
 """
 
 from __future__ import annotations
@@ -285,4 +284,8 @@ def write_scripts(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_scripts(Path(sys.argv[1] if len(sys.argv) > 1 else "completions"))
+    wanted = sys.argv[1] if len(sys.argv) > 1 else "completions"
+    if wanted in SHELLS:
+        sys.stdout.write(completion_script(wanted))
+    else:
+        write_scripts(Path(wanted))

@@ -12,9 +12,6 @@ _clipalign() {
         esac
     done
     case $before in
-        --show-completion)
-            COMPREPLY=($(compgen -W $'bash\nzsh\nfish' -- "$current"))
-            return ;;
         --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
             return ;;
@@ -55,7 +52,7 @@ _clipalign() {
                 COMPREPLY=($(compgen -W $'--dataset\n--limit\n--output\n--mode\n--epsilon\n--layers\n--template\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
-            COMPREPLY=($(compgen -W $'detect\neval\n--version\n--show-completion\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;
+            COMPREPLY=($(compgen -W $'detect\neval\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;
     esac
 }
 

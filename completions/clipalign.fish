@@ -4,7 +4,6 @@ complete -c clipalign -f
 complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -a detect -d 'Which words of a text do not fit an image.'
 complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -a eval -d 'Measure a model on a benchmark.'
 complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -l version -d 'Print the version'
-complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -l show-completion -x -a 'bash zsh fish' -d 'Print the completion script of a shell'
 complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -s q -l quiet -d 'No warnings'
 complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -s v -l verbose -d 'Say why, and what other libraries warn of'
 complete -c clipalign -n 'not __fish_seen_subcommand_from detect eval' -l debug -d 'Show the traceback of an error'

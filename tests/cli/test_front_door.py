@@ -79,7 +79,6 @@ def test_version(capsys: Capture) -> None:
         ),
         (["detect", "a", "b", "--format", "tabel"],
          "error: --format must be table or json, not 'tabel'\nhint: did you mean table?\n"),
-        (["--show-completion", "ksh"], "error: --show-completion must be bash, zsh or fish, not 'ksh'\n"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_or_two_lines_and_status_2(capsys: Capture, line: list[str], said: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from clipalign.completion import FILES, SHELLS, completion_script
 from clipalign.registry import model_names
-from tests.cli.run import ROOT, run_here
+from tests.cli.run import ROOT
 
 FOLDER = ROOT / "completions"
 BASH, ZSH, FISH = (shutil.which(shell) for shell in SHELLS)
@@ -22,9 +23,12 @@ def test_the_files_are_current(shell: str) -> None:
     assert found == completion_script(shell), "run: python -m clipalign.completion"
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_the_program_prints_the_same_script(capsys: pytest.CaptureFixture[str], shell: str) -> None:
-    assert run_here(capsys, "--show-completion", shell) == (0, completion_script(shell), "")
+def test_the_module_prints_a_script_or_writes_all_three(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clipalign.completion"]
+    printed = subprocess.run([*command, "fish"], capture_output=True, text=True, cwd=ROOT, timeout=600)
+    assert printed.stdout == completion_script("fish")
+    subprocess.run([*command, str(tmp_path)], check=True, cwd=ROOT, timeout=600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES.values())
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -21,9 +21,9 @@ print(json.dumps([name for name in {heavy!r} if name in sys.modules]), file=sys.
 """
 
 
-def heavy_modules(action: str, **environment: str) -> list[str]:
+def heavy_modules(action: str, extra: str = "", **environment: str) -> list[str]:
     """What a fresh process holds after ``action``."""
-    program = PROBE.format(action=action, heavy=HEAVY)
+    program = PROBE.format(action=action, heavy=(*HEAVY, extra))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, cwd=ROOT, env=os.environ | environment, timeout=300
     )
@@ -44,9 +44,7 @@ def command_line(*arguments: str) -> str:
         command_line("--version"),
         command_line("detect", "--help"),
         command_line("eval", "--help"),
-        command_line("--show-completion", "bash"),
-        command_line("--show-completion", "zsh"),
-        command_line("--show-completion", "fish"),
+        "from clipalign.completion import SHELLS, completion_script; [completion_script(shell) for shell in SHELLS]",
         command_line("detct"),
         command_line("detect", "picture.png"),
         command_line("detect", "picture.png", "text", "--layer", "3"),
@@ -58,6 +56,11 @@ def command_line(*arguments: str) -> str:
 )
 def test_nothing_heavy_is_imported(action: str) -> None:
     assert heavy_modules(action) == []
+
+
+@pytest.mark.parametrize("line", [["--help"], ["--version"], ["detect", "--help"], ["detct"]])
+def test_help_does_not_pay_for_typer_s_own_heavy_import(line: list[str]) -> None:
+    assert "pydantic" not in heavy_modules(command_line(*line), extra="pydantic")
 
 
 @pytest.fixture
