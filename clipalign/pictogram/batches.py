@@ -16,14 +16,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipalign.pictogram.captions import PREFIXES, TEMPLATE, Caption, Foil, write_caption
+from clipalign.pictogram.captions import (
+    CLEARLY_ASIDE,
+    PREFIXES,
+    TEMPLATE,
+    Caption,
+    Foil,
+    write_caption,
+)
 from clipalign.pictogram.scenes import Scene, compose_scene, draw_scene
-from clipalign.pictogram.world import CANVAS_PX, COLORS, KINDS
+from clipalign.pictogram.world import CANVAS_PX, COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
 
 GRID: Final = 6
 """The dense target divides the canvas into GRID x GRID cells, the resolution of the image tower's third stage."""
 NO_KIND: Final = len(KINDS)
 COLOR_NAMES: Final = tuple(COLORS)
+FACTS: Final = (*COUNT_WORDS.values(), *SIZE_WORDS, "left", "right", "top", "bottom")
+"""What a scene can have beside kinds and a colour: counts, sizes, places."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
@@ -75,6 +84,8 @@ class Batch:
         named: (B, K) 1 for kinds that the true caption names.
         color: (B,) index of the ground's colour.
         named_color: (B,) the same where the true caption names it, -1 elsewhere.
+        facts: (B, FACTS) 1 for counts, sizes and places that something in the picture has.
+        named_facts: (B, FACTS) 1 for those that the true caption names.
     """
 
     pixels: torch.Tensor
@@ -87,6 +98,8 @@ class Batch:
     named: torch.Tensor
     color: torch.Tensor
     named_color: torch.Tensor
+    facts: torch.Tensor
+    named_facts: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,8 @@ class BatchMaker:
             named_color=torch.tensor(
                 [COLOR_NAMES.index(s.scene.color) if "color" in s.caption.foil_kinds() else -1 for s in samples]
             ),
+            facts=_as_row_of_facts([_shown_facts(sample.scene) for sample in samples]),
+            named_facts=_as_row_of_facts([_named_facts(sample.caption) for sample in samples]),
         )
 
 
@@ -169,6 +184,27 @@ def _kinds(scene: Scene, groups: Iterable[int]) -> torch.Tensor:
     for index in groups:
         kinds[scene.groups[index].kind] = 1
     return kinds
+
+
+def _as_row_of_facts(facts: list[set[str]]) -> torch.Tensor:
+    return torch.tensor([[float(fact in present) for fact in FACTS] for present in facts])
+
+
+def _shown_facts(scene: Scene) -> set[str]:
+    """Counts, sizes, and the sides of the picture on which single things stand."""
+    facts = {COUNT_WORDS[group.count] for group in scene.groups if group.count > 1}
+    facts |= {group.size for group in scene.groups}
+    single = [group.things[0] for group in scene.groups if group.count == 1]
+    for thing in single:
+        facts |= {"left"} if thing.x < CLEARLY_ASIDE else {"right"} if thing.x > 1 - CLEARLY_ASIDE else set()
+        facts |= {"top"} if thing.y < CLEARLY_ASIDE else {"bottom"} if thing.y > 1 - CLEARLY_ASIDE else set()
+    return facts
+
+
+def _named_facts(caption: Caption) -> set[str]:
+    """Facts that the caption states; "left" and "right" of another thing say nothing of the picture's sides."""
+    said = {part.text for part in caption.parts if part.slot in ("count", "position") and part.group >= 0}
+    return said | {caption.scene.groups[part.group].size for part in caption.parts if part.slot == "size"}
 
 
 def _cells(scene: Scene) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from clipalign.pictogram.batches import COLOR_NAMES, NO_KIND, Batch
+from clipalign.pictogram.batches import COLOR_NAMES, FACTS, NO_KIND, Batch
 
 LENGTH_CHUNKS: Final = 4
 CONTENT_SCALE: Final = 16.0
@@ -104,6 +104,7 @@ class Heads(nn.Module):
         # One head for pictures and texts: what reads a kind off the one must read it off the other.
         self.content = nn.Linear(embedding, NO_KIND)
         self.color = nn.Linear(embedding, len(COLOR_NAMES))
+        self.facts = nn.Linear(embedding, len(FACTS))
         self.fit_scale = nn.Parameter(torch.tensor(10.0))
         self.fit_bias = nn.Parameter(torch.tensor(-5.0))
         self.word_scale = nn.Parameter(torch.tensor(ATTRIBUTION_SCALE).log())
@@ -119,7 +120,7 @@ def embed_images(network: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 def compute_losses(
-    network: Any, heads: Heads, batch: Batch, *, contrast: bool = True, attribution: bool = False
+    network: Any, heads: Heads, batch: Batch, *, contrast: bool = True, facts: bool = True, attribution: bool = False
 ) -> dict[str, torch.Tensor]:
     """The terms of the objective for one batch, each a scalar; their weighted sum is minimised.
 
@@ -139,6 +140,9 @@ def compute_losses(
         "image_content": _content(heads, images, batch.shown, batch.color),
         "text_content": _content(heads, true, batch.named, batch.named_color),
     }
+    if facts:
+        losses["image_facts"] = _facts(heads, images, batch.facts)
+        losses["text_facts"] = _facts(heads, true, batch.named_facts)
     if contrast:
         losses |= _contrast(network, heads, images, texts.vectors)
     if texts.attributions is not None:
@@ -189,6 +193,11 @@ def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: to
     known = color >= 0
     colors = F.cross_entropy(heads.color(wide), color, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)
     return F.cross_entropy(heads.content(wide), shares) + colors
+
+
+def _facts(heads: Heads, vectors: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+    """Counts, sizes and places read off unit vectors (B, E)."""
+    return F.binary_cross_entropy_with_logits(heads.facts(vectors * CONTENT_SCALE), facts)
 
 
 def _word_losses(

@@ -36,6 +36,8 @@ WEIGHTS: Final = {
     "kinds": 1.0,
     "image_content": 1.0,
     "text_content": 1.0,
+    "image_facts": 6.0,
+    "text_facts": 3.0,
     "words": 1.0,
     "place": 1.0,
 }
@@ -55,6 +57,7 @@ class TrainingSettings:
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.
         contrast_from: share of the steps after which captions and foils are told apart; before, contents are learnt.
+        facts_from: share of the steps after which counts, sizes and places are read off both towers.
         attribution_from: share of the steps after which the attribution objective joins.
         attribution_every: steps from one with that objective to the next; it costs half a step.
         seed: of the initial weights; scenes are numbered and need none.
@@ -68,6 +71,7 @@ class TrainingSettings:
     decay_share: float = 0.33
     weight_decay: float = 0.05
     contrast_from: float = 0.1
+    facts_from: float = 0.1
     attribution_from: float = 0.3
     attribution_every: int = 2
     seed: int = 0
@@ -167,7 +171,14 @@ class Run:
         done = self.step / settings.steps
         contrast = done >= settings.contrast_from
         attribution = done >= settings.attribution_from and self.step % settings.attribution_every == 0
-        losses = compute_losses(self.network, self.heads, batch, contrast=contrast, attribution=attribution)
+        losses = compute_losses(
+            self.network,
+            self.heads,
+            batch,
+            contrast=contrast,
+            facts=done >= settings.facts_from,
+            attribution=attribution,
+        )
         total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
