@@ -1,4 +1,4 @@
-"""Arithmetic of the benchmarks: average precision, localisation, intervals. Every metric states its range and direction."""
+"""Arithmetic of the benchmarks: average precision, localisation, intervals; each metric states range and direction."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import orjson
 from clipalign.benchmarks.task import Benchmark, Outcome, Sample
 from clipalign.errors import InputUnreadable
 from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
+from clipalign.report.json import encode, eval_record
 from clipalign.results import EvalResult
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def run_benchmark(
     if not outcomes:
         raise InputUnreadable(f"{benchmark.name} has no samples", hint="use --limit 1 or more", input=benchmark.name)
     provenance = outcomes[0].result.provenance
-    result = EvalResult(
+    measured = EvalResult(
         dataset=benchmark.name,
         model=outcomes[0].result.model,
         metrics=tuple(benchmark.measure(outcomes, seed=run.seed)),
@@ -81,8 +82,8 @@ def run_benchmark(
         notes=benchmark.notes,
     )
     if run.output is not None:
-        _write(run.output, outcomes, result)
-    return result
+        _write(run.output, outcomes, measured)
+    return measured
 
 
 def _chunks(samples: Iterator[Sample]) -> Iterator[tuple[Sample, ...]]:
@@ -98,4 +99,4 @@ def _write(folder: Path, outcomes: list[Outcome], result: EvalResult) -> None:
             # The same in every line, and in full in result.json.
             del record["result"]["provenance"]
             file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-    (folder / "result.json").write_bytes(orjson.dumps(asdict(result), option=orjson.OPT_INDENT_2))
+    (folder / "result.json").write_bytes(encode(eval_record(result), indent=True))

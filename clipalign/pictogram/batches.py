@@ -124,7 +124,8 @@ class BatchMaker:
 
     def tokenise(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
         """Tokens of prefix and text word by word; CLIP's tokens never cross a space."""
-        ids, words, false = [self._start], [-1], []
+        ids, words = [self._start], [-1]
+        false: list[int] = []
         for word in prefix.split():
             pieces = self._encode(word)
             ids += pieces

@@ -51,7 +51,7 @@ class Calibration:
 def calibrate(loaded: LoadedModel, *, samples: int, seed: int) -> list[Calibration]:
     """Every k from one layer to all of them, best first (by LA)."""
     chosen = list(PictogramFoil(split="calibration").samples(limit=samples, seed=seed))
-    pairs = [Pair(s.image, s.text, id=s.id, image_name=s.image_name) for s in chosen]  # type: ignore[arg-type]
+    pairs = [Pair(s.image, s.text, id=s.id, image_name=s.image_name) for s in chosen]
     depth = len(loaded.network.transformer.resblocks)
     found = []
     for layers in range(1, depth + 1):

@@ -17,7 +17,8 @@ from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
 TEMPLATE: Final = "A photo depicts "
 PREFIXES: Final = (TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
-OPPOSITES: Final = {"left": "right", "right": "left", "top": "bottom", "bottom": "top", "above": "below", "below": "above"}
+_PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
+OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 CLEARLY_APART: Final = 0.22
 """Two centres at least this share of the canvas apart stand left of, right of, above or below one another."""
 CLEARLY_ASIDE: Final = 0.36
@@ -108,6 +109,11 @@ def _noun(rng: random.Random, kind: int, count: int) -> str:
     return names[0] if rng.random() < 0.75 else rng.choice(names)
 
 
+def _article(word: str) -> str:
+    """ "an" before a vowel that is heard: not before unicorn and ufo, but before hourglass."""
+    return "an" if word.startswith(("a", "e", "i", "o", "umb", "hour")) else "a"
+
+
 def _join(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
     """The text and each part's span; articles fitted, punctuation without a space before it."""
     text = ""
@@ -115,7 +121,7 @@ def _join(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
     for index, part in enumerate(parts):
         words = part.text
         if part.article:
-            words = "an" if parts[index + 1].text[0] in "aeio" or parts[index + 1].text.startswith(("umb", "hour")) else "a"
+            words = _article(parts[index + 1].text)
         gap = "" if not text or words[0] in ".," else " "
         spans.append((len(text) + len(gap), len(text) + len(gap) + len(words)))
         text += gap + words
@@ -143,7 +149,7 @@ def _ground(rng: random.Random, scene: Scene) -> list[Part]:
 
 
 def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
-    """ "on the left", "at the top"; empty when the group stands nowhere in particular. """
+    """ "on the left", "at the top"; empty when the group stands nowhere in particular."""
     group = scene.groups[index]
     if group.count > 1:
         return []
@@ -175,7 +181,7 @@ def _enumerate(phrases: list[list[Part]]) -> list[Part]:
     """ "X", "X and Y", "X, Y and Z" """
     parts = list(phrases[0])
     for index, phrase in enumerate(phrases[1:], start=1):
-        parts += [Part("and" if index == len(phrases) - 1 else ",")] + phrase
+        parts += [Part("and" if index == len(phrases) - 1 else ","), *phrase]
     return parts
 
 

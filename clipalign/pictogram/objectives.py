@@ -44,7 +44,7 @@ def embed_texts(network: Any, ids: torch.Tensor, ends: torch.Tensor) -> Embedded
         normed = block.ln_1(x)
         qkv = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
         q, k, v = (
-            part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1)
+            part.reshape(*part.shape[:2], attention.num_heads, -1).transpose(1, 2) for part in qkv.chunk(3, dim=-1)
         )  # (B, H, T, D/H)
         probabilities = (q @ k.transpose(-1, -2) * attention.head_dim**-0.5 + mask).softmax(-1)
         maps.append(probabilities)
@@ -163,7 +163,7 @@ def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Ten
     scale = network.logit_scale.exp().clamp(max=100)
     similarity = scale * images @ texts.T
     diagonal = torch.arange(scenes)
-    own = torch.einsum("be,fbe->bf", images, texts.unflatten(0, (-1, scenes)))  # (B, 1 + F), the true one first
+    own = torch.einsum("be,fbe->bf", images, texts.view(-1, *images.shape))  # (B, 1 + F), the true one first
     stranger = (images * texts[:scenes].roll(1, 0)).sum(-1, keepdim=True)
     fits = heads.fit_scale * torch.cat([own, stranger], 1) + heads.fit_bias
     is_true = torch.zeros_like(fits)

@@ -1,4 +1,4 @@
-"""Composes scenes: a few groups of pictograms on a coloured ground, laid out so that statements about them are decidable.
+"""Composes scenes: a few groups of pictograms on a coloured ground, laid out so that what is said of them is decidable.
 
 Everything follows from one seeded ``random.Random``; the same seed gives the same scene on every machine. Coordinates
 are shares of the canvas, origin top left.

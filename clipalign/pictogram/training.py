@@ -101,7 +101,7 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
     """
     tokens = reachable_tokens()
     full = network.token_embedding.weight.detach()
-    network.token_embedding = nn.Embedding.from_pretrained(full[tokens].clone(), freeze=False)
+    network.token_embedding = nn.Embedding(len(tokens), full.shape[1], _weight=full[tokens].clone())
     return {token: row for row, token in enumerate(tokens)}
 
 
@@ -114,7 +114,8 @@ def normalise(batch: Batch) -> Batch:
 
 def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW; weight decay for matrices other than embeddings."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for module in modules:
         for name, parameter in module.named_parameters():
             (decayed if parameter.ndim > 1 and "embedding" not in name else plain).append(parameter)

@@ -39,7 +39,7 @@ def _read_kinds() -> tuple[Kind, ...]:
     kinds = []
     for line in (HERE / "objects.tsv").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
-            code, name, plural, synonyms = (line.split("\t") + [""])[:4]
+            code, name, plural, synonyms = [*line.split("\t"), ""][:4]
             kinds.append(Kind(code, (name, *filter(None, synonyms.split(","))), plural))
     return tuple(kinds)
 
@@ -64,7 +64,10 @@ COLORS: Final[dict[str, tuple[int, int, int]]] = {
 SIZES: Final[dict[str, tuple[float, float]]] = {"small": (0.21, 0.25), "medium": (0.31, 0.36), "large": (0.46, 0.54)}
 """Side of an object as a share of the canvas. Captions name only small and large ones."""
 
-SIZE_WORDS: Final[dict[str, tuple[str, ...]]] = {"small": ("small", "tiny", "little"), "large": ("large", "big", "huge")}
+SIZE_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "small": ("small", "tiny", "little"),
+    "large": ("large", "big", "huge"),
+}
 COUNT_WORDS: Final[dict[int, str]] = {2: "two", 3: "three", 4: "four"}
 
 

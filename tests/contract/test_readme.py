@@ -77,7 +77,10 @@ def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("sheet", sorted((ROOT / "clipalign" / "pictogram").glob("sprites-*.png")), ids=lambda p: p.name)
+SHEETS = sorted((ROOT / "clipalign" / "pictogram").glob("sprites-*.png"))
+
+
+@pytest.mark.parametrize("sheet", SHEETS, ids=lambda path: path.name)
 def test_every_sheet_of_drawings_is_credited(sheet: Path) -> None:
     assert str(sheet.relative_to(ROOT)) in (ROOT / "NOTICE").read_text(encoding="utf-8")
 

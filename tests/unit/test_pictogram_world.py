@@ -1,4 +1,4 @@
-"""The pictogram world: drawings for every kind, scenes that keep their rules, captions that are true, foils that are not."""
+"""The pictogram world: a drawing for every kind, scenes that keep their rules, true captions, false foils."""
 
 from __future__ import annotations
 
