@@ -36,8 +36,8 @@ WEIGHTS: Final = {
     "kinds": 1.0,
     "image_content": 1.0,
     "text_content": 1.0,
-    "image_facts": 6.0,
-    "text_facts": 3.0,
+    "image_facts": 18.0,
+    "text_facts": 9.0,
     "words": 1.0,
     "place": 1.0,
 }
