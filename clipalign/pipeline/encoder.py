@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.device import torch_dtype
 from clipalign.errors import InputUnreadable, ModelMismatch
+from clipalign.pipeline.image_tower import encode_pictures
 from clipalign.pipeline.images import open_image, to_tensor
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.text_tower import CausalTextTower
@@ -36,7 +37,7 @@ def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
     Raises:
         ModelMismatch: the model turns the pictures into vectors that are not finite.
     """
-    features = loaded.network.encode_image(images.to(loaded.choice.device, torch_dtype(loaded.choice)))
+    features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
     return _unit(loaded, features)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import UsageError
-from clipalign.pipeline.text_tower import can_read, close, project, project_pooled
+from clipalign.pipeline.blocks import can_read, close, project, project_pooled
 
 
 class PooledText(NamedTuple):

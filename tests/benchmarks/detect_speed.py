@@ -29,12 +29,11 @@ from rich.table import Table
 from clipalign.device import choose_device
 from clipalign.methods.detect import DEFAULT_TEMPLATE, DetectSettings, Pair, detect_pairs
 from clipalign.pipeline.attribution import attribute
-from clipalign.pipeline.encoder import encode_images
 from clipalign.pipeline.images import to_tensor
 from clipalign.pipeline.model import LoadedModel, import_open_clip
 from clipalign.pipeline.text import encode_text
 from clipalign.results import DetectResult
-from tests.parity.oracle import relevance
+from tests.parity.oracle import relevance, with_gradients
 from tests.tiny import wrap
 
 HERE = Path(__file__).parent
@@ -141,14 +140,19 @@ def pairs_of(captions: Sequence[str], per_image: int) -> list[Pair]:
 def measure_pairs(
     bench: Bench, reference: LoadedModel, loaded: LoadedModel, pairs: Sequence[Pair], what: str
 ) -> Measurement:
-    """(b), (c): ``reference`` one pair at a time by the oracle, ``loaded`` by ``detect_pairs``."""
+    """(b), (c): ``reference`` one pair at a time with full autograd, ``loaded`` by ``detect_pairs``.
+
+    The baseline is the straightforward program: both towers run in gradient mode over a network as open_clip loads it,
+    the text over its whole context, and each of the k gradients is asked for by itself.
+    """
+    network = with_gradients(reference.network)
 
     def one_by_one() -> None:
         for pair in pairs[:BASELINE_PAIRS]:
             assert isinstance(pair.image, Image.Image)
-            features = encode_images(reference, to_tensor(pair.image, reference)[None])[0]
+            image = network.encode_image(to_tensor(pair.image, reference)[None], normalize=True)[0]
             text = encode_text(reference, DEFAULT_TEMPLATE + pair.text)
-            relevance(reference.network, features, torch.tensor(text.ids + text.padding), layers=LAYERS)
+            relevance(network, image, torch.tensor(text.ids + text.padding), layers=LAYERS)
 
     def ours() -> None:
         detect_pairs(loaded, pairs, DetectSettings(layers=LAYERS))

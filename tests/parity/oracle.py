@@ -16,13 +16,16 @@ from torch import Tensor
 
 
 @cache
-def _with_gradients(network: Any) -> Any:
+def with_gradients(network: Any) -> Any:
+    """A copy of ``network`` whose parameters take part in the graph, as open_clip loads them."""
     return copy.deepcopy(network).requires_grad_(True)
 
 
 def relevance(network: Any, image_features: Tensor, ids: Tensor, *, layers: int) -> tuple[float, Tensor]:
-    """Cosine, and R = (1/k) Σ_l mean_h (G_l ⊙ A_l) over the last ``layers`` layers (T, T) for padded ``ids`` (T)."""
-    network = _with_gradients(network)
+    """Cosine, and R = (1/k) Σ_l mean_h (G_l ⊙ A_l) over the last ``layers`` layers (T, T) for padded ``ids`` (T).
+
+    ``network`` must take part in the graph (:func:`with_gradients`).
+    """
     maps: list[Tensor] = []
 
     def attend(

@@ -15,7 +15,7 @@ from clipalign.pipeline.general_attribution import attribute_generally
 from clipalign.pipeline.model import LoadedModel
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.text_tower import CausalTextTower
-from tests.parity.oracle import relevance
+from tests.parity.oracle import relevance, with_gradients
 from tests.tiny import CAUSAL, TEXT, TOWERS, load_random
 
 TOLERANCE = 1e-6
@@ -52,7 +52,7 @@ def test_the_chosen_route_agrees_with_the_oracle(kind: str, layers: int) -> None
     texts, images = _texts(loaded), _images(loaded, len(CAPTIONS))
     for text, image, found in zip(texts, images, attribute(loaded, images, texts, layers=layers), strict=True):
         ids = torch.tensor(text.ids + text.padding)
-        cosine, matrix = relevance(loaded.network, image, ids, layers=layers)
+        cosine, matrix = relevance(with_gradients(loaded.network), image, ids, layers=layers)
         assert found.cosine == pytest.approx(cosine, abs=TOLERANCE)
         expected = matrix[_pooled_row(kind, text), : len(text.ids)]
         assert expected.abs().max() > 1e-4, "the oracle found nothing to compare"

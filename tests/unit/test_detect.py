@@ -13,6 +13,7 @@ from clipalign.errors import InputUnreadable, ModelMismatch, TextUnusable, Usage
 from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.encoder import encode_texts
+from clipalign.pipeline.image_tower import encode_pictures
 from clipalign.pipeline.model import LoadedModel
 from clipalign.results import DetectResult
 from tests.tiny import GOLDEN, load_random, load_tiny
@@ -156,8 +157,10 @@ def test_the_alignment_by_characters_repairs_what_counting_shifts() -> None:
 def test_an_image_is_encoded_once_for_many_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_tiny()
     seen: list[int] = []
-    encode = loaded.network.encode_image
-    monkeypatch.setattr(loaded.network, "encode_image", lambda images: (seen.append(len(images)), encode(images))[1])
+    monkeypatch.setattr(
+        "clipalign.pipeline.encoder.encode_pictures",
+        lambda network, images: (seen.append(len(images)), encode_pictures(network, images))[1],
+    )
     other = PICTURE.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     detect_pairs(loaded, [Pair(image, text) for text in ("a", "b", "c") for image in (PICTURE, other)])
     assert seen == [2]

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from clipalign.pipeline.encoder import encode_distinct, encode_texts
+from clipalign.pipeline.image_tower import encode_pictures
 from clipalign.pipeline.text import encode_text
 from tests.tiny import TOWERS, load_random
 
@@ -28,8 +29,10 @@ def test_equal_files_and_objects_are_encoded_once(tmp_path, monkeypatch: pytest.
     picture = Image.new("RGB", (40, 30), "red")
     picture.save(tmp_path / "red.png")
     seen: list[int] = []
-    encode = loaded.network.encode_image
-    monkeypatch.setattr(loaded.network, "encode_image", lambda images: (seen.append(len(images)), encode(images))[1])
+    monkeypatch.setattr(
+        "clipalign.pipeline.encoder.encode_pictures",
+        lambda network, images: (seen.append(len(images)), encode_pictures(network, images))[1],
+    )
     images = [picture, tmp_path / "red.png", picture, tmp_path / "red.png"]
     features = encode_distinct(loaded, images, names=[""] * 4)
     assert seen == [2]
