@@ -1,13 +1,14 @@
 """Runs a benchmark: samples in, the very ``detect`` that users call, metrics out.
 
 Samples are scored in chunks, so that memory does not grow with the data set's pictures. With an output folder,
-``samples.jsonl`` holds a line per sample and ``result.json`` the metrics with their provenance.
+``samples.jsonl`` gets a line per sample as soon as it is scored, and ``result.json`` the metrics with their provenance.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from clipalign.benchmarks.task import Benchmark, Outcome, Sample
-from clipalign.errors import InputUnreadable
+from clipalign.errors import InputUnreadable, UsageError
 from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
 from clipalign.report.json import encode, eval_record
 from clipalign.results import EvalResult
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from clipalign.pipeline.model import LoadedModel
 
 CHUNK_SAMPLES: Final = 256
+SAMPLES_FILE: Final = "samples.jsonl"
+RESULT_FILE: Final = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,20 @@ def run_benchmark(
 
     Raises:
         InputUnreadable: the benchmark has no samples.
+        UsageError: the output folder cannot be written, or holds the records of a run already.
     """
     outcomes: list[Outcome] = []
-    for chunk in _chunks(benchmark.samples(limit=run.limit, seed=run.seed)):
-        pairs = [Pair(s.image, s.text, references=s.references, id=s.id, image_name=s.image_name) for s in chunk]
-        results = detect_pairs(loaded, pairs, detect)
-        for sample, result in zip(chunk, results, strict=True):
-            outcomes.append(Outcome(sample.id, sample.text, sample.correct, sample.part, sample.false_span, result))
-        progress(len(chunk))
+    with _records(run.output) as record:
+        for chunk in _chunks(benchmark.samples(limit=run.limit, seed=run.seed)):
+            pairs = [Pair(s.image, s.text, references=s.references, id=s.id, image_name=s.image_name) for s in chunk]
+            results = detect_pairs(loaded, pairs, detect)
+            scored = [
+                Outcome(sample.id, sample.text, sample.correct, sample.part, sample.false_span, result)
+                for sample, result in zip(chunk, results, strict=True)
+            ]
+            record(scored)
+            outcomes += scored
+            progress(len(chunk))
     if not outcomes:
         raise InputUnreadable(f"{benchmark.name} has no samples", hint="use --limit 1 or more", input=benchmark.name)
     provenance = outcomes[0].result.provenance
@@ -76,13 +85,13 @@ def run_benchmark(
         model=outcomes[0].result.model,
         metrics=tuple(benchmark.measure(outcomes, seed=run.seed)),
         published=benchmark.published,
-        counts={"samples": len(outcomes), "unreadable": 0},
+        counts={"samples": len(outcomes)},
         settings={**provenance.settings, "limit": run.limit, "seed": run.seed},
         provenance=provenance,
         notes=benchmark.notes,
     )
     if run.output is not None:
-        _write(run.output, outcomes, measured)
+        (run.output / RESULT_FILE).write_bytes(encode(eval_record(measured), indent=True))
     return measured
 
 
@@ -91,12 +100,28 @@ def _chunks(samples: Iterator[Sample]) -> Iterator[tuple[Sample, ...]]:
         yield chunk
 
 
-def _write(folder: Path, outcomes: list[Outcome], result: EvalResult) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "samples.jsonl").open("wb") as file:
+@contextmanager
+def _records(folder: Path | None) -> Iterator[Callable[[list[Outcome]], None]]:
+    """Something that writes a line per outcome, chunk by chunk; what is written stays when the run is cut short."""
+    if folder is None:
+        yield lambda outcomes: None
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / SAMPLES_FILE).open("xb")
+    except FileExistsError:
+        hint = "choose another --output, or remove it"
+        raise UsageError(f"{folder} already holds the records of a run", hint=hint, input=str(folder)) from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}", input=str(folder)) from None
+
+    def write(outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
             record = asdict(outcome)
             # The same in every line, and in full in result.json.
             del record["result"]["provenance"]
             file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-    (folder / "result.json").write_bytes(encode(eval_record(result), indent=True))
+        file.flush()
+
+    with file:
+        yield write

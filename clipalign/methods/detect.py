@@ -238,6 +238,12 @@ def _result(loaded: LoadedModel, chosen: _Resolved, provenance: Provenance, evid
         epsilon=chosen.epsilon,
         cut_at=text.cut_at - offset,
     )
+    if not any(word.scored for word in reading.words):
+        raise TextUnusable(
+            f"the model reads nothing in the text {pair.text.strip()[:20]!r}",
+            hint="give a text with at least one word; a long --template leaves less room",
+            input=_name(pair),
+        )
     score = clip_score(attribution.cosine)
     unknown = () if loaded.vocabulary is None else unknown_words(reported, loaded.vocabulary)
     return DetectResult(

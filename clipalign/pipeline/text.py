@@ -10,6 +10,7 @@ token either: a caption that spells out ``<end_of_text>`` is read as punctuation
 
 from __future__ import annotations
 
+import heapq
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,9 @@ Span = tuple[int, int]
 _PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
 
 _END_OF_WORD = "</w>"
+
+_LONG_PIECE = 100
+"""Bytes from which a run of letters is merged by our own loop; no word of a language is that long."""
 
 # How far, in characters, a repaired stretch may be from its origin before the rest is taken as one repaired stretch.
 # The longest HTML entity, &CounterClockwiseContourIntegral;, has 33.
@@ -131,10 +135,45 @@ def _byte_pairs(tokenizer: Any, piece: str) -> Iterator[tuple[int, int, int]]:
     character_of_byte = [index for index, character in enumerate(piece) for _ in character.encode()]
     symbols = "".join(tokenizer.byte_encoder[byte] for byte in piece.encode())
     begin = 0
-    for unit in tokenizer.bpe(symbols).split(" "):
+    units = tokenizer.bpe(symbols).split(" ") if len(symbols) <= _LONG_PIECE else _merged(tokenizer, symbols)
+    for unit in units:
         end = begin + len(unit.removesuffix(_END_OF_WORD))
         yield tokenizer.encoder[unit], character_of_byte[begin], character_of_byte[end - 1] + 1
         begin = end
+
+
+def _merged(tokenizer: Any, symbols: str) -> list[str]:
+    """What the tokenizer's own ``bpe`` gives, in n log n steps: its loop takes minutes for a run of 10,000 letters.
+
+    Merging the best pair leftmost first is the same as merging all its occurrences at once, because a merge only makes
+    pairs of lower rank.
+    """
+    ranks: dict[tuple[str, str], int] = tokenizer.bpe_ranks
+    units: list[str] = [*symbols[:-1], symbols[-1] + _END_OF_WORD]
+    after = [*range(1, len(units)), -1]
+    before = list(range(-1, len(units) - 1))
+    waiting: list[tuple[int, int, str, str]] = []
+
+    def offer(left: int) -> None:
+        if left >= 0 and after[left] >= 0:
+            pair = (units[left], units[after[left]])
+            if pair in ranks:
+                heapq.heappush(waiting, (ranks[pair], left, *pair))
+
+    for place in range(len(units)):
+        offer(place)
+    while waiting:
+        _, left, first, second = heapq.heappop(waiting)
+        right = after[left]
+        if right < 0 or (units[left], units[right]) != (first, second):
+            continue  # one of the two has been merged with another neighbour since
+        units[left], units[right] = first + second, ""
+        after[left] = after[right]
+        if after[left] >= 0:
+            before[after[left]] = left
+        offer(before[left])
+        offer(left)
+    return [unit for unit in units if unit]
 
 
 def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> TokenizedText:

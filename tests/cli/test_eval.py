@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clipalign.benchmarks.pictogram_foil import PictogramFoil
 from tests.cli.run import TINY, run_here
 
 Capture = pytest.CaptureFixture[str]
@@ -21,7 +22,7 @@ def test_json_is_one_document_with_metrics_counts_and_provenance(capsys: Capture
     assert {"la", "la_object", "la_size", "ap_clip_score", "ap_f_clip_score"} <= set(result["metrics"])
     assert all(0 <= value <= 1 for value in result["metrics"].values())
     assert result["intervals"]["la"]["n"] == 10
-    assert result["counts"] == {"samples": 20, "unreadable": 0}
+    assert result["counts"] == {"samples": 20}
     assert result["settings"]["mode"] == "most-negative"
     assert result["settings"]["limit"] == 20
     assert result["provenance"]["weights_sha256"]
@@ -31,7 +32,7 @@ def test_the_table_shows_each_metric_with_its_interval_and_chance(capsys: Captur
     status, out, _ = run_here(capsys, *LINE, "--format", "table")
     assert status == 0
     assert out.startswith("pictogram-foil:")
-    assert "20 samples, 0 unreadable" in " ".join(out.split())
+    assert "20 samples" in " ".join(out.split())
     row = next(line for line in out.splitlines() if line.startswith("ap_clip_score "))
     assert " to " in row
     assert row.endswith("0.5000")
@@ -63,7 +64,27 @@ def test_output_holds_every_sample_and_the_result_and_is_not_overwritten(capsys:
     assert json.loads((folder / "result.json").read_text())["counts"]["samples"] == 20
     status, out, err = run_here(capsys, *LINE, "--output", str(folder))
     assert (status, out) == (2, "")
-    assert "already holds a result" in err
+    assert "already holds the records of a run" in err
+
+
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_scored(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    status, out, err = run_here(capsys, *LINE, "--output", str(tmp_path / "file" / "run"))
+    assert (status, out) == (2, "")
+    assert "cannot be written" in err
+
+
+def test_what_was_scored_before_an_interruption_is_kept(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PictogramFoil, "measure", interrupted)
+    status, out, _ = run_here(capsys, *LINE, "--output", str(tmp_path))
+    assert (status, out) == (130, "")
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 20
+    assert not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -233,3 +233,9 @@ def test_numbers_that_are_not_finite_are_an_error(part: str) -> None:
             _detect("a cup", loaded=load_random("clip"))
     finally:
         parameter.copy_(kept)
+
+
+@pytest.mark.parametrize("mode", ["threshold", "most-negative"])
+def test_a_text_the_model_reads_nothing_of_is_refused_and_not_passed_as_fitting(mode: str) -> None:
+    with pytest.raises(TextUnusable, match="reads nothing"):
+        _detect("\x07", mode=mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipalign.errors import UsageError
-from clipalign.pipeline.text import encode_text, trace_characters
+from clipalign.pipeline.text import _merged, encode_text, trace_characters
 from clipalign.pipeline.words import reported_words, split_words
 from tests.tiny import load_random, load_tiny
 
@@ -147,3 +148,20 @@ def test_an_unknown_tokenizer_is_named() -> None:
     other = type(loaded)(**{**vars(loaded), "tokenizer": SomeTokenizer()})
     with pytest.raises(UsageError, match="SomeTokenizer"):
         encode_text(other, "a dog")
+
+
+@pytest.mark.parametrize("alphabet", ["ab", "etaoinshrdlu", "aé日🐶"])
+def test_a_long_run_of_letters_merges_as_the_tokenizer_merges_it(alphabet: str) -> None:
+    generator = random.Random(alphabet)
+    tokenizer: Any = LOADED.tokenizer
+    for length in (101, 150, 400):
+        symbols = "".join(
+            tokenizer.byte_encoder[byte] for byte in "".join(generator.choices(alphabet, k=length)).encode()
+        )
+        assert _merged(tokenizer, symbols) == tokenizer.bpe(symbols).split(" ")
+
+
+def test_a_hundred_thousand_letters_without_a_space_are_counted() -> None:
+    encoded = encode_text(LOADED, "dog" * 33_333)
+    assert encoded.truncated
+    assert encoded.n_tokens > 10_000
