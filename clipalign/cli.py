@@ -25,7 +25,6 @@ from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, UsageE
 from clipalign.help import page
 from clipalign.report.console import (
     Notices,
-    OutputError,
     listen,
     notices,
     styled,
@@ -33,15 +32,15 @@ from clipalign.report.console import (
     write_output,
     write_stderr,
 )
-from clipalign.settings import meant_by
+from clipalign.settings import READERS, meant_by
 from clipalign.version import __version__
 
 PROGRAM = "clipalign"
 
 CLOSING = (
-    "Every option can also be set by a variable (CLIPALIGN_MODEL, CLIPALIGN_BATCH_SIZE, …) or in [tool.clipalign] of "
-    "the nearest pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found something, 2 wrong usage, "
-    "3 unreadable input, 4 weights not here, 70 internal error, 130 interrupted."
+    "Every option of a command but --reference can also be set by a variable (CLIPALIGN_MODEL, CLIPALIGN_BATCH_SIZE, "
+    "…) or in [tool.clipalign] of the nearest pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found "
+    "something, 2 wrong usage, 3 unreadable input, 4 weights not here, 70 internal error, 130 interrupted."
 )
 
 
@@ -195,13 +194,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _start(typed: Sequence[str]) -> None:
     """Fresh notices; whether JSON or tracebacks are wanted must be known before the line is parsed."""
     fresh = Notices(
-        debug="--debug" in _before_dashes(typed) or os.environ.get("CLIPALIGN_DEBUG", "") not in ("", "0", "false"),
+        debug="--debug" in _before_dashes(typed) or _debug_variable(),
         json=_asks_for_json(typed),
     )
     for name in ("quiet", "verbose", "debug", "json"):
         setattr(notices, name, getattr(fresh, name))
     notices.waiting.clear()
     listen()
+
+
+def _debug_variable() -> bool:
+    """``CLIPALIGN_DEBUG`` as settings are read; where that refuses it, the command will say so, without a traceback."""
+    value = os.environ.get("CLIPALIGN_DEBUG")
+    try:
+        return bool(value) and bool(READERS["debug"](value))
+    except Exception:
+        return False
 
 
 def _before_dashes(typed: Sequence[str]) -> list[str]:
@@ -246,8 +254,6 @@ def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> Clipalign
         return error
     if isinstance(error, typer.TyperException):
         return _usage_error(error, typed)
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return OutputError(f"{error.filename}: {error.strerror}", input=str(error.filename))
     said = " ".join(str(error).split())
     return InternalError(
         f"unexpected {type(error).__name__}{f': {said}' if said else ''}",
@@ -287,7 +293,8 @@ def _usage_error(error: typer.TyperException, typed: Sequence[str]) -> UsageErro
     said = " ".join(error.format_message().split())
     if "unexpected extra argument" in said:
         extra = said.rpartition(" (")[2].rstrip(")")
-        return UsageError(f"unexpected {extra!r}", hint="put quotes around a text of several words", input=extra)
+        hint = "put quotes around a text of several words; or did an option take the word behind it as its value?"
+        return UsageError(f"unexpected {extra!r}", hint=hint, input=extra)
     return UsageError(said[:1].lower() + said[1:].rstrip("."), hint=see)
 
 

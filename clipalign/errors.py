@@ -16,17 +16,6 @@ EXIT_UNAVAILABLE = 4
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 
-EXIT_PRECEDENCE: tuple[int, ...] = (
-    EXIT_INTERRUPTED,
-    EXIT_INTERNAL,
-    EXIT_USAGE,
-    EXIT_UNAVAILABLE,
-    EXIT_INPUTS,
-    EXIT_FOUND,
-    EXIT_DONE,
-)
-"""Which status wins when several apply, strongest first."""
-
 
 class ClipalignError(Exception):
     """A failure that a user can understand.
@@ -70,15 +59,6 @@ class SettingsError(UsageError):
     """A settings file or an environment variable holds something unusable."""
 
     type = "settings"
-
-
-class MissingExtra(UsageError):
-    """A feature needs an optional dependency that is not installed."""
-
-    type = "missing_extra"
-
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional dependency", hint=f"pip install 'clipalign[{extra}]'")
 
 
 class UnknownModel(UsageError):

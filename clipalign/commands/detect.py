@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipalign import options
-from clipalign.errors import EXIT_DONE, EXIT_FOUND, MissingWeights, UsageError
-from clipalign.registry import ModelRow, find_model
+from clipalign.commands.model import choose_model
+from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
+from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
 from clipalign.report.console import notices
 from clipalign.settings import Settings, resolve
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from clipalign.results import DetectResult
 
 STDIN = "-"
-OFFLINE_MODEL = "pictogram"
 
 
 def detect(
@@ -66,13 +65,23 @@ def detect(
     settings = resolve("detect", typed)
     configure(settings)
     references = tuple(reference or ())
+    _check_image(image)
     for name, value in [("TEXT", text), *(("--reference", one) for one in references)]:
         _check_text(name, value)
+    _check_words(text)
     result = _detected(image, text, references, settings)
     for warning in result.warnings:
         notices.warn(warning)
     render(result, format=chosen_format(settings), top=settings.top)
     return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
+
+
+def _check_image(image: str) -> None:
+    if not image.strip():
+        raise UsageError("IMAGE is empty", hint="give a path, an http(s) URL, or -", input="IMAGE")
+    if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
 
 
 def _check_text(name: str, text: str) -> None:
@@ -84,50 +93,23 @@ def _check_text(name: str, text: str) -> None:
         raise UsageError(f"{name} is not valid UTF-8", hint="is the terminal's locale right?", input=name) from None
 
 
+def _check_words(text: str) -> None:
+    """The method refuses such a text too, but only when a model is loaded."""
+    from clipalign.pipeline.words import reported_words, split_words
+
+    if not reported_words(split_words(text)):
+        raise UsageError("TEXT has no word to score", hint="give at least one word, in quotes", input="TEXT")
+
+
 def _detected(image: str, text: str, references: tuple[str, ...], settings: Settings) -> DetectResult:
     """The route, cheapest check first: names and files before torch, the picture before the model."""
-    row = find_model(settings.model)
-    try:
-        _check_weights(row, settings)
-        return _run(row, image, text, references, settings)
-    except MissingWeights as error:
-        if row.name != OFFLINE_MODEL and error.hint.startswith("clipalign download"):
-            error.hint += f"; or --model {OFFLINE_MODEL}, which is here but knows pictogram scenes only"
-        raise
+    chosen = choose_model(find_model(settings.model), settings)
 
-
-def _check_weights(row: ModelRow, settings: Settings) -> None:
-    """Say that weights are missing in a moment, before torch is imported; open_clip's tags wait for open_clip."""
-    from clipalign.weights import locate
-
-    if not any(source.kind == "open_clip" for source in row.weights):
-        locate(row, cache_dir=settings.cache_dir, offline=settings.offline)
-
-
-def _run(row: ModelRow, image: str, text: str, references: tuple[str, ...], settings: Settings) -> DetectResult:
-    from clipalign.device import choose_device
     from clipalign.methods.detect import Pair
     from clipalign.pipeline.images import open_image
-    from clipalign.session import load
+    from clipalign.session import Session
 
-    choice = choose_device(settings.device, settings.precision, settings.threads)
-    if settings.precision not in ("auto", choice.precision):
-        notices.warn(choice.reason)
-    notices.inform(choice.reason)
-    if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
-        state = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
-    picture = open_image(image, offline=settings.offline)
-    started = time.perf_counter()
-    session = load(
-        settings.model,
-        device=settings.device,
-        precision=settings.precision,
-        threads=settings.threads,
-        cache_dir=settings.cache_dir,
-        offline=settings.offline,
-    )
-    notices.inform(f"{row.name} loaded in {time.perf_counter() - started:.1f} s: {row.note or row.architecture}")
-    chosen = {name: getattr(settings, name) for name in ("mode", "epsilon", "layers", "template", "batch_size", "seed")}
-    pair = Pair(picture, text, references=references, image_name=image)
-    return session.detect_many([pair], **{name: value for name, value in chosen.items() if value is not None})[0]
+    pair = Pair(open_image(image, offline=settings.offline), text, references=references, image_name=image)
+    session = Session(chosen.load(), offline=settings.offline)
+    given = {name: getattr(settings, name) for name in ("mode", "epsilon", "layers", "template", "batch_size", "seed")}
+    return session.detect_many([pair], **{name: value for name, value in given.items() if value is not None})[0]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from clipalign import options
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
+from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
-from clipalign.report.console import progress_console
+from clipalign.report.console import OutputError, progress_console
 from clipalign.settings import Settings, resolve
 
 if TYPE_CHECKING:
     from clipalign.results import EvalResult
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What a write may end with; such an error names no file."""
 
 
 def evaluate(
@@ -45,8 +52,8 @@ def evaluate(
 
     Examples:
       clipalign eval --dataset pictogram-foil --model pictogram
-      clipalign eval --dataset pictogram-foil --model pictogram --limit 500 --seed 1 --format json
-      clipalign eval --dataset pictogram-foil --model pictogram --output runs/pictogram-foil
+      clipalign eval --dataset pictogram-foil --model pictogram --limit 500
+      clipalign eval --dataset pictogram-foil --model pictogram --output runs/1
     """
     typed = {
         "dataset": dataset, "limit": limit, "output": output,
@@ -57,7 +64,9 @@ def evaluate(
     }  # fmt: skip
     settings = resolve("eval", typed)
     configure(settings)
-    render(_measured(settings), format=chosen_format(settings))
+    with _writing(settings.output):
+        result = _measured(settings)
+    render(result, format=chosen_format(settings))
     return EXIT_DONE
 
 
@@ -67,15 +76,13 @@ def _measured(settings: Settings) -> EvalResult:
     if settings.output is not None and (settings.output / "result.json").exists():
         message = f"{settings.output} already holds a result"
         raise UsageError(message, hint="choose another --output, or remove it", input=str(settings.output))
+    row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset)
+    loaded = choose_model(row, settings).load()
 
     from clipalign.benchmarks.runner import RunSettings, run_benchmark
-    from clipalign.device import choose_device
     from clipalign.methods.detect import DetectSettings
-    from clipalign.pipeline.model import load_model
 
-    choice = choose_device(settings.device, settings.precision, threads=settings.threads)
-    loaded = load_model(settings.model, choice=choice, cache_dir=settings.cache_dir, offline=settings.offline)
     given = {"template": settings.template, "batch_size": settings.batch_size}
     detect = DetectSettings(
         mode=settings.mode or benchmark.mode,
@@ -87,6 +94,29 @@ def _measured(settings: Settings) -> EvalResult:
     run = RunSettings(limit=settings.limit, seed=settings.seed, output=settings.output)
     with _progress(settings.limit or benchmark.size, quiet=settings.quiet) as advance:
         return run_benchmark(benchmark, loaded, detect=detect, run=run, progress=advance)
+
+
+@contextmanager
+def _writing(folder: Path | None) -> Iterator[None]:
+    """Failures to write to ``folder`` as a sentence; all others as they are."""
+    try:
+        yield
+    except OSError as error:
+        if folder is None or not _concerns(error, folder):
+            raise
+        raise OutputError(
+            f"results could not be written to {folder}: {error.strerror}",
+            hint="choose another --output, or make room there",
+            input=str(folder),
+        ) from error
+
+
+def _concerns(error: OSError, folder: Path) -> bool:
+    """Whether it is about ``folder`` or a file in it."""
+    if error.filename is None:
+        return error.errno in DISK_FULL
+    place = Path(str(error.filename))
+    return place == folder or folder in place.parents
 
 
 @contextmanager

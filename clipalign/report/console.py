@@ -29,7 +29,7 @@ JOINERS: Final = frozenset("\u200c\u200d")
 HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder a line or show nothing."""
 
-MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 24, 80, 100
+MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 100
 """Columns: what layouts still hold in, what a stream without a size gets, and where longer lines stop helping."""
 
 ANSI: Final = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33", "cyan": "36"}

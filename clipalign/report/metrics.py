@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clipalign.report.console import visible, width
-from clipalign.report.layout import Signs, flowing, printed, signs
+from clipalign.report.layout import Signs, flowing, printed, shortened, signs
 from clipalign.report.table import HASH_DIGITS
 from clipalign.results import EvalResult, Metric, Published
 
@@ -59,27 +59,31 @@ def _rows(result: EvalResult, sources: list[str]) -> Table:
     columns = [
         _Column("metric", 0, []),
         _Column("ours", 0, []),
-        _Column("95% interval", 2, []),
-        _Column("n", 3, []),
-        _Column("chance", 4, []),
-        _Column("published", 0, []),
-        _Column("diff", 1, []),
+        _Column("95% interval", 3, []),
+        _Column("n", 4, []),
+        _Column("chance", 5, []),
+        _Column("published", 1, []),
+        _Column("diff", 2, []),
     ]
     for metric in result.metrics:
-        ours = [visible(metric.name), f"{metric.value:.4f}", _interval(metric), str(metric.n), _optional(metric.chance)]
-        numbers = [number for number in result.published if number.metric == metric.name]
-        for row in [[*ours, *_compared(metric, number, sources)] for number in numbers[:1]] or [[*ours, "", ""]]:
+        ours = [metric.name, f"{metric.value:.4f}", _interval(metric), str(metric.n), _optional(metric.chance)]
+        known = [number for number in result.published if number.metric == metric.name]
+        for row in [[*ours, *_compared(metric, number, sources)] for number in known[:1]] or [[*ours, "", ""]]:
             _append(columns, row)
-        for number in numbers[1:]:
+        for number in known[1:]:
             _append(columns, ["", "", "", "", "", *_compared(metric, number, sources)])
     shown = [column for column in columns if any(column.cells)]
     while sum(c.cell_count() + GAP_CELLS for c in shown) - GAP_CELLS > width() and any(c.rank for c in shown):
         shown.remove(max(shown, key=lambda column: column.rank))
+    names, *numbers = shown
+    room = width() - sum(column.cell_count() + GAP_CELLS for column in numbers)
+    names.cells[:] = [shortened(cell, room) for cell in names.cells]  # what is left to cut are names, never numbers
     table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
     for column in shown:
         table.add_column(column.name, justify="left" if column.name == "metric" else "right", no_wrap=True)
     for cells in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*(Text(cell) for cell in cells))
+        if any(cells):
+            table.add_row(*(Text(cell) for cell in cells))
     return table
 
 

@@ -29,6 +29,9 @@ HASH_DIGITS: Final = 12
 GAPS_CELLS: Final = 6
 """What mark, spaces and axis of a row take."""
 
+BARLESS_GAPS_CELLS: Final = 3
+"""What mark and spaces of a row without a bar take."""
+
 SIGNIFICANT_DIGITS: Final = 3
 """Of the largest attribution; the others line up with it."""
 
@@ -41,14 +44,17 @@ def detect_table(result: DetectResult, *, top: int | None = None) -> str:
         top: show only this many rows, the most negative words first; None for all words in reading order.
     """
     drawn_with = signs()
-    rows = chosen_words(result.words, top=top)
+    beyond = words_beyond(result)
+    within = result.words[: len(result.words) - len(beyond)]
+    rows = chosen_words(within, top=top)
     parts: list[Text | Table] = [
         caption(result, drawn_with),
         Text(visible(result.image), style="dim", overflow="fold"),
         Text(""),
-        _rows(rows, result, drawn_with),
     ]
-    if left_out := len(result.words) - len(rows):
+    if rows:
+        parts.append(_rows(rows, result, drawn_with))
+    if left_out := len(within) - len(rows):
         parts.append(Text(f"  {left_out} more {'word' if left_out == 1 else 'words'} not shown", style="dim"))
     parts += [Text(""), verdict(result, drawn_with), _scores(result), provenance_line(result, drawn_with)]
     return printed(parts)
@@ -60,6 +66,14 @@ def chosen_words(words: Sequence[WordScore], *, top: int | None) -> list[WordSco
         return list(words)
     scored = [word for word in words if word.attribution is not None]
     return sorted(scored, key=lambda word: word.attribution or 0.0)[:top]
+
+
+def words_beyond(result: DetectResult) -> tuple[WordScore, ...]:
+    """The words at the end of a truncated caption that were not scored."""
+    start = len(result.words)
+    while result.truncated and start and not result.words[start - 1].scored:
+        start -= 1
+    return result.words[start:]
 
 
 def caption(result: DetectResult, drawn_with: Signs) -> Text:
@@ -85,6 +99,9 @@ def _rows(words: Sequence[WordScore], result: DetectResult, drawn_with: Signs) -
     number_cells = max((len(number) for number in numbers), default=1)
     longest = max((cell_len(visible(word.text)) for word in words), default=1)
     spare = room - GAPS_CELLS - number_cells - 2 * BAR_CELLS[0]
+    has_bars = spare >= WORD_CELLS[0]
+    if not has_bars:  # numbers stay whole; bars only repeat them
+        spare = room - BARLESS_GAPS_CELLS - number_cells
     word_cells = max(WORD_CELLS[0], min(longest, WORD_CELLS[1], spare))
     bar_cells = max(BAR_CELLS[0], min(BAR_CELLS[1], (room - GAPS_CELLS - number_cells - word_cells) // 2))
     unknown = set(result.unknown_words)
@@ -92,7 +109,8 @@ def _rows(words: Sequence[WordScore], result: DetectResult, drawn_with: Signs) -
     table.add_column(width=1)
     table.add_column(width=word_cells, no_wrap=True)
     table.add_column(width=number_cells, justify="right", no_wrap=True)
-    table.add_column(width=2 * bar_cells + 1, no_wrap=True)
+    if has_bars:
+        table.add_column(width=2 * bar_cells + 1, no_wrap=True)
     for word, number in zip(words, numbers, strict=True):
         bar = signed_bar(word.attribution, largest=largest, cells=bar_cells, drawn_with=drawn_with)
         style = "bold red" if word.misaligned else ""
@@ -104,7 +122,7 @@ def _rows(words: Sequence[WordScore], result: DetectResult, drawn_with: Signs) -
             Text(mark, style=style),
             Text(shortened(word.text, word_cells), style=style or ("" if word.scored else "dim")),
             Text(number, style=style),
-            drawing,
+            *([drawing] if has_bars else []),
         )
     return table
 
@@ -127,21 +145,34 @@ def verdict(result: DetectResult, drawn_with: Signs) -> Text:
     rule = (
         "the most negative one"
         if settings.get("mode") == "most-negative"
-        else f"attribution below epsilon {settings.get('epsilon')}"
+        else f"attribution below epsilon {_plain_exponent(settings.get('epsilon'))}"
     )
     text = Text(overflow="fold")
     if count:
         named = ", ".join(visible(word) for word in dict.fromkeys(result.misaligned))
         text.append(f"{drawn_with.wrong} misaligned: {named}", style="bold red")
-        text.append(f"  ({count} of {words} {'word' if words == 1 else 'words'}, {rule})")
+        text.append(f"  ({count} of {_words(words)}, {rule})")
     else:
         text.append(f"no misaligned word  (of {words}, {rule})")
     if result.unknown_words:
         text.append(f"\n{drawn_with.unknown} unknown to {visible(result.model)}: ")
         text.append(", ".join(visible(word) for word in result.unknown_words))
-    if unscored := sum(not word.scored for word in result.words):
-        text.append(f"\n{drawn_with.none} not scored: {unscored} {'word' if unscored == 1 else 'words'}")
+    beyond = words_beyond(result)
+    if unread := sum(not word.scored for word in result.words) - len(beyond):
+        text.append(f"\n{drawn_with.none} not scored: {_words(unread)}")
+    if beyond:
+        first = shortened(beyond[0].text, WORD_CELLS[1])
+        text.append(f"\n{drawn_with.none} not scored, beyond the context: {_words(len(beyond))} (first: {first})")
     return text
+
+
+def _words(count: int) -> str:
+    return f"{count} {'word' if count == 1 else 'words'}"
+
+
+def _plain_exponent(number: object) -> str:
+    """``-5e-5`` as documentation has it, for Python's ``-5e-05``."""
+    return str(number).replace("e-0", "e-")
 
 
 def _scores(result: DetectResult) -> Text:

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_here
 
@@ -24,7 +26,7 @@ def test_a_table(capsys: Capture) -> None:
     status, out, err = run_here(capsys, "detect", IMAGE, TEXT, "--model", TINY, "--format", "table")
     assert (status, err) == (0, "")
     assert out.startswith("‹a› ‹cup› of ‹coke› and ‹a› dog\n")
-    assert "✗ misaligned: cup, coke, a  (4 of 7 words, attribution below epsilon -5e-05)\n" in out
+    assert "✗ misaligned: cup, coke, a  (4 of 7 words, attribution below epsilon -5e-5)\n" in out
     assert re.search(r"^CLIPScore 0\.1707 +F-CLIPScore -0\.00403 +cosine 0\.0683$", out, re.MULTILINE)
     assert "weights e96270fb03c6" in out
 
@@ -110,12 +112,67 @@ def test_an_empty_text_is_wrong_usage(capsys: Capture, text: str) -> None:
     assert run_here(capsys, "detect", IMAGE, "a", "--reference", text).err.startswith("error: --reference is empty\n")
 
 
+def test_a_text_of_punctuation_is_wrong_usage_like_an_empty_one(capsys: Capture) -> None:
+    line = ("detect", IMAGE, "...", "--model", TINY, "--format", "json")
+    status, out, err = run_here(capsys, *line)
+    assert (status, out) == (2, "")
+    error = json.loads(err)["error"]
+    assert (error["message"], error["input"]) == ("TEXT has no word to score", "TEXT")
+
+
+@pytest.mark.parametrize("image", ["", " "])
+def test_an_empty_image_is_wrong_usage(capsys: Capture, image: str) -> None:
+    said = "error: IMAGE is empty\nhint: give a path, an http(s) URL, or -\n"
+    assert run_here(capsys, "detect", image, "a cup", "--model", TINY) == (2, "", said)
+
+
 def test_control_characters_come_out_escaped_in_every_format(capsys: Capture) -> None:
     for format in ("table", "json"):
         line = ["detect", IMAGE, "a \x1b[31mred\x07 cup", "--model", TINY, "--format", format]
         status, out, err = run_here(capsys, *line)
         assert status == 0
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out + err)
+
+
+def odd_picture(kind: str, folder: Path) -> Path:
+    """A picture that is unlike most; ``bomb`` is a small file that says it holds 3600 million pixels."""
+    ground = Image.new("RGB", (48, 32), "teal")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    path = folder / f"{kind}{'.jpg' if kind in ('cmyk', 'exif') else '.gif' if kind == 'animated' else '.png'}"
+    match kind:
+        case "animated":
+            ground.save(path, save_all=True, append_images=[Image.new("RGB", ground.size, "red")])
+        case "cmyk":
+            ground.convert("CMYK").save(path)
+        case "16-bit":
+            Image.new("I;16", ground.size, 40_000).save(path)
+        case "alpha":
+            Image.new("RGBA", ground.size, (0, 128, 128, 64)).save(path)
+        case "exif":
+            ground.save(path, exif=turned)
+        case "bomb":
+            ground.save(path)
+            header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + path.read_bytes()[24:29]
+            whole = path.read_bytes()
+            path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["animated", "cmyk", "16-bit", "alpha", "exif"])
+def test_an_odd_picture_is_read_without_a_word(capsys: Capture, tmp_path: Path, kind: str) -> None:
+    status, out, err = run_here(capsys, "detect", str(odd_picture(kind, tmp_path)), "a cup", "--model", TINY)
+    assert (status, err) == (0, "")
+    assert len(json.loads(out)["words"]) == 2
+
+
+def test_a_decompression_bomb_is_refused_in_a_sentence_with_status_3(capsys: Capture, tmp_path: Path) -> None:
+    path = odd_picture("bomb", tmp_path)
+    status, out, err = run_here(capsys, "detect", str(path), "a cup", "--model", TINY)
+    assert (status, out) == (3, "")
+    said, hint = err.splitlines()
+    assert said.startswith(f"error: {path} is too large")
+    assert hint == "hint: make it smaller first"
 
 
 @pytest.fixture

@@ -105,4 +105,22 @@ def test_wrong_usage_is_said_in_a_line_with_status_2(capsys: Capture, arguments:
 def test_missing_weights_end_with_status_4(capsys: Capture) -> None:
     status, out, err = run_here(capsys, "eval", "--dataset", "pictogram-foil", "--model", "ViT-B-32", "--offline")
     assert (status, out) == (4, "")
-    assert "clipalign download ViT-B-32" in err
+    assert "hint: clipalign download ViT-B-32; or --model pictogram" in err
+
+
+def test_a_precision_the_device_lacks_is_warned_of_as_by_detect(capsys: Capture) -> None:
+    status, out, err = run_here(capsys, *LINE, "--format", "json", "--device", "cpu", "--precision", "fp16")
+    assert status == 0
+    assert err.startswith("warning: ")
+    assert "fp32 instead of fp16" in err
+    assert json.loads(out)["provenance"]["precision"] == "fp32"
+
+
+def test_a_disk_that_fills_up_is_a_sentence(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    status, out, err = run_here(capsys, *LINE, "--output", str(tmp_path))
+    assert (status, out) == (70, "")
+    assert err.startswith(f"error: results could not be written to {tmp_path}: No space left on device\n")

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from clipalign import cli
+from clipalign.cli import CLOSING, built_command
 from clipalign.commands import COMMANDS, CommandRow
+from clipalign.settings import READERS
 from clipalign.version import __version__
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_apart, run_here
 
 Capture = pytest.CaptureFixture[str]
+HINT_OF_EXTRA = (
+    "hint: put quotes around a text of several words; or did an option take the word behind it as its value?\n"
+)
 
 
 @pytest.mark.parametrize("line", [["--help"], ["-h"], []])
@@ -38,8 +43,15 @@ def test_every_command_has_help_with_examples(capsys: Capture, command: str) -> 
 def test_help_fits_the_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: str, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     page = run_here(capsys, command, "--help").out
-    prose = [line for line in page.splitlines() if not line.startswith(("  clipalign", "  curl"))]
-    assert max(map(len, prose)) <= int(columns)
+    examples = ("  clipalign", "  curl")  # stand as they are, and fit 80 columns
+    assert all(len(line) <= (80 if line.startswith(examples) else int(columns)) for line in page.splitlines())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_that_help_says_a_variable_sets_is_a_setting(command: str) -> None:
+    names = {parameter.name for parameter in built_command(command).params if parameter.param_type_name == "option"}
+    assert "every option of a command but --reference can also be set" in CLOSING.lower()
+    assert names - set(READERS) <= {"reference", "help"}
 
 
 def test_help_has_no_escape_codes_even_on_a_ci_service(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +79,8 @@ def test_version(capsys: Capture) -> None:
         (["detect", "a", "b", "--check=1"], "error: --check takes no value\nhint: see clipalign detect --help\n"),
         (["detect", "a"], "error: missing TEXT\nhint: clipalign detect IMAGE TEXT; see clipalign detect --help\n"),
         (["detect"], "error: missing IMAGE and TEXT\nhint: clipalign detect IMAGE TEXT; see clipalign detect --help\n"),
-        (["detect", "a", "b", "c"], "error: unexpected 'c'\nhint: put quotes around a text of several words\n"),
+        (["detect", "a", "b", "c"], f"error: unexpected 'c'\n{HINT_OF_EXTRA}"),
+        (["detect", "a", "b", "--top", "--model", "c"], f"error: unexpected 'c'\n{HINT_OF_EXTRA}"),
         (
             ["detect", "a", "-5 degrees"],
             "error: there is no option -5 degrees\nhint: see clipalign detect --help; "
@@ -120,7 +133,7 @@ def fail(what: str) -> int:
         "defect": ValueError("first\nsecond"),
         "ctrl-c": KeyboardInterrupt(),
         "exit": SystemExit(1),
-        "disk": OSError(28, "No space left on device", "runs/samples.jsonl"),
+        "file": OSError(5, "Input/output error", "a.dat"),
         "eof": EOFError("cut"),
     }[what]
 
@@ -131,7 +144,7 @@ def fail(what: str) -> int:
         ("defect", 70, "error: unexpected ValueError: first second\nhint: this is a defect; --debug shows where it"),
         ("exit", 70, "error: a library ended the run with status 1\n"),
         ("ctrl-c", 130, "error: interrupted\n"),
-        ("disk", 70, "error: runs/samples.jsonl: No space left on device\n"),
+        ("file", 70, "error: unexpected OSError: [Errno 5] Input/output error: 'a.dat'\nhint: this is a defect;"),
         ("eof", 70, "error: unexpected EOFError: cut\n"),
     ],
 )
@@ -148,6 +161,14 @@ def test_debug_adds_the_traceback(capsys: Capture, failing: None) -> None:
     err = run_here(capsys, "--debug", "fail", "defect").err
     assert "Traceback" in err
     assert "error: unexpected ValueError" in err
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("on", True), ("0", False), ("off", False), ("No", False)])
+def test_the_debug_variable_is_read_like_every_other(
+    capsys: Capture, failing: None, monkeypatch: pytest.MonkeyPatch, value: str, shown: bool
+) -> None:
+    monkeypatch.setenv("CLIPALIGN_DEBUG", value)
+    assert ("Traceback" in run_here(capsys, "fail", "defect").err) is shown
 
 
 def test_with_json_a_failure_leaves_one_object_and_no_warnings(

@@ -51,7 +51,10 @@ def command_line(*arguments: str) -> str:
         command_line("detect", "picture.png", "text", "--layers", "0"),
         command_line("detect", "picture.png", ""),
         command_line("detect", "picture.png", "text", "--model", "ViT-B32"),
+        command_line("detect", "", "text"),
+        command_line("detect", "picture.png", "..."),
         command_line("eval", "--dataset", "fiol"),
+        command_line("eval", "--dataset", "pictogram-foil", "--model", "ViT-B32"),
     ],
 )
 def test_nothing_heavy_is_imported(action: str) -> None:

@@ -29,7 +29,7 @@ cup.jpg
   of     +0.000057                     │██▌
 ✗ coke   -0.000444 ████████████████████│
 
-✗ misaligned: coke  (1 of 4 words, attribution below epsilon -5e-05)
+✗ misaligned: coke  (1 of 4 words, attribution below epsilon -5e-5)
 CLIPScore 0.5246   F-CLIPScore -0.000351   cosine 0.2098
 ViT-H-14 · weights 9a78ef8e8c73 · cpu fp32 · clipalign 0.1.0 · torch 2.13.0
 open_clip 3.3.0 · pillow 12.0.0
@@ -45,7 +45,7 @@ cup.jpg
 ✗ coke   -0.000444 █████████│
 
 ✗ misaligned: coke  (1 of 4 words,
-attribution below epsilon -5e-05)
+attribution below epsilon -5e-5)
 CLIPScore 0.5246   F-CLIPScore -0.000351
 cosine 0.2098
 ViT-H-14 · weights 9a78ef8e8c73
@@ -85,7 +85,7 @@ def test_a_ci_service_does_not_turn_colour_on(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_caption_that_fits_says_so() -> None:
     page = detect_table(result_of("a cup of coffee", 1e-4, 2e-4, 0.0, 3e-4))
-    assert "no misaligned word  (of 4, attribution below epsilon -5e-05)" in page
+    assert "no misaligned word  (of 4, attribution below epsilon -5e-5)" in page
     assert "✗" not in page
 
 
@@ -101,10 +101,22 @@ def test_most_negative_mode_names_its_rule() -> None:
     assert "(1 of 4 words, the most negative one)" in page
 
 
-def test_words_beyond_the_context_are_shown_as_not_scored() -> None:
-    page = detect_table(result_of("a cup beyond", 1e-4, 2e-4, None))
-    assert re.search(r"^  beyond +– +│$", page, re.MULTILINE)
-    assert "– not scored: 1 word" in page
+def test_words_beyond_the_context_share_one_line() -> None:
+    page = detect_table(result_of("a cup " + "beyond " * 428, 1e-4, -2e-4, *[None] * 428))
+    assert "– not scored, beyond the context: 428 words (first: beyond)\n" in page
+    assert sum("│" in line for line in page.splitlines()) == 2
+
+
+def test_top_does_not_count_words_beyond_the_context() -> None:
+    page = detect_table(result_of("a cup beyond", 1e-4, 2e-4, None), top=1)
+    assert "  1 more word not shown\n" in page
+    assert "beyond the context: 1 word (first: beyond)\n" in page
+
+
+def test_a_word_of_which_nothing_is_read_keeps_its_row() -> None:
+    page = detect_table(replace(result_of("a ghost cup", 1e-4, None, 2e-4), truncated=False))
+    assert re.search(r"^  ghost +– +│$", page, re.MULTILINE)
+    assert "– not scored: 1 word\n" in page
 
 
 def test_unknown_words_are_marked_and_named() -> None:
@@ -143,7 +155,17 @@ def test_no_caption_reaches_the_terminal_raw(words: list[str]) -> None:
     assert not dangerous
 
 
-@pytest.mark.parametrize("columns", [24, 40, 80, 100, 300])
+@pytest.mark.parametrize("columns", [20, 22, 24, 32])
+def test_a_narrow_terminal_loses_bars_and_no_digit(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    page = detect_table(COKE)
+    assert "✗ coke   -0.000444\n" in page
+    assert "│" not in page
+    assert re.search(r"^la +0\.8123", metrics_table(EVALUATION), re.MULTILINE)
+    assert max(cell_len(line) for line in (page + metrics_table(EVALUATION)).splitlines()) <= columns
+
+
+@pytest.mark.parametrize("columns", [20, 24, 40, 80, 100, 300])
 def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     text = "一杯 可乐 👨‍👩‍👧‍👦 כוס " + "w" * 200
@@ -186,7 +208,7 @@ def test_a_tiny_value_still_shows_which_side_it_is_on() -> None:
 
 
 def test_no_word_scored_is_no_crash() -> None:
-    assert "– not scored: 1 word" in detect_table(result_of("word", None))
+    assert "– not scored, beyond the context: 1 word (first: word)" in detect_table(result_of("word", None))
 
 
 METRICS_AT_80 = """\
