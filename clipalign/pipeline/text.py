@@ -11,6 +11,7 @@ token either: a caption that spells out ``<end_of_text>`` is read as punctuation
 from __future__ import annotations
 
 import heapq
+import string
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,7 @@ _STRETCHES = sorted(
 )
 _AGREEMENT = 3
 _NOWHERE: Span = (0, 0)
+_PUNCTUATION = frozenset(string.punctuation)
 
 # Alike for the comparison: quotes that ftfy straightens and the two small sigmas; control characters, which it drops,
 # count as white space.
@@ -233,8 +235,9 @@ def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[
     and the shape of quotes. Where they then agree, characters pair up; a stretch that was repaired beyond that pairs
     one to one when both sides are equally long, else as a whole. Characters from ``until`` on are not traced.
     """
-    source, source_places = _folded(text)
     target, target_places = _folded(cleaned)
+    # Punctuation the cleaned text never holds was dropped from it; left in, it would break the agreement every time.
+    source, source_places = _folded(text, without=_PUNCTUATION.difference(target))
     origins = [_NOWHERE] * len(cleaned)
     limit = len(target) if until is None else bisect_left(target_places, until)
     here = there = 0
@@ -254,14 +257,14 @@ def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[
     return origins
 
 
-def _folded(text: str) -> tuple[str, list[int]]:
+def _folded(text: str, *, without: frozenset[str] = frozenset()) -> tuple[str, list[int]]:
     """What of ``text`` is compared, and where each of its characters stands (some characters fold to several)."""
     folded: list[str] = []
     places: list[int] = []
     for place, character in enumerate(text):
         parts = character if character.isascii() else unicodedata.normalize("NFKD", character.lower())
         for part in parts.lower().translate(_ALIKE):
-            if not part.isspace():
+            if not part.isspace() and part not in without:
                 folded.append(part)
                 places.append(place)
     return "".join(folded), places

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipalign.errors import UsageError
+from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.text import _merged, encode_text, trace_characters
 from clipalign.pipeline.words import reported_words, split_words
 from tests.tiny import load_random, load_tiny
@@ -165,3 +170,43 @@ def test_a_hundred_thousand_letters_without_a_space_are_counted() -> None:
     encoded = encode_text(LOADED, "dog" * 33_333)
     assert encoded.truncated
     assert encoded.n_tokens > 10_000
+
+
+class _OffsetTokenizer:
+    """Behaves like a fast tokenizer of the transformers library: no start token, end token 1, padding 0."""
+
+    is_fast = True
+
+    def __call__(self, text: Any, **wanted: Any) -> Any:
+        cleaned = text[0] if isinstance(text, list) else text
+        places = [match.span() for match in re.finditer(r"\S+", cleaned)]
+        ids = [2 + len(cleaned[slice(*place)]) for place in places] + [1]
+        if not wanted.get("return_offsets_mapping"):
+            room = wanted["max_length"]
+            ids = (ids if len(ids) <= room else [*ids[: room - 1], 1]) + [0] * (room - len(ids))
+            return SimpleNamespace(input_ids=torch.tensor([ids]))
+        special = [0] * len(places) + [1]
+        return {"input_ids": ids, "offset_mapping": [*places, (0, 0)], "special_tokens_mask": special}
+
+
+def _with_offsets(context_tokens: int) -> Any:
+    kinds = import_open_clip().tokenizer
+    tokenizer = kinds.HFTokenizer.__new__(kinds.HFTokenizer)
+    tokenizer.tokenizer, tokenizer.tokenizer_mode, tokenizer.strip_sep_token = _OffsetTokenizer(), "", False
+    tokenizer.context_length, tokenizer.clean_fn = context_tokens, kinds.get_clean_fn("canonicalize")
+    return dataclasses.replace(load_random("siglip"), tokenizer=tokenizer, context_tokens=context_tokens)
+
+
+def test_tokenizers_with_offsets_are_traced_through_their_cleaning() -> None:
+    text = 'A red, (small) dog\'s  "ball"!'
+    encoded = encode_text(_with_offsets(9), text)
+    assert [text[slice(*span)] for span in encoded.spans if span] == ["A", "red", "small", "dog's", "ball"]
+    assert (encoded.ids, encoded.eot, encoded.padding) == ((3, 5, 7, 6, 6, 1), 5, (0, 0, 0))
+    assert (encoded.n_tokens, encoded.truncated, encoded.cut_at) == (6, False, len(text))
+
+
+def test_tokenizers_with_offsets_tell_what_they_cut() -> None:
+    encoded = encode_text(_with_offsets(4), "a red cup of coke")
+    assert encoded.ids == (3, 5, 5, 1)
+    assert encoded.spans == ((0, 1), (2, 5), (6, 9), None)
+    assert (encoded.n_tokens, encoded.truncated, encoded.cut_at) == (6, True, 10)
