@@ -73,9 +73,6 @@ def evaluate(
 def _measured(settings: Settings) -> EvalResult:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
-    if settings.output is not None and (settings.output / "result.json").exists():
-        message = f"{settings.output} already holds a result"
-        raise UsageError(message, hint="choose another --output, or remove it", input=str(settings.output))
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset)
     loaded = choose_model(row, settings).load()
