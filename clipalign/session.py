@@ -9,7 +9,7 @@ The methods take the very route that the command line takes. Torch is loaded wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,7 +70,9 @@ class Session:
     loaded: LoadedModel
     offline: bool = False
 
-    def detect(self, image: ImageLike, text: str, *, references: Sequence[str] = (), **settings: Any) -> DetectResult:
+    def detect(
+        self, image: ImageLike, text: str, *, references: Sequence[str] | None = (), **settings: Any
+    ) -> DetectResult:
         """Which words of ``text`` do not fit ``image``.
 
         Args:
@@ -84,7 +86,7 @@ class Session:
         Raises:
             ImageUnreadable, TextUnusable, UsageError.
         """
-        return self.detect_many([(image, text, tuple(references))], **settings)[0]
+        return self.detect_many([(image, text, references)], **settings)[0]
 
     def detect_many(self, pairs: Iterable[Pair | Sequence[Any]], **settings: Any) -> list[DetectResult]:
         """The same for many pairs at once; results in their order.
@@ -114,14 +116,21 @@ class Session:
         opened: dict[str | bytes, Image] = {}
         ready = []
         for pair in pairs:
-            if isinstance(pair, Pair):
-                ready.append(pair)
-                continue
-            image, text, *rest = pair
-            name = str(image) if isinstance(image, (str, Path)) else ""
+            if not isinstance(pair, Pair):
+                pair = Pair(*pair[:2], references=pair[2] if len(pair) > 2 else ())
+            image: Any = pair.image
+            name = pair.image_name or (str(image) if isinstance(image, (str, Path)) else "")
             if isinstance(image, bytes) or (isinstance(image, str) and not is_file_name(image)):
                 if image not in opened:
                     opened[image] = open_image(image, offline=self.offline)
                 image = opened[image]
-            ready.append(Pair(image, text, references=tuple(*rest), image_name=name))
+            ready.append(replace(pair, image=image, references=_references(pair.references), image_name=name))
         return ready
+
+
+def _references(given: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise UsageError(
+            "references must be a list of captions, not one string", hint=f"references=[{given!r}]", input="references"
+        )
+    return tuple(given or ())

@@ -163,7 +163,7 @@ def _text(value: object) -> str:
 
 def _name(value: object) -> str:
     if not _text(value).strip():
-        raise _BadValueError("a name or a path, not empty")
+        raise _BadValueError("a name or a path")
     return str(value)
 
 
@@ -174,7 +174,10 @@ def _device(value: object) -> str:
 
 
 def _folder(value: object) -> Path:
-    return Path(_name(value)).expanduser()
+    try:
+        return Path(_name(value)).expanduser()
+    except RuntimeError:
+        raise _BadValueError("a folder without ~, as there is no home folder") from None
 
 
 READERS: Final[dict[str, Callable[[object], Any]]] = {
@@ -230,7 +233,7 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
     unknown = set(flags) - set(READERS)
     if unknown:
         raise TypeError(f"no such settings: {sorted(unknown)}")
-    from_file = read_settings_file(command, start=start or Path.cwd())
+    from_file = _from_file(command, start)
     found: dict[str, Any] = {}
     for name in READERS:
         if flags.get(name) is not None:
@@ -243,6 +246,14 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
             if isinstance(found[name], Path):
                 found[name] = folder / found[name]
     return Settings(**found)
+
+
+def _from_file(command: str, start: Path | None) -> dict[str, tuple[object, str, Path]]:
+    try:
+        start = start or Path.cwd()
+    except FileNotFoundError:
+        return {}  # the working directory was deleted: no file is near
+    return read_settings_file(command, start=start)
 
 
 def _variable(name: str) -> str:

@@ -11,18 +11,19 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from clipalign.errors import MissingWeights, VerificationFailed
+from clipalign.errors import MissingWeights, UsageError, VerificationFailed
 from clipalign.registry import ModelRow, WeightSource
 
 CACHE_VARIABLE: Final = "CLIPALIGN_CACHE"
 
-OPENAI_CACHE: Final = Path("~/.cache/clip")
-"""Where OpenAI's package and open_clip put files from an address."""
+OPENAI_CACHE: Final = Path(".cache", "clip")
+"""In the home folder: where OpenAI's package and open_clip put files from an address."""
 
 _REMEMBERED_FROM_BYTES: Final = 64 * 1024 * 1024
 """Hashes of larger files are remembered: about half a second each for a ViT-B, three for a ViT-H."""
@@ -47,12 +48,29 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet."""
     given = cache_dir or os.environ.get(CACHE_VARIABLE)
     if given:
-        return Path(given).expanduser()
+        try:
+            return Path(given).expanduser()
+        except RuntimeError:
+            raise UsageError(
+                f"the cache folder {given} needs a home folder, and there is none", hint="give it without ~"
+            ) from None
     if sys.platform == "darwin":
-        return Path("~/Library/Caches/clipalign").expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "clipalign"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipalign"
+        home, usual, variable = home_folder(), "Library/Caches", ""
+    elif sys.platform == "win32":
+        home, usual, variable = home_folder(), "AppData/Local", "LOCALAPPDATA"
+    else:
+        home, usual, variable = home_folder(), ".cache", "XDG_CACHE_HOME"
+    if platforms := os.environ.get(variable):
+        return Path(platforms) / "clipalign"
+    return (home / usual if home else Path(tempfile.gettempdir())) / "clipalign"
+
+
+def home_folder() -> Path | None:
+    """The user's home folder; None where there is none, as for the nameless users of containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def place_in_cache(source: WeightSource, cache: Path) -> Path:
@@ -103,9 +121,16 @@ def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
     forbidden = ", and --offline forbids fetching them" if offline else ""
     return MissingWeights(
         f"the weights of {row.name} are not on this machine{forbidden}",
-        hint=f"clipalign download {row.name}",
+        hint=f"clipalign download {row.name} (a later version has that command); until then {_by_hand(row)}",
         input=row.name,
     )
+
+
+def _by_hand(row: ModelRow) -> str:
+    source = row.weights[0]
+    if source.kind == "hub":
+        return f"put {source.file} of {source.repo} in the Hugging Face cache, or name a file: --model PATH"
+    return f"put {source.url} in ~/{OPENAI_CACHE.as_posix()}, or name a file: --model PATH"
 
 
 def _candidates(source: WeightSource, cache: Path) -> list[Path]:
@@ -113,7 +138,8 @@ def _candidates(source: WeightSource, cache: Path) -> list[Path]:
         return [Path(source.file)]
     own = place_in_cache(source, cache)
     if source.kind == "url":
-        return [own, OPENAI_CACHE.expanduser() / own.name]
+        home = home_folder()
+        return [own, home / OPENAI_CACHE / own.name] if home else [own]
     shared = find_in_hub_cache(source.repo, source.file, revision=source.revision)
     return [own, shared] if shared else [own]
 

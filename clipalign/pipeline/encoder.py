@@ -95,7 +95,7 @@ def _encode_mixture(loaded: LoadedModel, images: Sequence[tuple[ImageSource, str
 
 
 def _opened(image: str | Path | Image) -> Image:
-    return open_image(image, exif=isinstance(image, str | Path))
+    return open_image(image, exif=not isinstance(image, Image))
 
 
 def _given_features(features: Tensor, name: str, device: str) -> Tensor:

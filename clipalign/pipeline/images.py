@@ -10,9 +10,12 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
 import numpy
 import torch
@@ -37,12 +40,17 @@ MAX_DOWNLOAD_BYTES: Final = 100_000_000
 TIMEOUT_SECONDS: Final = 20.0
 """To connect to an address, and between two pieces from it."""
 
+MAX_FILE_BYTES: Final = 1_000_000_000
+"""Most that is read of a file, a pipe or stdin, some of which never end."""
+
 _PIECE_BYTES: Final = 1 << 16
 
 _WHITE: Final = (255, 255, 255)
 
 _SIGNATURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """How pictures begin, to tell a damaged one from no picture."""
+
+_OTHER_ADDRESSES: Final = ("ftp://", "ftps://", "sftp://", "file://", "s3://", "gs://")
 
 _DAMAGE: Final = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError),
@@ -68,15 +76,10 @@ def open_image(source: ImageSource, *, exif: bool = True, offline: bool = False)
         ImageUnreadable: with the name of the source, why, and what to try.
     """
     name = _name(source)
-    # Pillow warns of damage it works around; what matters is raised. Threads come here: no ``catch_warnings``.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     content = b"" if isinstance(source, Image.Image) else _content(source, name, offline=offline)
     try:
-        if isinstance(source, Image.Image):
-            return _decode(source, name, exif=exif)
-        _register_heif()
-        with Image.open(io.BytesIO(content)) as image:
-            return _decode(image, name, exif=exif)
+        with _without_warnings():
+            return _opened(source, content, name, exif=exif)
     except UnidentifiedImageError as error:
         if content.startswith(_SIGNATURES):
             raise _damaged(name, "its header breaks off") from error
@@ -85,6 +88,43 @@ def open_image(source: ImageSource, *, exif: bool = True, offline: bool = False)
         raise _too_large(name) from error
     except _DAMAGE as error:
         raise _damaged(name, str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return _decode(source, name, exif=exif)
+    _register_heif()
+    with Image.open(io.BytesIO(content)) as image:
+        return _decode(image, name, exif=exif)
+
+
+class _Quiet:
+    """How many threads are opening pictures, and what puts the process's warning filters back."""
+
+    lock: Final = threading.Lock()
+    count = 0
+    filters = warnings.catch_warnings()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of damage it works around; what matters is raised.
+
+    The filters belong to the process: the first thread in sets one, the last one out puts them back as they were.
+    """
+    with _Quiet.lock:
+        _Quiet.count += 1
+        if _Quiet.count == 1:
+            _Quiet.filters = warnings.catch_warnings()
+            _Quiet.filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.count -= 1
+            if _Quiet.count == 0:
+                _Quiet.filters.__exit__(None, None, None)
 
 
 def is_file_name(source: str) -> bool:
@@ -111,12 +151,17 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
     if isinstance(source, bytes):
         return source
     if str(source) == STDIN:
-        return sys.stdin.buffer.read()
+        return _limited(sys.stdin.buffer, name)
     if isinstance(source, str) and not is_file_name(source):
         return _fetch(source, offline=offline)
+    if not str(source).strip():
+        raise ImageUnreadable("the image name is empty", hint="give a path or an http(s) address")
+    if isinstance(source, str) and source.lower().startswith(_OTHER_ADDRESSES):
+        raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
     path = Path(source)
     try:
-        return path.expanduser().read_bytes()
+        with path.expanduser().open("rb") as stream:
+            return _limited(stream, name)
     except FileNotFoundError as error:
         raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
     except IsADirectoryError as error:
@@ -130,6 +175,17 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
+
+
+def _limited(stream: BinaryIO, name: str) -> bytes:
+    content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageUnreadable(
+            f"{name} is too large; at most {MAX_FILE_BYTES // 1_000_000} MB are read",
+            hint="make it smaller first",
+            input=name,
+        )
+    return content
 
 
 def _where(path: Path) -> str:

@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 import time
+import warnings
 import zlib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -339,3 +340,23 @@ def test_a_picture_too_long_and_thin_is_refused_before_it_fills_the_memory():
     with pytest.raises(ImageUnreadable, match="too long and thin"):
         to_tensor(Image.new("RGB", (100_000, 1)), model(224))
     assert to_tensor(Image.new("RGB", (100_000, 1)), model(8, "longest")).shape == (3, 8, 8)
+
+
+def test_an_empty_name_and_other_addresses_are_named():
+    with pytest.raises(ImageUnreadable, match="the image name is empty"):
+        open_image("")
+    for address in ("ftp://x/y.jpg", "file:///y.jpg"):
+        with pytest.raises(ImageUnreadable, match="only http"):
+            open_image(address)
+
+
+def test_a_file_without_end_is_too_large(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(ImageUnreadable, match="too large"):
+        open_image("/dev/zero")
+
+
+def test_the_warning_filters_stay_as_they_were():
+    before = list(warnings.filters)
+    open_image(encoded(random_image(5, 4)))
+    assert warnings.filters == before

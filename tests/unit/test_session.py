@@ -99,3 +99,17 @@ class TestDetect:
     def test_is_offline_when_told(self, session: Session):
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(session.loaded, offline=True).detect("https://example.org/a.png", "a red car")
+
+    def test_a_string_is_no_list_of_references(self, session: Session):
+        for pair in [(PICTURE, "a car", "a cup"), clipalign.Pair(PICTURE, "a car", references="a cup")]:
+            with pytest.raises(UsageError, match="list of captions") as caught:
+                session.detect_many([pair])
+            assert caught.value.hint == "references=['a cup']"
+        assert session.detect(PICTURE, "a car", references=None).references == ()
+
+    def test_a_pair_is_opened_as_a_tuple_is(self, session: Session):
+        with pytest.raises(ImageUnreadable, match="offline"):
+            Session(session.loaded, offline=True).detect_many([clipalign.Pair("http://localhost/a.png", "a car")])
+        content = PICTURE.read_bytes()
+        pair, plain = session.detect_many([clipalign.Pair(content, "a car"), (content, "a car")])
+        assert pair.cosine == plain.cosine

@@ -171,3 +171,25 @@ def test_no_file_is_no_file(project: Path) -> None:
 def test_a_guess_must_be_near() -> None:
     assert meant_by("modle", ["model", "mode"]) == "did you mean mode or model?"
     assert meant_by("gpu", ["cpu", "cuda"]) == ""
+
+
+def test_a_tilde_without_a_home_is_a_bad_value(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "expanduser", fail)
+    with pytest.raises(UsageError, match="--cache-dir must be a folder without ~"):
+        resolve("detect", {"cache_dir": "~/x"}, start=project)
+
+
+def test_a_deleted_working_directory_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Path:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "cwd", fail)
+    assert resolve("detect", {}) == Settings()
+
+
+def test_an_empty_model_is_said_once(project: Path) -> None:
+    with pytest.raises(UsageError, match="--model must be a name or a path, not ''"):
+        resolve("detect", {"model": ""}, start=project)

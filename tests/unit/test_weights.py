@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def test_the_first_digits_of_a_hash_are_enough(home: Path):
 def test_missing_weights_name_the_line_that_fetches_them():
     with pytest.raises(MissingWeights, match="the weights of ViT-B-32 are not on this machine") as caught:
         locate(find_model("ViT-B-32"))
-    assert (caught.value.exit_status, caught.value.hint) == (4, "clipalign download ViT-B-32")
+    assert caught.value.exit_status == 4 and caught.value.hint.startswith("clipalign download ViT-B-32 ")
+    assert " of timm/" in caught.value.hint and "--model PATH" in caught.value.hint
     with pytest.raises(MissingWeights, match="--offline forbids"):
         locate(find_model("ViT-B-32"), offline=True)
 
@@ -147,3 +149,14 @@ class TestHashes:
     def test_need_no_writable_cache(self, tmp_path: Path):
         write(tmp_path / "cache", b"a file, not a folder")
         assert hash_file(write(tmp_path / "w.pt"), tmp_path / "cache") == SHA256
+
+
+def test_without_a_home_the_cache_is_temporary(monkeypatch: pytest.MonkeyPatch):
+    def fail() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", fail)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert cache_folder() == Path(tempfile.gettempdir()) / "clipalign"
+    with pytest.raises(MissingWeights):
+        locate(row(URL))
