@@ -117,7 +117,7 @@ class Session:
         ready = []
         for pair in pairs:
             if not isinstance(pair, Pair):
-                pair = Pair(*pair[:2], references=pair[2] if len(pair) > 2 else ())
+                pair = Pair(pair[0], pair[1], references=pair[2] if len(pair) > 2 else ())
             image: Any = pair.image
             name = pair.image_name or (str(image) if isinstance(image, (str, Path)) else "")
             if isinstance(image, bytes) or (isinstance(image, str) and not is_file_name(image)):
