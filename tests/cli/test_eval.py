@@ -105,7 +105,8 @@ def test_wrong_usage_is_said_in_a_line_with_status_2(capsys: Capture, arguments:
 def test_missing_weights_end_with_status_4(capsys: Capture) -> None:
     status, out, err = run_here(capsys, "eval", "--dataset", "pictogram-foil", "--model", "ViT-B-32", "--offline")
     assert (status, out) == (4, "")
-    assert "hint: clipalign download ViT-B-32; or --model pictogram" in err
+    assert "hint: clipalign download ViT-B-32 " in err
+    assert "; or --model pictogram" in err
 
 
 def test_a_precision_the_device_lacks_is_warned_of_as_by_detect(capsys: Capture) -> None:
