@@ -12,7 +12,7 @@ import typer
 
 from clipalign.benchmarks.table import benchmark_names
 from clipalign.registry import DEFAULT_MODEL, model_names
-from clipalign.settings import DEVICES, FORMATS, MODES, PRECISIONS
+from clipalign.settings import ALIGNMENTS, DEVICES, FORMATS, MODES, PRECISIONS
 
 MODEL_PANEL: Final = "Model"
 SCORING_PANEL: Final = "Scoring"
@@ -42,6 +42,11 @@ def complete_formats(incomplete: str) -> list[str]:
 def complete_modes(incomplete: str) -> list[str]:
     """Modes of ``detect``."""
     return [name for name in MODES if name.startswith(incomplete)]
+
+
+def complete_alignments(incomplete: str) -> list[str]:
+    """How tokens are counted to words."""
+    return [name for name in ALIGNMENTS if name.startswith(incomplete)]
 
 
 def complete_datasets(incomplete: str) -> list[str]:
@@ -150,6 +155,17 @@ Template = Annotated[
         "--template",
         metavar="TEXT",
         help='Put before every text. [default: "A photo depicts "]',
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Alignment = Annotated[
+    str | None,
+    typer.Option(
+        "--alignment",
+        metavar="|".join(ALIGNMENTS),
+        help="Which tokens make up a word: as the published code counts them, which slips where a run of punctuation "
+        "joins two words (a warning says so), or those of its characters. [default: published]",
+        autocompletion=complete_alignments,
         rich_help_panel=SCORING_PANEL,
     ),
 ]

@@ -23,6 +23,7 @@ from clipalign.registry import DEFAULT_MODEL
 
 FORMATS: Final = ("table", "json")
 MODES: Final = ("threshold", "most-negative")
+ALIGNMENTS: Final = ("published", "characters")
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 MAX_SEED: Final = 2**63 - 1
@@ -63,6 +64,7 @@ class Settings:
         epsilon: threshold on a word's attribution, finite.
         layers: text layers averaged, at least 1.
         template: put before every caption.
+        alignment: ``published`` or ``characters``.
         check: whether a finding sets the exit status.
         top: rows of a table, at least 1.
         dataset: name of a benchmark; whether there is one is found out later.
@@ -86,6 +88,7 @@ class Settings:
     epsilon: float | None = None
     layers: int | None = None
     template: str | None = None
+    alignment: str | None = None
     check: bool = False
     top: int | None = None
     dataset: str | None = None
@@ -197,6 +200,7 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "epsilon": _finite,
     "layers": _whole(1),
     "template": _text,
+    "alignment": _one_of(*ALIGNMENTS),
     "check": _truth,
     "top": _whole(1),
     "dataset": _name,

@@ -17,6 +17,9 @@ _clipalign() {
             return ;;
         --epsilon|--layers|--template|--reference|--top|--batch-size|--threads|--seed|--limit)
             return ;;
+        --alignment)
+            COMPREPLY=($(compgen -W $'published\ncharacters' -- "$current"))
+            return ;;
         --format)
             COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
@@ -42,14 +45,14 @@ _clipalign() {
     case $command in
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--mode\n--epsilon\n--layers\n--template\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--output\n--mode\n--epsilon\n--layers\n--template\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--output\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
             COMPREPLY=($(compgen -W $'detect\neval\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;

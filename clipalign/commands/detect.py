@@ -28,6 +28,7 @@ def detect(
     epsilon: options.Epsilon = None,
     layers: options.Layers = None,
     template: options.Template = None,
+    alignment: options.Alignment = None,
     reference: options.Reference = None,
     format: options.Format = None,
     top: options.Top = None,
@@ -56,7 +57,7 @@ def detect(
       curl -s https://example.org/a.jpg | clipalign detect - "a cat" --format json
     """
     typed = {
-        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template,
+        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
         "format": format, "top": top, "check": check,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline,
@@ -111,5 +112,6 @@ def _detected(image: str, text: str, references: tuple[str, ...], settings: Sett
 
     pair = Pair(open_image(image, offline=settings.offline), text, references=references, image_name=image)
     session = Session(chosen.load(), offline=settings.offline)
-    given = {name: getattr(settings, name) for name in ("mode", "epsilon", "layers", "template", "batch_size", "seed")}
+    names = ("mode", "epsilon", "layers", "template", "alignment", "batch_size", "seed")
+    given = {name: getattr(settings, name) for name in names}
     return session.detect_many([pair], **{name: value for name, value in given.items() if value is not None})[0]

@@ -32,6 +32,7 @@ def evaluate(
     epsilon: options.Epsilon = None,
     layers: options.Layers = None,
     template: options.Template = None,
+    alignment: options.Alignment = None,
     format: options.Format = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -57,7 +58,8 @@ def evaluate(
     """
     typed = {
         "dataset": dataset, "limit": limit, "output": output,
-        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "format": format,
+        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
+        "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline,
         "quiet": quiet, "verbose": verbose, "debug": debug,
@@ -80,7 +82,7 @@ def _measured(settings: Settings) -> EvalResult:
     from clipalign.benchmarks.runner import RunSettings, run_benchmark
     from clipalign.methods.detect import DetectSettings
 
-    given = {"template": settings.template, "batch_size": settings.batch_size}
+    given = {"template": settings.template, "alignment": settings.alignment, "batch_size": settings.batch_size}
     detect = DetectSettings(
         mode=settings.mode or benchmark.mode,
         epsilon=benchmark.epsilon if settings.epsilon is None else settings.epsilon,

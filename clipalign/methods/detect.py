@@ -290,7 +290,7 @@ def _warnings(
     if shifted:
         warnings.append(
             "a run of punctuation is one token of two words: counted as published, later words take tokens of their "
-            "neighbours; the alignment by characters does not"
+            "neighbours; alignment 'characters' does not"
         )
     return tuple(warnings)
 

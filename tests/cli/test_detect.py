@@ -44,7 +44,20 @@ def test_a_pipe_gets_one_json_document(capsys: Capture) -> None:
 
 def test_options_reach_the_numbers_and_the_provenance(capsys: Capture) -> None:
     line = ["detect", IMAGE, TEXT, "--model", TINY, "--mode", "most-negative", "--layers", "1", "--template", ""]
-    line += ["--epsilon", "-0.5", "--seed", "7", "--batch-size", "2", "--reference", "a cup", "--reference", "a dog"]
+    line += [
+        "--epsilon",
+        "-0.5",
+        "--seed",
+        "7",
+        "--batch-size",
+        "2",
+        "--alignment",
+        "characters",
+        "--reference",
+        "a cup",
+        "--reference",
+        "a dog",
+    ]
     record = json.loads(run_here(capsys, *line).out)
     assert record["misaligned"] == [min(record["words"], key=lambda word: word["attribution"])["text"]]
     assert record["references"] == ["a cup", "a dog"]
@@ -52,6 +65,15 @@ def test_options_reach_the_numbers_and_the_provenance(capsys: Capture) -> None:
     settings = record["provenance"]["settings"]
     assert (settings["mode"], settings["layers"], settings["template"]) == ("most-negative", 1, "")
     assert (settings["epsilon"], settings["batch_size"], record["provenance"]["seed"]) == (-0.5, 2, 7)
+    assert settings["alignment"] == "characters"
+
+
+def test_the_alignment_decides_which_word_takes_a_token_of_two(capsys: Capture) -> None:
+    line = ["detect", IMAGE, "a man (approx.) tall, isn't it?", "--model", TINY]
+    published, characters = (run_here(capsys, *line, "--alignment", name) for name in ("published", "characters"))
+    assert "counted as published" in published.err
+    assert characters.err == ""
+    assert json.loads(published.out)["words"] != json.loads(characters.out)["words"]
 
 
 def test_check_sets_the_status(capsys: Capture) -> None:
