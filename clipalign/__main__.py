@@ -1,10 +1,22 @@
-"""``python -m clipalign``."""
+"""The program's first lines: ``clipalign`` and ``python -m clipalign``.
+
+The front door is imported inside, so that Ctrl-C ends the process with a sentence from its first moment on.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from clipalign.cli import main
+
+def run() -> int:
+    """One command line; returns the exit status."""
+    try:
+        from clipalign.cli import main
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return 130
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from clipalign import cli
+from clipalign.__main__ import run
 from clipalign.cli import CLOSING, built_command
 from clipalign.commands import COMMANDS, CommandRow
 from clipalign.settings import READERS
@@ -240,3 +242,17 @@ def test_main_never_leaves_the_notices_of_the_last_run(capsys: Capture) -> None:
     run_here(capsys, "detect", "--format", "json", "--debug")
     run_here(capsys, "--version")
     assert (cli.notices.json, cli.notices.debug, cli.notices.waiting) == (False, False, [])
+
+
+def test_an_interruption_while_the_program_itself_is_imported_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "clipalign.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "clipalign.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    assert run() == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
