@@ -158,7 +158,7 @@ def _resolve(loaded: LoadedModel, settings: DetectSettings) -> _Resolved:
     mode = _choice(Mode, settings.mode, "--mode")
     alignment = _choice(Alignment, settings.alignment, "--alignment")
     epsilon = loaded.row.epsilon if settings.epsilon is None else settings.epsilon
-    if not math.isfinite(epsilon):
+    if not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
         raise UsageError(f"epsilon must be a finite number, not {epsilon}", input="--epsilon")
     if settings.batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, not {settings.batch_size}", input="--batch-size")
@@ -170,6 +170,8 @@ def _resolve(loaded: LoadedModel, settings: DetectSettings) -> _Resolved:
             input="--template",
         )
     layers = loaded.row.layers if settings.layers is None else settings.layers
+    if not isinstance(layers, int):
+        raise UsageError(f"layers must be a whole number, not {layers!r}", input="--layers")
     return _Resolved(mode, epsilon, layers, settings.template, alignment, settings.batch_size, settings.seed)
 
 

@@ -200,6 +200,8 @@ def test_no_pairs_no_results() -> None:
         ({"alignment": "guess"}, "--alignment"),
         ({"layers": 0}, "--layers"),
         ({"layers": 7}, "--layers"),
+        ({"layers": 2.0}, "--layers"),
+        ({"epsilon": "low"}, "--epsilon"),
         ({"epsilon": float("nan")}, "--epsilon"),
         ({"batch_size": 0}, "--batch-size"),
         ({"template": "dog " * 80}, "--template"),
