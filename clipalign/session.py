@@ -81,7 +81,7 @@ class Session:
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
             settings: fields of ``clipalign.methods.detect.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
-                ``template``, ``batch_size``, ``seed``.
+                ``template``, ``alignment``, ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, UsageError.

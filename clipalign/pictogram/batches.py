@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clipalign.methods.detect import DEFAULT_TEMPLATE
 from clipalign.pictogram.captions import (
     CLEARLY_ASIDE,
     PREFIXES,
-    TEMPLATE,
     Caption,
     Foil,
     write_caption,
@@ -64,7 +64,7 @@ def make_sample(number: int, *, split: str, foils: int) -> Sample:
     caption = write_caption(rng, scene)
     kinds = caption.foil_kinds()
     chosen = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds], k=foils)
-    prefix = rng.choices(("", TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
+    prefix = rng.choices(("", DEFAULT_TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
     wrong = tuple(caption.foil(rng, kind) for kind in chosen)
     return Sample(scene, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0], caption, wrong, prefix)
 

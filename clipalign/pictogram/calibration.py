@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipalign.benchmarks.metrics import lies_within
+from clipalign.benchmarks.metrics import lies_within, lowest_word
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
 from clipalign.benchmarks.task import Sample
 from clipalign.device import choose_device
@@ -68,8 +68,8 @@ def _best_epsilon(layers: int, samples: list[Sample], results: list[DetectResult
         attributions += [word.attribution for word in words]
         false += [lies_within(word, span) for word in words]
         if sample.false_span:
-            lowest = min(words, key=lambda word: word.attribution or 0.0)
-            hits.append(lies_within(lowest, span))
+            lowest = lowest_word(result)
+            hits.append(lowest is not None and lies_within(lowest, span))
     values, truth = np.asarray(attributions, dtype=float), np.asarray(false)
     order = np.argsort(values)
     caught = np.cumsum(truth[order])

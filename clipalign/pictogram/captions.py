@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from clipalign.methods.detect import DEFAULT_TEMPLATE
 from clipalign.pictogram.scenes import Group, Scene
 from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
-TEMPLATE: Final = "A photo depicts "
-PREFIXES: Final = (TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
+PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 CLEARLY_APART: Final = 0.22

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +28,16 @@ WEIGHTS_FILE: Final = HERE / "pictogram.safetensors"
 VOCABULARY_FILE: Final = HERE / "vocabulary.txt"
 
 
+@cache
+def clip_encoder() -> Callable[[str], list[int]]:
+    """CLIP's tokenizer, made once: text to token ids without start and end token."""
+    encode: Callable[[str], list[int]] = import_open_clip().get_tokenizer("ViT-B-32").encode
+    return encode
+
+
 def reachable_tokens() -> list[int]:
     """Ids of every token that captions, foils and prefixes can hold, ascending."""
-    encode = import_open_clip().get_tokenizer("ViT-B-32").encode
+    encode = clip_encoder()
     tokens = {START_TOKEN, END_TOKEN}
     for word in (*vocabulary(), ".", ","):
         tokens.update(encode(word))

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from clipalign.pictogram.batches import Batch, BatchMaker, make_sample
-from clipalign.pictogram.export import compact, reachable_tokens
+from clipalign.pictogram.export import clip_encoder, compact, reachable_tokens
 from clipalign.pictogram.objectives import Heads, compute_losses
 from clipalign.pictogram.world import HERE
 from clipalign.pipeline.model import import_open_clip
@@ -84,11 +85,16 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * rise * fall
 
 
+@cache
+def _config() -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))
+    return config
+
+
 def build_network(seed: int) -> Any:
     """The untrained model of ``pictogram.json``."""
     open_clip = import_open_clip()
-    config = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))
-    config.pop("preprocess")
+    config = {name: value for name, value in _config().items() if name != "preprocess"}
     torch.manual_seed(seed)
     network = open_clip.model.CLIP(**config)
     return network.to(memory_format=torch.channels_last)
@@ -107,8 +113,7 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
 
 def normalise(batch: Batch) -> Batch:
     """The model's own preprocessing of pictures that already have its size."""
-    numbers = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))["preprocess"]
-    mean, std = (torch.tensor(numbers[key]).view(3, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(_config()["preprocess"][key]).view(3, 1, 1) for key in ("mean", "std"))
     return replace(batch, pixels=((batch.pixels - mean) / std).contiguous(memory_format=torch.channels_last))
 
 
@@ -132,7 +137,7 @@ class Run:
         self.step = 0
         self.network = build_network(settings.seed)
         rows = keep_reachable_rows(self.network)
-        self.maker = BatchMaker(import_open_clip().get_tokenizer("ViT-B-32").encode, rows)
+        self.maker = BatchMaker(clip_encoder(), rows)
         channels = self.network.visual.layer1[0].conv1.out_channels * GRID_CHANNELS_PER_WIDTH
         self.heads = Heads(channels, self.network.text_projection.shape[1])
         self.optimizer = build_optimizer([self.network, self.heads], settings)
