@@ -61,6 +61,12 @@ class SettingsError(UsageError):
     type = "settings"
 
 
+class MissingExtra(UsageError):
+    """A library that only some tasks need is not installed."""
+
+    type = "missing_extra"
+
+
 class UnknownModel(UsageError):
     """A model name that is neither in the registry, nor known to open_clip, nor a file."""
 

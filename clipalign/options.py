@@ -12,10 +12,20 @@ import typer
 
 from clipalign.benchmarks.table import benchmark_names
 from clipalign.registry import DEFAULT_MODEL, model_names
-from clipalign.settings import ALIGNMENTS, DEVICES, FORMATS, MODES, PRECISIONS
+from clipalign.settings import (
+    ALIGNMENTS,
+    DEVICES,
+    ERROR_RULES,
+    FORMATS,
+    METHODS,
+    MODES,
+    PIECES,
+    PRECISIONS,
+)
 
 MODEL_PANEL: Final = "Model"
 SCORING_PANEL: Final = "Scoring"
+MANY_PANEL: Final = "Many at once"
 OUTPUT_PANEL: Final = "Output"
 
 
@@ -52,6 +62,21 @@ def complete_alignments(incomplete: str) -> list[str]:
 def complete_datasets(incomplete: str) -> list[str]:
     """Benchmarks."""
     return [name for name in benchmark_names() if name.startswith(incomplete)]
+
+
+def complete_error_rules(incomplete: str) -> list[str]:
+    """What to do with a record that cannot be read."""
+    return [name for name in ERROR_RULES if name.startswith(incomplete)]
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Methods of ``classify``."""
+    return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def complete_pieces(incomplete: str) -> list[str]:
+    """Pieces of ``score-long``."""
+    return [name for name in PIECES if name.startswith(incomplete)]
 
 
 Model = Annotated[
@@ -183,7 +208,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="|".join(FORMATS),
-        help="What to write to stdout. [default: table on a terminal, json elsewhere]",
+        help="What to write. [default: table on a terminal, json elsewhere; for many, jsonl elsewhere, and what the "
+        "ending of --output says]",
         autocompletion=complete_formats,
         rich_help_panel=OUTPUT_PANEL,
     ),
@@ -227,6 +253,156 @@ Output = Annotated[
         "--output",
         metavar="DIR",
         help="Also write samples.jsonl and result.json there; a folder that holds them already is refused.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+OutputFile = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write there instead of to stdout, record by record; its ending may say the format.",
+        rich_help_panel=MANY_PANEL,
+    ),
+]
+Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="FILE|DIR|-",
+        help="Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of pictures with .txt captions, "
+        "WebDataset .tar, or - for JSON lines on standard input. May be repeated.",
+        rich_help_panel=MANY_PANEL,
+    ),
+]
+ImageRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--image-root",
+        metavar="DIR",
+        help="Where relative image names of the input are looked for. [default: the working directory]",
+        rich_help_panel=MANY_PANEL,
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only part I of N of the input, I from 1 on; the outputs of all parts concatenate to the whole.",
+        rich_help_panel=MANY_PANEL,
+    ),
+]
+Resume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--no-resume",
+        help="Go on where an earlier run into the same --output ended.",
+        rich_help_panel=MANY_PANEL,
+    ),
+]
+Overwrite = Annotated[
+    bool | None,
+    typer.Option("--overwrite/--no-overwrite", help="Replace an --output that exists.", rich_help_panel=MANY_PANEL),
+]
+OnError = Annotated[
+    str | None,
+    typer.Option(
+        "--on-error",
+        metavar="|".join(ERROR_RULES),
+        help="A record that cannot be read becomes a record with its error, or ends the run. "
+        "[default: skip for many, fail for one]",
+        autocompletion=complete_error_rules,
+        rich_help_panel=MANY_PANEL,
+    ),
+]
+Download = Annotated[
+    bool | None,
+    typer.Option(
+        "--download/--no-download",
+        help="Fetch weights that are missing. [default: on a terminal only]",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+AcceptLicense = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-license",
+        metavar="NAME",
+        help="Accept the licence of this model or data set, where it is not a free one. May be repeated.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="FILE", help="Class names, a line each.", rich_help_panel=SCORING_PANEL),
+]
+Descriptions = Annotated[
+    str | None,
+    typer.Option(
+        "--descriptions",
+        metavar="FILE",
+        help="A JSON object: class name to a list of sentences.",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="|".join(METHODS),
+        help="How pictures and classes are compared. [default: wca with descriptions, clip without]",
+        autocompletion=complete_methods,
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Crops = Annotated[
+    str | None,
+    typer.Option(
+        "--crops", metavar="N", help="Random crops of a picture. [default: 60]", rich_help_panel=SCORING_PANEL
+    ),
+]
+Alpha = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha",
+        metavar="X",
+        help="Smallest side of a crop as a share of the picture's shorter side, 0 to 0.9. [default: 0.5]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Explain = Annotated[
+    bool | None,
+    typer.Option(
+        "--explain/--no-explain",
+        help="Show which crops and sentences carried the score.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+TextFile = Annotated[
+    str | None,
+    typer.Option(
+        "--text-file", metavar="FILE", help="Read the text from a file, in UTF-8.", rich_help_panel=SCORING_PANEL
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="|".join(PIECES),
+        help="What the text is cut into. [default: sentence]",
+        autocompletion=complete_pieces,
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Margin = Annotated[
+    str | None,
+    typer.Option(
+        "--margin",
+        metavar="X",
+        help="With --check: how much a sentence may lower the score. [default: 0]",
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]

@@ -21,7 +21,13 @@ from clipalign.commands import COMMANDS
 from clipalign.errors import SettingsError, UsageError
 from clipalign.registry import DEFAULT_MODEL
 
-FORMATS: Final = ("table", "json")
+FORMATS: Final = ("table", "json", "jsonl", "csv", "html", "github")
+FORMATS_OF: Final[dict[str, tuple[str, ...]]] = {"eval": ("table", "json"), "download": ("table", "json")}
+"""Commands that have fewer of them."""
+
+METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
+ERROR_RULES: Final = ("skip", "fail")
+PIECES: Final = ("sentence", "phrase")
 MODES: Final = ("threshold", "most-negative")
 ALIGNMENTS: Final = ("published", "characters")
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
@@ -69,7 +75,24 @@ class Settings:
         top: rows of a table, at least 1.
         dataset: name of a benchmark; whether there is one is found out later.
         limit: samples of a benchmark, at least 1; None for all.
-        output: folder for the records of a benchmark.
+        output: folder for the records of a benchmark; file for the records of many pairs.
+        input: files, folders or ``-`` to read many records from.
+        image_root: folder that relative image names of the input are looked for in.
+        shard: which contiguous part of the input is done, and of how many; both from 1 on.
+        resume: go on where an earlier run into the same output ended.
+        overwrite: replace an output that exists.
+        on_error: ``skip`` a record that cannot be read, or ``fail``; None for skip with many records, fail with one.
+        download: fetch what is missing; None to fetch where a person is looking.
+        accept_license: names whose licence the user accepts.
+        labels: file with a class name a line.
+        descriptions: JSON file of descriptions by class.
+        method: of ``classify``.
+        crops: random crops of a picture, at least 1.
+        alpha: smallest side of a crop as a share of the picture's shorter side, 0 to 0.9.
+        explain: whether a classification comes with crops, sentences and contributions.
+        text_file: file with a long text.
+        by: ``sentence`` or ``phrase``.
+        margin: how much a sentence may lower the score before it is found, at least 0.
     """
 
     model: str = DEFAULT_MODEL
@@ -94,6 +117,23 @@ class Settings:
     dataset: str | None = None
     limit: int | None = None
     output: Path | None = None
+    input: tuple[str, ...] = ()
+    image_root: Path | None = None
+    shard: tuple[int, int] | None = None
+    resume: bool = False
+    overwrite: bool = False
+    on_error: str | None = None
+    download: bool | None = None
+    accept_license: tuple[str, ...] = ()
+    labels: Path | None = None
+    descriptions: Path | None = None
+    method: str | None = None
+    crops: int | None = None
+    alpha: float | None = None
+    explain: bool = False
+    text_file: Path | None = None
+    by: str | None = None
+    margin: float | None = None
 
 
 class _BadValueError(Exception):
@@ -183,6 +223,33 @@ def _folder(value: object) -> Path:
         raise _BadValueError("a folder without ~, as there is no home folder") from None
 
 
+def _names(value: object) -> tuple[str, ...]:
+    """Several names, or a single one."""
+    return tuple(_name(one) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _share(value: object) -> tuple[int, int]:
+    found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", value) if isinstance(value, str) else None
+    if found and 1 <= int(found[1]) <= int(found[2]):
+        return int(found[1]), int(found[2])
+    raise _BadValueError("I/N with I from 1 to N, such as 1/4")
+
+
+def _between(low: float, high: float = math.inf) -> Callable[[object], float]:
+    bounds = f"a number, {low:g} or more" if high == math.inf else f"a number from {low:g} to {high:g}"
+
+    def read(value: object) -> float:
+        try:
+            number = _finite(value)
+        except _BadValueError:
+            number = math.nan
+        if not low <= number <= high:
+            raise _BadValueError(bounds)
+        return number
+
+    return read
+
+
 READERS: Final[dict[str, Callable[[object], Any]]] = {
     "model": _name,
     "device": _device,
@@ -206,6 +273,23 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "dataset": _name,
     "limit": _whole(1),
     "output": _folder,
+    "input": _names,
+    "image_root": _folder,
+    "shard": _share,
+    "resume": _truth,
+    "overwrite": _truth,
+    "on_error": _one_of(*ERROR_RULES),
+    "download": _truth,
+    "accept_license": _names,
+    "labels": _folder,
+    "descriptions": _folder,
+    "method": _one_of(*METHODS),
+    "crops": _whole(1),
+    "alpha": _between(0.0, 0.9),
+    "explain": _truth,
+    "text_file": _folder,
+    "by": _one_of(*PIECES),
+    "margin": _between(0.0),
 }
 """How each setting is read and checked, from text and from TOML alike."""
 
@@ -249,7 +333,14 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
             found[name] = _checked(name, value, origin=origin, error=SettingsError)
             if isinstance(found[name], Path):
                 found[name] = folder / found[name]
+    _check_format(command, found.get("format"))
     return Settings(**found)
+
+
+def _check_format(command: str, format: str | None) -> None:
+    has = FORMATS_OF.get(command, FORMATS)
+    if format is not None and format not in has:
+        raise UsageError(f"{command} has no format {format!r}", hint=f"it has {_listed(has)}", input="--format")
 
 
 def _from_file(command: str, start: Path | None) -> dict[str, tuple[object, str, Path]]:

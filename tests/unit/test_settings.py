@@ -128,7 +128,7 @@ def test_a_bad_value_in_a_variable_names_the_variable(project: Path, monkeypatch
     monkeypatch.setenv("CLIPALIGN_FORMAT", "tabel")
     with pytest.raises(SettingsError) as caught:
         resolve("detect", {}, start=project)
-    assert caught.value.message == "CLIPALIGN_FORMAT must be table or json, not 'tabel'"
+    assert caught.value.message == "CLIPALIGN_FORMAT must be table, json, jsonl, csv, html or github, not 'tabel'"
     assert caught.value.hint == "did you mean table?"
 
 
@@ -193,3 +193,27 @@ def test_a_deleted_working_directory_has_no_settings(monkeypatch: pytest.MonkeyP
 def test_an_empty_model_is_said_once(project: Path) -> None:
     with pytest.raises(UsageError, match="--model must be a name or a path, not ''"):
         resolve("detect", {"model": ""}, start=project)
+
+
+@pytest.mark.parametrize("typed", ["0/4", "5/4", "4", "1/0", "-1/4", "a/b", 3])
+def test_a_shard_counts_from_one_to_their_number(project, typed):
+    assert resolve("detect", {"shard": " 2/4 "}, start=project).shard == (2, 4)
+    with pytest.raises(UsageError, match="--shard must be I/N with I from 1 to N"):
+        resolve("detect", {"shard": typed}, start=project)
+
+
+def test_names_come_alone_or_several(project):
+    assert resolve("detect", {"input": ["a.jsonl", "b.tar"]}, start=project).input == ("a.jsonl", "b.tar")
+    assert resolve("detect", {"input": "a.jsonl"}, start=project).input == ("a.jsonl",)
+
+
+def test_a_format_that_the_command_does_not_have_is_refused(project):
+    with pytest.raises(UsageError, match="eval has no format 'csv'"):
+        resolve("eval", {"format": "csv"}, start=project)
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), [("alpha", "0.5", "0.95"), ("margin", "0", "-0.1")])
+def test_numbers_have_bounds(project, name, good, bad):
+    assert getattr(resolve("classify", {name: good}, start=project), name) == float(good)
+    with pytest.raises(UsageError):
+        resolve("classify", {name: bad}, start=project)
