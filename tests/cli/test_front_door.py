@@ -93,7 +93,7 @@ def test_version(capsys: Capture) -> None:
             "error: there is no option --modle\nhint: see clipalign --help; a command's options follow its name\n",
         ),
         (["detect", "a", "b", "--format", "tabel"],
-         "error: --format must be table or json, not 'tabel'\nhint: did you mean table?\n"),
+         "error: --format must be table, json, jsonl, csv, html or github, not 'tabel'\nhint: did you mean table?\n"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_or_two_lines_and_status_2(capsys: Capture, line: list[str], said: str) -> None:
