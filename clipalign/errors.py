@@ -67,6 +67,12 @@ class MissingExtra(UsageError):
     type = "missing_extra"
 
 
+class Busy(UsageError):
+    """A file that another process is at work on."""
+
+    type = "busy"
+
+
 class UnknownModel(UsageError):
     """A model name that is neither in the registry, nor known to open_clip, nor a file."""
 

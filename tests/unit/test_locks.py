@@ -1,0 +1,113 @@
+"""One process at a time on one file, and no lock left behind by one that was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipalign import locks
+from clipalign.errors import Busy
+from clipalign.locks import exclusive
+
+HOLDER = """
+import sys, time
+from clipalign.locks import exclusive
+with exclusive(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    """A process that holds ``tmp_path/file``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "file")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_process_is_refused_and_told_which_file(holder: subprocess.Popen[str], tmp_path: Path):
+    with pytest.raises(Busy, match=r"another clipalign is at work on .*file") as caught, exclusive(tmp_path / "file"):
+        pytest.fail("held twice")
+    assert caught.value.exit_status == 2 and caught.value.input == str(tmp_path / "file")
+
+
+def test_the_lock_of_a_killed_process_is_free(holder: subprocess.Popen[str], tmp_path: Path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with exclusive(tmp_path / "file"):
+        pass
+
+
+def test_waiting_is_told_once_and_ends_when_the_other_does(holder: subprocess.Popen[str], tmp_path: Path):
+    told = []
+
+    def end_the_other() -> None:
+        told.append(1)
+        holder.kill()
+
+    with exclusive(tmp_path / "file", wait_seconds=10, on_wait=end_the_other):
+        assert told == [1]
+
+
+def test_two_opens_of_one_process_exclude_each_other(tmp_path: Path):
+    with exclusive(tmp_path / "file"), pytest.raises(Busy, match="at work"), exclusive(tmp_path / "file"):
+        pytest.fail("held twice")
+
+
+def test_the_file_and_what_is_in_it_stay(tmp_path: Path):
+    path = tmp_path / "out.jsonl"
+    path.write_text("{}\n")
+    with exclusive(path):
+        path.write_text("{}\n{}\n")
+    assert path.read_text() == "{}\n{}\n"
+
+
+def test_a_file_that_is_only_a_lock_is_removed(tmp_path: Path):
+    with exclusive(tmp_path / "x.lock", remove=True):
+        assert (tmp_path / "x.lock").exists()
+    assert not (tmp_path / "x.lock").exists()
+
+
+def test_a_file_deleted_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, lock, deleted = tmp_path / "x.lock", locks._lock, []
+
+    def lock_what_is_gone(handle: int) -> bool:
+        if not deleted:
+            deleted.append(path.unlink())
+        return lock(handle)
+
+    monkeypatch.setattr(locks, "_lock", lock_what_is_gone)
+    with exclusive(path):
+        assert path.exists()
+
+
+def test_an_error_inside_lets_go(tmp_path: Path):
+    with pytest.raises(ValueError, match="inside"), exclusive(tmp_path / "file"):
+        raise ValueError("inside")
+    with exclusive(tmp_path / "file"):
+        pass
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if sys.platform == "win32":
+        pytest.skip("flock is not Windows'")
+    import errno
+    import fcntl
+
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with exclusive(tmp_path / "file"):
+        pass
