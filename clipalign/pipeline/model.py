@@ -26,6 +26,7 @@ from clipalign.device import DeviceChoice, torch_dtype
 from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
 from clipalign.pipeline.architecture import Architecture, infer_architecture, read_config
 from clipalign.pipeline.checkpoints import Checkpoint, name_some, read_checkpoint
+from clipalign.pipeline.long_context import stretched
 from clipalign.registry import ModelRow, WeightSource, find_model, row_of_weights
 from clipalign.registry.rows import OPENAI_MEAN, OPENAI_STD
 from clipalign.weights import find_in_hub_cache, locate
@@ -138,7 +139,7 @@ def load_model(
     _fill(network, checkpoint.tensors, open_clip, label=label, row=row)
     context_tokens = int(config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH))
     preprocess = architecture.preprocess | tag
-    return LoadedModel(
+    loaded = LoadedModel(
         row=row,
         network=network.eval().requires_grad_(False).to(choice.device, torch_dtype(choice)),
         tokenizer=_tokenizer(config["text_cfg"], context_tokens, open_clip, row),
@@ -156,6 +157,7 @@ def load_model(
         fill_color=int(preprocess.get("fill_color") or 0),
         notes=notes,
     )
+    return stretched(loaded) if row.stretched else loaded
 
 
 def _resolve_tag(row: ModelRow, open_clip: ModuleType) -> tuple[ModelRow, dict[str, Any]]:

@@ -6,7 +6,7 @@ trained with QuickGELU and give quietly wrong numbers without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Final, Literal
 
@@ -19,6 +19,9 @@ OPENAI_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 DETECT_LAYERS: Final = 3
 DETECT_EPSILON: Final = -5e-5
 """CLIP4DM's k and epsilon, tuned for CLIP ViT-B/32 at fp16."""
+
+LONG_MODEL: Final = "specs"
+"""Default of score-long."""
 
 CLIP_CONTEXT_TOKENS: Final = 77
 LONG_CONTEXT_TOKENS: Final = 248
@@ -70,6 +73,8 @@ class ModelRow:
         epsilon: threshold of ``detect``, in units of attribution.
         commands: the commands it serves.
         note: one line for lists.
+        stretched: whether its text positions are stretched by Long-CLIP's rule when it is loaded (77 become 248).
+        is_specs: whether it was trained with SPECS' objective, so that ``(cosine + 1) / 2`` is SPECS' published score.
     """
 
     name: str
@@ -85,6 +90,8 @@ class ModelRow:
     epsilon: float
     commands: tuple[str, ...]
     note: str
+    stretched: bool = False
+    is_specs: bool = False
 
 
 def _openai(
@@ -150,10 +157,10 @@ PICTOGRAM_EPSILON: Final = -0.0061
 """Chosen by ``clipalign.pictogram.calibration`` on scenes kept apart; its model card has the figures."""
 
 
-def _pictogram() -> ModelRow:
+def _pictogram(*, long: bool = False) -> ModelRow:
     folder = files("clipalign") / "pictogram"
     return ModelRow(
-        name="pictogram",
+        name="pictogram-long" if long else "pictogram",
         architecture=str(folder / "pictogram.json"),
         weights=(WeightSource("embedded", file=str(folder / "pictogram.safetensors")),),
         quick_gelu=None,
@@ -165,7 +172,10 @@ def _pictogram() -> ModelRow:
         layers=PICTOGRAM_LAYERS,
         epsilon=PICTOGRAM_EPSILON,
         commands=("detect", "classify", "score-long", "eval", "train-specs"),
-        note="shipped with clipalign; knows scenes of pictograms and nothing else",
+        note="pictogram, its 77 positions stretched to 248 when it is loaded; not trained on long captions"
+        if long
+        else "shipped with clipalign; knows scenes of pictograms and nothing else",
+        stretched=long,
     )
 
 
@@ -266,8 +276,15 @@ _TABLE: Final = (
         note="Long-CLIP, ViT-L/14",
         commands=("score-long",),
     ),
-    _long(
-        "specs", "ViT-B-32", _specs_sources("spec.pt"), note="SPECS, default of score-long", commands=("score-long",)
+    replace(
+        _long(
+            "specs",
+            "ViT-B-32",
+            _specs_sources("spec.pt"),
+            note="SPECS, default of score-long",
+            commands=("score-long",),
+        ),
+        is_specs=True,
     ),
     _long(
         "specs-base",
@@ -277,6 +294,7 @@ _TABLE: Final = (
         commands=("train-specs",),
     ),
     _pictogram(),
+    _pictogram(long=True),
 )
 
 ROWS: Final[dict[str, ModelRow]] = {row.name: row for row in _TABLE}

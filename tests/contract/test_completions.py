@@ -61,7 +61,7 @@ def complete_in_bash(folder: Path, *words: str) -> list[str]:
         (["clipalign", "de"], ["detect"]),
         (["clipalign", "--vers"], ["--version"]),
         (["clipalign", "detect", "--model", "long"], ["longclip-B", "longclip-B-32", "longclip-L"]),
-        (["clipalign", "detect", "-m", "pic"], ["pictogram", "picture of a cup.png"]),
+        (["clipalign", "detect", "-m", "pic"], ["pictogram", "pictogram-long", "picture of a cup.png"]),
         (["clipalign", "detect", "--model", "=", "spec"], ["specs", "specs-base"]),
         (["clipalign", "detect", "--format", ""], ["table", "json"]),
         (["clipalign", "detect", "--format", "="], ["table", "json"]),
@@ -86,7 +86,7 @@ def test_bash_offers(tmp_path: Path, words: list[str], offered: list[str]) -> No
     [
         ("clipalign de", ["detect"]),
         ("clipalign detect --model long", ["longclip-B", "longclip-B-32", "longclip-L"]),
-        ("clipalign detect -m pic", ["pictogram", "picture of a cup.png"]),
+        ("clipalign detect -m pic", ["pictogram", "pictogram-long", "picture of a cup.png"]),
         ("clipalign detect --format ", ["json", "table"]),
         ("clipalign detect --che", ["--check"]),
         ("clipalign eval --dataset pict", ["pictogram-foil"]),

@@ -1,0 +1,37 @@
+"""The original's stretch of 77 positions to 248, reproduced."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from clipalign.device import DeviceChoice
+from clipalign.pipeline.long_context import stretch_positions
+from clipalign.pipeline.model import load_model
+from clipalign.registry import find_model
+from tests.tiny import GOLDEN, load_tiny
+
+STRETCH = json.loads((GOLDEN / "stretch.json").read_text())
+
+
+def test_every_row_has_the_length_it_has_in_the_original() -> None:
+    table = stretch_positions(load_tiny().network.positional_embedding)
+    assert len(table) == STRETCH["length"] == 248
+    assert table.norm(dim=-1).tolist() == pytest.approx(STRETCH["row_norms"], abs=1e-6)
+
+
+@pytest.mark.parametrize("row", STRETCH["rows"])
+def test_ten_rows_in_full(row: str) -> None:
+    table = stretch_positions(load_tiny().network.positional_embedding)
+    assert table[int(row)].tolist() == pytest.approx(STRETCH["rows"][row], abs=1e-6)
+
+
+def test_the_embedded_long_model_is_the_embedded_model_stretched() -> None:
+    choice = DeviceChoice(device="cpu", precision="fp32", reason="", threads=None)
+    short, long = (load_model(find_model(name), choice=choice) for name in ("pictogram", "pictogram-long"))
+    assert (short.context_tokens, long.context_tokens) == (77, 248)
+    assert short.weights_sha256 == long.weights_sha256
+    assert torch.equal(long.network.positional_embedding, stretch_positions(short.network.positional_embedding))
+    assert "stretched from 77 to 248" in long.notes[-1] and not short.notes
