@@ -67,7 +67,7 @@ class Caption:
     @property
     def text(self) -> str:
         """The caption as a person would write it."""
-        return _join(self.parts)[0]
+        return join_parts(self.parts)[0]
 
     def foil_kinds(self) -> tuple[str, ...]:
         """The kinds of foil this caption can be turned into, in the order of ``FOIL_KINDS``."""
@@ -81,16 +81,17 @@ class Caption:
             IndexError: the caption states nothing of that kind.
         """
         index = rng.choice([i for i, part in enumerate(self.parts) if part.slot == kind])
-        wrong = _falsify(rng, self.scene, self.parts[index])
-        text, spans = _join((*self.parts[:index], wrong, *self.parts[index + 1 :]))
+        wrong = falsify(rng, self.scene, self.parts[index])
+        text, spans = join_parts((*self.parts[:index], wrong, *self.parts[index + 1 :]))
         return Foil(text, kind, *spans[index])
 
 
-def _falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
+def falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
+    """The part with its slot filled wrongly; the rest of the caption stays true."""
     match part.slot:
         case "object":
             others = [kind for kind in range(len(KINDS)) if kind not in scene.kinds]
-            return replace(part, text=_noun(rng, rng.choice(others), scene.groups[part.group].count))
+            return replace(part, text=noun(rng, rng.choice(others), scene.groups[part.group].count))
         case "color":
             return replace(part, text=rng.choice([color for color in COLORS if color != scene.color]))
         case "count":
@@ -102,7 +103,8 @@ def _falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
             return replace(part, text=OPPOSITES[part.text])
 
 
-def _noun(rng: random.Random, kind: int, count: int) -> str:
+def noun(rng: random.Random, kind: int, count: int) -> str:
+    """A name of a kind: its plural, or one of its singulars, mostly the preferred one."""
     if count > 1:
         return KINDS[kind].plural
     names = KINDS[kind].names
@@ -114,7 +116,7 @@ def _article(word: str) -> str:
     return "an" if word.startswith(("a", "e", "i", "o", "umb", "hour")) else "a"
 
 
-def _join(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
+def join_parts(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
     """The text and each part's span; articles fitted, punctuation without a space before it."""
     text = ""
     spans = []
@@ -137,7 +139,7 @@ def _thing(rng: random.Random, scene: Scene, index: int) -> list[Part]:
     parts = [Part("", article=True)] if group.count == 1 else [Part(COUNT_WORDS[group.count], "count", index)]
     if group.size in SIZE_WORDS and rng.random() < 0.5:
         parts.append(Part(rng.choice(SIZE_WORDS[group.size]), "size", index))
-    parts.append(Part(_noun(rng, group.kind, group.count), "object", index))
+    parts.append(Part(noun(rng, group.kind, group.count), "object", index))
     return parts
 
 
@@ -148,20 +150,26 @@ def _ground(rng: random.Random, scene: Scene) -> list[Part]:
     return [Part(opening), Part("", article=True), color, Part("background")]
 
 
-def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
-    """ "on the left", "at the top"; empty when the group stands nowhere in particular."""
+def sides(scene: Scene, index: int) -> list[list[Part]]:
+    """ "on the left", "at the top": none, one or both; none when the group stands nowhere in particular."""
     group = scene.groups[index]
     if group.count > 1:
         return []
-    thing, sides = group.things[0], []
+    thing, found = group.things[0], []
     if min(thing.x, 1 - thing.x) < CLEARLY_ASIDE:
-        sides.append([Part("on the"), Part("left" if thing.x < 0.5 else "right", "position", index)])
+        found.append([Part("on the"), Part("left" if thing.x < 0.5 else "right", "position", index)])
     if min(thing.y, 1 - thing.y) < CLEARLY_ASIDE:
-        sides.append([Part("at the"), Part("top" if thing.y < 0.5 else "bottom", "position", index)])
-    return rng.choice(sides) if sides else []
+        found.append([Part("at the"), Part("top" if thing.y < 0.5 else "bottom", "position", index)])
+    return found
 
 
-def _relation(first: Group, second: Group) -> list[Part]:
+def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
+    """One of the group's sides; empty when there is none."""
+    found = sides(scene, index)
+    return rng.choice(found) if found else []
+
+
+def relation(first: Group, second: Group) -> list[Part]:
     """How the first single thing stands to the second: "to the left of", "above"; empty when undecidable."""
     if first.count > 1 or second.count > 1:
         return []
@@ -210,15 +218,15 @@ def _related(rng: random.Random, scene: Scene) -> list[Part]:
     order = _order(rng, scene)
     if len(order) < 2:
         return _placed(rng, scene)
-    relation = _relation(scene.groups[order[0]], scene.groups[order[1]])
-    if not relation:
+    between = relation(scene.groups[order[0]], scene.groups[order[1]])
+    if not between:
         return _listing(rng, scene)
-    parts = _thing(rng, scene, order[0]) + relation + _thing(rng, scene, order[1])
+    parts = _thing(rng, scene, order[0]) + between + _thing(rng, scene, order[1])
     return parts + (_ground(rng, scene) if rng.random() < 0.35 else [])
 
 
 def _keywords(rng: random.Random, scene: Scene) -> list[Part]:
-    phrases = [[Part(_noun(rng, group.kind, 1), "object", i)] for i, group in enumerate(scene.groups)]
+    phrases = [[Part(noun(rng, group.kind, 1), "object", i)] for i, group in enumerate(scene.groups)]
     phrases.append([Part(scene.color, "color"), Part("background")])
     rng.shuffle(phrases)
     parts = list(phrases[0])
