@@ -123,6 +123,12 @@ class MissingWeights(ClipalignError):
     type = "missing_weights"
 
 
+class MissingDataset(MissingWeights):
+    """A data set that is not where it is looked for."""
+
+    type = "missing_dataset"
+
+
 class VerificationFailed(MissingWeights):
     """A file whose SHA-256 differs from the one on record."""
 

@@ -21,6 +21,7 @@ from clipalign.settings import (
     MODES,
     PIECES,
     PRECISIONS,
+    PROTOCOLS,
 )
 
 MODEL_PANEL: Final = "Model"
@@ -72,6 +73,11 @@ def complete_error_rules(incomplete: str) -> list[str]:
 def complete_methods(incomplete: str) -> list[str]:
     """Methods of ``classify``."""
     return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def complete_protocols(incomplete: str) -> list[str]:
+    """How pictures of data sets are opened."""
+    return [name for name in PROTOCOLS if name.startswith(incomplete)]
 
 
 def complete_pieces(incomplete: str) -> list[str]:
@@ -404,6 +410,25 @@ Margin = Annotated[
         metavar="X",
         help="With --check: how much a sentence may lower the score. [default: 0]",
         rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--data-root",
+        metavar="DIR",
+        help="The data set's folder, or one that holds it under its name. [default: where download puts it]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="|".join(PROTOCOLS),
+        help="Pictures as they lie in the file, as in the papers, or turned the way EXIF says. [default: paper]",
+        autocompletion=complete_protocols,
+        rich_help_panel=SCORING_PANEL,
     ),
 ]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No warnings.")]

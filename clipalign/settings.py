@@ -27,6 +27,7 @@ FORMATS_OF: Final[dict[str, tuple[str, ...]]] = {"eval": ("table", "json"), "dow
 
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
 ERROR_RULES: Final = ("skip", "fail")
+PROTOCOLS: Final = ("paper", "exif")
 PIECES: Final = ("sentence", "phrase")
 MODES: Final = ("threshold", "most-negative")
 ALIGNMENTS: Final = ("published", "characters")
@@ -93,6 +94,8 @@ class Settings:
         text_file: file with a long text.
         by: ``sentence`` or ``phrase``.
         margin: how much a sentence may lower the score before it is found, at least 0.
+        data_root: folder of a data set, or of several by name; None for where ``download`` puts them.
+        protocol: ``paper``: pictures of data sets as they lie in the file, or ``exif``: turned the way EXIF says.
     """
 
     model: str = DEFAULT_MODEL
@@ -134,6 +137,8 @@ class Settings:
     text_file: Path | None = None
     by: str | None = None
     margin: float | None = None
+    data_root: Path | None = None
+    protocol: str | None = None
 
 
 class _BadValueError(Exception):
@@ -290,6 +295,8 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "text_file": _folder,
     "by": _one_of(*PIECES),
     "margin": _between(0.0),
+    "data_root": _folder,
+    "protocol": _one_of(*PROTOCOLS),
 }
 """How each setting is read and checked, from text and from TOML alike."""
 

@@ -8,29 +8,31 @@ correct caption as the positive class. A foil counts as found when the predicted
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from clipalign.benchmarks.detect_route import DetectRoute
 from clipalign.benchmarks.metrics import average_precision_metric, lies_within, lowest_word, mean_metric
-from clipalign.benchmarks.task import Outcome, Sample
+from clipalign.benchmarks.task import Benchmark, Outcome, Sample
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import FOIL_KINDS, write_caption
 from clipalign.pictogram.scenes import compose_scene, draw_scene
-from clipalign.results import Metric, Published
+from clipalign.results import Metric
+
+if TYPE_CHECKING:
+    from clipalign.pipeline.model import LoadedModel
+    from clipalign.settings import Settings
 
 DEFAULT_SAMPLES: Final = 5000
 SAMPLES_A_SCENE: Final = 2
 SCENES_A_SEED: Final = 1_000_000
 
 
-class PictogramFoil:
+class PictogramFoil(Benchmark[Sample, Outcome]):
     """The benchmark; see the module's text for its protocol."""
 
     name = "pictogram-foil"
-    mode = "most-negative"
-    epsilon: float | None = None
-    size: int | None = DEFAULT_SAMPLES
-    published: tuple[Published, ...] = ()
-    notes: tuple[str, ...] = ("generated pictogram scenes; says nothing about photographs",)
+    size = DEFAULT_SAMPLES
+    notes = ("generated pictogram scenes; says nothing about photographs",)
 
     def __init__(self, *, split: str = "test") -> None:
         self.split = split
@@ -56,6 +58,10 @@ class PictogramFoil:
             Sample(f"{name}-true", picture, name, caption.text, True, kind),
             Sample(f"{name}-{kind}", picture, name, foil.text, False, kind, (foil.start, foil.end)),
         )
+
+    def route(self, loaded: LoadedModel, settings: Settings) -> DetectRoute:
+        """``detect`` in mode ``most-negative``, unless the user chose another."""
+        return DetectRoute(loaded, settings, mode="most-negative")
 
     def measure(self, outcomes: Sequence[Outcome], *, seed: int) -> list[Metric]:
         """LA in all and per foil kind, AP of both scores in all and per foil kind, share of pairs ranked right."""

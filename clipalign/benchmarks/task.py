@@ -1,21 +1,45 @@
 """The contract between a benchmark and the runner.
 
-A benchmark says which samples it has and what is to be measured on the outcomes; it neither loads models nor scores
-anything. The runner does that with the same code that serves ``clipalign detect``.
+A benchmark says which samples it has, by which route they are scored, and what is to be measured on the outcomes. A
+:class:`Route` is the code that a command runs, with what turns its results into records and back; the same few serve
+all benchmarks. The runner knows neither captions nor classes: only samples, outcomes and their records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from clipalign.results import DetectResult, Metric, Published
+from clipalign.errors import ClipalignError
+from clipalign.results import DetectResult, Metric, Provenance, Published
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
+
+    from clipalign.pipeline.model import LoadedModel
+    from clipalign.settings import Settings
+
+
+class AnySample(Protocol):
+    """What the runner must know of a sample of any kind."""
+
+    @property
+    def id(self) -> str:
+        """Unique within the benchmark."""
+        ...
+
+    @property
+    def image_name(self) -> str:
+        """What to call the image in records and errors."""
+        ...
+
+
+S = TypeVar("S", bound=AnySample)
+O = TypeVar("O")  # noqa: E741
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +48,25 @@ class Sample:
 
     Attributes:
         id: unique within the benchmark.
-        image: a path, or a picture where it is generated. Samples of one image follow each other.
+        image: a path, a file's bytes, or a picture where it is generated. Samples of one image follow each other.
         image_name: what to call the image in records.
         text: the caption.
         correct: whether the caption is right.
         part: the subset it counts towards (foil kind, domain, source).
         false_span: characters of the caption that are false, or None.
         references: correct captions of the image, if there are any.
+        truth: what else the metrics need, in JSON's types.
     """
 
     id: str
-    image: Image.Image | Path
+    image: Image.Image | Path | bytes
     image_name: str
     text: str
     correct: bool
     part: str
     false_span: tuple[int, int] | None = None
     references: tuple[str, ...] = ()
+    truth: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +79,100 @@ class Outcome:
     part: str
     false_span: tuple[int, int] | None
     result: DetectResult
+    truth: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Benchmark(Protocol):
-    """A data set with its protocol."""
+@dataclass(frozen=True, slots=True)
+class BrokenSample:
+    """A sample that the data set's own files do not let be read: it is counted, and the run goes on."""
+
+    id: str
+    image_name: str
+    error: ClipalignError
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A sample without an outcome, and why, as an error record says it."""
+
+    id: str
+    image: str
+    type: str
+    message: str
+    hint: str
+
+
+class Route(ABC, Generic[S, O]):
+    """How samples become outcomes: the very code of a command.
+
+    Attributes:
+        chunk_samples: samples scored together. A run that is resumed begins at a multiple of it, so that no batch is
+            composed differently from one uninterrupted run.
+        provenance: the same for all outcomes; with ``settings``, what a resumed run must agree with.
+    """
+
+    chunk_samples: int
+    provenance: Provenance
+
+    @abstractmethod
+    def score(self, samples: Sequence[S]) -> Sequence[O | ClipalignError]:
+        """An outcome for each sample, in order; an error only for a sample that cannot be read.
+
+        Raises:
+            ClipalignError: nothing can be scored, and the run ends.
+        """
+
+    @abstractmethod
+    def record(self, outcome: O) -> dict[str, Any]:
+        """A line of ``samples.jsonl``, in JSON's types; ``id`` comes first."""
+
+    @abstractmethod
+    def outcome(self, record: dict[str, Any]) -> O:
+        """The outcome that :meth:`record` made this of, equal in every digit.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such record.
+        """
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how this run was scored."""
+        return ()
+
+
+class Benchmark(ABC, Generic[S, O]):
+    """A data set with its protocol.
+
+    Attributes:
+        name: as in the table of benchmarks.
+        size: samples in all, None where that is not known beforehand.
+        published: numbers of papers.
+        notes: what a reader must know before comparing.
+    """
 
     name: str
-    mode: str
-    """The published mode of ``detect`` for this data set; a user's ``--mode`` overrides it."""
-    epsilon: float | None
-    """The published threshold, None for the model's own."""
-    size: int | None
-    """Samples in all, None where that is not known beforehand."""
-    published: tuple[Published, ...]
-    notes: tuple[str, ...]
+    size: int | None = None
+    published: tuple[Published, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample]:
-        """The first ``limit`` samples (all: None), always in the same order."""
-        ...
+    def check(self) -> None:
+        """See that the data is there; cheap, and asked before a model is loaded.
 
-    def measure(self, outcomes: Sequence[Outcome], *, seed: int) -> list[Metric]:
-        """The benchmark's metrics; ``seed`` draws the bootstrap."""
-        ...
+        Raises:
+            MissingDataset: it is not, with the folder that was looked in and how to get it.
+        """
+
+    @abstractmethod
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[S | BrokenSample]:
+        """The first ``limit`` samples (all: None), always in the same order: a limit only shortens."""
+
+    @abstractmethod
+    def route(self, loaded: LoadedModel, settings: Settings) -> Route[S, O]:
+        """By what the samples are scored; what the user did not set is as published.
+
+        Raises:
+            UsageError: a setting out of its range.
+        """
+
+    @abstractmethod
+    def measure(self, outcomes: Sequence[O], *, seed: int) -> list[Metric]:
+        """The benchmark's metrics on at least one outcome; ``seed`` draws the bootstrap."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from clipalign import options
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
 from clipalign.commands.model import choose_model
-from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
 from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
 from clipalign.report.console import OutputError, progress_console
@@ -20,14 +19,16 @@ from clipalign.settings import Settings, resolve
 if TYPE_CHECKING:
     from clipalign.results import EvalResult
 
-DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-"""What a write may end with; such an error names no file."""
-
 
 def evaluate(
     dataset: options.Dataset = None,
     limit: options.Limit = None,
+    data_root: options.DataRoot = None,
+    protocol: options.Protocol = None,
     output: options.Output = None,
+    resume: options.Resume = None,
+    overwrite: options.Overwrite = None,
+    on_error: options.OnError = None,
     mode: options.Mode = None,
     epsilon: options.Epsilon = None,
     layers: options.Layers = None,
@@ -57,7 +58,8 @@ def evaluate(
       clipalign eval --dataset pictogram-foil --model pictogram --output runs/1
     """
     typed = {
-        "dataset": dataset, "limit": limit, "output": output,
+        "dataset": dataset, "limit": limit, "data_root": data_root, "protocol": protocol,
+        "output": output, "resume": resume, "overwrite": overwrite, "on_error": on_error,
         "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
         "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
@@ -69,30 +71,23 @@ def evaluate(
     with _writing(settings.output):
         result = _measured(settings)
     render(result, format=chosen_format(settings))
-    return EXIT_DONE
+    return EXIT_INPUTS if result.counts["unreadable"] else EXIT_DONE
 
 
 def _measured(settings: Settings) -> EvalResult:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
+    if settings.resume and settings.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
-    benchmark = find_benchmark(settings.dataset)
+    benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
+    benchmark.check()
     loaded = choose_model(row, settings).load()
 
-    from clipalign.benchmarks.runner import RunSettings, run_benchmark
-    from clipalign.methods.detect import DetectSettings
+    from clipalign.benchmarks.runner import run_benchmark
 
-    given = {"template": settings.template, "alignment": settings.alignment, "batch_size": settings.batch_size}
-    detect = DetectSettings(
-        mode=settings.mode or benchmark.mode,
-        epsilon=benchmark.epsilon if settings.epsilon is None else settings.epsilon,
-        layers=settings.layers,
-        seed=settings.seed,
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
-    )
-    run = RunSettings(limit=settings.limit, seed=settings.seed, output=settings.output)
     with _progress(settings.limit or benchmark.size, quiet=settings.quiet) as advance:
-        return run_benchmark(benchmark, loaded, detect=detect, run=run, progress=advance)
+        return run_benchmark(benchmark, loaded, settings, progress=advance)
 
 
 @contextmanager
@@ -105,13 +100,15 @@ def _writing(folder: Path | None) -> Iterator[None]:
             raise
         raise OutputError(
             f"results could not be written to {folder}: {error.strerror}",
-            hint="choose another --output, or make room there",
+            hint="make room there and go on with --resume, or choose another --output",
             input=str(folder),
         ) from error
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
     """Whether it is about ``folder`` or a file in it."""
+    from clipalign.benchmarks.records import DISK_FULL
+
     if error.filename is None:
         return error.errno in DISK_FULL
     place = Path(str(error.filename))

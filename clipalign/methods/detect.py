@@ -154,6 +154,15 @@ def detect_pairs(
     ]
 
 
+def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = None) -> Provenance:
+    """What every result of these settings will say of where it comes from, before anything is scored.
+
+    Raises:
+        UsageError: a setting out of its range.
+    """
+    return _provenance(loaded, _resolve(loaded, settings or DetectSettings()))
+
+
 def _resolve(loaded: LoadedModel, settings: DetectSettings) -> _Resolved:
     mode = _choice(Mode, settings.mode, "--mode")
     alignment = _choice(Alignment, settings.alignment, "--alignment")

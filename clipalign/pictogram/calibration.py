@@ -17,6 +17,7 @@ import numpy as np
 
 from clipalign.benchmarks.metrics import lies_within, lowest_word
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.task import Sample
 from clipalign.device import choose_device
 from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
@@ -51,7 +52,7 @@ class Calibration:
 def calibrate(loaded: LoadedModel, *, samples: int, seed: int) -> list[Calibration]:
     """Every k from one layer to all of them, best first (by LA)."""
     chosen = list(PictogramFoil(split="calibration").samples(limit=samples, seed=seed))
-    pairs = [Pair(s.image, s.text, id=s.id, image_name=s.image_name) for s in chosen]
+    pairs = [Pair(opened(s.image), s.text, id=s.id, image_name=s.image_name) for s in chosen]
     depth = len(loaded.network.transformer.resblocks)
     found = []
     for layers in range(1, depth + 1):

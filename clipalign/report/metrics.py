@@ -33,7 +33,7 @@ class _Column(NamedTuple):
 def metrics_table(result: EvalResult) -> str:
     """The page for one benchmark."""
     drawn_with = signs()
-    counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in result.counts.items())
+    counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in result.counts.items() if number)
     sources = _sources(result)
     parts: list[Text | Table] = [
         Text(f"{visible(result.dataset)}: {visible(result.model)}, {counts}", style="bold", overflow="fold"),

@@ -22,7 +22,7 @@ def test_json_is_one_document_with_metrics_counts_and_provenance(capsys: Capture
     assert {"la", "la_object", "la_size", "ap_clip_score", "ap_f_clip_score"} <= set(result["metrics"])
     assert all(0 <= value <= 1 for value in result["metrics"].values())
     assert result["intervals"]["la"]["n"] == 10
-    assert result["counts"] == {"samples": 20}
+    assert result["counts"] == {"samples": 20, "unreadable": 0}
     assert result["settings"]["mode"] == "most-negative"
     assert result["settings"]["limit"] == 20
     assert result["provenance"]["weights_sha256"]

@@ -1,0 +1,43 @@
+"""Where a data set lies, and what is said when it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from clipalign.errors import MissingDataset
+
+DATASETS_FOLDER: Final = "datasets"
+"""In clipalign's cache folder, with a folder a data set."""
+
+
+def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | None = None) -> Path:
+    """Where data set ``name`` is looked for; may not exist.
+
+    ``data_root`` is the data set's own folder, or one that holds it under its name; without it, where ``download``
+    puts it.
+    """
+    if data_root is None:
+        from clipalign.weights import cache_folder
+
+        return cache_folder(cache_dir) / DATASETS_FOLDER / name
+    inner = data_root / name
+    return inner if inner.is_dir() else data_root
+
+
+def find_in(folder: Path, name: str, *places: str) -> Path:
+    """The first of ``places`` (paths within ``folder``) that exists.
+
+    Raises:
+        MissingDataset: there is none of them; ``name`` says of which data set.
+    """
+    for place in places:
+        if (folder / place).exists():
+            return folder / place
+    if folder.is_dir():
+        message = f"{folder} is not laid out as {name}: there is no {' and no '.join(places[:2])}"
+        hint = f"clipalign download {name}, or --data-root with the folder that holds {places[0]}"
+    else:
+        message = f"the data set {name} is not in {folder}"
+        hint = f"clipalign download {name}, or --data-root DIR"
+    raise MissingDataset(message, hint=hint, input=str(folder))

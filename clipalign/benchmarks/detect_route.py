@@ -1,0 +1,131 @@
+"""The route of the benchmarks about words: captions through the very ``detect`` that users call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from clipalign.benchmarks.pictures import opened
+from clipalign.benchmarks.task import Outcome, Route, Sample
+from clipalign.errors import ClipalignError, InputUnreadable
+from clipalign.methods.detect import DetectSettings, Pair, detect_pairs, detect_provenance
+from clipalign.pipeline.images import to_tensor
+from clipalign.results import DetectResult, WordScore
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clipalign.pipeline.model import LoadedModel
+    from clipalign.settings import Settings
+
+CHUNK_SAMPLES: Final = 256
+WORKERS: Final = 4
+"""Threads that read and prepare pictures; the model runs in the main one."""
+
+
+class DetectRoute(Route[Sample, Outcome]):
+    """Captions scored word by word.
+
+    Args:
+        loaded: the model.
+        settings: of the run; what is None there is as the benchmark publishes it.
+        mode: the published mode of ``detect``.
+        epsilon: the published threshold, None for the model's own.
+    """
+
+    chunk_samples = CHUNK_SAMPLES
+
+    def __init__(
+        self, loaded: LoadedModel, settings: Settings, *, mode: str = "threshold", epsilon: float | None = None
+    ) -> None:
+        names = ("template", "alignment", "batch_size")
+        given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+        self._detect = DetectSettings(
+            mode=settings.mode or mode,
+            epsilon=epsilon if settings.epsilon is None else settings.epsilon,
+            layers=settings.layers,
+            seed=settings.seed,
+            **given,
+        )
+        self._loaded = loaded
+        self._exif = settings.protocol == "exif"
+        self.provenance = detect_provenance(loaded, self._detect)
+
+    def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
+        """Each picture is read once, however many captions follow each other over it."""
+        pictures = self._pictures(samples)
+        found: list[Outcome | ClipalignError] = []
+        pairs = []
+        for sample in samples:
+            picture = pictures[_key(sample)]
+            if not isinstance(picture, ClipalignError):
+                pairs.append(
+                    Pair(picture, sample.text, references=sample.references, id=sample.id, image_name=sample.image_name)
+                )
+        results = iter(self._detected(pairs))
+        for sample in samples:
+            picture = pictures[_key(sample)]
+            scored = picture if isinstance(picture, ClipalignError) else next(results)
+            found.append(scored if isinstance(scored, ClipalignError) else _outcome(sample, scored))
+        return found
+
+    def _pictures(self, samples: Sequence[Sample]) -> dict[object, Tensor | ClipalignError]:
+        distinct = {_key(sample): sample for sample in samples}
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return dict(zip(distinct, pool.map(self._prepared, distinct.values()), strict=True))
+
+    def _prepared(self, sample: Sample) -> Tensor | ClipalignError:
+        try:
+            return to_tensor(opened(sample.image, exif=self._exif), self._loaded)
+        except InputUnreadable as error:
+            return error
+
+    def _detected(self, pairs: list[Pair]) -> list[DetectResult | ClipalignError]:
+        """All at once where all can be read; else halves, until those that cannot stand alone."""
+        if not pairs:
+            return []
+        try:
+            return list(detect_pairs(self._loaded, pairs, self._detect))
+        except InputUnreadable as error:
+            if len(pairs) == 1:
+                return [error]
+            middle = len(pairs) // 2
+            return self._detected(pairs[:middle]) + self._detected(pairs[middle:])
+
+    def record(self, outcome: Outcome) -> dict[str, Any]:
+        """The outcome, less the provenance, which is the same in every line and stands in ``run.json``."""
+        record = asdict(outcome)
+        del record["result"]["provenance"]
+        if not record["truth"]:
+            del record["truth"]
+        return record
+
+    def outcome(self, record: dict[str, Any]) -> Outcome:
+        """Back from the record."""
+        result = dict(record["result"])
+        result["words"] = tuple(WordScore(**word) for word in result["words"])
+        for name in ("misaligned", "unknown_words", "references", "warnings"):
+            result[name] = tuple(result[name])
+        span = record["false_span"]
+        return Outcome(
+            id=record["id"],
+            text=record["text"],
+            correct=record["correct"],
+            part=record["part"],
+            false_span=None if span is None else (span[0], span[1]),
+            result=DetectResult(**result, provenance=self.provenance),
+            truth=record.get("truth", {}),
+        )
+
+
+def _key(sample: Sample) -> object:
+    """The same for samples of one picture: a path, or the object that the samples share."""
+    return sample.image if hasattr(sample.image, "__fspath__") else id(sample.image)
+
+
+def _outcome(sample: Sample, result: DetectResult) -> Outcome:
+    return Outcome(
+        sample.id, sample.text, sample.correct, sample.part, sample.false_span, result, truth=dict(sample.truth)
+    )
