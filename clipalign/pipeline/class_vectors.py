@@ -1,0 +1,270 @@
+"""One vector a class, encoded once and kept on disk.
+
+``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
+plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
+tokens, so that beginnings they share are computed once, and a text that several classes have is encoded once.
+
+On disk a set of classes is one file, named by a hash of the weights and of every text; the whole key and a checksum
+stand in it. What is damaged, or belongs to other texts or weights, is made again, and a warning says so. A cache that
+cannot be written costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from clipalign.pipeline.descriptions import ClassTexts
+from clipalign.pipeline.encoder import encode_tokens
+from clipalign.pipeline.text import TokenizedText, encode_text
+
+if TYPE_CHECKING:
+    from clipalign.pipeline.model import LoadedModel
+
+FORMAT: Final = 1
+"""Of a cache file; raised whenever the numbers in it would come out differently."""
+
+CACHE_BYTES: Final = 1_000_000_000
+"""What the folder may hold; the files used longest ago go first."""
+
+_GROUP_TEXTS: Final = 8192
+"""Texts encoded and pooled together, at least a class: bounds memory and leaves beginnings to share."""
+
+Progress = Callable[[int], None]
+"""Is told how many more texts are done."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassVectors:
+    """A set of classes, ready to be compared with pictures.
+
+    Attributes:
+        vectors: a unit vector a class (C, E), fp32 on the model's device.
+        truncated: how many texts were cut by the model's context.
+        cached: whether they came from disk.
+    """
+
+    vectors: Tensor
+    truncated: int
+    cached: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedClass:
+    """What an explanation needs of one class.
+
+    Attributes:
+        texts: unit vectors of its texts (M, E).
+        weights: their weights, which sum to 1 (M).
+        norm: length of the weighted sum before it was made a unit vector, 0 to 1.
+    """
+
+    texts: Tensor
+    weights: Tensor
+    norm: float
+
+
+def class_vectors(
+    loaded: LoadedModel,
+    classes: Sequence[ClassTexts],
+    *,
+    logscale: float,
+    cache: Path | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> ClassVectors:
+    """The vectors of ``classes``, from ``cache`` where they are there.
+
+    Args:
+        loaded: the model.
+        classes: C of them, each with its texts.
+        logscale: of the weights of texts; classes without a label do not use it.
+        cache: folder of cache files; None neither reads nor writes. Weights without a hash are never kept.
+        batch_size: texts at a time.
+        progress: told of every batch.
+
+    Raises:
+        ModelMismatch: the model gives vectors that are not finite.
+    """
+    key = _key(loaded, classes, logscale)
+    file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors" if cache else None
+    if file is None or not loaded.weights_sha256:
+        return _encoded(loaded, classes, logscale, batch_size, progress)
+    found = _read(file, key, len(classes))
+    if found is not None:
+        return ClassVectors(found[0].to(loaded.choice.device), found[1], cached=True)
+    made = _encoded(loaded, classes, logscale, batch_size, progress)
+    _write(file, key, made)
+    return made
+
+
+def describe_class(loaded: LoadedModel, one: ClassTexts, *, logscale: float, batch_size: int = 64) -> DescribedClass:
+    """The texts of one class with their vectors and weights."""
+    texts = list(dict.fromkeys([*one.texts, *filter(None, [one.label])]))
+    rows = {text: row for row, text in enumerate(texts)}
+    vectors = encode_tokens(loaded, [encode_text(loaded, text) for text in texts], batch_size=batch_size)
+    own, weights = _weighed(one, vectors, rows, logscale)
+    return DescribedClass(own, weights, float((weights @ own).norm()))
+
+
+def text_weights(texts: Tensor, label: Tensor | None, logscale: float) -> Tensor:
+    """``v`` of M texts (M, E): by their likeness to ``label`` (E), or all alike without one; the sum is 1."""
+    if label is None:
+        return texts.new_full((len(texts),), 1 / len(texts))
+    return torch.softmax(math.exp(logscale) * (texts @ label), dim=0)
+
+
+def _encoded(
+    loaded: LoadedModel,
+    classes: Sequence[ClassTexts],
+    logscale: float,
+    batch_size: int,
+    progress: Progress | None,
+) -> ClassVectors:
+    pooled: list[Tensor] = []
+    truncated = 0
+    for group in _groups(classes):
+        texts = list(dict.fromkeys(text for one in group for text in [*one.texts, *filter(None, [one.label])]))
+        tokens = [encode_text(loaded, text) for text in texts]
+        truncated += sum(text.truncated for text in tokens)
+        vectors = _encode_in_order(loaded, tokens, batch_size, progress)
+        rows = {text: row for row, text in enumerate(texts)}
+        for one in group:
+            own, weights = _weighed(one, vectors, rows, logscale)
+            pooled.append(F.normalize(weights @ own, dim=-1))
+    return ClassVectors(torch.stack(pooled), truncated)
+
+
+def _weighed(one: ClassTexts, vectors: Tensor, rows: Mapping[str, int], logscale: float) -> tuple[Tensor, Tensor]:
+    """The vectors of a class's texts (M, E) and their weights (M); ``rows`` says where a text's vector is."""
+    own = vectors[[rows[text] for text in one.texts]]
+    return own, text_weights(own, vectors[rows[one.label]] if one.label else None, logscale)
+
+
+def _groups(classes: Sequence[ClassTexts]) -> Iterator[list[ClassTexts]]:
+    group: list[ClassTexts] = []
+    texts = 0
+    for one in classes:
+        if group and texts + len(one.texts) > _GROUP_TEXTS:
+            yield group
+            group, texts = [], 0
+        group.append(one)
+        texts += len(one.texts) + 1
+    yield group
+
+
+def _encode_in_order(
+    loaded: LoadedModel, texts: Sequence[TokenizedText], batch_size: int, progress: Progress | None
+) -> Tensor:
+    """Unit vectors of texts, neighbours in the dictionary side by side, a batch at a time: (M, E)."""
+    order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
+    batches = []
+    for begin in range(0, len(order), batch_size):
+        batch = [texts[index] for index in order[begin : begin + batch_size]]
+        batches.append(encode_tokens(loaded, batch, batch_size=batch_size))
+        if progress is not None:
+            progress(len(batch))
+    return torch.cat(batches)[torch.tensor(order, device=loaded.choice.device).argsort()]
+
+
+def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) -> str:
+    """Everything the vectors depend on, as one text."""
+    weighted = any(one.label for one in classes)
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "weights": loaded.weights_sha256,
+            "architecture": loaded.architecture,
+            "quick_gelu": loaded.quick_gelu,
+            "context_tokens": loaded.context_tokens,
+            "device": loaded.choice.device.partition(":")[0],
+            "precision": loaded.choice.precision,
+            "logscale": logscale if weighted else None,
+            "classes": hashlib.sha256(
+                json.dumps([[one.label, one.texts] for one in classes]).encode("utf-8", "surrogatepass")
+            ).hexdigest(),
+        },
+        sort_keys=True,
+    )
+
+
+def _read(file: Path, key: str, n_classes: int) -> tuple[Tensor, int] | None:
+    """Vectors and the count of truncated texts; None where nothing usable is there, and a warning if something is."""
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as content:
+            said = content.metadata() or {}
+            vectors = content.get_tensor("vectors")
+        truncated = int(said["truncated"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        logger.warning("the cached class vectors in %s are damaged (%s) and are made again", file, _first_line(error))
+        return None
+    whole = vectors.ndim == 2 and len(vectors) == n_classes and vectors.dtype == torch.float32
+    if said.get("key") != key:
+        why = "belong to other texts or weights"
+    elif not whole or said.get("checksum") != _checksum(vectors):
+        why = "are damaged"
+    else:
+        _touch(file)
+        return vectors, truncated
+    logger.warning("the cached class vectors in %s %s and are made again", file, why)
+    return None
+
+
+def _write(file: Path, key: str, made: ClassVectors) -> None:
+    """All or nothing; failing is worth a word in the log, no more."""
+    vectors = made.vectors.cpu().contiguous()
+    said = {"key": key, "checksum": _checksum(vectors), "truncated": str(made.truncated)}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(save({"vectors": vectors}, metadata=said))
+            Path(part).replace(file)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+        _forget_old(file.parent)
+    except OSError as error:
+        logger.info("class vectors could not be kept in %s: %s", file.parent, error.strerror or error)
+
+
+def _checksum(vectors: Tensor) -> str:
+    return hashlib.sha256(vectors.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _touch(file: Path) -> None:
+    with contextlib.suppress(OSError):  # a read-only cache forgets nothing
+        os.utime(file)
+
+
+def _forget_old(folder: Path) -> None:
+    files = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+    used = 0
+    for file in files:
+        used += file.stat().st_size
+        if used > CACHE_BYTES and file != files[0]:
+            file.unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
