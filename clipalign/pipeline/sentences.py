@@ -69,11 +69,13 @@ _NAMES: Final = _words("st mt ft ave blvd rd inc ltd co corp bros jr sr dept uni
 _USUALLY_LAST: Final = _words("etc a.m p.m al oz lb lbs cm mm km kg hr hrs min mins max")
 """Abbreviations by what follows them: a name, never a new sentence, a number, a day, either, usually a new sentence."""
 
-_STARTERS: Final = _words("""the a an this that these those there here it its it's he she they we you i his her their our my your
+_STARTERS: Final = _words(
+    """the a an this that these those there here it its it's he she they we you i his her their our my your
     in on at to from by with behind above below beside between near under over inside outside next across along around
     another one two three four several many some most all both each every no not when while where as if for and but or
     so then also however although because after before during throughout overall additionally moreover furthermore
-    meanwhile finally first second third lastly what who why how is are was were nearby beneath among despite""")
+    meanwhile finally first second third lastly what who why how is are was were nearby beneath among despite"""
+)
 """Words that begin a sentence and hardly ever a name."""
 
 _QUOTING: Final = frozenset("とっの")
@@ -94,10 +96,12 @@ _JOINT = regex.compile(
     """,
     regex.VERBOSE | regex.IGNORECASE,
 )
-_EMPTY_WORDS: Final = _words("""the a an its his her their our my your this these those and or but nor while whereas although though because that
+_EMPTY_WORDS: Final = _words(
+    """the a an its his her their our my your this these those and or but nor while whereas although though because that
     which who whose where when as if with without in on at near behind beneath under underneath above below beside
     between among around across along against over inside outside through toward towards beyond before after during from
-    into onto by to of is are was were be being been it there also both some well just very""")
+    into onto by to of is are was were be being been it there also both some well just very"""
+)
 """A phrase of these alone says nothing: it goes with the next one."""
 
 _SPELLED = regex.compile(r"[\p{L}\p{N}]+")
