@@ -1,0 +1,109 @@
+"""Files as lines: unzipped where they are, without a byte-order mark, and never a line that fills the memory.
+
+A line is what ends with a line feed; a carriage return before it is not part of it. Blank lines are passed over, and
+counted for the line numbers that errors name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from clipalign.errors import InputUnreadable
+
+STDIN: Final = "-"
+
+MAX_LINE_BYTES: Final = 16_000_000
+"""Longest line that is read; a record takes some hundred bytes, so a longer line is a file of another kind."""
+
+BREAKS: Final = (OSError, EOFError, zlib.error)
+"""What reading may end with in the middle of a file: a disk that fails, an archive that is cut short."""
+
+_UTF8_MARK: Final = b"\xef\xbb\xbf"
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Line(NamedTuple):
+    """One line that is not blank.
+
+    Attributes:
+        number: in the file, from 1 on.
+        content: without its end; empty where the line is too long.
+        too_long: whether it is longer than :data:`MAX_LINE_BYTES`.
+    """
+
+    number: int
+    content: bytes
+    too_long: bool = False
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, or of standard input for ``-``, behind a byte-order mark if there is one.
+
+    Raises:
+        InputUnreadable: it cannot be opened, or is UTF-16.
+    """
+    if name == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = _open(Path(name))
+    except FileNotFoundError as error:
+        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name) from error
+    except OSError as error:
+        raise InputUnreadable(f"{name} cannot be read: {error.strerror or error}", input=name) from error
+    with stream:
+        if stream.seekable():
+            _pass_mark(stream, name)
+        yield stream
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix.lower() == ".gz":
+        return cast(BinaryIO, gzip.open(path.expanduser(), "rb"))
+    return path.expanduser().open("rb")
+
+
+def _pass_mark(stream: BinaryIO, name: str) -> None:
+    try:
+        beginning = stream.read(len(_UTF8_MARK))
+    except BREAKS as error:
+        raise broken_off(name, error) from error
+    if beginning.startswith(_UTF16_MARKS):
+        raise InputUnreadable(f"{name} is UTF-16", hint="save it as UTF-8", input=name)
+    stream.seek(len(_UTF8_MARK) if beginning == _UTF8_MARK else 0)
+
+
+def lines_of(stream: BinaryIO) -> Iterator[Line]:
+    """The lines of ``stream`` that are not blank.
+
+    Raises:
+        OSError, EOFError, zlib.error: reading breaks off.
+    """
+    number = 0
+    while piece := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(piece) > MAX_LINE_BYTES and not piece.endswith(b"\n"):
+            while (piece := stream.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
+                pass
+            yield Line(number, b"", too_long=True)
+            continue
+        if number == 1:
+            piece = piece.removeprefix(_UTF8_MARK)  # of standard input
+        content = piece.strip(b"\r\n\t ")
+        if content:
+            yield Line(number, content)
+
+
+def broken_off(name: str, error: BaseException) -> InputUnreadable:
+    """What is said where reading ends before the file does."""
+    why = getattr(error, "strerror", None) or str(error)
+    return InputUnreadable(
+        f"{name} breaks off: {why}", hint="what stands before it was read; is the file complete?", input=name
+    )

@@ -1,0 +1,119 @@
+"""A folder of pictures as an input: each with the text file of the same name beside it.
+
+The whole of ``cup.txt`` is the caption of ``cup.jpg``, without white space at its ends. Folders in the folder are
+walked too, all names in sorted order; hidden ones are passed over. Only the names of one folder at a time are held.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from clipalign.errors import InputUnreadable
+from clipalign.inputs.records import InputRecord, Place
+from clipalign.inputs.rows import bad_record
+
+PICTURES: Final = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+)
+"""Endings of pictures, in lower case."""
+
+MAX_CAPTION_BYTES: Final = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of pictures.
+
+    Attributes:
+        name: as the user named it.
+        needs_text: whether captions are read, and missed.
+    """
+
+    name: str
+    needs_text: bool = True
+
+    def check(self) -> None:
+        """Look for a picture.
+
+        Raises:
+            InputUnreadable: the folder cannot be read, or there is none in it.
+        """
+        if next(iter(self._pictures()), None) is None:
+            endings = {path.suffix.lower() for path in self._path.iterdir()}
+            hint = next(
+                (f"name the files in it: '{self.name}/*{e}'" for e in (".tar", ".jsonl", ".parquet") if e in endings),
+                "",
+            )
+            raise InputUnreadable(f"there are no pictures in {self.name}", hint=hint, input=self.name)
+
+    def count(self) -> int:
+        """Its pictures; looks at every name."""
+        return sum(1 for _ in self._pictures())
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`clipalign.inputs.tables.Source`."""
+        for index, path in enumerate(itertools.islice(self._pictures(), begin, end), begin):
+            place = Place(self.name, 0, index + offset)
+            yield bad_record(place, path) if isinstance(path, InputUnreadable) else self._record(path, place)
+
+    def _record(self, path: Path, place: Place) -> InputRecord:
+        try:
+            text, problem = (_caption(path) if self.needs_text else ""), None
+        except InputUnreadable as error:
+            text, problem = "", error
+        id = path.relative_to(self._path).with_suffix("").as_posix()
+        return InputRecord(id, path, str(path), text, (), place, problem)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.name).expanduser()
+
+    def _pictures(self) -> Iterator[Path | InputUnreadable]:
+        return _walk(self._path, self.name, ())
+
+
+def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Path | InputUnreadable]:
+    """The pictures below ``folder`` in sorted order, or why one of the folders cannot be read."""
+    try:
+        state = folder.stat()
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+    except OSError as error:
+        problem = InputUnreadable(f"{folder} cannot be read: {error.strerror or error}", input=str(folder))
+        if not above:
+            raise problem from error
+        yield problem
+        return
+    here = (state.st_dev, state.st_ino)
+    if here in above:  # a link to a folder that it stands in
+        return
+    for entry, is_folder in entries:
+        if is_folder:
+            yield from _walk(folder / entry, name, (*above, here))
+        elif Path(entry).suffix.lower() in PICTURES:
+            yield folder / entry
+
+
+def _caption(picture: Path) -> str:
+    file = picture.with_suffix(".txt")
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_CAPTION_BYTES + 1)
+        if len(content) > MAX_CAPTION_BYTES:
+            raise InputUnreadable(f"{file} is too long for a caption", input=str(file))
+        text = content.decode("utf-8-sig").strip()
+    except FileNotFoundError as error:
+        hint = f"write it into {file.name} beside the picture"
+        raise InputUnreadable(f"{picture} has no caption", hint=hint, input=str(picture)) from error
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"{file} is not valid UTF-8", hint="save it as UTF-8", input=str(file)) from error
+    except OSError as error:
+        raise InputUnreadable(f"{file} cannot be read: {error.strerror or error}", input=str(file)) from error
+    if not text:
+        raise InputUnreadable(f"{file} is empty", hint="write the caption into it", input=str(file))
+    return text

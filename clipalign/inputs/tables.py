@@ -1,0 +1,247 @@
+"""Tables of records: JSON lines, JSON arrays, CSV and TSV, each read as it is asked for, never as a whole.
+
+Each is a source: it says how many records it has and gives those of a stretch. Where reading ends before the file does,
+the last record is one with a problem, and whatever input comes next goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import orjson
+
+from clipalign.errors import ClipalignError, InputUnreadable
+from clipalign.inputs.documents import elements_of
+from clipalign.inputs.files import BREAKS, MAX_LINE_BYTES, STDIN, Line, broken_off, lines_of, opened
+from clipalign.inputs.records import InputRecord, Place
+from clipalign.inputs.rows import RowReader, bad_record
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
+OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+
+
+class Source(Protocol):
+    """One input of those a run may have."""
+
+    @property
+    def name(self) -> str:
+        """As the user named it."""
+        ...
+
+    def check(self) -> None:
+        """Look at its beginning.
+
+        Raises:
+            InputUnreadable: it cannot be read as a whole, or has other columns.
+        """
+        ...
+
+    def count(self) -> int | None:
+        """How many records; None where that cannot be known before they are read."""
+        ...
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """The records from ``begin`` up to ``end`` (None for all); they are numbered from ``begin + offset``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines:
+    """A JSON object a line, from a file, a pipe or standard input.
+
+    Attributes:
+        name: as the user named it; ``-`` for standard input.
+        reader: of its rows.
+    """
+
+    name: str
+    reader: RowReader
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether it can be read twice."""
+        return self.name != STDIN and Path(self.name).expanduser().is_file()
+
+    def check(self) -> None:
+        """Look at the first record of a file; of a pipe it is looked at when it is read."""
+        if self.rewinds:
+            next(self.records(0, 1, 0), None)
+
+    def count(self) -> int | None:
+        """Lines that are not blank; None for a pipe."""
+        return sum(1 for _ in _whole(self.name, lines_of)) if self.rewinds else None
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`Source`."""
+        for index, line in enumerate(itertools.islice(_whole(self.name, lines_of), end)):
+            if index >= begin:
+                place = Place(self.name, line.number if isinstance(line, Line) else 0, index + offset)
+                yield self._record(line, place, first=index == 0)
+
+    def _record(self, line: Line | InputUnreadable, place: Place, *, first: bool) -> InputRecord:
+        if isinstance(line, InputUnreadable):
+            return bad_record(place, line)
+        if line.too_long:
+            limit = MAX_LINE_BYTES // 1_000_000
+            return bad_record(place, InputUnreadable(f"{place} is longer than {limit} MB", input=str(place)))
+        try:
+            row = orjson.loads(line.content)
+        except orjson.JSONDecodeError as error:
+            if first and line.content in (b"[", b"{"):
+                hint = "is it one JSON array? then name it .json"
+                raise InputUnreadable(f"{self.name} is not JSON lines", hint=hint, input=self.name) from error
+            return bad_record(place, InputUnreadable(f"{place} is not valid JSON: {error}", input=str(place)))
+        if first and isinstance(row, Mapping):
+            self.reader.check_first(row, self.name)
+        return self.reader.record(row, place)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonDocument:
+    """One JSON array of objects.
+
+    Attributes:
+        name: as the user named it.
+        reader: of its rows.
+    """
+
+    name: str
+    reader: RowReader
+
+    def check(self) -> None:
+        """Look at the first record."""
+        next(self.records(0, 1, 0), None)
+
+    def count(self) -> int:
+        """Elements of the array; reads all of it."""
+        return sum(1 for _ in _whole(self.name, elements_of))
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`Source`."""
+        for index, element in enumerate(itertools.islice(_whole(self.name, elements_of), end)):
+            if isinstance(element, InputUnreadable):
+                if index == 0:
+                    raise element
+                yield bad_record(Place(self.name, 0, index + offset), element)
+                continue
+            if index == 0 and isinstance(element.value, Mapping):
+                self.reader.check_first(element.value, self.name)
+            if index >= begin:
+                yield self.reader.record(element.value, Place(self.name, element.line, index + offset))
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """CSV or TSV with a header; a field may be quoted, and hold line ends then.
+
+    Attributes:
+        name: as the user named it.
+        reader: of its rows.
+        delimiter: between fields.
+    """
+
+    name: str
+    reader: RowReader
+    delimiter: str
+
+    def check(self) -> None:
+        """Read the header."""
+        next(self.records(0, 1, 0), None)
+
+    def count(self) -> int:
+        """Rows that are not blank, without the header; reads all of them."""
+        return sum(1 for _ in self._rows()) - 1
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`Source`."""
+        rows = self._rows()
+        first = next(rows, None)
+        if first is None:
+            raise InputUnreadable(f"{self.name} is empty", hint="its first line must name the columns", input=self.name)
+        if isinstance(first.fields, ClipalignError):
+            raise first.fields
+        header = [name.strip() for name in first.fields]
+        self._check(header)
+        for index, row in enumerate(itertools.islice(rows, end)):
+            if index >= begin:
+                yield self._record(header, row, Place(self.name, row.line, index + offset))
+
+    def _check(self, header: list[str]) -> None:
+        twice = next((name for name in header if name and header.count(name) > 1), None)
+        if twice is not None:
+            raise InputUnreadable(f"{self.name} has two columns {twice}", hint="rename one", input=self.name)
+        other = next((mark for mark in OTHER_DELIMITERS if mark != self.delimiter and mark in header[0]), None)
+        if len(header) == 1 and other is not None:
+            raise InputUnreadable(
+                f"the columns of {self.name} are separated by {OTHER_DELIMITERS[other]}, "
+                f"not by {OTHER_DELIMITERS[self.delimiter]}",
+                hint="save it with commas, or with tabs as .tsv",
+                input=self.name,
+            )
+        self.reader.check_header(header, self.name)
+
+    def _record(self, header: list[str], row: _Row, place: Place) -> InputRecord:
+        if isinstance(row.fields, ClipalignError):
+            return bad_record(place, row.fields)
+        if len(row.fields) > len(header):
+            extra = f"{place} has {len(row.fields)} fields for {len(header)} columns"
+            hint = "put quotes around a text that holds the separator"
+            return bad_record(place, InputUnreadable(extra, hint=hint, input=str(place)))
+        fields: dict[str, Any] = dict.fromkeys(header) | dict(zip(header, row.fields, strict=False))
+        return self.reader.record(fields, place)
+
+    def _rows(self) -> Iterator[_Row]:
+        """The header and the rows, or why one cannot be read; not the blank ones."""
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # 131,072 as Python comes
+        with opened(self.name) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+            rows = csv.reader(text, delimiter=self.delimiter, strict=True)
+            while True:
+                line = rows.line_num + 1
+                try:
+                    fields = next(rows, None)
+                except csv.Error as error:
+                    message = f"{self.name}:{line} is not valid CSV: {error}"
+                    yield _Row(line, InputUnreadable(message, hint="are its quotes closed?", input=self.name))
+                    continue
+                except BREAKS as error:
+                    yield _Row(line, broken_off(self.name, error))
+                    return
+                if fields is None:
+                    return
+                if any(field.strip() for field in fields):
+                    yield _Row(line, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Fields of a row of text, or why there are none."""
+
+    line: int
+    fields: list[str] | InputUnreadable
+
+
+class _Read(Protocol[T_co]):
+    def __call__(self, stream: Any, /) -> Iterator[T_co]: ...
+
+
+def _whole(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
+    """What ``read`` finds in a file; where reading breaks off, why, as the last item."""
+    with opened(name) as stream:
+        try:
+            yield from read(stream)
+        except BREAKS as error:
+            yield broken_off(name, error)
+        except InputUnreadable as error:
+            error.message, error.input = f"{name}{error.message}", name
+            error.args = (error.message,)
+            yield error
