@@ -1,0 +1,130 @@
+"""The objective of SPECS (Chen et al., 2025, arXiv 2509.03897), as published, with its state handed back.
+
+With ``s = logit_scale.exp() * cos(image, text)``, three terms:
+
+- contrastive: cross entropy of captions against the images of the batch, text side only;
+- detail: ``relu(epsilon + s(base) - s(detail))``, a true detail raises the score;
+- negative: ``relu(epsilon + s(negative) - s(base))``, a wrong one lowers it.
+
+A fixed epsilon is the margin of both hinges. An adaptive one (``epsilon=0``) is what the last hinge saw: after each of
+the two it becomes the mean lead of the better text, within 0 and 1.5, and the next hinge uses it. The original keeps
+that number inside its loss; here it goes in and comes out, so that a run can be stopped and be gone on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+EPSILON_LIMIT: Final = 1.5
+"""The largest adaptive epsilon, as published."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecsWeights:
+    """How much each term counts, and the margin; the defaults are the published ones.
+
+    Attributes:
+        contrastive: of captions against images.
+        detail: of the hinge that rewards true details.
+        negative: of the hinge that punishes wrong ones.
+        epsilon: fixed margin of both hinges, in units of the scaled cosine; 0 for the adaptive one.
+    """
+
+    contrastive: float = 1.0
+    detail: float = 8.0
+    negative: float = 0.8
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpecsFeatures:
+    """Unit vectors of one batch, all (B, E).
+
+    Attributes:
+        images: of the pictures.
+        captions: of the whole captions.
+        bases: of a beginning of each.
+        details: of the next longer beginning.
+        negatives: of the beginning with a wrong detail.
+    """
+
+    images: Tensor
+    captions: Tensor
+    bases: Tensor
+    details: Tensor
+    negatives: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SpecsLoss:
+    """What one batch costs: scalars with gradients, each already weighted, and the next epsilon.
+
+    Attributes:
+        total: their sum, which is minimised.
+        contrastive: weighted term.
+        detail: weighted term.
+        negative: weighted term.
+        epsilon: for the next batch; the fixed one where it is fixed.
+    """
+
+    total: Tensor
+    contrastive: Tensor
+    detail: Tensor
+    negative: Tensor
+    epsilon: float
+
+
+def specs_loss(
+    features: SpecsFeatures,
+    logit_scale: Tensor,
+    weights: SpecsWeights,
+    *,
+    epsilon: float,
+    all_images: Tensor | None = None,
+    first_row: int = 0,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
+) -> SpecsLoss:
+    """The objective for one batch.
+
+    Args:
+        features: unit vectors, of any floating type; the arithmetic is fp32.
+        logit_scale: the network's own, before ``exp``.
+        weights: of the terms.
+        epsilon: what the last batch handed back, 0 at the start; a fixed epsilon in ``weights`` overrides it.
+        all_images: unit vectors of the pictures of every process (W * B, E), for the contrastive term; None for this
+            batch's alone.
+        first_row: the row of this batch's first picture in ``all_images``.
+        mean: of the lead of the better texts, for the adaptive epsilon; several processes average over all of them.
+
+    Returns:
+        The terms. With a batch of one and no other pictures the contrastive term is 0: there is nothing to tell apart.
+    """
+    fixed = weights.epsilon != 0
+    margin = weights.epsilon if fixed else epsilon
+    scale = logit_scale.float().exp()
+    images = features.images.float()
+    others = images if all_images is None else all_images.float()
+    similarity = scale * features.captions.float() @ others.T  # (B, W * B)
+    own = torch.arange(first_row, first_row + len(images), device=images.device)
+    contrastive = weights.contrastive * F.cross_entropy(similarity, own)
+    base, detail, negative = (
+        scale * (images * texts.float()).sum(-1) for texts in (features.bases, features.details, features.negatives)
+    )  # (B)
+    detail_term = weights.detail * F.relu(margin + base - detail).mean()
+    if not fixed:
+        margin = _lead(detail, base, mean)
+    negative_term = weights.negative * F.relu(margin + negative - base).mean()
+    if not fixed:
+        margin = _lead(base, negative, mean)
+    return SpecsLoss(contrastive + detail_term + negative_term, contrastive, detail_term, negative_term, margin)
+
+
+@torch.no_grad()
+def _lead(better: Tensor, worse: Tensor, mean: Callable[[Tensor], Tensor]) -> float:
+    return float(mean(better - worse).clamp(0.0, EPSILON_LIMIT))

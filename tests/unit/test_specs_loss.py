@@ -1,0 +1,106 @@
+"""The objective of SPECS: the published numbers in both modes of epsilon, and its state in plain sight."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from clipalign.device import choose_device
+from clipalign.pipeline.encoder import encode_distinct, encode_texts
+from clipalign.pipeline.model import load_model
+from clipalign.training.specs_loss import EPSILON_LIMIT, SpecsFeatures, SpecsWeights, specs_loss
+from tests.tiny import GOLDEN
+
+SPECS: dict[str, Any] = json.loads((GOLDEN / "specs.json").read_text())
+TERMS = ("total", "contrastive", "detail", "negative")
+GOLDEN_TERMS = {"total": "loss", "contrastive": "contrastive", "detail": "detail", "negative": "neg"}
+
+
+@pytest.fixture(scope="module")
+def encoded() -> tuple[Any, Tensor]:
+    loaded = load_model(str(GOLDEN / "tiny-longclip.safetensors"), choice=choose_device("cpu"))
+    pictures = [GOLDEN / sample["image"] for sample in SPECS["samples"]]
+    return loaded, encode_distinct(loaded, pictures, names=[str(picture) for picture in pictures])
+
+
+def golden_features(loaded: Any, images: Tensor, index: int) -> SpecsFeatures:
+    samples = SPECS["samples"]
+    texts = (
+        [sample["caption"] for sample in samples],
+        [sample["captions"][index] for sample in samples],
+        [sample["captions"][index + 1] for sample in samples],
+        [sample["neg_captions"][index] for sample in samples],
+    )
+    return SpecsFeatures(images, *(encode_texts(loaded, some) for some in texts))
+
+
+@pytest.mark.parametrize("run", SPECS["losses"], ids=["adaptive", "fixed"])
+def test_three_steps_are_the_published_ones(run: dict[str, Any], encoded: tuple[Any, Tensor]) -> None:
+    loaded, images = encoded
+    given = run["settings"]
+    weights = SpecsWeights(
+        given["lambda_contrast"], given["lambda_details"], given["lambda_neg"], epsilon=given["epsilon"]
+    )
+    epsilon = 0.0
+    for step in run["steps"]:
+        features = golden_features(loaded, images, step["caption_index"][0])
+        loss = specs_loss(features, loaded.network.logit_scale, weights, epsilon=epsilon)
+        for term in TERMS:
+            assert float(getattr(loss, term)) == pytest.approx(step[GOLDEN_TERMS[term]], rel=2e-6)
+        assert loss.epsilon == pytest.approx(step["epsilon"], abs=1e-6)
+        epsilon = loss.epsilon
+
+
+def unit(rows: int, seed: int) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(rows, 8, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def some_features(rows: int = 5) -> SpecsFeatures:
+    return SpecsFeatures(*(unit(rows, seed) for seed in range(5)))
+
+
+def test_the_adaptive_epsilon_stays_within_its_limits_and_carries_no_gradient() -> None:
+    features = some_features()
+    scale = torch.tensor(4.0, requires_grad=True)
+    best = SpecsFeatures(features.images, features.captions, -features.images, features.images, features.images)
+    high = specs_loss(best, scale, SpecsWeights(), epsilon=0.0)
+    assert high.epsilon == 0.0  # the negative text led after the last hinge
+    worst = SpecsFeatures(features.images, features.captions, features.images, features.images, -features.images)
+    assert specs_loss(worst, scale, SpecsWeights(), epsilon=0.0).epsilon == EPSILON_LIMIT
+    assert isinstance(high.epsilon, float)
+
+
+def test_a_fixed_epsilon_is_neither_taken_from_the_last_batch_nor_changed() -> None:
+    fixed = SpecsWeights(epsilon=0.1)
+    one, other = (specs_loss(some_features(), torch.tensor(2.0), fixed, epsilon=e) for e in (0.0, 1.2))
+    assert one.epsilon == other.epsilon == 0.1
+    assert float(one.total) == float(other.total)
+
+
+def test_pictures_of_other_processes_are_further_wrong_answers() -> None:
+    whole = some_features(6)
+    parts = [
+        SpecsFeatures(*(getattr(whole, name)[rows] for name in SpecsFeatures.__slots__))
+        for rows in (slice(0, 3), slice(3, 6))
+    ]
+    scale = torch.tensor(2.0)
+    together = specs_loss(whole, scale, SpecsWeights(epsilon=0.1), epsilon=0.0)
+    shares = [
+        specs_loss(part, scale, SpecsWeights(epsilon=0.1), epsilon=0.0, all_images=whole.images, first_row=3 * rank)
+        for rank, part in enumerate(parts)
+    ]
+    for term in TERMS:
+        mean = sum(float(getattr(share, term)) for share in shares) / 2
+        assert mean == pytest.approx(float(getattr(together, term)), abs=1e-5)
+
+
+def test_the_total_is_the_sum_of_its_weighted_terms() -> None:
+    loss = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(2.0, 3.0, 4.0, 0.2), epsilon=0.0)
+    plain = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(1.0, 1.0, 1.0, 0.2), epsilon=0.0)
+    assert float(loss.total) == pytest.approx(float(loss.contrastive + loss.detail + loss.negative))
+    for term, weight in (("contrastive", 2.0), ("detail", 3.0), ("negative", 4.0)):
+        assert float(getattr(loss, term)) == pytest.approx(weight * float(getattr(plain, term)), rel=1e-5)
