@@ -129,7 +129,26 @@ class MissingDataset(MissingWeights):
     type = "missing_dataset"
 
 
+class DownloadFailed(MissingWeights):
+    """A server that does not give what it was asked for."""
+
+    type = "download_failed"
+
+
+class LicenceNotAccepted(MissingWeights):
+    """Something that is fetched only when the user has accepted its licence."""
+
+    type = "licence_not_accepted"
+
+
 class VerificationFailed(MissingWeights):
     """A file whose SHA-256 differs from the one on record."""
 
     type = "verification_failed"
+
+
+class Interrupted(ClipalignError):
+    """Ctrl-C, where there is something to say about what has been done."""
+
+    exit_status = EXIT_INTERRUPTED
+    type = "interrupted"

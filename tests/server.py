@@ -1,0 +1,224 @@
+"""A web server on this machine that behaves badly on demand, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Behaviour = Callable[["Handler"], bool]
+"""Answers a request, or returns False to let it be answered as usual."""
+
+
+@dataclass
+class Served:
+    """A file of the server.
+
+    Attributes:
+        content: its bytes.
+        etag: with its quotes; empty for none.
+        headers: besides the usual.
+        ranges: whether parts of it can be had.
+        length: whether its length is told.
+    """
+
+    content: bytes
+    etag: str = '"v1"'
+    headers: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    length: bool = True
+
+
+@dataclass
+class Asked:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Files as they are registered, unless the next behaviour says otherwise."""
+
+    server: Any
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing to stderr."""
+
+    def do_GET(self) -> None:
+        """One request."""
+        owner: Server = self.server.owner
+        owner.asked.append(Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+        behaviours = owner.behaviours.get(self.path) or owner.behaviours.get("*") or []
+        if behaviours and behaviours.pop(0)(self):
+            return
+        served = owner.files.get(self.path)
+        if served is None:
+            self.answer(404, b"nothing here")
+        else:
+            self.serve(served)
+
+    do_HEAD = do_GET
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> bool:
+        """A whole answer."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        return True
+
+    def serve(self, served: Served, *, cut_after: int = -1, say_bytes: int | None = None, wait: float = 0.0) -> bool:
+        """A file, or the range of it that was asked for; perhaps only its first ``cut_after`` bytes."""
+        content, status, start = served.content, 200, 0
+        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        valid = self.headers.get("If-Range", served.etag) in (served.etag, served.headers.get("Last-Modified"))
+        if found and served.ranges and valid:
+            start = int(found[1])
+            if start >= len(content):
+                return self.answer(416, Content_Range=f"bytes */{len(content)}")
+            status = 206
+        self.send_response(status)
+        if served.etag:
+            self.send_header("ETag", served.etag)
+        for name, value in served.headers.items():
+            self.send_header(name, value)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        body = content[start:]
+        if served.length:
+            self.send_header("Content-Length", str(len(body) if say_bytes is None else say_bytes))
+        else:
+            self.close_connection = True
+        self.end_headers()
+        if self.command == "HEAD":
+            return True
+        if cut_after >= 0:
+            body = body[:cut_after]
+            self.close_connection = True
+        self.wfile.write(body)
+        self.wfile.flush()
+        if wait:
+            self.server.owner.released.wait(wait)
+            self.close_connection = True
+        return True
+
+
+class Server:
+    """The server, its files and its moods."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Served] = {}
+        self.behaviours: dict[str, list[Behaviour]] = {}
+        self.asked: list[Asked] = []
+        self.released = threading.Event()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._http.owner = self  # type: ignore[attr-defined]
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.other_url = f"http://localhost:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def put(self, path: str, content: bytes, **more: Any) -> str:
+        """Register a file; its address."""
+        self.files[path] = Served(content, **more)
+        return self.url + path
+
+    def next(self, path: str, *behaviours: Behaviour) -> None:
+        """What the next requests for ``path`` (``*``: any) meet, one each."""
+        self.behaviours.setdefault(path, []).extend(behaviours)
+
+    def seen(self, header: str, path: str = "") -> list[str | None]:
+        """That header of every request so far."""
+        return [asked.headers.get(header.lower()) for asked in self.asked if not path or asked.path == path]
+
+    def close(self) -> None:
+        """Stop."""
+        self.released.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """A server for the block."""
+    server = Server()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def cut(after: int) -> Behaviour:
+    """The connection breaks after so many bytes of the body."""
+    return lambda handler: handler.serve(_served(handler), cut_after=after)
+
+
+def status(code: int, body: bytes = b"no", **headers: str) -> Behaviour:
+    """That status."""
+    return lambda handler: handler.answer(code, body, **headers)
+
+
+def redirect(location: str, code: int = 302, **headers: str) -> Behaviour:
+    """To another address."""
+    return lambda handler: handler.answer(code, Location=location, **headers)
+
+
+def says(length: int) -> Behaviour:
+    """A length that is not the file's; the connection ends with the file."""
+
+    def lie(handler: Handler) -> bool:
+        handler.close_connection = True
+        served = _served(handler)
+        return handler.serve(served, say_bytes=length, cut_after=min(length, len(served.content)))
+
+    return lie
+
+
+def stall(after: int, seconds: float = 5.0) -> Behaviour:
+    """So many bytes, and then nothing, with the connection open."""
+    return lambda handler: handler.serve(_served(handler), cut_after=after, wait=seconds)
+
+
+def silence(seconds: float = 5.0) -> Behaviour:
+    """Not even an answer."""
+
+    def say_nothing(handler: Handler) -> bool:
+        handler.server.owner.released.wait(seconds)
+        handler.close_connection = True
+        return True
+
+    return say_nothing
+
+
+def trickle(pause: float, pieces: int) -> Behaviour:
+    """A byte at a time."""
+
+    def slowly(handler: Handler) -> bool:
+        served = _served(handler)
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(served.content)))
+        handler.end_headers()
+        handler.close_connection = True
+        for place in range(pieces):
+            handler.wfile.write(served.content[place : place + 1])
+            time.sleep(pause)
+        return True
+
+    return slowly
+
+
+def _served(handler: Handler) -> Served:
+    served = handler.server.owner.files[handler.path]
+    assert isinstance(served, Served)
+    return served
