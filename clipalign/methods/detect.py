@@ -14,11 +14,14 @@ from enum import StrEnum
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import torch
+from torch import Tensor
+
 from clipalign.device import halving
-from clipalign.errors import ModelMismatch, TextUnusable, UsageError
+from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.attribution import TokenAttribution, attribute
-from clipalign.pipeline.encoder import ImageSource, encode_distinct, encode_tokens
+from clipalign.pipeline.encoder import ImageSource, encode_each, encode_tokens
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.words import (
     Alignment,
@@ -132,26 +135,72 @@ def detect_pairs(
         InputUnreadable: an image tensor of the wrong shape or with values that are not finite.
         ModelMismatch: the model gave numbers that are not finite.
     """
+    _resolve(loaded, settings or DetectSettings())
+    for pair in pairs:  # before any picture is encoded
+        _words(pair)
+    outcomes = detect_each(loaded, pairs, settings)
+    for outcome in outcomes:
+        if isinstance(outcome, ClipalignError):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, DetectResult)]
+
+
+def detect_each(
+    loaded: LoadedModel, pairs: Sequence[Pair], settings: DetectSettings | None = None
+) -> list[DetectResult | ClipalignError]:
+    """The same; a pair that cannot be scored has its error in its place and spoils no other.
+
+    Raises:
+        UsageError: a setting out of its range, or a text tower without attention to read.
+    """
     chosen = _resolve(loaded, settings or DetectSettings())
-    words = [_words(pair) for pair in pairs]
-    texts = [encode_text(loaded, chosen.template + pair.text) for pair in pairs]
-    provenance = _provenance(loaded, chosen)
-    if not pairs:
-        return []
-    images = halving(
-        chosen.batch_size,
-        lambda size: encode_distinct(
-            loaded, [pair.image for pair in pairs], names=[_name(pair) for pair in pairs], batch_size=size
-        ),
-    )
+    outcomes: dict[int, DetectResult | ClipalignError] = {}
+    words: dict[int, list[Word]] = {}
+    for index, pair in enumerate(pairs):
+        try:
+            words[index] = _words(pair)
+        except TextUnusable as error:
+            outcomes[index] = error
+    images = _encode_images(loaded, {index: pairs[index] for index in words}, chosen)
+    outcomes |= {index: image for index, image in images.items() if isinstance(image, ClipalignError)}
+    vectors = {index: image for index, image in images.items() if isinstance(image, Tensor)}
+    if not vectors:
+        return [outcomes[index] for index in range(len(pairs))]
+    texts = [encode_text(loaded, chosen.template + pairs[index].text) for index in vectors]
+    stacked = torch.stack(list(vectors.values()))
     attributions = halving(
-        chosen.batch_size, lambda size: attribute(loaded, images, texts, layers=chosen.layers, batch_size=size)
+        chosen.batch_size, lambda size: attribute(loaded, stacked, texts, layers=chosen.layers, batch_size=size)
     )
-    references = _read_references(loaded, pairs, attributions, chosen)
-    return [
-        _result(loaded, chosen, provenance, _Evidence(*found))
-        for found in zip(pairs, words, texts, attributions, references, strict=True)
-    ]
+    readable = [pairs[index] for index in vectors]
+    references = _read_references(loaded, readable, attributions, chosen)
+    provenance = _provenance(loaded, chosen)
+    for index, text, attribution, reference in zip(vectors, texts, attributions, references, strict=True):
+        evidence = _Evidence(pairs[index], words[index], text, attribution, reference)
+        try:
+            outcomes[index] = _result(loaded, chosen, provenance, evidence)
+        except (TextUnusable, ModelMismatch) as error:
+            outcomes[index] = error
+    return [outcomes[index] for index in range(len(pairs))]
+
+
+def provenance_of(loaded: LoadedModel, settings: DetectSettings) -> Provenance:
+    """What every result of these settings carries.
+
+    Raises:
+        UsageError: a setting out of its range.
+    """
+    return _provenance(loaded, _resolve(loaded, settings))
+
+
+def _encode_images(
+    loaded: LoadedModel, pairs: dict[int, Pair], chosen: _Resolved
+) -> dict[int, Tensor | ClipalignError]:
+    if not pairs:
+        return {}
+    images = [pair.image for pair in pairs.values()]
+    names = [_name(pair) for pair in pairs.values()]
+    found = halving(chosen.batch_size, lambda size: encode_each(loaded, images, names=names, batch_size=size))
+    return dict(zip(pairs, found, strict=True))
 
 
 def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = None) -> Provenance:

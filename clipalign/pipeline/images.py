@@ -64,18 +64,21 @@ _ORIENTATION: Final = 0x0112
 _FORMATS: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF"
 
 
-def open_image(source: ImageSource, *, exif: bool = True, offline: bool = False) -> Image.Image:
+def open_image(
+    source: ImageSource, *, exif: bool = True, offline: bool = False, name: str | None = None
+) -> Image.Image:
     """A picture in RGB, 8 bits a channel.
 
     Args:
         source: a path, an http(s) address, ``-`` for the bytes on stdin, bytes, or a Pillow image (left as it was).
         exif: whether to turn the picture the way its EXIF orientation says.
         offline: whether addresses are refused.
+        name: what errors call it; None for its own name.
 
     Raises:
         ImageUnreadable: with the name of the source, why, and what to try.
     """
-    name = _name(source)
+    name = name or _name(source)
     content = b"" if isinstance(source, Image.Image) else _content(source, name, offline=offline)
     try:
         with _without_warnings():
@@ -341,10 +344,24 @@ def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
         short = min(width, height)
         resized = _resize(image, int(side * width / short), int(side * height / short), filter_)
     square = _centre(resized, side, loaded.fill_color)
-    pixels = torch.from_numpy(numpy.array(square)).permute(2, 0, 1).contiguous()  # (3, S, S)
-    values = pixels.to(torch.float32).div(255)
-    mean, std = (torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1) for numbers in (loaded.mean, loaded.std))
-    return values.sub_(mean).div_(std)
+    # Not with torch, which would start threads of its own in every thread that prepares pictures.
+    values = numpy.array(numpy.asarray(square).transpose(2, 0, 1), dtype=numpy.float32, order="C")  # (3, S, S)
+    mean, std = (numpy.array(numbers, dtype=numpy.float32).reshape(3, 1, 1) for numbers in (loaded.mean, loaded.std))
+    values /= numpy.float32(255)
+    values -= mean
+    values /= std
+    return torch.from_numpy(values)
+
+
+def thumbnail_of(image: Image.Image, side_px: int) -> bytes:
+    """A small JPEG of an RGB picture, its longer side ``side_px`` pixels at most."""
+    width, height = image.size
+    shrink = min(1.0, side_px / max(width, height))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80, optimize=True)
+    return stream.getvalue()
 
 
 def _resize(image: Image.Image, width: int, height: int, filter_: Image.Resampling) -> Image.Image:
