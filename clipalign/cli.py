@@ -38,8 +38,8 @@ from clipalign.version import __version__
 PROGRAM = "clipalign"
 
 CLOSING = (
-    "Every option of a command but --reference can also be set by a variable (CLIPALIGN_MODEL, CLIPALIGN_BATCH_SIZE, "
-    "…) or in [tool.clipalign] of the nearest pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found "
+    "Every option of a command but --reference and --describe-with can also be set by a variable (CLIPALIGN_MODEL, "
+    "CLIPALIGN_BATCH_SIZE, …) or in [tool.clipalign] of the nearest pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found "
     "something, 2 wrong usage, 3 unreadable input, 4 weights not here, 70 internal error, 130 interrupted."
 )
 
@@ -182,9 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(typed)
         if status == EXIT_INTERRUPTED:  # the parser turns Ctrl-C into a status
-            raise InterruptError("interrupted")
+            raise InterruptError("interrupted", hint=notices.kept)
     except KeyboardInterrupt:
-        return _fail(InterruptError("interrupted"), typed)
+        return _fail(InterruptError("interrupted", hint=notices.kept), typed)
     except Exception as error:
         return _fail(error, typed)
     notices.release()
@@ -200,6 +200,7 @@ def _start(typed: Sequence[str]) -> None:
     for name in ("quiet", "verbose", "debug", "json"):
         setattr(notices, name, getattr(fresh, name))
     notices.waiting.clear()
+    notices.kept = ""
     listen()
 
 

@@ -141,6 +141,7 @@ class Notices:
         debug: errors come with their traceback.
         json: lines wait until the command has succeeded, because a failing one leaves a single JSON object on stderr.
         waiting: those lines.
+        kept: what Ctrl-C left behind and how to go on, for the hint of "interrupted"; empty where nothing was kept.
     """
 
     quiet: bool = False
@@ -148,6 +149,7 @@ class Notices:
     debug: bool = False
     json: bool = False
     waiting: list[str] = field(default_factory=list)
+    kept: str = ""
 
     def warn(self, message: str) -> None:
         """Something the user should know about the result."""
@@ -158,6 +160,11 @@ class Notices:
         """Something only ``-v`` tells."""
         if self.verbose and not self.quiet:
             self._say(styled(visible(message), "dim", stream=sys.stderr))
+
+    def tell(self, message: str) -> None:
+        """What a long run is at, and what it found; neither a warning nor a result."""
+        if not self.quiet:
+            self._say(visible(message))
 
     def _say(self, line: str) -> None:
         if self.json:

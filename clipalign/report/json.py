@@ -7,7 +7,9 @@ into ``null``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 
@@ -74,8 +76,29 @@ def encode(record: dict[str, object], *, indent: bool = False) -> bytes:
     Raises:
         ValueError: a number that JSON has no sign for (an infinity, not-a-number).
     """
-    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
-    return orjson.dumps(_plain(record, "record"), option=option)
+    return line_of(plain(record), indent=indent)
+
+
+def plain(record: Mapping[str, object]) -> dict[str, Any]:
+    """``record`` in JSON's own types, as it will be read back.
+
+    Raises:
+        ValueError: a number that JSON has no sign for.
+    """
+    return {str(key): _plain(value, f"record.{key}") for key, value in record.items()}
+
+
+def line_of(record: Mapping[str, Any], *, indent: bool = False) -> bytes:
+    """A record of plain types as UTF-8 JSON and a final newline."""
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0))
+
+
+def many(records: Iterable[Mapping[str, Any]], summary: Mapping[str, object]) -> Iterator[bytes]:
+    """One document of many records and their summary, in pieces, a record a line."""
+    yield b'{"results":['
+    for number, record in enumerate(records):
+        yield (b",\n" if number else b"\n") + line_of(record).rstrip(b"\n")
+    yield b'\n],"summary":' + line_of(summary).rstrip(b"\n") + b"}\n"
 
 
 def _plain(value: object, place: str) -> object:
@@ -83,7 +106,7 @@ def _plain(value: object, place: str) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place} is {value}, which JSON cannot hold")
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8") if _broken(value) else value
+        return plain_text(value)
     if isinstance(value, dict):
         return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -93,6 +116,10 @@ def _plain(value: object, place: str) -> object:
     return str(value)
 
 
-def _broken(text: str) -> bool:
-    """Whether ``text`` holds half of a surrogate pair, as file names that are no UTF-8 do."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
+def plain_text(text: str) -> str:
+    """``text`` as UTF-8 can carry it: half of a surrogate pair, as in file names that are no UTF-8, is written out."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
