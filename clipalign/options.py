@@ -14,6 +14,7 @@ from clipalign.benchmarks.table import benchmark_names
 from clipalign.registry import DEFAULT_MODEL, model_names
 from clipalign.settings import (
     ALIGNMENTS,
+    DESCRIBED_DATASETS,
     DEVICES,
     ERROR_RULES,
     FORMATS,
@@ -78,6 +79,11 @@ def complete_methods(incomplete: str) -> list[str]:
 def complete_protocols(incomplete: str) -> list[str]:
     """How pictures of data sets are opened."""
     return [name for name in PROTOCOLS if name.startswith(incomplete)]
+
+
+def complete_described_datasets(incomplete: str) -> list[str]:
+    """Data sets that ``classify`` has classes of."""
+    return [name for name in DESCRIBED_DATASETS if name.startswith(incomplete)]
 
 
 def complete_pieces(incomplete: str) -> list[str]:
@@ -386,6 +392,75 @@ Explain = Annotated[
         help="Show which crops and sentences carried the score.",
         rich_help_panel=OUTPUT_PANEL,
     ),
+]
+ImageLogscale = Annotated[
+    str | None,
+    typer.Option(
+        "--image-logscale",
+        metavar="X",
+        help="How sharply crops that resemble the whole picture outweigh others. [default: 4]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+TextLogscale = Annotated[
+    str | None,
+    typer.Option(
+        "--text-logscale",
+        metavar="X",
+        help="How sharply descriptions that resemble the prompt outweigh others. [default: 2]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help='The class in a sentence, {} for its name. [default: "a photo of a {}."]',
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Templates = Annotated[
+    str | None,
+    typer.Option(
+        "--templates",
+        metavar="FILE",
+        help="Prompts for clip-e, one a line, {} for the class. [default: the 80 of OpenAI's CLIP]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Words = Annotated[
+    str | None,
+    typer.Option(
+        "--words",
+        metavar="FILE",
+        help="Words for waffle, one a line. [default: what clipalign download waffle-words fetched]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+DescribeWith = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--describe-with",
+        metavar="URL MODEL",
+        help="Have classes described by a language model at an OpenAI-compatible address; the names of the classes are "
+        "sent there, and OPENAI_API_KEY where it is set. What it writes is kept.",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+DatasetClasses = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help=f"The classes and published descriptions of a data set: {', '.join(DESCRIBED_DATASETS)}.",
+        autocompletion=complete_described_datasets,
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+TopClasses = Annotated[
+    str | None,
+    typer.Option("--top", metavar="N", help="Name the N best classes. [default: 5]", rich_help_panel=OUTPUT_PANEL),
 ]
 TextFile = Annotated[
     str | None,

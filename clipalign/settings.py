@@ -26,6 +26,9 @@ FORMATS_OF: Final[dict[str, tuple[str, ...]]] = {"eval": ("table", "json"), "dow
 """Commands that have fewer of them."""
 
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
+DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
+"""Data sets whose classes have published descriptions."""
+
 ERROR_RULES: Final = ("skip", "fail")
 PROTOCOLS: Final = ("paper", "exif")
 PIECES: Final = ("sentence", "phrase")
@@ -91,6 +94,11 @@ class Settings:
         crops: random crops of a picture, at least 1.
         alpha: smallest side of a crop as a share of the picture's shorter side, 0 to 0.9.
         explain: whether a classification comes with crops, sentences and contributions.
+        image_logscale: logarithm of the scale of the crops' weights.
+        text_logscale: logarithm of the scale of the descriptions' weights.
+        prompt: a class's name in a sentence, ``{}`` for the name.
+        templates: file with a prompt template a line.
+        words: file with a word a line.
         text_file: file with a long text.
         by: ``sentence`` or ``phrase``.
         margin: how much a sentence may lower the score before it is found, at least 0.
@@ -134,6 +142,11 @@ class Settings:
     crops: int | None = None
     alpha: float | None = None
     explain: bool = False
+    image_logscale: float | None = None
+    text_logscale: float | None = None
+    prompt: str | None = None
+    templates: Path | None = None
+    words: Path | None = None
     text_file: Path | None = None
     by: str | None = None
     margin: float | None = None
@@ -292,6 +305,11 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "crops": _whole(1),
     "alpha": _between(0.0, 0.9),
     "explain": _truth,
+    "image_logscale": _between(-20.0, 20.0),
+    "text_logscale": _between(-20.0, 20.0),
+    "prompt": _text,
+    "templates": _folder,
+    "words": _folder,
     "text_file": _folder,
     "by": _one_of(*PIECES),
     "margin": _between(0.0),

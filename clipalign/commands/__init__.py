@@ -18,5 +18,6 @@ class CommandRow(NamedTuple):
 
 COMMANDS: Final[dict[str, CommandRow]] = {
     "detect": CommandRow("clipalign.commands.detect:detect", "Which words of a text do not fit an image."),
+    "classify": CommandRow("clipalign.commands.classify:classify", "Which class a picture shows, and why."),
     "eval": CommandRow("clipalign.commands.evaluate:evaluate", "Measure a model on a benchmark."),
 }

@@ -28,7 +28,7 @@ from clipalign.errors import InputUnreadable, ModelMismatch, UsageError
 from clipalign.methods.provenance import provenance_of
 from clipalign.pipeline.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
 from clipalign.pipeline.crops import LARGEST_SHARE, Box, crop_boxes, cut_and_prepare, picture_seed
-from clipalign.pipeline.descriptions import DEFAULT_PROMPT, METHODS, ClassTexts, Descriptions, class_texts
+from clipalign.pipeline.descriptions import DEFAULT_PROMPT, Classes, ClassTexts, class_texts, default_method
 from clipalign.pipeline.encoder import encode_images
 from clipalign.pipeline.images import ImageSource, open_image
 from clipalign.pipeline.model import import_open_clip
@@ -87,23 +87,6 @@ class ClassifySettings:
     explain: bool = False
     batch_size: int | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Classes:
-    """What there is to choose from.
-
-    Attributes:
-        names: of the classes; empty for those of ``descriptions``.
-        descriptions: sentences, or for ``clip-d`` descriptors, by class.
-        templates: of ``clip-e``, with ``{}`` for the name; empty for the 80 of OpenAI's CLIP.
-        words: that ``waffle`` draws from.
-    """
-
-    names: tuple[str, ...] = ()
-    descriptions: Descriptions | None = None
-    templates: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,25 +360,11 @@ def texts_of(classes: Classes, settings: ClassifySettings) -> tuple[ClassifySett
     Raises:
         UsageError: a setting out of its range, a class without descriptions, two of one name.
     """
-    method = settings.method or ("clip" if classes.descriptions is None else "wca")
-    if method not in METHODS:
-        raise UsageError(
-            f"unknown value {method!r} for --method", hint=f"one of {', '.join(METHODS)}", input="--method"
-        )
     _check(settings)
-    names = classes.names or tuple(classes.descriptions or ())
-    templates: Sequence[str] = classes.templates
-    if method == "clip-e" and not templates:
-        templates = openai_templates()
-    texts = class_texts(
-        names,
-        method=method,
-        descriptions=classes.descriptions,
-        prompt=settings.prompt,
-        templates=templates,
-        words=classes.words,
-        seed=settings.seed,
-    )
+    method = settings.method or default_method(classes)
+    if method == "clip-e" and not classes.templates:
+        classes = replace(classes, templates=openai_templates())
+    texts = class_texts(classes, method=method, prompt=settings.prompt, seed=settings.seed)
     return replace(settings, method=method), texts
 
 

@@ -24,9 +24,6 @@ DEFAULT_PROMPT: Final = "a photo of a {}."
 """The text that stands for a class by its name (CLIP); WCA weighs sentences by their likeness to it."""
 
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
-DESCRIBED: Final = ("wca", "cupl", "clip-d")
-"""Methods that need descriptions of every class."""
-
 PLACE: Final = "{}"
 """Where a template has the class name."""
 
@@ -44,6 +41,24 @@ Descriptions = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Classes:
+    """What there is to choose from.
+
+    Attributes:
+        names: of the classes, C; empty for those of ``descriptions``, more of which than names do no harm.
+        descriptions: sentences (``wca``, ``cupl``) or descriptors (``clip-d``) by class; ``waffle`` takes its
+            characters from them where they are given.
+        templates: of ``clip-e``, with ``{}`` for the name; empty for the 80 of OpenAI's CLIP.
+        words: that ``waffle`` draws from.
+    """
+
+    names: tuple[str, ...] = ()
+    descriptions: Descriptions | None = None
+    templates: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ClassTexts:
     """One class as the text tower meets it.
 
@@ -58,45 +73,40 @@ class ClassTexts:
     label: str = ""
 
 
+def default_method(classes: Classes) -> str:
+    """``wca`` where there are descriptions, ``clip`` where there are names alone."""
+    return "clip" if classes.descriptions is None else "wca"
+
+
 def class_texts(
-    names: Sequence[str],
-    *,
-    method: str,
-    descriptions: Descriptions | None = None,
-    prompt: str = DEFAULT_PROMPT,
-    templates: Sequence[str] = (),
-    words: Sequence[str] = (),
-    seed: int = 0,
+    classes: Classes, *, method: str, prompt: str = DEFAULT_PROMPT, seed: int = 0
 ) -> tuple[ClassTexts, ...]:
-    """The texts of every class, in the order of ``names``.
+    """The texts of every class, in the order of their names.
 
     Args:
-        names: the classes, C, all different.
+        classes: what there is to choose from.
         method: one of :data:`METHODS`.
-        descriptions: sentences (``wca``, ``cupl``) or descriptors (``clip-d``) by class; more classes than ``names``
-            do no harm. ``waffle`` takes its characters from them where they are given.
         prompt: with ``{}`` for the class name.
-        templates: of ``clip-e``, with ``{}``.
-        words: that ``waffle`` draws from.
         seed: of what ``waffle`` draws.
 
     Raises:
-        UsageError: no classes, two of one name, a class without descriptions, a template without ``{}``.
+        UsageError: no classes, two of one name, a class without descriptions, a template without ``{}``, no words.
     """
+    names, descriptions = classes.names or tuple(classes.descriptions or ()), classes.descriptions
+    if method not in METHODS:
+        raise UsageError(
+            f"unknown value {method!r} for --method", hint=f"one of {', '.join(METHODS)}", input="--method"
+        )
     check_names(names)
     _check_templates([prompt], "--prompt")
     if method == "clip":
         return tuple(ClassTexts(name, (_filled(prompt, name),)) for name in names)
     if method == "clip-e":
-        _check_templates(templates, "--templates")
-        return tuple(ClassTexts(name, tuple(_filled(one, name) for one in templates)) for name in names)
+        _check_templates(classes.templates, "--templates")
+        return tuple(ClassTexts(name, tuple(_filled(one, name) for one in classes.templates)) for name in names)
     if method == "waffle":
-        clauses = [relative_clause(one) for one in waffle_descriptors(names, words, descriptions, seed=seed)]
+        clauses = [relative_clause(one) for one in waffle_descriptors(names, classes.words, descriptions, seed=seed)]
         return tuple(ClassTexts(name, tuple(f"A photo of a {name}, {one}." for one in clauses)) for name in names)
-    if method not in DESCRIBED:
-        raise UsageError(
-            f"unknown value {method!r} for --method", hint=f"one of {', '.join(METHODS)}", input="--method"
-        )
     if descriptions is None:
         raise UsageError(
             f"the method {method} needs descriptions of the classes",

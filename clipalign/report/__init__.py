@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clipalign.report.console import notices, stdout_is_terminal, write_output
-from clipalign.results import DetectResult, EvalResult
+from clipalign.results import ClassifyResult, DetectResult, EvalResult
 
 if TYPE_CHECKING:
     from clipalign.settings import Settings
@@ -27,7 +27,7 @@ def configure(settings: Settings) -> None:
     notices.json = notices.json or settings.format == "json"
 
 
-def render(result: DetectResult | EvalResult, *, format: str, top: int | None = None) -> bool:
+def render(result: DetectResult | ClassifyResult | EvalResult, *, format: str, top: int | None = None) -> bool:
     """Write ``result`` to stdout; its warnings are the caller's.
 
     Args:
@@ -41,6 +41,8 @@ def render(result: DetectResult | EvalResult, *, format: str, top: int | None = 
     Raises:
         OutputError: stdout cannot be written.
     """
+    if isinstance(result, ClassifyResult):
+        return _render_classes(result, format=format)
     if format == "json":
         from clipalign.report import json
 
@@ -53,3 +55,16 @@ def render(result: DetectResult | EvalResult, *, format: str, top: int | None = 
     from clipalign.report.metrics import metrics_table
 
     return write_output(metrics_table(result))
+
+
+def _render_classes(result: ClassifyResult, *, format: str) -> bool:
+    from clipalign.report.classify import classify_record
+
+    record = classify_record(result)
+    if format == "json":
+        from clipalign.report import json
+
+        return write_output(json.encode(record, indent=stdout_is_terminal()))
+    from clipalign.report.classify_table import classify_table
+
+    return write_output(classify_table(record))

@@ -52,8 +52,8 @@ def test_help_fits_the_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_that_help_says_a_variable_sets_is_a_setting(command: str) -> None:
     names = {parameter.name for parameter in built_command(command).params if parameter.param_type_name == "option"}
-    assert "every option of a command but --reference can also be set" in CLOSING.lower()
-    assert names - set(READERS) <= {"reference", "help"}
+    assert "every option of a command but --reference and --describe-with can also be set" in CLOSING.lower()
+    assert names - set(READERS) <= {"reference", "describe_with", "help"}
 
 
 def test_help_has_no_escape_codes_even_on_a_ci_service(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_version(capsys: Capture) -> None:
     ("line", "said"),
     [
         (["detct"], "error: there is no command 'detct'\nhint: did you mean detect?\n"),
-        (["xyz"], "error: there is no command 'xyz'\nhint: one of detect, eval; see clipalign --help\n"),
+        (["xyz"], f"error: there is no command 'xyz'\nhint: one of {', '.join(COMMANDS)}; see clipalign --help\n"),
         (["detect", "a", "b", "--layer", "3"], "error: there is no option --layer\nhint: did you mean --layers?\n"),
         (["detect", "a", "b", "--layers"], "error: --layers needs a value\nhint: see clipalign detect --help\n"),
         (["detect", "a", "b", "--check=1"], "error: --check takes no value\nhint: see clipalign detect --help\n"),
