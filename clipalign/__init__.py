@@ -28,21 +28,34 @@ from clipalign.version import __version__
 if TYPE_CHECKING:
     from clipalign.errors import ClipalignError
     from clipalign.methods.detect import Pair
-    from clipalign.results import DetectResult, Provenance, WordScore
+    from clipalign.results import DetectResult, LongResult, Provenance, SentenceScore, WordScore
     from clipalign.session import Session, load
 
 _HOMES = {
     "ClipalignError": "clipalign.errors",
     "DetectResult": "clipalign.results",
+    "LongResult": "clipalign.results",
     "Pair": "clipalign.methods.detect",
     "Provenance": "clipalign.results",
+    "SentenceScore": "clipalign.results",
     "Session": "clipalign.session",
     "WordScore": "clipalign.results",
     "load": "clipalign.session",
 }
 """Public name to the module it lives in."""
 
-__all__ = ["ClipalignError", "DetectResult", "Pair", "Provenance", "Session", "WordScore", "__version__", "load"]
+__all__ = [
+    "ClipalignError",
+    "DetectResult",
+    "LongResult",
+    "Pair",
+    "Provenance",
+    "SentenceScore",
+    "Session",
+    "WordScore",
+    "__version__",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from clipalign.device import choose_device
 from clipalign.errors import UsageError
 from clipalign.registry import DEFAULT_MODEL
-from clipalign.results import DetectResult
+from clipalign.results import DetectResult, LongResult
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,6 +107,38 @@ class Session:
         if unknown:
             raise UsageError(f"detect has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
         return detect_pairs(self.loaded, self._read(pairs), DetectSettings(**settings))
+
+    def score_long(self, image: ImageLike, text: str, **settings: Any) -> LongResult:
+        """How well a long ``text`` fits ``image``, and which sentence earns or loses what.
+
+        Args:
+            image: as for :meth:`detect`.
+            text: of any length; what lies beyond the model's context is reported, not scored.
+            settings: fields of ``clipalign.methods.score_long.LongSettings``: ``by``, ``margin``, ``stretch``,
+                ``batch_size``, ``seed``.
+
+        Raises:
+            ImageUnreadable, TextUnusable, UsageError.
+        """
+        return self.score_long_many([(image, text)], **settings)[0]
+
+    def score_long_many(self, pairs: Iterable[Pair | Sequence[Any]], **settings: Any) -> list[LongResult]:
+        """The same for many pairs at once, such as several texts about one picture; results in their order.
+
+        Args:
+            pairs: ``(image, text)`` or ``clipalign.Pair``; each distinct picture is read and encoded once.
+            settings: as for :meth:`score_long`.
+
+        Raises:
+            ImageUnreadable, TextUnusable, UsageError.
+        """
+        from clipalign.methods.score_long import LongSettings, score_long_pairs
+
+        known = [field.name for field in fields(LongSettings)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise UsageError(f"score_long has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
+        return score_long_pairs(self.loaded, self._read(pairs), LongSettings(**settings))
 
     def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
         """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""

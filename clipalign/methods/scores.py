@@ -1,4 +1,5 @@
-"""Scores of a pair from its cosines: CLIPScore, RefCLIPScore (Hessel et al., EMNLP 2021) and F-CLIPScore (CLIP4DM)."""
+"""Scores of a pair from its cosines: CLIPScore, RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM) and
+SPECS (Chen et al., 2025)."""
 
 from __future__ import annotations
 
@@ -23,3 +24,8 @@ def ref_clip_score(score: float, reference_cosine: float) -> float:
     """
     reference = clip_score(reference_cosine)
     return 2.0 * score * reference / (score + reference) if score + reference > 0.0 else 0.0
+
+
+def specs_score(cosine: float) -> float:
+    """``(cosine + 1) / 2``, 0 to 1, higher fits better (SPECS, Chen et al., 2025); its cosines are often negative."""
+    return min(1.0, max(0.0, (cosine + 1.0) / 2.0))

@@ -9,6 +9,7 @@ from PIL import Image
 from clipalign.pipeline.encoder import encode_distinct, encode_texts
 from clipalign.pipeline.image_tower import encode_pictures
 from clipalign.pipeline.text import encode_text
+from clipalign.pipeline.text_tower import CausalTextTower
 from tests.tiny import TOWERS, load_random
 
 TEXTS = ["a photo of a dog.", "a photo of a cat.", "dog", "a photo of a dog.", "many words " * 40]
@@ -22,6 +23,30 @@ def test_texts_become_the_networks_own_vectors(kind: str) -> None:
     ids = torch.tensor([text.ids + text.padding for text in encoded])
     expected = torch.nn.functional.normalize(loaded.network.encode_text(ids), dim=-1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_beginnings_of_other_texts_get_their_own_vectors(kind: str) -> None:
+    loaded = load_random(kind)
+    texts = ["a dog", "a dog on a sofa, asleep", "a", "a dog on a sofa", "a cat", "a dog", "a dog on", "two dogs"]
+    alone = torch.cat([encode_texts(loaded, [text]) for text in texts])
+    for batch_size in (1, 2, 64):
+        found = encode_texts(loaded, texts, batch_size=batch_size)
+        torch.testing.assert_close(found, alone, rtol=0, atol=1e-6)
+
+
+def test_a_text_and_its_beginnings_are_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_random("clip")
+    rows: list[int] = []
+    encode = CausalTextTower.encode_prefixes
+
+    def counted(tower: CausalTextTower, captions: list[tuple[int, ...]], prefixes: list[list[int]]) -> torch.Tensor:
+        rows.append(len(captions))
+        return encode(tower, captions, prefixes)
+
+    monkeypatch.setattr(CausalTextTower, "encode_prefixes", counted)
+    encode_texts(loaded, ["a dog", "a dog on a sofa", "a", "a dog on a chair", "a dog"], batch_size=8)
+    assert rows == [2]
 
 
 def test_equal_files_and_objects_are_encoded_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

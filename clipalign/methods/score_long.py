@@ -1,0 +1,301 @@
+"""How well a long text fits an image, sentence by sentence (SPECS, arXiv 2509.03897; Long-CLIP, arXiv 2403.15378).
+
+A text cut into pieces gives the prefixes ``p_1 ⊂ p_2 ⊂ … ⊂ p_n``; each has a cosine with the image, and the increment
+of a piece is what it adds to the score of the text before it. A specific and right detail should raise the score, a
+wrong one lower it. In a causal tower all prefixes of a text share one prefill and cost an end token each; other towers
+read every prefix anew. Nothing is cut silently: a piece in which the context ends, and those beyond it, are marked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clipalign.device import halving
+from clipalign.errors import ClipalignError, TextUnusable, UsageError
+from clipalign.methods.provenance import provenance_of
+from clipalign.methods.scores import clip_score, specs_score
+from clipalign.pipeline.encoder import encode_distinct, encode_images, encode_tokens
+from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.long_context import KEPT_POSITIONS, can_be_stretched, stretched
+from clipalign.pipeline.sentences import Cut, Piece, split_text
+from clipalign.pipeline.text import TokenizedText, encode_text
+from clipalign.pipeline.words import reported_words, split_words, unknown_words
+from clipalign.registry.rows import LONG_CONTEXT_TOKENS
+from clipalign.results import LongResult, SentenceScore
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from clipalign.batch.scorer import ScoreItem
+    from clipalign.methods.detect import Pair
+    from clipalign.pipeline.model import LoadedModel
+
+WINDOW_RECORDS: Final = 64
+PICTURES_AHEAD: Final = 64
+"""Of a batch run: texts scored together, and prepared pictures held at most."""
+
+_NAMED: Final = 8
+_QUOTED_CHARACTERS: Final = 40
+"""How many words a warning names before it counts, and how much of a sentence it quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongSettings:
+    """What shapes the scoring of long texts.
+
+    Attributes:
+        by: what the text is cut into, ``sentence`` or ``phrase``.
+        margin: a piece that lowers the score by more than this is marked, 0 to 1.
+        stretch: whether a model that reads fewer than 248 tokens is stretched by Long-CLIP's rule, so that it reads
+            long texts, though it was trained on none; else it reads its own context, and the rest is reported.
+        batch_size: pictures, and texts, a batch; results change no further than rounding.
+        seed: kept in the provenance; nothing is drawn.
+    """
+
+    by: str = Cut.SENTENCE.value
+    margin: float = 0.0
+    stretch: bool = True
+    batch_size: int = 32
+    seed: int = 0
+
+
+class _Asked(NamedTuple):
+    """A text, and what the tower is asked about it.
+
+    Attributes:
+        text: the whole text's tokens, cut to the context.
+        pieces: all its pieces.
+        prefixes: for each piece that is read, in order, the text up to its end.
+        cut: index of the piece in which the context ends, -1 where it ends in none.
+    """
+
+    text: TokenizedText
+    pieces: list[Piece]
+    prefixes: list[TokenizedText]
+    cut: int
+
+
+def score_long_pairs(
+    loaded: LoadedModel, pairs: Sequence[Pair], settings: LongSettings | None = None
+) -> list[LongResult]:
+    """Score every text with its image, sentence by sentence; results in the order of ``pairs``.
+
+    Args:
+        loaded: the model; where the settings stretch it, a stretched copy is asked and ``loaded`` stays as it is.
+        pairs: a file or picture that occurs several times is encoded once; references are not used.
+        settings: None for the defaults.
+
+    Raises:
+        UsageError: a setting out of its range.
+        TextUnusable: a text without a word.
+        InputUnreadable: an image tensor of the wrong shape or with values that are not finite.
+        ModelMismatch: the model gave numbers that are not finite.
+    """
+    scorer = LongScorer(loaded, settings)
+    if not pairs:
+        return []
+    named = [replace(pair, id=pair.id if pair.id is not None else pair.image_name) for pair in pairs]
+    asked = [scorer.ask(pair.text, str(pair.id)) for pair in named]
+    for one in asked:
+        if isinstance(one, ClipalignError):
+            raise one
+    features = halving(
+        scorer.settings.batch_size,
+        lambda size: encode_distinct(
+            scorer.loaded, [pair.image for pair in named], names=[str(pair.id) for pair in named], batch_size=size
+        ),
+    )
+    names = [(str(pair.id), pair.image_name) for pair in named]
+    return scorer.answer([one for one in asked if not isinstance(one, ClipalignError)], list(features), names)
+
+
+class LongScorer:
+    """The method, ready to score: one text, many, or the records of a batch run.
+
+    Args:
+        loaded: the model.
+        settings: None for the defaults.
+
+    Attributes:
+        loaded: the model that is asked, stretched where the settings say so and its tower allows it.
+        settings: as given.
+        provenance: what every result carries.
+
+    Raises:
+        UsageError: a setting out of its range.
+    """
+
+    window_records = WINDOW_RECORDS
+    pictures_ahead = PICTURES_AHEAD
+
+    def __init__(self, loaded: LoadedModel, settings: LongSettings | None = None) -> None:
+        self.settings = settings = settings or LongSettings()
+        self._by = _check(settings)
+        short = loaded.context_tokens < LONG_CONTEXT_TOKENS
+        self._stretched = settings.stretch and short and can_be_stretched(loaded)
+        self.loaded = stretched(loaded) if self._stretched else loaded
+        self.provenance = provenance_of(
+            self.loaded,
+            {
+                "by": self._by.value,
+                "margin": float(settings.margin),
+                "stretch": settings.stretch,
+                "context_tokens": self.loaded.context_tokens,
+                "batch_size": settings.batch_size,
+            },
+            seed=settings.seed,
+        )
+
+    def prepare(self, picture: Image, name: str) -> Tensor:
+        """An RGB picture as the image tower takes it (3, S, S)."""
+        return to_tensor(picture, self.loaded)
+
+    def encode(self, prepared: Sequence[Tensor]) -> list[Tensor]:
+        """Unit vectors of prepared pictures (E each)."""
+        pictures = torch.stack(list(prepared))
+        encoded = halving(
+            self.settings.batch_size,
+            lambda size: torch.cat([encode_images(self.loaded, batch) for batch in torch.split(pictures, size)]),
+        )
+        return [vector.clone() for vector in encoded]
+
+    def score(self, items: Sequence[ScoreItem]) -> list[LongResult | ClipalignError]:
+        """A result for each record, or why there is none.
+
+        Raises:
+            ModelMismatch: the model gave numbers that are not finite.
+        """
+        asked = [self.ask(item.record.text, item.record.id) for item in items]
+        usable = [(one, item) for one, item in zip(asked, items, strict=True) if not isinstance(one, ClipalignError)]
+        names = [(item.record.id, item.record.image_name) for _, item in usable]
+        results = iter(self.answer([one for one, _ in usable], [item.features for _, item in usable], names))
+        return [one if isinstance(one, ClipalignError) else next(results) for one in asked]
+
+    def ask(self, text: str, name: str) -> _Asked | TextUnusable:
+        """Cut and tokenize one text; an error, not raised, where there is nothing to score in it."""
+        if not reported_words(split_words(text)):
+            what = f"the text {text.strip()[:20]!r} has no word to score" if text.strip() else "the text is empty"
+            return TextUnusable(what, hint="give a text with at least one word", input=name)
+        whole = encode_text(self.loaded, text)
+        if not any(span is not None for span in whole.spans):
+            what = f"the model reads nothing in the text {text.strip()[:20]!r}"
+            return TextUnusable(what, hint="give a text with at least one word", input=name)
+        pieces = split_text(text, self._by)
+        prefixes: list[TokenizedText] = []
+        cut = -1
+        for index, piece in enumerate(pieces):
+            if whole.truncated and piece.start >= whole.cut_at:
+                break
+            if whole.truncated and piece.end > whole.cut_at:
+                cut = index
+            last = index == len(pieces) - 1 or cut >= 0
+            prefixes.append(whole if last else encode_text(self.loaded, text[: piece.end]))
+        return _Asked(whole, pieces, prefixes, cut)
+
+    def answer(
+        self, asked: Sequence[_Asked], features: Sequence[Tensor], names: Sequence[tuple[str, str]]
+    ) -> list[LongResult]:
+        """Score tokenized texts.
+
+        Args:
+            asked: of :meth:`ask` (B).
+            features: the image's unit vector for each (E).
+            names: identifier and image name of each.
+        """
+        if not asked:
+            return []
+        flat = [prefix for one in asked for prefix in one.prefixes]
+        vectors = halving(self.settings.batch_size, lambda size: encode_tokens(self.loaded, flat, batch_size=size))
+        counts = torch.tensor([len(one.prefixes) for one in asked], device=vectors.device)
+        images = torch.stack(list(features)).to(vectors.device).repeat_interleave(counts, dim=0)
+        cosines = iter((vectors * images).sum(-1).tolist())
+        return [
+            self._result(one, _cosines(one, [next(cosines) for _ in one.prefixes]), id, image)
+            for one, (id, image) in zip(asked, names, strict=True)
+        ]
+
+    def _result(self, asked: _Asked, cosines: Sequence[float], id: str, image: str) -> LongResult:
+        text, row = asked.text.text, self.loaded.row
+        vocabulary = self.loaded.vocabulary
+        unknown = () if vocabulary is None else unknown_words(reported_words(split_words(text)), vocabulary)
+        return LongResult(
+            id=id,
+            image=image,
+            text=text,
+            model=row.name,
+            cosine=cosines[-1],
+            specs_score=specs_score(cosines[-1]),
+            clip_score=None if row.is_specs else clip_score(cosines[-1]),
+            n_tokens=asked.text.n_tokens,
+            truncated=asked.text.truncated,
+            sentences=self._sentences(asked, cosines),
+            provenance=self.provenance,
+            unknown_words=unknown,
+            warnings=self._warnings(asked, unknown),
+        )
+
+    def _sentences(self, asked: _Asked, cosines: Sequence[float]) -> tuple[SentenceScore, ...]:
+        scores: list[SentenceScore] = []
+        before: float | None = None
+        for index, piece in enumerate(asked.pieces):
+            cosine = cosines[index] if index < len(cosines) else None
+            score = None if cosine is None else specs_score(cosine)
+            increment = None if score is None or before is None else score - before
+            lowers = increment is not None and increment < -self.settings.margin
+            scores.append(SentenceScore(*piece, cosine, score, increment, lowers=lowers, cut=index == asked.cut))
+            before = score
+        return tuple(scores)
+
+    def _warnings(self, asked: _Asked, unknown: Sequence[str]) -> tuple[str, ...]:
+        warnings = []
+        whole, pieces, model = asked.text, asked.pieces, self.loaded.row.name
+        if whole.truncated:
+            ends = ""
+            if asked.cut >= 0:
+                read = whole.text[: whole.cut_at].rstrip()
+                tail = read[max(pieces[asked.cut].start, len(read) - _QUOTED_CHARACTERS) :]
+                ends = f"; {self._by.value} {asked.cut + 1} is scored by its beginning alone, up to “…{tail}”"
+            warnings.append(f"{model} reads {self.loaded.context_tokens} of the text's {whole.n_tokens} tokens{ends}")
+        if beyond := pieces[len(asked.prefixes) :]:
+            first, many = beyond[0].text, f"{len(beyond)} {self._by.value}{'s' if len(beyond) > 1 else ''}"
+            quoted = first if len(first) <= _QUOTED_CHARACTERS else f"{first[:_QUOTED_CHARACTERS].rstrip()}…"
+            warnings.append(f"not scored, beyond the model's context: {many}, from “{quoted}” on")
+        if self._stretched and len(whole.ids) > KEPT_POSITIONS:
+            warnings.append(
+                f"{model} was stretched to {self.loaded.context_tokens} tokens and never trained on texts of this "
+                "length; --no-stretch scores with the context it was trained for"
+            )
+        if unknown:
+            more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+            named = ", ".join(unknown[:_NAMED])
+            warnings.append(f"never seen by {model}, its judgement of them means little: {named}{more}")
+        return tuple(warnings)
+
+
+def _check(settings: LongSettings) -> Cut:
+    try:
+        by = Cut(settings.by)
+    except ValueError:
+        known = ", ".join(member.value for member in Cut)
+        raise UsageError(f"unknown value {settings.by!r} for --by", hint=f"one of {known}", input="--by") from None
+    margin = settings.margin
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0.0 <= margin < math.inf:
+        raise UsageError(f"margin must be a number, 0 or more, not {margin}", input="--margin")
+    if settings.batch_size < 1:
+        raise UsageError(f"the batch size must be at least 1, not {settings.batch_size}", input="--batch-size")
+    return by
+
+
+def _cosines(asked: _Asked, found: Sequence[float]) -> list[float]:
+    """``found``, but for prefixes of the same tokens, whose cosines are the same to the last digit."""
+    cosines: list[float] = []
+    for index, cosine in enumerate(found):
+        same = index > 0 and asked.prefixes[index].ids == asked.prefixes[index - 1].ids
+        cosines.append(cosines[-1] if same else cosine)
+    return cosines
