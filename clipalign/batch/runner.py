@@ -1,14 +1,27 @@
-"""Many records through one model, in the order of the input, in memory that does not grow with it."""
+"""Many records through one model, in the order of the input, in memory that does not grow with it.
+
+Records are read a little ahead, and their pictures prepared in threads while the model runs. What is scored together is
+a window of records; a picture that neighbouring records share, within a window or across two, is decoded and encoded
+once. A picture that cannot be used costs its own records and no others.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from clipalign.batch.scorer import Scorer
+from clipalign.batch.scorer import ScoreItem, Scorer
+from clipalign.batch.stream import Workers, wait_for, workers_for_this_machine
 from clipalign.errors import ClipalignError
 from clipalign.inputs.records import InputRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 R = TypeVar("R")
 
@@ -20,7 +33,7 @@ class Finished(Generic[R]):
     Attributes:
         record: as it was read; its ``image`` is empty where it was bytes, which nobody needs any more.
         outcome: the result, or why there is none.
-        thumbnail: a small WebP of the picture, where thumbnails were asked for and the picture could be read.
+        thumbnail: a small JPEG of the picture, where thumbnails were asked for and the picture could be read.
     """
 
     record: InputRecord
@@ -51,4 +64,168 @@ def run_batch(
     Raises:
         ClipalignError: of the first bad record with ``fail``; what ``scorer`` cannot go on after.
     """
-    raise NotImplementedError
+    with Workers[_Prepared](workers or workers_for_this_machine()) as threads:
+        run = _Run(iter(records), scorer, threads, offline=offline, thumbnail_px=thumbnail_px)
+        while window := run.window():
+            for finished in run.scored(window):
+                if on_error == "fail" and isinstance(finished.outcome, ClipalignError):
+                    raise finished.outcome
+                yield finished
+
+
+class _Prepared(NamedTuple):
+    """What a thread made of a picture."""
+
+    tensor: Tensor
+    thumbnail: bytes | None
+
+
+class _Picture:
+    """A picture on its way: in a thread's hands first, then features or an error; records that show it share it."""
+
+    __slots__ = ("error", "features", "future", "thumbnail")
+
+    def __init__(self, future: Future[_Prepared]) -> None:
+        self.future: Future[_Prepared] | None = future
+        self.features: Tensor | None = None
+        self.error: ClipalignError | None = None
+        self.thumbnail: bytes | None = None
+
+
+_Waiting = tuple[InputRecord, _Picture | None]
+"""A record and its picture; no picture where the record itself is bad."""
+
+
+class _Run(Generic[R]):
+    """The state between windows."""
+
+    def __init__(
+        self,
+        records: Iterator[InputRecord],
+        scorer: Scorer[R],
+        threads: Workers[_Prepared],
+        *,
+        offline: bool,
+        thumbnail_px: int | None,
+    ) -> None:
+        self.records = records
+        self.scorer = scorer
+        self.threads = threads
+        self.offline = offline
+        self.thumbnail_px = thumbnail_px
+        self.ended = False
+        self.ahead: deque[_Waiting] = deque()
+        self.recent: OrderedDict[str, _Picture] = OrderedDict()
+        self.held = 0  # pictures in the threads' hands or prepared, not yet encoded
+
+    def window(self) -> list[_Waiting]:
+        """The next records, their pictures encoded; empty at the end of the input."""
+        window: list[_Waiting] = []
+        group: list[tuple[_Picture, Tensor]] = []
+        together = max(1, self.scorer.pictures_ahead // 2)
+        while len(window) < self.scorer.window_records:
+            self._read_ahead()
+            if not self.ahead:
+                break
+            record, picture = self.ahead.popleft()
+            if picture is not None and picture.future is not None:
+                self._await(picture, record, group)
+                if len(group) == together:
+                    self._encode(group)
+            window.append((record, picture))
+        if group:
+            self._top_up(group, together)
+            self._encode(group)
+        return window
+
+    def _top_up(self, group: list[tuple[_Picture, Tensor]], together: int) -> None:
+        """Add what is prepared for the next window, since the model sees many pictures faster than few."""
+        self._read_ahead()
+        for record, picture in self.ahead:
+            if len(group) == together:
+                return
+            if picture is not None and picture.future is not None and picture.future.done():
+                self._await(picture, record, group)
+
+    def scored(self, window: list[_Waiting]) -> Iterator[Finished[R]]:
+        """The window's records with their results, in order."""
+        items = [
+            ScoreItem(record, picture.features)
+            for record, picture in window
+            if picture is not None and picture.features is not None
+        ]
+        outcomes = iter(self.scorer.score(items) if items else ())
+        for record, picture in window:
+            outcome: R | ClipalignError | None = record.problem or (picture.error if picture is not None else None)
+            thumbnail = picture.thumbnail if picture is not None else None
+            yield Finished(record, next(outcomes) if outcome is None else outcome, thumbnail)
+
+    def _read_ahead(self) -> None:
+        """Read records and hand out their pictures, as far as the limits allow."""
+        while not self.ended and len(self.ahead) < self.scorer.window_records:
+            if self.ahead and self.held >= self.scorer.pictures_ahead:
+                return
+            record = next(self.records, None)
+            if record is None:
+                self.ended = True
+                return
+            if record.problem is not None:
+                self.ahead.append((_without_bytes(record), None))
+                continue
+            key = _key(record.image)
+            picture = self.recent.get(key)
+            if picture is None:
+                picture = self.recent[key] = _Picture(self._prepare(record))
+                self.held += 1
+                if len(self.recent) > self.scorer.window_records:
+                    self.recent.popitem(last=False)
+            self.recent.move_to_end(key)
+            self.ahead.append((_without_bytes(record), picture))
+
+    def _prepare(self, record: InputRecord) -> Future[_Prepared]:
+        source, name, scorer = record.image, record.image_name, self.scorer
+        offline, thumbnail_px = self.offline, self.thumbnail_px
+
+        def prepare() -> _Prepared:
+            from clipalign.pipeline.images import open_image, thumbnail_of
+
+            picture = open_image(source, offline=offline, name=name)
+            tensor = scorer.prepare(picture, name)
+            return _Prepared(tensor, None if thumbnail_px is None else thumbnail_of(picture, thumbnail_px))
+
+        return self.threads.submit(prepare)
+
+    def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
+        """Add a picture to those that will be encoded, or keep its error."""
+        assert picture.future is not None
+        future, picture.future = picture.future, None
+        try:
+            tensor, picture.thumbnail = wait_for(future)
+        except ClipalignError as error:
+            error.input = error.input or record.image_name
+            picture.error = error
+            self.held -= 1
+        else:
+            group.append((picture, tensor))
+
+    def _encode(self, group: list[tuple[_Picture, Tensor]]) -> None:
+        """Have the model see the pictures, while the threads prepare the next."""
+        pictures = [picture for picture, _ in group]
+        tensors = [tensor for _, tensor in group]
+        group.clear()
+        self._read_ahead()
+        for picture, features in zip(pictures, self.scorer.encode(tensors), strict=True):
+            if isinstance(features, ClipalignError):
+                picture.error = features
+            else:
+                picture.features = features
+        self.held -= len(pictures)
+
+
+def _without_bytes(record: InputRecord) -> InputRecord:
+    return replace(record, image=b"") if isinstance(record.image, bytes) else record
+
+
+def _key(image: str | Path | bytes) -> str:
+    """What two records with the same picture have in common."""
+    return hashlib.blake2b(image).hexdigest() if isinstance(image, bytes) else str(image)

@@ -56,8 +56,8 @@ class Scorer(Protocol[R_co]):
         """
         ...
 
-    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The features of each prepared picture, in their order; what they share in memory, they keep alive."""
+    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+        """The features of each prepared picture, in their order, or why one has none."""
         ...
 
     def score(self, items: Sequence[ScoreItem]) -> Sequence[R_co | ClipalignError]:

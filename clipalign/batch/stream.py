@@ -1,0 +1,94 @@
+"""Work done ahead in threads while the model runs: pictures fetched, decoded and prepared, in bounded number.
+
+The threads are daemons: whatever ends the run, a picture that a slow server still sends keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+MAX_WORKERS: Final = 16
+"""Threads when nobody said how many; more of them only wait for each other."""
+
+_LOOK_SECONDS: Final = 0.5
+"""How often a wait looks up, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
+
+_FAREWELL_SECONDS: Final = 2.0
+"""How long the end of a run waits for threads that are in the middle of a picture."""
+
+
+def workers_for_this_machine() -> int:
+    """As many as this process may use CPUs, at least two, so that one that waits for a disk does not stop the rest."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(2, min(MAX_WORKERS, cpus // max(1, int(processes) if processes.isdecimal() else 1)))
+
+
+class Workers(Generic[T]):
+    """Threads that call functions in the order they are handed in; a context manager that ends them."""
+
+    def __init__(self, threads: int) -> None:
+        """Start them.
+
+        Args:
+            threads: how many, at least 1.
+        """
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"clipalign-picture-{index}", daemon=True)
+            for index in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the threads; what is not begun is dropped."""
+        self._ended.set()
+        for _ in self._threads:
+            self._tasks.put(None)
+        until = time.monotonic() + _FAREWELL_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Have ``function`` called; its result, or what it raises, is the future's."""
+        future: Future[T] = Future()
+        self._tasks.put((function, future))
+        return future
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if self._ended.is_set():
+                return
+            function, future = task
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+            del task, function, future  # a thread that waits must not hold a picture
+
+
+def wait_for(future: Future[T]) -> T:
+    """What ``future`` holds, waited for in a way that Ctrl-C ends."""
+    while True:
+        try:
+            return future.result(_LOOK_SECONDS)
+        except TimeoutError:
+            if future.done():
+                return future.result()
