@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.serve(served)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> bool:
         """A whole answer."""

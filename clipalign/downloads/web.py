@@ -104,7 +104,13 @@ class Web:
 
     @contextmanager
     def ask(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, token: str = "", leave: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: str = "",
+        enough: Callable[[requests.Response], bool] = lambda response: False,
     ) -> Iterator[requests.Response]:
         """One answer, its body unread.
 
@@ -113,7 +119,7 @@ class Web:
             url: http or https.
             headers: besides our own.
             token: sent to ``url``'s own origin only.
-            leave: hand back the first redirect to another origin instead of following it.
+            enough: whether a redirect says all there is to know, and is handed back instead of followed.
 
         Raises:
             PassingError: no connection, a stall, or a status that passes.
@@ -129,10 +135,10 @@ class Web:
                     _check_status(response, current, self.patience)
                     yield response
                     return
-                following = urljoin(current, target)
-                if leave and _origin(following) != origin:
+                if enough(response):
                     yield response
                     return
+                following = urljoin(current, target)
                 _check_redirect(current, following)
                 current = following
             finally:

@@ -423,7 +423,7 @@ class TestADisk:
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
             with pytest.raises(
-                OutputError, match="the disk is full: 30,000 bytes of weights.bin are kept in"
+                OutputError, match=r"the disk is full: 30,000 bytes of weights.bin are kept in"
             ) as caught:
                 bring(server, tmp_path / "w.bin", web, sha256=SHA256)
         finally:
@@ -450,7 +450,8 @@ from clipalign.downloads.fetch import Wanted, fetch
 from clipalign.downloads.web import Patience, Web
 def tell(line):
     print(line, flush=True)
-found = fetch(Wanted(sys.argv[1], sha256=sys.argv[3]), Path(sys.argv[2]), web=Web(Patience(stall_seconds=20), tell=tell))
+web = Web(Patience(stall_seconds=20), tell=tell)
+found = fetch(Wanted(sys.argv[1], sha256=sys.argv[3]), Path(sys.argv[2]), web=web)
 print("came", found.resumed_bytes, flush=True)
 """
 
