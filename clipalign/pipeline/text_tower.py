@@ -137,8 +137,8 @@ class CausalTextTower:
         ends = torch.tensor([caption[-1] for caption in captions], device=device)[:, None].expand_as(lengths)
         hidden = (torch.arange(forest.rows.shape[1], device=device) >= lengths[..., None])[:, None]  # (B, 1, P, T)
         with torch.no_grad():
-            tokens = self.embed(forest.ids, forest.depths)  # (N, D)
-            queries = self.embed(ends, lengths)  # (B, P, D)
+            tokens = self._embed(forest.ids, forest.depths)  # (N, D)
+            queries = self._embed(ends, lengths)  # (B, P, D)
             for block in self.blocks[: self.layers - layers]:
                 tokens, queries = _advance_together(block, tokens, queries, forest, hidden)
             keys, values = [], []
@@ -176,8 +176,7 @@ class CausalTextTower:
         """Text vectors of prefixes: fp32, of length one (B, P, E); arguments as for :meth:`prefill`."""
         return self.answer(self.prefill(captions, prefixes, layers=1))[0]
 
-    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Token and position embeddings of like-shaped ids and positions (...): (..., D)."""
+    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         dtype = self.blocks[0].get_weight_dtype()
         embedded: Tensor = self.token_embedding(ids).to(dtype) + self.positional_embedding[positions].to(dtype)
         return embedded

@@ -127,27 +127,32 @@ class TextReader:
         trees = [TokenTree.plant(texts) for texts in samples]
         order = sorted(range(len(trees)), key=lambda index: len(trees[index].ids))
         device = tower.positional_embedding.device
+        # The vocabulary is looked up once for all: each look-up's gradient is as large as the whole table.
+        words = torch.tensor(sorted({token for tree in trees for token in tree.ids}))
+        table = tower.token_embedding(words.to(device))  # (V', D)
         vectors = [
-            self._climb(tower, [trees[index] for index in chunk]) for chunk in _chunks(order, trees, device.type)
+            self._climb(tower, [trees[index] for index in chunk], words, table)
+            for chunk in _chunks(order, trees, device.type)
         ]
         return torch.cat(vectors)[torch.tensor(order, device=device).argsort()]
 
-    def _climb(self, tower: CausalTextTower, trees: Sequence[TokenTree]) -> Tensor:
+    def _climb(self, tower: CausalTextTower, trees: Sequence[TokenTree], words: Tensor, table: Tensor) -> Tensor:
         device = tower.positional_embedding.device
         width = max(len(tree.ids) for tree in trees)
-        ids = torch.zeros(len(trees), width, dtype=torch.long)
+        rows = torch.zeros(len(trees), width, dtype=torch.long)  # of the table
         positions = torch.zeros(len(trees), width, dtype=torch.long)
         seen = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # padding sees itself, lest softmax fail
         ends = torch.empty(len(trees), trees[0].texts, dtype=torch.long)
         for row, tree in enumerate(trees):
             size = len(tree.ids)
-            ids[row, :size] = torch.tensor(tree.ids)
+            rows[row, :size] = torch.searchsorted(words, torch.tensor(tree.ids))
             positions[row, :size] = torch.tensor(tree.positions)
             seen[row, :size, :size] = tree.ancestors
             ends[row] = torch.arange(size - tree.texts, size)
-        ids, positions, ends = ids.to(device), positions.to(device), ends.to(device)
+        rows, positions, ends = rows.to(device), positions.to(device), ends.to(device)
         mask = seen[:, None].to(device)  # (B, 1, S, S)
-        stream = tower.embed(ids, positions)  # (B, S, D)
+        dtype = tower.blocks[0].get_weight_dtype()
+        stream = F.embedding(rows, table).to(dtype) + tower.positional_embedding[positions].to(dtype)  # (B, S, D)
         for block in tower.blocks[:-1]:
             if self.recompute and torch.is_grad_enabled():
                 stream = checkpoint(_advance, block, stream, mask, use_reentrant=False)
