@@ -1,0 +1,296 @@
+"""Unpacking what may not be trusted: zip and tar archives, plain files and folders only, inside their folder only.
+
+An archive is unpacked into a fresh folder beside its place and moved there when all of it is out, so that a wrong one,
+or a full disk, leaves nothing behind. Refused, with the member named: paths that lead out (absolute, ``..``, drives,
+through a link), links that lead out, devices and pipes, and bombs: more members, more bytes or a higher ratio than any
+data set has. Owners, modes and dates are not taken over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import posixpath
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from clipalign.errors import VerificationFailed
+
+PIECE_BYTES: Final = 1 << 20
+WINDOWS_NAMES: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
+)
+
+LONGEST_NAME_BYTES: Final = 255
+LONGEST_LINK_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no data set exceeds.
+
+    Attributes:
+        members: files and folders.
+        whole_bytes: of all files, unpacked.
+        ratio: of those to the archive's own size.
+        ratio_from_bytes: below this much a ratio means nothing.
+    """
+
+    members: int = 5_000_000
+    whole_bytes: int = 1 << 40
+    ratio: int = 200
+    ratio_from_bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file that came out of an archive.
+
+    Attributes:
+        path: relative, with ``/``.
+        size_bytes: its size.
+        sha256: its hash, computed on the way.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: str
+    kind: str  # file, folder, link
+    size_bytes: int
+    target: str
+    open: Callable[[], IO[bytes] | None]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether ``path`` is a zip or tar archive, judged by what is in it."""
+    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    progress: Callable[[int], None] = lambda members: None,
+) -> list[Member]:
+    """Unpack ``archive`` into ``folder``, which may hold other things already; what has the same name is replaced.
+
+    Args:
+        archive: zip, tar, or tar compressed with gzip, bzip2 or xz.
+        folder: made where it is not there; on the same file system as its parent.
+        limits: what is too much.
+        progress: told the members so far.
+
+    Returns:
+        The files, in the order of the archive.
+
+    Raises:
+        VerificationFailed: not an archive, a damaged one, or one that does what none of ours does.
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
+    try:
+        found = _unpack_into(archive, fresh, limits or Limits(), progress)
+        for top in sorted(fresh.iterdir()):
+            _move(top, folder / top.name)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return found
+
+
+def _unpack_into(archive: Path, fresh: Path, limits: Limits, progress: Callable[[int], None]) -> list[Member]:
+    found: dict[str, Member] = {}
+    links: list[tuple[str, str]] = []
+    written = count = 0
+    ceiling = limits.whole_bytes
+    if limits.ratio:
+        ceiling = min(ceiling, max(limits.ratio_from_bytes, limits.ratio * archive.stat().st_size))
+    with _opened(archive) as entries:
+        for entry in entries:
+            count += 1
+            if count > limits.members:
+                raise _refused(archive, f"it has more than {limits.members:,} members")
+            path = _safe(entry.path, archive)
+            if not path:
+                continue
+            place = fresh.joinpath(*PurePosixPath(path).parts)
+            if entry.kind == "folder":
+                _make_folder(place, archive, path)
+            elif entry.kind == "link":
+                links.append((path, _inside(path, entry.target, archive)))
+            else:
+                if entry.size_bytes > ceiling - written:
+                    raise _refused(archive, f"unpacked it would have more than {ceiling:,} bytes: a bomb")
+                _make_folder(place.parent, archive, path)
+                found[path] = _write(entry, place, path, archive, ceiling - written)
+                written += found[path].size_bytes
+            progress(count)
+    for path, target in links:
+        found |= {member.path: member for member in _copy_link(fresh, path, target, archive, found)}
+    return list(found.values())
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
+    """Entries of an archive of either kind; what its reader complains of becomes our error."""
+    try:
+        if tarfile.is_tarfile(archive):
+            with tarfile.open(archive, "r:*") as tar:
+                yield _tar_entries(tar, archive)
+        elif zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                yield _zip_entries(zipped, archive)
+        else:
+            raise _refused(archive, "it is no zip or tar archive")
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        raise _refused(archive, f"it is damaged ({error})") from error
+    except OSError as error:
+        if error.errno is None:  # gzip.BadGzipFile and the like
+            raise _refused(archive, f"it is damaged ({error})") from error
+        raise
+    except RuntimeError as error:  # a zip with a password
+        raise _refused(archive, str(error)) from error
+
+
+def _tar_entries(tar: tarfile.TarFile, archive: Path) -> Iterator[_Entry]:
+    for info in tar:
+        if info.isdir():
+            kind = "folder"
+        elif info.issym() or info.islnk():
+            kind = "link"
+        elif info.isreg():
+            kind = "file"
+        else:
+            raise _refused(archive, f"{info.name!r} in it is a device or a pipe")
+        # A symbolic link counts from its own folder, a hard one from the top.
+        target = info.linkname if info.islnk() else posixpath.join(posixpath.dirname(info.name), info.linkname)
+        yield _Entry(info.name, kind, info.size if kind == "file" else 0, target, partial(tar.extractfile, info))
+
+
+def _zip_entries(zipped: zipfile.ZipFile, archive: Path) -> Iterator[_Entry]:
+    for info in zipped.infolist():
+        mode = stat.S_IFMT(info.external_attr >> 16)
+        if info.is_dir():
+            kind = "folder"
+        elif mode == stat.S_IFLNK:
+            kind = "link"
+        elif mode in (0, stat.S_IFREG):
+            kind = "file"
+        else:
+            raise _refused(archive, f"{info.filename!r} in it is a device or a pipe")
+        target = ""
+        if kind == "link" and info.file_size <= LONGEST_LINK_BYTES:
+            target = posixpath.join(posixpath.dirname(info.filename), zipped.read(info).decode("utf-8", "replace"))
+        yield _Entry(info.filename, kind, info.file_size, target, partial(zipped.open, info))
+
+
+def _safe(path: str, archive: Path) -> str:
+    """``path`` in its plain form; empty for the folder itself.
+
+    Raises:
+        VerificationFailed: it leads out, or cannot be a name.
+    """
+    plain = path.replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    reason = ""
+    if plain.startswith("/") or ".." in parts or (len(plain) > 1 and plain[1] == ":"):
+        reason = "leads out of its folder"
+    elif any(_is_no_name(part) for part in parts):
+        reason = "is no file name"
+    if reason:
+        raise _refused(archive, f"{path!r} in it {reason}")
+    return "/".join(parts)
+
+
+def _is_no_name(part: str) -> bool:
+    if os.name == "nt" and (":" in part or part.split(".")[0].lower() in WINDOWS_NAMES):
+        return True
+    return "\0" in part or len(part.encode("utf-8", "surrogateescape")) > LONGEST_NAME_BYTES
+
+
+def _inside(path: str, target: str, archive: Path) -> str:
+    """Where a link leads, from the top of the archive, in its plain form."""
+    plain = posixpath.normpath(target.replace("\\", "/"))
+    if not target or plain.startswith(("..", "/")) or "\0" in plain:
+        raise _refused(archive, f"the link {path!r} in it leads out of its folder, to {target!r}")
+    return plain
+
+
+def _make_folder(place: Path, archive: Path, path: str) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _refused(archive, f"{path!r} in it is a file and a folder at once") from error
+
+
+def _write(entry: _Entry, place: Path, path: str, archive: Path, room: int) -> Member:
+    """One file, never through a link: nothing but plain files and folders is ever made here."""
+    running, size = hashlib.sha256(), 0
+    source = entry.open()
+    if source is None:
+        raise _refused(archive, f"{path!r} in it cannot be read")
+    if place.is_dir():
+        raise _refused(archive, f"{path!r} in it is a file and a folder at once")
+    with source, place.open("wb") as stream:
+        while piece := source.read(PIECE_BYTES):
+            size += len(piece)
+            if size > room:
+                raise _refused(archive, f"{path!r} in it never ends: a bomb")
+            running.update(piece)
+            stream.write(piece)
+    if size != entry.size_bytes:
+        raise _refused(archive, f"{path!r} in it has {size:,} bytes, not {entry.size_bytes:,}")
+    return Member(path, size, running.hexdigest())
+
+
+def _copy_link(fresh: Path, path: str, target: str, archive: Path, found: dict[str, Member]) -> list[Member]:
+    """A link becomes a second name of the file it leads to, or nothing where it leads to a folder or nowhere."""
+    source = found.get(target)
+    place = fresh.joinpath(*PurePosixPath(path).parts)
+    if source is None or path == target or place.exists():
+        return []
+    _make_folder(place.parent, archive, path)
+    there = fresh.joinpath(*PurePosixPath(target).parts)
+    try:
+        os.link(there, place)
+    except OSError:
+        shutil.copyfile(there, place)
+    return [Member(path, source.size_bytes, source.sha256)]
+
+
+def _move(source: Path, place: Path) -> None:
+    """``source`` to ``place``, folders merged: in one step where there is nothing yet."""
+    if source.is_dir() and place.is_dir() and not place.is_symlink():
+        for inner in sorted(source.iterdir()):
+            _move(inner, place / inner.name)
+        return
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.is_dir():
+        shutil.rmtree(place)
+    source.replace(place)
+
+
+def _refused(archive: Path, reason: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"{archive.name} is not unpacked: {reason}",
+        hint="nothing of it was kept; fetch it again, or from another place",
+        input=str(archive),
+    )
