@@ -7,9 +7,12 @@ touches a network, and it never trusts a name: where a SHA-256 is on record, the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -27,6 +30,8 @@ OPENAI_CACHE: Final = Path(".cache", "clip")
 
 _REMEMBERED_FROM_BYTES: Final = 64 * 1024 * 1024
 """Hashes of larger files are remembered: about half a second each for a ViT-B, three for a ViT-H."""
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +100,13 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
     """
     cache = cache_folder(cache_dir)
     for source in row.weights:
-        for path in _candidates(source, cache):
+        for path in candidates(source, cache):
             if path.is_file():
-                sha256 = hash_file(path, cache)
-                if not sha256.startswith(source.sha256):
+                sha256, on_record = hash_file(path, cache), sha256_on_record(source, path)
+                if not sha256.startswith(on_record):
                     raise VerificationFailed(
-                        f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {source.sha256[:12]}…",
-                        hint=f"delete it, then: clipalign download {row.name}",
+                        f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {on_record[:12]}…",
+                        hint=f"delete it, then: clipalign download {quoted(row.name)}",
                         input=row.name,
                     )
                 return WeightsFile(path, source, sha256)
@@ -121,19 +126,18 @@ def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
     forbidden = ", and --offline forbids fetching them" if offline else ""
     return MissingWeights(
         f"the weights of {row.name} are not on this machine{forbidden}",
-        hint=f"clipalign download {row.name} (a later version has that command); until then {_by_hand(row)}",
+        hint=f"clipalign download {quoted(row.name)}",
         input=row.name,
     )
 
 
-def _by_hand(row: ModelRow) -> str:
-    source = row.weights[0]
-    if source.kind == "hub":
-        return f"put {source.file} of {source.repo} in the Hugging Face cache, or name a file: --model PATH"
-    return f"put {source.url} in ~/{OPENAI_CACHE.as_posix()}, or name a file: --model PATH"
+def quoted(name: str) -> str:
+    """``name`` as it is typed in a shell."""
+    return shlex.quote(name)
 
 
-def _candidates(source: WeightSource, cache: Path) -> list[Path]:
+def candidates(source: WeightSource, cache: Path) -> list[Path]:
+    """Where a source's file may lie, clipalign's own cache first; whether it does is not looked at for all."""
     if source.kind in ("embedded", "file"):
         return [Path(source.file)]
     own = place_in_cache(source, cache)
@@ -142,6 +146,17 @@ def _candidates(source: WeightSource, cache: Path) -> list[Path]:
         return [own, home / OPENAI_CACHE / own.name] if home else [own]
     shared = find_in_hub_cache(source.repo, source.file, revision=source.revision)
     return [own, shared] if shared else [own]
+
+
+def sha256_on_record(source: WeightSource, path: Path) -> str:
+    """The hash that ``source``'s file at ``path`` must have, or its first digits; empty where nobody knows it.
+
+    Where the registry does not know it, the Hub's cache does: it names a large file's blob after its SHA-256.
+    """
+    if source.sha256 or not path.is_symlink():
+        return source.sha256
+    blob = path.resolve()
+    return blob.name if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name) else ""
 
 
 def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | None:
@@ -157,27 +172,50 @@ def hash_file(path: Path, cache: Path) -> str:
 
     Large files are hashed once: the result is kept in ``cache`` under path, size and time of change.
     """
-    stat = path.stat()
-    if stat.st_size < _REMEMBERED_FROM_BYTES:
+    if path.stat().st_size < _REMEMBERED_FROM_BYTES:
         return _digest(path)
-    place = str(path.resolve())
-    identity = [place, stat.st_size, stat.st_mtime_ns]
-    record = cache / "hashes" / f"{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
-    try:
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known["identity"] == identity:
-            return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # nothing remembered, or nothing readable: hash again
+    if known := remembered_hash(path, cache):
+        return known
     sha256 = _digest(path)
+    remember_hash(path, cache, sha256)
+    return sha256
+
+
+def remembered_hash(path: Path, cache: Path) -> str:
+    """The hash ``path`` had when it was last computed; empty where it never was, or the file has changed since."""
     try:
+        known = json.loads(_record(path, cache).read_text(encoding="utf-8"))
+        return str(known["sha256"]) if known["identity"] == _identity(path) else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # nothing remembered, or nothing readable
+
+
+def remember_hash(path: Path, cache: Path, sha256: str) -> None:
+    """Keep ``path``'s hash for :func:`hash_file`."""
+    try:
+        record = _record(path, cache)
         record.parent.mkdir(parents=True, exist_ok=True)
         part = record.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({"identity": identity, "sha256": sha256}), encoding="utf-8")
+        part.write_text(json.dumps({"identity": _identity(path), "sha256": sha256}), encoding="utf-8")
         part.replace(record)
     except OSError:
         pass  # a read-only cache costs time, nothing else
-    return sha256
+
+
+def forget_hash(path: Path, cache: Path) -> None:
+    """Let the next :func:`hash_file` read the file again."""
+    with contextlib.suppress(OSError):
+        _record(path, cache).unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> list[object]:
+    stat = path.stat()
+    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def _record(path: Path, cache: Path) -> Path:
+    place = str(path.resolve()).encode("utf-8", "surrogateescape")
+    return cache / "hashes" / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
 
 
 def _digest(path: Path) -> str:
