@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import orjson
 
@@ -19,26 +19,10 @@ from clipalign.errors import UsageError
 from clipalign.report import csv
 from clipalign.report.console import OutputError
 from clipalign.report.json import line_of
-from clipalign.report.records import Record, RecordView
+from clipalign.report.records import Entry, Record, RecordView
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a write may end with where there is no room."""
-
-
-class Entry(NamedTuple):
-    """A record, and what the pages and annotations of a later moment need besides.
-
-    Attributes:
-        record: as in JSON.
-        file: the input file it came from.
-        line: its line there; 0 where there is none.
-        thumbnail: its picture as a ``data:`` address, or an empty string.
-    """
-
-    record: Record
-    file: str = ""
-    line: int = 0
-    thumbnail: str = ""
 
 
 class Syntax(Protocol):

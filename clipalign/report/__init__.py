@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from clipalign.report.console import notices, stdout_is_terminal, write_output
 from clipalign.results import ClassifyResult, DetectResult, EvalResult
@@ -13,10 +13,33 @@ from clipalign.results import ClassifyResult, DetectResult, EvalResult
 if TYPE_CHECKING:
     from clipalign.settings import Settings
 
+STDOUT: Final = "-"
+"""What names it as an output."""
+
+FORMAT_OF_ENDING: Final = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "table",
+}
+"""What the ending of an output file says; anything else is taken for JSON lines."""
+
 
 def chosen_format(settings: Settings) -> str:
     """``--format``, or ``table`` where a person is looking and ``json`` where a program reads."""
     return settings.format or ("table" if stdout_is_terminal() else "json")
+
+
+def chosen_batch_format(settings: Settings) -> str:
+    """``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout."""
+    if settings.format:
+        return settings.format
+    if settings.output is None or str(settings.output) == STDOUT:
+        return "table" if stdout_is_terminal() else "jsonl"
+    return FORMAT_OF_ENDING.get(settings.output.suffix.lower(), "jsonl")
 
 
 def configure(settings: Settings) -> None:

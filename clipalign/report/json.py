@@ -70,7 +70,7 @@ def _published(result: EvalResult) -> dict[str, object]:
     return dict(found)
 
 
-def encode(record: dict[str, object], *, indent: bool = False) -> bytes:
+def encode(record: Mapping[str, object], *, indent: bool = False) -> bytes:
     """UTF-8 JSON and a final newline.
 
     Raises:

@@ -82,10 +82,15 @@ def shortened(text: str, cells: int) -> str:
     return shown if cell_len(shown) <= cells else set_cell_size(shown, cells - 1).rstrip() + "…"
 
 
-def printed(parts: Iterable[RenderableType]) -> str:
-    """The parts below each other, as wide as the terminal, with colour only where it is allowed."""
+def printed(parts: Iterable[RenderableType], *, plain: bool = False) -> str:
+    """The parts below each other, as wide as the terminal, with colour only where it is allowed.
+
+    Args:
+        parts: what Rich can draw.
+        plain: without colour whatever stdout takes, for files.
+    """
     buffer = io.StringIO()
-    colour = colour_allowed(sys.stdout)
+    colour = not plain and colour_allowed(sys.stdout)
     console = Console(
         file=buffer,
         width=width(),

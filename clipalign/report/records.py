@@ -7,10 +7,10 @@ the same for all commands; a view never sees one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from clipalign.errors import ClipalignError
 
@@ -22,6 +22,34 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 """A record as it stands in JSON."""
+
+
+class Entry(NamedTuple):
+    """A record, and what pages and annotations of a later moment need besides.
+
+    Attributes:
+        record: as in JSON.
+        file: the input file it came from; empty for a pair that was typed.
+        line: its line there; 0 where there is none.
+        thumbnail: its picture as a ``data:`` address, or an empty string.
+    """
+
+    record: Record
+    file: str = ""
+    line: int = 0
+    thumbnail: str = ""
+
+
+class Book(Protocol):
+    """Many entries that lie somewhere, to be gone through and to be looked up."""
+
+    def read(self) -> Iterator[tuple[int, Entry]]:
+        """All entries in their order, each with its place."""
+        ...
+
+    def at(self, place: int) -> Entry:
+        """The entry of a place."""
+        ...
 
 
 class Kind(Enum):

@@ -1,0 +1,96 @@
+"""Where results go, settled before anything is loaded: format, file, and whether that file may be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clipalign.errors import UsageError
+from clipalign.report import STDOUT, chosen_batch_format
+
+if TYPE_CHECKING:
+    from clipalign.settings import Settings
+
+APPENDED: Final = ("jsonl", "csv")
+"""Formats whose files grow record by record; the only ones that can be written in shares."""
+
+JOURNAL_ENDING: Final = ".journal.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the records of a run go.
+
+    Attributes:
+        format: one of ``settings.FORMATS``.
+        path: the output file, links followed; None for stdout.
+        name: as the user named it.
+        resume: go on with what is there.
+        overwrite: replace what is there.
+    """
+
+    format: str
+    path: Path | None
+    name: str
+    resume: bool
+    overwrite: bool
+
+    @property
+    def appended(self) -> bool:
+        """Whether the output itself grows, rather than a journal."""
+        return self.format in APPENDED
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file with a place on a disk, or will be one, rather than stdout, a pipe or a device."""
+        return self.path is not None and (self.path.is_file() or not self.path.exists())
+
+    @property
+    def kept_in(self) -> Path | None:
+        """The file that records are appended to; None where nothing is kept."""
+        if self.path is None or not self.is_file:
+            return None
+        return self.path if self.appended else self.path.with_name(self.path.name + JOURNAL_ENDING)
+
+
+def find_destination(settings: Settings, output: Path | None = None) -> Destination:
+    """The destination that the settings ask for.
+
+    Args:
+        settings: ``output``, ``format``, ``resume``, ``overwrite``, ``input``.
+        output: instead of ``settings.output``.
+
+    Raises:
+        UsageError: options that contradict each other; a folder, a file in a folder that is not there, or an input.
+    """
+    chosen = output or settings.output
+    if chosen is not None and str(chosen) == STDOUT:
+        chosen = None
+    if settings.resume and settings.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", hint="give one of them", input="--resume")
+    if settings.resume and chosen is None:
+        raise UsageError("--resume needs --output", hint="what went to stdout is not kept", input="--resume")
+    format = chosen_batch_format(settings)
+    if chosen is None:
+        return Destination(format, None, "stdout", resume=False, overwrite=False)
+    found = Destination(format, _checked(chosen, settings.input), str(chosen), settings.resume, settings.overwrite)
+    if found.resume and not found.is_file:
+        raise UsageError(f"{chosen} is no file that --resume could read", input="--resume")
+    return found
+
+
+def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
+    name = str(output)
+    try:
+        path = output.resolve()
+        if path.is_dir():
+            raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
+        if not path.parent.is_dir():
+            raise UsageError(f"--output {name} is in a folder that is not there", hint="make the folder", input=name)
+        if any(Path(one).is_file() and path.exists() and path.samefile(one) for one in inputs):
+            raise UsageError(f"--output {name} is an --input", hint="give another --output", input=name)
+    except (OSError, ValueError, RuntimeError) as error:  # a name with NUL, a loop of links, a folder nobody may read
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"--output {name} cannot be used: {reason}", input=name) from error
+    return path
