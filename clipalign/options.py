@@ -12,6 +12,7 @@ import typer
 
 from clipalign.benchmarks.table import benchmark_names
 from clipalign.registry import DEFAULT_MODEL, model_names
+from clipalign.registry.rows import LONG_MODEL
 from clipalign.settings import (
     ALIGNMENTS,
     DESCRIBED_DATASETS,
@@ -98,7 +99,7 @@ Model = Annotated[
         "-m",
         metavar="NAME[@WEIGHTS]",
         help=f"A registry name (pictogram works offline), an open_clip architecture with a pretrained tag or a file, "
-        f"CONFIG.json@FILE, or a checkpoint. [default: {DEFAULT_MODEL}]",
+        f"CONFIG.json@FILE, or a checkpoint. [default: {DEFAULT_MODEL}; of score-long: {LONG_MODEL}]",
         autocompletion=complete_models,
         rich_help_panel=MODEL_PANEL,
     ),
@@ -463,9 +464,29 @@ TopClasses = Annotated[
     typer.Option("--top", metavar="N", help="Name the N best classes. [default: 5]", rich_help_panel=OUTPUT_PANEL),
 ]
 TextFile = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--text-file", metavar="FILE", help="Read the text from a file, in UTF-8.", rich_help_panel=SCORING_PANEL
+        "--text-file",
+        metavar="FILE",
+        help="A file with one text, in UTF-8; - for standard input. May be repeated.",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+CheckLong = Annotated[
+    bool | None,
+    typer.Option(
+        "--check/--no-check",
+        help="Exit with status 1 when any sentence lowers the score by more than --margin.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Stretch = Annotated[
+    bool | None,
+    typer.Option(
+        "--stretch/--no-stretch",
+        help="Whether a model of fewer than 248 tokens has its positions stretched, as Long-CLIP's were before its "
+        "training, or reads its own context and no further. [default: stretch]",
+        rich_help_panel=SCORING_PANEL,
     ),
 ]
 By = Annotated[
@@ -483,8 +504,8 @@ Margin = Annotated[
     typer.Option(
         "--margin",
         metavar="X",
-        help="With --check: how much a sentence may lower the score. [default: 0]",
-        rich_help_panel=OUTPUT_PANEL,
+        help="A sentence is marked, and found by --check, when it lowers the score by more. [default: 0]",
+        rich_help_panel=SCORING_PANEL,
     ),
 ]
 DataRoot = Annotated[

@@ -20,10 +20,14 @@ from typing import Any, Final
 from clipalign.commands import COMMANDS
 from clipalign.errors import SettingsError, UsageError
 from clipalign.registry import DEFAULT_MODEL
+from clipalign.registry.rows import LONG_MODEL
 
 FORMATS: Final = ("table", "json", "jsonl", "csv", "html", "github")
 FORMATS_OF: Final[dict[str, tuple[str, ...]]] = {"eval": ("table", "json"), "download": ("table", "json")}
 """Commands that have fewer of them."""
+
+MODELS_OF: Final = {"score-long": LONG_MODEL}
+"""Commands whose default model is another."""
 
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
 DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
@@ -99,9 +103,10 @@ class Settings:
         prompt: a class's name in a sentence, ``{}`` for the name.
         templates: file with a prompt template a line.
         words: file with a word a line.
-        text_file: file with a long text.
+        text_file: files with a long text each; ``-`` for standard input.
         by: ``sentence`` or ``phrase``.
         margin: how much a sentence may lower the score before it is found, at least 0.
+        stretch: whether a model of a short context is stretched to read long texts; None for what suits the command.
         data_root: folder of a data set, or of several by name; None for where ``download`` puts them.
         protocol: ``paper``: pictures of data sets as they lie in the file, or ``exif``: turned the way EXIF says.
     """
@@ -147,9 +152,10 @@ class Settings:
     prompt: str | None = None
     templates: Path | None = None
     words: Path | None = None
-    text_file: Path | None = None
+    text_file: tuple[str, ...] = ()
     by: str | None = None
     margin: float | None = None
+    stretch: bool | None = None
     data_root: Path | None = None
     protocol: str | None = None
 
@@ -310,9 +316,10 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "prompt": _text,
     "templates": _folder,
     "words": _folder,
-    "text_file": _folder,
+    "text_file": _names,
     "by": _one_of(*PIECES),
     "margin": _between(0.0),
+    "stretch": _truth,
     "data_root": _folder,
     "protocol": _one_of(*PROTOCOLS),
 }
@@ -359,6 +366,7 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
             if isinstance(found[name], Path):
                 found[name] = folder / found[name]
     _check_format(command, found.get("format"))
+    found.setdefault("model", MODELS_OF.get(command, DEFAULT_MODEL))
     return Settings(**found)
 
 

@@ -19,5 +19,8 @@ class CommandRow(NamedTuple):
 COMMANDS: Final[dict[str, CommandRow]] = {
     "detect": CommandRow("clipalign.commands.detect:detect", "Which words of a text do not fit an image."),
     "classify": CommandRow("clipalign.commands.classify:classify", "Which class a picture shows, and why."),
+    "score-long": CommandRow(
+        "clipalign.commands.score_long:score_long", "How well a long text fits an image, sentence by sentence."
+    ),
     "eval": CommandRow("clipalign.commands.evaluate:evaluate", "Measure a model on a benchmark."),
 }

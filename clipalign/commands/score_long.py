@@ -1,0 +1,166 @@
+"""``clipalign score-long``: a picture and long texts about it; sentence by sentence to stdout what each does to the score."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from clipalign import options
+from clipalign.commands.model import choose_model
+from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
+from clipalign.registry import find_model
+from clipalign.report import chosen_format, configure
+from clipalign.report.console import notices
+from clipalign.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from clipalign.methods.score_long import LongSettings
+    from clipalign.results import LongResult
+
+STDIN: Final = "-"
+MAX_TEXT_BYTES: Final = 10_000_000
+"""Of a text file; no model reads a thousandth of it, so what is larger was not meant."""
+
+
+def score_long(
+    image: Annotated[
+        str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT…", help="What is said about the image, in quotes; several texts are ranked."),
+    ] = None,
+    text_file: options.TextFile = None,
+    by: options.By = None,
+    margin: options.Margin = None,
+    stretch: options.Stretch = None,
+    format: options.Format = None,
+    check: options.CheckLong = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    batch_size: options.BatchSize = None,
+    threads: options.Threads = None,
+    seed: options.Seed = None,
+    cache_dir: options.CacheDir = None,
+    offline: options.Offline = None,
+    quiet: options.Quiet = None,
+    verbose: options.Verbose = None,
+    debug: options.Debug = None,
+) -> int:
+    """Say how well a long text fits an image, and which of its sentences earn or lose what.
+
+    The score is (cosine + 1) / 2, 0 to 1; higher fits better (SPECS, arXiv 2509.03897). A sentence's number is what it
+    adds to the score of the text before it. Texts of up to 248 tokens are read; what lies beyond is reported.
+
+    Examples:
+      clipalign score-long photo.jpg "A dog runs. It is brown. A cat watches."
+      clipalign score-long photo.jpg --text-file caption.txt --by phrase
+      clipalign score-long photo.jpg "A dog runs." "A dog sleeps on a sofa." --check --margin 0.01
+      clipalign score-long scene.png "There is a cat. The background is blue." --model pictogram-long
+    """
+    typed = {
+        "text_file": text_file, "by": by, "margin": margin, "stretch": stretch,
+        "format": format, "check": check,
+        "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
+        "seed": seed, "cache_dir": cache_dir, "offline": offline,
+        "quiet": quiet, "verbose": verbose, "debug": debug,
+    }  # fmt: skip
+    settings = resolve("score-long", typed)
+    configure(settings)
+    texts = _texts(image, text or [], settings)
+    results = _scored(str(image), texts, settings)
+    for result in results:
+        for warning in result.warnings:
+            notices.warn(warning if len(results) == 1 else f"{result.id}: {warning}")
+
+    from clipalign.report.score_long import render_long
+
+    render_long(results, format=chosen_format(settings))
+    return EXIT_FOUND if settings.check and any(result.lowering for result in results) else EXIT_DONE
+
+
+def _texts(image: str | None, typed: list[str], settings: Settings) -> list[tuple[str, str]]:
+    """Identifier and text of everything to score, those of the command line first, checked."""
+    if image is None or not image.strip():
+        raise UsageError(
+            "missing IMAGE" if image is None else "IMAGE is empty",
+            hint="give a path, an http(s) URL, or -",
+            input="IMAGE",
+        )
+    if not typed and not settings.text_file:
+        raise UsageError("missing TEXT", hint="give a text in quotes, or --text-file FILE", input="TEXT")
+    readers = [name for name in (image, *settings.text_file) if name == STDIN]
+    if len(readers) > 1:
+        raise UsageError("only one of IMAGE and --text-file can be -", hint="standard input is read once", input=STDIN)
+    if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
+    given = [("TEXT", text) for text in typed] + [(name, _read(name)) for name in settings.text_file]
+    for name, text in given:
+        _check_text(name, text)
+    if len(given) == 1:
+        return [(image, given[0][1])]
+    return [(str(place) if name == "TEXT" else name, text) for place, (name, text) in enumerate(given, 1)]
+
+
+def _read(name: str) -> str:
+    """The text in a file.
+
+    Raises:
+        InputUnreadable: it is not there, no text in UTF-8, or far too large.
+    """
+    if name == STDIN and sys.stdin is None:
+        raise UsageError("--text-file is - but standard input is closed", input="--text-file")
+    try:
+        if name == STDIN:
+            content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                content = file.read(MAX_TEXT_BYTES + 1)
+        if len(content) > MAX_TEXT_BYTES:
+            raise InputUnreadable(f"{name} is larger than {MAX_TEXT_BYTES // 1_000_000} MB", input=name)
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        hint = "is the name right?" if isinstance(error, FileNotFoundError) else ""
+        raise InputUnreadable(f"{name} cannot be read: {error.strerror}", hint=hint, input=name) from error
+    except UnicodeDecodeError:
+        raise InputUnreadable(f"{name} is not text in UTF-8", hint="convert it first", input=name) from None
+
+
+def _check_text(name: str, text: str) -> None:
+    """The method refuses such texts too, but only when a model is loaded."""
+    from clipalign.pipeline.words import reported_words, split_words
+
+    if not text.strip():
+        raise UsageError(f"{name} is empty", hint="give at least one word", input=name)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} is not valid UTF-8", hint="is the terminal's locale right?", input=name) from None
+    if not reported_words(split_words(text)):
+        raise UsageError(f"{name} has no word to score", hint="give at least one word", input=name)
+
+
+def long_settings(settings: Settings) -> LongSettings:
+    """The method's settings from those of the run."""
+    from clipalign.methods.score_long import LongSettings
+
+    given = {name: getattr(settings, name) for name in ("by", "margin", "stretch", "batch_size", "seed")}
+    return LongSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _scored(image: str, texts: list[tuple[str, str]], settings: Settings) -> list[LongResult]:
+    """The route, cheapest check first: names and files before torch, the picture before the model."""
+    chosen = choose_model(find_model(settings.model), settings)
+
+    from clipalign.methods.detect import Pair
+    from clipalign.methods.score_long import score_long_pairs
+    from clipalign.pipeline.images import open_image
+
+    picture = open_image(image, offline=settings.offline)
+    pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
+    return score_long_pairs(chosen.load(), pairs, long_settings(settings))

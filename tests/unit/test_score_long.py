@@ -1,0 +1,236 @@
+"""Long texts sentence by sentence: every prefix as if it were scored alone, and nothing lost without a word."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from PIL import Image
+
+from clipalign.errors import TextUnusable, UsageError
+from clipalign.methods.detect import Pair
+from clipalign.methods.score_long import LongScorer, LongSettings, score_long_pairs
+from clipalign.methods.scores import specs_score
+from clipalign.pipeline.encoder import encode_texts
+from clipalign.pipeline.long_context import stretched
+from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.text_tower import CausalTextTower
+from clipalign.results import LongResult
+from clipalign.session import Session
+from tests.tiny import CAUSAL, GOLDEN, TOWERS, load_random, load_tiny
+
+PICTURE = Image.open(GOLDEN / "images" / "0.png")
+TEXT = "A red car stands there. Two dogs, one brown, sit beside it. The sky is blue… It is 3.5 p.m. now"
+
+
+def score(loaded: LoadedModel, text: str, **settings: object) -> LongResult:
+    pair = Pair(PICTURE, text, image_name="0.png")
+    return score_long_pairs(loaded, [pair], LongSettings(**settings))[0]  # type: ignore[arg-type]
+
+
+def alone(loaded: LoadedModel, text: str) -> float:
+    """The cosine of one text, encoded by itself."""
+    features = LongScorer(loaded, LongSettings(stretch=False))
+    image = features.encode([features.prepare(PICTURE, "")])[0]
+    return float(encode_texts(loaded, [text])[0] @ image)
+
+
+class TestPrefixes:
+    @pytest.mark.parametrize("by", ["sentence", "phrase"])
+    @pytest.mark.parametrize("kind", TOWERS)
+    def test_are_what_they_are_alone(self, kind: str, by: str):
+        loaded = load_random(kind)
+        result = score(loaded, TEXT, by=by, stretch=False)
+        assert len(result.sentences) == (4 if by == "sentence" else 6)
+        for sentence in result.sentences:
+            assert sentence.cosine == pytest.approx(alone(loaded, TEXT[: sentence.end]), abs=1e-6)
+        assert result.cosine == result.sentences[-1].cosine
+
+    @pytest.mark.parametrize("kind", CAUSAL)
+    def test_of_a_stretched_model_too(self, kind: str):
+        longer = stretched(load_random(kind))
+        text = "A red car. " * 12
+        for sentence in score(load_random(kind), text).sentences:
+            assert sentence.cosine == pytest.approx(alone(longer, text[: sentence.end]), abs=1e-6)
+
+    def test_come_from_one_prefill(self, monkeypatch: pytest.MonkeyPatch):
+        asked: list[tuple[int, int]] = []
+        prefill = CausalTextTower.prefill
+
+        def counted(self, captions, prefixes, *, layers):  # type: ignore[no-untyped-def]
+            asked.append((len(captions), len(prefixes[0])))
+            return prefill(self, captions, prefixes, layers=layers)
+
+        monkeypatch.setattr(CausalTextTower, "prefill", counted)
+        score(load_tiny(), TEXT)
+        assert asked == [(1, 4)]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "一只狗。“猫。”红色的车",
+            "Caf\u00e9 &amp; bar. &lt;b&gt; A dog.«Oui.» x",
+            "a.\u200b\u200b b. 🐶🐶. c!!!... d",
+        ],
+    )
+    def test_whose_tokens_join_others_in_the_whole_text(self, text: str):
+        """Punctuation runs together where there is no space, and repairs reach over it."""
+        loaded = load_tiny()
+        for sentence in score(loaded, text, stretch=False).sentences:
+            assert sentence.cosine == pytest.approx(alone(loaded, text[: sentence.end]), abs=1e-6)
+
+    def test_do_not_depend_on_the_company(self):
+        texts = [TEXT, "a dog", TEXT[:60], "Two. Words.", TEXT * 2]
+        together = score_long_pairs(load_tiny(), [Pair(PICTURE, text) for text in texts], LongSettings(batch_size=2))
+        for text, result in zip(texts, together, strict=True):
+            for here, there in zip(result.sentences, score(load_tiny(), text).sentences, strict=True):
+                assert here.cosine == pytest.approx(there.cosine, abs=1e-6)
+
+
+class TestIncrements:
+    def test_add_up_to_the_score(self):
+        result = score(load_tiny(), TEXT)
+        first, *others = result.sentences
+        assert first.increment is None and first.specs_score is not None
+        total = first.specs_score + math.fsum(sentence.increment or 0.0 for sentence in others)
+        assert total == pytest.approx(result.specs_score)
+        for before, after in pairwise(result.sentences):
+            assert after.increment == pytest.approx((after.cosine - before.cosine) / 2)
+
+    def test_mark_what_lowers_by_more_than_the_margin(self):
+        result = score(load_tiny(), TEXT)
+        assert [sentence.lowers for sentence in result.sentences] == [
+            sentence.increment is not None and sentence.increment < 0 for sentence in result.sentences
+        ]
+        worst = min(sentence.increment or 0.0 for sentence in result.sentences)
+        assert worst < 0
+        assert score(load_tiny(), TEXT, margin=-worst + 1e-6).lowering == ()
+        assert len(score(load_tiny(), TEXT, margin=-worst - 1e-6).lowering) == 1
+
+    def test_a_piece_of_which_nothing_is_read_changes_nothing(self):
+        result = score(load_tiny(), "A dog runs.\n\n\u0001\u0002x\u0003. A cat.".replace("x", ""))
+        unread = [sentence for sentence in result.sentences[1:] if sentence.increment == 0.0]
+        assert len(result.sentences) == 2 or unread
+
+
+class TestScores:
+    @pytest.mark.parametrize(("cosine", "expected"), [(-1.0, 0.0), (0.0, 0.5), (1.0, 1.0), (-0.2, 0.4), (1.1, 1.0)])
+    def test_specs(self, cosine: float, expected: float):
+        assert specs_score(cosine) == pytest.approx(expected)
+
+    def test_clip_score_stands_beside_it_where_the_weights_are_not_those_of_specs(self):
+        from dataclasses import replace
+
+        loaded = load_tiny()
+        result = score(loaded, "a dog")
+        assert result.clip_score == pytest.approx(2.5 * max(result.cosine, 0))
+        specs = replace(loaded, row=replace(loaded.row, is_specs=True))
+        assert score(specs, "a dog").clip_score is None
+
+
+class TestContext:
+    def test_an_ordinary_model_is_stretched_and_says_so(self):
+        loaded = load_tiny()
+        result = score(loaded, TEXT * 4)
+        assert result.provenance.settings["context_tokens"] == 248 and not result.truncated
+        assert any("stretched from 77 to 248" in note for note in result.provenance.notes)
+        assert any("--no-stretch" in warning for warning in result.warnings)
+        assert loaded.context_tokens == 77 and not loaded.notes
+
+    def test_or_keeps_its_own_context_and_reports_what_it_did_not_read(self):
+        result = score(load_tiny(), TEXT * 4, stretch=False)
+        assert result.truncated and result.provenance.settings["context_tokens"] == 77
+        cut = [place for place, sentence in enumerate(result.sentences) if sentence.cut]
+        assert len(cut) == 1
+        assert all(sentence.scored for sentence in result.sentences[: cut[0] + 1])
+        beyond = result.sentences[cut[0] + 1 :]
+        assert beyond and not any(sentence.scored or sentence.lowers for sentence in beyond)
+        assert result.cosine == result.sentences[cut[0]].cosine
+        assert f"77 of the text's {result.n_tokens} tokens; sentence {cut[0] + 1}" in result.warnings[0]
+        assert f"{len(beyond)} sentences, from “" in result.warnings[1]
+
+    def test_the_cut_sentence_is_scored_by_what_was_read(self):
+        loaded = load_tiny()
+        text = "A red car stands there. " + "a dog and " * 60 + "a cat."
+        result = score(loaded, text, stretch=False)
+        assert result.sentences[1].cut
+        assert result.cosine == pytest.approx(alone(loaded, text), abs=1e-6)
+
+    def test_a_cut_between_two_sentences_cuts_neither(self):
+        text = "dog " * 74 + "dog. A cat sits."  # with start, full stop and end token 78: the stop does not fit
+        sentences = score(load_tiny(), "dog " * 73 + "dog. A cat sits.", stretch=False).sentences
+        assert [(sentence.scored, sentence.cut) for sentence in sentences] == [(True, False), (False, False)]
+        assert score(load_tiny(), text, stretch=False).sentences[0].cut
+
+    @pytest.mark.parametrize("kind", sorted(TOWERS.keys() - CAUSAL))
+    def test_a_tower_that_cannot_be_stretched_keeps_its_context(self, kind: str):
+        result = score(load_random(kind), TEXT * 4)
+        assert result.truncated and result.provenance.settings["context_tokens"] == 40
+
+    def test_ten_thousand_words(self):
+        result = score(load_tiny(), "A red car stands there near two dogs and cats. " * 1000)
+        assert result.n_tokens > 10_000 and result.truncated and len(result.sentences) == 1000
+        assert sum(sentence.scored for sentence in result.sentences) == 23
+
+
+class TestTexts:
+    @pytest.mark.parametrize(("text", "count"), [("dog", 1), ("no sentence here", 1), ("🐶", 1), (" dog. cat ", 2)])
+    def test_short_ones(self, text: str, count: int):
+        result = score(load_tiny(), text)
+        assert len(result.sentences) == count and result.sentences[0].increment is None
+
+    @pytest.mark.parametrize("text", ["", "  \n", "...", " !? "])
+    def test_without_a_word(self, text: str):
+        with pytest.raises(TextUnusable):
+            score(load_tiny(), text)
+
+    def test_without_anything_the_model_reads(self):
+        with pytest.raises(TextUnusable, match="reads nothing"):
+            score(load_tiny(), "\u0001\u0002")
+
+    def test_offsets_count_the_text_as_given(self):
+        text = "  A &amp; Bo.\r\n\tCaf\u00e9   au lait. "
+        assert [text[s.start : s.end] for s in score(load_tiny(), text).sentences] == ["A &amp; Bo.", "Café   au lait."]
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"by": "word"}, "unknown value 'word' for --by"),
+            ({"margin": -0.1}, "margin must be"),
+            ({"margin": math.nan}, "margin must be"),
+            ({"batch_size": 0}, "batch size"),
+        ],
+    )
+    def test_out_of_range(self, settings: dict[str, object], message: str):
+        with pytest.raises(UsageError, match=message):
+            score(load_tiny(), "a dog", **settings)
+
+    def test_are_kept_in_the_provenance(self):
+        found = score(load_tiny(), "a dog", by="phrase", margin=0.25, seed=3).provenance
+        assert found.settings == {
+            "by": "phrase", "margin": 0.25, "stretch": True, "context_tokens": 248, "batch_size": 32
+        }  # fmt: skip
+        assert found.seed == 3
+
+
+class TestSession:
+    def test_several_texts_about_one_picture(self):
+        session = Session(load_tiny())
+        path = GOLDEN / "images" / "0.png"
+        results = session.score_long_many([(path, "a dog"), (path, "A cat. A dog.")], by="phrase")
+        assert [len(result.sentences) for result in results] == [1, 2]
+        assert session.score_long(path, "a dog").cosine == pytest.approx(results[0].cosine, abs=1e-6)
+
+    def test_unknown_settings_are_named(self):
+        with pytest.raises(UsageError, match="marging"):
+            Session(load_tiny()).score_long(PICTURE, "a dog", marging=1)
+
+    def test_the_model_stays_as_it_was(self):
+        loaded = load_tiny()
+        before = loaded.network.positional_embedding.clone()
+        Session(loaded).score_long(PICTURE, TEXT * 3)
+        assert torch.equal(loaded.network.positional_embedding, before)
