@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.task import Outcome, Route, Sample
 from clipalign.errors import ClipalignError, InputUnreadable
-from clipalign.methods.detect import DetectSettings, Pair, detect_pairs, detect_provenance
+from clipalign.methods.detect import DetectSettings, Pair, detect_each, detect_provenance
 from clipalign.pipeline.images import to_tensor
 from clipalign.results import DetectResult, WordScore
 
@@ -51,11 +51,22 @@ class DetectRoute(Route[Sample, Outcome]):
         )
         self._loaded = loaded
         self._exif = settings.protocol == "exif"
+        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
+        self._coming: dict[object, Future[Tensor | ClipalignError]] = {}
         self.provenance = detect_provenance(loaded, self._detect)
+
+    def expect(self, samples: Sequence[Sample]) -> None:
+        """Have threads read and prepare the pictures, unless they are at it."""
+        for sample in samples:
+            if (key := _key(sample)) not in self._coming:
+                self._coming[key] = self._threads.submit(self._prepared, sample)
 
     def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
         """Each picture is read once, however many captions follow each other over it."""
-        pictures = self._pictures(samples)
+        self.expect(samples)
+        pictures = {key: self._coming[key].result() for key in dict.fromkeys(map(_key, samples))}
+        for key in pictures:
+            del self._coming[key]
         found: list[Outcome | ClipalignError] = []
         pairs = []
         for sample in samples:
@@ -64,35 +75,22 @@ class DetectRoute(Route[Sample, Outcome]):
                 pairs.append(
                     Pair(picture, sample.text, references=sample.references, id=sample.id, image_name=sample.image_name)
                 )
-        results = iter(self._detected(pairs))
+        results = iter(detect_each(self._loaded, pairs, self._detect) if pairs else ())
         for sample in samples:
             picture = pictures[_key(sample)]
             scored = picture if isinstance(picture, ClipalignError) else next(results)
             found.append(scored if isinstance(scored, ClipalignError) else _outcome(sample, scored))
         return found
 
-    def _pictures(self, samples: Sequence[Sample]) -> dict[object, Tensor | ClipalignError]:
-        distinct = {_key(sample): sample for sample in samples}
-        with ThreadPoolExecutor(WORKERS) as pool:
-            return dict(zip(distinct, pool.map(self._prepared, distinct.values()), strict=True))
+    def close(self) -> None:
+        """No picture is read any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _prepared(self, sample: Sample) -> Tensor | ClipalignError:
         try:
             return to_tensor(opened(sample.image, exif=self._exif), self._loaded)
         except InputUnreadable as error:
             return error
-
-    def _detected(self, pairs: list[Pair]) -> list[DetectResult | ClipalignError]:
-        """All at once where all can be read; else halves, until those that cannot stand alone."""
-        if not pairs:
-            return []
-        try:
-            return list(detect_pairs(self._loaded, pairs, self._detect))
-        except InputUnreadable as error:
-            if len(pairs) == 1:
-                return [error]
-            middle = len(pairs) // 2
-            return self._detected(pairs[:middle]) + self._detected(pairs[middle:])
 
     def record(self, outcome: Outcome) -> dict[str, Any]:
         """The outcome, less the provenance, which is the same in every line and stands in ``run.json``."""

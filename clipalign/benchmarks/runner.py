@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +49,23 @@ def run_benchmark(
     route = benchmark.route(loaded, settings)
     header = _header(benchmark, route, settings)
     chunk = route.chunk_samples
-    with open_records(
-        settings.output, header, chunk=chunk, resume=settings.resume, overwrite=settings.overwrite
-    ) as records:
+    with (
+        closing(route),
+        open_records(
+            settings.output, header, chunk=chunk, resume=settings.resume, overwrite=settings.overwrite
+        ) as records,
+    ):
         _check_limit(records, settings)
         found: list[Any] = []
         samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
-        while taken := tuple(itertools.islice(samples, chunk)):
+        following = tuple(itertools.islice(samples, chunk))
+        while taken := following:
+            following = tuple(itertools.islice(samples, chunk))
             if len(found) < records.kept_count:
                 found += _remembered(route, taken, records, settings)
             else:
+                for coming in (taken, following):
+                    route.expect(_whole(coming))
                 found += _scored(route, taken, records, on_error=settings.on_error)
             progress(len(taken))
         if len(found) < records.kept_count:
@@ -69,7 +77,9 @@ def run_benchmark(
 
 
 def _header(benchmark: Benchmark[Any, Any], route: Route[Any, Any], settings: Settings) -> dict[str, Any]:
-    ours = {"limit": settings.limit, "seed": settings.seed, "protocol": settings.protocol or "paper"}
+    ours: dict[str, Any] = {"limit": settings.limit, "seed": settings.seed, "protocol": settings.protocol or "paper"}
+    if benchmark.data:
+        ours["data"] = dict(benchmark.data)
     return {
         "dataset": benchmark.name,
         "model": route.provenance.model,
@@ -91,7 +101,7 @@ def _scored(
     route: Route[Any, Any], samples: Sequence[Any], records: SampleRecords, *, on_error: str | None
 ) -> list[Any]:
     """Outcomes of one chunk, and :class:`Unreadable` where there are none; recorded."""
-    whole = [sample for sample in samples if not isinstance(sample, BrokenSample)]
+    whole = _whole(samples)
     scored = iter(route.score(whole) if whole else ())
     found: list[Any] = []
     lines = []
@@ -109,6 +119,11 @@ def _scored(
             lines.append(route.record(outcome))
     records.write(lines)
     return found
+
+
+def _whole(samples: Sequence[Any]) -> list[Any]:
+    """Those that can be scored."""
+    return [sample for sample in samples if not isinstance(sample, BrokenSample)]
 
 
 def _remembered(

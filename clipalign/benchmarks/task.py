@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clipalign.errors import ClipalignError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from clipalign.benchmarks.statistics import Statistic
     from clipalign.pipeline.model import LoadedModel
     from clipalign.settings import Settings
 
@@ -134,9 +136,17 @@ class Route(ABC, Generic[S, O]):
             KeyError, TypeError, ValueError: it is no such record.
         """
 
+    def expect(self, samples: Sequence[S]) -> None:
+        """These are scored next, after those that are scored now: a moment to begin reading their pictures."""
+        return
+
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of how this run was scored."""
         return ()
+
+    def close(self) -> None:
+        """The run is over, or was cut short: leave off what is under way."""
+        return
 
 
 class Benchmark(ABC, Generic[S, O]):
@@ -147,12 +157,14 @@ class Benchmark(ABC, Generic[S, O]):
         size: samples in all, None where that is not known beforehand.
         published: numbers of papers.
         notes: what a reader must know before comparing.
+        data: SHA-256 of the annotation files by name; kept in the settings of a run, which is resumed on the same only.
     """
 
     name: str
     size: int | None = None
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
+    data: Mapping[str, str] = MappingProxyType({})
 
     def check(self) -> None:
         """See that the data is there; cheap, and asked before a model is loaded.
@@ -172,6 +184,10 @@ class Benchmark(ABC, Generic[S, O]):
         Raises:
             UsageError: a setting out of its range.
         """
+
+    def statistics(self, outcomes: Sequence[O]) -> list[Statistic]:
+        """The metrics before they are computed, where two models can be compared sample by sample; else none."""
+        return []
 
     @abstractmethod
     def measure(self, outcomes: Sequence[O], *, seed: int) -> list[Metric]:

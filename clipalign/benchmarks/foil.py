@@ -1,0 +1,131 @@
+"""``foil``: captions of COCO val2014 with one word exchanged (Shekhar et al., ACL 2017).
+
+Protocol of CLIP4DM: mode ``most-negative``; a foil counts as found when the predicted word equals the foil word, both
+in lower case. LA over the foils; AP with the correct captions as the positive class. References, for RefCLIPScore, are
+COCO's other captions of the image: not the one that a caption was made of, which would give the answer away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from clipalign.benchmarks.annotations import Annotations, read_annotations
+from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.detect_route import DetectRoute
+from clipalign.benchmarks.statistics import Statistic
+from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
+from clipalign.benchmarks.words import (
+    ABOUT,
+    NEAREST,
+    VAL2014,
+    WordBenchmark,
+    broken,
+    hashes,
+    localisation,
+    precisions,
+)
+from clipalign.results import WordScore
+
+if TYPE_CHECKING:
+    from clipalign.pipeline.model import LoadedModel
+    from clipalign.settings import Settings
+
+FILE: Final = "foilv1.0_test_2017.json"
+CAPTIONS: Final = ("captions_val2014.json", "annotations/captions_val2014.json")
+CAPTIONS_PLACES: Final = (
+    *CAPTIONS,
+    *(f"{folder}/{name}" for folder in ("../coco", "../coco-val2014") for name in CAPTIONS),
+)
+CORRECT: Final = "ORIG"
+"""What stands for the foil word of a correct caption."""
+
+
+class Foil(WordBenchmark):
+    """The benchmark; see the module's text for its protocol."""
+
+    name = "foil"
+    notes: tuple[str, ...] = (ABOUT,)
+
+    def check(self) -> None:
+        """Read the annotations, and find the pictures and, where they are, COCO's captions."""
+        file = read_annotations(find_in(self.folder, self.name, FILE, f"annotations/{FILE}"), self.name)
+        document = file.json()
+        try:
+            names = {image["id"]: str(image["file_name"]) for image in document["images"]}
+            rows = list(document["annotations"])
+        except (KeyError, TypeError) as error:
+            raise file.unusable(f"is not FOIL's format: it lacks {error}") from None
+        places = [self.folder / place for place in CAPTIONS_PLACES]
+        captions = next((read_annotations(place, self.name) for place in places if place.is_file()), None)
+        self._references = {} if captions is None else _by_image(captions)
+        self._names, self._rows = names, rows
+        self._folder = self._pictures(names.values(), *VAL2014)
+        self.data = hashes(file, *([captions] if captions else []))
+        self.size = len(rows)
+        none = f"without {CAPTIONS[0]} there are no references, and no RefCLIPScore"
+        self.notes = (ABOUT, none if captions is None else NEAREST)
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
+        """Image after image, as they first occur in the file; within an image in the file's order."""
+        by_image: dict[Any, list[tuple[int, Any]]] = {}
+        for number, row in enumerate(self._rows):
+            by_image.setdefault(row.get("image_id") if isinstance(row, dict) else None, []).append((number, row))
+        ordered = [numbered for rows in by_image.values() for numbered in rows]
+        for number, row in ordered[:limit]:
+            yield self._sample(str(number), row)
+
+    def _sample(self, id: str, row: Any) -> Sample | BrokenSample:
+        try:
+            name, text, foil = self._names[row["image_id"]], row["caption"].strip(), row["foil_word"].strip()
+        except (KeyError, TypeError, AttributeError) as error:
+            return broken(id, "", f"annotation {id} of {FILE} lacks {error}")
+        others = self._references.get(row["image_id"], ())
+        return Sample(
+            id=id,
+            image=self._folder / name,
+            image_name=name,
+            text=text,
+            correct=foil == CORRECT,
+            part="",
+            references=tuple(caption for origin, caption in others if origin != row.get("id") and caption != text),
+            truth={"annotation": row.get("id"), "foil_word": foil},
+        )
+
+    def route(self, loaded: LoadedModel, settings: Settings) -> DetectRoute:
+        """``detect`` in mode ``most-negative``, unless the user chose another."""
+        return DetectRoute(loaded, settings, mode="most-negative")
+
+    def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
+        """LA, and AP of the three scores."""
+        return foil_statistics(outcomes)
+
+
+def foil_statistics(outcomes: Sequence[Outcome], *, suffix: str = "") -> list[Statistic]:
+    """LA by equality with the foil word, and AP of the three scores with correct captions as the positive class."""
+    return [*localisation(f"la{suffix}", outcomes, found=found_foil, hit=is_foil), *precisions(outcomes, suffix=suffix)]
+
+
+def found_foil(outcome: Outcome) -> bool:
+    """Whether the most negative of the words called wrong is the foil word; one of several words never is."""
+    return bool(outcome.result.misaligned) and _same(outcome.result.misaligned[0], outcome)
+
+
+def is_foil(outcome: Outcome, word: WordScore) -> bool:
+    """Whether a word of the caption equals its foil word."""
+    return _same(word.text, outcome)
+
+
+def _same(word: str, outcome: Outcome) -> bool:
+    return word.lower() == str(outcome.truth["foil_word"]).lower()
+
+
+def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
+    """COCO's captions by image, each with its id."""
+    found: dict[Any, tuple[tuple[Any, str], ...]] = {}
+    try:
+        for row in captions.json()["annotations"]:
+            found[row["image_id"]] = (*found.get(row["image_id"], ()), (row["id"], row["caption"].strip()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise captions.unusable(f"is not COCO's format: it lacks {error}") from None
+    return found

@@ -1,0 +1,145 @@
+"""``richhf``: prompts of generated pictures, with the words marked that the picture does not show.
+
+Rich-HF, Liang et al., CVPR 2024. The annotations are a TFRecord of the RichHF-18K repository; pictures and prompts are
+Pick-a-Pic's, a picture and a text file by the name of its uid. Protocol of CLIP4DM: mode ``threshold`` with epsilon
+-1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;`` and spaces, 0 for a misaligned one; a token counts as
+called misaligned when it is part of a word that was. Precision, recall and F1 are over all tokens of all prompts;
+correlations are of the scores with the people's ``misalignment_score``, which is higher for what fits better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from clipalign.benchmarks import statistics
+from clipalign.benchmarks.annotations import read_annotations
+from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.detect_route import DetectRoute
+from clipalign.benchmarks.statistics import Statistic
+from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
+from clipalign.benchmarks.tfrecords import Value, tfrecord_rows
+from clipalign.benchmarks.words import ABOUT, WordBenchmark, broken, hashes, precisions
+from clipalign.errors import MissingDataset
+
+if TYPE_CHECKING:
+    from clipalign.pipeline.model import LoadedModel
+    from clipalign.settings import Settings
+
+FILE: Final = "test.tfrecord"
+SHA256: Final = "6819ef72631de3af32904f2af3c990b8be0c9597ef3917b9cf0a799161156049"
+VERSION: Final = "the published test.tfrecord"
+PICTURES: Final = ("images", "pickapic", "pick-a-pic")
+ENDINGS: Final = (".png", ".jpg", ".jpeg", ".webp")
+ROWS: Final = 955
+EPSILON: Final = -1e-5
+MISALIGNED: Final = "0"
+AS_DEFINED: Final = "precision and recall are computed as defined; the original code loses them by a slip"
+
+_TOKEN: Final = re.compile(r'[^,.?!":; ]+')
+
+
+class RichHF(WordBenchmark):
+    """The benchmark; see the module's text for its protocol."""
+
+    name = "richhf"
+    size = ROWS
+
+    def check(self) -> None:
+        """Read the annotations and find the pictures and prompts."""
+        file = read_annotations(
+            find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name, known=SHA256, version=VERSION
+        )
+        self._rows = list(tfrecord_rows(file.path))
+        self._folder = find_in(self.folder, self.name, *PICTURES)
+        self._files = {path.stem: path for path in self._folder.iterdir() if path.suffix.lower() in ENDINGS}
+        if not self._files:
+            raise MissingDataset(
+                f"{self._folder} holds no pictures",
+                hint=f"clipalign download {self.name}; each is UID.png or .jpg, its prompt UID.txt beside it",
+                input=str(self._folder),
+            )
+        self.data = hashes(file)
+        self._file_note = file.note()
+        self._uneven = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What a reader must know; how many labels do not fit their prompts is known when the samples were read."""
+        uneven = f"{self._uneven} prompts have more or fewer words than labels; what is over does not count"
+        return tuple(filter(None, (AS_DEFINED, uneven if self._uneven else "", self._file_note, ABOUT)))
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
+        """In the file's order."""
+        self._uneven = 0
+        for number, row in enumerate(self._rows[:limit]):
+            yield self._sample(number, row)
+
+    def _sample(self, number: int, row: dict[str, Value]) -> Sample | BrokenSample:
+        filename, label, score = (
+            row.get(name) for name in ("filename", "prompt_misalignment_label", "misalignment_score")
+        )
+        if not isinstance(filename, bytes) or not isinstance(score, float):
+            return broken(f"record-{number}", "", f"record {number} of {FILE} lacks its file name or its score")
+        uid = Path(filename.decode("utf-8", "replace")).stem
+        picture = self._files.get(uid, self._folder / f"{uid}{ENDINGS[0]}")
+        prompt = self._folder / f"{uid}.txt"
+        try:
+            text = prompt.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            return broken(uid, picture.name, f"the prompt {prompt} cannot be read: {error}")
+        labels = label.decode("ascii", "replace").split() if isinstance(label, bytes) else []
+        tokens = [match.span() for match in _TOKEN.finditer(text)]
+        self._uneven += len(labels) != len(tokens)
+        misaligned = [one == MISALIGNED for one in labels]
+        return Sample(
+            id=uid,
+            image=picture,
+            image_name=picture.name,
+            text=text,
+            correct=not any(misaligned),
+            part="",
+            truth={"misaligned": misaligned, "misalignment_score": score},
+        )
+
+    def route(self, loaded: LoadedModel, settings: Settings) -> DetectRoute:
+        """``detect`` in mode ``threshold`` with epsilon -1e-5, unless the user chose others."""
+        return DetectRoute(loaded, settings, epsilon=EPSILON)
+
+    def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
+        """F1, precision and recall over all tokens; correlations; AP with misaligned prompts as the positive class."""
+        ids = [outcome.id for outcome in outcomes]
+        counts = [_counts(outcome) for outcome in outcomes]
+        right = [hits for hits, _, _ in counts]
+        called = [called for _, called, _ in counts]
+        true = [true for _, _, true in counts]
+        found = [
+            # 2PR / (P + R) with sums put in for P and R
+            statistics.ratio(
+                "f1", ids, [2 * hits for hits in right], [a + b for a, b in zip(called, true, strict=True)]
+            ),
+            statistics.ratio("precision", ids, right, called),
+            statistics.ratio("recall", ids, right, true),
+        ]
+        human = [float(outcome.truth["misalignment_score"]) for outcome in outcomes]
+        for name, ours in (
+            ("f_clip_score", [outcome.result.f_clip_score for outcome in outcomes]),
+            ("clip_score", [outcome.result.clip_score for outcome in outcomes]),
+        ):
+            found.append(statistics.pearson(f"pearson_{name}", ids, ours, human))
+            found.append(statistics.spearman(f"spearman_{name}", ids, ours, human))
+        return found + precisions(outcomes, misaligned=True)
+
+
+def _counts(outcome: Outcome) -> tuple[int, int, int]:
+    """Tokens rightly called misaligned, called so, and truly so."""
+    wrong: list[Any] = list(outcome.truth["misaligned"])
+    called = [_called(outcome, match.span()) for match in _TOKEN.finditer(outcome.text)]
+    pairs = list(zip(called, wrong, strict=False))
+    return sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
+
+
+def _called(outcome: Outcome, token: tuple[int, int]) -> bool:
+    return any(word.misaligned and word.start < token[1] and token[0] < word.end for word in outcome.result.words)
