@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from clipalign.errors import MissingDataset
+from clipalign.errors import InputUnreadable, MissingDataset
 
 DATASETS_FOLDER: Final = "datasets"
 """In clipalign's cache folder, with a folder a data set."""
@@ -41,3 +41,19 @@ def find_in(folder: Path, name: str, *places: str) -> Path:
         message = f"the data set {name} is not in {folder}"
         hint = f"clipalign download {name}, or --data-root DIR"
     raise MissingDataset(message, hint=hint, input=str(folder))
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a list that belongs to a data set, without blank ones.
+
+    Raises:
+        InputUnreadable: it is not there, or no text.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise InputUnreadable(
+            f"{path} cannot be read: {error.strerror}", hint="is the data set complete?", input=str(path)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"{path} is no text", hint="is the data set complete?", input=str(path)) from error

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from PIL import Image
 
+from clipalign.errors import ImageUnreadable
 from clipalign.pipeline.images import open_image
 
 
-def opened(image: Image.Image | Path | bytes, *, exif: bool = False) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class FileInTar:
+    """A file of a tar that is not unpacked.
+
+    Attributes:
+        tar: the archive, uncompressed.
+        name: of the file in it.
+        offset: of its first byte.
+        size: in bytes.
+    """
+
+    tar: Path
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes.
+
+        Raises:
+            ImageUnreadable: the archive cannot be read.
+        """
+        try:
+            with self.tar.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.size)
+        except OSError as error:
+            raise ImageUnreadable(
+                f"{self.name} in {self.tar} cannot be read: {error.strerror}", input=str(self.tar)
+            ) from error
+
+
+PictureSource: TypeAlias = Image.Image | Path | bytes | FileInTar
+
+
+def opened(image: PictureSource, *, exif: bool = False) -> Image.Image:
     """The picture in RGB; one that is generated is as it should be already.
 
     Raises:
         ImageUnreadable: the file is missing, damaged or no picture.
     """
-    return image if isinstance(image, Image.Image) else open_image(image, exif=exif)
+    if isinstance(image, Image.Image):
+        return image
+    return open_image(image.read() if isinstance(image, FileInTar) else image, exif=exif)

@@ -31,11 +31,43 @@ class BenchmarkRow:
 
 
 BENCHMARKS: Final[dict[str, BenchmarkRow]] = {
+    "foil": BenchmarkRow("clipalign.benchmarks.foil:Foil", "COCO captions with one word exchanged"),
+    "nocaps-foil": BenchmarkRow(
+        "clipalign.benchmarks.nocaps_foil:NocapsFoil", "nocaps captions with one object exchanged, 5,000 captions"
+    ),
+    "hat": BenchmarkRow("clipalign.benchmarks.hat:Hat", "400 captions with the hallucinated words marked"),
+    "richhf": BenchmarkRow("clipalign.benchmarks.richhf:RichHF", "955 prompts of generated pictures, words labelled"),
+    "seetrue": BenchmarkRow("clipalign.benchmarks.seetrue:SeeTrue", "captions that do not fit, with what is wrong"),
     "pictogram-foil": BenchmarkRow(
         "clipalign.benchmarks.pictogram_foil:PictogramFoil",
         "generated scenes, one word of the caption swapped: objects, colours, positions, counts, sizes (offline)",
         generated=True,
     ),
+    "pictogram-classify": BenchmarkRow(
+        "clipalign.benchmarks.pictogram_classify:PictogramClassify",
+        "generated scenes of several objects, one of them of the label's class (offline)",
+        generated=True,
+    ),
+    "imagenet": BenchmarkRow("clipalign.benchmarks.imagenet:ImageNet", "1,000 classes, 50,000 pictures"),
+    "imagenetv2": BenchmarkRow(
+        "clipalign.benchmarks.imagenet_variants:ImageNetV2", "ImageNet's classes, 10,000 new pictures"
+    ),
+    "imagenet-a": BenchmarkRow(
+        "clipalign.benchmarks.imagenet_variants:ImageNetA", "200 of ImageNet's classes, 7,500 misleading pictures"
+    ),
+    "imagenet-r": BenchmarkRow(
+        "clipalign.benchmarks.imagenet_variants:ImageNetR", "200 of ImageNet's classes, 30,000 renditions"
+    ),
+    "imagenet-s": BenchmarkRow(
+        "clipalign.benchmarks.imagenet_variants:ImageNetSketch", "ImageNet's classes, 50,889 sketches"
+    ),
+    "cub": BenchmarkRow("clipalign.benchmarks.cub:Cub", "200 birds, 5,794 pictures"),
+    "dtd": BenchmarkRow("clipalign.benchmarks.dtd:Dtd", "47 textures, 1,880 pictures"),
+    "food101": BenchmarkRow("clipalign.benchmarks.food101:Food101", "101 dishes, 25,250 pictures"),
+    "oxford_pet": BenchmarkRow("clipalign.benchmarks.oxford_pet:OxfordPet", "37 breeds, 3,669 pictures"),
+    "place365": BenchmarkRow("clipalign.benchmarks.place365:Place365", "365 places, 36,500 pictures"),
+    "cifar10": BenchmarkRow("clipalign.benchmarks.cifar:Cifar10", "10 classes, 10,000 small pictures"),
+    "cifar100": BenchmarkRow("clipalign.benchmarks.cifar:Cifar100", "100 classes, 10,000 small pictures"),
 }
 
 

@@ -111,7 +111,7 @@ def noun(rng: random.Random, kind: int, count: int) -> str:
     return names[0] if rng.random() < 0.75 else rng.choice(names)
 
 
-def _article(word: str) -> str:
+def article(word: str) -> str:
     """ "an" before a vowel that is heard: not before unicorn and ufo, but before hourglass."""
     return "an" if word.startswith(("a", "e", "i", "o", "umb", "hour")) else "a"
 
@@ -123,7 +123,7 @@ def join_parts(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
     for index, part in enumerate(parts):
         words = part.text
         if part.article:
-            words = _article(parts[index + 1].text)
+            words = article(parts[index + 1].text)
         gap = "" if not text or words[0] in ".," else " "
         spans.append((len(text) + len(gap), len(text) + len(gap) + len(words)))
         text += gap + words

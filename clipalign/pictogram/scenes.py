@@ -84,7 +84,7 @@ def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
         size = rng.choice(("small", "medium", "large") if count == 1 else ("small", "medium"))
         members: list[Thing] = []
         for _ in range(count):
-            thing = _place_thing(rng, kind, style or rng.choice(STYLES), size, placed)
+            thing = place_thing(rng, kind, style or rng.choice(STYLES), size, placed)
             if thing is None:
                 return ()
             placed.append(thing)
@@ -93,7 +93,8 @@ def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _place_thing(rng: random.Random, kind: int, style: str, size: str, placed: list[Thing]) -> Thing | None:
+def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: list[Thing]) -> Thing | None:
+    """A thing that overlaps none of ``placed``; None where it found no room."""
     side = rng.uniform(*SIZES[size])
     margin = side / 2 + 0.01
     for _ in range(PLACING_ATTEMPTS):

@@ -1,0 +1,140 @@
+"""``cifar10`` and ``cifar100``: 10,000 test pictures of 32 pixels a side (Krizhevsky, 2009).
+
+Two layouts: the binary version (``cifar-10-batches-bin/test_batch.bin``, ``cifar-100-binary/test.bin``: label bytes,
+then 3072 bytes of red, green and blue, a picture after the other), which is taken first, and the Python version
+(``cifar-10-batches-py/test_batch``, ``cifar-100-python/test``), which most have on disk. That one is a pickle, and
+pickles run code: it is read by an unpickler that knows arrays and their parts and refuses every other name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
+from clipalign.benchmarks.data import text_lines
+from clipalign.errors import InputUnreadable
+
+SIDE_PX: Final = 32
+PICTURE_BYTES: Final = 3 * SIDE_PX * SIDE_PX
+
+_ARRAY_PARTS: Final = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
+"""All that a pickled array is made with; none of them does anything else."""
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Numbers, strings, lists, dictionaries and arrays; no other name is looked up, so nothing can be run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no picture needs")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_pickle(path: Path) -> dict[bytes, Any]:
+    """The dictionary in a file of CIFAR's Python version.
+
+    Raises:
+        InputUnreadable: it is damaged, or holds anything but data.
+    """
+    try:
+        found = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+    except OSError as error:
+        raise InputUnreadable(f"{path} cannot be read: {error.strerror}", input=str(path)) from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise InputUnreadable(
+            f"{path} is no file of CIFAR: {error}", hint="fetch it again, or take the binary version", input=str(path)
+        ) from error
+    if not isinstance(found, dict):
+        raise InputUnreadable(f"{path} is no file of CIFAR", hint="fetch it again", input=str(path))
+    return found
+
+
+class _Cifar(ClassificationBenchmark):
+    """What both have in common.
+
+    Attributes:
+        label_bytes: of a picture in the binary version, the last of which counts.
+        label_key: of the labels in the Python version.
+        names_files: with a class a line, or pickled under the key beside it.
+    """
+
+    size = 10_000
+    label_bytes: int
+    label_key: bytes
+    names_files: tuple[tuple[str, bytes], ...]
+
+    def class_names(self) -> tuple[str, ...]:
+        """From the file beside the pictures."""
+        for file, key in self.names_files:
+            place = self.marker.parent / file
+            if place.is_file():
+                names = [one.decode("ascii") for one in read_pickle(place)[key]] if key else text_lines(place)
+                return tuple(names)
+        raise InputUnreadable(
+            f"{self.marker.parent} has no list of classes", hint="is the data set complete?", input=str(self.folder)
+        )
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """All test pictures, numbered."""
+        pixels, labels = self._read()
+        for number, (values, label) in enumerate(zip(pixels, labels, strict=True)):
+            picture = Image.fromarray(values.reshape(3, SIDE_PX, SIDE_PX).transpose(1, 2, 0).copy())
+            yield FoundPicture(f"test-{number:05}", int(label), picture)
+
+    def _read(self) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[int]]:
+        if self.marker.suffix == ".bin":
+            content = np.fromfile(self.marker, dtype=np.uint8)
+            row = self.label_bytes + PICTURE_BYTES
+            if not len(content) or len(content) % row:
+                raise InputUnreadable(f"{self.marker} is cut short", hint="fetch it again", input=str(self.marker))
+            rows = content.reshape(-1, row)
+            return rows[:, self.label_bytes :], rows[:, self.label_bytes - 1].tolist()
+        found = read_pickle(self.marker)
+        pixels, labels = found.get(b"data"), found.get(self.label_key)
+        if (
+            not isinstance(pixels, np.ndarray)
+            or pixels.dtype != np.uint8
+            or pixels.shape[1:] != (PICTURE_BYTES,)
+            or not isinstance(labels, list)
+            or len(labels) != len(pixels)
+        ):
+            raise InputUnreadable(f"{self.marker} is no file of CIFAR", hint="fetch it again", input=str(self.marker))
+        return pixels, labels
+
+
+class Cifar10(_Cifar):
+    """Ten kinds of animals and vehicles."""
+
+    name = "cifar10"
+    markers = (
+        "cifar-10-batches-bin/test_batch.bin",
+        "cifar-10-batches-py/test_batch",
+        "test_batch.bin",
+        "test_batch",
+    )
+    label_bytes = 1
+    label_key = b"labels"
+    names_files = (("batches.meta.txt", b""), ("batches.meta", b"label_names"))
+
+
+class Cifar100(_Cifar):
+    """A hundred kinds; the fine labels."""
+
+    name = "cifar100"
+    markers = ("cifar-100-binary/test.bin", "cifar-100-python/test", "test.bin", "test")
+    label_bytes = 2
+    label_key = b"fine_labels"
+    names_files = (("fine_label_names.txt", b""), ("meta", b"fine_label_names"))

@@ -1,0 +1,175 @@
+"""Classes of a data set and what is said about them, from the files that lie beside its pictures.
+
+Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
+``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where ``SET`` may be left
+out, or in a folder ``wca`` beside it. A method that lacks its file is left out and named.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clipalign.benchmarks.classify_route import ClassTask
+from clipalign.errors import UsageError
+from clipalign.pipeline.descriptions import Classes, read_descriptions, read_lines
+
+if TYPE_CHECKING:
+    from clipalign.settings import Settings
+
+REPOSITORY: Final = "wca"
+"""Folder with the files of WCA's repository, beside the data sets'."""
+
+WORDS_FOLDER: Final = "waffle-words"
+
+_SIMILAR: Final = 0.95
+"""Share of names that must agree before lists of equal length count as the same classes in the same order."""
+
+
+def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Settings) -> ClassTask:
+    """The classes of data set ``name`` for every method.
+
+    Args:
+        name: of the data set.
+        folder: its data.
+        own_names: of the classes, as its own files have them, in the order of the labels.
+        settings: whose ``descriptions``, ``templates`` and ``words`` win over files that are found.
+
+    Raises:
+        UsageError: a file that was given is of the wrong shape, or of other classes.
+    """
+    names = _published_names(name, folder, own_names)
+    notes: list[str] = []
+    if settings.descriptions is not None:
+        sentences = _described(settings.descriptions, names)
+    else:
+        sentences = _fitting(_find(folder, name, "cupl.json"), names, notes)
+    descriptors = _fitting(_find(folder, name, "clip-d.json"), names, notes)
+    templates = settings.templates or _find(folder, name, "clip-e.json")
+    words = settings.words or _words(folder)
+    clipped = Classes(names=names)
+    by_method = {
+        "clip": clipped,
+        "clip-e": replace(clipped, templates=tuple(read_lines(templates, what="templates")) if templates else ()),
+    }
+    if descriptors is not None:
+        by_method["clip-d"] = replace(clipped, descriptions=descriptors)
+    if words is not None:
+        drawn = tuple(read_lines(words, what="words"))
+        by_method["waffle"] = replace(clipped, words=drawn, descriptions=descriptors)
+    if sentences is not None:
+        by_method |= {method: replace(clipped, descriptions=sentences) for method in ("cupl", "wca")}
+    for methods, lacking, file in (
+        ("clip-d", descriptors, "clip-d.json"),
+        ("waffle", words, "a list of words (--words)"),
+        ("cupl and wca", sentences, "descriptions (--descriptions, or cupl.json)"),
+    ):
+        if lacking is None:
+            notes.append(f"without {methods}: there is no {file} for {name}")
+    distinct = len(set(names))
+    if distinct < len(names):
+        notes.append(
+            f"{len(names)} classes have {distinct} distinct names; as published, the first of one name wins and the "
+            "others are never right"
+        )
+    return ClassTask(names, by_method, tuple(notes))
+
+
+def spoken(name: str) -> str:
+    """A class's name as it stands in a sentence: folders have ``_`` for spaces."""
+    return name.replace("_", " ").strip()
+
+
+def _places(folder: Path, name: str) -> Iterator[Path]:
+    """Folders that may hold a set's files, the nearest first."""
+    for base in (folder, folder.parent / REPOSITORY, folder.parent):
+        for inner in ("prompts", "descriptions"):
+            yield base / inner / name
+            if base == folder:
+                yield base / inner
+
+
+def _find(folder: Path, name: str, file: str) -> Path | None:
+    return next((place / file for place in _places(folder, name) if (place / file).is_file()), None)
+
+
+def _words(folder: Path) -> Path | None:
+    candidates = (
+        folder.parent / WORDS_FOLDER / "waffle_words.txt",
+        folder.parent / WORDS_FOLDER / "words.txt",
+        folder / "waffle_words.txt",
+    )
+    return next((place for place in candidates if place.is_file()), None)
+
+
+def _published_names(name: str, folder: Path, own: Sequence[str]) -> tuple[str, ...]:
+    """The names that the descriptions go by, where files list them for these very classes; else the set's own."""
+    lists = [
+        place
+        for base in (folder, folder.parent / REPOSITORY, folder.parent)
+        for place in (base / "features" / name / f"{name}.json", base / "classes" / f"{name}.json")
+    ]
+    described = [_find(folder, name, file) for file in ("clip-d.json", "cupl.json")]
+    for place in [*lists, *filter(None, described)]:
+        if place.is_file():
+            listed = _names_in(place)
+            if len(listed) == len(own) and _agreeing(listed, own) >= _SIMILAR * len(own):
+                return tuple(spoken(one) for one in listed)
+    return tuple(spoken(one) for one in own)
+
+
+def _names_in(place: Path) -> list[str]:
+    """A list of names, or the keys of an object in their order; empty for anything else."""
+    try:
+        listed = list(json.loads(place.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return []
+    return listed if all(isinstance(one, str) for one in listed) else []
+
+
+def _agreeing(listed: Sequence[str], own: Sequence[str]) -> int:
+    """How many stand at the same place; one name may have words more than the other ("arena" for "arena/hockey")."""
+    pairs = [(_words_of(one), _words_of(other)) for one, other in zip(listed, own, strict=True)]
+    return sum(one <= other or other <= one for one, other in pairs)
+
+
+def _fitting(path: Path | None, names: Sequence[str], notes: list[str]) -> dict[str, tuple[str, ...]] | None:
+    """The same for a file that was not asked for by name: one that does not fit is left out, and noted."""
+    try:
+        return _described(path, names)
+    except UsageError as error:
+        notes.append(f"not used: {error.message}")
+        return None
+
+
+def _described(path: Path | None, names: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+    """Sentences by the very names of the classes, however the file spells them; None without a file.
+
+    Raises:
+        UsageError: a class is not described.
+    """
+    if path is None:
+        return None
+    found = read_descriptions(path)
+    spelled = {_plain(key): sentences for key, sentences in found.items()}
+    described = {name: found.get(name) or spelled.get(_plain(name)) for name in names}
+    without = [name for name, sentences in described.items() if sentences is None]
+    if without:
+        raise UsageError(
+            f"{path} describes {len(described) - len(without)} of {len(described)} classes; not {without[0]!r}",
+            hint="does it belong to this data set?",
+            input=str(path),
+        )
+    return {name: sentences for name, sentences in described.items() if sentences}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
+def _words_of(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name.lower()))

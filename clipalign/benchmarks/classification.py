@@ -1,0 +1,182 @@
+"""What the benchmarks about classes share: labelled pictures of a folder, and the metrics.
+
+``top1_…`` and ``top5_…``: share of pictures whose true class comes first, or among the first five; for WCA the mean
+over its draws, and ``top1_wca_std`` the standard deviation over them. ``gain_…``: differences of top-1 on the same
+pictures. Intervals are over pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from clipalign.benchmarks.class_files import read_task
+from clipalign.benchmarks.classify_route import (
+    CROPLESS,
+    POOL_CROPS,
+    Classified,
+    ClassifyRoute,
+    LabelledImage,
+    file_identity,
+)
+from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.metrics import mean_metric
+from clipalign.benchmarks.pictures import FileInTar
+from clipalign.benchmarks.published import PUBLISHED
+from clipalign.benchmarks.task import Benchmark, BrokenSample
+from clipalign.errors import InputUnreadable
+from clipalign.results import Metric
+
+if TYPE_CHECKING:
+    from clipalign.benchmarks.classify_route import ClassTask
+    from clipalign.benchmarks.pictures import PictureSource
+    from clipalign.pipeline.model import LoadedModel
+    from clipalign.settings import Settings
+
+METHODS: Final = ("clip", "clip-e", "clip-d", "waffle", "cupl", CROPLESS, "wca")
+"""In the order of the table."""
+
+GAINS: Final = {"gain_wca_over_clip": "clip", "gain_wca_over_cupl": "cupl", "gain_of_crops": CROPLESS}
+"""What WCA is compared with, picture by picture."""
+
+COMPARED: Final = (*GAINS.values(), "wca")
+"""Methods that parts of a data set are shown by."""
+
+SHORT_LIST: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPicture:
+    """A picture of a data set before it is opened: its name in the set, its class, and where it lies."""
+
+    name: str
+    label: int
+    image: PictureSource
+
+
+class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
+    """Pictures in a folder, each of one class.
+
+    Attributes:
+        markers: paths within the folder, or within what the archive unpacks to, of which one shows that it is there.
+        pool: crops made of a picture.
+        alpha: smallest side of a crop; None for the method's own.
+        templates: of clip-e where the data set's files have none: None for the 80 of OpenAI's CLIP.
+    """
+
+    markers: tuple[str, ...]
+    pool: int = POOL_CROPS
+    alpha: float | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.published = PUBLISHED.get(self.name, ())
+
+    @property
+    def marker(self) -> Path:
+        """The first of the markers that is there.
+
+        Raises:
+            MissingDataset: none is.
+        """
+        return find_in(self.folder, self.name, *self.markers)
+
+    def check(self) -> None:
+        """See that the folder is laid out as it should be."""
+        _ = self.marker
+
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the labels, as the data set itself has them."""
+
+    @abstractmethod
+    def pictures(self) -> Iterator[FoundPicture]:
+        """All pictures that are evaluated, in any order; cheap: none is opened."""
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[LabelledImage | BrokenSample]:
+        """In an order that mixes the classes, always the same: a limit leaves some of all of them."""
+        try:
+            found = sorted(self.pictures(), key=_place_in_order)
+        except (KeyError, IndexError, ValueError) as error:
+            raise InputUnreadable(
+                f"the lists of {self.name} in {self.folder} do not agree with each other: {error}",
+                hint="is the data set complete, and the right one?",
+                input=str(self.folder),
+            ) from error
+        for one in found[:limit]:
+            yield LabelledImage(one.name, one.image, one.name, one.label, identity=self._identity(one))
+
+    def _identity(self, one: FoundPicture) -> str:
+        if isinstance(one.image, Path):
+            return f"{self.name} {file_identity(one.image, self.folder)}"
+        if isinstance(one.image, FileInTar):
+            return f"{self.name} {one.name} {file_identity(one.image.tar, self.folder)}"
+        return f"{self.name} {one.name}"
+
+    def task(self, settings: Settings) -> ClassTask:
+        """The classes for every method that there is what it needs for."""
+        return read_task(self.name, self.folder, self.class_names(), settings)
+
+    def route(self, loaded: LoadedModel, settings: Settings) -> ClassifyRoute:
+        """All methods, unless the user chose one."""
+        return ClassifyRoute(loaded, settings, self.task(settings), pool=self.pool, alpha=self.alpha)
+
+    def measure(self, outcomes: Sequence[Classified], *, seed: int) -> list[Metric]:
+        """Top-1 and top-5 of every method, and what WCA gains."""
+        return classification_metrics(outcomes, classes=len(self.class_names()), seed=seed)
+
+
+def _place_in_order(one: FoundPicture) -> bytes:
+    return hashlib.sha256(one.name.encode("utf-8", "surrogateescape")).digest()
+
+
+def classification_metrics(outcomes: Sequence[Classified], *, classes: int, seed: int, part: str = "") -> list[Metric]:
+    """Metrics of outcomes that were all scored by the same methods.
+
+    Args:
+        outcomes: at least one.
+        classes: how many there are to choose from.
+        seed: of the bootstrap.
+        part: the subset that the outcomes are of; ends every name, and leaves out what a whole alone is worth.
+    """
+    suffix = f"_{part}" if part else ""
+    methods = [method for method in METHODS if method in outcomes[0].ranks]
+    right = {method: _right(outcomes, method, within=1) for method in methods}
+    metrics: list[Metric] = []
+    for method in methods:
+        if not part or method in COMPARED:
+            name = f"top1_{_snake(method)}{suffix}"
+            metrics.append(mean_metric(name, right[method].mean(axis=1).tolist(), seed=seed, chance=1 / classes))
+        if method == "wca" and not part:
+            draws = right[method].mean(axis=0)
+            metrics.append(Metric("top1_wca_std", float(draws.std()), len(draws)))
+    if classes > SHORT_LIST and not part:
+        for method in methods:
+            if method != CROPLESS:
+                within = _right(outcomes, method, within=SHORT_LIST).mean(axis=1).tolist()
+                chance = SHORT_LIST / classes
+                metrics.append(mean_metric(f"top5_{_snake(method)}", within, seed=seed, chance=chance))
+    if "wca" in methods:
+        ours = right["wca"].mean(axis=1)
+        for name, other in GAINS.items():
+            if other in methods:
+                gained = (ours - right[other].mean(axis=1)).tolist()
+                metrics.append(mean_metric(name + suffix, gained, seed=seed))
+    return metrics
+
+
+def _right(
+    outcomes: Sequence[Classified], method: str, *, within: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """(N, D): whether the true class was among the first ``within``, for every picture and draw."""
+    return np.array([[rank < within for rank in outcome.ranks[method]] for outcome in outcomes], dtype=float)
+
+
+def _snake(method: str) -> str:
+    return method.replace("-", "_")

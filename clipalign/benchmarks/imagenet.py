@@ -1,0 +1,139 @@
+"""``imagenet``: the 50,000 validation pictures of ILSVRC 2012 (Russakovsky et al., 2015), and what the sets that grew
+out of it share.
+
+Three layouts of the validation set: folders by class (``val/n01440764/….JPEG``), the pictures of the archive beside
+``ILSVRC2012_devkit_t12``, or the two archives as they are downloaded, ``ILSVRC2012_img_val.tar`` and
+``ILSVRC2012_devkit_t12.tar.gz``, which are read where they lie. The devkit numbers classes in its own order; its
+``meta.mat`` (read by scipy) tells which is which.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
+from clipalign.benchmarks.pictures import FileInTar
+from clipalign.errors import InputUnreadable
+from clipalign.extras import need
+
+DEVKIT: Final = "ILSVRC2012_devkit_t12"
+ARCHIVE: Final = "ILSVRC2012_img_val.tar"
+GROUND_TRUTH: Final = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
+META: Final = f"{DEVKIT}/data/meta.mat"
+
+PICTURES: Final = (".jpeg", ".jpg", ".png")
+_NUMBERED: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+def synsets(subset: str = "imagenet") -> tuple[str, ...]:
+    """WordNet identifiers in the order of the 1,000 labels, or of the 200 of ``imagenet_a`` or ``imagenet_r``."""
+    # A plain list; timm comes with open_clip.
+    found = files("timm") / "data" / "_info" / f"{subset}_synsets.txt"
+    return tuple(found.read_text(encoding="ascii").split())
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """The names of the 1,000 classes, as open_clip has them."""
+    from clipalign.pipeline.model import import_open_clip
+
+    return tuple(import_open_clip().IMAGENET_CLASSNAMES)
+
+
+class ImageNetFamily(ClassificationBenchmark):
+    """Pictures in folders that are named by WordNet's identifiers.
+
+    Attributes:
+        subset: list of the classes that count: all, or the 200 of ImageNet-A or -R.
+    """
+
+    subset = "imagenet"
+
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the subset, in its order."""
+        every = dict(zip(synsets(), imagenet_names(), strict=True))
+        return tuple(every[synset] for synset in synsets(self.subset))
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """All pictures of the folders; a folder of any other name is passed over."""
+        yield from self.in_folders(self.marker)
+
+    def in_folders(self, top: Path) -> Iterator[FoundPicture]:
+        """Pictures in folders of ``top`` that are named by class."""
+        for label, synset in enumerate(synsets(self.subset)):
+            for file in sorted((top / synset).glob("*")):
+                if file.suffix.lower() in PICTURES:
+                    yield FoundPicture(f"{synset}/{file.name}", label, file)
+
+
+class ImageNet(ImageNetFamily):
+    """The benchmark; see the module's text."""
+
+    name = "imagenet"
+    size = 50_000
+    pool = 60
+    markers = ("val", ARCHIVE, "ILSVRC2012_val_00000001.JPEG", "n01440764", "ILSVRC2012_img_val")
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """From whichever layout is there."""
+        place = self.marker
+        top = place if place.is_dir() and place.name != "n01440764" else place.parent
+        if any((top / synset).is_dir() for synset in synsets()):
+            yield from self.in_folders(top)
+            return
+        labels = self._numbered_labels()
+        for name, image in _in_archive(place) if place.name == ARCHIVE else _flat(top):
+            number = _NUMBERED.fullmatch(name)
+            if number is not None:
+                yield FoundPicture(name, labels[int(number[1])], image)
+
+    def _numbered_labels(self) -> dict[int, int]:
+        """Label of every picture by its number, from 1 on."""
+        loadmat = need("scipy.io", extra="eval", what="reading ImageNet's devkit").loadmat
+        rows = loadmat(io.BytesIO(self._devkit(META)), squeeze_me=True)["synsets"]
+        order = {synset: label for label, synset in enumerate(synsets())}
+        by_devkit = {int(row["ILSVRC2012_ID"]): order[str(row["WNID"])] for row in rows if not int(row["num_children"])}
+        numbers = self._devkit(GROUND_TRUTH).split()
+        return {place: by_devkit[int(number)] for place, number in enumerate(numbers, 1)}
+
+    def _devkit(self, name: str) -> bytes:
+        for top in (self.folder, self.marker.parent, self.marker.parent.parent):
+            if (top / name).is_file():
+                return (top / name).read_bytes()
+            archive = top / f"{DEVKIT}.tar.gz"
+            if archive.is_file():
+                with tarfile.open(archive) as tar:
+                    file = tar.extractfile(name)
+                    if file is not None:
+                        return file.read()
+        raise InputUnreadable(
+            f"the labels of ImageNet's pictures are not in {self.folder}",
+            hint=f"put {DEVKIT}.tar.gz beside them",
+            input=str(self.folder),
+        )
+
+
+def _in_archive(archive: Path) -> Iterator[tuple[str, FileInTar]]:
+    with tarfile.open(archive, "r:") as tar:
+        for member in tar:
+            if member.isfile():
+                name = Path(member.name).name
+                yield name, FileInTar(archive, name, member.offset_data, member.size)
+
+
+def _flat(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in sorted(folder.iterdir()):
+        yield file.name, file
+
+
+def numbered_folders(top: Path, count: int) -> Iterator[FoundPicture]:
+    """Pictures in folders that are named by label, from 0 on; labels are numbers there, not text that sorts."""
+    for label in range(count):
+        for file in sorted((top / str(label)).glob("*")):
+            if file.suffix.lower() in PICTURES:
+                yield FoundPicture(f"{label}/{file.name}", label, file)
