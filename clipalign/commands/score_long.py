@@ -1,4 +1,4 @@
-"""``clipalign score-long``: a picture and long texts about it; sentence by sentence to stdout what each does to the score."""
+"""``clipalign score-long``: a picture and long texts; what every sentence does to the score, to stdout."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def score_long(
     Examples:
       clipalign score-long photo.jpg "A dog runs. It is brown. A cat watches."
       clipalign score-long photo.jpg --text-file caption.txt --by phrase
-      clipalign score-long photo.jpg "A dog runs." "A dog sleeps on a sofa." --check --margin 0.01
-      clipalign score-long scene.png "There is a cat. The background is blue." --model pictogram-long
+      clipalign score-long photo.jpg "A dog." "A dog on a sofa." --margin 0.01
+      clipalign score-long scene.png "There is a cat." --model pictogram-long
     """
     typed = {
         "text_file": text_file, "by": by, "margin": margin, "stretch": stretch,
