@@ -2,7 +2,7 @@
 
 Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
 ``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where ``SET`` may be left
-out, or in a folder ``wca`` beside it. A method that lacks its file is left out and named.
+out, or in a folder ``wca-descriptions`` beside it. A method that lacks its file is left out and named.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from clipalign.pipeline.descriptions import Classes, read_descriptions, read_lin
 if TYPE_CHECKING:
     from clipalign.settings import Settings
 
-REPOSITORY: Final = "wca"
-"""Folder with the files of WCA's repository, beside the data sets'."""
+REPOSITORY: Final = ("wca-descriptions", "wca")
+"""Folders with the files of WCA's repository, beside the data sets'."""
 
 WORDS_FOLDER: Final = "waffle-words"
+WORDS_FILE: Final = "waffle_words*.txt"
 
 _SIMILAR: Final = 0.95
 """Share of names that must agree before lists of equal length count as the same classes in the same order."""
@@ -84,9 +85,13 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
+def _bases(folder: Path) -> tuple[Path, ...]:
+    return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent)
+
+
 def _places(folder: Path, name: str) -> Iterator[Path]:
     """Folders that may hold a set's files, the nearest first."""
-    for base in (folder, folder.parent / REPOSITORY, folder.parent):
+    for base in _bases(folder):
         for inner in ("prompts", "descriptions"):
             yield base / inner / name
             if base == folder:
@@ -98,19 +103,14 @@ def _find(folder: Path, name: str, file: str) -> Path | None:
 
 
 def _words(folder: Path) -> Path | None:
-    candidates = (
-        folder.parent / WORDS_FOLDER / "waffle_words.txt",
-        folder.parent / WORDS_FOLDER / "words.txt",
-        folder / "waffle_words.txt",
-    )
-    return next((place for place in candidates if place.is_file()), None)
+    return next((file for top in (folder, folder.parent / WORDS_FOLDER) for file in sorted(top.glob(WORDS_FILE))), None)
 
 
 def _published_names(name: str, folder: Path, own: Sequence[str]) -> tuple[str, ...]:
     """The names that the descriptions go by, where files list them for these very classes; else the set's own."""
     lists = [
         place
-        for base in (folder, folder.parent / REPOSITORY, folder.parent)
+        for base in _bases(folder)
         for place in (base / "features" / name / f"{name}.json", base / "classes" / f"{name}.json")
     ]
     described = [_find(folder, name, file) for file in ("clip-d.json", "cupl.json")]

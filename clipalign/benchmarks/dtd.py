@@ -17,7 +17,7 @@ class Dtd(ClassificationBenchmark):
 
     name = "dtd"
     size = 1880
-    markers = ("dtd/labels/test1.txt", "labels/test1.txt")
+    markers = ("dtd/dtd/labels/test1.txt", "dtd/labels/test1.txt", "labels/test1.txt")
 
     @property
     def _top(self) -> Path:

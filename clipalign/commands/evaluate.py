@@ -34,6 +34,15 @@ def evaluate(
     layers: options.Layers = None,
     template: options.Template = None,
     alignment: options.Alignment = None,
+    method: options.Method = None,
+    crops: options.Crops = None,
+    alpha: options.Alpha = None,
+    image_logscale: options.ImageLogscale = None,
+    text_logscale: options.TextLogscale = None,
+    prompt: options.Prompt = None,
+    descriptions: options.Descriptions = None,
+    templates: options.Templates = None,
+    words: options.Words = None,
     format: options.Format = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -49,18 +58,23 @@ def evaluate(
 ) -> int:
     """Measure a model on a benchmark, with 95% bootstrap intervals and what a guess would reach.
 
-    LA is the share of false captions whose false word was found, AP the average precision of a score at telling
-    true captions from false ones; both run from 0 to 1, higher is better.
+    Shares run from 0 to 1, higher is better. LA: false captions whose false word was found; AP: average precision of
+    a score at telling true captions from false ones; top1, top5: pictures whose class came first, or among five.
+    Published numbers stand beside ours for reading.
 
     Examples:
       clipalign eval --dataset pictogram-foil --model pictogram
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
-      clipalign eval --dataset pictogram-foil --model pictogram --output runs/1
+      clipalign eval --dataset pictogram-foil --model pictogram --output runs/1 --resume
+      clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
     typed = {
         "dataset": dataset, "limit": limit, "data_root": data_root, "protocol": protocol,
         "output": output, "resume": resume, "overwrite": overwrite, "on_error": on_error,
         "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
+        "method": method, "crops": crops, "alpha": alpha, "image_logscale": image_logscale,
+        "text_logscale": text_logscale, "prompt": prompt,
+        "descriptions": descriptions, "templates": templates, "words": words,
         "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline,
