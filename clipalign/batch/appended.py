@@ -11,18 +11,16 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
 from clipalign.errors import UsageError
 from clipalign.report import csv
 from clipalign.report.console import OutputError
+from clipalign.report.files import output_error
 from clipalign.report.json import line_of
 from clipalign.report.records import Entry, Record, RecordView
-
-DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a write may end with where there is no room."""
 
 
 class Syntax(Protocol):
@@ -248,11 +246,3 @@ def write_all(stream: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[stream.write(rest) or 0 :]
-
-
-def output_error(name: str, error: OSError) -> OutputError:
-    """A write that failed, as a sentence."""
-    reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
-    return OutputError(
-        f"{name} cannot be written: {reason}", hint="make room there, or give another --output", input=name
-    )

@@ -1,14 +1,13 @@
 """Where the records of a run go: one by one to stdout or a file, so that whatever ends the run loses none of them.
 
 ``jsonl`` and ``csv`` are appended to. What can only be shown as a whole (``json``, ``html``; ``table`` and ``github``
-in a file) is kept beside the output in ``OUTPUT.journal.jsonl`` and rendered at the end, replacing the output in one step.
-A run that goes on walks its old records and the input in step: ids, images, texts and the provenance must agree. One
-run at a time works on an output.
+in a file) is kept beside the output in ``OUTPUT.journal.jsonl`` and rendered at the end, in one step. A run that goes on
+walks its old records and the input in step: ids, images, texts and the provenance must agree. One run at a time works
+on an output.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from clipalign.batch.appended import AppendedFile, CsvLines, JournalLines, JsonLines, Syntax, output_error, write_all
+from clipalign.batch.appended import AppendedFile, CsvLines, JournalLines, JsonLines, Syntax, write_all
 from clipalign.batch.compare import first_difference, record_difference
 from clipalign.batch.destination import APPENDED, Destination, find_destination
 from clipalign.batch.summary import Tally
@@ -26,6 +25,7 @@ from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError,
 from clipalign.locks import exclusive
 from clipalign.report import many
 from clipalign.report.console import OutputError, notices, write_output
+from clipalign.report.files import output_error, replace_file
 from clipalign.report.html.parts import data_address
 from clipalign.report.json import plain, plain_text
 from clipalign.report.progress import Progress
@@ -98,8 +98,8 @@ class Sink:
         if to.kept_in is not None:
             self._file = self._kept_file(to, to.kept_in)
         elif to.format not in many.STREAMED:
-            nameless = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))
-            self._file = self._keep(cast(BinaryIO, nameless), JournalLines(), "the temporary folder")
+            nameless = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (closed with the others)
+            self._file = self._keep(nameless, JournalLines(), "the temporary folder")
         if to.path is not None and not to.is_file:
             try:
                 self._device = self._stack.enter_context(to.path.open("ab", buffering=0))
@@ -331,30 +331,6 @@ class Sink:
 def plain_name(asked: InputRecord) -> str:
     """The input file of a record, as the journal keeps it."""
     return plain_text(asked.place.file)
-
-
-def replace_file(path: Path, parts: Iterable[bytes], *, name: str) -> None:
-    """Write ``parts`` beside ``path`` and put them in its place in one step.
-
-    Raises:
-        OutputError: the disk is full; ``path`` is as it was.
-    """
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as stream:
-            for part in parts:
-                stream.write(part)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise output_error(name, error) from error
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
 
 
 def _remove(path: Path) -> None:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from clipalign.report.console import notices, stdout_is_terminal, write_output
 from clipalign.results import ClassifyResult, DetectResult, EvalResult
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clipalign.settings import Settings
 
 STDOUT: Final = "-"
@@ -50,44 +53,69 @@ def configure(settings: Settings) -> None:
     notices.json = notices.json or settings.format == "json"
 
 
-def render(result: DetectResult | ClassifyResult | EvalResult, *, format: str, top: int | None = None) -> bool:
-    """Write ``result`` to stdout; its warnings are the caller's.
+def render(
+    result: DetectResult | ClassifyResult | EvalResult,
+    *,
+    format: str,
+    top: int | None = None,
+    thumbnail: bytes | None = None,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> bool:
+    """Write ``result`` to stdout or into a file; its warnings are the caller's.
 
     Args:
         result: what a method or a benchmark found.
-        format: ``table`` or ``json``.
+        format: ``table`` or ``json``; for results of a pair or a picture also ``jsonl``, ``csv``, ``html``, ``github``.
         top: rows of a table of words, the most negative; None for all, in reading order. JSON is always whole.
+        thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
+        output: the file; None or ``-`` for stdout.
+        overwrite: whether a file that exists is replaced.
 
     Returns:
         False when the reader has gone.
 
     Raises:
-        OutputError: stdout cannot be written.
+        UsageError: a file that may not be written.
+        OutputError: stdout, or the file, cannot be written.
     """
-    if isinstance(result, ClassifyResult):
-        return _render_classes(result, format=format)
-    if format == "json":
+    content = _document(result, format=format, top=top, thumbnail=thumbnail)
+    if output is None or str(output) == STDOUT:
+        return write_output(content)
+    from clipalign.report.files import write_document
+
+    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    write_document(output, content, overwrite=overwrite)
+    return True
+
+
+def _document(
+    result: DetectResult | ClassifyResult | EvalResult, *, format: str, top: int | None, thumbnail: bytes | None
+) -> str | bytes:
+    if isinstance(result, EvalResult):
         from clipalign.report import json
+        from clipalign.report.metrics import metrics_table
 
-        record = json.detect_record(result) if isinstance(result, DetectResult) else json.eval_record(result)
-        return write_output(json.encode(record, indent=stdout_is_terminal()))
-    if isinstance(result, DetectResult):
-        from clipalign.report.table import detect_table
+        if format == "json":
+            return json.encode(json.eval_record(result), indent=stdout_is_terminal())
+        return metrics_table(result)
+    from clipalign.report.one import document
 
-        return write_output(detect_table(result, top=top))
-    from clipalign.report.metrics import metrics_table
+    if isinstance(result, ClassifyResult):
+        return _classes_document(result, format=format)
+    from clipalign.report.detect import DetectView
+    from clipalign.report.table import detect_table
 
-    return write_output(metrics_table(result))
+    table = partial(detect_table, result, top=top)
+    return document(DetectView(), [result], format=format, table=table, thumbnail=thumbnail)
 
 
-def _render_classes(result: ClassifyResult, *, format: str) -> bool:
+def _classes_document(result: ClassifyResult, *, format: str) -> str | bytes:
+    from clipalign.report import json
     from clipalign.report.classify import classify_record
+    from clipalign.report.classify_table import classify_table
 
     record = classify_record(result)
     if format == "json":
-        from clipalign.report import json
-
-        return write_output(json.encode(record, indent=stdout_is_terminal()))
-    from clipalign.report.classify_table import classify_table
-
-    return write_output(classify_table(record))
+        return json.encode(record, indent=stdout_is_terminal())
+    return classify_table(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -102,4 +103,5 @@ def _printed(lines: Iterable[Text], *, to_file: bool) -> bytes:
         if line.overflow != "fold":
             line.truncate(width(), overflow="ellipsis")
         kept.append(line)
-    return printed(kept, plain=to_file).encode("utf-8", "backslashreplace")
+    encoding = "utf-8" if to_file else getattr(sys.stdout, "encoding", None) or "utf-8"
+    return printed(kept, plain=to_file).encode(encoding, "backslashreplace")
