@@ -17,6 +17,9 @@ class CommandRow(NamedTuple):
 
 
 COMMANDS: Final[dict[str, CommandRow]] = {
+    "download": CommandRow(
+        "clipalign.commands.download:download", "List, fetch, verify and remove models and data sets."
+    ),
     "detect": CommandRow("clipalign.commands.detect:detect", "Which words of a text do not fit an image."),
     "classify": CommandRow("clipalign.commands.classify:classify", "Which class a picture shows, and why."),
     "score-long": CommandRow(

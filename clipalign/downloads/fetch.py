@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.downloads.web import PassingError, RefusedError, Web
+from clipalign.downloads.web import PassingError, Web
 from clipalign.errors import DownloadFailed, VerificationFailed
 from clipalign.locks import exclusive
 from clipalign.report.console import OutputError
@@ -216,7 +216,7 @@ def fetch(
                 return found
             return _Fetching(wanted, target, web, progress).run()
     except OSError as error:
-        raise _disk_error(error, wanted, target) from error
+        raise disk_error(error, wanted.title, target) from error
 
 
 def _already(wanted: Wanted, target: Path, *, again: bool) -> Fetched | None:
@@ -227,20 +227,23 @@ def _already(wanted: Wanted, target: Path, *, again: bool) -> Fetched | None:
     return Fetched(target, hashes.sha256, hashes.size_bytes, hashes.size_bytes, wanted.checked)
 
 
-def _disk_error(error: OSError, wanted: Wanted, target: Path) -> Exception:
+def disk_error(error: OSError, title: str, target: Path) -> Exception:
+    """What went wrong with the disk while ``title`` was to become ``target``, as a sentence."""
     if isinstance(error, ConnectionError | TimeoutError):
-        return DownloadFailed(f"the connection failed while {wanted.title} came: {error}", input=wanted.url)
+        return DownloadFailed(f"the connection failed while {title} came: {error}", input=title)
     if error.errno in DISK_FULL:
         part = part_of(target)
-        kept = part.stat().st_size if part.is_file() else 0
+        kept = (
+            f"{part.stat().st_size:,} bytes of {title} are kept in {part}" if part.is_file() else f"no room for {title}"
+        )
         return OutputError(
-            f"the disk is full: {kept:,} bytes of {wanted.title} are kept in {part}",
+            f"the disk is full: {kept}",
             hint="make room and run the same line again: it goes on from there",
             input=str(target.parent),
         )
-    place = error.filename or target.parent
+    place = error.filename or target
     return OutputError(
-        f"{wanted.title} cannot be written to {place}: {error.strerror or error}",
+        f"{title} cannot be written to {place}: {error.strerror or error}",
         hint="choose another folder with --cache-dir",
         input=str(place),
     )
@@ -469,6 +472,3 @@ def _range(header: str) -> tuple[int, int]:
 def _whole_size(header: str) -> int:
     found = re.fullmatch(r"\s*bytes\s+\*/(\d+)\s*", header)
     return int(found[1]) if found else -1
-
-
-__all__ = ["Fetched", "Hashes", "RefusedError", "Wanted", "drop_part", "fetch", "git_sha1", "note_of", "part_of"]

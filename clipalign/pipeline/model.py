@@ -12,7 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any, Final
@@ -80,6 +80,7 @@ class LoadedModel:
         resize_mode: ``shortest`` (side, then centre crop), ``longest`` (then padding) or ``squash``.
         fill_color: of the padding, 0 to 255.
         notes: what a reader of the results must know about the loading.
+        config: arguments of open_clip's model class, for a network that is trained on and saved.
     """
 
     row: ModelRow
@@ -98,6 +99,7 @@ class LoadedModel:
     resize_mode: str = "shortest"
     fill_color: int = 0
     notes: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def load_model(
@@ -156,8 +158,18 @@ def load_model(
         resize_mode=str(preprocess.get("resize_mode") or "shortest"),
         fill_color=int(preprocess.get("fill_color") or 0),
         notes=notes,
+        config=config,
     )
     return stretched(loaded) if row.stretched else loaded
+
+
+def resolve_tag(row: ModelRow) -> ModelRow:
+    """``row`` with the files of its pretrained tag in place of the tag, as open_clip's own table has them.
+
+    Raises:
+        UnknownModel: the table has no such tag for that architecture.
+    """
+    return _resolve_tag(row, import_open_clip())[0]
 
 
 def _resolve_tag(row: ModelRow, open_clip: ModuleType) -> tuple[ModelRow, dict[str, Any]]:

@@ -24,9 +24,10 @@ class DataFile:
     Attributes:
         path: where it lands in the data set's folder; a folder, where ``pattern`` is set.
         url: its address.
-        repo: of the Hub's data sets, ``owner/name``, instead of an address.
+        repo: of the Hub, ``owner/name``, instead of an address.
         source: path in ``repo``; a folder, where ``pattern`` is set.
         pattern: of paths in ``repo``, for several files.
+        kinds: of repository, in the order they are tried: ``dataset``, ``model``.
         sha256: in lower-case hexadecimal; empty where it is not on record.
         md5: for what is published with that.
         size_bytes: exact; 0 where unknown.
@@ -41,6 +42,7 @@ class DataFile:
     repo: str = ""
     source: str = ""
     pattern: str = ""
+    kinds: tuple[str, ...] = ("dataset",)
     sha256: str = ""
     md5: str = ""
     size_bytes: int = 0
@@ -264,7 +266,7 @@ _TABLE: Final = (
         licence="CC-BY-4.0; for research, and testing only",
         licence_class="consent or account",
         page="https://huggingface.co/datasets/mismatch-quest/SeeTRUE-Feedback",
-        files=(DataFile("data", repo="mismatch-quest/SeeTRUE-Feedback", source="", pattern="*test*.parquet"),),
+        files=(DataFile(".", repo="mismatch-quest/SeeTRUE-Feedback", source="", pattern="*test*.parquet"),),
         note=f"accept its conditions on its page, then set HF_TOKEN; {UNTRIED}",
     ),
     DatasetRow(
@@ -485,7 +487,7 @@ _TABLE: Final = (
         licence="CC-BY-NC-4.0 (its source, DCI)",
         licence_class="non-commercial",
         page="https://huggingface.co/Xiaohud/SPECS",
-        files=(DataFile("test", repo="Xiaohud/SPECS", source="test", pattern="test/*"),),
+        files=(DataFile("test", repo="Xiaohud/SPECS", source="test", pattern="test/*", kinds=("dataset", "model")),),
         note=UNTRIED,
     ),
     DatasetRow(

@@ -1,0 +1,366 @@
+"""``clipalign download``: models and data sets, listed, fetched, verified and removed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from clipalign import options
+from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
+from clipalign.registry import model_names
+from clipalign.registry.datasets import dataset_names
+from clipalign.report import chosen_format, configure
+from clipalign.report.console import notices, stdout_is_terminal, visible, write_output
+from clipalign.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from clipalign.downloads.errand import Brought, Errand
+    from clipalign.registry import ModelRow
+    from clipalign.registry.datasets import DatasetRow
+
+TASK_PANEL = "Task"
+
+
+def complete_names(incomplete: str) -> list[str]:
+    """Models and data sets."""
+    return [name for name in (*model_names(), *dataset_names()) if name.startswith(incomplete)]
+
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Models, as --model takes them, and data sets; without one, the list of all.",
+        autocompletion=complete_names,
+    ),
+]
+ListThem = Annotated[
+    bool,
+    typer.Option("--list", help="List, and fetch nothing.", rich_help_panel=TASK_PANEL),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be fetched, and from where.", rich_help_panel=TASK_PANEL),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Read what is here once more and hold it against its hashes.", rich_help_panel=TASK_PANEL
+    ),
+]
+Remove = Annotated[
+    bool,
+    typer.Option("--remove", help="Delete what is here, unfinished parts too.", rich_help_panel=TASK_PANEL),
+]
+HandedOver = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="A file of this data set that you fetched yourself: verified, unpacked and put in its place. May be "
+        "repeated.",
+        rich_help_panel=TASK_PANEL,
+    ),
+]
+
+
+def download(
+    names: Names = None,
+    list_them: ListThem = False,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    remove: Remove = False,
+    handed_over: HandedOver = None,
+    accept_license: options.AcceptLicense = None,
+    format: options.Format = None,
+    cache_dir: options.CacheDir = None,
+    offline: options.Offline = None,
+    quiet: options.Quiet = None,
+    verbose: options.Verbose = None,
+    debug: options.Debug = None,
+) -> int:
+    """List, fetch, verify and remove models and data sets.
+
+    What was cut is resumed, everything is checked by SHA-256 where one is known and moved into place when it is whole.
+    Weights go where open_clip and Hugging Face look for them too, data sets into clipalign's own cache. HF_HOME,
+    HF_ENDPOINT, HF_TOKEN and the proxies' variables are respected.
+
+    Examples:
+      clipalign download
+      clipalign download ViT-B-32 longclip-B
+      clipalign download ViT-L-14@datacomp_xl_s13b_b90k
+      clipalign download cub --accept-license cub
+      clipalign download imagenet --from ILSVRC2012_img_val.tar --from ILSVRC2012_devkit_t12.tar.gz
+      clipalign download --list --format json
+    """
+    typed = {
+        "accept_license": accept_license or None, "format": format, "cache_dir": cache_dir, "offline": offline,
+        "quiet": quiet, "verbose": verbose, "debug": debug,
+    }  # fmt: skip
+    settings = resolve("download", typed)
+    configure(settings)
+    asked = [flag for flag, on in (("--list", list_them), ("--verify", verify), ("--remove", remove)) if on]
+    asked += ["--dry-run"] if dry_run else []
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} do not go together", input=asked[1])
+    names = list(dict.fromkeys(names or []))
+    if handed_over and (len(names) != 1 or asked):
+        raise UsageError("--from needs the name of one data set, and nothing else", input="--from")
+    if remove and not names:
+        raise UsageError("--remove needs a name", hint="clipalign download lists what is here", input="--remove")
+    task = _Task(settings, names)
+    if verify:
+        return task.verify()
+    if remove:
+        return task.remove()
+    if list_them or not names:
+        return task.list_them()
+    return task.show_plan() if dry_run else task.fetch([Path(file).expanduser() for file in handed_over or []])
+
+
+class _Task:
+    """One run of the command."""
+
+    def __init__(self, settings: Settings, names: Sequence[str]) -> None:
+        from clipalign.downloads.catalogue import find
+
+        self.settings, self.names = settings, names
+        self.format = chosen_format(settings)
+        self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
+
+    def list_them(self) -> int:
+        from clipalign.downloads.catalogue import everything, standing
+        from clipalign.report.downloads import listing, listing_record
+        from clipalign.weights import cache_folder
+
+        cache_dir = self.settings.cache_dir
+        found = [standing(row, cache_dir) for row in self._resolved()] if self.names else everything(cache_dir)
+        if self.format == "json":
+            self._write_json(listing_record(found, str(cache_folder(cache_dir))))
+        else:
+            write_output(listing(found))
+        return EXIT_DONE
+
+    def show_plan(self) -> int:
+        from clipalign.downloads.catalogue import check_licence, standing, still_by_hand
+        from clipalign.errors import LicenceNotAccepted
+        from clipalign.report.downloads import size_of
+
+        records: list[dict[str, object]] = []
+        lines: list[str] = []
+        for row in self._with_needs(self._resolved()):
+            found = standing(row, self.settings.cache_dir)
+            does, hint = ("nothing: it is here", "") if found.state == "here" else ("fetch", "")
+            if does == "fetch" and (instructions := still_by_hand(row, self.settings.cache_dir)):
+                does, hint = "by hand", "\n".join(instructions)
+            elif does == "fetch":
+                try:
+                    check_licence(row, self.settings.accept_license)
+                except LicenceNotAccepted as error:
+                    does, hint = "licence not accepted", f"{error.message}; {error.hint}"
+            records.append(
+                {
+                    "name": row.name, "kind": found.kind, "would": does, "size_bytes": found.size_bytes or None,
+                    "source": found.source, "path": str(found.place), "hint": hint or None,
+                }
+            )  # fmt: skip
+            size = f"{size_of(found.size_bytes)} from {found.source} to {found.place}"
+            lines.append(f"{found.name}: {does}{f', {size}' if does == 'fetch' else ''}")
+            lines += [f"  {line}" for line in hint.splitlines()]
+        self._results(records, lines)
+        return EXIT_DONE
+
+    def fetch(self, handed_over: Sequence[Path]) -> int:
+        from clipalign.registry.datasets import DatasetRow
+
+        if handed_over and not isinstance(self.rows[0], DatasetRow):
+            raise UsageError(
+                "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
+            )
+        errand = errand_of(self.settings)
+        records: list[dict[str, object]] = []
+        lines: list[str] = []
+        failed: list[MissingWeights] = []
+        rows = [*self.rows] if handed_over else self._with_needs(self.rows)
+        try:
+            for row in rows:
+                try:
+                    brought = fetch_row(row, self.settings, errand, handed_over=handed_over)
+                except MissingWeights as error:
+                    failed.append(error)
+                    if len(rows) > 1:
+                        notices.warn(f"{row.name}: {error.message}")
+                    continue
+                records.append(_record(row, brought))
+                lines += _lines(row, brought)
+        except KeyboardInterrupt:
+            line = shlex.join(["clipalign", "download", *self.names])
+            raise Interrupted("interrupted", hint=f"what has come is kept; go on with: {line}") from None
+        if failed:
+            if self.format != "json" and lines:
+                write_output("\n".join([*lines, ""]))
+            _raise_all(failed, len(rows))
+        self._results(records, lines)
+        return EXIT_DONE
+
+    def verify(self) -> int:
+        from clipalign.downloads.catalogue import find, standing
+        from clipalign.downloads.catalogue import verify as wrong_with
+
+        cache_dir = self.settings.cache_dir
+        rows = self._resolved() or [find(name) for name in (*model_names(), *dataset_names())]
+        records, lines, problems = [], [], []
+        for row in rows:
+            if standing(row, cache_dir).state not in ("here", "damaged", "part"):
+                if self.names:
+                    lines.append(f"{row.name}: not here")
+                    records.append({"name": row.name, "state": "absent", "verified": False})
+                continue
+            wrong = wrong_with(row, cache_dir)
+            problems += wrong
+            verified = not wrong and standing(row, cache_dir).verified
+            state = "damaged" if wrong else standing(row, cache_dir).state
+            records.append({"name": row.name, "state": state, "verified": verified})
+            lines.append(f"{row.name}: {state if wrong else 'verified' if verified else 'here, but no hash is known'}")
+            for sentence in wrong:
+                lines.append(f"  {visible(sentence)}")
+        if problems:
+            if self.format != "json":
+                write_output("\n".join([*lines, ""]))
+            first = next(record["name"] for record in records if record["state"] == "damaged")
+            raise VerificationFailed(
+                f"{len(problems):,} {'file is' if len(problems) == 1 else 'files are'} not what they should be: "
+                f"{'; '.join(problems[:3])}{'; …' if len(problems) > 3 else ''}",
+                hint=f"clipalign download --remove {shlex.quote(str(first))}, then fetch it again",
+                input=str(first),
+            )
+        self._results(records, lines or ["nothing is here yet"])
+        return EXIT_DONE
+
+    def remove(self) -> int:
+        from clipalign.downloads.catalogue import remove as delete
+        from clipalign.report.downloads import size_of
+
+        records, lines = [], []
+        for row in self.rows:
+            paths, size = delete(row, self.settings.cache_dir)
+            state = "removed" if paths else "absent"
+            records.append(
+                {"name": row.name, "state": state, "freed_bytes": size, "paths": [str(path) for path in paths]}
+            )
+            lines.append(f"{row.name}: {f'removed, {size_of(size)} freed' if paths else 'was not here'}")
+            lines += [f"  {visible(str(path))}" for path in paths]
+        self._results(records, lines)
+        return EXIT_DONE
+
+    def _resolved(self) -> list[ModelRow | DatasetRow]:
+        """The rows, with the files of tags."""
+        from clipalign.downloads.models import with_files
+        from clipalign.registry.datasets import DatasetRow
+
+        return [row if isinstance(row, DatasetRow) else with_files(row) for row in self.rows]
+
+    def _with_needs(self, rows: Sequence[ModelRow | DatasetRow]) -> list[ModelRow | DatasetRow]:
+        """Each data set after those it needs, and everything once."""
+        from clipalign.registry.datasets import DATASETS, DatasetRow
+
+        found: dict[str, ModelRow | DatasetRow] = {}
+        for row in rows:
+            for needed in row.needs if isinstance(row, DatasetRow) else ():
+                found.setdefault(needed, DATASETS[needed])
+            found.setdefault(row.name, row)
+        return list(found.values())
+
+    def _results(self, records: Sequence[dict[str, object]], lines: Sequence[str]) -> None:
+        if self.format == "json":
+            self._write_json({"results": list(records)})
+        else:
+            write_output("\n".join([*lines, ""]))
+
+    def _write_json(self, document: dict[str, object]) -> None:
+        from clipalign.report.json import encode
+
+        write_output(encode(document, indent=stdout_is_terminal()))
+
+
+def errand_of(settings: Settings) -> Errand:
+    """The way things are fetched, told to the user through the notices."""
+    from clipalign.downloads.errand import Errand
+    from clipalign.downloads.web import Web
+    from clipalign.report.downloads import shown
+
+    progress: Any = partial(shown, quiet=settings.quiet)
+    return Errand(web=Web(tell=notices.tell), announce=notices.tell, progress=progress, cache_dir=settings.cache_dir)
+
+
+def fetch_row(
+    row: ModelRow | DatasetRow, settings: Settings, errand: Errand, *, handed_over: Sequence[Path] = ()
+) -> list[Brought]:
+    """Fetch a model or a data set, where its licence and ``--offline`` allow it; what is here needs neither.
+
+    Raises:
+        LicenceNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
+    """
+    from clipalign.downloads.catalogue import check_licence, standing
+    from clipalign.downloads.datasets import fetch_dataset
+    from clipalign.downloads.models import fetch_model, with_files
+    from clipalign.registry.datasets import DatasetRow
+
+    if not isinstance(row, DatasetRow):
+        row = with_files(row)
+    here = bool(row.files if isinstance(row, DatasetRow) else row.weights)
+    here = here and standing(row, settings.cache_dir).state in ("here", "damaged")
+    if not here and not handed_over:
+        if not (isinstance(row, DatasetRow) and all(file.by_hand for file in row.files)):
+            check_licence(row, settings.accept_license)
+        if settings.offline:
+            raise MissingWeights(
+                f"{row.name} is not on this machine, and --offline forbids fetching it",
+                hint="run it without --offline (and without HF_HUB_OFFLINE)",
+                input=row.name,
+            )
+    if isinstance(row, DatasetRow):
+        if handed_over:
+            return fetch_dataset(row, errand, handed_over=handed_over)
+        return fetch_dataset(row, errand)
+    return fetch_model(row, errand)
+
+
+def _record(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> dict[str, object]:
+    from clipalign.registry import ModelRow
+
+    return {
+        "name": row.name,
+        "kind": "model" if isinstance(row, ModelRow) else "dataset",
+        "state": "fetched" if any(one.fresh for one in brought) else "here",
+        "verified": all(one.verified for one in brought),
+        "files": [asdict(one) | {"path": str(one.path), "sha256": one.sha256 or None} for one in brought],
+    }
+
+
+def _lines(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> list[str]:
+    from clipalign.report.downloads import size_of
+
+    size = size_of(sum(one.size_bytes for one in brought))
+    done = "fetched" if any(one.fresh for one in brought) else "here already"
+    checked = "verified" if all(one.verified for one in brought) else "no hash is known for all of it"
+    place = brought[0].path if len(brought) == 1 else brought[0].path.parent
+    return [f"{row.name}: {done}, {size}, {checked}, {visible(str(place))}"]
+
+
+def _raise_all(failed: Sequence[MissingWeights], rows: int) -> NoReturn:
+    """One error for several, with the status they share."""
+    if len(failed) == 1:
+        raise failed[0]
+    hints = list(dict.fromkeys(error.hint for error in failed if error.hint))
+    raise DownloadFailed(
+        f"{len(failed)} of {rows} could not be had: {'; '.join(error.message for error in failed)}",
+        hint="\n".join(hints),
+        input=", ".join(error.input for error in failed if error.input),
+    )
