@@ -5,53 +5,81 @@ Every mistake in a file is said before torch is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.errors import UsageError
+from clipalign.errors import UnknownDataset, UsageError
 from clipalign.pipeline.descriptions import (
     DEFAULT_PROMPT,
     PLACE,
+    PUBLISHED,
     Classes,
     class_texts,
     default_method,
+    read_dataset,
     read_descriptions,
     read_labels,
     read_lines,
 )
 from clipalign.report.console import notices, progress_console
-from clipalign.settings import Settings
+from clipalign.settings import DESCRIBED_DATASETS, Settings, meant_by
 from clipalign.weights import cache_folder
 
 if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier, ClassifySettings
-    from clipalign.pipeline.class_vectors import Progress
     from clipalign.pipeline.model import LoadedModel
 
 VECTORS_FOLDER: Final = "class-vectors"
+DESCRIPTIONS_FOLDER: Final = "descriptions"
+DATASETS_FOLDER: Final = "datasets"
 """In the cache folder."""
+
+WORDS_FOLDER: Final = "waffle-words"
+"""Among the data sets: words to draw from."""
 
 _FEW_TEXTS: Final = 200
 """Up to here no progress is shown: a second or two."""
 
 
 def read_classes(settings: Settings, describe_with: tuple[str, str] | None = None) -> Classes:
-    """The classes that were asked for, checked; a language model is asked where the user named one.
+    """The classes that were asked for, checked; those that a language model is still to describe have names alone.
 
     Raises:
         UsageError: no classes or too many sources of them, a file of the wrong shape, a class without descriptions.
     """
     _check_sources(settings, describe_with)
-    classes = Classes(
-        names=tuple(read_labels(settings.labels)) if settings.labels else (),
-        descriptions=read_descriptions(settings.descriptions) if settings.descriptions else None,
-        templates=tuple(read_lines(settings.templates, what="templates")) if settings.templates else (),
-        words=tuple(read_lines(settings.words, what="words")) if settings.words else (),
-    )
-    _check(classes, settings)
+    if settings.dataset is not None:
+        method = settings.method or "wca"
+        classes = read_dataset(_dataset_folders(settings), _dataset_name(settings.dataset), method=method)
+    else:
+        classes = Classes(
+            names=tuple(read_labels(settings.labels)) if settings.labels else (),
+            descriptions=read_descriptions(settings.descriptions) if settings.descriptions else None,
+        )
+    if settings.templates:
+        classes = replace(classes, templates=tuple(read_lines(settings.templates, what="templates")))
+    if (words := settings.words or _words_file(settings)) and settings.method == "waffle":
+        classes = replace(classes, words=tuple(read_lines(words, what="words")))
+    if describe_with is None:
+        _check(classes, settings)
     return classes
+
+
+def describe_with_model(classes: Classes, describe_with: tuple[str, str] | None, settings: Settings) -> Classes:
+    """The classes with what a language model says about them, where the user named one.
+
+    Raises:
+        UsageError: offline, and a class is not described yet.
+        DownloadFailed: the server cannot be reached, refuses, or gives no sentences.
+    """
+    if describe_with is None:
+        return classes
+    described = replace(classes, descriptions=_described(classes.names, describe_with, settings))
+    _check(described, settings)
+    return described
 
 
 def _check_sources(settings: Settings, describe_with: tuple[str, str] | None) -> None:
@@ -61,6 +89,64 @@ def _check_sources(settings: Settings, describe_with: tuple[str, str] | None) ->
             hint="give --labels FILE, --descriptions FILE.json or --dataset NAME",
             input="--labels",
         )
+    if settings.dataset is not None and (settings.labels or settings.descriptions):
+        other = "--labels" if settings.labels else "--descriptions"
+        raise UsageError(f"--dataset and {other} both name the classes", hint="give one of them", input="--dataset")
+    if describe_with is None:
+        return
+    if settings.labels is None or settings.descriptions is not None:
+        raise UsageError(
+            "--describe-with describes the classes of --labels",
+            hint="give --labels FILE, and no --descriptions or --dataset",
+            input="--describe-with",
+        )
+    if settings.method in ("clip", "clip-e"):
+        raise UsageError(
+            f"the method {settings.method} uses no descriptions", hint="leave out --describe-with", input="--method"
+        )
+    from clipalign.pipeline.describe import Describer
+
+    Describer.at(*describe_with)
+
+
+def _dataset_name(name: str) -> str:
+    known = {one.replace("_", "-"): one for one in DESCRIBED_DATASETS}
+    found = known.get(name.lower().replace("_", "-"))
+    if found is None:
+        raise UnknownDataset(
+            f"there are no published descriptions of {name!r}",
+            hint=meant_by(name, DESCRIBED_DATASETS) or f"one of {', '.join(DESCRIBED_DATASETS)}",
+            input="--dataset",
+        )
+    return found
+
+
+def _dataset_folders(settings: Settings) -> list[Path]:
+    """Where the published files may lie: where the user says, or where ``download`` puts them."""
+    bases = [settings.data_root] if settings.data_root else [cache_folder(settings.cache_dir) / DATASETS_FOLDER]
+    return [folder for base in bases for folder in (base / PUBLISHED, base)]
+
+
+def _words_file(settings: Settings) -> Path | None:
+    """What ``clipalign download waffle-words`` fetched, if it did."""
+    folder = cache_folder(settings.cache_dir) / DATASETS_FOLDER / WORDS_FOLDER
+    return next(iter(sorted(folder.glob("*.txt"))), None)
+
+
+def _described(
+    names: tuple[str, ...], describe_with: tuple[str, str], settings: Settings
+) -> dict[str, tuple[str, ...]]:
+    """What a language model says about the classes, and where that is kept."""
+    from clipalign.pipeline.describe import Describer, describe_classes
+
+    describer = Describer.at(*describe_with)
+    folder = cache_folder(settings.cache_dir) / DESCRIPTIONS_FOLDER
+    with _progress(len(names), what="classes described", least=1, quiet=settings.quiet) as advance:
+        found, file = describe_classes(
+            names, describer, folder=folder, offline=settings.offline, tell=notices.tell, progress=advance
+        )
+    notices.tell(f"descriptions by {describer.model}: {file}")
+    return found
 
 
 def _check(classes: Classes, settings: Settings) -> None:
@@ -90,7 +176,7 @@ def ready_classifier(loaded: LoadedModel, classes: Classes, settings: Settings) 
 
     chosen = classify_settings(settings)
     total = sum(len(one.texts) for one in texts_of(classes, chosen)[1])
-    with _progress(total, quiet=settings.quiet) as advance:
+    with _progress(total, what="texts about classes", least=_FEW_TEXTS, quiet=settings.quiet) as advance:
         cache = cache_folder(settings.cache_dir) / VECTORS_FOLDER
         classifier = make_classifier(loaded, classes, chosen, cache=cache, progress=advance)
     if classifier.vectors.cached:
@@ -101,15 +187,15 @@ def ready_classifier(loaded: LoadedModel, classes: Classes, settings: Settings) 
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on a terminal's stderr where it takes a while, nothing elsewhere."""
+def _progress(total: int, *, what: str, least: int, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """A bar on a terminal's stderr where there are ``least`` or more to do, nothing elsewhere."""
     console = progress_console()
-    if quiet or console is None or total <= _FEW_TEXTS:
+    if quiet or console is None or total < least:
         yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("texts about classes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("texts", total=total)
-        yield lambda texts: bar.advance(task, texts)
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

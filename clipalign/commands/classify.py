@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from clipalign import options
-from clipalign.commands.classes import read_classes, ready_classifier
+from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, UsageError
 from clipalign.registry import find_model
@@ -27,6 +27,7 @@ def classify(
     labels: options.Labels = None,
     descriptions: options.Descriptions = None,
     dataset: options.DatasetClasses = None,
+    data_root: options.DataRoot = None,
     describe_with: options.DescribeWith = None,
     method: options.Method = None,
     crops: options.Crops = None,
@@ -63,9 +64,9 @@ def classify(
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
     typed = {
-        "labels": labels, "descriptions": descriptions, "dataset": dataset, "method": method, "crops": crops,
-        "alpha": alpha, "image_logscale": image_logscale, "text_logscale": text_logscale, "prompt": prompt,
-        "templates": templates, "words": words, "top": top, "explain": explain, "format": format,
+        "labels": labels, "descriptions": descriptions, "dataset": dataset, "data_root": data_root, "method": method,
+        "crops": crops, "alpha": alpha, "image_logscale": image_logscale, "text_logscale": text_logscale,
+        "prompt": prompt, "templates": templates, "words": words, "top": top, "explain": explain, "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline,
         "quiet": quiet, "verbose": verbose, "debug": debug,
@@ -93,6 +94,7 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     row = find_model(settings.model)
     classes = read_classes(settings, describe_with)
     chosen = choose_model(row, settings)
+    classes = describe_with_model(classes, describe_with, settings)
 
     from clipalign.methods.classify import Picture, classify_picture
     from clipalign.pipeline.images import open_image

@@ -18,12 +18,15 @@ from pathlib import Path
 from statistics import mean
 from typing import Final
 
-from clipalign.errors import UsageError
+from clipalign.errors import MissingDataset, UsageError
 
 DEFAULT_PROMPT: Final = "a photo of a {}."
 """The text that stands for a class by its name (CLIP); WCA weighs sentences by their likeness to it."""
 
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
+PUBLISHED: Final = "wca-descriptions"
+"""What ``clipalign download`` calls the files of WCA's repository."""
+
 PLACE: Final = "{}"
 """Where a template has the class name."""
 
@@ -172,6 +175,58 @@ def waffle_descriptors(
 
 def _pick(choices: Sequence[str], share: float) -> str:
     return choices[int(share * len(choices))]
+
+
+def read_dataset(folders: Sequence[Path], name: str, *, method: str) -> Classes:
+    """The classes of a data set and what was published about them.
+
+    Args:
+        folders: where its files may lie, as ``prompts/NAME/cupl.json`` and ``features/NAME/NAME.json`` (the layout of
+            WCA's repository), or as ``descriptions/NAME/cupl.json`` and ``classes/NAME.json``.
+        name: of the data set.
+        method: which decides what is read.
+
+    Raises:
+        MissingDataset: none of the folders has the file that the method needs.
+        UsageError: a file is of the wrong shape.
+    """
+    described = _published(folders, name, "cupl.json" if method in ("wca", "cupl") else "clip-d.json")
+    listed = _published(folders, name, f"{name}.json")
+    if described is None and (method not in ("clip", "clip-e") or listed is None):
+        other = "clip-d" if _published(folders, name, "clip-d.json") else ""
+        raise MissingDataset(
+            f"the published descriptions of {name} for {method} are not on this machine",
+            hint=f"--method {other} has them, or give --descriptions FILE.json"
+            if other
+            else f"clipalign download {PUBLISHED}, or give --descriptions FILE.json",
+            input=name,
+        )
+    descriptions = read_descriptions(described) if described else None
+    # A list may hold one name for several classes (Places365), and need not spell them as the descriptions do.
+    names = tuple(descriptions) if descriptions else tuple(dict.fromkeys(map(_spoken, _strings(listed))))
+    templates = _published(folders, name, "clip-e.json") if method == "clip-e" else None
+    return Classes(
+        names=names,
+        descriptions=None if method in ("clip", "clip-e") else descriptions,
+        templates=tuple(read_lines(templates, what="templates")) if templates else (),
+    )
+
+
+def _published(folders: Sequence[Path], name: str, file: str) -> Path | None:
+    inner = (f"prompts/{name}", f"descriptions/{name}", f"features/{name}", "classes", name, ".")
+    places = (folder / part / file for folder in folders for part in inner)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _strings(path: Path | None) -> list[str]:
+    """The names of a list; the first of those that a class goes by."""
+    found = _json(path) if path else []
+    rows = found if isinstance(found, list) else []
+    return [str(row[0]) if isinstance(row, list) and row else str(row) for row in rows]
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").strip()
 
 
 def check_names(names: Iterable[str], *, source: str = "--labels") -> None:

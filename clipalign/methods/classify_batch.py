@@ -1,0 +1,96 @@
+"""``classify`` for batch runs: a picture and its crops travel as one tensor, with the places of the crops in front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from clipalign.batch.scorer import ScoreItem
+from clipalign.errors import ClipalignError, ModelMismatch
+from clipalign.results import ClassifyResult, Provenance
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from clipalign.methods.classify import Classifier
+    from clipalign.pipeline.crops import Box
+
+AHEAD_TENSORS: Final = 256
+"""Prepared pictures and crops held at most, 150 MB at 224 pixels; at least four pictures with all their crops."""
+
+LONGEST_WINDOW: Final = 64
+"""Records scored together, at most; a picture takes its crops' time whatever stands beside it."""
+
+_BOX: Final = 4
+
+
+@dataclass(frozen=True)
+class ClassifyScorer:
+    """A classifier that says which class each record's picture shows; a ``clipalign.batch.scorer.Scorer``.
+
+    Attributes:
+        classifier: with its classes encoded.
+    """
+
+    classifier: Classifier
+
+    @property
+    def provenance(self) -> Provenance:
+        """See :class:`clipalign.batch.scorer.Scorer`."""
+        return self.classifier.provenance
+
+    @property
+    def window_records(self) -> int:
+        """See :class:`clipalign.batch.scorer.Scorer`."""
+        return min(LONGEST_WINDOW, self.pictures_ahead)
+
+    @property
+    def pictures_ahead(self) -> int:
+        """See :class:`clipalign.batch.scorer.Scorer`."""
+        settings = self.classifier.settings
+        each = 1 + (settings.crops if settings.method == "wca" else 0)
+        return max(4, AHEAD_TENSORS // each)
+
+    def prepare(self, picture: Image, name: str) -> Tensor:
+        """Boxes and pixels in one row: (4 * (1 + N) + (1 + N) * 3 * S * S)."""
+        prepared = self.classifier.prepare(picture)
+        whole = (0, 0, *prepared.size)
+        boxes = torch.tensor([whole, *prepared.boxes], dtype=torch.float32)
+        return torch.cat((boxes.flatten(), prepared.pixels.flatten()))
+
+    def encode(self, prepared: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
+        """For each picture its unit vectors, each behind its box (1 + N, 4 + E)."""
+        side = self.classifier.loaded.image_size
+        each = _BOX + 3 * side * side
+        boxes, pixels = [], []
+        for packed in prepared:
+            end = _BOX * (len(packed) // each)
+            boxes.append(packed[:end].view(-1, _BOX))
+            pixels.append(packed[end:].view(-1, 3, side, side))
+        found: list[Tensor | ClipalignError] = []
+        for box, features in zip(boxes, self.classifier.encode(pixels), strict=True):
+            found.append(torch.cat((box, features.cpu()), dim=1))
+        return found
+
+    def score(self, items: Sequence[ScoreItem]) -> list[ClassifyResult | ClipalignError]:
+        """A result for each, or why it has none."""
+        return [self._scored(item) for item in items]
+
+    def _scored(self, item: ScoreItem) -> ClassifyResult | ClipalignError:
+        whole, *boxes = [_box(row) for row in item.features[:, :_BOX].tolist()]
+        features = item.features[:, _BOX:].to(self.classifier.loaded.choice.device)
+        try:
+            return self.classifier.result(
+                features, boxes, whole[2:], id=item.record.id, image_name=item.record.image_name
+            )
+        except ModelMismatch as error:
+            return error
+
+
+def _box(row: Sequence[float]) -> Box:
+    left, top, right, bottom = map(int, row)
+    return left, top, right, bottom

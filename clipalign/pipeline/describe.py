@@ -1,0 +1,369 @@
+"""Classes described by a language model: asked over the network only when the user names the address, and kept.
+
+Any server with OpenAI's ``/chat/completions`` will do. What is sent: the prompt with a class's name, the model's name,
+and ``OPENAI_API_KEY`` where it is set, to the one address named and never after a redirect, never unencrypted to
+another machine. What comes back is checked, and written as a file of class → sentences that ``--descriptions`` reads,
+so that the next run asks only about classes that are new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import logging
+import os
+import queue
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from clipalign.errors import DownloadFailed, UsageError
+from clipalign.pipeline.descriptions import read_descriptions
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    import requests
+
+KEY_VARIABLE: Final = "OPENAI_API_KEY"
+"""Where the key is read from; every client of such servers knows it by this name."""
+
+SENTENCES: Final = 10
+"""Asked for, a class."""
+
+PROMPT: Final = (
+    'Write {count} short English sentences that say what "{name}" looks like in a photograph: shape, colours, parts, '
+    "surroundings. Name it in every sentence. Answer with a JSON array of {count} strings and nothing else."
+)
+PATH: Final = "/chat/completions"
+
+MOST_SENTENCES: Final = 50
+LONGEST_SENTENCE: Final = 400
+"""Characters; CLIP reads about 300."""
+
+ANSWER_BYTES: Final = 1_000_000
+SAVE_SECONDS: Final = 5.0
+_PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Describer:
+    """A language model at an address.
+
+    Attributes:
+        url: with its version, ``http://localhost:8080/v1``.
+        model: as the server calls it.
+        key: sent as a bearer token; empty for none.
+        connect_seconds: until a connection stands.
+        answer_seconds: between two pieces of an answer, and until the first.
+        attempts: a class, at least 1.
+        pause_seconds: before the second attempt, doubled for each that follows.
+        at_once: classes asked about at the same time.
+    """
+
+    url: str
+    model: str
+    key: str = ""
+    connect_seconds: float = 10.0
+    answer_seconds: float = 120.0
+    attempts: int = 4
+    pause_seconds: float = 1.0
+    at_once: int = 4
+
+    @classmethod
+    def at(cls, url: str, model: str) -> Describer:
+        """The describer the user named, with the key of the environment.
+
+        Raises:
+            UsageError: an address that is none, or one that the key would reach unencrypted.
+        """
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        try:
+            place = urlsplit(url)
+        except ValueError:
+            place = urlsplit("")
+        if place.scheme not in ("http", "https") or not place.hostname or place.query or place.fragment:
+            raise UsageError(
+                f"{url!r} is no address of a server",
+                hint="--describe-with http://localhost:8080/v1 MODEL",
+                input="--describe-with",
+            )
+        if place.username is not None or place.password is not None:
+            raise UsageError(
+                "the address must not hold a name or password", hint=f"set {KEY_VARIABLE}", input="--describe-with"
+            )
+        if not model.strip():
+            raise UsageError("the model's name is empty", input="--describe-with")
+        if key and not (key.isascii() and key.isprintable()):
+            raise UsageError(f"{KEY_VARIABLE} holds characters that no key has", input=KEY_VARIABLE)
+        if key and place.scheme == "http" and not _is_this_machine(place.hostname):
+            raise UsageError(
+                f"{KEY_VARIABLE} would travel to {place.hostname} unencrypted",
+                hint="give an https address, or unset the variable",
+                input="--describe-with",
+            )
+        return cls(url.rstrip("/"), model, key)
+
+    @property
+    def host(self) -> str:
+        """Where names are sent, for messages."""
+        return urlsplit(self.url).hostname or ""
+
+    def file_in(self, folder: Path) -> Path:
+        """The file in ``folder`` that keeps what this model says in answer to this prompt."""
+        asked = json.dumps([self.url, self.model, PROMPT, SENTENCES])
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")[:60]
+        return folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+
+
+def describe_classes(
+    names: Sequence[str],
+    describer: Describer,
+    *,
+    folder: Path,
+    offline: bool = False,
+    tell: Callable[[str], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[dict[str, tuple[str, ...]], Path]:
+    """Sentences about every class, and the file that keeps them.
+
+    Args:
+        names: of the classes; only those that the file does not have are asked about.
+        describer: whom to ask.
+        folder: of the file.
+        offline: whether the network is forbidden.
+        tell: told, in a sentence, what is about to be sent where.
+        progress: told of every class that is done.
+
+    Raises:
+        UsageError: offline, and a class is not in the file.
+        DownloadFailed: the server cannot be reached, refuses, or gives no sentences. What it gave before is kept.
+    """
+    file = describer.file_in(folder)
+    known = _kept(file)
+    missing = [name for name in names if name not in known]
+    if missing and offline:
+        raise UsageError(
+            f"--offline forbids asking {describer.host} about {_counted(missing)}",
+            hint="leave out --offline, or give --descriptions FILE.json",
+            input="--describe-with",
+        )
+    if missing:
+        if tell is not None:
+            tell(f"asking {describer.model} at {describer.host} about {_counted(missing)}")
+        _ask_about(missing, describer, known, file, progress)
+    return {name: known[name] for name in names}, file
+
+
+def _ask_about(
+    names: Sequence[str],
+    describer: Describer,
+    known: dict[str, tuple[str, ...]],
+    file: Path,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Fill ``known``, and the file every few seconds and at the end, however it ends."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[str, tuple[str, ...] | Exception]] = queue.SimpleQueue()
+    stop = threading.Event()
+    for name in names:
+        waiting.put(name)
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                name = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put((name, _described(name, describer, stop)))
+            except Exception as error:
+                stop.set()  # the others finish what they have begun
+                done.put((name, error))
+
+    # Daemons: Ctrl-C does not wait for a server that never answers.
+    for _ in range(min(describer.at_once, len(names))):
+        threading.Thread(target=work, name="describe", daemon=True).start()
+    saved = time.monotonic()
+    try:
+        for _ in names:
+            name, outcome = done.get()
+            if isinstance(outcome, Exception):
+                raise outcome
+            known[name] = outcome
+            if progress is not None:
+                progress(1)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                _keep(known, file)
+                saved = time.monotonic()
+    finally:
+        stop.set()
+        while not done.empty():
+            name, outcome = done.get()
+            if not isinstance(outcome, Exception):
+                known[name] = outcome
+        _keep(known, file)
+
+
+def _described(name: str, describer: Describer, stop: threading.Event) -> tuple[str, ...]:
+    """Ask about one class, again where that may help."""
+    reason = ""
+    for attempt in range(describer.attempts):
+        if attempt and stop.wait(describer.pause_seconds * 2 ** (attempt - 1)):
+            break
+        try:
+            return read_answer(_answer(name, describer))
+        except _PassingError as error:
+            reason = str(error)
+    raise DownloadFailed(
+        f"{describer.model} at {describer.host} did not describe {name!r}: {reason or 'stopped'}",
+        hint="try again later, what it wrote is kept; or give --descriptions FILE.json",
+        input=describer.url,
+    )
+
+
+class _PassingError(Exception):
+    """What may go better next time."""
+
+
+def _answer(name: str, describer: Describer) -> str:
+    """The text of one answer."""
+    import requests
+
+    address = describer.url if describer.url.endswith(PATH) else describer.url + PATH
+    body = {
+        "model": describer.model,
+        "messages": [{"role": "user", "content": PROMPT.format(count=SENTENCES, name=name)}],
+    }
+    try:
+        with requests.post(
+            address,
+            json=body,
+            auth=lambda request: _signed(request, describer.key),
+            headers={"User-Agent": f"clipalign/{__version__}"},
+            timeout=(describer.connect_seconds, describer.answer_seconds),
+            allow_redirects=False,
+            stream=True,
+        ) as reply:
+            _check_status(reply, describer)
+            content = b""
+            for piece in reply.iter_content(1 << 16):
+                content += piece
+                if len(content) > ANSWER_BYTES:
+                    raise _PassingError("the answer is endless")
+    except requests.exceptions.SSLError as error:
+        raise _failed(describer, "its certificate cannot be verified", "is the address right?") from error
+    except requests.Timeout as error:
+        raise _PassingError("it does not answer") from error
+    except requests.ConnectionError as error:
+        raise _PassingError("it cannot be reached") from error
+    except requests.RequestException as error:
+        raise _PassingError(type(error).__name__) from error
+    return _text_of(content)
+
+
+def _signed(request: requests.PreparedRequest, key: str) -> requests.PreparedRequest:
+    """With the key, or without one: either way requests does not look for a password in ``.netrc``."""
+    if key:
+        request.headers["Authorization"] = f"Bearer {key}"
+    return request
+
+
+def _check_status(reply: requests.Response, describer: Describer) -> None:
+    status = reply.status_code
+    if status == 200:
+        return
+    if status in _PASSING:
+        raise _PassingError(f"it answered {status} {reply.reason}")
+    if status in (401, 403):
+        said = f"check {KEY_VARIABLE}" if describer.key else f"does it need a key? set {KEY_VARIABLE}"
+    elif 300 <= status < 400:
+        said = "it wants to send the request elsewhere; give the final address"
+    else:
+        said = "check the address (it usually ends in /v1) and the model's name"
+    raise _failed(describer, f"it answered {status} {reply.reason}", said)
+
+
+def _failed(describer: Describer, why: str, hint: str) -> DownloadFailed:
+    return DownloadFailed(f"{describer.host} does not describe classes: {why}", hint=hint, input=describer.url)
+
+
+def _text_of(content: bytes) -> str:
+    try:
+        said: Any = json.loads(content)
+        text = said["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise _PassingError("the answer is not of OpenAI's form") from error
+    if not isinstance(text, str):
+        raise _PassingError("the answer holds no text")
+    return text
+
+
+def read_answer(text: str) -> tuple[str, ...]:
+    """The sentences of an answer: a JSON array, perhaps among other words, or a list with a sentence a line."""
+    sentences: list[str] = []
+    begin, end = text.find("["), text.rfind("]")
+    if 0 <= begin < end:
+        try:
+            found = json.loads(text[begin : end + 1])
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, list) and all(isinstance(one, str) for one in found):
+            sentences = found
+    if not sentences:
+        listed = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.):])\s+(.+)$")
+        sentences = [found[1] for line in text.splitlines() if (found := listed.match(line))]
+    tidy = dict.fromkeys(" ".join("".join(c if c.isprintable() else " " for c in one).split()) for one in sentences)
+    usable = [one.strip("\"'") for one in tidy if 0 < len(one) <= LONGEST_SENTENCE]
+    if not any(usable):
+        raise _PassingError("the answer holds no list of sentences")
+    return tuple(one for one in usable[:MOST_SENTENCES] if one)
+
+
+def _kept(file: Path) -> dict[str, tuple[str, ...]]:
+    """What the file has; a damaged one is put aside, not thrown away."""
+    if not file.is_file():
+        return {}
+    try:
+        return read_descriptions(file)
+    except UsageError as error:
+        aside = file.with_suffix(".damaged")
+        file.replace(aside)
+        logger.warning("%s; put aside as %s", error.message, aside)
+        return {}
+
+
+def _keep(known: dict[str, tuple[str, ...]], file: Path) -> None:
+    if not known:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(known, stream, ensure_ascii=False, indent=1)
+            Path(part).replace(file)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        logger.warning("the descriptions could not be kept in %s: %s", file.parent, error.strerror or error)
+
+
+def _counted(names: Sequence[str]) -> str:
+    return "1 class" if len(names) == 1 else f"{len(names)} classes"
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
