@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def run_batch(
     workers: int | None = None,
     on_error: str = "skip",
     thumbnail_px: int | None = None,
-) -> Iterator[Finished[R]]:
+) -> Generator[Finished[R], None, None]:
     """Score every record; results in the order of the input.
 
     Args:

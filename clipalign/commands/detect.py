@@ -1,29 +1,48 @@
-"""``clipalign detect``: one image, one text; result to stdout, warnings to stderr, what was found as exit status."""
+"""``clipalign detect``: one image and one text, or the pairs of an input; what was found is the exit status.
+
+For one pair nothing but the result is written; pairs of an input go record by record through :mod:`.many`.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipalign import options
+from clipalign.commands.many import SKIP, run_many
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
+from clipalign.inputs import InputRecord, Place
+from clipalign.inputs.records import Listed
 from clipalign.registry import find_model
-from clipalign.report import chosen_format, configure, render
+from clipalign.report import chosen_batch_format, chosen_format, configure, render
 from clipalign.report.console import notices
-from clipalign.settings import Settings, resolve
+from clipalign.report.detect import DetectView
+from clipalign.settings import Settings, flag_name, resolve
 
 if TYPE_CHECKING:
-    from clipalign.results import DetectResult
+    from clipalign.methods.detect import DetectSettings
+    from clipalign.methods.detect_batch import DetectScorer
+    from clipalign.pipeline.model import LoadedModel
 
 STDIN = "-"
 
 
 def detect(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What is said about the image, in quotes.")],
+    image: Annotated[
+        str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
+    ] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What is said about the image, in quotes.")] = None,
+    input: options.Input = None,
+    image_root: options.ImageRoot = None,
+    output: options.OutputFile = None,
+    resume: options.Resume = None,
+    overwrite: options.Overwrite = None,
+    on_error: options.OnError = None,
+    shard: options.Shard = None,
     mode: options.Mode = None,
     epsilon: options.Epsilon = None,
     layers: options.Layers = None,
@@ -45,7 +64,7 @@ def detect(
     verbose: options.Verbose = None,
     debug: options.Debug = None,
 ) -> int:
-    """Say which words of a text do not fit an image, and how well the whole text does.
+    """Say which words of a text do not fit an image, and how well the whole text does; for one pair or for many.
 
     Every word gets a signed number: below zero it pulls text and image apart (CLIP4DM, arXiv 2412.18404). CLIPScore
     runs from 0 to 2.5 and F-CLIPScore up to 0; for both, higher fits better.
@@ -55,10 +74,16 @@ def detect(
       clipalign detect photo.jpg "a cup of coke" --check || echo "does not fit"
       clipalign detect scene.png "two red apples" --model pictogram --offline
       curl -s https://example.org/a.jpg | clipalign detect - "a cat" --format json
+      clipalign detect --input pairs.csv --image-root photos --output found.jsonl
+      clipalign detect --input pairs.csv --image-root photos --output found.jsonl --resume
+      clipalign detect --input photos/ --output found.html
+      clipalign detect --input 'shards/*.tar' --shard 1/8 --output part1.jsonl
     """
     typed = {
         "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
         "format": format, "top": top, "check": check,
+        "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
+        "on_error": on_error, "shard": shard,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline,
         "quiet": quiet, "verbose": verbose, "debug": debug,
@@ -66,15 +91,45 @@ def detect(
     settings = resolve("detect", typed)
     configure(settings)
     references = tuple(reference or ())
+    if input or (settings.input and image is None and text is None):
+        _check_many([name for name, given in (("IMAGE", image), ("TEXT", text)) if given is not None], references, top)
+        return run_many(settings, DetectView(), _scorer(settings))
+    _check_one(image, text, typed)
+    assert image is not None and text is not None
     _check_image(image)
     for name, value in [("TEXT", text), *(("--reference", one) for one in references)]:
         _check_text(name, value)
     _check_words(text)
-    result = _detected(image, text, references, settings)
-    for warning in result.warnings:
-        notices.warn(warning)
-    render(result, format=chosen_format(settings), top=settings.top)
-    return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
+    if settings.on_error == SKIP:
+        alone = InputRecord(image, image, image, text, references, Place(image, 0, 0))
+        return run_many(settings, DetectView(), _scorer(settings), source=Listed([alone]))
+    return _detect_one(image, text, references, settings)
+
+
+def _check_many(given: list[str], references: tuple[str, ...], top: str | None) -> None:
+    """What belongs to one pair has no meaning for many."""
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} and --input exclude each other",
+            hint="give either; a pattern of several inputs needs quotes: --input 'shards/*.tar'",
+            input=given[0],
+        )
+    if references:
+        hint = "write them into a column references of the input"
+        raise UsageError("--reference is for one pair", hint=hint, input="--reference")
+    if top is not None:
+        raise UsageError("--top is for one pair", hint="the table of many has a line a pair", input="--top")
+
+
+def _check_one(image: str | None, text: str | None, typed: dict[str, Any]) -> None:
+    missing = [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is None]
+    if missing:
+        hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
+        raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
+    for name in ("image_root", "resume", "shard"):
+        if typed[name]:
+            flag = flag_name(name)
+            raise UsageError(f"{flag} is for many pairs", hint="give them with --input", input=flag)
 
 
 def _check_image(image: str) -> None:
@@ -102,16 +157,44 @@ def _check_words(text: str) -> None:
         raise UsageError("TEXT has no word to score", hint="give at least one word, in quotes", input="TEXT")
 
 
-def _detected(image: str, text: str, references: tuple[str, ...], settings: Settings) -> DetectResult:
+def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Settings) -> int:
     """The route, cheapest check first: names and files before torch, the picture before the model."""
     chosen = choose_model(find_model(settings.model), settings)
 
-    from clipalign.methods.detect import Pair
-    from clipalign.pipeline.images import open_image
-    from clipalign.session import Session
+    from clipalign.batch.journal import THUMBNAIL_PX
+    from clipalign.methods.detect import Pair, detect_pairs
+    from clipalign.pipeline.images import open_image, thumbnail_of
 
-    pair = Pair(open_image(image, offline=settings.offline), text, references=references, image_name=image)
-    session = Session(chosen.load(), offline=settings.offline)
+    format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
+    picture = open_image(image, offline=settings.offline)
+    pair = Pair(picture, text, references=references, image_name=image)
+    result = detect_pairs(chosen.load(), [pair], detect_settings(settings))[0]
+    for warning in result.warnings:
+        notices.warn(warning)
+    render(
+        result,
+        format=format,
+        top=settings.top,
+        thumbnail=thumbnail_of(picture, THUMBNAIL_PX) if format == "html" else None,
+        output=settings.output,
+        overwrite=settings.overwrite,
+    )
+    return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
+
+
+def _scorer(settings: Settings) -> Callable[[LoadedModel], DetectScorer]:
+    def of(loaded: LoadedModel) -> DetectScorer:
+        from clipalign.methods.detect_batch import DetectScorer
+
+        return DetectScorer.of(loaded, detect_settings(settings))
+
+    return of
+
+
+def detect_settings(settings: Settings) -> DetectSettings:
+    """The method's settings from those of the run."""
+    from clipalign.methods.detect import DetectSettings
+
     names = ("mode", "epsilon", "layers", "template", "alignment", "batch_size", "seed")
     given = {name: getattr(settings, name) for name in names}
-    return session.detect_many([pair], **{name: value for name, value in given.items() if value is not None})[0]
+    return DetectSettings(**{name: value for name, value in given.items() if value is not None})

@@ -65,7 +65,7 @@ class ParquetFile:
                     index += batch.num_rows
             except (OSError, ValueError) as error:  # pyarrow's own errors are among them
                 place = Place(self.name, 0, max(index, begin) + offset)
-                yield bad_record(place, InputUnreadable(f"{place}: {_sentence(error)}", input=self.name))
+                yield bad_record(place, InputUnreadable(_sentence(error), input=str(place)))
 
     def _opened(self) -> Any:
         parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")

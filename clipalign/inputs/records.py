@@ -6,7 +6,7 @@ Torch-free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,3 +81,19 @@ class Input(Protocol):
             InputUnreadable: the input as a whole cannot be read.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Records that are in memory already, as an :class:`Input`."""
+
+    items: Sequence[InputRecord]
+    name: str = "the arguments"
+
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.items)
+
+    def records(self, share: slice | None = None) -> Iterator[InputRecord]:
+        """All of them, or those of ``share``."""
+        return iter(self.items if share is None else self.items[share])

@@ -97,7 +97,7 @@ class RowReader:
     def record(self, row: object, place: Place) -> InputRecord:
         """The record of one row."""
         if not isinstance(row, Mapping):
-            return bad_record(place, InputUnreadable(f"{place} is no object but {_kind(row)}", input=str(place)))
+            return bad_record(place, InputUnreadable(f"the record is no object but {_kind(row)}", input=str(place)))
         problems = _Problems(place)
         image, image_name = self._image(row, problems)
         return InputRecord(
@@ -156,7 +156,7 @@ class _Problems:
         """Whether there is anything wrong."""
         if message and self.first is None:
             message, _, hint = message.partition("\n")
-            self.first = InputUnreadable(f"{self.place}: {message}", hint=hint, input=str(self.place))
+            self.first = InputUnreadable(message, hint=hint, input=str(self.place))
         return bool(message)
 
 

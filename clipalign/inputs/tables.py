@@ -92,14 +92,14 @@ class JsonLines:
             return bad_record(place, line)
         if line.too_long:
             limit = MAX_LINE_BYTES // 1_000_000
-            return bad_record(place, InputUnreadable(f"{place} is longer than {limit} MB", input=str(place)))
+            return bad_record(place, InputUnreadable(f"the line is longer than {limit} MB", input=str(place)))
         try:
             row = orjson.loads(line.content)
         except orjson.JSONDecodeError as error:
             if first and line.content in (b"[", b"{"):
                 hint = "is it one JSON array? then name it .json"
                 raise InputUnreadable(f"{self.name} is not JSON lines", hint=hint, input=self.name) from error
-            return bad_record(place, InputUnreadable(f"{place} is not valid JSON: {error}", input=str(place)))
+            return bad_record(place, InputUnreadable(f"not valid JSON: {error}", input=str(place)))
         if first and isinstance(row, Mapping):
             self.reader.check_first(row, self.name)
         return self.reader.record(row, place)
@@ -193,7 +193,7 @@ class TextTable:
         if isinstance(row.fields, ClipalignError):
             return bad_record(place, row.fields)
         if len(row.fields) > len(header):
-            extra = f"{place} has {len(row.fields)} fields for {len(header)} columns"
+            extra = f"the row has {len(row.fields)} fields for {len(header)} columns"
             hint = "put quotes around a text that holds the separator"
             return bad_record(place, InputUnreadable(extra, hint=hint, input=str(place)))
         fields: dict[str, Any] = dict.fromkeys(header) | dict(zip(header, row.fields, strict=False))
@@ -210,8 +210,10 @@ class TextTable:
                 try:
                     fields = next(rows, None)
                 except csv.Error as error:
-                    message = f"{self.name}:{line} is not valid CSV: {error}"
-                    yield _Row(line, InputUnreadable(message, hint="are its quotes closed?", input=self.name))
+                    problem = InputUnreadable(
+                        f"not valid CSV: {error}", hint="are its quotes closed?", input=f"{self.name}:{line}"
+                    )
+                    yield _Row(line, problem)
                     continue
                 except BREAKS as error:
                     yield _Row(line, broken_off(self.name, error))
