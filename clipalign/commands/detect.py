@@ -6,24 +6,20 @@ For one pair nothing but the result is written; pairs of an input go record by r
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipalign import options
-from clipalign.commands.many import SKIP, run_many
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
-from clipalign.inputs import InputRecord, Place
-from clipalign.inputs.records import Listed
 from clipalign.registry import find_model
 from clipalign.report import chosen_batch_format, chosen_format, configure, render
 from clipalign.report.console import notices
-from clipalign.report.detect import DetectView
 from clipalign.settings import Settings, flag_name, resolve
 
 if TYPE_CHECKING:
+    from clipalign.inputs import Input
     from clipalign.methods.detect import DetectSettings
     from clipalign.methods.detect_batch import DetectScorer
     from clipalign.pipeline.model import LoadedModel
@@ -93,16 +89,15 @@ def detect(
     references = tuple(reference or ())
     if input or (settings.input and image is None and text is None):
         _check_many([name for name, given in (("IMAGE", image), ("TEXT", text)) if given is not None], references, top)
-        return run_many(settings, DetectView(), _scorer(settings))
+        return _detect_many(settings)
     _check_one(image, text, typed)
     assert image is not None and text is not None
     _check_image(image)
     for name, value in [("TEXT", text), *(("--reference", one) for one in references)]:
         _check_text(name, value)
     _check_words(text)
-    if settings.on_error == SKIP:
-        alone = InputRecord(image, image, image, text, references, Place(image, 0, 0))
-        return run_many(settings, DetectView(), _scorer(settings), source=Listed([alone]))
+    if settings.on_error == "skip":
+        return _detect_many(settings, _alone(image, text, references))
     return _detect_one(image, text, references, settings)
 
 
@@ -182,13 +177,24 @@ def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Se
     return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
 
 
-def _scorer(settings: Settings) -> Callable[[LoadedModel], DetectScorer]:
-    def of(loaded: LoadedModel) -> DetectScorer:
+def _alone(image: str, text: str, references: tuple[str, ...]) -> Input:
+    """One pair as an input of one record, so that an error becomes a record too."""
+    from clipalign.inputs import InputRecord, Place
+    from clipalign.inputs.records import Listed
+
+    return Listed([InputRecord(image, image, image, text, references, Place(image, 0, 0))])
+
+
+def _detect_many(settings: Settings, source: Input | None = None) -> int:
+    from clipalign.commands.many import run_many
+    from clipalign.report.detect import DetectView
+
+    def scorer(loaded: LoadedModel) -> DetectScorer:
         from clipalign.methods.detect_batch import DetectScorer
 
         return DetectScorer.of(loaded, detect_settings(settings))
 
-    return of
+    return run_many(settings, DetectView(), scorer, source=source)
 
 
 def detect_settings(settings: Settings) -> DetectSettings:

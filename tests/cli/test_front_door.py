@@ -79,8 +79,8 @@ def test_version(capsys: Capture) -> None:
         (["detect", "a", "b", "--layer", "3"], "error: there is no option --layer\nhint: did you mean --layers?\n"),
         (["detect", "a", "b", "--layers"], "error: --layers needs a value\nhint: see clipalign detect --help\n"),
         (["detect", "a", "b", "--check=1"], "error: --check takes no value\nhint: see clipalign detect --help\n"),
-        (["detect", "a"], "error: missing TEXT\nhint: clipalign detect IMAGE TEXT; see clipalign detect --help\n"),
-        (["detect"], "error: missing IMAGE and TEXT\nhint: clipalign detect IMAGE TEXT; see clipalign detect --help\n"),
+        (["detect", "a"], "error: missing TEXT\nhint: clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help\n"),
+        (["detect"], "error: missing IMAGE and TEXT\nhint: clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help\n"),
         (["detect", "a", "b", "c"], f"error: unexpected 'c'\n{HINT_OF_EXTRA}"),
         (["detect", "a", "b", "--top", "--model", "c"], f"error: unexpected 'c'\n{HINT_OF_EXTRA}"),
         (
