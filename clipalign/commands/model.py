@@ -6,13 +6,15 @@ reads between choosing and loading. Nothing here knows what the model is for.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from clipalign.errors import MissingWeights
+from clipalign.errors import MissingWeights, VerificationFailed
 from clipalign.registry import ModelRow
 from clipalign.report.console import notices
 from clipalign.settings import Settings
@@ -20,6 +22,8 @@ from clipalign.settings import Settings
 if TYPE_CHECKING:
     from clipalign.device import DeviceChoice
     from clipalign.pipeline.model import LoadedModel
+
+T = TypeVar("T")
 
 OFFLINE_MODEL: Final = "pictogram"
 
@@ -48,8 +52,9 @@ class ChosenModel:
 
         row, settings = self.row, self.settings
         started = time.perf_counter()
+        load = partial(load_model, row, choice=self.choice, cache_dir=settings.cache_dir, offline=settings.offline)
         with _other_model_hinted(row):
-            loaded = load_model(row, choice=self.choice, cache_dir=settings.cache_dir, offline=settings.offline)
+            loaded = _fetching_what_is_missing(load, row, settings)
         notices.inform(f"{row.name} loaded in {time.perf_counter() - started:.1f} s: {row.note or row.architecture}")
         return loaded
 
@@ -76,7 +81,36 @@ def _check_weights(row: ModelRow, settings: Settings) -> None:
     from clipalign.weights import locate
 
     if not any(source.kind == "open_clip" for source in row.weights):
-        locate(row, cache_dir=settings.cache_dir, offline=settings.offline)
+        look = partial(locate, row, cache_dir=settings.cache_dir, offline=settings.offline)
+        _fetching_what_is_missing(look, row, settings)
+
+
+def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: Settings) -> T:
+    """``action()``, once more after fetching what it misses, where the user allows that.
+
+    With ``--download`` that is always, without either word where a person is looking at stderr. A damaged file is never
+    replaced unasked.
+    """
+    try:
+        return action()
+    except VerificationFailed:
+        raise
+    except MissingWeights:
+        wanted = settings.download if settings.download is not None else _somebody_looks()
+        if settings.offline or not wanted or not _can_be_fetched(row):
+            raise
+    from clipalign.commands.download import errand_of, fetch_row
+
+    fetch_row(row, settings, errand_of(settings))
+    return action()
+
+
+def _somebody_looks() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _can_be_fetched(row: ModelRow) -> bool:
+    return any(source.kind in ("hub", "url", "open_clip") for source in row.weights)
 
 
 @contextmanager

@@ -176,14 +176,13 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Standing:
         state = "part"
     elif all(file.by_hand for file in row.files):
         state = "by hand"
-    places = dict.fromkeys(file.place for file in row.files)
     return Standing(
         name=row.name,
         kind="dataset",
         size_bytes=row.size_bytes,
         licence=row.licence,
         licence_class=row.licence_class,
-        source=next(iter(places)) if len(places) == 1 else row.page,
+        source=row.page,
         state=state,
         verified=state == "here" and all(one is not None and one.verified for one in known),
         place=folder,

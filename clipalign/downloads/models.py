@@ -112,6 +112,7 @@ def _first_source(row: ModelRow, errand: Errand) -> Brought:
     assert first is not None  # a row has sources
     if len(row.weights) > 1:
         first.message += f"; nor from any other of its {len(row.weights)} sources"
+        first.args = (first.message,)
     raise first
 
 

@@ -51,11 +51,6 @@ class DataFile:
     into: str = ""
     by_hand: str = ""
 
-    @property
-    def place(self) -> str:
-        """Where it is published, for lists."""
-        return self.url or (f"Hub {self.repo}" if self.repo else "by hand")
-
 
 @dataclass(frozen=True, slots=True)
 class Pictures:

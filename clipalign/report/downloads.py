@@ -52,7 +52,7 @@ def listing(rows: Sequence[Standing]) -> str:
                 about.append(f"needs {', '.join(row.needs)}")
             lines += _wrapped(" · ".join(about), room)
             if row.title:
-                lines += _wrapped(visible(row.title), room)
+                lines += _wrapped(visible(row.title + (f" ({row.note})" if row.note else "")), room)
     return "\n".join([*lines, ""])
 
 

@@ -1,0 +1,326 @@
+"""The Hub's dialect against one on this machine, and its cache as huggingface_hub and open_clip read it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipalign.downloads import hub
+from clipalign.downloads.errand import Errand, in_bytes
+from clipalign.downloads.models import described, fetch_model
+from clipalign.downloads.web import Patience, RefusedError, Web
+from clipalign.errors import DownloadFailed, UsageError, VerificationFailed
+from clipalign.registry import ModelRow, WeightSource, find_model
+from clipalign.weights import find_in_hub_cache, locate, place_in_cache, remembered_hash
+from tests.server import Server, cut, redirect, running, status
+
+CONTENT = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+REPO, FILE, COMMIT = "owner/name", "model.safetensors", "c" * 40
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home with an empty Hub cache; the Hub is the local server."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    return tmp_path
+
+
+@pytest.fixture
+def web() -> Web:
+    return Web(Patience(attempts=2, connect_seconds=2, stall_seconds=2), sleep=lambda seconds: None)
+
+
+@pytest.fixture
+def errand(web: Web) -> Errand:
+    lines: list[str] = []
+    made = Errand(web=web, announce=lines.append)
+    object.__setattr__(made, "lines", lines)
+    return made
+
+
+def row(*sources: WeightSource, name: str = "ViT-B-32") -> ModelRow:
+    return replace(find_model("ViT-B-32"), name=name, weights=sources)
+
+
+class TestLookingUp:
+    def test_takes_size_hash_and_commit_from_the_headers(self, server: Server, web: Web):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        found = hub.look_up(web, REPO, FILE)
+        assert (found.sha256, found.size_bytes, found.commit, found.etag) == (SHA256, len(CONTENT), COMMIT, SHA256)
+        assert [asked.method for asked in server.asked] == ["HEAD"]
+
+    def test_knows_a_small_file_by_gits_name(self, server: Server, web: Web):
+        server.put_in_hub(REPO, "config.json", b"{}", large=False)
+        found = hub.look_up(web, REPO, "config.json")
+        assert (found.sha256, found.git_sha1, found.size_bytes) == ("", "9e26dfeeb6e641a33dae4961196235bdb965b21b", 2)
+
+    def test_follows_a_renamed_repository(self, server: Server, web: Web):
+        server.put_in_hub("new/name", FILE, CONTENT)
+        server.next(f"/{REPO}/resolve/main/{FILE}", redirect(f"/new/name/resolve/main/{FILE}", 307))
+        assert hub.look_up(web, REPO, FILE).sha256 == SHA256
+
+    def test_sends_the_token_to_the_endpoint_alone(self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        server.put_in_hub(REPO, FILE, CONTENT)
+        hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
+        sent = {asked.path: asked.headers.get("authorization") for asked in server.asked}
+        assert sent == {f"/{REPO}/resolve/main/{FILE}": "Bearer hf_secret", f"/cdn/{SHA256}": None}
+
+    @pytest.mark.parametrize("etag", ["../../../evil", "..", "a/b", ""])
+    def test_does_not_let_the_server_choose_a_path(self, server: Server, web: Web, etag: str):
+        server.put(f"/{REPO}/resolve/main/{FILE}", CONTENT, etag=f'"{etag}"', headers={"X-Repo-Commit": "../../x"})
+        found = hub.look_up(web, REPO, FILE)
+        assert (found.etag, found.commit) == ("", "")
+        with pytest.raises(ValueError, match="has no place"):
+            hub.fetch_into_cache(web, found)
+
+    @pytest.mark.parametrize("token", ["", "hf_secret"])
+    def test_401_names_the_three_things_it_may_be(
+        self, server: Server, web: Web, token: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("HF_TOKEN", token)
+        server.next("*", status(401))
+        with pytest.raises(RefusedError, match=r"\(401\): it is private, gated or absent") as caught:
+            hub.look_up(web, REPO, FILE)
+        hint = caught.value.hint
+        assert f"{server.url}/{REPO}" in hint and "the name is wrong" in hint and "conditions" in hint
+        assert ("the token has no access" if token else "HF_TOKEN") in hint
+        assert caught.value.exit_status == 4
+
+    def test_a_gated_repository_is_called_that(self, server: Server, web: Web):
+        server.next("*", status(401, X_Error_Code="GatedRepo"))
+        with pytest.raises(RefusedError, match="is gated") as caught:
+            hub.look_up(web, REPO, FILE)
+        assert "accept its conditions" in caught.value.hint and "HF_TOKEN" in caught.value.hint
+
+    def test_404_says_what_is_not_there(self, server: Server, web: Web):
+        for code, what in (("RepoNotFound", "no repository"), ("RevisionNotFound", "no such revision"), ("", FILE)):
+            server.next("*", status(404, X_Error_Code=code))
+            with pytest.raises(RefusedError, match=what):
+                hub.look_up(web, REPO, FILE)
+
+
+class TestItsCache:
+    def test_is_read_by_huggingface_hub(self, server: Server, web: Web):
+        from huggingface_hub import try_to_load_from_cache
+
+        server.put_in_hub(REPO, FILE, CONTENT)
+        server.put_in_hub(REPO, "deep/config.json", b"{}", large=False)
+        found = hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
+        hub.fetch_into_cache(web, hub.look_up(web, REPO, "deep/config.json"))
+        cache = str(hub.hub_cache())
+        assert try_to_load_from_cache(REPO, FILE, cache_dir=cache) == str(found.path)
+        assert try_to_load_from_cache(REPO, FILE, cache_dir=cache, revision=COMMIT) == str(found.path)
+        assert Path(str(try_to_load_from_cache(REPO, "deep/config.json", cache_dir=cache))).read_bytes() == b"{}"
+        storage = hub.storage(REPO)
+        assert (storage / "refs" / "main").read_text() == COMMIT
+        assert sorted(path.name for path in (storage / "blobs").iterdir()) == sorted(
+            [SHA256, "9e26dfeeb6e641a33dae4961196235bdb965b21b"]
+        )
+        assert found.path.is_symlink() and not found.path.readlink().is_absolute()
+
+    def test_that_huggingface_hub_filled_needs_no_fetch(self, server: Server, web: Web):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        blob = hub.storage(REPO) / "blobs" / SHA256
+        blob.parent.mkdir(parents=True)
+        blob.write_bytes(CONTENT)
+        found = hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
+        assert found.verified and [asked.method for asked in server.asked] == ["HEAD"]
+        assert find_in_hub_cache(REPO, FILE) == found.path
+
+    def test_keeps_a_part_that_the_next_run_goes_on_with(self, server: Server, web: Web):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        server.next(f"/cdn/{SHA256}", cut(1000), cut(0))
+        with pytest.raises(DownloadFailed):
+            hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
+        assert find_in_hub_cache(REPO, FILE) is None
+        assert hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE)).resumed_bytes == 1000
+
+    def test_takes_no_file_that_is_not_what_the_hub_says(self, server: Server, web: Web):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        server.put(f"/cdn/{SHA256}", CONTENT[::-1])
+        with pytest.raises(VerificationFailed, match=SHA256):
+            hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
+        assert find_in_hub_cache(REPO, FILE) is None
+
+    def test_takes_no_file_that_the_hub_says_is_another(self, server: Server, web: Web):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        with pytest.raises(VerificationFailed, match="the Hub says"):
+            hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE), sha256="0" * 64)
+        assert f"/cdn/{SHA256}" not in [asked.path for asked in server.asked]
+
+
+class TestAFolder:
+    ENTRIES = (
+        {"type": "directory", "path": "data"},
+        {"type": "file", "path": "data/b.parquet", "size": 3, "lfs": {"oid": "a" * 64, "size": 300}},
+        {"type": "file", "path": "data/a.json", "size": 2, "oid": "b" * 40},
+        {"type": "file", "path": "../evil", "size": 2, "oid": "b" * 40},
+        {"type": "file", "path": "/evil", "size": 2, "oid": "b" * 40},
+    )
+
+    def test_is_listed_with_sizes_and_hashes(self, server: Server, web: Web):
+        path = f"/api/datasets/{REPO}/tree/main/data?recursive=true"
+        first, second = json.dumps(self.ENTRIES[:2]).encode(), json.dumps(self.ENTRIES[2:]).encode()
+        link = f'<{server.url}{path}&cursor=x>; rel="next"'
+        server.next(path, status(200, first, Link=link))
+        server.next(f"{path}&cursor=x", status(200, second))
+        found = hub.list_folder(web, REPO, "data", dataset=True)
+        assert [(one.path, one.size_bytes) for one in found] == [("data/a.json", 2), ("data/b.parquet", 300)]
+        assert (found[1].sha256, found[0].git_sha1) == ("a" * 64, "b" * 40)
+        assert found[0].url == f"{server.url}/datasets/{REPO}/resolve/main/data/a.json"
+
+    def test_that_is_no_list_is_an_error(self, server: Server, web: Web):
+        server.next("*", status(200, b"<html>"))
+        with pytest.raises(DownloadFailed, match="no list of files"):
+            hub.list_folder(web, REPO, "data")
+
+
+class TestAModel:
+    HUB = WeightSource("hub", repo=REPO, file=FILE)
+
+    def test_goes_into_the_hubs_cache(self, server: Server, errand: Errand, home: Path):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        (found,) = fetch_model(row(self.HUB), errand)
+        assert found.verified and found.fresh and found.sha256 == SHA256
+        assert locate(row(self.HUB)).path == found.path == find_in_hub_cache(REPO, FILE)
+        (line,) = errand.lines  # type: ignore[attr-defined]
+        assert line == f"fetching ViT-B-32: {FILE}, 10.2 kB, from {described(self.HUB)}"
+        assert remembered_hash(found.path, home / ".cache" / "clipalign") == SHA256
+
+    def test_that_is_here_is_left_alone(self, server: Server, errand: Errand):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        fetch_model(row(self.HUB), errand)
+        asked = len(server.asked)
+        (found,) = fetch_model(row(self.HUB), errand)
+        assert not found.fresh and found.verified and len(server.asked) == asked
+
+    def test_goes_into_the_cache_the_user_named(self, server: Server, web: Web, tmp_path: Path):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        (found,) = fetch_model(row(self.HUB), Errand(web=web, cache_dir=tmp_path / "mine"))
+        assert found.path == place_in_cache(self.HUB, tmp_path / "mine")
+        assert locate(row(self.HUB), cache_dir=tmp_path / "mine").path == found.path
+        assert not (tmp_path / "hub").exists()
+
+    def test_from_an_address_goes_where_open_clip_looks(self, server: Server, errand: Errand, home: Path):
+        source = WeightSource("url", url=server.put("/models/abc/clip.pt", CONTENT), sha256=SHA256)
+        (found,) = fetch_model(row(source), errand)
+        assert found.path == home / ".cache" / "clip" / "clip.pt" and found.verified
+        assert locate(row(source)).path == found.path
+
+    def test_has_its_first_digits_checked(self, server: Server, errand: Errand):
+        url = server.put("/models/abc/clip.pt", CONTENT)
+        assert fetch_model(row(WeightSource("url", url=url, sha256=SHA256[:8])), errand)[0].verified
+        with pytest.raises(VerificationFailed):
+            fetch_model(row(WeightSource("url", url=url + "?x", sha256="01234567")), errand)
+
+    def test_may_have_a_second_source(self, server: Server, errand: Errand):
+        server.put_in_hub("other/name", FILE, CONTENT)
+        (found,) = fetch_model(row(self.HUB, replace(self.HUB, repo="other/name")), errand)
+        assert found.source.endswith("other/name")
+
+    def test_that_nobody_has_is_said_for_the_first_source(self, errand: Errand):
+        with pytest.raises(RefusedError, match=rf"no {FILE} in {REPO} \(404\); nor from any other of its 2 sources"):
+            fetch_model(row(self.HUB, replace(self.HUB, repo="other/name")), errand)
+
+    def test_a_wrong_hash_is_no_reason_to_try_the_next(self, server: Server, errand: Errand):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        server.put_in_hub("other/name", FILE, CONTENT)
+        with pytest.raises(VerificationFailed):
+            fetch_model(row(replace(self.HUB, sha256="0" * 64), replace(self.HUB, repo="other/name")), errand)
+
+    def test_of_the_users_own_is_not_fetched(self, errand: Errand, tmp_path: Path):
+        (tmp_path / "w.pt").write_bytes(b"")
+        with pytest.raises(UsageError, match="a file of yours"):
+            fetch_model(find_model(f"ViT-B-32@{tmp_path / 'w.pt'}"), errand)
+
+    def test_of_the_package_is_here(self, errand: Errand):
+        (found,) = fetch_model(find_model("pictogram"), errand)
+        assert not found.fresh and found.verified
+
+
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    """Of ViT-B-32's shapes would be 600 MB; these are a small architecture's, in open_clip's own format."""
+    return (ROOT / "tests" / "golden" / "tiny-clip.safetensors").read_bytes()
+
+
+IN_OPEN_CLIP = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from clipalign.pipeline.model import import_open_clip
+open_clip = import_open_clip()
+open_clip.add_model_config(sys.argv[1])
+from open_clip import pretrained
+pretrained._PRETRAINED["tiny-clip"] = {"tiny": pretrained._pcfg(hf_hub="owner/name/")}
+model = open_clip.create_model("tiny-clip", pretrained="tiny")
+print("loaded", sum(p.numel() for p in model.parameters()))
+"""
+
+
+def test_open_clip_itself_loads_what_was_fetched_without_a_network(
+    server: Server, web: Web, weights: bytes, tmp_path: Path
+):
+    """For real: a process with ``HF_HUB_OFFLINE`` and the cache that was filled here."""
+    config = ROOT / "tests" / "golden" / "tiny-clip.json"
+    server.put_in_hub(REPO, "open_clip_model.safetensors", weights)
+    hub.fetch_into_cache(web, hub.look_up(web, REPO, "open_clip_model.safetensors"))
+    done = subprocess.run(
+        [sys.executable, "-c", IN_OPEN_CLIP, str(config)],
+        cwd=ROOT,
+        env=os.environ
+        | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://0.0.0.0:1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.startswith("loaded "), done.stderr
+
+
+def test_a_tag_of_open_clip_is_fetched_and_found(server: Server, errand: Errand):
+    """The file of the tag's own repository, into the cache where open_clip looks."""
+    repo = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
+    server.put_in_hub(repo, "open_clip_model.safetensors", CONTENT)
+    spec = "ViT-L-14@datacomp_xl_s13b_b90k"
+    (found,) = fetch_model(find_model(spec), errand)
+    assert found.path == find_in_hub_cache(repo, "open_clip_model.safetensors")
+    from clipalign.pipeline.model import resolve_tag
+
+    assert locate(resolve_tag(find_model(spec))).path == found.path
+
+
+def test_a_tag_with_a_tokenizer_of_its_own_brings_that_too(server: Server, errand: Errand):
+    server.put_in_hub("laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k", "open_clip_pytorch_model.bin", CONTENT)
+    for file in ("config.json", "tokenizer.json", "vocab.json"):
+        server.put_in_hub("roberta-base", file, b"{}", large=False)
+    brought = fetch_model(find_model("roberta-ViT-B-32@laion2b_s12b_b32k"), errand)
+    assert [one.path.name for one in brought] == [
+        "open_clip_pytorch_model.bin", "config.json", "tokenizer.json", "vocab.json",
+    ]  # fmt: skip
+    assert find_in_hub_cache("roberta-base", "config.json")
+
+
+def test_sizes_are_told_in_decimal_units():
+    assert [in_bytes(n) for n in (7, 1500, 605_000_000, 1_710_000_000)] == ["7 bytes", "1.5 kB", "605 MB", "1.71 GB"]
