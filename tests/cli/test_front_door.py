@@ -19,6 +19,7 @@ from clipalign.version import __version__
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_apart, run_here
 
 Capture = pytest.CaptureFixture[str]
+HINT_OF_MISSING = "hint: clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help\n"
 HINT_OF_EXTRA = (
     "hint: put quotes around a text of several words; or did an option take the word behind it as its value?\n"
 )
@@ -79,8 +80,8 @@ def test_version(capsys: Capture) -> None:
         (["detect", "a", "b", "--layer", "3"], "error: there is no option --layer\nhint: did you mean --layers?\n"),
         (["detect", "a", "b", "--layers"], "error: --layers needs a value\nhint: see clipalign detect --help\n"),
         (["detect", "a", "b", "--check=1"], "error: --check takes no value\nhint: see clipalign detect --help\n"),
-        (["detect", "a"], "error: missing TEXT\nhint: clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help\n"),
-        (["detect"], "error: missing IMAGE and TEXT\nhint: clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help\n"),
+        (["detect", "a"], f"error: missing TEXT\n{HINT_OF_MISSING}"),
+        (["detect"], f"error: missing IMAGE and TEXT\n{HINT_OF_MISSING}"),
         (["detect", "a", "b", "c"], f"error: unexpected 'c'\n{HINT_OF_EXTRA}"),
         (["detect", "a", "b", "--top", "--model", "c"], f"error: unexpected 'c'\n{HINT_OF_EXTRA}"),
         (
