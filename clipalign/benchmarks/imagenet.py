@@ -9,15 +9,16 @@ Three layouts of the validation set: folders by class (``val/n01440764/….JPEG`
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 import tarfile
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
+from clipalign.benchmarks.data import text_lines
 from clipalign.benchmarks.pictures import FileInTar
 from clipalign.errors import InputUnreadable
 from clipalign.extras import need
@@ -33,9 +34,10 @@ _NUMBERED: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 def synsets(subset: str = "imagenet") -> tuple[str, ...]:
     """WordNet identifiers in the order of the 1,000 labels, or of the 200 of ``imagenet_a`` or ``imagenet_r``."""
-    # A plain list; timm comes with open_clip.
-    found = files("timm") / "data" / "_info" / f"{subset}_synsets.txt"
-    return tuple(found.read_text(encoding="ascii").split())
+    # A plain list; timm comes with open_clip. It is found, not imported: that takes seconds.
+    spec = importlib.util.find_spec("timm")
+    folder = Path(spec.origin or "").parent if spec else Path()
+    return tuple(text_lines(folder / "data" / "_info" / f"{subset}_synsets.txt"))
 
 
 def imagenet_names() -> tuple[str, ...]:
