@@ -1,0 +1,115 @@
+"""FOIL in its real layout: which samples, which references, what counts as found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipalign.benchmarks.foil import Foil, found_foil
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.task import BrokenSample, Sample
+from clipalign.errors import MissingDataset
+from clipalign.settings import Settings
+from tests.results import result_of
+from tests.tiny import load_tiny
+from tests.unit.test_benchmark_words import outcome
+from tests.word_datasets import caption, write_foil
+
+
+def samples_of(folder: Path) -> list[Sample]:
+    benchmark = Foil(folder)
+    benchmark.check()
+    found = list(benchmark.samples(limit=None, seed=0))
+    assert not any(isinstance(sample, BrokenSample) for sample in found)
+    return [sample for sample in found if isinstance(sample, Sample)]
+
+
+def test_samples_of_one_picture_follow_each_other(tmp_path: Path) -> None:
+    samples = samples_of(write_foil(tmp_path))
+    assert len({sample.id for sample in samples}) == len(samples) == 20
+    assert [sample.image_name for sample in samples[::2]] == [sample.image_name for sample in samples[1::2]]
+    assert [sample.correct for sample in samples] == [True, False] * 10
+    assert samples[1].truth == {"annotation": 7000, "foil_word": "Cat"}
+    assert samples[0].image == tmp_path / "val2014" / "COCO_val2014_000000000000.jpg"
+
+
+def test_references_leave_out_the_caption_that_a_foil_was_made_of(tmp_path: Path) -> None:
+    correct, foil = samples_of(write_foil(tmp_path))[:2]
+    assert correct.references == foil.references == ("I see a dog",)
+
+
+def test_a_caption_is_no_reference_of_itself_whatever_its_number(tmp_path: Path) -> None:
+    write_foil(tmp_path)
+    place = tmp_path / "annotations" / "captions_val2014.json"
+    document = json.loads(place.read_text())
+    document["annotations"].append({"id": 1, "image_id": 100, "caption": caption(0, "dog")})
+    place.write_text(json.dumps(document))
+    assert samples_of(tmp_path)[0].references == ("I see a dog",)
+
+
+@pytest.mark.parametrize(
+    ("attributions", "foil", "found"),
+    [
+        ((1, 2, -3), "Bus", True),
+        ((1, -2, -3), "bus", True),
+        ((1, -3, -2), "bus", False),
+        ((1, 2, -3), "buses", False),
+        ((1, 2, -3), "red bus", False),
+        ((1, 2, 3), "bus", False),
+    ],
+)
+def test_a_foil_is_found_when_the_lowest_word_called_wrong_equals_it(
+    attributions: tuple[float, ...], foil: str, found: bool
+) -> None:
+    result = result_of("A red bus", *attributions)
+    assert found_foil(outcome("1", result, correct=False, foil_word=foil)) == found
+
+
+def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
+    result = run_benchmark(Foil(write_foil(tmp_path)), load_tiny(), Settings())
+    assert [metric.name for metric in result.metrics] == [
+        "la",
+        "ap_clip_score",
+        "ap_f_clip_score",
+        "ap_ref_clip_score",
+    ]
+    assert result.counts == {"samples": 20, "unreadable": 0}
+    assert result.settings["mode"] == "most-negative"
+    assert set(dict(result.settings["data"])) == {"foilv1.0_test_2017.json", "captions_val2014.json"}  # type: ignore[call-overload]
+    assert {number.backbone for number in result.published if number.metric == "la"} >= {"ViT-B/32 openai", "ALOHa"}
+    assert [metric.chance for metric in result.metrics[1:]] == [0.5] * 3
+
+
+def test_without_coco_s_captions_there_is_no_ref_clip_score_and_it_is_said(tmp_path: Path) -> None:
+    result = run_benchmark(Foil(write_foil(tmp_path, captions=False)), load_tiny(), Settings(limit=8))
+    assert "ap_ref_clip_score" not in [metric.name for metric in result.metrics]
+    assert any("without captions_val2014.json there are no references" in note for note in result.notes)
+
+
+def test_a_wrong_folder_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataset, match=r"there is no foilv1\.0_test_2017\.json"):
+        Foil(tmp_path).check()
+    write_foil(tmp_path)
+    for place in (tmp_path / "val2014").iterdir():
+        place.unlink()
+    with pytest.raises(MissingDataset, match="val2014 holds none of the first 10 pictures of foil"):
+        Foil(tmp_path).check()
+    (tmp_path / "val2014").rmdir()
+    with pytest.raises(MissingDataset, match="there is no val2014 and no images/val2014"):
+        Foil(tmp_path).check()
+
+
+def test_rows_that_are_none_are_counted_and_another_format_is_refused(tmp_path: Path) -> None:
+    write_foil(tmp_path)
+    place = tmp_path / "foilv1.0_test_2017.json"
+    document = json.loads(place.read_text())
+    del document["annotations"][3]["caption"]
+    document["annotations"].append("nonsense")
+    place.write_text(json.dumps(document))
+    result = run_benchmark(Foil(tmp_path), load_tiny(), Settings())
+    assert result.counts == {"samples": 19, "unreadable": 2}
+    place.write_text('{"images": []}')
+    with pytest.raises(MissingDataset, match="is not FOIL's format: it lacks 'annotations'"):
+        Foil(tmp_path).check()

@@ -1,0 +1,108 @@
+"""nocaps-FOIL in its real layout, and the real file where it is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.task import Sample
+from clipalign.errors import MissingDataset
+from clipalign.settings import Settings
+from tests.tiny import load_tiny
+from tests.word_datasets import draw, nocaps_rows, write_nocaps
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "nocaps-val-foil.json"
+
+
+def test_each_row_gives_its_foil_and_its_baseline(tmp_path: Path) -> None:
+    benchmark = NocapsFoil(write_nocaps(tmp_path))
+    benchmark.check()
+    foil, baseline, *_ = benchmark.samples(limit=3, seed=0)
+    assert isinstance(foil, Sample)
+    assert isinstance(baseline, Sample)
+    assert (foil.id, foil.correct, foil.truth) == ("0-foil", False, {"foil_word": "cat"})
+    assert (baseline.id, baseline.correct, baseline.text) == ("0-baseline", True, "A photo of a dog on a table")
+    assert (foil.image, foil.references, foil.part) == (baseline.image, baseline.references, "in-domain")
+    assert len(list(benchmark.samples(limit=3, seed=0))) == 3
+    assert len(list(benchmark.samples(limit=None, seed=0))) == 20
+
+
+def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
+    result = run_benchmark(NocapsFoil(write_nocaps(tmp_path)), load_tiny(), Settings())
+    names = [metric.name for metric in result.metrics]
+    assert names[:4] == ["la", "ap_clip_score", "ap_f_clip_score", "ap_ref_clip_score"]
+    assert {"la_in_domain", "la_near_domain", "la_out_domain", "ap_ref_clip_score_out_domain"} <= set(names)
+    by_name = {metric.name: metric for metric in result.metrics}
+    assert by_name["la"].n == 10
+    assert by_name["la_in_domain"].n == 4
+    assert by_name["ap_clip_score"].chance == 0.5
+    assert any("2 of the 10 foils have several words" in note and "0.800" in note for note in result.notes)
+    assert any("nocaps-val-foil.json is another version" in note for note in result.notes)
+    assert "a part of the data set: 20 of its 5,000 samples are here" in result.notes
+    assert {number.source for number in result.published} == {"CLIP4DM's poster (AAAI 2025)"}
+
+
+def test_missing_pictures_are_counted_and_a_folder_with_none_is_refused(tmp_path: Path) -> None:
+    write_nocaps(tmp_path)
+    pictures = sorted((tmp_path / "images").iterdir())
+    pictures[0].unlink()
+    result = run_benchmark(NocapsFoil(tmp_path), load_tiny(), Settings())
+    assert result.counts == {"samples": 18, "unreadable": 2}
+    assert any("2 of 20 samples could not be read and do not count; the first, 0-foil" in note for note in result.notes)
+    for picture in pictures[1:]:
+        picture.unlink()
+    with pytest.raises(MissingDataset, match="images holds none of the first 10 pictures"):
+        NocapsFoil(tmp_path).check()
+
+
+def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
+    rows = nocaps_rows()
+    rows[4]["replacement"] = []
+    del rows[5]["foil"]
+    result = run_benchmark(NocapsFoil(write_nocaps(tmp_path, rows)), load_tiny(), Settings())
+    assert result.counts == {"samples": 16, "unreadable": 4}
+
+
+def test_a_file_cut_short_or_of_another_kind_is_refused(tmp_path: Path) -> None:
+    write_nocaps(tmp_path)
+    place = tmp_path / "nocaps-val-foil.json"
+    whole = place.read_bytes()
+    place.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MissingDataset, match="breaks off after"):
+        NocapsFoil(tmp_path).check()
+    place.write_text('{"a": 1}')
+    with pytest.raises(MissingDataset, match="is no list of rows"):
+        NocapsFoil(tmp_path).check()
+
+
+def test_another_version_of_the_file_is_not_mixed_into_a_run(tmp_path: Path) -> None:
+    from clipalign.errors import UsageError
+
+    data = write_nocaps(tmp_path / "data")
+    run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / "run"))
+    place = data / "nocaps-val-foil.json"
+    place.write_text(place.read_text() + "\n")
+    with pytest.raises(UsageError, match=r"settings\.data\.nocaps-val-foil\.json was"):
+        run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / "run", resume=True))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
+def test_the_real_file_is_the_known_version_with_its_domains_and_ceiling(tmp_path: Path) -> None:
+    (tmp_path / "nocaps-val-foil.json").symlink_to(REAL)
+    draw(tmp_path / "images", [json.loads(REAL.read_text())[0]["image_path"]])
+    benchmark = NocapsFoil(tmp_path)
+    benchmark.check()
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
+    assert len(samples) == benchmark.size == 5000
+    assert Counter(sample.part for sample in samples if not sample.correct) == {
+        "in-domain": 245,
+        "near-domain": 1494,
+        "out-domain": 761,
+    }
+    assert any("285 of the 2,500 foils" in note and "LA cannot pass 0.886" in note for note in benchmark.notes)
+    assert not any("another version" in note for note in benchmark.notes)

@@ -1,0 +1,145 @@
+"""Rich-HF in its real layout: a TFRecord, pictures and prompts by uid."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipalign.benchmarks.richhf import RichHF
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.task import Sample
+from clipalign.errors import MissingDataset, MissingExtra
+from clipalign.settings import Settings
+from tests.results import result_of
+from tests.tiny import load_tiny
+from tests.unit.test_benchmark_words import outcome
+from tests.word_datasets import richhf_prompts, write_richhf
+
+
+def values(folder: Path, *outcomes: Any) -> dict[str, float]:
+    return {statistic.name: statistic.value() for statistic in RichHF(folder).statistics(outcomes)}
+
+
+def test_precision_recall_and_f1_are_over_all_tokens_worked_out_by_hand(tmp_path: Path) -> None:
+    # called: red, bus | near, us; true: bus | us: 2 right of 4 called, 2 of 3 true
+    first = outcome(
+        "1",
+        result_of("a red bus", 1, -2, -4),
+        correct=False,
+        misaligned=[False, False, True],
+        misalignment_score=0.2,
+    )
+    second = outcome("2", result_of("near us", -1, -1), correct=False, misaligned=[False, True], misalignment_score=0.6)
+    third = outcome("3", result_of("a cat", 1, 1), correct=False, misaligned=[True, False], misalignment_score=0.9)
+    found = values(tmp_path, first, second, third)
+    assert found["precision"] == pytest.approx(2 / 4)
+    assert found["recall"] == pytest.approx(2 / 3)
+    assert found["f1"] == pytest.approx(2 * (1 / 2) * (2 / 3) / (1 / 2 + 2 / 3))
+
+
+def test_a_token_is_called_misaligned_with_the_word_it_is_part_of(tmp_path: Path) -> None:
+    # Rich-HF splits "bus;red!" in two tokens, detect has one word there.
+    result = result_of("a bus;red! cat", 1, -2, 1)
+    one = outcome("1", result, correct=False, misaligned=[False, True, False, False], misalignment_score=0.0)
+    found = values(tmp_path, one)
+    assert (found["precision"], found["recall"]) == (0.5, 1.0)
+
+
+def test_correlations_are_with_what_people_said(tmp_path: Path) -> None:
+    outcomes = [
+        outcome(
+            str(n),
+            result_of("a bus", 1, 1, clip_score=n / 10, f_clip_score=-n / 10),
+            correct=n > 2,
+            misaligned=[n <= 2, False],
+            misalignment_score=float(n),
+        )
+        for n in range(1, 6)
+    ]
+    found = values(tmp_path, *outcomes)
+    assert found["pearson_clip_score"] == pytest.approx(1.0)
+    assert found["spearman_f_clip_score"] == pytest.approx(-1.0)
+    assert found["ap_clip_score"] == pytest.approx(1.0)  # misaligned prompts are the positive class
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twenty prompts."""
+    pytest.importorskip("tfrecord")
+    return write_richhf(tmp_path / "richhf")
+
+
+def test_samples_are_read_from_record_prompt_and_picture(data: Path) -> None:
+    benchmark = RichHF(data)
+    benchmark.check()
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
+    assert len(samples) == 20
+    assert samples[1].text == richhf_prompts()["uid-0001"][0]
+    assert samples[1].image == data / "images" / "uid-0001.png"
+    assert samples[1].truth["misaligned"][4] is True
+    assert samples[1].truth["misalignment_score"] == pytest.approx(0.35)
+    assert [sample.correct for sample in samples[:4]] == [True, False, True, False]
+
+
+def test_the_whole_path_on_twenty_samples(data: Path) -> None:
+    result = run_benchmark(RichHF(data), load_tiny(), Settings())
+    names = [metric.name for metric in result.metrics]
+    assert names[:3] == ["f1", "precision", "recall"]
+    assert {"pearson_f_clip_score", "spearman_clip_score", "ap_f_clip_score"} <= set(names)
+    assert (result.settings["mode"], result.settings["epsilon"]) == ("threshold", -1e-5)
+    assert any("test.tfrecord is another version" in note for note in result.notes)
+    assert any("computed as defined" in note for note in result.notes)
+
+
+def test_prompts_with_other_than_their_labels_are_counted_as_far_as_they_go(data: Path) -> None:
+    prompts = richhf_prompts(4)
+    text, labels, score = prompts["uid-0001"]
+    prompts["uid-0001"] = (text, labels + " 0 0", score)
+    prompts["uid-0002"] = (text, "", score)
+    result = run_benchmark(RichHF(write_richhf(data, prompts)), load_tiny(), Settings())
+    assert result.counts == {"samples": 4, "unreadable": 0}
+    assert any(note.startswith("2 prompts have more or fewer words than labels") for note in result.notes)
+
+
+def test_prompts_and_pictures_that_are_not_there_are_counted(data: Path) -> None:
+    (data / "images" / "uid-0003.txt").unlink()
+    (data / "images" / "uid-0004.png").unlink()
+    result = run_benchmark(RichHF(data), load_tiny(), Settings())
+    assert result.counts == {"samples": 18, "unreadable": 2}
+
+
+def test_a_pointer_of_git_lfs_is_named_as_one(data: Path) -> None:
+    (data / "test.tfrecord").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:68\nsize 10112337\n")
+    with pytest.raises(MissingDataset, match=r"test\.tfrecord is a Git LFS pointer of \d+ bytes") as error:
+        RichHF(data).check()
+    assert error.value.hint == "delete it and fetch it again: clipalign download richhf"
+
+
+@pytest.mark.parametrize("left", [7, 11, 100, -2])
+def test_a_tfrecord_that_breaks_off_or_is_none_is_refused(data: Path, left: int) -> None:
+    place = data / "test.tfrecord"
+    place.write_bytes(place.read_bytes()[:left])
+    with pytest.raises(MissingDataset, match="is no whole TFRecord file: after"):
+        RichHF(data).check()
+    place.write_bytes(struct.pack("<Q", 3) + b"0000" + b"abc" + b"0000")
+    with pytest.raises(MissingDataset, match="is no whole TFRecord file: after 0 records"):
+        RichHF(data).check()
+
+
+def test_a_folder_without_pictures_is_refused(data: Path) -> None:
+    for place in (data / "images").iterdir():
+        place.unlink()
+    with pytest.raises(MissingDataset, match="images holds no pictures"):
+        RichHF(data).check()
+
+
+def test_the_missing_library_is_named_with_its_extra(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tfrecord.reader", None)
+    with pytest.raises(MissingExtra) as error:
+        RichHF(data).check()
+    assert error.value.hint == "pip install 'clipalign[richhf]'"
