@@ -44,14 +44,15 @@ class SpecsWeights:
 
 @dataclass(frozen=True, slots=True)
 class SpecsFeatures:
-    """Unit vectors of one batch, all (B, E).
+    """Unit vectors of one batch.
 
     Attributes:
-        images: of the pictures.
-        captions: of the whole captions.
-        bases: of a beginning of each.
-        details: of the next longer beginning.
-        negatives: of the beginning with a wrong detail.
+        images: of the pictures (B, E).
+        captions: of the whole captions (B, E).
+        bases: of beginnings (N, E); as published, one of each caption.
+        details: of the next longer beginnings (N, E).
+        negatives: of the beginnings with a wrong detail (N, E).
+        owners: for each beginning the row of its picture (N); None for one of each, in order.
     """
 
     images: Tensor
@@ -59,6 +60,7 @@ class SpecsFeatures:
     bases: Tensor
     details: Tensor
     negatives: Tensor
+    owners: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +115,27 @@ def specs_loss(
     similarity = scale * features.captions.float() @ others.T  # (B, W * B)
     own = torch.arange(first_row, first_row + len(images), device=images.device)
     contrastive = weights.contrastive * F.cross_entropy(similarity, own)
+    pictures, shares = _of_beginnings(images, features.owners)
     base, detail, negative = (
-        scale * (images * texts.float()).sum(-1) for texts in (features.bases, features.details, features.negatives)
-    )  # (B)
-    detail_term = weights.detail * F.relu(margin + base - detail).mean()
+        scale * (pictures * texts.float()).sum(-1) for texts in (features.bases, features.details, features.negatives)
+    )  # (N)
+    detail_term = weights.detail * (F.relu(margin + base - detail) * shares).mean()
     if not fixed:
-        margin = _lead(detail, base, mean)
-    negative_term = weights.negative * F.relu(margin + negative - base).mean()
+        margin = _lead((detail - base) * shares, mean)
+    negative_term = weights.negative * (F.relu(margin + negative - base) * shares).mean()
     if not fixed:
-        margin = _lead(base, negative, mean)
+        margin = _lead((base - negative) * shares, mean)
     return SpecsLoss(contrastive + detail_term + negative_term, contrastive, detail_term, negative_term, margin)
 
 
+def _of_beginnings(images: Tensor, owners: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The picture of each beginning (N, E), and what it counts (N): pictures count alike, so that the mean is 1."""
+    if owners is None:
+        return images, images.new_ones(len(images))
+    shares = owners.bincount(minlength=len(images)).reciprocal()[owners]
+    return images[owners], shares * (len(owners) / len(images))
+
+
 @torch.no_grad()
-def _lead(better: Tensor, worse: Tensor, mean: Callable[[Tensor], Tensor]) -> float:
-    return float(mean(better - worse).clamp(0.0, EPSILON_LIMIT))
+def _lead(leads: Tensor, mean: Callable[[Tensor], Tensor]) -> float:
+    return float(mean(leads).clamp(0.0, EPSILON_LIMIT))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Final, Self
 
 import torch
@@ -115,10 +115,10 @@ class TextReader:
         return cls(network, CausalTextTower.of(network), context_tokens, recompute)
 
     def read(self, samples: Sequence[Sequence[TokenIds]]) -> Tensor:
-        """Unit vectors of all texts of all samples, fp32 (B, P, E).
+        """Unit vectors of all texts of all samples, sample after sample, fp32 (P, E).
 
         Args:
-            samples: B samples of P texts each; a text is its token ids from the start token to the end token, already
+            samples: each of one text or more; a text is its token ids from the start token to the end token, already
                 cut to the context. Texts of one sample share what they have in common.
         """
         tower = self.tower
@@ -134,7 +134,9 @@ class TextReader:
             self._climb(tower, [trees[index] for index in chunk], words, table)
             for chunk in _chunks(order, trees, device.type)
         ]
-        return torch.cat(vectors)[torch.tensor(order, device=device).argsort()]
+        first_texts = list(accumulate((tree.texts for tree in trees), initial=0))
+        places = [first_texts[index] + text for index in order for text in range(trees[index].texts)]
+        return torch.cat(vectors)[torch.tensor(places, device=device).argsort()]
 
     def _climb(self, tower: CausalTextTower, trees: Sequence[TokenTree], words: Tensor, table: Tensor) -> Tensor:
         device = tower.positional_embedding.device
@@ -142,13 +144,16 @@ class TextReader:
         rows = torch.zeros(len(trees), width, dtype=torch.long)  # of the table
         positions = torch.zeros(len(trees), width, dtype=torch.long)
         seen = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # padding sees itself, lest softmax fail
-        ends = torch.empty(len(trees), trees[0].texts, dtype=torch.long)
+        most = max(tree.texts for tree in trees)
+        ends = torch.zeros(len(trees), most, dtype=torch.long)
+        asked = torch.zeros(len(trees), most, dtype=torch.bool)  # trees of fewer texts ask for their first node
         for row, tree in enumerate(trees):
             size = len(tree.ids)
             rows[row, :size] = torch.searchsorted(words, torch.tensor(tree.ids))
             positions[row, :size] = torch.tensor(tree.positions)
             seen[row, :size, :size] = tree.ancestors
-            ends[row] = torch.arange(size - tree.texts, size)
+            ends[row, : tree.texts] = torch.arange(size - tree.texts, size)
+            asked[row, : tree.texts] = True
         rows, positions, ends = rows.to(device), positions.to(device), ends.to(device)
         mask = seen[:, None].to(device)  # (B, 1, S, S)
         dtype = tower.blocks[0].get_weight_dtype()
@@ -158,18 +163,17 @@ class TextReader:
                 stream = checkpoint(_advance, block, stream, mask, use_reentrant=False)
             else:
                 stream = _advance(block, stream, mask)
-        pooled = _finish(tower.blocks[-1], stream, mask, ends)
+        pooled = _finish(tower.blocks[-1], stream, mask, ends)[asked.to(device)]  # (P, D)
         projected = project_pooled(tower.ln_final(pooled), tower.text_projection)
         return F.normalize(projected.float(), dim=-1)
 
     def _read_one_by_one(self, samples: Sequence[Sequence[TokenIds]]) -> Tensor:
         device = next(self.network.parameters()).device
-        ids = torch.zeros(len(samples), len(samples[0]), self.context_tokens, dtype=torch.long)
-        for row, texts in enumerate(samples):
-            for column, text in enumerate(texts):
-                ids[row, column, : len(text)] = torch.tensor(text)
-        vectors = self.network.encode_text(ids.flatten(0, 1).to(device))
-        return F.normalize(vectors.float(), dim=-1).view(*ids.shape[:2], -1)
+        texts = [text for sample in samples for text in sample]
+        ids = torch.zeros(len(texts), self.context_tokens, dtype=torch.long)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = torch.tensor(text)
+        return F.normalize(self.network.encode_text(ids.to(device)).float(), dim=-1)
 
 
 def _chunks(order: Sequence[int], trees: Sequence[TokenTree], device: str) -> Iterator[list[int]]:

@@ -16,6 +16,7 @@ from clipalign.training.specs_loss import EPSILON_LIMIT, SpecsFeatures, SpecsWei
 from tests.tiny import GOLDEN
 
 SPECS: dict[str, Any] = json.loads((GOLDEN / "specs.json").read_text())
+PARTS = ("images", "captions", "bases", "details", "negatives")
 TERMS = ("total", "contrastive", "detail", "negative")
 GOLDEN_TERMS = {"total": "loss", "contrastive": "contrastive", "detail": "detail", "negative": "neg"}
 
@@ -83,10 +84,7 @@ def test_a_fixed_epsilon_is_neither_taken_from_the_last_batch_nor_changed() -> N
 
 def test_pictures_of_other_processes_are_further_wrong_answers() -> None:
     whole = some_features(6)
-    parts = [
-        SpecsFeatures(*(getattr(whole, name)[rows] for name in SpecsFeatures.__slots__))
-        for rows in (slice(0, 3), slice(3, 6))
-    ]
+    parts = [SpecsFeatures(*(getattr(whole, name)[rows] for name in PARTS)) for rows in (slice(0, 3), slice(3, 6))]
     scale = torch.tensor(2.0)
     together = specs_loss(whole, scale, SpecsWeights(epsilon=0.1), epsilon=0.0)
     shares = [
@@ -104,3 +102,13 @@ def test_the_total_is_the_sum_of_its_weighted_terms() -> None:
     assert float(loss.total) == pytest.approx(float(loss.contrastive + loss.detail + loss.negative))
     for term, weight in (("contrastive", 2.0), ("detail", 3.0), ("negative", 4.0)):
         assert float(getattr(loss, term)) == pytest.approx(weight * float(getattr(plain, term)), rel=1e-5)
+
+
+def test_pictures_count_alike_however_many_beginnings_each_has() -> None:
+    one = some_features(2)
+    rows = torch.tensor([0, 0, 0, 1])
+    many = SpecsFeatures(one.images, one.captions, one.bases[rows], one.details[rows], one.negatives[rows], owners=rows)
+    for weights in (SpecsWeights(), SpecsWeights(epsilon=0.3)):
+        found, wanted = (specs_loss(f, torch.tensor(2.0), weights, epsilon=0.0) for f in (many, one))
+        assert float(found.total) == pytest.approx(float(wanted.total), rel=1e-5)
+        assert found.epsilon == pytest.approx(wanted.epsilon, rel=1e-5)

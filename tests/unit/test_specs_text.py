@@ -55,7 +55,11 @@ def test_vectors_and_gradients_are_those_of_the_plain_network(kind: str, recompu
     samples = tokens(kind)
     ours, theirs = trainable(kind), trainable(kind)
     weight = torch.randn(3, 4, 24 if kind != "clip-no-projection" else 32, generator=torch.Generator().manual_seed(0))
-    read = TextReader.of(ours, context_tokens=TEXT["context_length"], recompute=recompute).read(samples)
+    read = (
+        TextReader.of(ours, context_tokens=TEXT["context_length"], recompute=recompute)
+        .read(samples)
+        .unflatten(0, (3, 4))
+    )
     (read * weight).sum().backward()
     expected = plain(theirs, samples)
     (expected * weight).sum().backward()
@@ -85,10 +89,18 @@ def test_the_order_of_texts_and_the_company_of_samples_change_nothing() -> None:
     samples = tokens("clip")
     reader = TextReader.of(load_random("clip").network, context_tokens=40)
     together = reader.read(samples)
-    alone = torch.cat([reader.read([sample[::-1]]).flip(1) for sample in samples])
+    alone = torch.cat([reader.read([sample[::-1]]).flip(0) for sample in samples])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
 def test_equal_texts_share_everything_but_their_end_tokens() -> None:
     tree = TokenTree.plant([(1, 5, 9)] * 4)
     assert tree.ids == [1, 5, 9, 9, 9, 9]
+
+
+def test_samples_may_have_different_numbers_of_texts() -> None:
+    samples = tokens("clip")
+    reader = TextReader.of(load_random("clip").network, context_tokens=40)
+    ragged = reader.read([samples[0][:1], samples[1], samples[2][:2]])
+    whole = reader.read(samples)
+    torch.testing.assert_close(ragged, whole[[0, 4, 5, 6, 7, 8, 9]], atol=1e-6, rtol=0)

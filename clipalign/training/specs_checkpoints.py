@@ -1,0 +1,131 @@
+"""Everything a run needs to go on, on disk: whole or not at all, and nothing in it that could run code.
+
+A checkpoint is a folder, ``checkpoints/step-00000100``, written under another name and renamed when it is complete; the
+one before it goes only then. The weights are safetensors, the optimiser's state is a pickle of tensors and numbers that
+is read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clipalign.errors import ModelMismatch, UsageError
+
+FOLDER: Final = "checkpoints"
+WEIGHTS_FILE: Final = "weights.safetensors"
+STATE_FILE: Final = "state.pt"
+
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class Checkpoint(NamedTuple):
+    """A run after a step.
+
+    Attributes:
+        weights: of the network.
+        state: numbers, strings and tensors in dicts and lists: step, settings, optimiser, random numbers.
+    """
+
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint into a run's folder and take older ones away; returns its folder.
+
+    Raises:
+        OSError: it cannot be written; the one before is still there.
+    """
+    folder = run / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part = folder / f"step-{step:08}.part"
+    whole = folder / f"step-{step:08}"
+    try:
+        part.mkdir()
+        try:
+            save_file(checkpoint.weights, part / WEIGHTS_FILE, metadata={"format": "pt", "step": str(step)})
+            torch.save(checkpoint.state, part / STATE_FILE)
+        except (SafetensorError, RuntimeError) as error:  # how the two say that a file cannot be written
+            raise OSError(None, str(error).partition("\n")[0]) from error
+        for name in (WEIGHTS_FILE, STATE_FILE):
+            _to_disk(part / name)
+        if whole.exists():
+            shutil.rmtree(whole)
+        part.replace(whole)
+        _to_disk(folder)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    for old in _all(run):
+        if old != whole:
+            shutil.rmtree(old, ignore_errors=True)
+    return whole
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The folder of the newest checkpoint of a run, or None."""
+    found = _all(run)
+    return found[-1] if found else None
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ModelMismatch: it is damaged, or holds more than tensors and numbers.
+    """
+    try:
+        weights = load_file(folder / WEIGHTS_FILE)
+        state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ModelMismatch(
+            f"the checkpoint {folder} cannot be read: {str(error).partition(chr(10))[0]}",
+            hint="begin again with --overwrite",
+            input=str(folder),
+        ) from error
+    return Checkpoint(weights, state)
+
+
+def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -> None:
+    """See that a run goes on with the settings that it was begun with.
+
+    Raises:
+        UsageError: it does not; the first difference is named.
+    """
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            raise UsageError(
+                f"{run} was begun with {name} {old.get(name)!r}, now it is {new.get(name)!r}",
+                hint="go on with the same settings, or name another --output",
+                input="--resume",
+            )
+
+
+def _all(run: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    folder = run / FOLDER
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+
+
+def _to_disk(path: Path) -> None:
+    with suppress(OSError):  # folders cannot be opened everywhere
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,269 @@
+"""Training samples and the order in which they are read; both follow from numbers, so that a run can be gone on with.
+
+A sample is a picture and its growing beginnings, each with a wrong detail. Samples come from a folder that
+``specs_prepare`` wrote, or are made as they are asked for: ``pictogram`` scenes, whose wrong details are known to be
+wrong. Some samples are held out for validation and never trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from PIL.Image import Image
+
+from clipalign.errors import InputUnreadable, UsageError
+from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSample, make_long_sample
+from clipalign.pipeline.images import open_image
+
+PICTOGRAM: Final = "pictogram"
+PICTOGRAM_SAMPLES: Final = 6000
+"""Scenes of ``--data pictogram``, where it names no number."""
+
+DATA_FILE: Final = "data.json"
+SAMPLES_FILE: Final = "samples.jsonl"
+OFFSETS_FILE: Final = "samples.offsets"
+DATA_FORMAT: Final = 1
+
+MOST_HELD_OUT_SHARE: Final = 0.1
+"""Of a prepared folder; validation takes no more of it than this, whatever was asked for."""
+
+
+class DrawnTexts(NamedTuple):
+    """The texts of a sample that one step reads, each once.
+
+    Attributes:
+        texts: the whole caption first.
+        triples: places among them of a beginning, the next longer one, and the beginning with a wrong detail.
+    """
+
+    texts: list[str]
+    triples: list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class SpecsSample:
+    """A picture with its long caption.
+
+    Attributes:
+        name: of the picture, for messages.
+        caption: the whole one.
+        captions: its growing beginnings, at least 2.
+        negatives: each beginning with a wrong detail after it; of all beginnings, or of all but the last.
+        open: the picture, RGB; raises InputUnreadable.
+    """
+
+    name: str
+    caption: str
+    captions: tuple[str, ...]
+    negatives: tuple[str, ...]
+    open: Callable[[], Image]
+
+    def draw(self, rng: random.Random, count: int = 1) -> DrawnTexts:
+        """``count`` beginnings at random, or as many as there are; with each the next one, and one that is wrong."""
+        places = range(min(len(self.captions) - 1, len(self.negatives)))
+        numbers: dict[str, int] = {self.caption: 0}
+        triples = []
+        for place in sorted(rng.sample(places, min(count, len(places)))):
+            texts = (self.captions[place], self.captions[place + 1], self.negatives[place])
+            base, detail, negative = (numbers.setdefault(text, len(numbers)) for text in texts)
+            triples.append((base, detail, negative))
+        return DrawnTexts(list(numbers), triples)
+
+
+class SpecsData(Protocol):
+    """Samples by number."""
+
+    name: str
+    """For messages and settings."""
+    fingerprint: str
+    """Differs where any sample does; a run goes on with the same data only."""
+
+    def __len__(self) -> int:
+        """How many there are to train on."""
+        ...
+
+    def sample(self, number: int) -> SpecsSample:
+        """Training sample ``number``, from 0 on."""
+        ...
+
+    def held_out(self) -> list[SpecsSample]:
+        """Samples for validation, never trained on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which samples each step reads, and where it cuts their captions.
+
+    Every epoch is a permutation of its own of all samples; what does not fill a step at its end is left out.
+
+    Attributes:
+        samples: how many there are.
+        step_samples: samples a step, of all processes and all accumulated batches together, at most ``samples``.
+        seed: decides everything.
+    """
+
+    samples: int
+    step_samples: int
+    seed: int
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """At least 1."""
+        return self.samples // self.step_samples
+
+    def rows(self, step: int) -> list[int]:
+        """Numbers of the samples of a step, which counts from 0 on over all epochs."""
+        epoch, place = divmod(step, self.steps_an_epoch)
+        permutation = _permutation(self.samples, self.seed, epoch)
+        return [int(row) for row in permutation[place * self.step_samples : (place + 1) * self.step_samples]]
+
+    def random(self, step: int, row: int) -> random.Random:
+        """The random numbers of one sample in the epoch that ``step`` belongs to."""
+        return random.Random(f"specs:{self.seed}:{step // self.steps_an_epoch}:{row}")
+
+
+@lru_cache(maxsize=2)
+def _permutation(samples: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.random.default_rng([seed, epoch]).permutation(samples)
+
+
+def open_data(name: str, *, held_out: int) -> SpecsData:
+    """What ``--data`` names.
+
+    Args:
+        name: a folder that ``--prepare`` wrote; or ``pictogram``, or ``pictogram:N`` for N scenes.
+        held_out: samples for validation; a folder gives a tenth of its samples at most.
+
+    Raises:
+        UsageError: no such folder, one that is empty, or one that is no prepared data.
+        InputUnreadable: its files are damaged.
+    """
+    if found := re.fullmatch(rf"{PICTOGRAM}(?::(\d{{1,9}}))?", name):
+        samples = int(found[1] or PICTOGRAM_SAMPLES)
+        if samples < 1:
+            raise UsageError(f"{name} has no scenes", hint=f"{PICTOGRAM}:{PICTOGRAM_SAMPLES}", input="--data")
+        return PictogramData(samples, held_out)
+    return PreparedData(Path(name).expanduser(), held_out)
+
+
+class PictogramData:
+    """Generated scenes with long captions, made when they are asked for."""
+
+    def __init__(self, samples: int, held_out: int) -> None:
+        self.name = f"{PICTOGRAM}:{samples}"
+        self.fingerprint = self.name
+        self._samples = samples
+        self._held_out = held_out
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def sample(self, number: int) -> SpecsSample:
+        return _of_scene(make_long_sample(number, split=TRAIN_SPLIT))
+
+    def held_out(self) -> list[SpecsSample]:
+        return [_of_scene(make_long_sample(number, split=VALIDATION_SPLIT)) for number in range(self._held_out)]
+
+
+def _of_scene(sample: LongSample) -> SpecsSample:
+    caption = sample.caption
+    name = f"scene-{sample.number}"
+    return SpecsSample(name, caption.text, caption.prefixes(), caption.wrong_prefixes(), sample.picture)
+
+
+class PreparedData:
+    """A folder of samples; lines are read when they are asked for."""
+
+    def __init__(self, folder: Path, held_out: int) -> None:
+        about = _about(folder)
+        self.name = str(folder)
+        self.fingerprint = str(about["fingerprint"])
+        self._folder = folder
+        self._image_root = Path(about["image_root"])
+        self._offsets = _offsets(folder, int(about["samples"]), int(about["bytes"]))
+        count = len(self._offsets) - 1
+        permutation = np.random.default_rng(0).permutation(count)  # whoever resumes or validates holds out the same
+        out = min(held_out, int(count * MOST_HELD_OUT_SHARE))
+        self._out = sorted(int(row) for row in permutation[:out])
+        self._in = np.sort(permutation[out:])
+
+    def __len__(self) -> int:
+        return len(self._in)
+
+    def sample(self, number: int) -> SpecsSample:
+        return self._read(int(self._in[number]))
+
+    def held_out(self) -> list[SpecsSample]:
+        return [self._read(row) for row in self._out]
+
+    def _read(self, row: int) -> SpecsSample:
+        begin, end = self._offsets[row], self._offsets[row + 1]
+        path = self._folder / SAMPLES_FILE
+        try:
+            with path.open("rb") as file:
+                file.seek(begin)
+                record = json.loads(file.read(end - begin))
+            image = str(record["image"])
+            return SpecsSample(
+                name=image,
+                caption=record["caption"],
+                captions=tuple(record["captions"]),
+                negatives=tuple(record["neg_captions"]),
+                open=partial(open_image, self._image_root / image),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputUnreadable(
+                f"{path}:{row + 1} cannot be read: {error}", hint="prepare the data again", input=str(path)
+            ) from error
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no data folder {folder}",
+            hint=f"make one with --prepare RAW --data {folder}, or take --data {PICTOGRAM}",
+            input="--data",
+        )
+    path = folder / DATA_FILE
+    if not path.is_file():
+        what = "holds data whose preparation was not finished" if any(folder.iterdir()) else "is empty"
+        raise UsageError(
+            f"{folder} {what}: there is no {DATA_FILE}", hint=f"--prepare RAW --data {folder}", input="--data"
+        )
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != DATA_FORMAT:
+            raise UsageError(f"{path} was written by another version", hint="prepare the data again", input="--data")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} describes no training data", hint="prepare it again", input="--data") from error
+    if not about["samples"]:
+        raise UsageError(f"{folder} has no samples", hint="see what was skipped when it was prepared", input="--data")
+    return dict(about)
+
+
+def _offsets(folder: Path, samples: int, size: int) -> Sequence[int]:
+    """Where each sample begins in the file, and where the last one ends (n + 1)."""
+    offsets = array("Q")
+    path = folder / OFFSETS_FILE
+    try:
+        offsets.frombytes(path.read_bytes())
+        found = (folder / SAMPLES_FILE).stat().st_size
+    except (OSError, ValueError) as error:
+        raise InputUnreadable(
+            f"{path} cannot be read: {error}", hint="prepare the data again", input=str(path)
+        ) from error
+    if len(offsets) != samples + 1 or offsets[-1] != size or found != size:
+        raise InputUnreadable(
+            f"{folder / SAMPLES_FILE} is not the file that was prepared", hint="prepare it again", input=str(folder)
+        )
+    return offsets

@@ -1,0 +1,379 @@
+"""The training run: steps, what is measured between them, and how a run is saved and gone on with.
+
+A step reads ``accumulate`` batches on each of the processes, averages their gradients over all of it, cuts their norm
+and moves the weights. Everything that a step does follows from the weights, the optimiser's state, epsilon and the
+step's number, so that a run that was killed and resumed draws the loss curve of one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from clipalign.errors import ClipalignError, UsageError
+from clipalign.report.console import OutputError
+from clipalign.training.metrics_log import MetricsLog
+from clipalign.training.specs_batches import Batch, Batches, picture_vectors
+from clipalign.training.specs_checkpoints import (
+    Checkpoint,
+    check_settings,
+    last_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from clipalign.training.specs_data import Order, SpecsData
+from clipalign.training.specs_loss import SpecsFeatures, SpecsLoss, specs_loss
+from clipalign.training.specs_model import Trainee, save_config, save_weights
+from clipalign.training.specs_settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
+from clipalign.training.specs_validation import Increments, Validation
+from clipalign.training.world import World
+
+CONFIG_FILE: Final = "config.json"
+BEST_FILE: Final = "best.safetensors"
+LAST_FILE: Final = "last.safetensors"
+VECTORS_FILE: Final = "pictures.safetensors"
+BAD_STEPS: Final = 10
+"""Steps in a row whose gradients are not finite, after which a run gives up."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What changes from step to step beside weights and optimiser."""
+
+    step: int = 0
+    epsilon: float = 0.0
+    bad_steps: int = 0
+    skipped_steps: int = 0
+    before: Increments | None = None
+    best: Increments | None = None
+    best_step: int = 0
+
+    def as_state(self) -> dict[str, Any]:
+        """Plain numbers, for a checkpoint."""
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return state | {name: list(state[name]) if state[name] else None for name in ("before", "best")}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """The other way."""
+        for name in self.__slots__:
+            value = state[name]
+            setattr(self, name, Increments(*value) if name in ("before", "best") and value else value)
+
+
+class SpecsRun:
+    """A run in a folder.
+
+    Args:
+        folder: of its files; made if it is not there.
+        trainee: the network; its precision and device decide where the arithmetic runs.
+        data: the samples.
+        settings: of the run.
+        intervals: of saving and measuring.
+        world: the processes.
+        listener: who watches.
+        stop: asked after every step; True saves and ends the run.
+        resume: go on from the folder's last checkpoint, where there is one.
+
+    Raises:
+        UsageError: fewer samples than a step takes, or other settings than those of the run that is gone on with.
+        ModelMismatch: a checkpoint of another shape, or a damaged one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trainee: Trainee,
+        data: SpecsData,
+        settings: SpecsSettings,
+        intervals: Intervals,
+        *,
+        world: World,
+        listener: Listener,
+        stop: Callable[[], bool] = lambda: False,
+        resume: bool = False,
+    ) -> None:
+        self._folder, self._trainee, self._data = folder, trainee, data
+        self._settings, self._intervals, self._world = settings, intervals, world
+        self._listener, self._stop = listener, stop
+        step_samples = settings.batch_size * settings.accumulate * world.size
+        if len(data) < step_samples:
+            raise UsageError(
+                f"a step takes {step_samples} samples, but {data.name} has {len(data)} to train on",
+                hint="a smaller --batch-size or --accumulate",
+                input="--batch-size",
+            )
+        self._order = Order(len(data), step_samples, settings.seed)
+        self.steps = settings.epochs * self._order.steps_an_epoch
+        self._device = trainee.loaded.choice.device
+        self._parameters = list(trainee.parameters.values())
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._scaler = torch.amp.GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
+        self.progress = _Progress()
+        folder.mkdir(parents=True, exist_ok=True)
+        found = last_checkpoint(folder) if resume else None
+        if found is not None:
+            self._take_up(load_checkpoint(found), str(found))
+
+    # --- going on ---
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same when a run is gone on with."""
+        settings = asdict(self._settings)
+        weights = {f"weight of {name}" if name != "epsilon" else name: v for name, v in settings.pop("weights").items()}
+        start = {"start": self._trainee.loaded.weights_sha256, "data": self._data.fingerprint}
+        return settings | weights | start | {"frozen": list(self._settings.frozen), "processes": self._world.size}
+
+    def _take_up(self, checkpoint: Checkpoint, where: str) -> None:
+        state = checkpoint.state
+        try:
+            check_settings(state["settings"], self._identity(), self._folder)
+            self._trainee.load_weights(checkpoint.weights, where)
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._scaler.load_state_dict(state["scaler"])
+            torch.set_rng_state(state["random"])
+            self.progress.take_up(state["progress"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{where} is no checkpoint of this program: {error}", hint="--overwrite begins again", input="--resume"
+            ) from error
+
+    def _save(self) -> None:
+        """A checkpoint of the run as it stands now."""
+        if self._world.is_first:
+            state = {
+                "settings": self._identity(),
+                "optimizer": self._optimizer.state_dict(),
+                "scaler": self._scaler.state_dict(),
+                "random": torch.get_rng_state(),
+                "progress": self.progress.as_state(),
+            }
+            self._writing(
+                lambda: save_checkpoint(self._folder, self.progress.step, Checkpoint(self._trainee.weights(), state))
+            )
+        self._world.wait()
+
+    def _writing(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:
+            kept = last_checkpoint(self._folder)
+            raise OutputError(
+                f"{self._folder} cannot be written to: {error.strerror or error}",
+                hint=f"{kept.name if kept else 'nothing'} is safe; make room and go on with --resume",
+            ) from error
+
+    # --- the run ---
+
+    def train(self) -> SpecsResult:
+        """To the end, or until ``stop`` says so; the last step is saved in either case.
+
+        Raises:
+            OutputError: the disk is full; the last checkpoint is whole.
+            ClipalignError: gradients stay infinite, or a whole batch of pictures cannot be read.
+        """
+        progress = self.progress
+        vectors = self._vectors()
+        validation = Validation(self._data.held_out(), self._trainee, self._world)
+        with self._log() as log:
+            self._listener.begins(progress.step, self.steps)
+            if progress.step == 0:
+                self._writing(lambda: self._begin(validation, log))
+            batches = Batches(
+                self._data,
+                self._order,
+                self._trainee,
+                self._world,
+                accumulate=self._settings.accumulate,
+                draws=self._settings.draws,
+                vectors=vectors,
+                workers=self._intervals.workers,
+            )
+            for ready in batches.steps(progress.step, self.steps):
+                record = self._step(ready)
+                if log is not None:
+                    self._writing(partial(log.write, record))
+                self._listener.step(record)
+                if self._is_due(self._intervals.validate_every or self._order.steps_an_epoch):
+                    self._writing(lambda: self._validate(validation, log))
+                stopping = self._world.any(self._stop())
+                if stopping or self._is_due(self._intervals.save_every):
+                    self._save()
+                if stopping and progress.step < self.steps:
+                    raise KeyboardInterrupt
+        if self._world.is_first:
+            self._writing(self._finish)
+        return SpecsResult(
+            self._folder, progress.step, progress.before, progress.best, progress.best_step, progress.skipped_steps
+        )
+
+    def _is_due(self, every: int) -> bool:
+        return self.progress.step % every == 0 or self.progress.step == self.steps
+
+    def _vectors(self) -> Tensor | None:
+        if self._trainee.image_learns:
+            return None
+        done = 0
+
+        def told(pictures: int) -> None:
+            nonlocal done
+            done += pictures * self._world.size
+            self._listener.pictures(min(done, len(self._data)), len(self._data))
+
+        return picture_vectors(
+            self._data,
+            self._trainee,
+            self._world,
+            kept_in=self._folder / VECTORS_FILE,
+            workers=self._intervals.workers,
+            told=told,
+        )
+
+    def _log(self) -> AbstractContextManager[MetricsLog | None]:
+        if not self._world.is_first:
+            return nullcontext()
+        return MetricsLog(self._folder, last_step=self.progress.step)
+
+    def _begin(self, validation: Validation, log: MetricsLog | None) -> None:
+        if self._world.is_first:
+            save_config(self._folder / CONFIG_FILE, self._trainee)
+        self._validate(validation, log)
+        self.progress.before = self.progress.best
+
+    def _finish(self) -> None:
+        save_weights(self._folder / LAST_FILE, self._trainee.weights(), step=self.progress.step)
+        if self.progress.best is None:  # nothing was held out to choose by
+            save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=self.progress.step)
+
+    def _validate(self, validation: Validation, log: MetricsLog | None) -> None:
+        progress = self.progress
+        found = validation.measure()
+        if found is None:
+            return
+        best = progress.best is None or found.average > progress.best.average
+        if best:
+            progress.best, progress.best_step = found, progress.step
+            if self._world.is_first:
+                save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
+        if log is not None:
+            log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
+        self._listener.validated(progress.step, found, best=best)
+
+    # --- a step ---
+
+    def _step(self, batches: list[Batch]) -> dict[str, Any]:
+        """Move the weights once; returns what is logged."""
+        began = time.monotonic()
+        progress, settings = self.progress, self._settings
+        rate = learning_rate(progress.step, self.steps, settings)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        terms = torch.zeros(4, dtype=torch.float64)
+        epsilon = progress.epsilon
+        for batch in batches:
+            loss = self._loss(batch, epsilon)
+            self._scaler.scale(loss.total / len(batches)).backward()  # type: ignore[no-untyped-call]
+            epsilon = loss.epsilon if math.isfinite(loss.epsilon) else epsilon
+            parts = (loss.total, loss.contrastive, loss.detail, loss.negative)
+            terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)
+        norm, moved = self._move()
+        progress.step += 1
+        if moved:
+            progress.epsilon = epsilon
+        self._judge(moved, batches)
+        total, contrastive, detail, negative = (self._world.sum(terms) / self._world.size).tolist()
+        seconds = time.monotonic() - began
+        return {
+            "step": progress.step,
+            "epoch": (progress.step - 1) // self._order.steps_an_epoch + 1,
+            **_finite_or_none(
+                {"loss": total, "contrastive": contrastive, "detail": detail, "negative": negative, "norm": norm}
+            ),
+            "epsilon": progress.epsilon,
+            "learning_rate": rate,
+            "moved": moved,
+            "samples_per_second": round(self._order.step_samples / max(seconds, 1e-9), 2),
+        }
+
+    def _loss(self, batch: Batch, epsilon: float) -> SpecsLoss:
+        trainee, world = self._trainee, self._world
+        pixels = batch.pixels.to(self._device)
+        with self._mixed():
+            images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
+            texts = trainee.reader.read(batch.texts)  # (P, E)
+        captions, beginnings, owners = _places(batch, texts.device)
+        all_images, first_row = world.gather(images) if self._settings.gather else (None, 0)
+        bases, details, negatives = (texts[places] for places in beginnings)
+        return specs_loss(
+            SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
+            trainee.logit_scale,
+            self._settings.weights,
+            epsilon=epsilon,
+            all_images=all_images,
+            first_row=first_row,
+            mean=world.mean,
+        )
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        precision = self._settings.precision
+        if precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        return torch.autocast(self._device.partition(":")[0], dtype=dtype)
+
+    def _move(self) -> tuple[float, bool]:
+        """Average and cut the gradients; move the weights, unless the norm, which is returned, is not finite."""
+        self._world.mean_gradients(self._parameters)
+        self._scaler.unscale_(self._optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
+        moved = math.isfinite(norm)
+        if moved or self._scaler.is_enabled():  # the scaler skips such a step itself, and learns from it
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            self._trainee.keep_in_bounds()
+        return norm, moved
+
+    def _judge(self, moved: bool, batches: list[Batch]) -> None:
+        progress = self.progress
+        progress.bad_steps = 0 if moved else progress.bad_steps + 1
+        if moved:
+            return
+        progress.skipped_steps += 1
+        if not self._scaler.is_enabled():
+            self._listener.warn(f"step {progress.step}: the gradients are not finite; the weights stay as they were")
+        if progress.bad_steps >= BAD_STEPS:
+            kept = last_checkpoint(self._folder)
+            raise ClipalignError(
+                f"the gradients of {BAD_STEPS} steps in a row were not finite",
+                hint=f"a lower --learning-rate or --precision fp32; {kept.name if kept else 'no checkpoint'} is safe",
+                input="--learning-rate",
+            )
+
+
+def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the texts, read sample after sample: of captions (B), of triples (3, N), and their samples (N)."""
+    first = list(accumulate((len(texts) for texts in batch.texts), initial=0))[:-1]
+    triples = [[first[row] + place for place in triple] for row, some in enumerate(batch.triples) for triple in some]
+    owners = [row for row, some in enumerate(batch.triples) for _ in some]
+    return (
+        torch.tensor(first, device=device),
+        torch.tensor(triples, device=device).T,
+        torch.tensor(owners, device=device),
+    )
+
+
+def _finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
