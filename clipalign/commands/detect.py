@@ -60,7 +60,7 @@ def detect(
     verbose: options.Verbose = None,
     debug: options.Debug = None,
 ) -> int:
-    """Say which words of a text do not fit an image, and how well the whole text does; for one pair or for many.
+    """Say which words of a text do not fit an image, and how well the whole text does; for one pair or many.
 
     Every word gets a signed number: below zero it pulls text and image apart (CLIP4DM, arXiv 2412.18404). CLIPScore
     runs from 0 to 2.5 and F-CLIPScore up to 0; for both, higher fits better.
@@ -70,10 +70,10 @@ def detect(
       clipalign detect photo.jpg "a cup of coke" --check || echo "does not fit"
       clipalign detect scene.png "two red apples" --model pictogram --offline
       curl -s https://example.org/a.jpg | clipalign detect - "a cat" --format json
-      clipalign detect --input pairs.csv --image-root photos --output found.jsonl
-      clipalign detect --input pairs.csv --image-root photos --output found.jsonl --resume
+      clipalign detect --input pairs.csv --image-root photos -o found.jsonl
+      clipalign detect --input pairs.csv --image-root photos -o found.jsonl --resume
       clipalign detect --input photos/ --output found.html
-      clipalign detect --input 'shards/*.tar' --shard 1/8 --output part1.jsonl
+      clipalign detect --input 'shards/*.tar' --shard 1/8 -o part1.jsonl
     """
     typed = {
         "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
