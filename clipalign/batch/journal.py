@@ -1,8 +1,8 @@
 """Where the records of a run go: one by one to stdout or a file, so that whatever ends the run loses none of them.
 
 ``jsonl`` and ``csv`` are appended to. What can only be shown as a whole (``json``, ``html``; ``table`` and ``github``
-in a file) is kept beside the output in ``OUTPUT.journal.jsonl`` and rendered at the end, in one step. A run that goes on
-walks its old records and the input in step: ids, images, texts and the provenance must agree. One run at a time works
+in a file) is kept beside the output in ``OUTPUT.journal.jsonl`` and rendered at the end, in one step. A later run
+walks old records and the input in step: ids, images, texts and the provenance must agree. One run at a time works
 on an output.
 """
 
@@ -79,7 +79,7 @@ class Sink:
         self._device: BinaryIO | None = None
         self._progress: Progress | None = None
         self._provenance: dict[str, Any] = {}
-        self._old = self._told = 0
+        self._old = self._new = self._told = 0
         self._reader_left = False
         self._ended_well = False
         self.tally = Tally(view)
@@ -221,6 +221,7 @@ class Sink:
         if self._file is not None:
             try:
                 self._file.append(entry)
+                self._new += 1
             except OutputError as error:
                 raise self._with_hint(error) from error
         elif not self._emit(many.piece(self._to.format, self._view, entry, to_file=self._device is not None)):
@@ -324,7 +325,7 @@ class Sink:
     def _say_what_is_kept(self, *, interrupted: bool) -> None:
         if interrupted:
             notices.kept = self._safe()
-        elif self._file is not None and self._file.records > self._old and (safe := self._safe()):
+        elif self._new and (safe := self._safe()):
             notices.warn(safe)
 
 

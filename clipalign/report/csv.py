@@ -75,7 +75,10 @@ def record_of(view: RecordView, line: bytes) -> Record:
         ValueError: it is no row of this view.
     """
     columns = columns_of(view)
-    found = list(csv.reader(io.StringIO(line.decode("utf-8"), newline=""), strict=True))
+    try:
+        found = list(csv.reader(io.StringIO(line.decode("utf-8"), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
     if len(found) != 1 or len(found[0]) != len(columns):
         raise ValueError(f"{len(found[0]) if found else 0} cells instead of {len(columns)}")
     record: Record = {}

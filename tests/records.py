@@ -1,0 +1,74 @@
+"""Runs over many records without a model: what a sink is given, for tests of where records go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clipalign.batch.journal import Sink, open_sink
+from clipalign.batch.runner import Finished
+from clipalign.errors import ImageUnreadable
+from clipalign.inputs.records import InputRecord, Place
+from clipalign.report.detect import DetectView
+from clipalign.results import DetectResult, Provenance
+from clipalign.settings import Settings
+from tests.results import PROVENANCE, result_of
+
+HOSTILE = (
+    "a cup of coke",
+    'say "coke", twice',
+    "two\nlines\r\nand a\rhalf",
+    "</script><script>alert(1)</script>",
+    "=1+1,-2 'x'",
+    "nul\0 bidi\u202e bell\x07 é 一杯 👨‍👩‍👧",
+    "half \udcff of a byte",
+)
+"""Captions nobody should write, and somebody does."""
+
+
+def asked(number: int, text: str | None = None) -> InputRecord:
+    """The record of an input at this place."""
+    caption = HOSTILE[number % len(HOSTILE)] if text is None else text
+    name = f"{number}.png"
+    return InputRecord(str(number + 1), name, name, caption, (), Place("pairs.jsonl", number + 1, number))
+
+
+def finished(record: InputRecord, *, provenance: Provenance = PROVENANCE) -> Finished[DetectResult]:
+    """What a model says of it: every third word is wrong; of every fifth record the picture is missing."""
+    if record.place.number % 5 == 4:
+        error = ImageUnreadable(f"{record.image_name} does not exist", hint="is the name right?")
+        return Finished(record, error, None)
+    words = len(record.text.split())
+    values = [(-1e-3 - 1e-5 * place) if place % 3 == 2 else 1e-4 * (place + 1) for place in range(words)]
+    result = result_of(record.text, *values)
+    score = 0.5 + record.place.number / 1000
+    changes: dict[str, Any] = {"id": record.id, "image": record.image_name, "clip_score": score}
+    return Finished(record, replace(result, provenance=provenance, **changes), None)
+
+
+def run(
+    output: Path | None,
+    records: Sequence[InputRecord],
+    *,
+    stop_after: int | None = None,
+    provenance: Provenance = PROVENANCE,
+    error: type[BaseException] = KeyboardInterrupt,
+    first_share: bool = True,
+    **settings: Any,
+) -> Sink:
+    """A whole run, or one that ends with ``error`` after some records of its own."""
+    sink = open_sink(Settings(output=output, **settings), DetectView(), first_share=first_share)
+    with sink:
+        sink.begin(provenance, total=len(records))
+        for number, record in enumerate(sink.unfinished(_slowly(records))):
+            if number == stop_after:
+                raise error
+            if not sink.write(finished(record, provenance=provenance)):
+                break
+    return sink
+
+
+def _slowly(records: Sequence[InputRecord]) -> Iterator[InputRecord]:
+    yield from records

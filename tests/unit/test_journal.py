@@ -1,0 +1,436 @@
+"""Whatever ends a run: every record once, none torn; what is not this run's own is left alone."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipalign.batch import appended
+from clipalign.errors import Busy, UsageError
+from clipalign.report.console import OutputError, notices
+from clipalign.settings import Settings
+from tests.records import HOSTILE, asked, run
+from tests.results import PROVENANCE
+
+RECORDS = [asked(number) for number in range(12)]
+FORMATS = ("jsonl", "csv", "json", "html", "table", "github")
+APPENDED = ("jsonl", "csv")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_notices() -> Iterator[None]:
+    notices.quiet, notices.json, notices.kept = False, False, ""
+    yield
+    notices.kept = ""
+
+
+def whole(folder: Path, format: str) -> bytes:
+    """What an uninterrupted run writes."""
+    path = folder / f"whole.{format}"
+    run(path, RECORDS, format=format)
+    return path.read_bytes()
+
+
+def kept_in(path: Path, format: str) -> Path:
+    """Where an unfinished run keeps its records."""
+    return path if format in APPENDED else path.with_name(path.name + ".journal.jsonl")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("stop_after", [0, 1, 5, 11])
+def test_a_run_that_is_resumed_writes_what_an_uninterrupted_one_does(
+    tmp_path: Path, format: str, stop_after: int
+) -> None:
+    path = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, format=format, stop_after=stop_after)
+    assert path.exists() == (format in APPENDED and (stop_after > 0 or format == "csv"))
+    sink = run(path, RECORDS, format=format, resume=True)
+    assert path.read_bytes() == whole(tmp_path, format)
+    assert (sink.tally.records, sink.tally.unreadable) == (12, 2)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out", f"whole.{format}"]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "json"])
+def test_a_record_torn_at_any_byte_is_cut_off_and_done_again(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "out"
+    kept = kept_in(path, format)
+    expected = whole(tmp_path, format)
+    records = RECORDS[:7]  # the last has every character there is
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, format=format, stop_after=len(records) - 1)
+    before = kept.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, format=format, stop_after=1, resume=True)
+    last = kept.read_bytes()[len(before) :]
+    assert last.endswith(b"\n")
+    for cut in range(len(last)):
+        path.unlink(missing_ok=True)
+        kept.write_bytes(before + last[:cut])
+        run(path, RECORDS, format=format, resume=True)
+        assert path.read_bytes() == expected, f"torn after {cut} of {len(last)} bytes"
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+@pytest.mark.parametrize("format", APPENDED)
+def test_every_caption_may_be_the_torn_one(tmp_path: Path, format: str, number: int) -> None:
+    path = tmp_path / "out"
+    records = [asked(0), asked(1, HOSTILE[number]), asked(2)]
+    run(path, records[:1], format=format)
+    before = path.read_bytes()
+    run(path, records[:2], format=format, resume=True)
+    last = path.read_bytes()[len(before) :]
+    run(path, records, format=format, resume=True)
+    expected = path.read_bytes()
+    for cut in range(0, len(last), 7):
+        path.write_bytes(before + last[:cut])
+        run(path, records, format=format, resume=True)
+        assert path.read_bytes() == expected, f"torn after {cut} bytes"
+
+
+def test_a_header_torn_at_any_byte_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    run(path, RECORDS[:1])
+    expected = path.read_bytes()
+    for cut in range(expected.index(b"\n") + 1):
+        path.write_bytes(expected[:cut])
+        run(path, RECORDS[:1], resume=True)
+        assert path.read_bytes() == expected
+
+
+def test_zeros_that_a_power_failure_left_are_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path, RECORDS[:3])
+    expected = path.read_bytes()
+    path.write_bytes(expected + b"\0" * 4096)
+    run(path, RECORDS[:3], resume=True)
+    assert path.read_bytes() == expected
+
+
+def test_the_torn_line_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path, RECORDS[:2])
+    path.write_bytes(path.read_bytes()[:-10])
+    capsys.readouterr()
+    run(path, RECORDS[:2], resume=True)
+    assert "ended in a torn line; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_resuming_what_was_never_begun_begins_it(tmp_path: Path, format: str) -> None:
+    run(tmp_path / "out", RECORDS, format=format, resume=True)
+    assert (tmp_path / "out").read_bytes() == whole(tmp_path, format)
+
+
+@pytest.mark.parametrize("format", APPENDED)
+def test_resuming_what_is_finished_changes_nothing(tmp_path: Path, format: str) -> None:
+    expected = whole(tmp_path, format)
+    sink = run(tmp_path / f"whole.{format}", RECORDS, format=format, resume=True)
+    assert (tmp_path / f"whole.{format}").read_bytes() == expected
+    assert sink.exit_status(check=True) == 3
+
+
+@pytest.mark.parametrize("format", ["json", "html", "table", "github"])
+def test_a_finished_document_cannot_grow(tmp_path: Path, format: str) -> None:
+    whole(tmp_path, format)
+    with pytest.raises(UsageError, match="is finished, there is nothing to resume"):
+        run(tmp_path / f"whole.{format}", RECORDS, format=format, resume=True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_exists_is_not_written_over_by_accident(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "out"
+    path.write_text("precious")
+    with pytest.raises(UsageError, match="exists already") as caught:
+        run(path, RECORDS, format=format)
+    assert "--overwrite" in caught.value.hint
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_overwrite_begins_anew(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "out"
+    path.write_text("old\n")
+    run(path, RECORDS, format=format, overwrite=True)
+    assert path.read_bytes() == whole(tmp_path, format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_overwrite_waits_until_the_model_is_there(tmp_path: Path, format: str) -> None:
+    from clipalign.batch.journal import open_sink
+    from clipalign.report.detect import DetectView
+
+    path = tmp_path / "out"
+    path.write_text("precious")
+    with (
+        pytest.raises(RuntimeError),
+        open_sink(Settings(output=path, format=format, overwrite=True), DetectView()),
+    ):
+        raise RuntimeError("no weights")
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_journal_of_another_run_is_not_written_over_by_accident(tmp_path: Path) -> None:
+    path = tmp_path / "out.html"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, stop_after=3)
+    before = kept_in(path, "html").read_bytes()
+    with pytest.raises(UsageError, match="was begun by another run already"):
+        run(path, RECORDS)
+    assert kept_in(path, "html").read_bytes() == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None:
+    from clipalign.batch.journal import open_sink
+    from clipalign.report.detect import DetectView
+
+    path = tmp_path / "out"
+    with open_sink(Settings(output=path, format=format), DetectView()) as sink:
+        sink.begin(PROVENANCE)
+        for how in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(Busy, match="another clipalign is at work on"):
+                run(path, RECORDS, format=format, **how)
+        list(sink.unfinished([]))
+
+
+DIFFERENCES: list[tuple[dict[str, Any], str]] = [
+    ({"settings": PROVENANCE.settings | {"epsilon": -1e-4}}, "epsilon is -5e-05 there and -0.0001 now"),
+    (
+        {"settings": PROVENANCE.settings | {"mode": "most-negative"}},
+        "mode is 'threshold' there and 'most-negative' now",
+    ),
+    ({"weights_sha256": "00"}, "weights_sha256 is '9a78"),
+    ({"versions": PROVENANCE.versions | {"torch": "2.12.0"}}, "versions.torch is '2.13.0' there and '2.12.0' now"),
+    ({"device": "cuda:0"}, "device is 'cpu' there and 'cuda:0' now"),
+    ({"notes": ("fp32 instead",)}, r"notes is \[\] there and \['fp32 instead'\] now"),
+    ({"settings": PROVENANCE.settings | {"extra": 1}}, "extra is not set there and 1 now"),
+]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "json"])
+@pytest.mark.parametrize(("changes", "said"), DIFFERENCES)
+def test_other_settings_are_refused_by_the_first_that_differs(
+    tmp_path: Path, format: str, changes: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, format=format, stop_after=3)
+    before = kept_in(path, format).read_bytes()
+    with pytest.raises(UsageError, match=said):
+        run(path, RECORDS, format=format, resume=True, provenance=replace(PROVENANCE, **changes))
+    assert kept_in(path, format).read_bytes() == before
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "json"])
+def test_another_input_is_refused_by_the_first_record_that_differs(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, format=format, stop_after=3)
+    others = [*RECORDS[:2], replace(RECORDS[2], text="a dog"), *RECORDS[3:]]
+    with pytest.raises(UsageError, match=r"of record 3 text is 'two\\nlines"):
+        run(path, others, format=format, resume=True)
+    with pytest.raises(UsageError, match="the input ends before record 3"):
+        run(path, RECORDS[:2], format=format, resume=True)
+
+
+def test_an_input_that_has_grown_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path, RECORDS[:4])
+    run(path, RECORDS, resume=True)
+    assert path.read_bytes() == whole(tmp_path, "jsonl")
+
+
+@pytest.mark.parametrize("format", APPENDED)
+def test_a_file_that_is_no_output_is_left_as_it_is(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "out"
+    for content in (b"my diary\n", b"my diary, without a line's end\nand more", b'{"id": 1}\n[2]\n'):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="is not what an earlier run left|is of another run: of record 1 id is 1"):
+            run(path, RECORDS, format=format, resume=True)
+        assert path.read_bytes() == content
+
+
+def test_a_stray_quote_does_not_swallow_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    run(path, RECORDS)
+    lines = path.read_bytes().split(b"\n")
+    damaged = b"\n".join([lines[0], lines[1].replace(b"a cup", b'a "cup'), *lines[2:]])
+    path.write_bytes(damaged)
+    with pytest.raises(UsageError, match="is not what an earlier run left"):
+        run(path, RECORDS, resume=True)
+    assert path.read_bytes() == damaged
+
+
+class _FullDisk:
+    """A disk with room for so many bytes."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def write_all(self, stream: Any, data: bytes) -> None:
+        taken = data[: self.room]
+        self.room -= len(taken)
+        stream.write(taken)
+        if len(taken) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_full_disk_loses_nothing_and_says_how_to_go_on(
+    tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    kept = kept_in(path, format)
+    for room in (0, 700, 5000):
+        with monkeypatch.context() as patch:
+            patch.setattr(appended, "write_all", _FullDisk(room).write_all)
+            with pytest.raises(OutputError, match="the disk is full") as caught:
+                run(path, RECORDS, format=format)
+        records = 0
+        if kept.exists():
+            data = kept.read_bytes()
+            assert data == b"" or data.endswith(b"\n")
+            records = len(list(csv.reader(kept.open(newline="")))) - 1 if format == "csv" else data.count(b"\n")
+        safe = f"{records} {'pair is' if records == 1 else 'pairs are'} safe in {kept}; --resume goes on from there"
+        assert caught.value.hint == (
+            f"make room; {safe}" if records > 0 else "make room there, or give another --output"
+        )
+        run(path, RECORDS, format=format, resume=True)
+        assert path.read_bytes() == whole(tmp_path, format)
+        path.unlink()
+        (tmp_path / f"whole.{format}").unlink()
+
+
+def test_a_full_disk_at_the_end_leaves_the_old_document_and_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.html"
+    path.write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clipalign.report.files.os.fsync", full)
+        with pytest.raises(OutputError, match="the disk is full") as caught:
+            run(path, RECORDS, overwrite=True)
+    assert "12 pairs are safe in" in caught.value.hint
+    assert path.read_text() == "old"
+    run(path, RECORDS, resume=True)
+    assert path.read_bytes() == whole(tmp_path, "html")
+
+
+def test_ctrl_c_leaves_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out.jsonl", RECORDS, stop_after=5)
+    assert notices.kept == f"5 pairs are safe in {tmp_path / 'out.jsonl'}; --resume goes on from there"
+
+
+def test_an_error_in_between_leaves_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(MemoryError):
+        run(tmp_path / "out.jsonl", RECORDS, stop_after=1, error=MemoryError)
+    assert "1 pair is safe in" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_the_middle_of_a_write_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(stream: Any, data: bytes) -> None:
+        stream.write(data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    path = tmp_path / "out.jsonl"
+    run(path, RECORDS[:3])
+    before = path.read_bytes()
+    monkeypatch.setattr(appended, "write_all", half)
+    with pytest.raises(KeyboardInterrupt):
+        run(path, RECORDS, resume=True)
+    assert path.read_bytes() == before
+
+
+def test_no_record_at_all_is_an_empty_output(tmp_path: Path) -> None:
+    for name in ("out.jsonl", "out.csv", "out.json"):
+        run(tmp_path / name, [])
+    assert (tmp_path / "out.jsonl").read_bytes() == b""
+    assert (tmp_path / "out.csv").read_text().startswith("id,image,text,")
+    document = json.loads((tmp_path / "out.json").read_bytes())
+    assert (document["results"], document["summary"]["records"]) == ([], 0)
+
+
+@pytest.mark.parametrize("format", APPENDED)
+def test_shares_one_after_another_are_the_whole(tmp_path: Path, format: str) -> None:
+    for part, records in enumerate((RECORDS[:5], RECORDS[5:9], RECORDS[9:])):
+        run(tmp_path / str(part), records, format=format, first_share=part == 0)
+    parts = b"".join((tmp_path / str(part)).read_bytes() for part in range(3))
+    assert parts == whole(tmp_path, format)
+
+
+def test_a_share_without_a_header_is_resumed(tmp_path: Path) -> None:
+    run(tmp_path / "whole.csv", RECORDS[5:9], first_share=False)
+    run(tmp_path / "out.csv", RECORDS[5:7], first_share=False)
+    run(tmp_path / "out.csv", RECORDS[5:9], first_share=False, resume=True)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_outputs_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}\n")
+    (tmp_path / "link.jsonl").symlink_to("pairs.jsonl")
+    for output, said in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "out.jsonl", "is in a folder that is not there"),
+        (tmp_path / "pairs.jsonl", "is an --input"),
+        (tmp_path / "link.jsonl", "is an --input"),
+        (Path("a\0b"), "cannot be used"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            run(output, RECORDS, overwrite=True, input=(str(tmp_path / "pairs.jsonl"),))
+    with pytest.raises(UsageError, match="--resume needs --output"):
+        run(None, RECORDS, resume=True)
+    with pytest.raises(UsageError, match="exclude each other"):
+        run(tmp_path / "out.jsonl", RECORDS, resume=True, overwrite=True)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("real.html")
+    run(tmp_path / "link.html", RECORDS, overwrite=True)
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").read_bytes() == whole(tmp_path, "html")
+
+
+def test_a_device_takes_records_as_they_come() -> None:
+    run(Path(os.devnull), RECORDS, format="csv")
+    with pytest.raises(UsageError, match="is no file that --resume could read"):
+        run(Path(os.devnull), RECORDS, resume=True)
+    if Path("/dev/full").exists():
+        for format in FORMATS:
+            with pytest.raises(OutputError, match="the disk is full"):
+                run(Path("/dev/full"), RECORDS, format=format)
+
+
+def test_the_ending_says_the_format(tmp_path: Path) -> None:
+    run(tmp_path / "a.JSON", RECORDS)
+    assert json.loads((tmp_path / "a.JSON").read_bytes())["summary"]["records"] == 12
+    run(tmp_path / "a.data", RECORDS)
+    assert [json.loads(line)["id"] for line in (tmp_path / "a.data").read_bytes().splitlines()][-1] == "12"
+    run(tmp_path / "b.json", RECORDS, format="csv")
+    assert (tmp_path / "b.json").read_text().startswith("id,")
+
+
+def test_unreadable_records_are_told_of_and_then_only_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [asked(number) for number in range(100)]
+    run(tmp_path / "out.jsonl", records)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert told[0] == "warning: pairs.jsonl:5: 4.png does not exist"
+    assert told[10:] == ["warning: further pairs that cannot be read are only counted"]
