@@ -24,11 +24,14 @@ from clipalign.settings import (
     PIECES,
     PRECISIONS,
     PROTOCOLS,
+    TOWERS,
 )
 
 MODEL_PANEL: Final = "Model"
 SCORING_PANEL: Final = "Scoring"
 MANY_PANEL: Final = "Many at once"
+DATA_PANEL: Final = "Data"
+TRAINING_PANEL: Final = "Training"
 OUTPUT_PANEL: Final = "Output"
 
 
@@ -85,6 +88,11 @@ def complete_protocols(incomplete: str) -> list[str]:
 def complete_described_datasets(incomplete: str) -> list[str]:
     """Data sets that ``classify`` has classes of."""
     return [name for name in DESCRIBED_DATASETS if name.startswith(incomplete)]
+
+
+def complete_towers(incomplete: str) -> list[str]:
+    """Towers that can be frozen."""
+    return [name for name in TOWERS if name.startswith(incomplete)]
 
 
 def complete_pieces(incomplete: str) -> list[str]:
@@ -525,6 +533,213 @@ Protocol = Annotated[
         help="Pictures as they lie in the file, as in the papers, or turned the way EXIF says. [default: paper]",
         autocompletion=complete_protocols,
         rich_help_panel=SCORING_PANEL,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR|pictogram[:N]",
+        help="Training samples: a folder that --prepare wrote, or generated scenes.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Prepare = Annotated[
+    str | None,
+    typer.Option(
+        "--prepare",
+        metavar="FILE|DIR",
+        help="First make training samples of raw captions (JSON lines, ShareGPT4V's JSON, a folder of DCI), in --data.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+HeldOut = Annotated[
+    str | None,
+    typer.Option(
+        "--held-out",
+        metavar="N",
+        help="Samples for validation, never trained on. [default: 300]",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Processes that prepare, threads that decode. [default: one for each processor]",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        "--init",
+        metavar="NAME[@WEIGHTS]",
+        help="The model to start from, as for --model; fewer than 248 tokens are stretched. [default: specs-base]",
+        autocompletion=complete_models,
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+RunFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="DIR",
+        help="Where weights, checkpoints and metrics go.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Epochs = Annotated[
+    str | None,
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        help="Over the data. [default: 6]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+TrainBatchSize = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        help="Samples a process and a batch. [default: 100]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Accumulate = Annotated[
+    str | None,
+    typer.Option(
+        "--accumulate",
+        metavar="N",
+        help="Batches a step. [default: 4]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Draws = Annotated[
+    str | None,
+    typer.Option(
+        "--draws",
+        metavar="N",
+        help="Beginnings of each caption that a step reads; more cost little. [default: 1, as published]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+LearningRate = Annotated[
+    str | None,
+    typer.Option(
+        "--learning-rate",
+        metavar="X",
+        help="At its height; it falls as a cosine. [default: 1e-5]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+WarmupSteps = Annotated[
+    str | None,
+    typer.Option(
+        "--warmup-steps",
+        metavar="N",
+        help="Steps in which the learning rate rises. [default: 40]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+WeightDecay = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-decay",
+        metavar="X",
+        help="Of AdamW. [default: 0.01]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+ClipNorm = Annotated[
+    str | None,
+    typer.Option(
+        "--clip-norm",
+        metavar="X",
+        help="What the norm of the gradients is cut to. [default: 1]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+LambdaContrastive = Annotated[
+    str | None,
+    typer.Option(
+        "--lambda-contrastive",
+        metavar="X",
+        help="Weight of telling the captions of a batch apart. [default: 1]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+LambdaDetail = Annotated[
+    str | None,
+    typer.Option(
+        "--lambda-detail",
+        metavar="X",
+        help="Weight of true details, which should raise the score. [default: 8]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+LambdaNegative = Annotated[
+    str | None,
+    typer.Option(
+        "--lambda-negative",
+        metavar="X",
+        help="Weight of wrong details, which should lower it. [default: 0.8]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+TrainEpsilon = Annotated[
+    str | None,
+    typer.Option(
+        "--epsilon",
+        metavar="X",
+        help="By how much, in units of the scaled cosine; 0 adapts it. [default: 0]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Gather = Annotated[
+    bool | None,
+    typer.Option(
+        "--gather/--no-gather",
+        help="Tell captions apart from the pictures of all processes, not only of their own.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--freeze",
+        metavar="image|text",
+        help="A tower that does not learn. May be repeated.",
+        autocompletion=complete_towers,
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Recompute = Annotated[
+    bool | None,
+    typer.Option(
+        "--recompute/--no-recompute",
+        help="Save memory: compute inner states again in the backward pass.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+ValidateEvery = Annotated[
+    str | None,
+    typer.Option(
+        "--validate-every",
+        metavar="N",
+        help="Steps between validations. [default: once an epoch]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+SaveEvery = Annotated[
+    str | None,
+    typer.Option(
+        "--save-every",
+        metavar="N",
+        help="Steps between checkpoints. [default: 100]",
+        rich_help_panel=TRAINING_PANEL,
     ),
 ]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No warnings.")]

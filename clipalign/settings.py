@@ -23,7 +23,11 @@ from clipalign.registry import DEFAULT_MODEL
 from clipalign.registry.rows import LONG_MODEL
 
 FORMATS: Final = ("table", "json", "jsonl", "csv", "html", "github")
-FORMATS_OF: Final[dict[str, tuple[str, ...]]] = {"eval": ("table", "json"), "download": ("table", "json")}
+FORMATS_OF: Final[dict[str, tuple[str, ...]]] = {
+    "eval": ("table", "json"),
+    "download": ("table", "json"),
+    "train-specs": ("table", "json"),
+}
 """Commands that have fewer of them."""
 
 MODELS_OF: Final = {"score-long": LONG_MODEL}
@@ -36,6 +40,7 @@ DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", 
 ERROR_RULES: Final = ("skip", "fail")
 PROTOCOLS: Final = ("paper", "exif")
 PIECES: Final = ("sentence", "phrase")
+TOWERS: Final = ("image", "text")
 MODES: Final = ("threshold", "most-negative")
 ALIGNMENTS: Final = ("published", "characters")
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
@@ -109,6 +114,26 @@ class Settings:
         stretch: whether a model of a short context is stretched to read long texts; None for what suits the command.
         data_root: folder of a data set, or of several by name; None for where ``download`` puts them.
         protocol: ``paper``: pictures of data sets as they lie in the file, or ``exif``: turned the way EXIF says.
+        data: training samples: a prepared folder, ``pictogram`` or ``pictogram:N``.
+        prepare: raw captions to prepare training samples from.
+        init: the model that training starts from.
+        epochs: over the training samples, at least 1.
+        accumulate: batches a training step, at least 1.
+        draws: beginnings of a caption that a training step reads, at least 1.
+        learning_rate: at its height.
+        warmup_steps: steps in which it rises, at least 0.
+        weight_decay: of training, at least 0.
+        clip_norm: what the norm of gradients is cut to, above 0.
+        lambda_contrastive: weight of telling captions of a batch apart, at least 0.
+        lambda_detail: weight of true details, at least 0.
+        lambda_negative: weight of wrong details, at least 0.
+        gather: whether captions are told apart over all processes.
+        freeze: towers that do not learn, ``image`` or ``text``.
+        recompute: whether training saves memory by computing inner states twice.
+        held_out: samples for validation, at least 0.
+        validate_every: training steps between validations, at least 1; None for once an epoch.
+        save_every: training steps between checkpoints, at least 1.
+        workers: processes that prepare, or threads that decode, at least 1.
     """
 
     model: str = DEFAULT_MODEL
@@ -158,6 +183,26 @@ class Settings:
     stretch: bool | None = None
     data_root: Path | None = None
     protocol: str | None = None
+    data: str | None = None
+    prepare: Path | None = None
+    init: str | None = None
+    epochs: int | None = None
+    accumulate: int | None = None
+    draws: int | None = None
+    learning_rate: float | None = None
+    warmup_steps: int | None = None
+    weight_decay: float | None = None
+    clip_norm: float | None = None
+    lambda_contrastive: float | None = None
+    lambda_detail: float | None = None
+    lambda_negative: float | None = None
+    gather: bool = False
+    freeze: tuple[str, ...] = ()
+    recompute: bool = False
+    held_out: int | None = None
+    validate_every: int | None = None
+    save_every: int | None = None
+    workers: int | None = None
 
 
 class _BadValueError(Exception):
@@ -252,6 +297,11 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(_name(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
+def _some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
+    read = _one_of(*choices)
+    return lambda value: tuple(read(one) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
 def _share(value: object) -> tuple[int, int]:
     found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", value) if isinstance(value, str) else None
     if found and 1 <= int(found[1]) <= int(found[2]):
@@ -322,6 +372,26 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "stretch": _truth,
     "data_root": _folder,
     "protocol": _one_of(*PROTOCOLS),
+    "data": _name,
+    "prepare": _folder,
+    "init": _name,
+    "epochs": _whole(1),
+    "accumulate": _whole(1),
+    "draws": _whole(1),
+    "learning_rate": _between(0.0),
+    "warmup_steps": _whole(0),
+    "weight_decay": _between(0.0),
+    "clip_norm": _between(0.0),
+    "lambda_contrastive": _between(0.0),
+    "lambda_detail": _between(0.0),
+    "lambda_negative": _between(0.0),
+    "gather": _truth,
+    "freeze": _some_of(*TOWERS),
+    "recompute": _truth,
+    "held_out": _whole(0),
+    "validate_every": _whole(1),
+    "save_every": _whole(1),
+    "workers": _whole(1),
 }
 """How each setting is read and checked, from text and from TOML alike."""
 
