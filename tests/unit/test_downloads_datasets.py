@@ -1,0 +1,351 @@
+"""Data sets: fetched, handed over, unpacked, remembered, verified and removed; and the table of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipalign.downloads.catalogue import check_licence, everything, find, licence_of, remove, standing, verify
+from clipalign.downloads.datasets import dataset_folder, fetch_dataset, kept
+from clipalign.downloads.errand import Errand
+from clipalign.downloads.fetch import part_of
+from clipalign.downloads.web import Patience, Web
+from clipalign.errors import (
+    DownloadFailed,
+    LicenceNotAccepted,
+    MissingDataset,
+    UnknownDataset,
+    UnknownModel,
+    UsageError,
+    VerificationFailed,
+)
+from clipalign.registry import find_model
+from clipalign.registry.datasets import DATASETS, DataFile, DatasetRow, Pictures, find_dataset
+from clipalign.registry.licences import licence_class, licence_of_family
+from tests.server import Server, cut, running, status
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+
+
+@pytest.fixture
+def errand(tmp_path: Path) -> Errand:
+    patience = Patience(attempts=2, connect_seconds=2, stall_seconds=2)
+    return Errand(web=Web(patience, sleep=lambda seconds: None), cache_dir=tmp_path / "cache")
+
+
+def zipped(**files: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return stream.getvalue()
+
+
+def of(*files: DataFile, **more: object) -> DatasetRow:
+    row = DatasetRow("tiny", "a tiny one", "MIT", "free", "https://example.org/tiny", files)
+    return replace(row, **more)  # type: ignore[arg-type]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class TestFetching:
+    def test_a_file_lands_in_the_folder(self, server: Server, errand: Errand, tmp_path: Path):
+        row = of(DataFile("deep/a.json", url=server.put("/a", b"{}"), sha256=sha256(b"{}"), size_bytes=2))
+        (found,) = fetch_dataset(row, errand)
+        assert found.path == dataset_folder("tiny", tmp_path / "cache") / "deep" / "a.json"
+        assert found.path.read_bytes() == b"{}" and found.verified and found.fresh
+        assert standing(row, errand.cache_dir).state == "here" and standing(row, errand.cache_dir).verified
+
+    def test_an_archive_is_unpacked_and_deleted(self, server: Server, errand: Errand):
+        content = zipped(set__a=b"aa", set__b=b"bbb")
+        row = of(
+            DataFile("a.zip", url=server.put("/a.zip", content), md5=hashlib.md5(content).hexdigest(), gives=("set",))
+        )
+        fetch_dataset(row, errand)
+        folder = dataset_folder("tiny", errand.cache_dir)
+        assert (folder / "set" / "b").read_bytes() == b"bbb" and not (folder / "a.zip").exists()
+        what = kept(folder, row.files[0])
+        assert what is not None and what.verified and what.sha256 == sha256(content)
+        assert [(one.path, one.size_bytes) for one in what.members] == [("set/a", 2), ("set/b", 3)]
+
+    def test_what_is_there_is_not_fetched_again(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        (found,) = fetch_dataset(row, errand)
+        assert not found.fresh and len(server.asked) == 1
+
+    def test_what_is_gone_is_fetched_again(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        folder = dataset_folder("tiny", errand.cache_dir)
+        (folder / "set" / "a").unlink()
+        fetch_dataset(row, errand)
+        assert (folder / "set" / "a").read_bytes() == b"aa"
+
+    def test_an_archive_may_want_a_folder_of_its_own(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(a=b"aa")), gives=("val",), into="val"))
+        fetch_dataset(row, errand)
+        folder = dataset_folder("tiny", errand.cache_dir)
+        assert (folder / "val" / "a").read_bytes() == b"aa"
+        assert verify(row, errand.cache_dir) == []
+
+    def test_an_archive_without_what_it_should_give_is_named(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(other=b"aa")), gives=("set",)))
+        with pytest.raises(VerificationFailed, match="set was not in it"):
+            fetch_dataset(row, errand)
+
+    def test_an_archive_that_escapes_is_refused_and_nothing_is_left(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(**{"..__..__evil": b"x"})), gives=("set",)))
+        with pytest.raises(VerificationFailed, match="leads out"):
+            fetch_dataset(row, errand)
+        assert not list(errand.cache_dir.rglob("evil"))  # type: ignore[union-attr]
+
+    def test_a_folder_of_the_hub_comes_file_by_file(self, server: Server, errand: Errand):
+        names = ("data/test-1.parquet", "data/test-2.parquet", "data/train-1.parquet")
+        entries = [
+            {"type": "file", "path": n, "size": 4, "lfs": {"oid": sha256(n.encode()), "size": len(n)}} for n in names
+        ]
+        server.next("/api/datasets/o/n/tree/main/data?recursive=true", status(200, json.dumps(entries).encode()))
+        for name in names:
+            server.put_in_hub("datasets/o/n", name, name.encode())
+        row = of(DataFile("shards", repo="o/n", source="data", pattern="data/test-*"))
+        found = fetch_dataset(row, errand)
+        assert [one.path.name for one in found] == ["test-1.parquet", "test-2.parquet"]
+        assert all(one.verified for one in found)
+        assert (dataset_folder("tiny", errand.cache_dir) / "shards" / "test-2.parquet").read_bytes() == names[
+            1
+        ].encode()
+        assert not any(one.fresh for one in fetch_dataset(row, errand))
+
+    def test_a_repository_may_be_one_of_models(self, server: Server, errand: Errand):
+        server.put_in_hub("o/n", "a.bin", b"abc")
+        row = of(DataFile("a.bin", repo="o/n", source="a.bin", kinds=("dataset", "model")))
+        assert fetch_dataset(row, errand)[0].verified
+
+
+class TestPictures:
+    def row(self, server: Server, *names: str) -> DatasetRow:
+        listed = [{"file_name": name, "coco_url": f"{server.url}/{name}"} for name in ("1.jpg", "2.jpg", "3.jpg")]
+        server.put("/listed", json.dumps({"images": listed}).encode())
+        server.put("/needed", json.dumps([{"image_path": name} for name in names]).encode())
+        for name in ("1.jpg", "2.jpg"):
+            server.put(f"/{name}", name.encode())
+        return of(
+            DataFile("needed.json", url=f"{server.url}/needed"),
+            DataFile("listed.json", url=f"{server.url}/listed"),
+            pictures=Pictures("listed.json", "needed.json", "images"),
+        )
+
+    def test_come_one_by_one_and_only_those_that_are_needed(self, server: Server, errand: Errand):
+        fetch_dataset(self.row(server, "2.jpg"), errand)
+        folder = dataset_folder("tiny", errand.cache_dir) / "images"
+        assert [path.name for path in folder.iterdir()] == ["2.jpg"]
+
+    def test_that_cannot_be_had_are_counted_and_the_others_stay(self, server: Server, errand: Errand):
+        row = self.row(server, "1.jpg", "2.jpg", "3.jpg")
+        with pytest.raises(DownloadFailed, match=r"1 of 3 pictures of tiny could not be had, such as 3.jpg: .*404"):
+            fetch_dataset(row, errand)
+        assert len(list((dataset_folder("tiny", errand.cache_dir) / "images").iterdir())) == 2
+        server.put("/3.jpg", b"3")
+        asked = len(server.asked)
+        fetch_dataset(row, errand)
+        assert [one.path for one in server.asked[asked:]] == ["/3.jpg"]
+
+    def test_that_would_land_elsewhere_are_refused(self, server: Server, errand: Errand):
+        row = self.row(server, "../evil.jpg")
+        listed = {"images": [{"file_name": "../evil.jpg", "coco_url": f"{server.url}/1.jpg"}]}
+        server.put("/listed", json.dumps(listed).encode())
+        with pytest.raises(VerificationFailed, match="outside its folder"):
+            fetch_dataset(row, errand)
+
+
+class TestByHand:
+    ROW = of(
+        DataFile("val.tar", md5=hashlib.md5(b"").hexdigest(), gives=("val",), into="val", by_hand="save val.tar"),
+        DataFile("kit.json", by_hand="save kit.json"),
+    )
+
+    def tar(self, path: Path) -> DatasetRow:
+        with tarfile.open(path, "w") as archive:
+            info = tarfile.TarInfo("1.jpg")
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"1"))
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        return replace(self.ROW, files=(replace(self.ROW.files[0], md5=md5), self.ROW.files[1]))
+
+    def test_says_what_to_do_and_where_it_is_looked_for(self, errand: Errand):
+        with pytest.raises(MissingDataset, match="has to be fetched by hand") as caught:
+            fetch_dataset(self.ROW, errand)
+        assert caught.value.exit_status == 4
+        assert "save val.tar" in caught.value.hint and "save kit.json" in caught.value.hint
+        assert "clipalign download tiny --from val.tar --from kit.json" in caught.value.hint
+        assert str(dataset_folder("tiny", errand.cache_dir)) in caught.value.hint
+        assert standing(self.ROW, errand.cache_dir).state == "by hand"
+
+    def test_takes_what_is_handed_over_and_leaves_it_where_it_is(self, errand: Errand, tmp_path: Path):
+        row = self.tar(tmp_path / "val.tar")
+        (tmp_path / "kit.json").write_text("{}")
+        fetch_dataset(row, errand, handed_over=[tmp_path / "val.tar", tmp_path / "kit.json"])
+        folder = dataset_folder("tiny", errand.cache_dir)
+        assert (folder / "val" / "1.jpg").read_bytes() == b"1" and (folder / "kit.json").read_text() == "{}"
+        assert (tmp_path / "val.tar").exists() and not (folder / "val.tar").exists()
+        assert standing(row, errand.cache_dir).state == "here"
+        assert not standing(row, errand.cache_dir).verified  # nobody knows the hash of kit.json
+
+    def test_takes_them_one_after_the_other(self, errand: Errand, tmp_path: Path):
+        row = self.tar(tmp_path / "val.tar")
+        with pytest.raises(MissingDataset) as caught:
+            fetch_dataset(row, errand, handed_over=[tmp_path / "val.tar"])
+        assert "save kit.json" in caught.value.hint and "save val.tar" not in caught.value.hint
+        assert standing(row, errand.cache_dir).state == "part"
+
+    def test_finds_what_was_put_into_the_folder(self, errand: Errand, tmp_path: Path):
+        folder = dataset_folder("tiny", errand.cache_dir)
+        folder.mkdir(parents=True)
+        row = self.tar(folder / "val.tar")
+        (folder / "kit.json").write_text("{}")
+        fetch_dataset(row, errand)
+        assert (folder / "val" / "1.jpg").exists() and (folder / "val.tar").exists()
+
+    def test_refuses_another_file_and_names_both_hashes(self, errand: Errand, tmp_path: Path):
+        self.tar(tmp_path / "val.tar")
+        with pytest.raises(VerificationFailed, match=r"val.tar of tiny: its MD5 is \w+, not d41d8cd98f"):
+            fetch_dataset(self.ROW, errand, handed_over=[tmp_path / "val.tar"])
+        with pytest.raises(UsageError, match="none of the files of tiny") as caught:
+            (tmp_path / "x.tar").write_bytes(b"")
+            fetch_dataset(self.ROW, errand, handed_over=[tmp_path / "x.tar"])
+        assert "val.tar, kit.json" in caught.value.hint
+        with pytest.raises(UsageError, match="there is no file"):
+            fetch_dataset(self.ROW, errand, handed_over=[tmp_path / "missing"])
+
+    def test_also_what_could_be_fetched_may_be_handed_over(self, server: Server, errand: Errand, tmp_path: Path):
+        row = of(DataFile("a.json", url=server.url + "/a", sha256=sha256(b"{}")))
+        (tmp_path / "other name").write_bytes(b"{}")
+        assert fetch_dataset(row, errand, handed_over=[tmp_path / "other name"])[0].verified
+        assert server.asked == []
+
+
+class TestAfterwards:
+    def test_damage_is_found(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa", set__b=b"bb")), gives=("set",)))
+        fetch_dataset(row, errand)
+        assert verify(row, errand.cache_dir) == []
+        folder = dataset_folder("tiny", errand.cache_dir)
+        (folder / "set" / "a").write_bytes(b"ab")
+        (folder / "set" / "b").unlink()
+        assert [re.sub(r".*/", "", line) for line in verify(row, errand.cache_dir)] == [
+            "a is not what it was",
+            "b is missing",
+        ]
+
+    def test_it_can_be_removed(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        paths, size = remove(row, errand.cache_dir)
+        assert size > 2 and paths == [dataset_folder("tiny", errand.cache_dir)] and not paths[0].exists()
+        assert remove(row, errand.cache_dir) == ([], 0)
+
+    def test_an_unfinished_one_is_known_and_removed_too(self, server: Server, errand: Errand):
+        server.put("/a", b"0123456789")
+        server.next("/a", cut(5), cut(0), cut(0))
+        row = of(DataFile("a", url=server.url + "/a"))
+        with pytest.raises(DownloadFailed):
+            fetch_dataset(row, errand)
+        assert part_of(dataset_folder("tiny", errand.cache_dir) / "a").exists()
+        assert standing(row, errand.cache_dir).state == "part"
+        remove(row, errand.cache_dir)
+        assert standing(row, errand.cache_dir).state == "absent"
+
+
+class TestLicences:
+    def test_have_four_classes(self):
+        assert [licence_class(name) for name in ("MIT", "CC-BY-NC-4.0", "Apple-AMLR", "")] == [
+            "free", "non-commercial", "non-commercial", "none stated",
+        ]  # fmt: skip
+
+    def test_of_tags_follow_their_family(self):
+        assert licence_of_family("laion/CLIP-ViT-H-14-laion2B-s32B-b79K") == "MIT"
+        assert licence_of_family("timm/vit_large_patch14_clip_224.metaclip_2pt5b") == "CC-BY-NC-4.0"
+        assert licence_of_family("nobody/knows") == ""
+
+    @pytest.mark.parametrize("kind", ["non-commercial", "consent or account", "none stated"])
+    def test_that_are_not_free_must_be_accepted_by_name(self, kind: str):
+        row = of(licence_class=kind, licence="some words")
+        with pytest.raises(LicenceNotAccepted, match="some words") as caught:
+            check_licence(row, ("other",))
+        assert caught.value.hint == "clipalign download tiny --accept-license tiny" and caught.value.exit_status == 4
+        check_licence(row, ("tiny",))
+
+    def test_of_models_of_the_registry_are_free(self):
+        for row in everything(None):
+            if row.kind == "model":
+                assert row.licence_class == "free"
+                check_licence(find(row.name), ())
+
+    def test_of_a_users_file_are_the_users_business(self, tmp_path: Path):
+        (tmp_path / "w.pt").write_bytes(b"")
+        check_licence(find_model(f"ViT-B-32@{tmp_path / 'w.pt'}"), ())
+        assert licence_of(find_model("ViT-B-32")) == ("MIT", "free")
+
+
+class TestTheTable:
+    @pytest.mark.parametrize("row", DATASETS.values(), ids=DATASETS)
+    def test_rows_are_whole(self, row: DatasetRow):
+        assert row.name == row.name.lower() and row.title and row.licence and row.page.startswith("http")
+        assert row.files and all(needed in DATASETS for needed in row.needs)
+        for file in row.files:
+            ways = [bool(file.url), bool(file.repo), bool(file.by_hand)]
+            assert sum(ways) == 1, file
+            assert not file.path.startswith("/") and ".." not in file.path
+            assert re.fullmatch(r"([0-9a-f]{64})?", file.sha256) and re.fullmatch(r"([0-9a-f]{32})?", file.md5)
+            if file.url.startswith("http:"):
+                assert file.sha256 or file.md5, "an address without https needs a hash"
+
+    def test_names_that_are_none_get_a_hint(self):
+        with pytest.raises(UnknownDataset, match="unknown data set 'fool'") as caught:
+            find_dataset("fool")
+        assert "foil" in caught.value.hint
+        with pytest.raises(UnknownDataset, match="unknown name 'imagnet'") as caught:
+            find("imagnet")
+        assert "imagenet" in caught.value.hint
+        with pytest.raises(UnknownModel, match="unknown name 'xyzzy'"):
+            find("xyzzy")
+        with pytest.raises(UsageError, match="generated"):
+            find("pictogram-foil")
+
+    @pytest.mark.skipif(not SHARED.is_dir(), reason="the files themselves are not there")
+    def test_hashes_are_those_of_the_real_files(self):
+        places = {"nocaps-foil": "", "hat": ""}
+        for name in places:
+            file = DATASETS[name].files[0]
+            content = (SHARED / file.path).read_bytes()
+            assert (sha256(content), len(content)) == (file.sha256, file.size_bytes)
+        for file in DATASETS["wca-descriptions"].files:
+            kind, name, last = file.path.split("/")
+            path = SHARED / ("descriptions/" + name if kind == "prompts" else "classes") / last
+            content = path.read_bytes()
+            assert (sha256(content), len(content)) == (file.sha256, file.size_bytes)
