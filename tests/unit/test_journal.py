@@ -15,6 +15,7 @@ import pytest
 
 from clipalign.batch import appended
 from clipalign.errors import Busy, UsageError
+from clipalign.inputs.records import InputRecord
 from clipalign.report.console import OutputError, notices
 from clipalign.settings import Settings
 from tests.records import HOSTILE, asked, run
@@ -63,20 +64,27 @@ def test_a_run_that_is_resumed_writes_what_an_uninterrupted_one_does(
 def test_a_record_torn_at_any_byte_is_cut_off_and_done_again(tmp_path: Path, format: str) -> None:
     path = tmp_path / "out"
     kept = kept_in(path, format)
-    expected = whole(tmp_path, format)
-    records = RECORDS[:7]  # the last has every character there is
+    records = [asked(0), asked(1), asked(2)]  # the last has line feeds, in quotes
+    run(path, records, format=format)
+    expected = path.read_bytes()
+    path.unlink()
     with pytest.raises(KeyboardInterrupt):
-        run(path, RECORDS, format=format, stop_after=len(records) - 1)
+        run(path, records, format=format, stop_after=2)
     before = kept.read_bytes()
-    with pytest.raises(KeyboardInterrupt):
-        run(path, RECORDS, format=format, stop_after=1, resume=True)
-    last = kept.read_bytes()[len(before) :]
+    last = _grown(kept, before, path, records, format)
     assert last.endswith(b"\n")
     for cut in range(len(last)):
         path.unlink(missing_ok=True)
         kept.write_bytes(before + last[:cut])
-        run(path, RECORDS, format=format, resume=True)
+        run(path, records, format=format, resume=True)
         assert path.read_bytes() == expected, f"torn after {cut} of {len(last)} bytes"
+
+
+def _grown(kept: Path, before: bytes, path: Path, records: list[InputRecord], format: str) -> bytes:
+    """What the last record adds to the file that records are kept in."""
+    with pytest.raises(KeyboardInterrupt):
+        run(path, [*records, asked(3)], format=format, stop_after=1, resume=True)
+    return kept.read_bytes()[len(before) :]
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
@@ -256,7 +264,7 @@ def test_a_file_that_is_no_output_is_left_as_it_is(tmp_path: Path, format: str) 
     path = tmp_path / "out"
     for content in (b"my diary\n", b"my diary, without a line's end\nand more", b'{"id": 1}\n[2]\n'):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match="is not what an earlier run left|is of another run: of record 1 id is 1"):
+        with pytest.raises(UsageError, match=r"is not what an earlier run left|is of another run: of record 1 id is 1"):
             run(path, RECORDS, format=format, resume=True)
         assert path.read_bytes() == content
 
