@@ -48,6 +48,8 @@ def classify(
     seed: options.Seed = None,
     cache_dir: options.CacheDir = None,
     offline: options.Offline = None,
+    download: options.Download = None,
+    accept_license: options.AcceptLicense = None,
     quiet: options.Quiet = None,
     verbose: options.Verbose = None,
     debug: options.Debug = None,
@@ -68,7 +70,8 @@ def classify(
         "crops": crops, "alpha": alpha, "image_logscale": image_logscale, "text_logscale": text_logscale,
         "prompt": prompt, "templates": templates, "words": words, "top": top, "explain": explain, "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline,
+        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
+        "accept_license": accept_license or None,
         "quiet": quiet, "verbose": verbose, "debug": debug,
     }  # fmt: skip
     settings = resolve("classify", typed)

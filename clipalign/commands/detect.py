@@ -56,6 +56,8 @@ def detect(
     seed: options.Seed = None,
     cache_dir: options.CacheDir = None,
     offline: options.Offline = None,
+    download: options.Download = None,
+    accept_license: options.AcceptLicense = None,
     quiet: options.Quiet = None,
     verbose: options.Verbose = None,
     debug: options.Debug = None,
@@ -81,7 +83,8 @@ def detect(
         "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
         "on_error": on_error, "shard": shard,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline,
+        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
+        "accept_license": accept_license or None,
         "quiet": quiet, "verbose": verbose, "debug": debug,
     }  # fmt: skip
     settings = resolve("detect", typed)

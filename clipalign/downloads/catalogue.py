@@ -27,6 +27,7 @@ from clipalign.weights import (
     hash_file,
     place_in_cache,
     quoted,
+    remember_hash,
     remembered_hash,
     sha256_on_record,
 )
@@ -229,6 +230,7 @@ def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
             if path.is_file():
                 forget_hash(path, cache)
                 sha256, on_record = hash_file(path, cache), sha256_on_record(source, path)
+                remember_hash(path, cache, sha256)  # small files too: lists say whether they are verified
                 if on_record and not sha256.startswith(on_record):
                     wrong.append(f"{path}: its SHA-256 is {sha256}, not {on_record}")
     return wrong
