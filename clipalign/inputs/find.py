@@ -109,6 +109,8 @@ def _source(name: str, reader: RowReader) -> Source:
     path = Path(name).expanduser()
     if path.is_dir():
         return Folder(name, reader.needs_text)
+    if not path.exists():
+        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name)
     lowered = path.name.lower()
     plain = Path(lowered.removesuffix(".gz")).suffix
     if lowered.endswith(_TARS):
@@ -121,8 +123,6 @@ def _source(name: str, reader: RowReader) -> Source:
         return JsonDocument(name, reader)
     if plain in DELIMITERS:
         return TextTable(name, reader, DELIMITERS[plain])
-    if not path.exists():
-        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name)
     if not path.is_file():  # a pipe of the shell, <(…)
         return JsonLines(name, reader)
     picture = plain in PICTURES

@@ -1,0 +1,168 @@
+"""Folders of pictures and tar shards as inputs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipalign.errors import InputUnreadable
+from clipalign.inputs import InputRecord, open_input
+
+
+def read(name: Path, *, needs_text: bool = True) -> list[InputRecord]:
+    return list(open_input([str(name)], needs_text=needs_text).records())
+
+
+def told(record: InputRecord) -> str:
+    """What is wrong with a record, or nothing."""
+    return "" if record.problem is None else record.problem.message
+
+
+def alike(some: list[InputRecord], others: list[InputRecord]) -> bool:
+    """Whether they are the same records with the same problems."""
+    some, others = ([replace(record, problem=told(record)) for record in records] for records in (some, others))  # type: ignore[arg-type]
+    return some == others
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures in folders, one without a caption."""
+    files = {
+        "b.PNG": b"b", "b.txt": b"\xef\xbb\xbfthe second\n", "a.jpg": b"a", "a.txt": b"  two\nlines \n",
+        "deep/c.webp": b"c", "deep/c.txt": b"the third", "deep/none.jpeg": b"d", "deep/.hidden.jpg": b"e",
+        ".git/f.jpg": b"f", "notes.md": b"x", "alone.txt": b"y", "bad.jpg": b"g", "bad.txt": b"\xff", "blank.gif": b"",
+        "blank.txt": b" \n",
+    }  # fmt: skip
+    for name, content in files.items():
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "photos"
+
+
+def test_a_folder_in_sorted_order_with_captions_beside(folder: Path) -> None:
+    records = read(folder)
+    assert [record.id for record in records] == ["a", "b", "bad", "blank", "deep/c", "deep/none"]
+    assert [record.text for record in records] == ["two\nlines", "the second", "", "", "the third", ""]
+    assert records[4].image == folder / "deep" / "c.webp"
+    assert records[4].image_name == str(folder / "deep" / "c.webp")
+    assert [told(record) for record in records[:2]] == ["", ""]
+    assert told(records[2]) == f"{folder / 'bad.txt'} is not valid UTF-8"
+    assert told(records[3]) == f"{folder / 'blank.txt'} is empty"
+    assert told(records[5]) == f"{folder / 'deep' / 'none.jpeg'} has no caption"
+    assert [record.place.number for record in records] == list(range(6))
+    assert open_input([str(folder)]).count() == 6
+
+
+def test_a_folder_needs_no_captions_where_no_text_is_needed(folder: Path) -> None:
+    assert all(record.problem is None and record.text == "" for record in read(folder, needs_text=False))
+
+
+def test_shares_of_a_folder(folder: Path) -> None:
+    source = open_input([str(folder)])
+    whole = list(source.records())
+    assert alike([*source.records(slice(0, 4)), *source.records(slice(4, 6))], whole)
+
+
+def test_a_link_to_a_folder_above_does_not_run_in_circles(folder: Path) -> None:
+    try:
+        (folder / "deep" / "up").symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    assert len(read(folder)) == 6
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputUnreadable, match="there are no pictures in") as caught:
+        open_input([str(tmp_path)])
+    assert caught.value.hint == ""
+    (tmp_path / "0.tar").write_bytes(b"")
+    with pytest.raises(InputUnreadable) as caught:
+        open_input([str(tmp_path)])
+    assert caught.value.hint == f"name the files in it: '{tmp_path}/*.tar'"
+
+
+def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+    """A tar of these files, in this order."""
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+SHARD = {
+    "x/000.jpg": b"first", "x/000.txt": b"a cup\n", "x/000.json": b'{"references": ["cup"], "text": "other"}',
+    "./001.txt": b"a dog", "./001.seg.png": b"second", "./001.cls": b"7",
+    "002.json": json.dumps({"text": "a cat", "id": "cat"}).encode(), "002.webp": b"third",
+    "003.txt": b"no picture",
+    "004.jpg": b"no text",
+    "005.jpg": b"broken json", "005.json": b"{",
+    "006.JPG": b"last", "006.txt": b"a bird",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "mode"), [("s.tar", "w"), ("s.tar.gz", "w:gz"), ("s.tgz", "w:gz")])
+def test_neighbours_of_one_name_in_a_tar_are_a_record(tmp_path: Path, name: str, mode: str) -> None:
+    path = write_tar(tmp_path / name, SHARD, mode)
+    records = read(path)
+    assert [record.id for record in records] == ["x/000", "001", "cat", "003", "004", "005", "006"]
+    assert [record.image for record in records[:3]] == [b"first", b"second", b"third"]
+    assert [record.image_name for record in records[:3]] == ["x/000.jpg", "001.seg.png", "002.webp"]
+    assert [record.text for record in records[:3]] == ["a cup", "a dog", "a cat"]
+    assert records[0].references == ("cup",)
+    assert [told(record) for record in records[:3]] == ["", "", ""]
+    assert told(records[3]) == f"{path}, 003 has no picture"
+    assert told(records[4]) == f"{path}, 004 has no caption"
+    assert told(records[5]).startswith(f"the caption of {path}, 005 cannot be read")
+    assert told(records[6]) == ""
+    assert open_input([str(path)]).count() == 7
+
+
+def test_shares_of_a_tar(tmp_path: Path) -> None:
+    source = open_input([str(write_tar(tmp_path / "a.tar", SHARD)), str(write_tar(tmp_path / "b.tar", SHARD))])
+    whole = list(source.records())
+    assert len(whole) == source.count() == 14
+    for cut in range(15):
+        assert alike([*source.records(slice(0, cut)), *source.records(slice(cut, 14))], whole)
+
+
+def test_a_tar_needs_no_captions_where_no_text_is_needed(tmp_path: Path) -> None:
+    records = read(write_tar(tmp_path / "s.tar", {"a.jpg": b"x", "b.txt": b"y"}), needs_text=False)
+    assert [told(record) for record in records] == ["", f"{tmp_path / 's.tar'}, b has no picture"]
+
+
+def test_links_and_folders_of_a_tar_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "s.tar"
+    with tarfile.open(path, "w") as tar:
+        for kind, name in ((tarfile.DIRTYPE, "d.jpg"), (tarfile.SYMTYPE, "passwd.txt"), (tarfile.REGTYPE, "a.jpg")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member, io.BytesIO(b""))
+    assert [record.id for record in read(path, needs_text=False)] == ["a"]
+
+
+def test_a_tar_that_is_cut_short_keeps_what_is_whole_and_says_so(tmp_path: Path) -> None:
+    files = {f"{index:03}.{ending}": os.urandom(3000) for index in range(10) for ending in ("jpg", "cls")}
+    path = write_tar(tmp_path / "s.tar", files)
+    path.write_bytes(path.read_bytes()[:20_000])
+    records = read(path, needs_text=False)
+    assert "breaks off" in told(records[-1])
+    assert all(record.problem is None for record in records[:2])
+    assert open_input([str(path)], needs_text=False).count() == len(records)
+
+
+def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.tar").write_bytes(b"not a tar" * 1000)
+    with pytest.raises(InputUnreadable, match="is no readable tar file"):
+        open_input([str(tmp_path / "s.tar")])
+    with pytest.raises(InputUnreadable, match="there are no pictures in"):
+        open_input([str(write_tar(tmp_path / "empty.tar", {"a.cls": b"1"}))])

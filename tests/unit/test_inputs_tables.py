@@ -1,0 +1,369 @@
+"""Tables of records: what is read, what is a bad record, and what is refused as a whole."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipalign.errors import InputUnreadable, MissingExtra, UsageError
+from clipalign.inputs import InputRecord, documents, open_input
+from clipalign.inputs.files import MAX_LINE_BYTES
+
+ROWS: list[dict[str, Any]] = [
+    {"image": "a.jpg", "text": "a cup"},
+    {"image": "b.jpg", "text": 'two "red" cups,\non a table', "id": "second", "references": ["cups", "a table"]},
+    {"image": "https://example.org/c.jpg", "text": "é 猫 🐈", "id": "7"},
+]
+
+
+def write(folder: Path, name: str, rows: list[dict[str, Any]] = ROWS) -> Path:
+    """``rows`` as the kind of table that ``name`` says."""
+    path = folder / name
+    plain = name.removesuffix(".gz")
+    if plain.endswith(".jsonl"):
+        content = "".join(json.dumps(row) + "\n" for row in rows)
+    elif plain.endswith(".json"):
+        content = json.dumps(rows, indent=1)
+    elif plain.endswith(".parquet"):
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        columns = ("image", "text", "id", "references")
+        table = {column: [row.get(column) for row in rows] for column in columns}
+        parquet.write_table(pyarrow.table(table), path, row_group_size=2)
+        return path
+    else:
+        stream = io.StringIO()
+        writer = csv.writer(stream, delimiter="\t" if plain.endswith(".tsv") else ",")
+        writer.writerow(["id", "image", "text", "note", "references"])
+        for row in rows:
+            references = json.dumps(row["references"]) if "references" in row else ""
+            writer.writerow([row.get("id", ""), row["image"], row["text"], "x", references])
+        content = stream.getvalue()
+    data = content.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+def read(*names: Path | str, **options: Any) -> list[InputRecord]:
+    return list(open_input([str(name) for name in names], **options).records())
+
+
+def problem(record: InputRecord) -> str:
+    """What is wrong with a record."""
+    assert isinstance(record.problem, InputUnreadable)
+    return record.problem.message
+
+
+KINDS = ["p.jsonl", "p.json", "p.csv", "p.tsv", "p.parquet", "p.jsonl.gz", "p.json.gz", "p.csv.gz", "p.tsv.gz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_table_gives_the_same_records(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind)
+    records = read(path)
+    assert [record.problem for record in records] == [None] * 3
+    assert [record.id for record in records] == ["1", "second", "7"]
+    assert [record.image_name for record in records] == [row["image"] for row in ROWS]
+    assert [record.text for record in records] == [row["text"] for row in ROWS]
+    assert [record.references for record in records] == [(), ("cups", "a table"), ()]
+    assert [record.place.number for record in records] == [0, 1, 2]
+    assert {record.place.file for record in records} == {str(path)}
+    assert open_input([str(path)]).count() == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shares_are_stretches_with_the_numbers_of_the_whole(tmp_path: Path, kind: str) -> None:
+    source = open_input([str(write(tmp_path, kind)), str(write(tmp_path, "other.jsonl", ROWS[:2]))])
+    whole = list(source.records())
+    assert [record.place.number for record in whole] == [0, 1, 2, 3, 4]
+    assert whole[3].id == "4"
+    assert source.count() == 5
+    for begin in range(6):
+        for end in range(begin, 7):
+            assert list(source.records(slice(begin, end))) == whole[begin:end]
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    for name, first in (("p.jsonl", 1), ("p.csv", 2), ("p.tsv", 2)):
+        assert [record.place.line for record in read(write(tmp_path, name))][:2] == [first, first + 1]
+    assert read(write(tmp_path, "p.csv"))[2].place.line == 5, "a line end within quotes counts"
+    assert [record.place.line for record in read(write(tmp_path, "p.json"))] == [2, 6, 15]
+
+
+def test_image_root_is_joined_to_relative_names_alone(tmp_path: Path) -> None:
+    rows = [{"image": name, "text": "x"} for name in ("a.jpg", "/abs/b.jpg", "http://example.org/c.jpg")]
+    records = read(write(tmp_path, "p.jsonl", rows), image_root=tmp_path)
+    assert [str(record.image) for record in records] == [str(tmp_path / "a.jpg"), "/abs/b.jpg", rows[2]["image"]]
+    assert [record.image_name for record in records] == [row["image"] for row in rows]
+    assert read(write(tmp_path, "p.jsonl", rows))[0].image == "a.jpg"
+
+
+def test_json_lines_from_editors_of_all_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"image": "a", "text": "x"}\r\n\r\n   \n{"image": "b", "text": "y"}')
+    assert [(record.image_name, record.place.line) for record in read(path)] == [("a", 1), ("b", 4)]
+    assert open_input([str(path)]).count() == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"image": "a"', "not valid JSON"),
+        ('["a", "x"]', "the record is no object but a list"),
+        ("null", "the record is no object but null"),
+        ('{"text": "x"}', "there is no image"),
+        ('{"image": "a"}', "there is no text"),
+        ('{"image": "", "text": "x"}', "the image is empty"),
+        ('{"image": "-", "text": "x"}', "the image is -"),
+        ('{"image": 5, "text": "x"}', "the image must be a string, not a number"),
+        ('{"image": "a\\u0000", "text": "x"}', "the image holds a null character"),
+        ('{"image": "a", "text": null}', "the text is empty"),
+        ('{"image": "a", "text": ["x"]}', "the text must be a string, not a list"),
+        ('{"image": "a", "text": "x", "id": 1.5}', "the id must be a string or a whole number, not a number"),
+        ('{"image": "a", "text": "x", "references": "y"}', "the references must be a list of strings"),
+        ('{"image": "a", "text": "x", "references": [1]}', "the references must be a list of strings"),
+    ],
+)
+def test_a_bad_record_costs_itself_alone(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "p.jsonl"
+    good = '{"image": "a", "text": "x"}'
+    path.write_text(f"{good}\n{line}\n{good}\n")
+    first, bad, last = read(path)
+    assert first.problem is None
+    assert last.problem is None
+    assert problem(bad).startswith(said)
+    assert bad.problem is not None
+    assert bad.problem.input == f"{path}:2"
+    assert (bad.id, bad.place.number, bad.place.line) == ("2", 1, 2)
+    assert last.id == "3"
+
+
+def test_a_text_is_not_missed_where_none_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path, "p.jsonl", [{"image": "a"}])
+    assert [(record.text, record.problem) for record in read(path, needs_text=False)] == [("", None)]
+    assert read(write(tmp_path, "p.csv", [{"image": "a", "text": ""}]), needs_text=False)[0].problem is None
+
+
+def test_bytes_that_are_no_utf8_are_a_bad_record(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"image,text\na,\xff\nb,y\n")
+    (tmp_path / "p.jsonl").write_bytes(b'{"image": "a", "text": "\xff"}\n{"image": "b", "text": "y"}\n')
+    (tmp_path / "p.json").write_bytes(b'[{"image": "a", "text": "\xff"}, {"image": "b", "text": "\\ud800"}]')
+    for name, good in (("p.csv", 1), ("p.jsonl", 1), ("p.json", 0)):
+        records = read(tmp_path / name)
+        assert "not valid" in problem(records[0]) or "UTF-8" in problem(records[0])
+        assert sum(record.problem is None for record in records) == good
+
+
+def test_a_line_too_long_is_passed_over_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    good = b'{"image": "a", "text": "x"}\n'
+    path.write_bytes(good + b'{"text": "' + b"x" * (2 * MAX_LINE_BYTES) + b'"}\n' + good)
+    _, bad, last = read(path)
+    assert "longer than" in problem(bad)
+    assert last.problem is None
+    assert last.place.line == 3
+
+
+def test_columns_under_other_names_are_refused_with_the_one_meant(tmp_path: Path) -> None:
+    for kind in ("p.jsonl", "p.json"):
+        path = write(tmp_path, kind, [{"image": "a", "caption": "x"}])
+        with pytest.raises(InputUnreadable, match="has no column text; it has image, caption") as caught:
+            open_input([str(path)])
+        assert caught.value.hint == "is caption the text? rename that column to text"
+    (tmp_path / "p.csv").write_text("Image,text\na,x\n")
+    with pytest.raises(InputUnreadable, match="it has Image, text") as caught:
+        open_input([str(tmp_path / "p.csv")])
+    assert "is Image the image" in caught.value.hint
+
+
+def test_other_columns_are_left_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, "p.jsonl", [{"image": "a", "text": "x", "caption": "y", "url": 5}])
+    assert read(path)[0].problem is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ("image;text\na;x\n", "are separated by semicolons, not by commas"),
+        ("image,text,image\na,x,b\n", "has two columns image"),
+        ("a.jpg,a cup\n", "has no column image; it has a.jpg, a cup"),
+    ],
+)
+def test_a_csv_without_its_columns_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(content)
+    with pytest.raises(InputUnreadable, match=said):
+        open_input([str(path)])
+
+
+def test_rows_of_csv_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text('image, text\na,x,extra\n\nb\nc,"z"y\nd,fine\n')
+    long, short, quoted, fine = read(path)
+    assert problem(long) == "the row has 3 fields for 2 columns"
+    assert problem(short) == "the text is empty"
+    assert problem(quoted).startswith("not valid CSV")
+    assert (fine.text, fine.problem, fine.place.line) == ("fine", None, 6)
+
+
+def test_a_field_longer_than_python_allows_by_itself(tmp_path: Path) -> None:
+    text = "word " * 100_000
+    assert read(write(tmp_path, "p.csv", [{"image": "a", "text": text}]))[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ('{"image": "a"}', "is no JSON array"),
+        ('[{"image": "a"', "is not valid JSON"),
+        ("[1, NaN]", ""),
+    ],
+)
+def test_a_document_that_is_no_array_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(content)
+    if said:
+        with pytest.raises(InputUnreadable, match=said):
+            open_input([str(path)])
+    else:
+        assert [problem(record)[:20] for record in read(path)] == [
+            "the record is no obj",
+            f"{path}:1 is not valid"[:20],
+        ]
+
+
+def test_an_array_that_breaks_off_ends_with_a_bad_record_and_the_next_input_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('[{"image": "a", "text": "x"},\n {"image": "b"')
+    records = read(path, write(tmp_path, "q.jsonl"))
+    assert problem(records[1]).startswith(f"{path}:2 is not valid JSON")
+    assert [record.problem is None for record in records] == [True, False, True, True, True]
+    assert [record.place.number for record in records] == [0, 1, 2, 3, 4]
+
+
+def test_a_gz_that_is_cut_short_ends_with_a_bad_record(tmp_path: Path) -> None:
+    rows = [{"image": f"{os.urandom(30).hex()}.jpg", "text": "x"} for _ in range(200)]
+    path = write(tmp_path, "p.jsonl.gz", rows)
+    path.write_bytes(path.read_bytes()[:-500])
+    records = read(path)
+    assert "breaks off" in problem(records[-1])
+    assert len(records) > 100
+    assert open_input([str(path)]).count() == len(records)
+
+
+@given(st.lists(st.text(max_size=40), max_size=20), st.integers(1, 64))
+def test_an_array_is_read_alike_in_pieces_of_any_size(texts: list[str], piece: int) -> None:
+    values = [{"text": text, "n": [1.5, True, None]} for text in texts] + [12345]
+    document = json.dumps(values, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_PIECE_BYTES", piece)
+        found = [element.value for element in documents.elements_of(io.BytesIO(document))]
+    assert found == json.loads(json.dumps(values)) or any("\ud800" <= c <= "\udfff" for t in texts for c in t)
+
+
+def test_parquet_with_pictures_in_it(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    images = [
+        {"bytes": b"jpeg", "path": "a.jpg"},
+        {"bytes": None, "path": "b.jpg"},
+        None,
+        {"bytes": b"x", "path": None},
+    ]
+    table = pyarrow.table({"image": images, "text": ["a", "b", "c", "d"], "other": [1, 2, 3, 4]})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    first, second, third, fourth = read(tmp_path / "p.parquet", image_root=tmp_path)
+    assert (first.image, first.image_name) == (b"jpeg", "a.jpg")
+    assert (second.image, second.image_name) == (tmp_path / "b.jpg", "b.jpg")
+    assert problem(third) == "the image is empty"
+    assert fourth.image == b"x"
+    assert fourth.image_name
+
+
+def test_parquet_needs_its_library_and_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.parquet"
+    path.write_bytes(b"PAR1 not at all PAR1")
+    pytest.importorskip("pyarrow")
+    with pytest.raises(InputUnreadable, match="not a readable Parquet file"):
+        open_input([str(path)])
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingExtra, match="reading Parquet needs pyarrow") as caught:
+        open_input([str(path)])
+    assert caught.value.hint == "pip install 'clipalign[parquet]'"
+
+
+def test_standard_input_is_json_lines_and_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b'\xef\xbb\xbf{"image": "a", "text": "x"}\n{"image": "b", "text": "y"}\n'
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    source = open_input(["-"])
+    assert source.count() is None
+    assert source.name == "standard input"
+    records = list(source.records())
+    assert [record.text for record in records] == ["x", "y"]
+    assert str(records[1].place) == "standard input:2"
+    with pytest.raises(UsageError, match="can be read once"):
+        open_input(["-", "-"])
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="standard input is closed"):
+        open_input(["-"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_of_the_shell_is_json_lines(tmp_path: Path) -> None:
+    pipe = tmp_path / "63"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text('{"image": "a", "text": "x"}\n'))
+    writer.start()
+    assert [record.text for record in read(pipe)] == ["x"]
+    writer.join()
+
+
+def test_what_is_no_input_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "a.docx").write_bytes(b"x")
+    (tmp_path / "u.jsonl").write_text("x", encoding="utf-16")
+    (tmp_path / "array.jsonl").write_text('[\n{"image": "a", "text": "x"}\n]\n')
+    for name, kind, said in (
+        ("a.jpg", UsageError, "is a picture, not a list"),
+        ("a.docx", UsageError, "is of no kind that is read"),
+        ("no.jsonl", InputUnreadable, "there is no input"),
+        ("no.csv", InputUnreadable, "there is no input"),
+        ("no.parquet", InputUnreadable, "there is no input"),
+        ("no.tar", InputUnreadable, "there is no input"),
+        ("no", InputUnreadable, "there is no input"),
+        ("*.jsonlx", InputUnreadable, "no file matches"),
+        ("u.jsonl", InputUnreadable, "is UTF-16"),
+        ("array.jsonl", InputUnreadable, "is not JSON lines"),
+    ):
+        if name.endswith(".parquet"):
+            pytest.importorskip("pyarrow")
+        with pytest.raises(kind, match=said):
+            open_input([str(tmp_path / name)])
+    for names in ([], [" "]):
+        with pytest.raises(UsageError, match="input"):
+            open_input(names)
+    with pytest.raises(UsageError, match="there is no folder"):
+        open_input([str(write(tmp_path, "p.jsonl"))], image_root=tmp_path / "no")
+
+
+def test_a_pattern_that_the_shell_left_alone(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.jsonl"):
+        write(tmp_path, name, ROWS[:1])
+    source = open_input([str(tmp_path / "*.jsonl")])
+    assert [Path(record.place.file).name for record in source.records()] == ["a.jsonl", "b.jsonl"]
+    assert source.name == f"{tmp_path / 'a.jsonl'} and 1 more"
+    odd = tmp_path / "[1].jsonl"
+    odd.write_text('{"image": "a", "text": "x"}\n')
+    assert len(read(odd)) == 1
