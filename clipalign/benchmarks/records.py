@@ -8,13 +8,17 @@ uninterrupted run. Nothing here knows what a sample is about.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+import io
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import orjson
 
+from clipalign.benchmarks.ranks import Ranks
 from clipalign.errors import UsageError
 from clipalign.locks import exclusive
 from clipalign.report.json import encode
@@ -23,6 +27,8 @@ RUN_FILE: Final = "run.json"
 SAMPLES_FILE: Final = "samples.jsonl"
 RESULT_FILE: Final = "result.json"
 LOCK_FILE: Final = ".lock"
+
+_PART: Final = re.compile(r"samples\.\d{5}-of-\d{5}\.jsonl")
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """What a write may end with; such an error names no file."""
@@ -53,9 +59,15 @@ class SampleRecords:
 
 @contextmanager
 def open_records(
-    folder: Path | None, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool
+    folder: Path | None,
+    header: dict[str, Any],
+    *,
+    chunk: int,
+    resume: bool,
+    overwrite: bool,
+    ranks: Ranks | None = None,
 ) -> Iterator[SampleRecords]:
-    """The records of a run into ``folder``, which no other process works on meanwhile.
+    """The records of a run into ``folder``, which no other run works on meanwhile.
 
     Args:
         folder: made where it is missing; None for a run that leaves nothing.
@@ -63,31 +75,26 @@ def open_records(
         chunk: samples that were scored together.
         resume: go on with what is there.
         overwrite: throw away what is there.
+        ranks: the processes of this run; each writes a file of its own, until :func:`join_parts`.
 
     Raises:
         UsageError: the folder cannot be written, holds a run and neither was asked for, or holds another run.
-        Busy: another process is at work there.
+        Busy: another run is at work there.
         OSError: the disk is full.
     """
+    ranks = ranks or Ranks()
     if folder is None:
         yield SampleRecords()
         return
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(exclusive(folder / LOCK_FILE, remove=True))
-            samples = folder / SAMPLES_FILE
-            there = samples.exists() and samples.stat().st_size > 0
-            count, end = 0, 0
-            if there and resume:
-                _check_header(folder, header)
-                count, end = _whole_records(samples, chunk)
-            elif there and not overwrite:
-                hint = "--resume goes on with it, --overwrite starts anew"
-                raise UsageError(f"{folder} already holds the records of a run", hint=hint, input=str(folder))
-            (folder / RESULT_FILE).unlink(missing_ok=True)
-            if not (there and resume):
-                write_whole(folder / RUN_FILE, encode(header, indent=True))
+            if ranks.first:
+                stack.enter_context(exclusive(folder / LOCK_FILE, remove=True))
+                _prepare(folder, header, chunk=chunk, resume=resume, overwrite=overwrite, processes=ranks.count)
+            ranks.wait()
+            samples = folder / part_name(ranks.index, ranks.count)
+            count, end = _whole_records(samples, chunk) if samples.exists() else (0, 0)
             file = stack.enter_context(samples.open("r+b" if count else "wb"))
             file.truncate(end)
             file.seek(end)
@@ -96,6 +103,74 @@ def open_records(
                 raise
             raise UsageError(f"{folder} cannot be written: {error.strerror}", input=str(folder)) from None
         yield SampleRecords(file, _records(samples, count), count)
+
+
+def part_name(index: int, processes: int) -> str:
+    """The file of process ``index``, from 0 on."""
+    return SAMPLES_FILE if processes == 1 else f"samples.{index + 1:05}-of-{processes:05}.jsonl"
+
+
+def join_parts(folder: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Put the records of all processes into one file, in the order of the samples, in the place of theirs."""
+    write_whole(folder / SAMPLES_FILE, b"".join(encode(record) for record in records))
+    for part in _parts(folder):
+        part.unlink()
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("samples.*-of-*.jsonl") if _PART.fullmatch(path.name))
+
+
+def _prepare(
+    folder: Path, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool, processes: int
+) -> None:
+    """Leave in the folder what this run goes on from, in as many files as it has processes."""
+    samples = folder / SAMPLES_FILE
+    there = any(path.exists() and path.stat().st_size for path in (samples, *_parts(folder)))
+    if there and resume:
+        _check_header(folder, header)
+        _deal(folder, chunk, processes)
+    elif there and not overwrite:
+        hint = "--resume goes on with it, --overwrite starts anew"
+        raise UsageError(f"{folder} already holds the records of a run", hint=hint, input=str(folder))
+    (folder / RESULT_FILE).unlink(missing_ok=True)
+    if not (there and resume):
+        for path in (samples, *_parts(folder)):
+            path.unlink(missing_ok=True)
+        write_whole(folder / RUN_FILE, encode(header, indent=True))
+
+
+def _deal(folder: Path, chunk: int, processes: int) -> None:
+    """Records of a run by another number of processes, as this one's would have written them.
+
+    Kept are the chunks from the first on, up to the first that is not there.
+    """
+    samples, parts = folder / SAMPLES_FILE, _parts(folder)
+    wanted = [folder / part_name(index, processes) for index in range(processes)]
+    worlds = {int(part.stem.rpartition("-")[2]) for part in parts}
+    if (not parts and processes == 1) or (not samples.exists() and worlds == {processes}):
+        return
+    found = _chunks_of([samples], chunk) if samples.exists() else []
+    for world in worlds:
+        dealt = _chunks_of([folder / part_name(index, world) for index in range(world)], chunk)
+        found = max(found, dealt, key=len)
+    for index, path in enumerate(wanted):
+        write_whole(path, b"".join(found[index::processes]))
+    for path in {samples, *parts} - set(wanted):
+        path.unlink(missing_ok=True)
+
+
+def _chunks_of(files: Sequence[Path], chunk: int) -> list[bytes]:
+    """The whole chunks of files that took turns, from the first to the last before a gap."""
+    by_file = []
+    for path in files:
+        count, _ = _whole_records(path, chunk) if path.exists() else (0, 0)
+        with path.open("rb") if path.exists() else io.BytesIO() as file:
+            by_file.append([b"".join(itertools.islice(file, chunk)) for _ in range(count // chunk)])
+    found: list[bytes] = []
+    while len(taken := by_file[len(found) % len(files)]) > len(found) // len(files):
+        found.append(taken[len(found) // len(files)])
+    return found
 
 
 def write_whole(path: Path, content: bytes) -> None:

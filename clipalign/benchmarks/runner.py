@@ -13,7 +13,8 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from clipalign.benchmarks.records import RESULT_FILE, SampleRecords, open_records, write_whole
+from clipalign.benchmarks.ranks import Ranks, join_ranks
+from clipalign.benchmarks.records import RESULT_FILE, SampleRecords, join_parts, open_records, write_whole
 from clipalign.benchmarks.task import Benchmark, BrokenSample, Route, Unreadable
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.report.json import encode, eval_record
@@ -30,8 +31,10 @@ def run_benchmark(
     settings: Settings,
     *,
     progress: Callable[[int], None] = lambda samples: None,
-) -> EvalResult:
+) -> EvalResult | None:
     """Score all samples and measure.
+
+    Under ``torchrun`` each process scores its share; the first measures, and the others get None.
 
     Args:
         benchmark: what to run.
@@ -46,34 +49,79 @@ def run_benchmark(
             :func:`clipalign.benchmarks.records.open_records`.
     """
     benchmark.check()
+    ranks = join_ranks()
     route = benchmark.route(loaded, settings)
     header = _header(benchmark, route, settings)
-    chunk = route.chunk_samples
     with (
+        closing(ranks),
         closing(route),
         open_records(
-            settings.output, header, chunk=chunk, resume=settings.resume, overwrite=settings.overwrite
+            settings.output,
+            header,
+            chunk=route.chunk_samples,
+            resume=settings.resume,
+            overwrite=settings.overwrite,
+            ranks=ranks,
         ) as records,
     ):
         _check_limit(records, settings)
-        found: list[Any] = []
-        samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
-        following = tuple(itertools.islice(samples, chunk))
-        while taken := following:
-            following = tuple(itertools.islice(samples, chunk))
-            if len(found) < records.kept_count:
-                found += _remembered(route, taken, records, settings)
-            else:
-                for coming in (taken, following):
-                    route.expect(_whole(coming))
-                found += _scored(route, taken, records, on_error=settings.on_error)
-            progress(len(taken))
-        if len(found) < records.kept_count:
-            raise _other_data(settings, f"it holds {records.kept_count} samples, the data set {len(found)}")
-        result = _measured(benchmark, route, found, settings, header)
+        found = _all_scored(benchmark, route, records, settings, ranks, progress)
+        if ranks.count > 1:
+            lines = [[_line(route, one) for one in chunk] for chunk in found]
+            gathered = _in_turns(ranks.gather(lines))
+            if not ranks.first:
+                return None
+            found = [[_from_line(route, line) for line in chunk] for chunk in gathered]
+            if settings.output is not None:
+                join_parts(settings.output, [line for chunk in gathered for line in chunk])
+        result = _measured(benchmark, route, [one for chunk in found for one in chunk], settings, header)
         if settings.output is not None:
             write_whole(settings.output / RESULT_FILE, encode(eval_record(result), indent=True))
     return result
+
+
+def _all_scored(
+    benchmark: Benchmark[Any, Any],
+    route: Route[Any, Any],
+    records: SampleRecords,
+    settings: Settings,
+    ranks: Ranks,
+    progress: Callable[[int], None],
+) -> list[list[Any]]:
+    """Outcomes of this process's chunks, in their order."""
+    found: list[list[Any]] = []
+    done = 0
+    chunks = _chunks(benchmark.samples(limit=settings.limit, seed=settings.seed), route.chunk_samples, ranks)
+    following = next(chunks, ())
+    while taken := following:
+        following = next(chunks, ())
+        if done < records.kept_count:
+            found.append(_remembered(route, taken, records, settings))
+        else:
+            for coming in (taken, following):
+                route.expect(_whole(coming))
+            found.append(_scored(route, taken, records, on_error=settings.on_error))
+        done += len(taken)
+        progress(len(taken) * ranks.count)  # the others are about as far
+    if done < records.kept_count:
+        raise _other_data(settings, f"it holds {records.kept_count} samples, the data set {done}")
+    return found
+
+
+def _chunks(samples: Iterator[Any], size: int, ranks: Ranks) -> Iterator[tuple[Any, ...]]:
+    """The chunks that are this process's."""
+    for number in itertools.count():
+        taken = tuple(itertools.islice(samples, size))
+        if not taken:
+            return
+        if ranks.has(number):
+            yield taken
+
+
+def _in_turns(parts: Sequence[Sequence[Any]]) -> list[Any]:
+    """Chunks of all processes, as they were dealt."""
+    rounds = itertools.zip_longest(*parts)
+    return [chunk for chunks in rounds for chunk in chunks if chunk is not None]
 
 
 def _header(benchmark: Benchmark[Any, Any], route: Route[Any, Any], settings: Settings) -> dict[str, Any]:
@@ -104,20 +152,15 @@ def _scored(
     whole = _whole(samples)
     scored = iter(route.score(whole) if whole else ())
     found: list[Any] = []
-    lines = []
     for sample in samples:
         outcome = sample.error if isinstance(sample, BrokenSample) else next(scored)
         if isinstance(outcome, ClipalignError):
             if on_error == "fail":
                 raise outcome
-            lost = Unreadable(sample.id, sample.image_name, outcome.type, outcome.message, outcome.hint)
-            found.append(lost)
-            error = {"type": lost.type, "message": lost.message, "hint": lost.hint or None}
-            lines.append({"id": lost.id, "image": lost.image, "error": error})
+            found.append(Unreadable(sample.id, sample.image_name, outcome.type, outcome.message, outcome.hint))
         else:
             found.append(outcome)
-            lines.append(route.record(outcome))
-    records.write(lines)
+    records.write([_line(route, one) for one in found])
     return found
 
 
@@ -131,17 +174,12 @@ def _remembered(
 ) -> list[Any]:
     """The same from the records of an earlier run, which must be of these very samples."""
     found: list[Any] = []
-    for sample, record in zip(samples, records.take(len(samples)), strict=True):
+    kept = records.take(len(samples))
+    for sample, record in zip(samples, kept, strict=False):
         if record["id"] != sample.id:
             raise _other_data(settings, f"it has {record['id']} where the data set has {sample.id}")
         try:
-            if "error" in record:
-                error = record["error"]
-                found.append(
-                    Unreadable(sample.id, sample.image_name, error["type"], error["message"], error["hint"] or "")
-                )
-            else:
-                found.append(route.outcome(record))
+            found.append(_from_line(route, record))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"the record of sample {sample.id} in {settings.output} is not one of this version",
@@ -149,6 +187,21 @@ def _remembered(
                 input=str(settings.output),
             ) from error
     return found
+
+
+def _line(route: Route[Any, Any], one: Any) -> dict[str, Any]:
+    """What is recorded of an outcome, or of a sample without one."""
+    if isinstance(one, Unreadable):
+        error = {"type": one.type, "message": one.message, "hint": one.hint or None}
+        return {"id": one.id, "image": one.image, "error": error}
+    return route.record(one)
+
+
+def _from_line(route: Route[Any, Any], line: dict[str, Any]) -> Any:
+    if "error" in line:
+        error = line["error"]
+        return Unreadable(line["id"], line["image"], error["type"], error["message"], error["hint"] or "")
+    return route.outcome(line)
 
 
 def _other_data(settings: Settings, why: str) -> UsageError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipalign import options
+from clipalign.batch.shares import with_own_device
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
@@ -52,6 +53,8 @@ def evaluate(
     seed: options.Seed = None,
     cache_dir: options.CacheDir = None,
     offline: options.Offline = None,
+    download: options.Download = None,
+    accept_license: options.AcceptLicense = None,
     quiet: options.Quiet = None,
     verbose: options.Verbose = None,
     debug: options.Debug = None,
@@ -77,18 +80,21 @@ def evaluate(
         "descriptions": descriptions, "templates": templates, "words": words,
         "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline,
+        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
+        "accept_license": accept_license or None,
         "quiet": quiet, "verbose": verbose, "debug": debug,
     }  # fmt: skip
     settings = resolve("eval", typed)
     configure(settings)
     with _writing(settings.output):
         result = _measured(settings)
+    if result is None:  # one of several processes; the first speaks for all
+        return EXIT_DONE
     render(result, format=chosen_format(settings))
     return EXIT_INPUTS if result.counts["unreadable"] else EXIT_DONE
 
 
-def _measured(settings: Settings) -> EvalResult:
+def _measured(settings: Settings) -> EvalResult | None:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
     if settings.resume and settings.overwrite:
@@ -96,6 +102,7 @@ def _measured(settings: Settings) -> EvalResult:
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
     benchmark.check()
+    settings = with_own_device(settings)
     loaded = choose_model(row, settings).load()
 
     from clipalign.benchmarks.runner import run_benchmark

@@ -18,6 +18,9 @@ from clipalign.results import EvalResult, Metric, Published
 GAP_CELLS: Final = 2
 """Between columns."""
 
+MOST_NUMBERS: Final = 3
+"""Of papers, for one metric: those with the model's own backbone before other methods before other backbones."""
+
 
 class _Column(NamedTuple):
     """A column; where the terminal is too narrow for all, those of the highest rank go first. JSON has everything."""
@@ -34,14 +37,18 @@ def metrics_table(result: EvalResult) -> str:
     """The page for one benchmark."""
     drawn_with = signs()
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in result.counts.items() if number)
-    sources = _sources(result)
+    numbers = {metric.name: _nearest(result, metric) for metric in result.metrics}
+    sources = list(dict.fromkeys(_source(number) for shown in numbers.values() for number in shown))
     parts: list[Text | Table] = [
         Text(f"{visible(result.dataset)}: {visible(result.model)}, {counts}", style="bold", overflow="fold"),
         Text(""),
-        _rows(result, sources),
+        _rows(result, numbers, sources),
         Text(""),
     ]
     parts += [Text(f"[{place}] {visible(source)}", overflow="fold") for place, source in enumerate(sources, 1)]
+    measured = [number for number in result.published if number.metric in numbers]
+    if left_out := len(measured) - sum(map(len, numbers.values())):
+        parts.append(Text(f"{left_out} more published numbers, of other backbones: --format json", overflow="fold"))
     parts += [Text(f"note: {visible(note)}", overflow="fold") for note in result.notes]
     return printed([*parts, _provenance(result, drawn_with)])
 
@@ -50,12 +57,27 @@ def _source(number: Published) -> str:
     return f"{number.backbone}, {number.source}"
 
 
-def _sources(result: EvalResult) -> list[str]:
-    """Every backbone and source once, in the order of their numbers."""
-    return list(dict.fromkeys(_source(number) for number in result.published))
+def _nearest(result: EvalResult, metric: Metric) -> list[Published]:
+    """The papers' numbers for a metric that are shown, in the papers' order."""
+    known = [number for number in result.published if number.metric == metric.name]
+    own = _plain(result.model.partition("@")[0])
+
+    def distance(number: Published) -> int:
+        if own and own in _plain(number.backbone):
+            return 0
+        return 2 if "ViT" in number.backbone else 1
+
+    nearest = sorted(known, key=distance)[:MOST_NUMBERS]
+    if nearest and distance(nearest[0]) == 0 and len(known) > MOST_NUMBERS - 1:
+        nearest = [number for number in nearest if distance(number) < 2]
+    return [number for number in known if number in nearest]
 
 
-def _rows(result: EvalResult, sources: list[str]) -> Table:
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def _rows(result: EvalResult, numbers: dict[str, list[Published]], sources: list[str]) -> Table:
     columns = [
         _Column("metric", 0, []),
         _Column("ours", 0, []),
@@ -67,7 +89,7 @@ def _rows(result: EvalResult, sources: list[str]) -> Table:
     ]
     for metric in result.metrics:
         ours = [metric.name, f"{metric.value:.4f}", _interval(metric), str(metric.n), _optional(metric.chance)]
-        known = [number for number in result.published if number.metric == metric.name]
+        known = numbers[metric.name]
         for row in [[*ours, *_compared(metric, number, sources)] for number in known[:1]] or [[*ours, "", ""]]:
             _append(columns, row)
         for number in known[1:]:
@@ -75,8 +97,8 @@ def _rows(result: EvalResult, sources: list[str]) -> Table:
     shown = [column for column in columns if any(column.cells)]
     while sum(c.cell_count() + GAP_CELLS for c in shown) - GAP_CELLS > width() and any(c.rank for c in shown):
         shown.remove(max(shown, key=lambda column: column.rank))
-    names, *numbers = shown
-    room = width() - sum(column.cell_count() + GAP_CELLS for column in numbers)
+    names, *values = shown
+    room = width() - sum(column.cell_count() + GAP_CELLS for column in values)
     names.cells[:] = [shortened(cell, room) for cell in names.cells]  # what is left to cut are names, never numbers
     table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
     for column in shown:

@@ -306,7 +306,9 @@ def test_a_run_is_the_same_resumed_and_counts_what_is_missing(
 
     def run(**more: Any) -> EvalResult:
         settings = Settings(cache_dir=tmp_path, crops=3, output=output, **more)
-        return run_benchmark(Few(place.parent), load_tiny(), settings)
+        result = run_benchmark(Few(place.parent), load_tiny(), settings)
+        assert result is not None
+        return result
 
     whole = run()
     assert whole.counts == {"samples": 2, "unreadable": 1}
@@ -366,5 +368,7 @@ def test_pictogram_classify_runs_and_measures_its_parts(tmp_path: Path, monkeypa
     monkeypatch.setattr(pictogram_classify, "task", lambda: few)
     monkeypatch.setattr(pictogram_classify, "POOL_CROPS", 3)
     settings = Settings(limit=3, crops=2, cache_dir=tmp_path)
-    metrics = {m.name for m in run_benchmark(PictogramClassify(), load_tiny(), settings).metrics}
+    result = run_benchmark(PictogramClassify(), load_tiny(), settings)
+    assert result is not None
+    metrics = {metric.name for metric in result.metrics}
     assert {"top1_wca", "top5_clip", "gain_of_crops", "gain_of_crops_small", "top1_wca_whole_large"} <= metrics

@@ -16,6 +16,7 @@ from clipalign.report.json import detect_record, encode, eval_record
 from clipalign.report.layout import ASCII_SIGNS, UNICODE_SIGNS, signed_bar
 from clipalign.report.metrics import metrics_table
 from clipalign.report.table import detect_table
+from clipalign.results import Published
 from tests.results import COKE, EVALUATION, PROVENANCE, result_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -230,6 +231,30 @@ open_clip 3.3.0 · pillow 12.0.0
 
 def test_metrics_stand_beside_published_numbers_and_their_sources() -> None:
     assert metrics_table(EVALUATION) == METRICS_AT_80
+
+
+def numbers_shown(model: str, *backbones: str) -> list[str]:
+    published = tuple(Published("la", 0.5, backbone, "a paper") for backbone in backbones)
+    page = metrics_table(replace(EVALUATION, model=model, published=published))
+    return re.findall(r"^\[\d\] (.*), a paper$", page, re.MULTILINE)
+
+
+def test_of_many_published_numbers_those_of_the_models_backbone_and_of_other_methods_are_shown() -> None:
+    papers = ("ViT-B/32 openai", "ViT-H/14 laion2b", "ViT-B/16 openai", "ALOHa")
+    assert numbers_shown("ViT-B-32", *papers) == ["ViT-B/32 openai", "ALOHa"]
+    assert numbers_shown("ViT-H-14", *papers) == ["ViT-H/14 laion2b", "ALOHa"]
+    assert numbers_shown("ViT-B-16@laion2b_s34b_b88k", *papers) == ["ViT-B/16 openai", "ALOHa"]
+    assert numbers_shown("pictogram", *papers) == ["ViT-B/32 openai", "ViT-H/14 laion2b", "ALOHa"]
+    assert numbers_shown("longclip-B", "CLIP ViT-B/16", "Long-CLIP-B", "CLIP ViT-L/14", "Long-CLIP-L") == [
+        "Long-CLIP-B",
+        "Long-CLIP-L",
+    ]
+
+
+def test_published_numbers_that_are_left_out_are_counted() -> None:
+    published = tuple(Published("la", 0.5, f"ViT-B/{patch}", "a paper") for patch in (8, 16, 32, 64))
+    page = metrics_table(replace(EVALUATION, published=published))
+    assert "3 more published numbers, of other backbones: --format json\n" in page
 
 
 def test_at_40_columns_metrics_keep_ours_and_published(monkeypatch: pytest.MonkeyPatch) -> None:
