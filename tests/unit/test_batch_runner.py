@@ -1,0 +1,252 @@
+"""Runs over many records: order, sharing of pictures, bounds on what is held, errors, and an end without delay."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipalign.batch.runner import Finished, run_batch
+from clipalign.batch.scorer import ScoreItem
+from clipalign.batch.stream import Workers, wait_for, workers_for_this_machine
+from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, TextUnusable
+from clipalign.inputs import InputRecord, Place
+from tests.results import PROVENANCE
+
+
+class Colours:
+    """A method that says the red of a picture's corner and its record's text; it counts what it is asked."""
+
+    def __init__(self, window: int = 4, ahead: int = 4, prepare_seconds: float = 0.0) -> None:
+        self.window_records = window
+        self.pictures_ahead = ahead
+        self.provenance = PROVENANCE
+        self.seconds = prepare_seconds
+        self.prepared: list[str] = []
+        self.encoded: list[int] = []
+        self.windows: list[int] = []
+        self.held = self.most_held = 0
+        self.threads: set[str] = set()
+        self.lock = threading.Lock()
+
+    def prepare(self, picture: Image.Image, name: str) -> Tensor:
+        with self.lock:
+            self.prepared.append(name)
+            self.threads.add(threading.current_thread().name)
+            self.held += 1
+            self.most_held = max(self.most_held, self.held)
+        time.sleep(self.seconds)
+        if "odd" in name:
+            raise ImageUnreadable("too odd")
+        return torch.tensor([float(picture.getpixel((0, 0))[0])])  # type: ignore[index]
+
+    def encode(self, prepared: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
+        self.encoded.append(len(prepared))
+        self.held -= len(prepared)
+        return [ModelMismatch("no finite numbers") if tensor.item() == 13 else tensor for tensor in prepared]
+
+    def score(self, items: Sequence[ScoreItem]) -> list[str | ClipalignError]:
+        assert items
+        self.windows.append(len(items))
+        return [
+            TextUnusable("no word") if record.text == "..." else f"{record.text}: {int(features.item())}"
+            for record, features in items
+        ]
+
+
+def picture(folder: Path, red: int, name: str = "") -> Path:
+    path = folder / (name or f"{red}.png")
+    Image.new("RGB", (4, 4), (red, 0, 0)).save(path)
+    return path
+
+
+def record(number: int, image: Path | str | bytes, text: str, problem: ClipalignError | None = None) -> InputRecord:
+    name = image.decode("latin-1")[:3] if isinstance(image, bytes) else Path(image).name
+    return InputRecord(str(number + 1), image, name, text, (), Place("p.jsonl", number + 1, number), problem)
+
+
+def records(folder: Path, *pairs: tuple[int, str]) -> list[InputRecord]:
+    return [record(number, picture(folder, red), text) for number, (red, text) in enumerate(pairs)]
+
+
+def outcomes(finished: Iterable[Finished[Any]]) -> list[str]:
+    return [str(one.outcome) for one in finished]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("ahead", [1, 2, 5, 50])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_results_come_in_the_order_of_the_input_whatever_the_bounds(
+    tmp_path: Path, window: int, ahead: int, workers: int
+) -> None:
+    asked = records(tmp_path, *((index % 9, f"t{index}") for index in range(23)))
+    scorer = Colours(window, ahead)
+    found = list(run_batch(asked, scorer, workers=workers))
+    assert [one.record for one in found] == asked
+    assert outcomes(found) == [f"t{index}: {index % 9}" for index in range(23)]
+    assert max(scorer.windows) <= window
+    assert max(scorer.encoded) <= max(1, ahead // 2)
+    assert scorer.most_held <= ahead + 1
+    assert len(scorer.threads) <= workers
+
+
+def test_a_picture_of_neighbours_is_prepared_and_encoded_once_also_across_windows(tmp_path: Path) -> None:
+    asked = records(tmp_path, *((red, f"t{index}") for index, red in enumerate([1, 1, 2, 1, 1, 2, 2, 3, 3, 3])))
+    scorer = Colours(window=3)
+    list(run_batch(asked, scorer))
+    assert sorted(scorer.prepared) == ["1.png", "2.png", "3.png"]
+    assert sum(scorer.encoded) == 3
+
+
+def test_pictures_in_memory_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
+    one, two = (picture(tmp_path, red).read_bytes() for red in (1, 2))
+    asked = [record(index, content, "t") for index, content in enumerate([one, bytes(bytearray(one)), two])]
+    scorer = Colours()
+    found = list(run_batch(asked, scorer))
+    assert outcomes(found) == ["t: 1", "t: 1", "t: 2"]
+    assert len(scorer.prepared) == 2
+    assert all(one.record.image == b"" for one in found), "nobody needs the bytes any more"
+
+
+def test_a_picture_far_away_is_read_again(tmp_path: Path) -> None:
+    asked = records(tmp_path, *((red, "t") for red in [1, *range(2, 12), 1]))
+    scorer = Colours(window=3)
+    list(run_batch(asked, scorer))
+    assert scorer.prepared.count("1.png") == 2
+
+
+def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG cut")
+    problem = InputUnreadable("not valid JSON")
+    asked = [
+        record(0, picture(tmp_path, 1), "a"),
+        record(1, tmp_path / "missing.png", "b"),
+        record(2, "", "", problem),
+        record(3, broken, "c"),
+        record(4, broken, "d"),
+        record(5, picture(tmp_path, 5, "odd.png"), "e"),
+        record(6, picture(tmp_path, 13), "f"),
+        record(7, picture(tmp_path, 1), "..."),
+        record(8, b"no picture", "g"),
+        record(9, picture(tmp_path, 2), "h"),
+    ]
+    found = list(run_batch(asked, Colours()))
+    types = [type(one.outcome) for one in found]
+    assert types == [
+        str, ImageUnreadable, InputUnreadable, ImageUnreadable, ImageUnreadable, ImageUnreadable, ModelMismatch,
+        TextUnusable, ImageUnreadable, str,
+    ]  # fmt: skip
+    assert found[2].outcome is problem
+    assert found[5].outcome.input == "odd.png"
+    assert str(found[8].outcome) == "no  is not a picture"
+    assert outcomes(found)[-1] == "h: 2"
+
+
+def test_with_fail_the_first_error_ends_the_run_after_everything_before_it(tmp_path: Path) -> None:
+    asked = records(tmp_path, (1, "a"), (2, "b"), (3, "..."), (4, "c"))
+    seen: list[str] = []
+    with pytest.raises(TextUnusable):
+        for one in run_batch(asked, Colours(), on_error="fail"):
+            seen.append(str(one.outcome))
+    assert seen == ["a: 1", "b: 2"]
+
+
+def test_addresses_are_refused_while_offline() -> None:
+    found = next(run_batch([record(0, "http://127.0.0.1:9/a.png", "a")], Colours(), offline=True))
+    assert "is not fetched while offline" in str(found.outcome)
+
+
+def test_thumbnails_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("RGB", (400, 100), "teal").save(path)
+    asked = [record(0, path, "a"), record(1, path, "b"), record(2, tmp_path / "no.png", "c")]
+    assert [one.thumbnail for one in run_batch(asked, Colours())] == [None] * 3
+    first, second, third = run_batch(asked, Colours(), thumbnail_px=64)
+    assert first.thumbnail is not None
+    assert first.thumbnail.startswith(b"\xff\xd8\xff")
+    small = path.with_name("small.jpg")
+    small.write_bytes(first.thumbnail)
+    assert Image.open(small).size == (64, 16)
+    assert second.thumbnail == first.thumbnail
+    assert third.thumbnail is None
+
+
+def test_records_are_read_as_they_are_needed(tmp_path: Path) -> None:
+    path = picture(tmp_path, 1)
+    read: list[int] = []
+
+    def endless() -> Iterator[InputRecord]:
+        number = 0
+        while True:
+            read.append(number)
+            yield record(number, path, "a")
+            number += 1
+
+    run = run_batch(endless(), Colours(window=4))
+    for _ in range(4):
+        next(run)
+    run.close()
+    assert len(read) <= 12
+
+
+def _our_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("clipalign-picture")]
+
+
+def test_whatever_ends_a_run_ends_its_threads(tmp_path: Path) -> None:
+    asked = records(tmp_path, *((red, "t") for red in range(30)))
+
+    class Interrupted(Colours):
+        def score(self, items: Sequence[ScoreItem]) -> list[str | ClipalignError]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_batch(asked, Interrupted(prepare_seconds=0.01)))
+    assert not _our_threads()
+    run = run_batch(asked, Colours(prepare_seconds=0.01))
+    next(run)
+    run.close()
+    assert not _our_threads()
+    list(run_batch(asked, Colours()))
+    assert not _our_threads()
+
+
+def test_a_thread_that_hangs_keeps_nobody_waiting() -> None:
+    begin = time.monotonic()
+    release = threading.Event()
+    with Workers[bool](2) as workers:
+        workers.submit(lambda: release.wait(60))
+        time.sleep(0.05)
+    assert time.monotonic() - begin < 10
+    assert all(thread.daemon for thread in _our_threads())
+    release.set()
+
+
+def test_what_a_thread_raises_is_raised_where_it_is_waited_for() -> None:
+    def fail() -> None:
+        raise TimeoutError("of its own")
+
+    with Workers[None](1) as workers:
+        with pytest.raises(TimeoutError, match="of its own"):
+            wait_for(workers.submit(fail))
+        assert wait_for(workers.submit(lambda: None)) is None
+
+
+def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(12), raising=False)
+    assert workers_for_this_machine() == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert workers_for_this_machine() == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
+    assert workers_for_this_machine() == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(256), raising=False)
+    assert workers_for_this_machine() == 16
