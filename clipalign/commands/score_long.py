@@ -1,10 +1,13 @@
-"""``clipalign score-long``: a picture and long texts; what every sentence does to the score, to stdout."""
+"""``clipalign score-long``: a picture and long texts, or the pairs of an input; what every sentence does to the score.
+
+Texts about one picture are ranked in one table; pairs of an input go record by record through :mod:`.many`.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,13 +15,14 @@ from clipalign import options
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.registry import find_model
-from clipalign.report import chosen_format, configure
+from clipalign.report import chosen_batch_format, chosen_format, configure
 from clipalign.report.console import notices
-from clipalign.settings import Settings, resolve
+from clipalign.settings import Settings, flag_name, resolve
 
 if TYPE_CHECKING:
-    from clipalign.methods.score_long import LongSettings
-    from clipalign.results import LongResult
+    from clipalign.inputs import Input
+    from clipalign.methods.score_long import LongScorer, LongSettings
+    from clipalign.pipeline.model import LoadedModel
 
 STDIN: Final = "-"
 MAX_TEXT_BYTES: Final = 10_000_000
@@ -34,6 +38,13 @@ def score_long(
         typer.Argument(metavar="TEXT…", help="What is said about the image, in quotes; several texts are ranked."),
     ] = None,
     text_file: options.TextFile = None,
+    input: options.Input = None,
+    image_root: options.ImageRoot = None,
+    output: options.OutputFile = None,
+    resume: options.Resume = None,
+    overwrite: options.Overwrite = None,
+    on_error: options.OnError = None,
+    shard: options.Shard = None,
     by: options.By = None,
     margin: options.Margin = None,
     stretch: options.Stretch = None,
@@ -47,11 +58,13 @@ def score_long(
     seed: options.Seed = None,
     cache_dir: options.CacheDir = None,
     offline: options.Offline = None,
+    download: options.Download = None,
+    accept_license: options.AcceptLicense = None,
     quiet: options.Quiet = None,
     verbose: options.Verbose = None,
     debug: options.Debug = None,
 ) -> int:
-    """Say how well a long text fits an image, and which of its sentences earn or lose what.
+    """Say how well a long text fits an image, and which of its sentences earn or lose what; for one pair or many.
 
     The score is (cosine + 1) / 2, 0 to 1; higher fits better (SPECS, arXiv 2509.03897). A sentence's number is what it
     adds to the score of the text before it. Texts of up to 248 tokens are read; what lies beyond is reported.
@@ -61,36 +74,55 @@ def score_long(
       clipalign score-long photo.jpg --text-file caption.txt --by phrase
       clipalign score-long photo.jpg "A dog." "A dog on a sofa." --margin 0.01
       clipalign score-long scene.png "There is a cat." --model pictogram-long
+      clipalign score-long --input pairs.csv --image-root photos -o found.html
     """
     typed = {
         "text_file": text_file, "by": by, "margin": margin, "stretch": stretch,
         "format": format, "check": check,
+        "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
+        "on_error": on_error, "shard": shard,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline,
+        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
+        "accept_license": accept_license or None,
         "quiet": quiet, "verbose": verbose, "debug": debug,
     }  # fmt: skip
     settings = resolve("score-long", typed)
     configure(settings)
+    if input or (settings.input and image is None and not text):
+        given = (("IMAGE", image), ("TEXT", text), ("--text-file", text_file))
+        _check_many([name for name, value in given if value])
+        return _score_many(settings)
+    _check_one(image, typed)
+    image = str(image)
     texts = _texts(image, text or [], settings)
-    results = _scored(str(image), texts, settings)
-    for result in results:
-        for warning in result.warnings:
-            notices.warn(warning if len(results) == 1 else f"{result.id}: {warning}")
-
-    from clipalign.report.score_long import render_long
-
-    render_long(results, format=chosen_format(settings))
-    return EXIT_FOUND if settings.check and any(result.lowering for result in results) else EXIT_DONE
+    if settings.on_error == "skip":
+        return _score_many(settings, _listed(image, texts))
+    return _score_here(image, texts, settings)
 
 
-def _texts(image: str | None, typed: list[str], settings: Settings) -> list[tuple[str, str]]:
-    """Identifier and text of everything to score, those of the command line first, checked."""
-    if image is None or not image.strip():
+def _check_many(given: list[str]) -> None:
+    if given:
         raise UsageError(
-            "missing IMAGE" if image is None else "IMAGE is empty",
-            hint="give a path, an http(s) URL, or -",
-            input="IMAGE",
+            f"{' and '.join(given)} and --input exclude each other",
+            hint="give either; a pattern of several inputs needs quotes: --input 'shards/*.tar'",
+            input=given[0],
         )
+
+
+def _check_one(image: str | None, typed: dict[str, Any]) -> None:
+    """What is said about IMAGE, and options that have a meaning for inputs alone."""
+    if image is None or not image.strip():
+        said = "missing IMAGE" if image is None else "IMAGE is empty"
+        hint = "clipalign score-long IMAGE TEXT, or --input FILE for many; see clipalign score-long --help"
+        raise UsageError(said, hint=hint, input="IMAGE")
+    for name in ("image_root", "resume", "shard"):
+        if typed[name]:
+            flag = flag_name(name)
+            raise UsageError(f"{flag} is for many pairs", hint="give them with --input", input=flag)
+
+
+def _texts(image: str, typed: list[str], settings: Settings) -> list[tuple[str, str]]:
+    """Identifier and text of everything to score, those of the command line first, checked."""
     if not typed and not settings.text_file:
         raise UsageError("missing TEXT", hint="give a text in quotes, or --text-file FILE", input="TEXT")
     readers = [name for name in (image, *settings.text_file) if name == STDIN]
@@ -153,14 +185,48 @@ def long_settings(settings: Settings) -> LongSettings:
     return LongSettings(**{name: value for name, value in given.items() if value is not None})
 
 
-def _scored(image: str, texts: list[tuple[str, str]], settings: Settings) -> list[LongResult]:
+def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) -> int:
     """The route, cheapest check first: names and files before torch, the picture before the model."""
     chosen = choose_model(find_model(settings.model), settings)
 
+    from clipalign.batch.journal import THUMBNAIL_PX
     from clipalign.methods.detect import Pair
     from clipalign.methods.score_long import score_long_pairs
-    from clipalign.pipeline.images import open_image
+    from clipalign.pipeline.images import open_image, thumbnail_of
+    from clipalign.report.score_long import render_long
 
+    format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
     picture = open_image(image, offline=settings.offline)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
-    return score_long_pairs(chosen.load(), pairs, long_settings(settings))
+    results = score_long_pairs(chosen.load(), pairs, long_settings(settings))
+    for result in results:
+        for warning in result.warnings:
+            notices.warn(warning if len(results) == 1 else f"text {result.id}: {warning}")
+    render_long(
+        results,
+        format=format,
+        thumbnail=thumbnail_of(picture, THUMBNAIL_PX) if format == "html" else None,
+        output=settings.output,
+        overwrite=settings.overwrite,
+    )
+    return EXIT_FOUND if settings.check and any(result.lowering for result in results) else EXIT_DONE
+
+
+def _listed(image: str, texts: list[tuple[str, str]]) -> Input:
+    """The texts of the command line as an input."""
+    from clipalign.inputs import InputRecord, Place
+    from clipalign.inputs.records import Listed
+
+    return Listed([InputRecord(id, image, image, text, (), Place(image, 0, at)) for at, (id, text) in enumerate(texts)])
+
+
+def _score_many(settings: Settings, source: Input | None = None) -> int:
+    from clipalign.commands.many import run_many
+    from clipalign.report.score_long import ScoreLongView
+
+    def scorer(loaded: LoadedModel) -> LongScorer:
+        from clipalign.methods.score_long import LongScorer
+
+        return LongScorer(loaded, long_settings(settings))
+
+    return run_many(settings, ScoreLongView(), scorer, source=source)

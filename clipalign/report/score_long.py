@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.report.console import stdout_is_terminal, write_output
+from clipalign.report.console import write_output
 from clipalign.report.records import Column, Kind, Record, Sort
 from clipalign.report.summary import number_text, score_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.text import Text
 
     from clipalign.report.html.markup import Markup
@@ -49,24 +51,45 @@ def score_long_record(result: LongResult) -> Record:
     }
 
 
-def render_long(results: Sequence[LongResult], *, format: str) -> bool:
-    """Write the results of one picture's texts to stdout.
+def render_long(
+    results: Sequence[LongResult],
+    *,
+    format: str,
+    thumbnail: bytes | None = None,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> bool:
+    """Write the results of one picture's texts to stdout or into a file; their warnings are the caller's.
+
+    Args:
+        results: at least one.
+        format: any of ``settings.FORMATS``.
+        thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
+        output: the file; None or ``-`` for stdout.
+        overwrite: whether a file that exists is replaced.
 
     Returns:
         False when the reader has gone.
 
     Raises:
-        OutputError: stdout cannot be written.
+        UsageError: a file that may not be written.
+        OutputError: stdout, or the file, cannot be written.
     """
-    records = [score_long_record(result) for result in results]
-    if format == "json":
-        from clipalign.report.json import encode
-
-        document = records[0] if len(records) == 1 else {"results": records}
-        return write_output(encode(document, indent=stdout_is_terminal()))
+    from clipalign.report import STDOUT
+    from clipalign.report.one import document
     from clipalign.report.score_long_table import score_long_table
 
-    return write_output(score_long_table(records))
+    def table() -> str:
+        return score_long_table([score_long_record(result) for result in results])
+
+    content = document(ScoreLongView(), results, format=format, table=table, thumbnail=thumbnail)
+    if output is None or str(output) == STDOUT:
+        return write_output(content)
+    from clipalign.report.files import write_document
+
+    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    write_document(output, content, overwrite=overwrite)
+    return True
 
 
 class ScoreLongView:

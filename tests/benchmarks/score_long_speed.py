@@ -116,8 +116,8 @@ def main() -> None:
     console = Console(width=120)
     console.print(table)
     console.print(
-        f"{len(captions)} captions of {source}: {min(lengths)} to {max(lengths)} tokens, {min(counts)} to {max(counts)} pre"
-        f"fixes, {statistics.mean(counts):.1f} on average; in milliseconds a caption"
+        f"{len(captions)} captions of {source}: {min(lengths)} to {max(lengths)} tokens, "
+        f"{min(counts)} to {max(counts)} prefixes, {statistics.mean(counts):.1f} on average; milliseconds a caption"
     )
     console.print(f"cosines differ by {apart:.1e} at most (goal {SAME:.0e})")
     console.print(

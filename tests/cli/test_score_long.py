@@ -149,3 +149,92 @@ class TestMistakes:
 def test_a_text_on_standard_input() -> None:
     run = run_apart("score-long", PICTURE, "--text-file", "-", *LONG, stdin=WRONG.encode())
     assert run.status == 0 and json.loads(run.out)["text"] == WRONG
+
+
+def pairs_file(folder: Path) -> Path:
+    """Three texts about one picture, one about none, one without a word."""
+    rows = [
+        {"id": "true", "image": PICTURE, "text": TRUE},
+        {"id": "wrong", "image": PICTURE, "text": WRONG},
+        {"id": "gone", "image": "nowhere.png", "text": TRUE},
+        {"id": "mute", "image": PICTURE, "text": "..."},
+        {"id": "long", "image": PICTURE, "text": TRUE * 30},
+    ]
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+class TestManyPairs:
+    def test_a_record_each_and_an_error_where_there_is_none(self, capsys: Capture, tmp_path: Path) -> None:
+        run = run_here(capsys, "score-long", "--input", str(pairs_file(tmp_path)), *LONG, "--check")
+        records = [json.loads(line) for line in run.out.splitlines()]
+        assert run.status == 3
+        assert [record["id"] for record in records] == ["true", "wrong", "gone", "mute", "long"]
+        assert [record.get("error", {}).get("type") for record in records] == [
+            None, None, "image_unreadable", "text_unusable", None
+        ]  # fmt: skip
+        assert records[4]["truncated"] and records[1]["sentences"][3]["lowers"]
+        assert "with lowering sentences" in run.err
+
+    def test_the_same_numbers_as_alone(self, capsys: Capture, tmp_path: Path) -> None:
+        run = run_here(capsys, "score-long", "--input", str(pairs_file(tmp_path)), *LONG)
+        many = json.loads(run.out.splitlines()[1])
+        _, alone, _ = scored(capsys, PICTURE, WRONG, *LONG)
+        for here, there in zip(many["sentences"], alone["sentences"], strict=True):
+            assert here["cosine"] == pytest.approx(there["cosine"], abs=1e-6)
+
+    @pytest.mark.parametrize("ending", ["jsonl", "csv"])
+    def test_resumed_output_is_that_of_one_run(self, capsys: Capture, tmp_path: Path, ending: str) -> None:
+        source, whole, torn = pairs_file(tmp_path), tmp_path / f"whole.{ending}", tmp_path / f"torn.{ending}"
+        line = ("score-long", "--input", str(source), *LONG, "--output")
+        assert run_here(capsys, *line, str(whole)).status == 3
+        lines = whole.read_bytes().splitlines(keepends=True)
+        torn.write_bytes(b"".join(lines[:3]) + lines[3][: len(lines[3]) // 2])
+        assert run_here(capsys, *line, str(torn), "--resume").status == 3
+        assert len(torn.read_bytes().splitlines()) == len(lines)
+        assert run_here(capsys, *line, str(torn), "--resume", "--margin", "0.1").status == 2
+
+    def test_a_page_with_its_worst_text_first(self, capsys: Capture, tmp_path: Path) -> None:
+        page = tmp_path / "page.html"
+        run_here(capsys, "score-long", "--input", str(pairs_file(tmp_path)), *LONG, "--output", str(page))
+        html = page.read_text()
+        assert html.index("There is a dog.") < html.index(">true<")
+        assert '<rect class="wrong"' in html and "<mark" in html and "✗" in html and "data:image" in html
+
+    def test_annotations_name_the_sentence(self, capsys: Capture, tmp_path: Path) -> None:
+        run = run_here(capsys, "score-long", "--input", str(pairs_file(tmp_path)), *LONG, "--format", "github")
+        warning = next(line for line in run.out.splitlines() if "wrong" in line)
+        assert warning.startswith("::warning ") and "There is a dog. (-0." in warning and "line=2" in warning
+
+    def test_a_line_each_in_the_table(self, capsys: Capture, tmp_path: Path) -> None:
+        run = run_here(capsys, "score-long", "--input", str(pairs_file(tmp_path)), *LONG, "--format", "table")
+        lines = run.out.splitlines()
+        assert lines[1].startswith("✗ 0.") and " 1/4 " in lines[1] and "There is a dog. in: There is a cat." in lines[1]
+        assert lines[2].startswith("! unreadable  gone")
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((PICTURE, "--input", "x.csv"), "IMAGE and --input exclude each other"),
+            (("--input", "x.csv", "--text-file", "a.txt"), "--text-file and --input exclude each other"),
+            ((PICTURE, "a dog", "--resume"), "--resume is for many pairs"),
+        ],
+    )
+    def test_options_that_do_not_belong_together(self, capsys: Capture, arguments: tuple[str, ...], said: str) -> None:
+        run = failed(capsys, *arguments, *LONG)
+        assert run.status == 2 and said in run.err
+
+
+class TestFormatsOfFewTexts:
+    def test_lines_csv_and_page(self, capsys: Capture, tmp_path: Path) -> None:
+        few = ("score-long", PICTURE, TRUE, WRONG, *LONG)
+        assert len(run_here(capsys, *few, "--format", "jsonl").out.splitlines()) == 2
+        header, *rows = run_here(capsys, *few, "--format", "csv").out.splitlines()
+        assert header.startswith("id,image,text,model,cosine,specs_score,clip_score,") and len(rows) == 2
+        assert run_here(capsys, *few, "--output", str(tmp_path / "a.html")).status == 0
+        assert "clipalign score-long" in (tmp_path / "a.html").read_text()
+
+    def test_an_unreadable_picture_skipped(self, capsys: Capture) -> None:
+        run = run_here(capsys, "score-long", "nowhere.png", TRUE, WRONG, *LONG, "--on-error", "skip")
+        assert run.status == 3 and [json.loads(line)["id"] for line in run.out.splitlines()] == ["1", "2"]
