@@ -1,0 +1,56 @@
+"""The benchmarks of ``eval`` on the real annotation files, against the slow way; pictures are drawn under their names.
+
+The slow way takes minutes: ``SLOW_TESTS=1`` goes it with all rows, else it is every fourth of HAT and every 25th of
+nocaps-FOIL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipalign.benchmarks.hat import Hat
+from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.settings import Settings
+from tests.parity.slow_words import slow_hat, slow_nocaps
+from tests.tiny import load_tiny
+from tests.word_datasets import draw
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+NOCAPS, HAT = DATA / "nocaps-val-foil.json", DATA / "hat-trainval.json"
+NOCAPS_STEP, HAT_STEP = (1, 1) if os.environ.get("SLOW_TESTS") else (25, 4)
+TOLERANCE = 1e-6
+
+pytest.importorskip("sklearn")
+pytestmark = pytest.mark.skipif(not NOCAPS.exists(), reason="the real files are not here")
+
+
+def measured(benchmark: Any, **settings: Any) -> dict[str, float]:
+    result = run_benchmark(benchmark, load_tiny(), Settings(**settings))
+    assert result.counts["unreadable"] == 0
+    return {metric.name: metric.value for metric in result.metrics}
+
+
+def test_nocaps_foil(tmp_path: Path) -> None:
+    rows = json.loads(NOCAPS.read_text())[::NOCAPS_STEP]
+    (tmp_path / "nocaps-val-foil.json").write_text(json.dumps(rows))
+    draw(tmp_path / "images", [row["image_path"] for row in rows])
+    slow = slow_nocaps(rows, tmp_path / "images")
+    fast = measured(NocapsFoil(tmp_path))
+    assert fast == pytest.approx(slow, abs=TOLERANCE)
+    assert len(slow) == 16
+
+
+def test_hat(tmp_path: Path) -> None:
+    rows = json.loads(HAT.read_text())[::HAT_STEP]
+    (tmp_path / "hat-trainval.json").write_text(json.dumps(rows))
+    draw(tmp_path / "val2014", [row["image_path"] for row in rows])
+    for epsilon in (-5e-5, 1e-4):
+        slow = slow_hat(rows, tmp_path / "val2014", epsilon=epsilon)
+        fast = measured(Hat(tmp_path), epsilon=epsilon)
+        assert {name: fast[name] for name in slow} == pytest.approx(slow, abs=TOLERANCE)
