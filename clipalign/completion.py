@@ -43,12 +43,13 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A command: its name, its one line, its options, whether it takes files."""
+    """A command: its name, its one line, its options, whether it takes files, and the words it takes."""
 
     name: str
     summary: str
     flags: tuple[Flag, ...]
     files: bool
+    words: tuple[str, ...] = ()
 
 
 def completion_script(shell: str) -> str:
@@ -69,8 +70,13 @@ def _tree() -> tuple[Branch, list[Branch]]:
 
 
 def _branch(name: str, summary: str, command: Any, program: Any) -> Branch:
-    arguments = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
-    return Branch(name, summary, _flags(command, program), files=any(a in FILE_METAVARS for a in arguments))
+    import typer
+
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    ctx: Any = typer.Context(program, info_name=program.name)
+    words = tuple(item.value for p in arguments for item in p.shell_complete(ctx, ""))
+    files = any((p.metavar or p.name.upper()) in FILE_METAVARS for p in arguments)
+    return Branch(name, summary, _flags(command, program), files=files, words=words)
 
 
 def _flags(command: Any, program: Any) -> tuple[Flag, ...]:
@@ -155,6 +161,9 @@ def _bash(root: Branch, branches: list[Branch]) -> str:
             continue
         lines.append("            if [[ $current == -* ]]; then")
         lines.append(f"""                COMPREPLY=($(compgen -W {_listed(_words(branch.flags))} -- "$current"))""")
+        if branch.words:
+            words = _listed(branch.words)
+            lines += ["            else", f"""                COMPREPLY=($(compgen -W {words} -- "$current"))"""]
         if branch.files:
             lines += [
                 "            else",
@@ -173,6 +182,7 @@ def _zsh(root: Branch, branches: list[Branch]) -> str:
         lines += [f"{function}() {{", f"    _alternative 'names:name:({names})' 'files:file:_files'", "}", ""]
     for branch in branches:
         rest = ["'*:image:_files'"] if branch.files else []
+        rest += [f"'*:name:({' '.join(branch.words)})'"] if branch.words else []
         lines += [f"_clipalign_{branch.name.replace('-', '_')}() {{", "    _arguments -s \\"]
         lines += _continued([*_zsh_flags(branch.flags), *rest])
         lines += ["}", ""]
@@ -255,6 +265,8 @@ def _fish(root: Branch, branches: list[Branch]) -> str:
         inside = f"__fish_seen_subcommand_from {branch.name}"
         if branch.files:
             lines.append(f"complete -c clipalign -n '{inside}' -F")
+        if branch.words:
+            lines.append(f"complete -c clipalign -n '{inside}' -a '{' '.join(branch.words)}'")
         lines += [_fish_flag(flag, inside) for flag in branch.flags]
     return "\n".join([*lines, ""])
 

@@ -92,11 +92,11 @@ def download(
     HF_ENDPOINT, HF_TOKEN and the proxies' variables are respected.
 
     Examples:
-      clipalign download
+      clipalign download --list
       clipalign download ViT-B-32 longclip-B
       clipalign download ViT-L-14@datacomp_xl_s13b_b90k
       clipalign download cub --accept-license cub
-      clipalign download imagenet --from ILSVRC2012_img_val.tar --from ILSVRC2012_devkit_t12.tar.gz
+      clipalign download imagenet --from ILSVRC2012_img_val.tar
       clipalign download --list --format json
     """
     typed = {
