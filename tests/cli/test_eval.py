@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from tests.cli.run import TINY, run_here
+from tests.cli.run import ROOT, TINY, run_here
 
 Capture = pytest.CaptureFixture[str]
 LINE = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "20")
@@ -105,7 +108,7 @@ def test_wrong_usage_is_said_in_a_line_with_status_2(capsys: Capture, arguments:
 def test_missing_weights_end_with_status_4(capsys: Capture) -> None:
     status, out, err = run_here(capsys, "eval", "--dataset", "pictogram-foil", "--model", "ViT-B-32", "--offline")
     assert (status, out) == (4, "")
-    assert "hint: clipalign download ViT-B-32 " in err
+    assert "hint: clipalign download ViT-B-32" in err
     assert "; or --model pictogram" in err
 
 
@@ -125,3 +128,91 @@ def test_a_disk_that_fills_up_is_a_sentence(capsys: Capture, tmp_path: Path, mon
     status, out, err = run_here(capsys, *LINE, "--output", str(tmp_path))
     assert (status, out) == (70, "")
     assert err.startswith(f"error: results could not be written to {tmp_path}: No space left on device\n")
+
+
+@pytest.fixture
+def textures(tmp_path: Path) -> Path:
+    """The layout of dtd with two pictures, a third that is missing, and descriptions beside it."""
+    top = tmp_path / "data" / "dtd" / "dtd" / "dtd"
+    (top / "labels").mkdir(parents=True)
+    (top / "labels" / "test1.txt").write_text("banded/b.png\ndotted/d.png\ndotted/missing.png\n")
+    for name, color in (("banded/b.png", "red"), ("dotted/d.png", "blue")):
+        (top / "images" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (80, 70), color).save(top / "images" / name)
+    prompts = tmp_path / "data" / "wca-descriptions" / "prompts" / "dtd"
+    prompts.mkdir(parents=True)
+    (prompts / "cupl.json").write_text(json.dumps({"banded": ["Bands side by side."], "dotted": ["Dots in rows."]}))
+    return tmp_path / "data"
+
+
+def textures_line(textures: Path, *more: str) -> tuple[str, ...]:
+    cache = str(textures.parent / "cache")
+    line = ("eval", "--dataset", "dtd", "--model", TINY, "--data-root", str(textures), "--cache-dir", cache)
+    return (*line, "--crops", "3", *more)
+
+
+def test_a_data_set_that_is_partly_here_is_measured_named_as_such_and_ends_with_status_3(
+    capsys: Capture, textures: Path
+) -> None:
+    status, out, err = run_here(capsys, *textures_line(textures, "--format", "json"))
+    assert (status, err) == (3, "")
+    result = json.loads(out)
+    assert result["counts"] == {"samples": 2, "unreadable": 1}
+    assert {"top1_clip", "top1_clip_e", "top1_cupl", "top1_wca", "top1_wca_std"} <= set(result["metrics"])
+    assert result["settings"]["methods"] == ["clip", "clip-e", "cupl", "wca"]
+    assert result["published"]["top1_wca"][0]["value"] == 0.4939
+    notes = " ".join(result["notes"])
+    for said in ("a part of the data set: 3 of its 1,880 samples", "without waffle", "1 of 3 samples could not be"):
+        assert said in notes
+    table = " ".join(run_here(capsys, *textures_line(textures, "--format", "table")).out.split())
+    assert "dtd: " in table
+    assert "2 samples, 1 unreadable" in table
+    assert "ViT-B/32, WCA repository" in table
+
+
+def test_a_run_is_refused_resumed_or_started_anew_as_asked(capsys: Capture, textures: Path) -> None:
+    output = textures.parent / "run"
+    line = textures_line(textures, "--format", "json", "--output", str(output))
+    first = run_here(capsys, *line)
+    assert first.status == 3
+    assert "--resume goes on with it, --overwrite starts anew" in run_here(capsys, *line).err
+    samples = output / "samples.jsonl"
+    content = samples.read_bytes()
+    samples.write_bytes(content[:-9])
+    assert run_here(capsys, *line, "--resume") == first
+    assert samples.read_bytes() == content
+    status, out, err = run_here(capsys, *line, "--resume", "--image-logscale", "1")
+    assert (status, out) == (2, "")
+    assert "settings.image_logscale was 4.0, now it is 1.0" in err
+    assert run_here(capsys, *line, "--overwrite") == first
+    assert "exclude each other" in run_here(capsys, *line, "--overwrite", "--resume").err
+
+
+def test_one_method_and_a_sample_that_ends_the_run(capsys: Capture, textures: Path) -> None:
+    out = run_here(capsys, *textures_line(textures, "--format", "json", "--method", "clip-e")).out
+    assert list(json.loads(out)["metrics"]) == ["top1_clip_e"]
+    status, out, err = run_here(capsys, *textures_line(textures, "--on-error", "fail"))
+    assert (status, out) == (3, "")
+    assert "missing.png" in err
+    status, _, err = run_here(capsys, *textures_line(textures, "--method", "waffle"))
+    assert status == 2
+    assert "the method waffle lacks what it needs for this data set" in err
+
+
+def test_a_data_set_that_is_not_here_ends_with_status_4_before_the_model_is_looked_for(capsys: Capture) -> None:
+    status, out, err = run_here(capsys, "eval", "--dataset", "food101", "--model", "ViT-B-32", "--offline")
+    assert (status, out) == (4, "")
+    assert err.splitlines()[0].startswith("error: the data set food101 is not in ")
+    assert err.splitlines()[1] == "hint: clipalign download food101, or --data-root DIR"
+
+
+def test_two_processes_of_torchrun_measure_what_one_does(capsys: Capture, tmp_path: Path) -> None:
+    line = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "260", "--format", "json")
+    whole = run_here(capsys, *line, "--output", str(tmp_path / "one"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "clipalign", *line, "--output", str(tmp_path / "two")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(whole.out)
+    one, two = (tmp_path / name / "samples.jsonl" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
