@@ -134,7 +134,7 @@ class DetectView:
 
 
 def _scores(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    keys = ("clip_score", "f_clip_score", "ref_clip_score", "cosine", "sum_negative_attribution")
+    keys = ("clip_score", "f_clip_score", "ref_clip_score", "cosine")
     found = [(score_name(key), number_text(record[key])) for key in keys if record.get(key) is not None]
     return [*found, ("tokens", f"{record['n_tokens']}{', cut off' if record['truncated'] else ''}")]
 
