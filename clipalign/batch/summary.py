@@ -87,7 +87,7 @@ class Tally:
             "unreadable": self.unreadable,
             "errors": dict(sorted(self.errors.items())),
             "with_warnings": self.warned,
-            self._view.found_name: self.found,
+            **({self._view.found_name: self.found} if self._view.found_name else {}),
             "mean": {name: self.mean(name) for name in self._view.scores},
         }
         if self._view.frequent_name:

@@ -1,9 +1,12 @@
-"""``clipalign classify``: pictures and classes; the best classes to stdout, and with ``--explain`` why."""
+"""``clipalign classify``: pictures and classes; the best classes of each, and with ``--explain`` why.
+
+For one picture nothing but the result is written; several go record by record through :mod:`.many`.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,11 +15,20 @@ from clipalign.commands.classes import describe_with_model, read_classes, ready_
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, UsageError
 from clipalign.registry import find_model
-from clipalign.report import chosen_format, configure, render
+from clipalign.report import chosen_batch_format, chosen_format, configure, render
 from clipalign.report.console import notices
-from clipalign.settings import Settings, resolve
+from clipalign.settings import Settings, flag_name, resolve
+
+if TYPE_CHECKING:
+    from clipalign.inputs.pictures import Pictures
+    from clipalign.methods.classify_batch import ClassifyScorer
+    from clipalign.pipeline.descriptions import Classes
+    from clipalign.pipeline.model import LoadedModel
 
 STDIN: Final = "-"
+
+LARGE_PX: Final = 640
+"""Longer side of the picture on a page of its own."""
 
 
 def classify(
@@ -40,6 +52,13 @@ def classify(
     top: options.TopClasses = None,
     explain: options.Explain = None,
     format: options.Format = None,
+    input: options.Input = None,
+    image_root: options.ImageRoot = None,
+    output: options.OutputFile = None,
+    resume: options.Resume = None,
+    overwrite: options.Overwrite = None,
+    on_error: options.OnError = None,
+    shard: options.Shard = None,
     model: options.Model = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -62,6 +81,7 @@ def classify(
     Examples:
       clipalign classify photo.jpg --labels animals.txt
       clipalign classify photo.jpg --descriptions animals.json --explain
+      clipalign classify photo.jpg --descriptions a.json --explain -o why.html
       clipalign classify photos/ --descriptions animals.json --output found.csv
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
@@ -69,6 +89,8 @@ def classify(
         "labels": labels, "descriptions": descriptions, "dataset": dataset, "data_root": data_root, "method": method,
         "crops": crops, "alpha": alpha, "image_logscale": image_logscale, "text_logscale": text_logscale,
         "prompt": prompt, "templates": templates, "words": words, "top": top, "explain": explain, "format": format,
+        "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
+        "on_error": on_error, "shard": shard,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
         "accept_license": accept_license or None,
@@ -76,20 +98,45 @@ def classify(
     }  # fmt: skip
     settings = resolve("classify", typed)
     configure(settings)
-    images = image or []
-    _check_images(images)
-    return _classify_one(images[0], settings, describe_with)
+    pictures = _pictures(image or [], settings, typed)
+    if pictures is not None and pictures.single and settings.on_error != "skip":
+        return _classify_one(pictures.names[0], settings, describe_with)
+    return _classify_many(pictures, settings, describe_with)
 
 
-def _check_images(images: list[str]) -> None:
+def _pictures(images: list[str], settings: Settings, typed: dict[str, Any]) -> Pictures | None:
+    """What was named as arguments, looked at; None where ``--input`` has the pictures."""
+    if typed["input"] or (settings.input and not images):
+        if images:
+            raise UsageError("IMAGE and --input exclude each other", hint="give either", input="IMAGE")
+        return None
     if not images:
-        raise UsageError("missing IMAGE", hint="give a picture, a folder of pictures, or --input FILE", input="IMAGE")
+        raise UsageError(
+            "missing IMAGE", hint="give pictures, folders of pictures, or --input FILE; see --help", input="IMAGE"
+        )
+    if typed["image_root"]:
+        raise UsageError(
+            "--image-root is for --input", hint="name the pictures with their folder", input="--image-root"
+        )
     for one in images:
         if not one.strip():
             raise UsageError("IMAGE is empty", hint="give a path, an http(s) URL, or -", input="IMAGE")
+    if images.count(STDIN) > 1:
+        raise UsageError("standard input can be read once", hint="give - once", input="IMAGE")
     if STDIN in images and (sys.stdin is None or sys.stdin.isatty()):
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
+
+    from clipalign.inputs.pictures import Pictures
+
+    pictures = Pictures(images)
+    if pictures.single:
+        for name in ("resume", "shard"):
+            if typed[name]:
+                flag = flag_name(name)
+                raise UsageError(f"{flag} is for many pictures", hint="name several, or a folder", input=flag)
+    pictures.check()
+    return pictures
 
 
 def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str] | None) -> int:
@@ -100,12 +147,33 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     classes = describe_with_model(classes, describe_with, settings)
 
     from clipalign.methods.classify import Picture, classify_picture
-    from clipalign.pipeline.images import open_image
+    from clipalign.pipeline.images import open_image, thumbnail_of
 
+    format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
     picture = open_image(image, offline=settings.offline)
-    classifier = ready_classifier(chosen.load(), classes, settings)
-    result = classify_picture(classifier, Picture(picture, image_name=image))
+    result = classify_picture(ready_classifier(chosen.load(), classes, settings), Picture(picture, image_name=image))
     for warning in result.warnings:
         notices.warn(warning)
-    render(result, format=chosen_format(settings))
+    render(
+        result,
+        format=format,
+        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
+        output=settings.output,
+        overwrite=settings.overwrite,
+    )
     return EXIT_DONE
+
+
+def _classify_many(pictures: Pictures | None, settings: Settings, describe_with: tuple[str, str] | None) -> int:
+    from clipalign.commands.many import run_many
+    from clipalign.report.classify import ClassifyView
+
+    classes: Classes = read_classes(settings, describe_with)
+
+    def scorer(loaded: LoadedModel) -> ClassifyScorer:
+        from clipalign.methods.classify_batch import ClassifyScorer
+
+        described = describe_with_model(classes, describe_with, settings)
+        return ClassifyScorer(ready_classifier(loaded, described, settings))
+
+    return run_many(settings, ClassifyView(), scorer, source=pictures, needs_text=False)

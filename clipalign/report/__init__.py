@@ -102,20 +102,13 @@ def _document(
     from clipalign.report.one import document
 
     if isinstance(result, ClassifyResult):
-        return _classes_document(result, format=format)
+        from clipalign.report.classify import ClassifyView, classify_record
+        from clipalign.report.classify_table import classify_table
+
+        pictured = partial(classify_table, classify_record(result))
+        return document(ClassifyView(), [result], format=format, table=pictured, thumbnail=thumbnail)
     from clipalign.report.detect import DetectView
     from clipalign.report.table import detect_table
 
     table = partial(detect_table, result, top=top)
     return document(DetectView(), [result], format=format, table=table, thumbnail=thumbnail)
-
-
-def _classes_document(result: ClassifyResult, *, format: str) -> str | bytes:
-    from clipalign.report import json
-    from clipalign.report.classify import classify_record
-    from clipalign.report.classify_table import classify_table
-
-    record = classify_record(result)
-    if format == "json":
-        return json.encode(record, indent=stdout_is_terminal())
-    return classify_table(record)

@@ -132,7 +132,11 @@ def _explained(evidence: Evidence, *, first: bool) -> Markup:
     table = tag("table", tag("tbody", *rows), attributes={"class": "heat"})
     shown = f"{len(sentences)} of {len({one.text for one in evidence.sentences})} sentences"
     shown += f", {len(crops)} of {len(evidence.crops)} crops" if len(evidence.crops) > 1 else ""
-    note = tag("p", f"What each sentence and crop adds to {evidence.score:.4f}, in units of 0.0001; {shown}.")
+    note = tag(
+        "p",
+        f"What each sentence and crop adds to {evidence.score:.4f}, in units of 0.0001; {shown}.",
+        attributes={"class": "why"},
+    )
     summary = f"why {evidence.name}"
     whole = tag("div", table, attributes={"class": "wide"})
     opened = {"open": True} if first else {}

@@ -98,7 +98,8 @@ class RecordView(Protocol):
         noun: one record and several, ``("pair", "pairs")``.
         columns: of CSV, without ``error`` and ``provenance``, which all commands share.
         scores: keys of numbers that the summary averages.
-        found_name: what ``--check`` looks for, as a key of the summary: ``with_misaligned_words``.
+        found_name: what ``--check`` looks for, as a key of the summary: ``with_misaligned_words``; empty where the
+            command looks for nothing.
         frequent_name: what the summary counts, as its key: ``misaligned_words``.
         sorts: orders of the page besides "worst first" and the input's own.
     """

@@ -47,10 +47,11 @@ def _counts(view: RecordView, summary: Mapping[str, Any]) -> str:
     if summary["unreadable"]:
         kinds = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary["errors"].items())
         pieces.append(f"{summary['unreadable']:,} unreadable ({kinds})")
-    pieces.append(f"{summary[view.found_name]:,} {view.found_name.replace('_', ' ')}")
+    if view.found_name:
+        pieces.append(f"{summary[view.found_name]:,} {view.found_name.replace('_', ' ')}")
     if summary["with_warnings"]:
         pieces.append(f"{summary['with_warnings']:,} with warnings")
-    return f"{counted(summary['records'], view.noun)}: {', '.join(pieces)}"
+    return f"{counted(summary['records'], view.noun)}{': ' if pieces else ''}{', '.join(pieces)}"
 
 
 def _means(view: RecordView, summary: Mapping[str, Any]) -> str:

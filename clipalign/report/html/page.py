@@ -160,7 +160,7 @@ def _counts(view: RecordView, summary: Mapping[str, Any]) -> Iterator[Markup]:
         unreadable = tag("a", f"{unreadable:,}", attributes={"href": "#unreadable"})
     named: list[tuple[str, str]] = [
         (view.noun[1], f"{summary['records']:,}"),
-        (view.found_name.replace("_", " "), f"{summary[view.found_name]:,}"),
+        *([(view.found_name.replace("_", " "), f"{summary[view.found_name]:,}")] if view.found_name else []),
         ("unreadable", unreadable if isinstance(unreadable, Markup) else "0"),
     ]
     means = ((name, summary["mean"][name]) for name in view.scores)
@@ -208,7 +208,7 @@ def _controls(view: RecordView, summary: Mapping[str, Any]) -> Markup:
             label,
         )
         for kind, label in kinds
-        if kind != "unreadable" or summary["unreadable"]
+        if label and (kind != "unreadable" or summary["unreadable"])
     ]
     sorts = [
         ("worst first", "worst", False),
