@@ -273,7 +273,8 @@ Output = Annotated[
     typer.Option(
         "--output",
         metavar="DIR",
-        help="Also write samples.jsonl and result.json there; a folder that holds them already is refused.",
+        help="Also write samples.jsonl and result.json there; a folder that holds them already is refused without "
+        "--resume or --overwrite.",
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
@@ -686,6 +687,15 @@ LambdaNegative = Annotated[
         "--lambda-negative",
         metavar="X",
         help="Weight of wrong details, which should lower it. [default: 0.8]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+LambdaShort = Annotated[
+    str | None,
+    typer.Option(
+        "--lambda-short",
+        metavar="X",
+        help="Weight of telling short captions and pictures apart, lest that be forgotten. [default: 0, as published]",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]

@@ -127,6 +127,7 @@ class Settings:
         lambda_contrastive: weight of telling captions of a batch apart, at least 0.
         lambda_detail: weight of true details, at least 0.
         lambda_negative: weight of wrong details, at least 0.
+        lambda_short: weight of telling short captions and pictures apart, at least 0.
         gather: whether captions are told apart over all processes.
         freeze: towers that do not learn, ``image`` or ``text``.
         recompute: whether training saves memory by computing inner states twice.
@@ -196,6 +197,7 @@ class Settings:
     lambda_contrastive: float | None = None
     lambda_detail: float | None = None
     lambda_negative: float | None = None
+    lambda_short: float | None = None
     gather: bool = False
     freeze: tuple[str, ...] = ()
     recompute: bool = False
@@ -385,6 +387,7 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "lambda_contrastive": _between(0.0),
     "lambda_detail": _between(0.0),
     "lambda_negative": _between(0.0),
+    "lambda_short": _between(0.0),
     "gather": _truth,
     "freeze": _some_of(*TOWERS),
     "recompute": _truth,

@@ -43,12 +43,14 @@ class Batch:
     Attributes:
         texts: of each the texts that are read, as tokens; the whole caption first.
         triples: places in its sample's texts of a beginning, the next one, and the beginning with a wrong detail.
+        shorts: of each a short caption and false versions of it; empty where they are not asked for.
         pixels: prepared pictures (B, 3, S, S), or their unit vectors (B, E) where the image tower is frozen.
         unreadable: names of pictures that had to be left out.
     """
 
     texts: list[list[TokenIds]]
     triples: list[list[tuple[int, int, int]]]
+    shorts: list[list[TokenIds]]
     pixels: Tensor
     unreadable: tuple[str, ...]
 
@@ -72,6 +74,7 @@ class Batches:
         world: the processes.
         accumulate: batches a step.
         draws: beginnings a caption.
+        shorts: whether short captions are read too.
         vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
         workers: threads.
     """
@@ -85,11 +88,12 @@ class Batches:
         *,
         accumulate: int,
         draws: int,
+        shorts: bool,
         vectors: Tensor | None,
         workers: int,
     ) -> None:
         self._data, self._order, self._trainee, self._world = data, order, trainee, world
-        self._accumulate, self._draws = accumulate, draws
+        self._accumulate, self._draws, self._shorts = accumulate, draws, shorts
         self._size = order.step_samples // (accumulate * world.size)
         self._vectors = vectors
         self._workers = workers
@@ -126,12 +130,14 @@ class Batches:
             picture = prepared_picture(sample, self._trainee)
         else:
             picture = self._vectors[row] if torch.isfinite(self._vectors[row]).all() else None
-        return _Made(texts, drawn.triples, picture, sample.name)
+        shorts = [self._trainee.encode(text) for text in sample.shorts] if self._shorts else []
+        return _Made(texts, drawn.triples, shorts, picture, sample.name)
 
 
 class _Made(NamedTuple):
     texts: list[TokenIds]
     triples: list[tuple[int, int, int]]
+    shorts: list[TokenIds]
     picture: Tensor | None
     name: str
 
@@ -146,7 +152,13 @@ def _assemble(made: Sequence[_Made]) -> Batch:
             input="--data",
         )
     pictures = torch.stack([one.picture for one in kept if one.picture is not None])
-    return Batch([one.texts for one in kept], [one.triples for one in kept], pictures, missing)
+    return Batch(
+        [one.texts for one in kept],
+        [one.triples for one in kept],
+        [one.shorts for one in kept if one.shorts],
+        pictures,
+        missing,
+    )
 
 
 def picture_vectors(

@@ -21,6 +21,9 @@ import numpy as np
 from PIL.Image import Image
 
 from clipalign.errors import InputUnreadable, UsageError
+from clipalign.methods.detect import DEFAULT_TEMPLATE
+from clipalign.pictogram.batches import FOIL_WEIGHTS
+from clipalign.pictogram.captions import PREFIXES, write_caption
 from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSample, make_long_sample
 from clipalign.pipeline.images import open_image
 
@@ -59,6 +62,7 @@ class SpecsSample:
         captions: its growing beginnings, at least 2.
         negatives: each beginning with a wrong detail after it; of all beginnings, or of all but the last.
         open: the picture, RGB; raises InputUnreadable.
+        shorts: a short caption, then false versions of it, as many for every sample of the data.
     """
 
     name: str
@@ -66,6 +70,7 @@ class SpecsSample:
     captions: tuple[str, ...]
     negatives: tuple[str, ...]
     open: Callable[[], Image]
+    shorts: tuple[str, ...] = ()
 
     def draw(self, rng: random.Random, count: int = 1) -> DrawnTexts:
         """``count`` beginnings at random, or as many as there are; with each the next one, and one that is wrong."""
@@ -177,8 +182,24 @@ class PictogramData:
 
 def _of_scene(sample: LongSample) -> SpecsSample:
     caption = sample.caption
-    name = f"scene-{sample.number}"
-    return SpecsSample(name, caption.text, caption.prefixes(), caption.wrong_prefixes(), sample.picture)
+    return SpecsSample(
+        name=f"scene-{sample.number}",
+        caption=caption.text,
+        captions=caption.prefixes(),
+        negatives=caption.wrong_prefixes(),
+        open=sample.picture,
+        shorts=_shorts(sample),
+    )
+
+
+def _shorts(sample: LongSample) -> tuple[str, ...]:
+    """A short caption of the scene and a foil of it, written and introduced as those that ``pictogram`` learnt from."""
+    rng = random.Random(f"pictogram-short:{sample.caption.text}:{sample.number}")
+    short = write_caption(rng, sample.caption.scene)
+    kinds = short.foil_kinds()
+    kind = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds])[0]
+    introduction = rng.choices(("", DEFAULT_TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
+    return introduction + short.text, introduction + short.foil(rng, kind).text
 
 
 class PreparedData:
@@ -220,6 +241,7 @@ class PreparedData:
                 captions=tuple(record["captions"]),
                 negatives=tuple(record["neg_captions"]),
                 open=partial(open_image, self._image_root / image),
+                shorts=(record["captions"][0],),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputUnreadable(

@@ -32,7 +32,7 @@ from clipalign.training.specs_checkpoints import (
     save_checkpoint,
 )
 from clipalign.training.specs_data import Order, SpecsData
-from clipalign.training.specs_loss import SpecsFeatures, SpecsLoss, specs_loss
+from clipalign.training.specs_loss import SpecsFeatures, SpecsLoss, short_loss, specs_loss
 from clipalign.training.specs_model import Trainee, save_config, save_weights
 from clipalign.training.specs_settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
 from clipalign.training.specs_validation import Increments, Validation
@@ -42,6 +42,8 @@ CONFIG_FILE: Final = "config.json"
 BEST_FILE: Final = "best.safetensors"
 LAST_FILE: Final = "last.safetensors"
 VECTORS_FILE: Final = "pictures.safetensors"
+TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
+"""Of a step's record; the first is the sum of the others."""
 BAD_STEPS: Final = 10
 """Steps in a row whose gradients are not finite, after which a run gives up."""
 
@@ -120,6 +122,7 @@ class SpecsRun:
             self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._scaler = torch.amp.GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
+        self._last_step_at = 0.0
         self.progress = _Progress()
         folder.mkdir(parents=True, exist_ok=True)
         found = last_checkpoint(folder) if resume else None
@@ -188,6 +191,7 @@ class SpecsRun:
         validation = Validation(self._data.held_out(), self._trainee, self._world)
         with self._log() as log:
             self._listener.begins(progress.step, self.steps)
+            self._last_step_at = time.monotonic()
             if progress.step == 0:
                 self._writing(lambda: self._begin(validation, log))
             batches = Batches(
@@ -197,11 +201,12 @@ class SpecsRun:
                 self._world,
                 accumulate=self._settings.accumulate,
                 draws=self._settings.draws,
+                shorts=self._settings.weights.short > 0,
                 vectors=vectors,
                 workers=self._intervals.workers,
             )
             for ready in batches.steps(progress.step, self.steps):
-                record = self._step(ready)
+                record = self._step(ready) | {"samples_per_second": self._rate()}
                 if log is not None:
                     self._writing(partial(log.write, record))
                 self._listener.step(record)
@@ -217,6 +222,12 @@ class SpecsRun:
         return SpecsResult(
             self._folder, progress.step, progress.before, progress.best, progress.best_step, progress.skipped_steps
         )
+
+    def _rate(self) -> float:
+        """Samples a second since the last step, waiting for pictures included."""
+        now = time.monotonic()
+        seconds, self._last_step_at = now - self._last_step_at, now
+        return round(self._order.step_samples / max(seconds, 1e-9), 2)
 
     def _is_due(self, every: int) -> bool:
         return self.progress.step % every == 0 or self.progress.step == self.steps
@@ -274,57 +285,61 @@ class SpecsRun:
 
     def _step(self, batches: list[Batch]) -> dict[str, Any]:
         """Move the weights once; returns what is logged."""
-        began = time.monotonic()
         progress, settings = self.progress, self._settings
         rate = learning_rate(progress.step, self.steps, settings)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        terms = torch.zeros(4, dtype=torch.float64)
+        terms = torch.zeros(5, dtype=torch.float64)
         epsilon = progress.epsilon
         for batch in batches:
-            loss = self._loss(batch, epsilon)
-            self._scaler.scale(loss.total / len(batches)).backward()  # type: ignore[no-untyped-call]
+            loss, short = self._loss(batch, epsilon)
+            total = loss.total + short
+            self._scaler.scale(total / len(batches)).backward()  # type: ignore[no-untyped-call]
             epsilon = loss.epsilon if math.isfinite(loss.epsilon) else epsilon
-            parts = (loss.total, loss.contrastive, loss.detail, loss.negative)
+            parts = (total, loss.contrastive, loss.detail, loss.negative, short)
             terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)
         norm, moved = self._move()
         progress.step += 1
         if moved:
             progress.epsilon = epsilon
         self._judge(moved, batches)
-        total, contrastive, detail, negative = (self._world.sum(terms) / self._world.size).tolist()
-        seconds = time.monotonic() - began
+        means = (self._world.sum(terms) / self._world.size).tolist()
         return {
             "step": progress.step,
             "epoch": (progress.step - 1) // self._order.steps_an_epoch + 1,
-            **_finite_or_none(
-                {"loss": total, "contrastive": contrastive, "detail": detail, "negative": negative, "norm": norm}
-            ),
+            **_finite_or_none(dict(zip(TERMS, means, strict=True)) | {"norm": norm}),
             "epsilon": progress.epsilon,
             "learning_rate": rate,
             "moved": moved,
-            "samples_per_second": round(self._order.step_samples / max(seconds, 1e-9), 2),
         }
 
-    def _loss(self, batch: Batch, epsilon: float) -> SpecsLoss:
-        trainee, world = self._trainee, self._world
+    def _loss(self, batch: Batch, epsilon: float) -> tuple[SpecsLoss, Tensor]:
+        """SPECS' objective, and the weighted term of short captions."""
+        trainee, world, weights = self._trainee, self._world, self._settings.weights
         pixels = batch.pixels.to(self._device)
         with self._mixed():
             images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
-            texts = trainee.reader.read(batch.texts)  # (P, E)
+            texts = trainee.reader.read([*batch.texts, *batch.shorts])  # (P, E)
         captions, beginnings, owners = _places(batch, texts.device)
-        all_images, first_row = world.gather(images) if self._settings.gather else (None, 0)
+        all_images, first_row = world.gather(images) if self._settings.gather else (images, 0)
         bases, details, negatives = (texts[places] for places in beginnings)
-        return specs_loss(
+        loss = specs_loss(
             SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
             trainee.logit_scale,
-            self._settings.weights,
+            weights,
             epsilon=epsilon,
             all_images=all_images,
             first_row=first_row,
             mean=world.mean,
         )
+        if not batch.shorts:
+            return loss, texts.new_zeros(())
+        shorts = texts[-sum(map(len, batch.shorts)) :].view(len(batch.shorts), -1, texts.shape[-1])
+        if self._settings.gather:
+            shorts = world.gather(shorts.flatten(1))[0].view(len(all_images), *shorts.shape[1:])
+        short = short_loss(images, shorts, trainee.logit_scale, all_images=all_images, first_row=first_row)
+        return loss, weights.short * short
 
     def _mixed(self) -> AbstractContextManager[Any]:
         precision = self._settings.precision

@@ -33,12 +33,14 @@ class SpecsWeights:
         contrastive: of captions against images.
         detail: of the hinge that rewards true details.
         negative: of the hinge that punishes wrong ones.
+        short: of :func:`short_loss`, which is not SPECS' own; 0 leaves it out.
         epsilon: fixed margin of both hinges, in units of the scaled cosine; 0 for the adaptive one.
     """
 
     contrastive: float = 1.0
     detail: float = 8.0
     negative: float = 0.8
+    short: float = 0.0
     epsilon: float = 0.0
 
 
@@ -126,6 +128,28 @@ def specs_loss(
     if not fixed:
         margin = _lead((base - negative) * shares, mean)
     return SpecsLoss(contrastive + detail_term + negative_term, contrastive, detail_term, negative_term, margin)
+
+
+def short_loss(images: Tensor, shorts: Tensor, logit_scale: Tensor, *, all_images: Tensor, first_row: int) -> Tensor:
+    """Short captions and pictures told apart, both ways: what Long-CLIP trains beside long captions, so as to keep it.
+
+    Args:
+        images: unit vectors of the batch's pictures (B, E).
+        shorts: of short captions (W * B, 1 + F, E), of all processes where they share; the true one first, then false
+            versions of it, which only pictures have to tell from it.
+        logit_scale: the network's own, before ``exp``.
+        all_images: of the pictures that belong to ``shorts`` (W * B, E).
+        first_row: the row of this batch's first picture among them.
+
+    Returns:
+        The mean of both cross entropies, a scalar.
+    """
+    scale = logit_scale.float().exp()
+    own = torch.arange(first_row, first_row + len(images), device=images.device)
+    texts = shorts.transpose(0, 1).flatten(0, 1).float()  # the true ones of all, then the first false ones, and so on
+    to_texts = F.cross_entropy(scale * images.float() @ texts.T, own)
+    to_images = F.cross_entropy(scale * shorts[own, 0].float() @ all_images.float().T, own)
+    return (to_texts + to_images) / 2
 
 
 def _of_beginnings(images: Tensor, owners: Tensor | None) -> tuple[Tensor, Tensor]:

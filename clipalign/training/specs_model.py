@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -164,7 +165,13 @@ def make_trainee(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: 
 def save_weights(path: Path, tensors: dict[str, Tensor], *, step: int) -> None:
     """Safetensors, whole or not at all."""
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"format": "pt", "step": str(step)})
+    part.touch()  # with the permissions that new files have here; safetensors gives others
+    mode = part.stat().st_mode
+    try:
+        save_file(tensors, part, metadata={"format": "pt", "step": str(step)})
+    except SafetensorError as error:  # how it says that a file cannot be written
+        raise OSError(None, str(error)) from error
+    part.chmod(mode)
     part.replace(path)
 
 

@@ -97,8 +97,8 @@ def test_pictures_of_other_processes_are_further_wrong_answers() -> None:
 
 
 def test_the_total_is_the_sum_of_its_weighted_terms() -> None:
-    loss = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(2.0, 3.0, 4.0, 0.2), epsilon=0.0)
-    plain = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(1.0, 1.0, 1.0, 0.2), epsilon=0.0)
+    loss = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(2.0, 3.0, 4.0, epsilon=0.2), epsilon=0.0)
+    plain = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(1.0, 1.0, 1.0, epsilon=0.2), epsilon=0.0)
     assert float(loss.total) == pytest.approx(float(loss.contrastive + loss.detail + loss.negative))
     for term, weight in (("contrastive", 2.0), ("detail", 3.0), ("negative", 4.0)):
         assert float(getattr(loss, term)) == pytest.approx(weight * float(getattr(plain, term)), rel=1e-5)

@@ -1,0 +1,293 @@
+"""``clipalign train-specs``: a CLIP learns to tell true details of long captions from wrong ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from clipalign import options
+from clipalign.commands.model import choose_model
+from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.registry import find_model
+from clipalign.report import chosen_format, configure
+from clipalign.report.console import notices, write_output
+from clipalign.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from clipalign.training.specs_settings import SpecsResult, SpecsSettings
+
+DEFAULT_INIT: Final = "specs-base"
+DEFAULT_HELD_OUT: Final = 300
+CURVES_FILE: Final = "curves.png"
+
+_RUN_FILES: Final = ("config.json", "best.safetensors", "last.safetensors", "pictures.safetensors", "metrics.jsonl")
+_RUN_FOLDERS: Final = ("checkpoints", "tensorboard")
+
+
+def train_specs(
+    data: options.Data = None,
+    prepare: options.Prepare = None,
+    image_root: options.ImageRoot = None,
+    by: options.By = None,
+    held_out: options.HeldOut = None,
+    workers: options.Workers = None,
+    init: options.Init = None,
+    output: options.RunFolder = None,
+    resume: options.Resume = None,
+    overwrite: options.Overwrite = None,
+    epochs: options.Epochs = None,
+    batch_size: options.TrainBatchSize = None,
+    accumulate: options.Accumulate = None,
+    draws: options.Draws = None,
+    learning_rate: options.LearningRate = None,
+    warmup_steps: options.WarmupSteps = None,
+    weight_decay: options.WeightDecay = None,
+    clip_norm: options.ClipNorm = None,
+    lambda_contrastive: options.LambdaContrastive = None,
+    lambda_detail: options.LambdaDetail = None,
+    lambda_negative: options.LambdaNegative = None,
+    lambda_short: options.LambdaShort = None,
+    epsilon: options.TrainEpsilon = None,
+    gather: options.Gather = None,
+    freeze: options.Freeze = None,
+    recompute: options.Recompute = None,
+    validate_every: options.ValidateEvery = None,
+    save_every: options.SaveEvery = None,
+    format: options.Format = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    seed: options.Seed = None,
+    cache_dir: options.CacheDir = None,
+    offline: options.Offline = None,
+    quiet: options.Quiet = None,
+    verbose: options.Verbose = None,
+    debug: options.Debug = None,
+) -> int:
+    """Train a CLIP whose score rises with each true detail of a long caption and falls with a wrong one.
+
+    The objective and the defaults are those of SPECS (arXiv 2509.03897). Weights are safetensors that --model takes;
+    a run that was stopped goes on with --resume and draws the same loss curve. Several GPUs: torchrun
+    --nproc-per-node N -m clipalign train-specs …
+
+    Examples:
+      clipalign train-specs --data pictogram --init pictogram --output runs/1 --freeze image
+      clipalign train-specs --prepare sharegpt4v.json --image-root /data/images --data /data/specs
+      clipalign train-specs --data /data/specs --init ViT-B-32 --output runs/2 --precision bf16
+      clipalign train-specs --data /data/specs --init ViT-B-32 --output runs/2 --precision bf16 --resume
+    """
+    typed = {
+        "data": data, "prepare": prepare, "image_root": image_root, "by": by, "held_out": held_out,
+        "workers": workers, "init": init, "output": output, "resume": resume, "overwrite": overwrite,
+        "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate, "draws": draws,
+        "learning_rate": learning_rate, "warmup_steps": warmup_steps, "weight_decay": weight_decay,
+        "clip_norm": clip_norm, "lambda_contrastive": lambda_contrastive, "lambda_detail": lambda_detail,
+        "lambda_negative": lambda_negative, "lambda_short": lambda_short, "epsilon": epsilon, "gather": gather,
+        "freeze": freeze, "recompute": recompute, "validate_every": validate_every, "save_every": save_every, "format": format,
+        "device": device, "precision": precision, "threads": threads, "seed": seed, "cache_dir": cache_dir,
+        "offline": offline, "quiet": quiet, "verbose": verbose, "debug": debug,
+    }  # fmt: skip
+    settings = resolve("train-specs", typed)
+    configure(settings)
+    _check(settings)
+    prepared = _prepared(settings) if settings.prepare is not None else None
+    trained = _trained(settings) if settings.output is not None else None
+    if _is_first():
+        from clipalign.report.training import training_document
+
+        write_output(training_document(prepared, trained, format=chosen_format(settings)))
+    return EXIT_DONE
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for all that ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check(settings: Settings) -> None:
+    """What does not make sense together, before torch is imported."""
+    if settings.data is None:
+        raise UsageError("missing --data", hint="a prepared folder, or pictogram for generated scenes", input="--data")
+    if settings.prepare is None and settings.output is None:
+        raise UsageError("missing --output", hint="the folder of the run", input="--output")
+    if settings.prepare is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
+    if settings.resume and settings.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
+    if settings.epsilon is not None and settings.epsilon < 0:
+        raise UsageError("--epsilon must be 0 or more", hint="0 adapts it, as published", input="--epsilon")
+    for name in ("learning_rate", "clip_norm"):
+        if getattr(settings, name) == 0:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} must be above 0", hint="leave it out for the default", input=flag)
+    if settings.output is not None:
+        _check_folder(settings.output, settings)
+
+
+def _check_folder(folder: Path, settings: Settings) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint="name a folder", input="--output")
+    if settings.resume or settings.overwrite:
+        return
+    if any((folder / name).exists() for name in (*_RUN_FILES, *_RUN_FOLDERS)):
+        raise UsageError(
+            f"{folder} holds a run already", hint="--resume goes on with it, --overwrite replaces it", input="--output"
+        )
+
+
+def _prepared(settings: Settings) -> Any:
+    from clipalign.training.specs_prepare import PrepareSettings, prepare
+    from clipalign.training.specs_sources import open_source
+
+    assert settings.prepare is not None and settings.data is not None
+    source = open_source(settings.prepare)
+    done = 0
+
+    def told(records: int) -> None:
+        nonlocal done
+        done += records
+        notices.inform(f"{done} raw captions cut")
+
+    chosen = PrepareSettings(seed=settings.seed, by=settings.by or PrepareSettings().by)
+    return prepare(
+        source,
+        Path(settings.data).expanduser(),
+        chosen,
+        image_root=settings.image_root,
+        workers=settings.workers or os.cpu_count() or 1,
+        told=told,
+    )
+
+
+def _trained(settings: Settings) -> SpecsResult:
+    """The route, cheapest check first: data and names before torch, both before the weights."""
+    from clipalign.batch.shares import with_own_device
+
+    folder, name = settings.output, settings.data
+    assert folder is not None and name is not None
+    row = find_model(settings.init or DEFAULT_INIT)
+    settings = with_own_device(settings)
+    chosen = choose_model(row, replace(settings, precision="auto"))  # weights stay fp32
+
+    from clipalign.device import choose_device
+    from clipalign.locks import exclusive
+    from clipalign.report.training import TrainingDisplay
+    from clipalign.training.specs_data import open_data
+    from clipalign.training.specs_loop import SpecsRun
+    from clipalign.training.specs_model import make_trainee
+    from clipalign.training.specs_settings import Intervals
+    from clipalign.training.world import join_world
+
+    held_out = DEFAULT_HELD_OUT if settings.held_out is None else settings.held_out
+    data = open_data(name, held_out=held_out)
+    arithmetic = choose_device(settings.device, settings.precision, settings.threads)
+    if settings.precision not in ("auto", arithmetic.precision):
+        notices.warn(arithmetic.reason)
+    recipe = _recipe(settings, arithmetic.precision)
+    trainee = make_trainee(chosen.load(), frozen=recipe.frozen, recompute=recipe.recompute)
+    for note in trainee.loaded.notes:
+        notices.inform(note)
+    intervals = Intervals(
+        validate_every=settings.validate_every or 0,
+        save_every=settings.save_every or Intervals().save_every,
+        workers=settings.workers or os.cpu_count() or 1,
+    )
+    with join_world(trainee.loaded.choice.device) as world, _asked_to_stop() as stop:
+        if world.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            if settings.overwrite:
+                _clear(folder)
+        world.wait()
+        lock = exclusive(folder / ".lock", remove=True) if world.is_first else _nothing()
+        with lock, TrainingDisplay(shown=world.is_first) as display:
+            run = SpecsRun(
+                folder, trainee, data, recipe, intervals, world=world, listener=display, stop=stop,
+                resume=settings.resume,
+            )  # fmt: skip
+            try:
+                result = run.train()
+            except KeyboardInterrupt:
+                notices.kept = f"{folder} is saved after step {run.progress.step}; go on with --resume"
+                raise
+    if world.is_first:
+        _draw(folder)
+    return result
+
+
+def _recipe(settings: Settings, precision: str) -> SpecsSettings:
+    """Published settings, but for what was asked for."""
+    from clipalign.training.specs_loss import SpecsWeights
+    from clipalign.training.specs_settings import SpecsSettings
+
+    terms = {
+        "contrastive": settings.lambda_contrastive,
+        "detail": settings.lambda_detail,
+        "negative": settings.lambda_negative,
+        "short": settings.lambda_short,
+        "epsilon": settings.epsilon,
+    }
+    names = ("epochs", "batch_size", "accumulate", "draws", "learning_rate", "warmup_steps", "weight_decay")
+    given = {name: getattr(settings, name) for name in (*names, "clip_norm")}
+    recipe = SpecsSettings(
+        weights=replace(SpecsWeights(), **{name: value for name, value in terms.items() if value is not None}),
+        gather=settings.gather,
+        frozen=tuple(sorted(set(settings.freeze))),
+        precision=precision,
+        recompute=settings.recompute,
+        seed=settings.seed,
+    )
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+def _clear(folder: Path) -> None:
+    """Take an earlier run's own files away, and nothing else."""
+    for name in _RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in _RUN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a request to end came; a step is finished and saved first. A second Ctrl-C ends at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        notices.tell("ending after this step; once more to end at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _draw(folder: Path) -> None:
+    """The curves as a picture, where the library for it is there."""
+    from clipalign.errors import MissingExtra
+    from clipalign.report.curves import draw_curves
+    from clipalign.training.metrics_log import read_metrics
+
+    try:
+        draw_curves(read_metrics(folder), folder / CURVES_FILE)
+    except MissingExtra as error:
+        notices.inform(f"{error.message}: {error.hint}")
+    except OSError as error:
+        notices.warn(f"{CURVES_FILE} could not be written: {error.strerror or error}")

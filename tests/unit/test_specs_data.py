@@ -1,0 +1,268 @@
+"""Training samples: raw captions in every format, growing beginnings with wrong details, and the order of reading."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from clipalign.errors import InputUnreadable, UsageError
+from clipalign.pictogram.export import clip_encoder
+from clipalign.training import specs_prepare
+from clipalign.training.specs_data import DATA_FILE, SAMPLES_FILE, Order, PictogramData, open_data
+from clipalign.training.specs_prepare import Prepared, PrepareSettings, prepare
+from clipalign.training.specs_sources import RawCaption, Skipped, open_source
+
+TEXTS = (
+    "A wooden table stands near a bright window. On it there is a blue cup, filled with coffee.",
+    "Two children build a castle. The older one digs a hole with a shovel, while a dog runs along.",
+    "A grey cat sleeps on a red sofa. Behind it hangs a picture of a ship, and a lamp stands beside it.",
+    "A narrow street with parked bicycles. A woman in a green coat walks by, carrying a basket of bread.",
+)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """JSON lines of twelve pictures that are there, and of what is wrong with raw data."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    lines: list[Any] = []
+    for number in range(12):
+        Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(pictures / f"{number}.png")
+        lines.append(
+            {"image": f"pictures/{number}.png", "text": TEXTS[number % 4] + f" Number {number} is written there."}
+        )
+    lines += [{"image": "pictures/gone.png", "text": TEXTS[0]}, {"image": "pictures/0.png", "text": "a cat"}]
+    lines += [{"image": "pictures/0.png"}, {"text": TEXTS[0]}, 7]
+    path = tmp_path / "raw.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{torn\n", encoding="utf-8")
+    return path
+
+
+def prepared(raw: Path, folder: Path, **settings: Any) -> Prepared:
+    return prepare(open_source(raw), folder, PrepareSettings(**settings))
+
+
+def samples(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / SAMPLES_FILE).read_text(encoding="utf-8").splitlines()]
+
+
+# --- preparation ------------------------------------------------------------------------------------------------------
+
+
+def test_beginnings_grow_and_each_has_a_wrong_detail_of_another_picture(raw: Path, tmp_path: Path) -> None:
+    found = prepared(raw, tmp_path / "data", by="sentence")
+    assert found.samples == 12
+    texts = {sample["image"]: sample["caption"] for sample in samples(found.folder)}
+    for sample in samples(found.folder):
+        captions, negatives = sample["captions"], sample["neg_captions"]
+        assert len(captions) == len(negatives) == 3
+        assert captions[-1] == sample["caption"]
+        for shorter, longer in pairwise(captions):
+            assert longer.startswith(shorter)
+        for beginning, negative in zip(captions, negatives, strict=True):
+            assert negative.startswith(f"{beginning} ")
+            wrong = sorted(negative[len(beginning) :].split())
+            others = [text for image, text in texts.items() if image != sample["image"]]
+            assert any(sorted(piece.split()) == wrong for text in others for piece in pieces(text))
+
+
+def pieces(text: str) -> list[str]:
+    return [f"{piece}." for piece in text.rstrip(".").split(". ")]
+
+
+def test_words_of_wrong_details_are_shuffled_in_the_first_nine_tenths_only(raw: Path, tmp_path: Path) -> None:
+    prepared(raw, tmp_path / "data", by="sentence")
+    known = {piece for text in (sample["caption"] for sample in samples(tmp_path / "data")) for piece in pieces(text)}
+    whole = [
+        all(
+            negative[len(beginning) + 1 :] in known
+            for beginning, negative in zip(sample["captions"], sample["neg_captions"], strict=True)
+        )
+        for sample in samples(tmp_path / "data")
+    ]
+    assert whole == [False] * 11 + [True]
+
+
+def test_what_is_left_out_is_counted_by_reason_with_an_example(raw: Path, tmp_path: Path) -> None:
+    found = prepared(raw, tmp_path / "data")
+    assert found.skipped == {
+        "missing picture": 1, "single phrase": 1, "no text": 1, "no image": 1, "not an object": 1, "not valid JSON": 1,
+    }  # fmt: skip
+    assert found.examples["missing picture"] == "pictures/gone.png"
+    assert found.examples["not valid JSON"] == "raw.jsonl:18"
+
+
+def test_no_text_is_longer_than_the_context(raw: Path, tmp_path: Path) -> None:
+    prepared(raw, tmp_path / "data", context_tokens=30)
+    encode = clip_encoder()
+    for sample in samples(tmp_path / "data"):
+        assert all(len(encode(text)) <= 28 for text in (*sample["captions"], *sample["neg_captions"]))
+
+
+def test_the_same_seed_gives_the_same_samples_and_another_seed_others(raw: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        prepared(raw, tmp_path / name, seed=seed)
+    one, same, other = (samples(tmp_path / name) for name in "abc")
+    assert one == same
+    assert one != other
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_preparation_that_was_stopped_goes_on(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(specs_prepare, "PART_RECORDS", 5)
+    prepared(raw, tmp_path / "whole")
+    write, written = specs_prepare.write_part, []
+
+    def breaks(path: Path, *arguments: Any) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(specs_prepare, "write_part", breaks)
+        prepared(raw, tmp_path / "data")
+    assert not (tmp_path / "data" / DATA_FILE).exists()
+    found = prepare(open_source(raw), tmp_path / "data", PrepareSettings(), workers=workers)
+    assert samples(found.folder) == samples(tmp_path / "whole")
+    assert found.skipped["missing picture"] == 1
+
+
+def test_other_settings_or_finished_data_are_refused(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(specs_prepare, "write_part", breaks)
+        prepared(raw, tmp_path / "data")
+    with pytest.raises(UsageError, match="was begun with seed 0, now it is 1"):
+        prepared(raw, tmp_path / "data", seed=1)
+    prepared(raw, tmp_path / "data")
+    with pytest.raises(UsageError, match="holds prepared data already"):
+        prepared(raw, tmp_path / "data")
+
+
+def test_data_without_one_usable_record_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "raw.jsonl"
+    path.write_text(json.dumps({"image": "gone.png", "text": TEXTS[0]}) + "\n")
+    with pytest.raises(UsageError, match="gives no sample: 1 missing picture"):
+        prepared(path, tmp_path / "data")
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def test_share_gpt4v_is_an_array_of_conversations(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "What is there?\n<image>"}, {"from": "gpt", "value": TEXTS[0]}]
+    path = tmp_path / "share.json"
+    records = [{"id": "1", "image": "coco/train2017/1.jpg", "conversations": turns}, {"image": "2.jpg"}]
+    path.write_text(json.dumps(records))
+    source = open_source(path)
+    assert source.image_root == tmp_path
+    assert list(source.records()) == [RawCaption("coco/train2017/1.jpg", TEXTS[0]), Skipped("no text", "share.json:1")]
+
+
+def test_an_array_that_is_cut_short_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "share.json"
+    path.write_text('[\n{"image": "1.jpg", "caption": "a cat"},\n')
+    records = open_source(path).records()
+    assert next(records) == RawCaption("1.jpg", "a cat")
+    with pytest.raises(InputUnreadable, match=r"share.json:3 .*"):
+        next(records)
+
+
+def test_dci_is_a_folder_of_json_files_and_photos(tmp_path: Path) -> None:
+    (tmp_path / "complete").mkdir()
+    (tmp_path / "photos").mkdir()
+    value = {
+        "image": "sa_1.jpg",
+        "short_caption": "A harbour",
+        "extra_caption": "Boats lie at the quay.",
+        "mask_data": {
+            "0": {"caption": "A red boat", "mask_quality": 0},
+            "1": {"caption": "unclear", "mask_quality": 1},
+            "2": {"caption": ""},
+        },
+    }
+    (tmp_path / "complete" / "1.json").write_text(json.dumps(value))
+    (tmp_path / "complete" / "2.json").write_text("{")
+    source = open_source(tmp_path)
+    assert source.image_root == tmp_path / "photos"
+    assert list(source.records()) == [
+        RawCaption("sa_1.jpg", "A harbour. Boats lie at the quay. A red boat."),
+        Skipped("not valid JSON", "2.json"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "empty.jsonl", "table.csv", "folder"])
+def test_a_source_that_cannot_be_read_is_a_usage_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "table.csv").write_text("image,text\n")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError):
+        open_source(tmp_path / name)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_held_out_samples_are_never_trained_on(raw: Path, tmp_path: Path) -> None:
+    prepared(raw, tmp_path / "data")
+    data = open_data(str(tmp_path / "data"), held_out=5)
+    out = {sample.name for sample in data.held_out()}
+    trained = {data.sample(number).name for number in range(len(data))}
+    assert len(out) == 1  # a tenth at most
+    assert len(trained) == len(data) == 11
+    assert not out & trained
+    assert data.sample(0).open().size == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["gone", "empty", "pictogram:0"])
+def test_data_that_is_not_there_is_a_usage_error_with_a_hint(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError) as caught:
+        open_data(name if ":" in name else str(tmp_path / name), held_out=5)
+    assert caught.value.hint
+
+
+def test_samples_that_changed_since_are_noticed(raw: Path, tmp_path: Path) -> None:
+    prepared(raw, tmp_path / "data")
+    with (tmp_path / "data" / SAMPLES_FILE).open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(InputUnreadable, match="not the file that was prepared"):
+        open_data(str(tmp_path / "data"), held_out=0)
+
+
+def test_pictogram_scenes_for_training_and_validation_are_others() -> None:
+    data = PictogramData(5, 5)
+    assert {data.sample(number).caption for number in range(5)}.isdisjoint(one.caption for one in data.held_out())
+
+
+def test_an_epoch_reads_every_sample_once_and_the_next_in_another_order() -> None:
+    order = Order(samples=10, step_samples=5, seed=3)
+    first, second = ([row for step in steps for row in order.rows(step)] for steps in ((0, 1), (2, 3)))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert order.random(0, 4).random() == order.random(1, 4).random() != order.random(2, 4).random()
+
+
+def test_a_sample_draws_a_beginning_its_next_and_its_wrong_one() -> None:
+    sample = PictogramData(1, 0).sample(0)
+    texts, triples = sample.draw(random.Random(0))
+    ((base, detail, negative),) = triples
+    assert texts[0] == sample.caption
+    place = sample.captions.index(texts[base])
+    assert (texts[detail], texts[negative]) == (sample.captions[place + 1], sample.negatives[place])
+    everything = sample.draw(random.Random(0), 99)
+    assert len(everything.triples) == len(sample.captions) - 1
+    assert len(set(everything.texts)) == len(everything.texts)

@@ -1,0 +1,313 @@
+"""A training run: the same curve however often it is stopped, and sentences for everything that can go wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from clipalign.device import choose_device
+from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, UsageError
+from clipalign.pipeline.model import load_model
+from clipalign.report.console import OutputError
+from clipalign.training import specs_loop
+from clipalign.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
+from clipalign.training.specs_checkpoints import STATE_FILE, last_checkpoint, load_checkpoint
+from clipalign.training.specs_data import PictogramData, SpecsSample
+from clipalign.training.specs_loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
+from clipalign.training.specs_loss import SpecsWeights
+from clipalign.training.specs_model import Trainee, make_trainee
+from clipalign.training.specs_settings import Intervals, SpecsSettings, learning_rate
+from clipalign.training.specs_validation import Increments, increments_of
+from clipalign.training.world import World
+from tests.tiny import GOLDEN
+
+SETTINGS = SpecsSettings(
+    epochs=2, batch_size=2, accumulate=2, learning_rate=1e-3, warmup_steps=2, weights=SpecsWeights(short=0.5), draws=2
+)
+DATA = PictogramData(12, 4)
+STEPS = 6
+
+
+class Silent:
+    """A listener that remembers warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def begins(self, step: int, steps: int) -> None: ...
+
+    def pictures(self, done: int, total: int) -> None: ...
+
+    def step(self, record: Mapping[str, Any]) -> None: ...
+
+    def validated(self, step: int, increments: Increments, *, best: bool) -> None: ...
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def trainee(settings: SpecsSettings = SETTINGS, name: str = "tiny-longclip.safetensors") -> Trainee:
+    loaded = load_model(str(GOLDEN / name), choice=choose_device("cpu"))
+    return make_trainee(loaded, frozen=settings.frozen, recompute=settings.recompute)
+
+
+def make_run(folder: Path, settings: SpecsSettings = SETTINGS, **others: Any) -> SpecsRun:
+    intervals = Intervals(validate_every=2, save_every=2, workers=2)
+    data = others.pop("data", DATA)
+    learner = others.pop("trainee", None) or trainee(settings)
+    others = {"world": World(), "listener": Silent()} | others
+    return SpecsRun(folder, learner, data, settings, intervals, **others)
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in record.items() if name != "samples_per_second"}
+        for record in read_metrics(folder)
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was not stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    make_run(folder).train()
+    return folder
+
+
+def test_a_run_leaves_weights_that_the_product_loads(whole: Path) -> None:
+    assert [record["step"] for record in curve(whole) if "loss" in record] == list(range(1, STEPS + 1))
+    loaded = load_model(f"{whole / CONFIG_FILE}@{whole / LAST_FILE}", choice=choose_device("cpu"))
+    start = load_model(str(GOLDEN / "tiny-longclip.safetensors"), choice=choose_device("cpu"))
+    assert (loaded.context_tokens, loaded.quick_gelu, loaded.mean) == (248, start.quick_gelu, start.mean)
+    moved = [
+        name
+        for name, value in start.network.state_dict().items()
+        if not torch.equal(value, loaded.network.state_dict()[name])
+    ]
+    assert "visual.proj" in moved
+    assert "transformer.resblocks.0.mlp.c_fc.weight" in moved
+    assert (whole / BEST_FILE).exists()
+
+
+@pytest.mark.parametrize("after", [1, 2, 5])
+@pytest.mark.parametrize("frozen", [(), ("image",)])
+def test_a_run_that_is_stopped_and_goes_on_draws_the_same_curve(
+    tmp_path: Path, whole: Path, after: int, frozen: tuple[str, ...]
+) -> None:
+    settings = replace(SETTINGS, frozen=frozen)
+    if frozen:
+        whole = tmp_path / "whole"
+        make_run(whole, settings).train()
+    steps = iter(range(1, 100))
+    with pytest.raises(KeyboardInterrupt):
+        make_run(tmp_path / "run", settings, stop=lambda: next(steps) == after).train()
+    result = make_run(tmp_path / "run", settings, resume=True).train()
+    assert curve(tmp_path / "run") == curve(whole)
+    assert result.steps == STEPS
+    ours, theirs = (load_checkpoint(last_checkpoint(folder) or folder) for folder in (tmp_path / "run", whole))
+    assert all(torch.equal(value, theirs.weights[name]) for name, value in ours.weights.items())
+    assert ours.state["progress"] == theirs.state["progress"]
+
+
+def test_a_run_that_is_killed_between_checkpoints_goes_on_from_the_last_one(tmp_path: Path, whole: Path) -> None:
+    class KilledError(Exception):
+        pass
+
+    class Killer(Silent):
+        def step(self, record: Mapping[str, Any]) -> None:
+            if record["step"] == 5:
+                raise KilledError
+
+    with pytest.raises(KilledError):
+        make_run(tmp_path, listener=Killer()).train()
+    with (tmp_path / METRICS_FILE).open("a") as file:
+        file.write('{"step": 6, "lo')  # torn
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000004"
+    make_run(tmp_path, resume=True).train()
+    assert curve(tmp_path) == curve(whole)
+
+
+def test_only_the_last_checkpoint_stays_and_its_state_holds_nothing_that_runs(whole: Path) -> None:
+    folders = list((whole / "checkpoints").iterdir())
+    assert [folder.name for folder in folders] == ["step-00000006"]
+    assert torch.load(folders[0] / STATE_FILE, weights_only=True)["progress"]["step"] == STEPS
+
+
+def test_two_small_batches_are_one_large_one(tmp_path: Path) -> None:
+    """The hinges are means over samples, so that accumulating them changes nothing; each batch tells its own apart."""
+    alone = SpecsWeights(contrastive=0.0, epsilon=0.2)
+    settings = replace(SETTINGS, weights=alone, draws=1)
+    make_run(tmp_path / "two", settings).train()
+    make_run(tmp_path / "one", replace(settings, batch_size=4, accumulate=1)).train()
+    for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):
+        if "loss" in ours:
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+
+
+def test_precision_and_recomputation_change_rounding_only(tmp_path: Path, whole: Path) -> None:
+    make_run(tmp_path / "recompute", replace(SETTINGS, recompute=True)).train()
+    make_run(tmp_path / "bf16", replace(SETTINGS, precision="bf16")).train()
+    first = next(record for record in curve(whole) if "loss" in record)["loss"]
+    for name, tolerance in (("recompute", 1e-5), ("bf16", 5e-2)):
+        found = next(record for record in curve(tmp_path / name) if "loss" in record)["loss"]
+        assert found == pytest.approx(first, rel=tolerance)
+
+
+def test_a_frozen_tower_stays_as_it_was(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, frozen=("text",), epochs=1)
+    learner = trainee(settings)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    make_run(tmp_path, settings, trainee=learner).train()
+    after = learner.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith(("visual.", "logit")))
+    assert not torch.equal(before["visual.proj"], after["visual.proj"])
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_going_on_with_other_settings_names_the_first_difference(tmp_path: Path, whole: Path) -> None:
+    with pytest.raises(UsageError, match=r"begun with learning_rate 0\.001, now it is 0\.002"):
+        make_run(whole, replace(SETTINGS, learning_rate=2e-3), resume=True)
+    with pytest.raises(UsageError, match="begun with weight of detail"):
+        make_run(whole, replace(SETTINGS, weights=SpecsWeights(detail=2.0, short=0.5)), resume=True)
+    with pytest.raises(UsageError, match="begun with data"):
+        make_run(whole, data=PictogramData(13, 4), resume=True)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, whole: Path) -> None:
+    weights = load_checkpoint(last_checkpoint(whole) or whole).weights
+    learner = trainee()
+    with pytest.raises(ModelMismatch, match="another shape: text_projection"):
+        learner.load_weights(weights | {"text_projection": torch.zeros(3, 3)}, "here")
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
+    make_run(tmp_path).train()
+    (tmp_path / "checkpoints" / "step-00000006" / STATE_FILE).write_bytes(b"\x80\x02no")
+    with pytest.raises(ModelMismatch, match="cannot be read"):
+        make_run(tmp_path, resume=True)
+
+
+def test_too_few_samples_for_one_step_are_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a step takes 4 samples, but pictogram:3 has 3"):
+        make_run(tmp_path, data=PictogramData(3, 0))
+
+
+def test_gradients_that_are_not_finite_move_nothing_and_end_the_run_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(specs_loop, "BAD_STEPS", 3)
+    learner, listener = trainee(), Silent()
+    with torch.no_grad():
+        learner.network.text_projection[0, 0] = torch.nan
+    before = learner.network.visual.proj.detach().clone()
+    with pytest.raises(ClipalignError, match="3 steps in a row were not finite"):
+        make_run(tmp_path, trainee=learner, listener=listener).train()
+    assert torch.equal(before, learner.network.visual.proj)
+    assert len(listener.warnings) == 3
+    assert curve(tmp_path)[-1]["loss"] is None  # JSON has no NaN
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = torch.save, []
+
+    def full(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left on device") as caught:
+        patch.setattr(torch, "save", full)
+        make_run(tmp_path).train()
+    assert caught.value.exit_status == 70
+    assert "step-00000002" in caught.value.hint
+    assert not list((tmp_path / "checkpoints").glob("*.part"))
+    make_run(tmp_path, resume=True).train()
+    assert curve(tmp_path) == curve(whole)
+
+
+class Spoiled(PictogramData):
+    """Some pictures cannot be read."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__(12, 0)
+        self.bad = bad
+
+    def sample(self, number: int) -> SpecsSample:
+        sample = super().sample(number)
+        return replace(sample, open=_broken) if number < self.bad else sample
+
+
+def _broken() -> Image.Image:
+    raise ImageUnreadable("broken.png is cut short")
+
+
+@pytest.mark.parametrize("frozen", [(), ("image",)])
+def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path, frozen: tuple[str, ...]) -> None:
+    result = make_run(tmp_path, replace(SETTINGS, frozen=frozen, batch_size=4, accumulate=1), data=Spoiled(1)).train()
+    assert result.steps == STEPS
+    assert all(record["moved"] for record in curve(tmp_path) if "loss" in record)
+
+
+@pytest.mark.parametrize("frozen", [(), ("image",)])
+def test_data_without_a_readable_picture_ends_the_run(tmp_path: Path, frozen: tuple[str, ...]) -> None:
+    with pytest.raises(ClipalignError, match="not one picture"):
+        make_run(tmp_path, replace(SETTINGS, frozen=frozen), data=Spoiled(12)).train()
+
+
+def test_models_that_cannot_be_trained_are_said() -> None:
+    loaded = load_model(str(GOLDEN / "tiny-longclip.safetensors"), choice=choose_device("cpu"))
+    with pytest.raises(UsageError, match="both towers are frozen"):
+        make_trainee(loaded, frozen=("text", "image"))
+
+
+# --- small parts ------------------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_and_falls_as_a_cosine() -> None:
+    settings = SpecsSettings(learning_rate=1.0, warmup_steps=4)
+    rates = [learning_rate(step, 104, settings) for step in range(105)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4] == 1.0
+    assert rates[54] == pytest.approx(0.5)
+    assert rates[104] == pytest.approx(0.0)
+    assert learning_rate(1, 2, settings) == 1.0  # a run shorter than its warm-up rises all the way
+
+
+def test_increments_are_shares_of_beginnings() -> None:
+    specs = json.loads((GOLDEN / "specs.json").read_text())
+    sample = specs["samples"][0]
+    found = increments_of(torch.tensor(sample["similarity"]), torch.tensor(sample["neg_similarity"]))
+    pairs = list(zip(sample["similarity"], sample["similarity"][1:], strict=False))
+    assert found.positive == pytest.approx(sum(b > a for a, b in pairs) / 5)
+    wrong = list(zip(sample["similarity"], sample["neg_similarity"], strict=False))
+    assert found.negative == pytest.approx(sum(a > b for a, b in wrong) / 5)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    with MetricsLog(tmp_path, last_step=0) as writer:
+        for step in range(1, 5):
+            writer.write({"step": step, "loss": 1.0 / step})
+    yield tmp_path
+
+
+def test_metrics_after_the_checkpoint_are_cut_off(log: Path) -> None:
+    with MetricsLog(log, last_step=2) as writer:
+        writer.write({"step": 3, "loss": 0.5})
+    assert [record["step"] for record in read_metrics(log)] == [1, 2, 3]
+    with MetricsLog(log, last_step=0):
+        pass
+    assert read_metrics(log) == []
