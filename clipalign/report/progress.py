@@ -98,7 +98,8 @@ class Progress:
     def line(self) -> str:
         """``1200 of 3000 pairs, 41.3/s, 2 unreadable, 44 s left``."""
         of = f" of {self._total}" if self._total is not None else ""
-        pieces = [f"{self._done}{of} {self._noun[1]}", self._rate()]
+        noun = self._noun[0] if self._done == 1 and not of else self._noun[1]
+        pieces = [f"{self._done}{of} {noun}", self._rate()]
         if self._unreadable:
             pieces.append(f"{self._unreadable} unreadable")
         now = self._done - self._skipped
