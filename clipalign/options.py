@@ -481,6 +481,14 @@ TextFile = Annotated[
         rich_help_panel=SCORING_PANEL,
     ),
 ]
+StretchLong = Annotated[
+    bool | None,
+    typer.Option(
+        "--stretch/--no-stretch",
+        help="Of benchmarks of long captions: stretch the positions of a model of fewer than 248 tokens. [default: no]",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
 CheckLong = Annotated[
     bool | None,
     typer.Option(

@@ -113,11 +113,15 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
             yield LabelledImage(one.name, one.image, one.name, one.label, identity=self._identity(one))
 
     def _identity(self, one: FoundPicture) -> str:
+        """What tells the picture's content from that of any other; empty where it is not there."""
         if isinstance(one.image, Path):
-            return f"{self.name} {file_identity(one.image, self.folder)}"
-        if isinstance(one.image, FileInTar):
-            return f"{self.name} {one.name} {file_identity(one.image.tar, self.folder)}"
-        return f"{self.name} {one.name}"
+            found = file_identity(one.image, self.folder)
+        elif isinstance(one.image, FileInTar):
+            found = file_identity(one.image.tar, self.folder)
+        else:
+            content = one.image if isinstance(one.image, bytes) else one.image.tobytes()
+            found = hashlib.sha256(content).hexdigest()
+        return found and f"{self.name} {one.name} {found}"
 
     def task(self, settings: Settings) -> ClassTask:
         """The classes for every method that there is what it needs for."""

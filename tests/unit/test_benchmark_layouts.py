@@ -274,6 +274,9 @@ def test_cifars_binary_version_comes_first_and_its_planes_become_pixels(tmp_path
     (sample,) = benchmark.samples(limit=None, seed=0)
     assert sample.label == 1
     assert opened(sample.image).getcolors() == [(1024, (255, 0, 0))]
+    (top / "test_batch.bin").write_bytes(red[:-1] + b"x")
+    (other,) = benchmark.samples(limit=None, seed=0)
+    assert sample.identity != other.identity  # kept vectors are of the pixels, not of the name
     (top / "test_batch.bin").write_bytes(red[:-1])
     with pytest.raises(InputUnreadable, match="cut short"):
         list(benchmark.samples(limit=None, seed=0))
