@@ -12,7 +12,7 @@ from clipalign.benchmarks.task import Outcome, Route, Sample
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.methods.detect import DetectSettings, Pair, detect_each, detect_provenance
 from clipalign.pipeline.images import to_tensor
-from clipalign.results import DetectResult, WordScore
+from clipalign.results import DetectResult, Provenance, WordScore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,20 +102,29 @@ class DetectRoute(Route[Sample, Outcome]):
 
     def outcome(self, record: dict[str, Any]) -> Outcome:
         """Back from the record."""
-        result = dict(record["result"])
-        result["words"] = tuple(WordScore(**word) for word in result["words"])
-        for name in ("misaligned", "unknown_words", "references", "warnings"):
-            result[name] = tuple(result[name])
-        span = record["false_span"]
-        return Outcome(
-            id=record["id"],
-            text=record["text"],
-            correct=record["correct"],
-            part=record["part"],
-            false_span=None if span is None else (span[0], span[1]),
-            result=DetectResult(**result, provenance=self.provenance),
-            truth=record.get("truth", {}),
-        )
+        return read_outcome(record, self.provenance)
+
+
+def read_outcome(record: dict[str, Any], provenance: Provenance) -> Outcome:
+    """The outcome that :meth:`DetectRoute.record` made ``record`` of.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    result = dict(record["result"])
+    result["words"] = tuple(WordScore(**word) for word in result["words"])
+    for name in ("misaligned", "unknown_words", "references", "warnings"):
+        result[name] = tuple(result[name])
+    span = record["false_span"]
+    return Outcome(
+        id=record["id"],
+        text=record["text"],
+        correct=record["correct"],
+        part=record["part"],
+        false_span=None if span is None else (span[0], span[1]),
+        result=DetectResult(**result, provenance=provenance),
+        truth=record.get("truth", {}),
+    )
 
 
 def _key(sample: Sample) -> object:

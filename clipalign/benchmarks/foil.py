@@ -100,6 +100,10 @@ class Foil(WordBenchmark):
         """LA, and AP of the three scores."""
         return foil_statistics(outcomes)
 
+    def wrong_words(self, outcome: Outcome) -> tuple[bool, ...]:
+        """The foil word of a foil, none of a correct caption."""
+        return foil_words(outcome)
+
 
 def foil_statistics(outcomes: Sequence[Outcome], *, suffix: str = "") -> list[Statistic]:
     """LA by equality with the foil word, and AP of the three scores with correct captions as the positive class."""
@@ -114,6 +118,19 @@ def found_foil(outcome: Outcome) -> bool:
 def is_foil(outcome: Outcome, word: WordScore) -> bool:
     """Whether a word of the caption equals its foil word."""
     return _same(word.text, outcome)
+
+
+def foil_words(outcome: Outcome) -> tuple[bool, ...]:
+    """Which words are the foil; of one of several words, all of them."""
+    if outcome.correct:
+        return (False,) * len(outcome.result.words)
+    parts = str(outcome.truth["foil_word"]).lower().split()
+    texts = [word.text.lower() for word in outcome.result.words]
+    wrong = [False] * len(texts)
+    for start in range(len(texts) - len(parts) + 1):
+        if texts[start : start + len(parts)] == parts:
+            wrong[start : start + len(parts)] = [True] * len(parts)
+    return tuple(wrong)
 
 
 def _same(word: str, outcome: Outcome) -> bool:

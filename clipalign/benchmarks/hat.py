@@ -80,7 +80,10 @@ class Hat(WordBenchmark):
                 correct=not marked,
                 part="",
                 references=tuple(map(str, row["references"])),
-                truth={"marked": " ".join(word.replace(".", "").replace(",", "") for word in marked)},
+                truth={
+                    "marked": " ".join(word.replace(".", "").replace(",", "") for word in marked),
+                    "spans": _spans(row),
+                },
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             return broken(f"row-{number}", "", f"row {number} of {FILE} is not as it should be: {error}")
@@ -88,6 +91,13 @@ class Hat(WordBenchmark):
     def route(self, loaded: LoadedModel, settings: Settings) -> DetectRoute:
         """``detect`` in mode ``threshold``, unless the user chose another."""
         return DetectRoute(loaded, settings)
+
+    def wrong_words(self, outcome: Outcome) -> tuple[bool, ...]:
+        """The marked words."""
+        return tuple(
+            any(word.start < end and start < word.end for start, end in outcome.truth["spans"])
+            for word in outcome.result.words
+        )
 
     def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
         """LA as published and by whole words, and AP of the three scores."""
@@ -116,6 +126,17 @@ def _occurs(text: str, outcome: Outcome, padding: str) -> bool:
 
 def _marked(row: Any) -> list[str]:
     return [str(word) for word, wrong in row["grounding"] if wrong]
+
+
+def _spans(row: Any) -> list[list[int]]:
+    """First character and one past the last of each marked word in the caption."""
+    spans, position, text = [], 0, row["caption"].strip()
+    for word, wrong in row["grounding"]:
+        start = text.index(word, position)
+        position = start + len(word)
+        if wrong:
+            spans.append([start, position])
+    return spans
 
 
 def _base_rate(rows: Sequence[Any]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clipalign.benchmarks.annotations import read_annotations
 from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import DetectRoute
-from clipalign.benchmarks.foil import foil_statistics
+from clipalign.benchmarks.foil import foil_statistics, foil_words
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
 from clipalign.benchmarks.words import ABOUT, NEAREST, WordBenchmark, broken, hashes, parts_of, suffix_of
@@ -76,6 +76,10 @@ class NocapsFoil(WordBenchmark):
     def route(self, loaded: LoadedModel, settings: Settings) -> DetectRoute:
         """``detect`` in mode ``most-negative``, unless the user chose another."""
         return DetectRoute(loaded, settings, mode="most-negative")
+
+    def wrong_words(self, outcome: Outcome) -> tuple[bool, ...]:
+        """The foil of a foiled caption, none of a baseline."""
+        return foil_words(outcome)
 
     def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
         """LA, and AP of the three scores, in all and per domain."""

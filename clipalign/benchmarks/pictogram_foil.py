@@ -8,15 +8,17 @@ correct caption as the positive class. A foil counts as found when the predicted
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.benchmarks.detect_route import DetectRoute
-from clipalign.benchmarks.metrics import average_precision_metric, lies_within, lowest_word, mean_metric
+from clipalign.benchmarks import statistics
+from clipalign.benchmarks.detect_route import DetectRoute, read_outcome
+from clipalign.benchmarks.metrics import lies_within, lowest_word
+from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import Benchmark, Outcome, Sample
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import FOIL_KINDS, write_caption
 from clipalign.pictogram.scenes import compose_scene, draw_scene
-from clipalign.results import Metric
+from clipalign.results import Metric, Provenance
 
 if TYPE_CHECKING:
     from clipalign.pipeline.model import LoadedModel
@@ -64,26 +66,41 @@ class PictogramFoil(Benchmark[Sample, Outcome]):
         return DetectRoute(loaded, settings, mode="most-negative")
 
     def measure(self, outcomes: Sequence[Outcome], *, seed: int) -> list[Metric]:
+        """The statistics with their intervals."""
+        return [statistic.metric(seed=seed) for statistic in self.statistics(outcomes)]
+
+    def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
         """LA in all and per foil kind, AP of both scores in all and per foil kind, share of pairs ranked right."""
-        metrics: list[Metric] = []
-        found = {part: [_found(o) for o in outcomes if o.part == part and not o.correct] for part in FOIL_KINDS}
-        found = {part: values for part, values in found.items() if values}
-        if found:
-            chances = [_chance(o) for o in outcomes if not o.correct]
-            everything = [value for values in found.values() for value in values]
-            metrics.append(mean_metric("la", everything, seed=seed, chance=sum(chances) / len(chances)))
-            metrics += [mean_metric(f"la_{part}", values, seed=seed) for part, values in found.items()]
-        parts = ("", *found) if len(found) > 1 else ("",)
-        for part in parts:
+        found: list[Statistic] = []
+        foils = [o for o in outcomes if not o.correct]
+        parts = [part for part in FOIL_KINDS if any(o.part == part for o in foils)]
+        if foils:
+            chances = [_chance(o) for o in foils]
+            found.append(_localisation("la", foils, chance=sum(chances) / len(chances)))
+            found += [_localisation(f"la_{part}", [o for o in foils if o.part == part]) for part in parts]
+        for part in ("", *parts) if len(parts) > 1 else ("",):
             chosen = [o for o in outcomes if part in ("", o.part)]
-            truth = [o.correct for o in chosen]
+            ids, truth = [o.id for o in chosen], [o.correct for o in chosen]
             suffix = f"_{part}" if part else ""
             for name, scores in (
                 ("ap_clip_score", [o.result.clip_score for o in chosen]),
                 ("ap_f_clip_score", [o.result.f_clip_score for o in chosen]),
             ):
-                metrics.append(average_precision_metric(name + suffix, truth, scores, seed=seed))
-        return metrics + _ranked_pairs(outcomes, seed=seed)
+                found.append(statistics.average_precision(name + suffix, ids, truth, scores))
+        return found + _ranked_pairs(outcomes)
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Outcome:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_outcome(record, provenance)
+
+    def wrong_words(self, outcome: Outcome) -> tuple[bool, ...]:
+        """The words in the swapped characters."""
+        span = outcome.false_span or (0, 0)
+        return tuple(lies_within(word, span) for word in outcome.result.words)
+
+
+def _localisation(name: str, foils: Sequence[Outcome], *, chance: float | None = None) -> Statistic:
+    return statistics.mean(name, [o.id for o in foils], [_found(o) for o in foils], chance=chance)
 
 
 def _found(outcome: Outcome) -> float:
@@ -98,10 +115,10 @@ def _chance(outcome: Outcome) -> float:
     return sum(lies_within(word, span) for word in words) / max(1, len(words))
 
 
-def _ranked_pairs(outcomes: Sequence[Outcome], *, seed: int) -> list[Metric]:
+def _ranked_pairs(outcomes: Sequence[Outcome]) -> list[Statistic]:
     """Share of scenes whose true caption scores higher than its foil."""
     by_scene: dict[str, dict[bool, float]] = {}
     for outcome in outcomes:
         by_scene.setdefault(outcome.result.image, {})[outcome.correct] = outcome.result.cosine
-    right = [float(pair[True] > pair[False]) for pair in by_scene.values() if len(pair) == SAMPLES_A_SCENE]
-    return [mean_metric("pairs_ranked_right", right, seed=seed, chance=0.5)] if right else []
+    right = {scene: float(pair[True] > pair[False]) for scene, pair in by_scene.items() if len(pair) == SAMPLES_A_SCENE}
+    return [statistics.mean("pairs_ranked_right", list(right), list(right.values()), chance=0.5)] if right else []

@@ -108,6 +108,14 @@ class RichHF(WordBenchmark):
         """``detect`` in mode ``threshold`` with epsilon -1e-5, unless the user chose others."""
         return DetectRoute(loaded, settings, epsilon=EPSILON)
 
+    def wrong_words(self, outcome: Outcome) -> tuple[bool, ...]:
+        """The words that hold a token labelled misaligned."""
+        labelled = zip(_TOKEN.finditer(outcome.text), outcome.truth["misaligned"], strict=False)
+        spans = [match.span() for match, wrong in labelled if wrong]
+        return tuple(
+            any(word.start < end and start < word.end for start, end in spans) for word in outcome.result.words
+        )
+
     def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
         """F1, precision and recall over all tokens; correlations; AP with misaligned prompts as the positive class."""
         ids = [outcome.id for outcome in outcomes]

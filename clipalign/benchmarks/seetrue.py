@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from clipalign.pipeline.model import LoadedModel
     from clipalign.settings import Settings
 
-PATTERNS: Final = ("data/test-*.parquet", "test-*.parquet", "data/test*.parquet", "test*.parquet")
+PATTERNS: Final = (
+    "data/test-*.parquet",
+    "test-*.parquet",
+    "data/*test*.parquet",
+    "*test*.parquet",
+    "**/*test*.parquet",
+)
 COLUMNS: Final = ("image", "image_caption", "caption_misalignment", "dataset_source", "id_in_source_dataset")
 NLI_FOLDER: Final = "bart-large-mnli"
 """In the data set's folder, for machines without a network."""

@@ -189,6 +189,19 @@ class Benchmark(ABC, Generic[S, O]):
         """The metrics before they are computed, where two models can be compared sample by sample; else none."""
         return []
 
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> O:
+        """The outcome of a line of ``samples.jsonl``, without a model; what :meth:`Route.outcome` gives.
+
+        Raises:
+            NotImplementedError: outcomes of this benchmark cannot be compared or shown.
+            KeyError, TypeError, ValueError: it is no such record.
+        """
+        raise NotImplementedError
+
+    def wrong_words(self, outcome: O) -> tuple[bool, ...] | None:
+        """Which of an outcome's words are truly false, W; None where the data set does not say."""
+        return None
+
     @abstractmethod
     def measure(self, outcomes: Sequence[O], *, seed: int) -> list[Metric]:
         """The benchmark's metrics on at least one outcome; ``seed`` draws the bootstrap."""

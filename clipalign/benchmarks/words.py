@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clipalign.benchmarks import statistics
 from clipalign.benchmarks.annotations import Annotations
 from clipalign.benchmarks.data import data_folder, find_in
+from clipalign.benchmarks.detect_route import read_outcome
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import Benchmark, BrokenSample, Outcome, Sample
 from clipalign.errors import InputUnreadable, MissingDataset
-from clipalign.results import DetectResult, Metric, WordScore
+from clipalign.results import DetectResult, Metric, Provenance, WordScore
 
 ABOUT: Final = "read published numbers as “about”: the papers' own tables differ by up to 0.03"
 NEAREST: Final = (
@@ -47,6 +48,10 @@ class WordBenchmark(Benchmark[Sample, Outcome]):
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = data_folder(self.name) if folder is None else folder
         self.published = PUBLISHED[self.name]
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Outcome:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_outcome(record, provenance)
 
     def measure(self, outcomes: Sequence[Outcome], *, seed: int) -> list[Metric]:
         """The statistics with their intervals."""

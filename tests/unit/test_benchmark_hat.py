@@ -22,14 +22,15 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "hat-trainval.json"
 
 def test_marked_words_are_joined_without_points_and_commas(tmp_path: Path) -> None:
     rows = hat_rows(3)
+    rows[0]["caption"] = "A cat, dog sea."
     rows[0]["grounding"] = [["A", False], ["cat,", True], ["dog", False], ["sea.", True]]
     benchmark = Hat(write_hat(tmp_path, rows))
     benchmark.check()
     first, second, _ = benchmark.samples(limit=None, seed=0)
     assert isinstance(first, Sample)
     assert isinstance(second, Sample)
-    assert (first.id, first.correct, first.truth) == ("sample-0", False, {"marked": "cat sea"})
-    assert (second.correct, second.truth) == (True, {"marked": ""})
+    assert (first.id, first.correct, first.truth["marked"]) == ("sample-0", False, "cat sea")
+    assert (second.correct, second.truth) == (True, {"marked": "", "spans": []})
 
 
 @pytest.mark.parametrize(
