@@ -85,8 +85,11 @@ def fetch_model(row: ModelRow, errand: Errand) -> list[Brought]:
 def _weights(row: ModelRow, errand: Errand) -> Brought:
     try:
         found = locate(row, cache_dir=errand.cache_dir)
-    except VerificationFailed:
-        raise
+    except VerificationFailed as error:
+        errand.web.tell(f"{error.message}; fetching it anew")
+        brought = _first_source(row, errand)  # takes the damaged one's place only when it is whole
+        locate(row, cache_dir=errand.cache_dir)  # the damaged one may lie elsewhere, and be found first
+        return brought
     except MissingWeights:
         if {source.kind for source in row.weights} == {"embedded"}:
             raise

@@ -443,6 +443,82 @@ class TestADisk:
         assert {errno.ENOSPC, errno.EDQUOT} <= room.DISK_FULL
 
 
+VERSIONS = {'"v1"': CONTENT[:30_000], '"v2"': OTHER[:33_000]}
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("known", [True, False], ids=["with a hash", "without"])
+def test_whatever_a_server_does_there_is_a_whole_file_or_none(server: Server, tmp_path: Path, seed: int, known: bool):
+    """Cuts, stalls, refusals, wrong ranges and a file that changes, in any order, over several runs."""
+    draw = Random(seed)
+    path = "/changing"
+
+    def serve(etag: str) -> None:
+        server.put(path, VERSIONS[etag], etag=etag, ranges=draw.random() < 0.8, length=not known or draw.random() < 0.8)
+
+    def change(handler: Any) -> bool:
+        serve(draw.choice(list(VERSIONS)))
+        return False
+
+    wrong = {"Content_Range": "bytes 5-9/33000", "ETag": draw.choice(list(VERSIONS))}
+    moods = [
+        *[cut(draw.randrange(30_000)) for _ in range(6)],
+        *[change] * 3,
+        status(500),
+        status(429, Retry_After="0"),
+        status(416, Content_Range=f"bytes */{draw.choice([30_000, 33_000, 7])}"),
+        status(206, b"12345", **wrong),
+        redirect(path),
+    ]
+    serve('"v1"')
+    target = tmp_path / "w.bin"
+    sha256 = hashlib.sha256(VERSIONS['"v1"']).hexdigest() if known else ""
+    for _ in range(6):
+        server.next(path, *draw.sample(moods, draw.randrange(len(moods))))
+        try:
+            found = fetch(Wanted(server.url + path, sha256=sha256), target, web=patient())
+        except (DownloadFailed, VerificationFailed):
+            assert not target.exists()
+            continue
+        assert target.read_bytes() in ([VERSIONS['"v1"']] if known else VERSIONS.values())
+        assert found.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+        break
+    assert left_over(tmp_path) in (["w.bin"], [], ["w.bin.part", "w.bin.part.json"])
+
+
+def test_a_certificate_of_ones_own_is_not_trusted(server: Server, tmp_path: Path, web: Web):
+    """For real, with TLS."""
+    import shutil
+    import ssl
+    from http.server import ThreadingHTTPServer
+
+    from tests.server import Handler
+
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    made = [*make, "-addext", "subjectAltName=DNS:localhost", *files]
+    subprocess.run(made, check=True, capture_output=True)
+    secure = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    secure.owner = server  # type: ignore[attr-defined]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    secure.socket = context.wrap_socket(secure.socket, server_side=True)
+    threading.Thread(target=secure.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    url = f"https://localhost:{secure.server_port}{PATH}"
+    try:
+        with pytest.raises(DownloadFailed, match=r"the certificate of localhost:.* cannot be trusted") as caught:
+            fetch(Wanted(url, sha256=SHA256), tmp_path / "w.bin", web=web)
+        assert "REQUESTS_CA_BUNDLE" in caught.value.hint and server.asked == []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
+            assert fetch(Wanted(url, sha256=SHA256), tmp_path / "w.bin", web=patient()).verified
+    finally:
+        secure.shutdown()
+        secure.server_close()
+
+
 FETCHING = """
 import sys
 from pathlib import Path

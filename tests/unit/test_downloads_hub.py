@@ -234,7 +234,7 @@ class TestAModel:
         url = server.put("/models/abc/clip.pt", CONTENT)
         assert fetch_model(row(WeightSource("url", url=url, sha256=SHA256[:8])), errand)[0].verified
         with pytest.raises(VerificationFailed):
-            fetch_model(row(WeightSource("url", url=url + "?x", sha256="01234567")), errand)
+            fetch_model(row(WeightSource("url", url=server.put("/other.pt", CONTENT), sha256="01234567")), errand)
 
     def test_may_have_a_second_source(self, server: Server, errand: Errand):
         server.put_in_hub("other/name", FILE, CONTENT)
@@ -250,6 +250,23 @@ class TestAModel:
         server.put_in_hub("other/name", FILE, CONTENT)
         with pytest.raises(VerificationFailed):
             fetch_model(row(replace(self.HUB, sha256="0" * 64), replace(self.HUB, repo="other/name")), errand)
+
+    def test_that_is_damaged_is_replaced_by_a_whole_one(self, server: Server, errand: Errand):
+        server.put_in_hub(REPO, FILE, CONTENT)
+        (found,) = fetch_model(row(self.HUB), errand)
+        found.path.resolve().write_bytes(CONTENT[:-1])
+        with pytest.raises(VerificationFailed, match="damaged"):
+            locate(row(self.HUB))
+        (found,) = fetch_model(row(self.HUB), errand)
+        assert found.fresh and found.path.read_bytes() == CONTENT
+
+    def test_that_is_damaged_and_cannot_be_had_is_left_as_it_is(self, server: Server, errand: Errand, home: Path):
+        path = home / ".cache" / "clip" / "clip.pt"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"mine")
+        with pytest.raises(RefusedError):
+            fetch_model(row(WeightSource("url", url=f"{server.url}/models/clip.pt", sha256=SHA256)), errand)
+        assert path.read_bytes() == b"mine"
 
     def test_of_the_users_own_is_not_fetched(self, errand: Errand, tmp_path: Path):
         (tmp_path / "w.pt").write_bytes(b"")
