@@ -24,6 +24,8 @@ from clipalign.settings import (
     PIECES,
     PRECISIONS,
     PROTOCOLS,
+    REPORTS,
+    SWEPT,
     TOWERS,
 )
 
@@ -93,6 +95,16 @@ def complete_described_datasets(incomplete: str) -> list[str]:
 def complete_towers(incomplete: str) -> list[str]:
     """Towers that can be frozen."""
     return [name for name in TOWERS if name.startswith(incomplete)]
+
+
+def complete_reports(incomplete: str) -> list[str]:
+    """Kinds of report."""
+    return [name for name in REPORTS if name.startswith(incomplete)]
+
+
+def complete_sweeps(incomplete: str) -> list[str]:
+    """Settings that can be swept."""
+    return [f"{name}=" for name in SWEPT if name.startswith(incomplete)]
 
 
 def complete_pieces(incomplete: str) -> list[str]:
@@ -758,6 +770,53 @@ SaveEvery = Annotated[
         metavar="N",
         help="Steps between checkpoints. [default: 100]",
         rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Compare = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--compare",
+        metavar="A B",
+        help="Compare two finished runs, each a result.json or the --output of a run, with a paired test.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="|".join(REPORTS),
+        help="Also write report.html into --output: numbers, distributions, best and worst samples with pictures.",
+        autocompletion=complete_reports,
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="NAME=V,V",
+        help="Go through all values of model, layers, epsilon, mode, alignment or template; pictures are encoded "
+        "once a model. May be repeated.",
+        autocompletion=complete_sweeps,
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Calibrate = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrate/--no-calibrate",
+        help="Find the layers and the epsilon that suit the model on this data set.",
+        rich_help_panel=SCORING_PANEL,
+    ),
+]
+Save = Annotated[
+    str | None,
+    typer.Option(
+        "--save",
+        metavar="FILE",
+        help="With --calibrate: put what was found into this clipalign.toml, for detect.",
+        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No warnings.")]

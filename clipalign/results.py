@@ -311,3 +311,55 @@ class EvalResult:
     settings: dict[str, object]
     provenance: Provenance
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedMetric:
+    """One number of a benchmark for two runs on the same samples.
+
+    Attributes:
+        name: of the metric.
+        first: of the first run.
+        second: of the second run.
+        n: samples that both have.
+        low: lower end of the bootstrap 95 % interval of ``second - first``, drawn for both alike; None where the
+            benchmark's samples cannot be compared one by one.
+        high: upper end.
+        p_value: how probable a difference at least as large is between runs that are equally good, 0 to 1; two-sided.
+        test: how ``p_value`` was found: ``mcnemar`` (exact) or ``bootstrap``; empty without one.
+    """
+
+    name: str
+    first: float
+    second: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    test: str = ""
+
+    @property
+    def difference(self) -> float:
+        """Positive where the second run has the higher number."""
+        return self.second - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs of one benchmark.
+
+    Attributes:
+        dataset: name of the benchmark.
+        models: of the first and the second run.
+        places: folders of the two runs.
+        metrics: those that both have.
+        differing: settings in which the runs differ: name, value of the first, value of the second.
+        notes: what a reader must know before believing.
+    """
+
+    dataset: str
+    models: tuple[str, str]
+    places: tuple[str, str]
+    metrics: tuple[ComparedMetric, ...]
+    differing: tuple[tuple[str, object, object], ...] = ()
+    notes: tuple[str, ...] = ()

@@ -39,6 +39,9 @@ DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", 
 
 ERROR_RULES: Final = ("skip", "fail")
 PROTOCOLS: Final = ("paper", "exif")
+REPORTS: Final = ("html",)
+SWEPT: Final = ("model", "layers", "epsilon", "mode", "alignment", "template")
+"""What ``--sweep`` goes through."""
 PIECES: Final = ("sentence", "phrase")
 TOWERS: Final = ("image", "text")
 MODES: Final = ("threshold", "most-negative")
@@ -114,6 +117,11 @@ class Settings:
         stretch: whether a model of a short context is stretched to read long texts; None for what suits the command.
         data_root: folder of a data set, or of several by name; None for where ``download`` puts them.
         protocol: ``paper``: pictures of data sets as they lie in the file, or ``exif``: turned the way EXIF says.
+        compare: two results of ``eval``, or the folders of their runs.
+        report: ``html``: a page about a benchmark's run, in its folder.
+        sweep: settings with the values to go through, each as ``NAME=VALUE,VALUE``.
+        calibrate: whether a benchmark is used to find the layers and the epsilon that suit a model.
+        save: settings file that what was found is put into.
         data: training samples: a prepared folder, ``pictogram`` or ``pictogram:N``.
         prepare: raw captions to prepare training samples from.
         init: the model that training starts from.
@@ -183,6 +191,11 @@ class Settings:
     margin: float | None = None
     stretch: bool | None = None
     data_root: Path | None = None
+    compare: tuple[Path, Path] | None = None
+    report: str | None = None
+    sweep: tuple[str, ...] = ()
+    calibrate: bool = False
+    save: Path | None = None
     protocol: str | None = None
     data: str | None = None
     prepare: Path | None = None
@@ -326,6 +339,12 @@ def _between(low: float, high: float = math.inf) -> Callable[[object], float]:
     return read
 
 
+def _two_places(value: object) -> tuple[Path, Path]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise _BadValueError("two results of eval")
+    return _folder(value[0]), _folder(value[1])
+
+
 READERS: Final[dict[str, Callable[[object], Any]]] = {
     "model": _name,
     "device": _device,
@@ -373,6 +392,11 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "margin": _between(0.0),
     "stretch": _truth,
     "data_root": _folder,
+    "compare": _two_places,
+    "report": _one_of(*REPORTS),
+    "sweep": _names,
+    "calibrate": _truth,
+    "save": _folder,
     "protocol": _one_of(*PROTOCOLS),
     "data": _name,
     "prepare": _folder,

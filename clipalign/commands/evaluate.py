@@ -14,7 +14,7 @@ from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
 from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
-from clipalign.report.console import OutputError, progress_console
+from clipalign.report.console import OutputError, progress_console, write_output
 from clipalign.settings import Settings, resolve
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def evaluate(
     descriptions: options.Descriptions = None,
     templates: options.Templates = None,
     words: options.Words = None,
+    stretch: options.StretchLong = None,
+    compare: options.Compare = None,
+    sweep: options.Sweep = None,
+    calibrate: options.Calibrate = None,
+    save: options.Save = None,
+    report: options.Report = None,
     format: options.Format = None,
     model: options.Model = None,
     device: options.Device = None,
@@ -69,6 +75,7 @@ def evaluate(
       clipalign eval --dataset pictogram-foil --model pictogram
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
       clipalign eval --dataset pictogram-foil --model pictogram --output runs/1 --resume
+      clipalign eval --compare runs/1 runs/2
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
     typed = {
@@ -77,7 +84,8 @@ def evaluate(
         "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
         "method": method, "crops": crops, "alpha": alpha, "image_logscale": image_logscale,
         "text_logscale": text_logscale, "prompt": prompt,
-        "descriptions": descriptions, "templates": templates, "words": words,
+        "descriptions": descriptions, "templates": templates, "words": words, "stretch": stretch,
+        "compare": compare, "sweep": sweep or None, "calibrate": calibrate, "save": save, "report": report,
         "format": format,
         "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
         "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
@@ -86,12 +94,28 @@ def evaluate(
     }  # fmt: skip
     settings = resolve("eval", typed)
     configure(settings)
+    if settings.compare is not None:
+        return _compare(settings)
     with _writing(settings.output):
         result = _measured(settings)
     if result is None:  # one of several processes; the first speaks for all
         return EXIT_DONE
     render(result, format=chosen_format(settings))
     return EXIT_INPUTS if result.counts["unreadable"] else EXIT_DONE
+
+
+def _compare(settings: Settings) -> int:
+    from clipalign.benchmarks.comparison import compare_runs
+    from clipalign.report.comparison import comparison_record, comparison_table
+    from clipalign.report.json import encode
+
+    assert settings.compare is not None
+    comparison = compare_runs(*settings.compare, seed=settings.seed)
+    if chosen_format(settings) == "json":
+        write_output(encode(comparison_record(comparison), indent=True))
+    else:
+        write_output(comparison_table(comparison))
+    return EXIT_DONE
 
 
 def _measured(settings: Settings) -> EvalResult | None:
