@@ -28,10 +28,11 @@ from clipalign.version import __version__
 if TYPE_CHECKING:
     from clipalign.errors import ClipalignError
     from clipalign.methods.detect import Pair
-    from clipalign.results import DetectResult, LongResult, Provenance, SentenceScore, WordScore
+    from clipalign.results import ClassifyResult, DetectResult, LongResult, Provenance, SentenceScore, WordScore
     from clipalign.session import Session, load
 
 _HOMES = {
+    "ClassifyResult": "clipalign.results",
     "ClipalignError": "clipalign.errors",
     "DetectResult": "clipalign.results",
     "LongResult": "clipalign.results",
@@ -45,6 +46,7 @@ _HOMES = {
 """Public name to the module it lives in."""
 
 __all__ = [
+    "ClassifyResult",
     "ClipalignError",
     "DetectResult",
     "LongResult",

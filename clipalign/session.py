@@ -8,7 +8,7 @@ The methods take the very route that the command line takes. Torch is loaded wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from clipalign.device import choose_device
 from clipalign.errors import UsageError
 from clipalign.registry import DEFAULT_MODEL
-from clipalign.results import DetectResult, LongResult
+from clipalign.results import ClassifyResult, DetectResult, LongResult
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from clipalign.methods.classify import Classifier
     from clipalign.methods.detect import Pair
     from clipalign.pipeline.model import LoadedModel
 
@@ -55,7 +56,8 @@ def load(
 
     row = find_model(model)
     choice = choose_device(device, precision, threads)
-    return Session(load_model(row, choice=choice, cache_dir=cache_dir, offline=offline), offline=offline)
+    loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)
+    return Session(loaded, offline=offline, cache_dir=cache_dir)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +67,12 @@ class Session:
     Attributes:
         loaded: the model.
         offline: whether pictures at addresses are refused.
+        cache_dir: clipalign's cache folder, where it is not the usual one; vectors of classes are kept there.
     """
 
     loaded: LoadedModel
     offline: bool = False
+    cache_dir: str | Path | None = None
 
     def detect(
         self, image: ImageLike, text: str, *, references: Sequence[str] | None = (), **settings: Any
@@ -107,6 +111,64 @@ class Session:
         if unknown:
             raise UsageError(f"detect has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
         return detect_pairs(self.loaded, self._read(pairs), DetectSettings(**settings))
+
+    def classifier(
+        self,
+        labels: Sequence[str] = (),
+        *,
+        descriptions: Mapping[str, Sequence[str]] | None = None,
+        templates: Sequence[str] = (),
+        words: Sequence[str] = (),
+        **settings: Any,
+    ) -> Classifier:
+        """The classes of :meth:`classify`, encoded once for any number of pictures: ``classifier.classify(image)``.
+
+        Args:
+            labels: names of the classes; may be left out where ``descriptions`` has them.
+            descriptions: sentences by class, for ``wca``, ``cupl`` and ``clip-d``.
+            templates: of ``clip-e``, with ``{}`` for the name; OpenAI's 80 without any.
+            words: that ``waffle`` draws from.
+            settings: fields of ``clipalign.methods.classify.ClassifySettings``: ``method``, ``crops``, ``alpha``,
+                ``image_logscale``, ``text_logscale``, ``prompt``, ``top``, ``explain``, ``batch_size``, ``seed``.
+
+        Raises:
+            UsageError: a setting out of its range, a class without descriptions, two of one name.
+        """
+        from clipalign.methods.classify import ClassifySettings, make_classifier
+        from clipalign.pipeline.descriptions import Classes, check_descriptions
+        from clipalign.weights import cache_folder
+
+        known = [field.name for field in fields(ClassifySettings)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise UsageError(f"classify has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
+        for name, value in (("labels", labels), ("templates", templates), ("words", words)):
+            if isinstance(value, str):
+                raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{value!r}]", input=name)
+        described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
+        classes = Classes(tuple(labels), described, tuple(templates), tuple(words))
+        cache = cache_folder(self.cache_dir) / "class-vectors"
+        return make_classifier(self.loaded, classes, ClassifySettings(**settings), cache=cache, offline=self.offline)
+
+    def classify(self, image: ImageLike, labels: Sequence[str] = (), **settings: Any) -> ClassifyResult:
+        """The classes that fit ``image`` best, best first.
+
+        Args:
+            image: a path, an http(s) address, ``-`` for stdin, bytes, or a Pillow image, which is taken as it stands.
+            labels: names of the classes.
+            settings: as for :meth:`classifier`, ``descriptions`` among them.
+
+        Raises:
+            ImageUnreadable, UsageError.
+        """
+        return self.classifier(labels, **settings).classify(image)
+
+    def classify_many(
+        self, images: Iterable[ImageLike], labels: Sequence[str] = (), **settings: Any
+    ) -> list[ClassifyResult]:
+        """The same for many pictures; results in their order."""
+        classifier = self.classifier(labels, **settings)
+        return [classifier.classify(image) for image in images]
 
     def score_long(self, image: ImageLike, text: str, **settings: Any) -> LongResult:
         """How well a long ``text`` fits ``image``, and which sentence earns or loses what.

@@ -146,12 +146,11 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     chosen = choose_model(row, settings)
     classes = describe_with_model(classes, describe_with, settings)
 
-    from clipalign.methods.classify import Picture, classify_picture
     from clipalign.pipeline.images import open_image, thumbnail_of
 
     format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
     picture = open_image(image, offline=settings.offline)
-    result = classify_picture(ready_classifier(chosen.load(), classes, settings), Picture(picture, image_name=image))
+    result = ready_classifier(chosen.load(), classes, settings).classify(picture, image_name=image)
     for warning in result.warnings:
         notices.warn(warning)
     render(

@@ -131,6 +131,7 @@ class Classifier:
         vectors: theirs (C, E).
         provenance: of every result; its notes say what holds for all of them.
         notes: what a user should be told once.
+        offline: whether pictures at addresses are refused.
     """
 
     loaded: LoadedModel
@@ -139,12 +140,42 @@ class Classifier:
     vectors: ClassVectors
     provenance: Provenance
     notes: tuple[str, ...]
+    offline: bool = False
     _described: dict[int, DescribedClass] = field(default_factory=dict, repr=False)
 
     @property
     def method(self) -> str:
         """The method, decided."""
         return self.settings.method or ""
+
+    def classify(
+        self, image: ImageSource | Tensor, *, id: str | None = None, image_name: str | None = None
+    ) -> ClassifyResult:
+        """The best classes of one picture.
+
+        Args:
+            image: as :class:`Picture` has it.
+            id: identifier of the result; the image's name where None.
+            image_name: what to call it; its path or address where None.
+
+        Raises:
+            ImageUnreadable: the picture cannot be read.
+            InputUnreadable: it is a tensor.
+            ModelMismatch: the model gave numbers that are not finite.
+        """
+        if image_name is None:
+            image_name = str(image) if isinstance(image, str | Path) else ""
+        name = image_name if id is None else id
+        if isinstance(image, Tensor):
+            raise InputUnreadable(
+                "classify cuts crops and needs a picture, not a tensor",
+                hint="give a path or a Pillow image",
+                input=name,
+            )
+        picture = open_image(image, exif=not isinstance(image, Image.Image), offline=self.offline)
+        prepared = self.prepare(picture)
+        features = self.encode([prepared.pixels])[0]
+        return self.result(features, prepared.boxes, prepared.size, id=name, image_name=image_name)
 
     def prepare(self, picture: Image.Image) -> PreparedPicture:
         """Draw the crops of an RGB picture and prepare them; safe in threads.
@@ -196,7 +227,8 @@ class Classifier:
             ModelMismatch: the model gave numbers that are not finite.
         """
         crops, weights = crop_weights(features, self.settings.image_logscale)
-        scores = F.normalize(weights @ crops, dim=-1) @ self.vectors.vectors.T  # (C)
+        # Row by row: a matrix product would give equal classes scores that differ in the last digit.
+        scores = (self.vectors.vectors * F.normalize(weights @ crops, dim=-1)).sum(dim=-1)  # (C)
         if not torch.isfinite(scores).all():
             raise ModelMismatch(
                 f"{self.loaded.row.name} gave numbers that are not finite in {self.loaded.choice.precision}",
@@ -293,6 +325,7 @@ def make_classifier(
     settings: ClassifySettings | None = None,
     *,
     cache: Path | None = None,
+    offline: bool = False,
     progress: Progress | None = None,
 ) -> Classifier:
     """Encode the classes, or fetch their vectors from disk.
@@ -302,6 +335,7 @@ def make_classifier(
         classes: what to choose from.
         settings: of the classification.
         cache: folder of class vectors; None for none.
+        offline: whether the classifier refuses pictures at addresses.
         progress: told how many more texts are encoded.
 
     Raises:
@@ -317,9 +351,8 @@ def make_classifier(
     )
     notes = _notes(loaded, texts, vectors)
     described = _settings_record(chosen, texts)
-    return Classifier(
-        loaded, chosen, texts, vectors, provenance_of(loaded, described, seed=chosen.seed, notes=notes), notes
-    )
+    provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
+    return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline)
 
 
 def classify_pictures(
@@ -338,20 +371,7 @@ def classify_pictures(
         ModelMismatch: the model gave numbers that are not finite.
     """
     classifier = make_classifier(loaded, classes, settings, cache=cache)
-    return [classify_picture(classifier, picture) for picture in pictures]
-
-
-def classify_picture(classifier: Classifier, picture: Picture, *, offline: bool = False) -> ClassifyResult:
-    """Classify one picture; see :func:`classify_pictures`."""
-    name = picture.id if picture.id is not None else picture.image_name
-    if isinstance(picture.image, Tensor):
-        raise InputUnreadable(
-            "classify cuts crops and needs a picture, not a tensor", hint="give a path or a Pillow image", input=name
-        )
-    opened = open_image(picture.image, exif=not isinstance(picture.image, Image.Image), offline=offline)
-    prepared = classifier.prepare(opened)
-    features = classifier.encode([prepared.pixels])[0]
-    return classifier.result(features, prepared.boxes, prepared.size, id=name, image_name=picture.image_name)
+    return [classifier.classify(one.image, id=one.id, image_name=one.image_name) for one in pictures]
 
 
 def texts_of(classes: Classes, settings: ClassifySettings) -> tuple[ClassifySettings, tuple[ClassTexts, ...]]:
