@@ -48,6 +48,21 @@ BENCHMARKS: Final[dict[str, BenchmarkRow]] = {
         "generated scenes of several objects, one of them of the label's class (offline)",
         generated=True,
     ),
+    "sdci": BenchmarkRow("clipalign.benchmarks.sdci:Sdci", "captions of growing detail, and with a wrong detail each"),
+    "urban1k": BenchmarkRow(
+        "clipalign.benchmarks.urban1k:Urban1k", "1,000 pictures of cities and their long captions, found by each other"
+    ),
+    "coco2017": BenchmarkRow(
+        "clipalign.benchmarks.coco2017:Coco2017", "5,000 pictures and 25,000 captions, found by each other"
+    ),
+    "human-judgement": BenchmarkRow(
+        "clipalign.benchmarks.human_judgement:HumanJudgement", "correlation with people's ratings, on any file of them"
+    ),
+    "pictogram-long": BenchmarkRow(
+        "clipalign.benchmarks.pictogram_long:PictogramLong",
+        "generated scenes, captions that grow detail by detail, and with a wrong detail each (offline)",
+        generated=True,
+    ),
     "imagenet": BenchmarkRow("clipalign.benchmarks.imagenet:ImageNet", "1,000 classes, 50,000 pictures"),
     "imagenetv2": BenchmarkRow(
         "clipalign.benchmarks.imagenet_variants:ImageNetV2", "ImageNet's classes, 10,000 new pictures"

@@ -115,6 +115,17 @@ def score_long_pairs(
     return scorer.answer([one for one in asked if not isinstance(one, ClipalignError)], list(features), names)
 
 
+def long_reading(loaded: LoadedModel, *, stretch: bool) -> LoadedModel:
+    """The model that reads long texts: a stretched copy of one that reads fewer than 248 tokens, or itself.
+
+    Args:
+        loaded: stays as it is.
+        stretch: False for itself in any case.
+    """
+    short = loaded.context_tokens < LONG_CONTEXT_TOKENS
+    return stretched(loaded) if stretch and short and can_be_stretched(loaded) else loaded
+
+
 class LongScorer:
     """The method, ready to score: one text, many, or the records of a batch run.
 
@@ -137,9 +148,8 @@ class LongScorer:
     def __init__(self, loaded: LoadedModel, settings: LongSettings | None = None) -> None:
         self.settings = settings = settings or LongSettings()
         self._by = _check(settings)
-        short = loaded.context_tokens < LONG_CONTEXT_TOKENS
-        self._stretched = settings.stretch and short and can_be_stretched(loaded)
-        self.loaded = stretched(loaded) if self._stretched else loaded
+        self.loaded = long_reading(loaded, stretch=settings.stretch)
+        self._stretched = self.loaded is not loaded
         self.provenance = provenance_of(
             self.loaded,
             {
