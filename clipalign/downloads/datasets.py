@@ -29,6 +29,9 @@ from clipalign.registry.datasets import DataFile, DatasetRow
 NOTES_FOLDER: Final = ".clipalign"
 PIECE_BYTES: Final = 1 << 20
 EXAMPLES: Final = 3
+TOLD_EVERY: Final = 250
+SILENT: Final = 3
+"""Pictures in a row that a server does not answer for; it will not answer for the next thousand either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,16 +258,20 @@ def _pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brought]:
     if missing:
         errand.announce(f"fetching {row.name}: {len(missing):,} pictures of {row.page}, one by one")
     failed: dict[str, ClipalignError] = {}
-    size = 0
-    with errand.progress(f"{row.name} pictures") as advance:
-        for number, (name, url) in enumerate(missing.items()):
-            try:
-                found = fetch(Wanted(url, name=name), folder / row.pictures.into / name, web=errand.web)
-            except DownloadFailed as error:
-                failed[name] = error
-            else:
-                size += found.size_bytes
-            advance(number + 1, len(missing))
+    silent = size = 0
+    for number, (name, url) in enumerate(missing.items()):
+        if number and number % TOLD_EVERY == 0:
+            errand.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
+        try:
+            size += fetch(Wanted(url, name=name), folder / row.pictures.into / name, web=errand.web).size_bytes
+            silent = 0
+        except RefusedError as error:
+            failed[name] = error
+        except DownloadFailed as error:
+            failed[name] = error
+            silent += 1
+            if silent >= SILENT:
+                raise
     if failed:
         examples = ", ".join(list(failed)[:EXAMPLES])
         raise DownloadFailed(

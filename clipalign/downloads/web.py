@@ -61,12 +61,18 @@ class PassingError(Exception):
     Attributes:
         reason: a clause for the user.
         wait_seconds: that the server asked for; None where it did not.
+        hint: what the user may look at when it does not pass.
+        weight: attempts it counts for; more where there is little hope.
     """
 
-    def __init__(self, reason: str, *, wait_seconds: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, wait_seconds: float | None = None, hint: str = "try again later", weight: int = 1
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait_seconds = wait_seconds
+        self.hint = hint
+        self.weight = weight
 
 
 class RefusedError(DownloadFailed):
@@ -178,6 +184,10 @@ class Web:
         except requests.exceptions.ProxyError as error:
             raise PassingError(f"the proxy gives no connection to {_host(url)}") from error
         except (requests.exceptions.RequestException, OSError) as error:
+            if _has_no_name(error):
+                raise PassingError(
+                    f"no connection: {_host(url)} cannot be found", hint="is there a network?", weight=3
+                ) from error
             raise PassingError(f"no connection to {_host(url)} ({_said(error)})") from error
 
     def patiently(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
@@ -190,29 +200,43 @@ class Web:
         Raises:
             DownloadFailed: as often as :class:`Patience` allows, and whatever ``action`` raises itself.
         """
-        failures, before = 0, progress()
+        failures = times = 0
+        before = progress()
         for _ in range(self.patience.attempts_in_all):
             try:
                 return action()
             except PassingError as error:
                 reached = progress()
-                failures = 1 if reached > before else failures + 1
+                if reached > before:
+                    failures = times = 0
+                failures, times = failures + error.weight, times + 1
                 before = max(before, reached)
                 last = error
             if failures >= self.patience.attempts:
                 break
-            self._pause(failures, last)
-        often = f"{failures} times in a row" if failures > 1 else "and again"
-        raise DownloadFailed(f"{last.reason}, {often}", hint="try again later") from last
+            self._pause(times, last)
+        often = f", {times} times in a row" if times > 1 else ""
+        raise DownloadFailed(f"{last.reason}{often}", hint=last.hint) from last
 
-    def _pause(self, failures: int, error: PassingError) -> None:
+    def _pause(self, times: int, error: PassingError) -> None:
         patience = self.patience
-        seconds = min(patience.first_pause_seconds * 2 ** (failures - 1), patience.longest_pause_seconds)
+        seconds = min(patience.first_pause_seconds * 2 ** (times - 1), patience.longest_pause_seconds)
         seconds *= self.random.uniform(0.5, 1.0)
         if error.wait_seconds is not None:
             seconds = max(error.wait_seconds, 0.0)
-        self.tell(f"{error.reason}; attempt {failures + 1} of {patience.attempts} in {seconds:.0f} s")
+        self.tell(f"{error.reason}; trying again in {seconds:.0f} s")
         self.sleep(seconds)
+
+
+def _has_no_name(error: BaseException | None) -> bool:
+    """Whether a host's name could not be resolved."""
+    import urllib3
+
+    while error is not None:
+        if isinstance(error, urllib3.exceptions.NameResolutionError):
+            return True
+        error = getattr(error, "reason", None) or next((e for e in error.args if isinstance(e, BaseException)), None)
+    return False
 
 
 def _no_password(request: Any) -> Any:

@@ -397,6 +397,12 @@ class TestASilentServer:
         with pytest.raises(DownloadFailed, match=rf"no connection to 127.0.0.1:{port} .*refused"):
             fetch(Wanted(f"http://127.0.0.1:{port}/x"), tmp_path / "w", web=patient(attempts=2))
 
+    def test_whose_name_means_nothing_is_not_waited_for_long(self, tmp_path: Path):
+        web = patient(attempts=6)
+        with pytest.raises(DownloadFailed, match="no connection: nowhere.invalid cannot be found, 2 times") as caught:
+            fetch(Wanted("https://nowhere.invalid/x"), tmp_path / "w", web=web)
+        assert caught.value.hint == "is there a network?"
+
     def test_a_proxy_is_used(self, server: Server, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("http_proxy", server.url)
         monkeypatch.delenv("no_proxy", raising=False)
