@@ -162,6 +162,8 @@ def explained(repo: str, path: str, *, dataset: bool = False) -> Any:
     try:
         yield
     except RefusedError as error:
+        if not error.input.startswith(endpoint()):
+            raise  # another server's, that the Hub sent us to
         page = f"{endpoint()}/{'datasets/' if dataset else ''}{repo}"
         code = error.headers.get("x-error-code", "")
         has_token = bool(token())

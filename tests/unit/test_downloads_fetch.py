@@ -399,7 +399,7 @@ class TestASilentServer:
 
     def test_whose_name_means_nothing_is_not_waited_for_long(self, tmp_path: Path):
         web = patient(attempts=6)
-        with pytest.raises(DownloadFailed, match="no connection: nowhere.invalid cannot be found, 2 times") as caught:
+        with pytest.raises(DownloadFailed, match=r"no connection: nowhere.invalid cannot be found, 2 times") as caught:
             fetch(Wanted("https://nowhere.invalid/x"), tmp_path / "w", web=web)
         assert caught.value.hint == "is there a network?"
 
