@@ -1,0 +1,97 @@
+"""Correlations with people's ratings, held against scipy, also where samples count several times."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipalign.benchmarks.human_judgement import HumanJudgement
+from clipalign.benchmarks.kendall import kendall_b, kendall_c
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.errors import MissingDataset
+from clipalign.settings import Settings
+from tests.tiny import GOLDEN, load_tiny
+
+stats = pytest.importorskip("scipy.stats")
+TEXTS = ["a red car", "two dogs on a sofa", "a tall house by the sea", "rain", "a cup of coffee", "A cat. It sleeps."]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("variant", "kendall"), [("b", kendall_b), ("c", kendall_c)])
+class TestKendall:
+    def test_is_scipy_s(self, variant: str, kendall: Any, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        count = int(rng.integers(2, 90))
+        x = rng.integers(0, 3 + 40 * (seed % 2), count).astype(float)
+        y = (x + rng.normal(size=count) * 3).round(seed % 3)
+        expected = stats.kendalltau(x, y, variant=variant).statistic
+        assert kendall("t", [""] * count, x, y).value() == pytest.approx(0.0 if np.isnan(expected) else expected)
+
+    def test_with_samples_that_count_several_times(self, variant: str, kendall: Any, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        x, y = rng.integers(0, 9, 30).astype(float), rng.normal(size=30).round(1)
+        counted = rng.integers(0, 4, 30)
+        expected = stats.kendalltau(x.repeat(counted), y.repeat(counted), variant=variant).statistic
+        assert kendall("t", [""] * 30, x, y).of(counted.astype(float)) == pytest.approx(expected)
+
+
+def test_kendall_where_one_side_does_not_vary() -> None:
+    assert kendall_b("t", ["", ""], [1, 1], [1, 2]).value() == kendall_c("t", ["", ""], [1, 2], [3, 3]).value() == 0.0
+
+
+def ratings(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def good_rows() -> list[Any]:
+    image = str(GOLDEN / "images" / "0.png")
+    return [
+        {"image": image, "text": text, "human": human} for text, human in zip(TEXTS, (1, 3, 2, 2, 5, 4), strict=True)
+    ]
+
+
+def test_the_four_correlations(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_benchmark(
+        HumanJudgement(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), Settings(output=out)
+    )
+    records = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    ours, theirs = [record["cosine"] for record in records], [row["human"] for row in good_rows()]
+    assert {metric.name: metric.value for metric in result.metrics} == {
+        "tau_b": pytest.approx(stats.kendalltau(ours, theirs).statistic),
+        "tau_c": pytest.approx(stats.kendalltau(ours, theirs, variant="c").statistic),
+        "spearman": pytest.approx(stats.spearmanr(ours, theirs).statistic),
+        "pearson": pytest.approx(stats.pearsonr(ours, theirs).statistic),
+    }
+    assert all(metric.low is not None for metric in result.metrics)
+
+
+def test_images_beside_the_file_in_a_folder_that_holds_one(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes((GOLDEN / "images" / "0.png").read_bytes())
+    ratings(tmp_path / "any.jsonl", [{**row, "image": "0.png"} for row in good_rows()])
+    assert run_benchmark(HumanJudgement(tmp_path), load_tiny(), Settings()).counts["samples"] == 6
+
+
+def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
+    bad = [
+        "no json", "[1]", {"image": "x.png", "text": "a dog"}, {"image": "x.png", "text": "a dog", "human": "good"},
+        {"image": "x.png", "text": 3, "human": 1}, {"image": "gone.png", "text": "a dog", "human": 1},
+        {**good_rows()[0], "text": " "}, {**good_rows()[0], "human": True},
+    ]  # fmt: skip
+    file = ratings(tmp_path / "mine.jsonl", [*good_rows(), *bad])
+    assert run_benchmark(HumanJudgement(file), load_tiny(), Settings()).counts == {"samples": 6, "unreadable": len(bad)}
+
+
+def test_no_file_or_several(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataset, match="there are no ratings in") as caught:
+        HumanJudgement(tmp_path / "none").check()
+    assert "--data-root FILE.jsonl" in caught.value.hint
+    for name in ("a.jsonl", "b.jsonl"):
+        ratings(tmp_path / name, good_rows())
+    with pytest.raises(MissingDataset, match="holds 2 files"):
+        HumanJudgement(tmp_path).check()
