@@ -235,6 +235,9 @@ def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[
     and the shape of quotes. Where they then agree, characters pair up; a stretch that was repaired beyond that pairs
     one to one when both sides are equally long, else as a whole. Characters from ``until`` on are not traced.
     """
+    if text.isascii() and text.isprintable() and cleaned == text.lower():  # the rest would find the same, slowly
+        end = len(cleaned) if until is None else until
+        return [(i, i + 1) if c != " " and i < end else _NOWHERE for i, c in enumerate(cleaned)]
     target, target_places = _folded(cleaned)
     # Punctuation the cleaned text never holds was dropped from it; left in, it would break the agreement every time.
     source, source_places = _folded(text, without=_PUNCTUATION.difference(target))

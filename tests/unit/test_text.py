@@ -210,3 +210,10 @@ def test_tokenizers_with_offsets_tell_what_they_cut() -> None:
     assert encoded.ids == (3, 5, 5, 1)
     assert encoded.spans == ((0, 1), (2, 5), (6, 9), None)
     assert (encoded.n_tokens, encoded.truncated, encoded.cut_at) == (6, True, 10)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40), st.none() | st.integers(0, 45))
+def test_plain_text_is_traced_as_any_other(text: str, until: int | None) -> None:
+    shifted = trace_characters(f"é{text}", f"é{text.lower()}", None if until is None else until + 1)[1:]
+    expected = [(begin - 1, end - 1) if end else (0, 0) for begin, end in shifted]
+    assert trace_characters(text, text.lower(), until) == expected
