@@ -1,0 +1,71 @@
+"""A language model on this machine: OpenAI's chat completions, as each test wants them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = Callable[["Handler", str], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """OpenAI's chat completions, as each test wants them."""
+
+    server: Any
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing to stderr."""
+
+    def do_POST(self) -> None:
+        """One question about one class."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = body["messages"][0]["content"]
+        with self.server.lock:
+            self.server.asked.append((self.path, dict(self.headers), body))
+            reply = self.server.replies.pop(0) if self.server.replies else self.server.usual
+        reply(self, prompt.split('"')[1])
+
+    def do_GET(self) -> None:
+        """What a redirect that is followed would do."""
+        self.server.asked.append((self.path, dict(self.headers), {}))
+        self.send(200, b"{}")
+
+    def say(self, text: str) -> None:
+        """An answer of the model."""
+        self.send(200, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode())
+
+    def send(self, status: int, body: bytes, **headers: str) -> None:
+        """A whole answer."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def usual(handler: Handler, name: str) -> None:
+    """Two sentences."""
+    handler.say(json.dumps([f"A {name} is big.", f"A {name} is loud."]))
+
+
+def status(number: int, **headers: str) -> Reply:
+    """An answer without an answer."""
+    return lambda handler, name: handler.send(number, b"no", **headers)
+
+
+@contextmanager
+def chat_server() -> Iterator[Any]:
+    """The server; ``url`` is its address, ``asked`` what it was sent, ``replies`` what it says next, ``usual`` else."""
+    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.daemon_threads = True
+    found.lock, found.asked, found.replies, found.usual = threading.Lock(), [], [], usual
+    found.url = f"http://127.0.0.1:{found.server_address[1]}/v1"
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield found
+    found.shutdown()
+    found.server_close()
