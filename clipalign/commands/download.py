@@ -158,7 +158,7 @@ class _Task:
             found = standing(row, self.settings.cache_dir)
             does, hint = ("nothing: it is here", "") if found.state == "here" else ("fetch", "")
             if does == "fetch" and (instructions := still_by_hand(row, self.settings.cache_dir)):
-                does, hint = "by hand", "\n".join(instructions)
+                does, hint = "by hand", "; ".join(instructions)
             elif does == "fetch":
                 try:
                     check_licence(row, self.settings.accept_license)
@@ -172,7 +172,7 @@ class _Task:
             )  # fmt: skip
             size = f"{size_of(found.size_bytes)} from {found.source} to {found.place}"
             lines.append(f"{found.name}: {does}{f', {size}' if does == 'fetch' else ''}")
-            lines += [f"  {line}" for line in hint.splitlines()]
+            lines += [f"  {visible(hint)}"] if hint else []
         self._results(records, lines)
         return EXIT_DONE
 
@@ -361,6 +361,6 @@ def _raise_all(failed: Sequence[MissingWeights], rows: int) -> NoReturn:
     hints = list(dict.fromkeys(error.hint for error in failed if error.hint))
     raise DownloadFailed(
         f"{len(failed)} of {rows} could not be had: {'; '.join(error.message for error in failed)}",
-        hint="\n".join(hints),
+        hint="; ".join(hints),
         input=", ".join(error.input for error in failed if error.input),
     )

@@ -63,10 +63,11 @@ def dataset_folder(name: str, cache_dir: Path | None = None) -> Path:
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
     """The instructions for what cannot be fetched and is not there yet, a sentence a line."""
     missing = [file for file in row.files if file.by_hand and kept(folder, file) is None and not is_there(folder, file)]
-    lines = [f"{row.name}: {file.by_hand}" for file in missing]
+    lines = [file.by_hand for file in missing]
     if missing:
         files = " ".join(f"--from {file.path}" for file in missing)
-        lines.append(f"{row.name}: then hand it over: clipalign download {row.name} {files}; or put it in {folder}")
+        what = "it" if len(missing) == 1 else "them"
+        lines.append(f"then: clipalign download {row.name} {files} (or put {what} in {folder} and leave out --from)")
     return lines
 
 
@@ -100,7 +101,7 @@ def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path
     if lines := by_hand(row, folder):
         raise MissingDataset(
             f"{row.name} has to be fetched by hand, at least in part: {row.licence}, see {row.page}",
-            hint="\n".join(lines),
+            hint="; ".join(lines),
             input=row.name,
         )
     return brought
