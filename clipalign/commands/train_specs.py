@@ -67,6 +67,8 @@ def train_specs(
     seed: options.Seed = None,
     cache_dir: options.CacheDir = None,
     offline: options.Offline = None,
+    download: options.Download = None,
+    accept_license: options.AcceptLicense = None,
     quiet: options.Quiet = None,
     verbose: options.Verbose = None,
     debug: options.Debug = None,
@@ -92,7 +94,7 @@ def train_specs(
         "lambda_negative": lambda_negative, "lambda_short": lambda_short, "epsilon": epsilon, "gather": gather,
         "freeze": freeze, "recompute": recompute, "validate_every": validate_every, "save_every": save_every, "format": format,
         "device": device, "precision": precision, "threads": threads, "seed": seed, "cache_dir": cache_dir,
-        "offline": offline, "quiet": quiet, "verbose": verbose, "debug": debug,
+        "offline": offline, "download": download, "accept_license": accept_license or None, "quiet": quiet, "verbose": verbose, "debug": debug,
     }  # fmt: skip
     settings = resolve("train-specs", typed)
     configure(settings)
