@@ -195,7 +195,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
 
 def _scores(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     keys = ("specs_score", "clip_score", "cosine")
-    found = [(score_name(key), number_text(record[key])) for key in keys if record.get(key) is not None]
+    names = {} if record.get("clip_score") is None else {"specs_score": "(cosine + 1) / 2"}  # not under SPECS' weights
+    found = [(names.get(key, score_name(key)), number_text(record[key])) for key in keys if record.get(key) is not None]
     return [*found, ("tokens", f"{record['n_tokens']}{', cut off' if record['truncated'] else ''}")]
 
 
