@@ -27,6 +27,11 @@ REPOSITORY: Final = ("wca-descriptions", "wca")
 WORDS_FOLDER: Final = "waffle-words"
 WORDS_FILE: Final = "waffle_words*.txt"
 
+ALPHA_NOTE: Final = (
+    "crops reach down to alpha, as the paper says; the authors' code cropped down to 0.1 whatever was set, which "
+    "--alpha 0.1 repeats"
+)
+
 _SIMILAR: Final = 0.95
 """Share of names that must agree before lists of equal length count as the same classes in the same order."""
 
@@ -71,6 +76,8 @@ def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Setti
     ):
         if lacking is None:
             notes.append(f"without {methods}: there is no {file} for {name}")
+    if "wca" in by_method and settings.method in (None, "wca"):
+        notes.append(ALPHA_NOTE)
     distinct = len(set(names))
     if distinct < len(names):
         notes.append(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clipalign.results import Metric
     from clipalign.settings import Settings
 
-DEFAULT_SAMPLES: Final = 900
+DEFAULT_SAMPLES: Final = 600
 SCENES_A_SEED: Final = 1_000_000
 DRAWN_PX: Final = 3 * CANVAS_PX
 SPLIT: Final = "classify"

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from clipalign.benchmarks.cifar import PICTURE_BYTES, read_pickle
+from clipalign.benchmarks.class_files import ALPHA_NOTE, read_task
 from clipalign.benchmarks.classification import ClassificationBenchmark
 from clipalign.benchmarks.imagenet import synsets
 from clipalign.benchmarks.pictures import opened
@@ -338,7 +339,8 @@ def test_descriptions_beside_the_pictures_serve_every_method(tmp_path: Path) -> 
     assert list(task.by_method) == ["clip", "clip-e", "clip-d", "waffle", "cupl", "wca"]
     assert task.by_method["clip-e"].templates == ("a photo of {}, a type of food.",)
     assert task.by_method["wca"].descriptions == {"apple pie": ("Pie has a crust.",), "sushi": ("Sushi is rice.",)}
-    assert task.notes == ()
+    assert task.notes == (ALPHA_NOTE,)
+    assert dataset("food101", tmp_path).task(Settings(method="cupl")).notes == ()
 
 
 def test_methods_without_their_files_are_left_out_and_named(tmp_path: Path) -> None:
@@ -385,8 +387,6 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the published descriptions are not here")
 @pytest.mark.parametrize(("name", "classes"), [("cub", 200), ("dtd", 47), ("food101", 101), ("oxford_pet", 37)])
 def test_the_published_descriptions_fit_the_published_classes(name: str, classes: int, tmp_path: Path) -> None:
-    from clipalign.benchmarks.class_files import read_task
-
     listed = json.loads((SHARED / "classes" / f"{name}.json").read_text())
     task = read_task(name, SHARED / name, listed, Settings(words=SHARED / "waffle_words.txt"))
     assert len(task.names) == classes
