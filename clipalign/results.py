@@ -363,3 +363,104 @@ class Comparison:
     metrics: tuple[ComparedMetric, ...]
     differing: tuple[tuple[str, object, object], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCalibration:
+    """How well one choice of k does on a labelled data set, with the epsilon that suits it best.
+
+    Attributes:
+        layers: k.
+        la: share of false captions whose lowest word is a false one, 0 to 1.
+        la_low: lower end of its bootstrap 95 % interval.
+        la_high: upper end.
+        epsilon: threshold with the best word-level F1 over all captions.
+        epsilon_low: lower end of the 95 % interval of thresholds that resampled captions would have led to.
+        epsilon_high: upper end.
+        precision: of the words below epsilon, the share that is false.
+        recall: of the false words, the share below epsilon.
+        f1: their harmonic mean, on the captions that epsilon was chosen on.
+        held_out_f1: the same on captions that epsilon was not chosen on (two halves, each judged by the other).
+    """
+
+    layers: int
+    la: float
+    la_low: float
+    la_high: float
+    epsilon: float
+    epsilon_low: float
+    epsilon_high: float
+    precision: float
+    recall: float
+    f1: float
+    held_out_f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The k and epsilon that suit a model on a labelled data set.
+
+    Attributes:
+        dataset: name of the benchmark.
+        model: model name as given.
+        chosen: the k with the highest LA.
+        layers: all that were tried, by k.
+        counts: samples, false captions, words, false words, unreadable samples.
+        settings: what decided the numbers, the hashes of the data's files included.
+        provenance: model, versions, device.
+        notes: what a reader must know.
+    """
+
+    dataset: str
+    model: str
+    chosen: LayerCalibration
+    layers: tuple[LayerCalibration, ...]
+    counts: dict[str, int]
+    settings: dict[str, object]
+    provenance: Provenance
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Values of several kinds of samples, to be drawn over each other.
+
+    Attributes:
+        title: what the values are.
+        groups: name of each kind, and its values.
+    """
+
+    title: str
+    groups: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A sample worth looking at.
+
+    Attributes:
+        record: of its result, as ``detect`` has it in JSON.
+        truth: what the data set says, a sentence.
+        picture: a small JPEG, or None where the picture is gone.
+    """
+
+    record: dict[str, object]
+    truth: str
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Showcase:
+    """What a report about a run shows.
+
+    Attributes:
+        document: the ``result.json`` of the run.
+        distributions: to be drawn.
+        worst: samples that went most wrong, the worst first.
+        best: samples that went most right, the best first.
+    """
+
+    document: dict[str, object]
+    distributions: tuple[Distribution, ...] = ()
+    worst: tuple[Example, ...] = ()
+    best: tuple[Example, ...] = ()

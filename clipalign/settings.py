@@ -497,6 +497,15 @@ def _checked(name: str, value: object, *, origin: str, error: type[UsageError]) 
         raise error(message, hint=bad.hint, input=origin) from None
 
 
+def value_of(name: str, value: object, *, origin: str) -> Any:
+    """``value`` as setting ``name`` has it.
+
+    Raises:
+        UsageError: it is out of its range; the error names ``origin``.
+    """
+    return _checked(name, value, origin=origin, error=UsageError)
+
+
 def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
     """The nearest settings file upward from ``start``: path, table, and the table's name in messages.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.benchmarks.pictures import opened
+from clipalign.benchmarks.shelf import Shelf, picture_key
 from clipalign.benchmarks.task import Outcome, Route, Sample
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.methods.detect import DetectSettings, Pair, detect_each, detect_provenance
@@ -53,20 +54,30 @@ class DetectRoute(Route[Sample, Outcome]):
         self._exif = settings.protocol == "exif"
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
         self._coming: dict[object, Future[Tensor | ClipalignError]] = {}
+        self.shelf: Shelf | None = None
+        """What this run shares with others of a sweep."""
         self.provenance = detect_provenance(loaded, self._detect)
 
     def expect(self, samples: Sequence[Sample]) -> None:
-        """Have threads read and prepare the pictures, unless they are at it."""
+        """Have threads read and prepare the pictures, unless they are at it or their vectors are known."""
         for sample in samples:
-            if (key := _key(sample)) not in self._coming:
+            key = _key(sample)
+            if key not in self._coming and not (self.shelf and picture_key(sample) in self.shelf.features):
                 self._coming[key] = self._threads.submit(self._prepared, sample)
 
     def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
         """Each picture is read once, however many captions follow each other over it."""
-        self.expect(samples)
-        pictures = {key: self._coming[key].result() for key in dict.fromkeys(map(_key, samples))}
-        for key in pictures:
-            del self._coming[key]
+        if self.shelf is None:
+            return self._scored(samples, self._pictures(samples))
+        found = self.shelf.found(samples, self.provenance)
+        if found is None:
+            found = self._scored(samples, self._shelved(samples, self.shelf))
+            self.shelf.keep(samples, found, self.provenance)
+        return found
+
+    def _scored(
+        self, samples: Sequence[Sample], pictures: Mapping[object, Tensor | ClipalignError]
+    ) -> list[Outcome | ClipalignError]:
         found: list[Outcome | ClipalignError] = []
         pairs = []
         for sample in samples:
@@ -81,6 +92,31 @@ class DetectRoute(Route[Sample, Outcome]):
             scored = picture if isinstance(picture, ClipalignError) else next(results)
             found.append(scored if isinstance(scored, ClipalignError) else _outcome(sample, scored))
         return found
+
+    def _pictures(self, samples: Sequence[Sample]) -> dict[object, Tensor | ClipalignError]:
+        """Prepared pictures, (3, S, S) each, by key."""
+        self.expect(samples)
+        return {key: self._coming.pop(key).result() for key in dict.fromkeys(map(_key, samples))}
+
+    def _shelved(self, samples: Sequence[Sample], shelf: Shelf) -> dict[object, Tensor | ClipalignError]:
+        """Vectors of pictures, (E) each, by key; those that are not known yet are made."""
+        from clipalign.device import halving
+        from clipalign.pipeline.encoder import encode_each
+
+        unknown = {_key(sample): sample for sample in samples if picture_key(sample) not in shelf.features}
+        pictures = self._pictures(list(unknown.values()))
+        for key, picture in pictures.items():
+            if isinstance(picture, ClipalignError):
+                shelf.features[picture_key(unknown[key])] = picture
+        tensors = {key: picture for key, picture in pictures.items() if not isinstance(picture, ClipalignError)}
+        names = [unknown[key].image_name for key in tensors]
+        vectors = halving(
+            self._detect.batch_size,
+            lambda size: encode_each(self._loaded, list(tensors.values()), names=names, batch_size=size),
+        )
+        for key, vector in zip(tensors, vectors, strict=True):
+            shelf.features[picture_key(unknown[key])] = vector
+        return {_key(sample): shelf.features[picture_key(sample)] for sample in samples}
 
     def close(self) -> None:
         """No picture is read any more."""

@@ -31,6 +31,7 @@ def run_benchmark(
     settings: Settings,
     *,
     progress: Callable[[int], None] = lambda samples: None,
+    prepare: Callable[[Route[Any, Any]], None] = lambda route: None,
 ) -> EvalResult | None:
     """Score all samples and measure.
 
@@ -41,6 +42,7 @@ def run_benchmark(
         loaded: the model.
         settings: of the run: how much of the benchmark, where its records go, and what the route takes from them.
         progress: called with the number of samples just done.
+        prepare: called with the route before anything is scored.
 
     Raises:
         InputUnreadable: the benchmark has no samples, or none that can be read.
@@ -51,6 +53,7 @@ def run_benchmark(
     benchmark.check()
     ranks = join_ranks()
     route = benchmark.route(loaded, settings)
+    prepare(route)
     header = _header(benchmark, route, settings)
     with (
         closing(ranks),

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clipalign import options
 from clipalign.batch.shares import with_own_device
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
+from clipalign.commands import evaluate_more as more
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
 from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
-from clipalign.report.console import OutputError, progress_console, write_output
+from clipalign.report.console import OutputError, progress_console
 from clipalign.settings import Settings, resolve
-
-if TYPE_CHECKING:
-    from clipalign.results import EvalResult
 
 
 def evaluate(
@@ -76,6 +73,8 @@ def evaluate(
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
       clipalign eval --dataset pictogram-foil --model pictogram --output runs/1 --resume
       clipalign eval --compare runs/1 runs/2
+      clipalign eval --dataset nocaps-foil --sweep layers=1,3,12 --sweep epsilon=-1e-5,-5e-5
+      clipalign eval --dataset nocaps-foil --model ViT-L-14 --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
     typed = {
@@ -95,44 +94,40 @@ def evaluate(
     settings = resolve("eval", typed)
     configure(settings)
     if settings.compare is not None:
-        return _compare(settings)
+        return more.compare(settings)
     with _writing(settings.output):
-        result = _measured(settings)
-    if result is None:  # one of several processes; the first speaks for all
-        return EXIT_DONE
-    render(result, format=chosen_format(settings))
-    return EXIT_INPUTS if result.counts["unreadable"] else EXIT_DONE
+        return _run(settings)
 
 
-def _compare(settings: Settings) -> int:
-    from clipalign.benchmarks.comparison import compare_runs
-    from clipalign.report.comparison import comparison_record, comparison_table
-    from clipalign.report.json import encode
-
-    assert settings.compare is not None
-    comparison = compare_runs(*settings.compare, seed=settings.seed)
-    if chosen_format(settings) == "json":
-        write_output(encode(comparison_record(comparison), indent=True))
-    else:
-        write_output(comparison_table(comparison))
-    return EXIT_DONE
-
-
-def _measured(settings: Settings) -> EvalResult | None:
+def _run(settings: Settings) -> int:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
     if settings.resume and settings.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
+    more.check_together(settings)
+    axes = more.check_axes(settings)
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
     benchmark.check()
     settings = with_own_device(settings)
+    total = settings.limit or benchmark.size
+    if axes or settings.calibrate:
+        with _progress(None, quiet=settings.quiet) as advance:
+            if axes:
+                return more.sweep(benchmark, settings, axes, advance)
+            return more.calibrate(benchmark, settings, advance)
     loaded = choose_model(row, settings).load()
 
     from clipalign.benchmarks.runner import run_benchmark
 
-    with _progress(settings.limit or benchmark.size, quiet=settings.quiet) as advance:
-        return run_benchmark(benchmark, loaded, settings, progress=advance)
+    with _progress(total, quiet=settings.quiet) as advance:
+        result = run_benchmark(benchmark, loaded, settings, progress=advance)
+    if result is None:  # one of several processes; the first speaks for all
+        return EXIT_DONE
+    if settings.report is not None:
+        more.report(benchmark, settings)
+    render(result, format=chosen_format(settings))
+    return EXIT_INPUTS if result.counts["unreadable"] else EXIT_DONE
 
 
 @contextmanager

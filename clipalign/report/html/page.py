@@ -54,7 +54,7 @@ def page(
     """
     places = heapq.nsmallest(MAX_CARDS, _places(view, book))
     pictured = _pictured(places)
-    yield _head(f"clipalign {view.command}: {counted(summary['records'], view.noun)}")
+    yield head(f"clipalign {view.command}: {counted(summary['records'], view.noun)}")
     yield Markup("<body>\n")
     yield _header(view, summary, provenance, notes=_notes(view, summary, places, pictured))
     yield _controls(view, summary)
@@ -99,13 +99,20 @@ def _notes(view: RecordView, summary: Mapping[str, Any], places: Sequence[_Place
     return notes
 
 
-def _head(title: str) -> Markup:
+def head(title: str, *, styles: Sequence[str] = ("page.css",), scripts: Sequence[str] = ("page.js",)) -> Markup:
+    """A page up to its body: its style, and a policy that forbids all that is not in it.
+
+    Args:
+        title: of the page.
+        styles: files of this package, inlined.
+        scripts: files of this package that the page will inline, and no others may run.
+    """
     policy = "; ".join(
         (
             "default-src 'none'",
             "img-src data:",
-            f"style-src '{_hash('page.css')}'",
-            f"script-src '{_hash('page.js')}'",
+            f"style-src {_hashes(styles)}",
+            f"script-src {_hashes(scripts)}",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -118,7 +125,7 @@ def _head(title: str) -> Markup:
         tag("meta", attributes={"name": "color-scheme", "content": "light dark"}),
         tag("meta", attributes={"name": "referrer", "content": "no-referrer"}),
         tag("title", title),
-        _inlined("style", "page.css"),
+        *(_inlined("style", name) for name in styles),
     ]
     lines = joined(*(joined(meta, Markup("\n")) for meta in metas))
     return joined(Markup('<!doctype html>\n<html lang="en">\n'), tag("head", Markup("\n"), lines), Markup("\n"))
@@ -137,6 +144,10 @@ def _hash(name: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(_source(name).encode("utf-8")).digest()).decode("ascii")
 
 
+def _hashes(names: Sequence[str]) -> str:
+    return " ".join(f"'{_hash(name)}'" for name in names) or "'none'"
+
+
 def _inlined(element: str, name: str) -> Markup:
     return Markup(f"<{element}>{_source(name)}</{element}>")
 
@@ -150,7 +161,7 @@ def _header(
         tag("dl", *_counts(view, summary), attributes={"class": "counts"}),
         _frequent(view, summary),
         *(tag("p", note, attributes={"class": "note"}) for note in notes),
-        parts.folded(f"model and settings: {provenance.get('model', '')}", _provenance(provenance)),
+        parts.folded(f"model and settings: {provenance.get('model', '')}", provenance_table(provenance)),
     )
 
 
@@ -180,7 +191,8 @@ def _frequent(view: RecordView, summary: Mapping[str, Any]) -> Markup:
     return tag("section", tag("h2", title), tag("ul", *items), attributes={"class": "frequent"})
 
 
-def _provenance(provenance: Mapping[str, Any]) -> Markup:
+def provenance_table(provenance: Mapping[str, Any]) -> Markup:
+    """Model, versions and settings, a row each."""
     rows = [
         tag("tr", tag("th", name.replace("_", " "), attributes={"scope": "row"}), tag("td", value))
         for name, value in _flat(provenance)

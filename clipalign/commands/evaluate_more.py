@@ -1,0 +1,121 @@
+"""What ``clipalign eval`` does besides one run: compare runs, sweep settings, calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clipalign.commands.model import choose_model
+from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
+from clipalign.registry import find_model
+from clipalign.report import chosen_format
+from clipalign.report.console import notices, stdout_is_terminal, write_output
+from clipalign.settings import Settings
+
+if TYPE_CHECKING:
+    from clipalign.benchmarks.task import Benchmark
+    from clipalign.pipeline.model import LoadedModel
+
+Progress = Callable[[int], None]
+
+
+def compare(settings: Settings) -> int:
+    """Two finished runs, beside each other."""
+    from clipalign.benchmarks.comparison import compare_runs
+    from clipalign.report.comparison import comparison_record, comparison_table
+
+    assert settings.compare is not None
+    comparison = compare_runs(*settings.compare, seed=settings.seed)
+    if chosen_format(settings) == "json":
+        return _json(comparison_record(comparison))
+    write_output(comparison_table(comparison))
+    return EXIT_DONE
+
+
+def check_axes(settings: Settings) -> dict[str, list[object]]:
+    """What ``--sweep`` goes through, every model known; before anything heavy is imported.
+
+    Raises:
+        UsageError: it cannot be swept.
+        UnknownModel: there is no such model.
+    """
+    from clipalign.benchmarks.axes import read_axes
+
+    axes = read_axes(settings.sweep)
+    for model in axes.get("model", []):
+        find_model(str(model))
+    return axes
+
+
+def sweep(benchmark: Benchmark[Any, Any], settings: Settings, axes: dict[str, list[object]], progress: Progress) -> int:
+    """All combinations of ``axes``."""
+    from clipalign.benchmarks.sweep import run_sweep
+    from clipalign.report.sweep import sweep_record, sweep_table
+
+    def load(model: str) -> LoadedModel:
+        return choose_model(find_model(model), settings).load()
+
+    found = run_sweep(benchmark, load, settings, axes, progress=progress)
+    if not found:  # one of several processes; the first speaks for all
+        return EXIT_DONE
+    rows = [(one.values, one.result) for one in found]
+    if chosen_format(settings) == "json":
+        _json(sweep_record(rows))
+    else:
+        write_output(sweep_table(rows))
+    return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
+
+
+def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Progress) -> int:
+    """The layers and the epsilon that suit the model."""
+    loaded = choose_model(find_model(settings.model), settings).load()
+
+    from clipalign.benchmarks.calibration import calibrate as fitted
+    from clipalign.report.calibration import calibration_record, calibration_table, save_calibration
+
+    calibration = fitted(benchmark, loaded, settings, progress=progress)
+    if settings.save is not None:
+        save_calibration(calibration, settings.save, model=settings.model)
+        notices.inform(f"detect takes layers and epsilon from {settings.save} now, in its folder and below")
+    if chosen_format(settings) == "json":
+        _json(calibration_record(calibration))
+    else:
+        write_output(calibration_table(calibration))
+    return EXIT_INPUTS if calibration.counts["unreadable"] else EXIT_DONE
+
+
+def report(benchmark: Benchmark[Any, Any], settings: Settings) -> None:
+    """The page about the run in ``--output``."""
+    from clipalign.benchmarks.records import write_whole
+    from clipalign.benchmarks.showcase import showcase
+    from clipalign.report.eval_html import REPORT_FILE, eval_page
+
+    assert settings.output is not None
+    page = eval_page(showcase(benchmark, settings))
+    write_whole(settings.output / REPORT_FILE, page.encode("utf-8", "backslashreplace"))
+    notices.inform(f"the report is {settings.output / REPORT_FILE}")
+
+
+def check_together(settings: Settings) -> None:
+    """Options that exclude or need each other.
+
+    Raises:
+        UsageError: they are not given so.
+    """
+    if settings.save is not None and not settings.calibrate:
+        raise UsageError("--save needs --calibrate", hint="it saves what is calibrated", input="--save")
+    if settings.calibrate and settings.sweep:
+        raise UsageError("--calibrate and --sweep exclude each other", hint="take one of them", input="--calibrate")
+    if settings.calibrate and settings.output is not None:
+        raise UsageError("--calibrate has no --output", hint="use --save, or --format json", input="--output")
+    if settings.report is not None and (settings.calibrate or settings.sweep):
+        raise UsageError("--report is about one run", hint="leave out --calibrate or --sweep", input="--report")
+    if settings.report is not None and settings.output is None:
+        raise UsageError("--report needs --output", hint="the report is written there", input="--report")
+
+
+def _json(record: dict[str, object]) -> int:
+    from clipalign.report.json import encode
+
+    write_output(encode(record, indent=stdout_is_terminal()))
+    return EXIT_DONE

@@ -1,0 +1,137 @@
+"""Two runs compared: McNemar and bootstrap against SciPy and by hand, shared samples, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipalign.benchmarks.comparison import compare_runs, mcnemar
+from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.errors import UsageError
+from clipalign.report.comparison import comparison_record, comparison_table
+from clipalign.settings import Settings
+from tests.tiny import load_tiny
+from tests.word_datasets import write_nocaps
+
+
+def ran(folder: Path, **settings: Any) -> Path:
+    run_benchmark(PictogramFoil(), load_tiny(), Settings(output=folder, **{"limit": 60, **settings}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same samples with one and with four layers."""
+    folder = tmp_path_factory.mktemp("runs")
+    return ran(folder / "one", layers=1), ran(folder / "four", layers=4)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (3, 1), (5, 5), (0, 9), (400, 320), (900, 700)])
+def test_mcnemar_is_the_exact_binomial_test_of_the_samples_that_differ(first: int, second: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    only_first = np.array([True] * first + [False] * (second + 7))
+    only_second = np.array([False] * first + [True] * second + [False] * 7)
+    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
+    assert mcnemar(only_first, only_second) == pytest.approx(expected)
+
+
+def test_mcnemar_by_hand() -> None:
+    # 1 against 3: 2 (C(4,0) + C(4,1)) / 2**4
+    assert mcnemar(np.array([True, False, False, False]), np.array([False, True, True, True])) == pytest.approx(10 / 16)
+
+
+def test_metrics_of_both_runs_stand_beside_each_other(runs: tuple[Path, Path]) -> None:
+    comparison = compare_runs(*runs)
+    first, second = (json.loads((run / "result.json").read_text()) for run in runs)
+    by_name = {metric.name: metric for metric in comparison.metrics}
+    assert set(by_name) == set(first["metrics"])
+    for name, metric in by_name.items():
+        assert metric.first == pytest.approx(first["metrics"][name])
+        assert metric.second == pytest.approx(second["metrics"][name])
+        assert metric.low is not None
+        assert metric.high is not None
+        assert metric.low - 1e-9 <= metric.difference <= metric.high + 1e-9
+        assert 0.0 < (metric.p_value or 0.0) <= 1.0
+    assert (by_name["la"].test, by_name["ap_f_clip_score"].test) == ("mcnemar", "bootstrap")
+    assert comparison.differing == (("layers", 1, 4),)
+
+
+def test_layers_do_not_touch_cosines_and_so_nothing_differs_there(runs: tuple[Path, Path]) -> None:
+    by_name = {metric.name: metric for metric in compare_runs(*runs).metrics}
+    same = by_name["ap_clip_score"]
+    assert (same.difference, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_run_differs_from_itself_in_nothing(runs: tuple[Path, Path]) -> None:
+    comparison = compare_runs(runs[0], runs[0] / "result.json")
+    assert {metric.difference for metric in comparison.metrics} == {0.0}
+    assert {metric.p_value for metric in comparison.metrics} == {1.0}
+    assert comparison.differing == ()
+
+
+def test_the_other_way_round_the_sign_turns(runs: tuple[Path, Path]) -> None:
+    there, back = compare_runs(*runs), compare_runs(*reversed(runs))
+    for one, other in zip(there.metrics, back.metrics, strict=True):
+        assert one.difference == pytest.approx(-other.difference)
+        assert one.p_value == pytest.approx(other.p_value)
+
+
+def test_only_samples_that_both_have_are_compared(tmp_path: Path, runs: tuple[Path, Path]) -> None:
+    fewer = ran(tmp_path / "fewer", limit=40, layers=4)
+    comparison = compare_runs(runs[0], fewer)
+    assert {metric.n for metric in comparison.metrics if metric.name == "la"} == {20}
+    assert "over the 40 samples that both runs have, of 60 and 40" in comparison.notes
+
+
+def test_unreadable_samples_of_either_run_are_left_out(tmp_path: Path) -> None:
+    data = write_nocaps(tmp_path / "data")
+
+    def measured(folder: str, **settings: Any) -> Path:
+        run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / folder, **settings))
+        return tmp_path / folder
+
+    whole = measured("whole")
+    sorted((data / "images").iterdir())[3].unlink()
+    comparison = compare_runs(whole, measured("less", layers=1))
+    assert next(metric.n for metric in comparison.metrics if metric.name == "ap_clip_score") == 18
+
+
+def test_table_and_json_show_the_same(runs: tuple[Path, Path]) -> None:
+    comparison = compare_runs(*runs)
+    record = comparison_record(comparison)
+    assert json.loads(json.dumps(record))["differing"] == {"layers": [1, 4]}
+    page = comparison_table(comparison)
+    assert "pictogram-foil: two runs" in page
+    assert "layers: A 1, B 4" in page
+    assert max(map(len, page.splitlines())) <= 80
+    la = next(metric for metric in comparison.metrics if metric.name == "la")
+    row = next(line for line in page.splitlines() if line.startswith("la "))
+    assert f"{la.difference:+.4f}" in row
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, runs: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match="there is no"):
+        compare_runs(runs[0], tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="there is no"):
+        compare_runs(runs[0], tmp_path)
+    data = write_nocaps(tmp_path / "data")
+    run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / "other"))
+    with pytest.raises(UsageError, match="a run of pictogram-foil cannot be compared with one of nocaps-foil"):
+        compare_runs(runs[0], tmp_path / "other")
+    with pytest.raises(UsageError, match="share no sample"):
+        compare_runs(runs[0], ran(tmp_path / "seed", seed=1))
+    (tmp_path / "other" / "samples.jsonl").write_text('{"id": "0-foil"')
+    with pytest.raises(UsageError, match=r"samples\.jsonl is damaged after 0 samples"):
+        compare_runs(tmp_path / "other", tmp_path / "other")
+    (tmp_path / "other" / "result.json").write_text("{}")
+    with pytest.raises(UsageError, match="is no result of eval"):
+        compare_runs(tmp_path / "other", runs[0])
+    (tmp_path / "other" / "result.json").write_text("{")
+    with pytest.raises(UsageError, match="is damaged"):
+        compare_runs(tmp_path / "other", runs[0])
