@@ -94,7 +94,8 @@ def train_specs(
         "lambda_negative": lambda_negative, "lambda_short": lambda_short, "epsilon": epsilon, "gather": gather,
         "freeze": freeze, "recompute": recompute, "validate_every": validate_every, "save_every": save_every, "format": format,
         "device": device, "precision": precision, "threads": threads, "seed": seed, "cache_dir": cache_dir,
-        "offline": offline, "download": download, "accept_license": accept_license or None, "quiet": quiet, "verbose": verbose, "debug": debug,
+        "offline": offline, "download": download, "accept_license": accept_license or None,
+        "quiet": quiet, "verbose": verbose, "debug": debug,
     }  # fmt: skip
     settings = resolve("train-specs", typed)
     configure(settings)

@@ -228,7 +228,7 @@ def test_missing_weights_name_the_line_that_fetches_them_and_the_model_that_is_h
     assert (status, out) == (4, "")
     first, hint = err.splitlines()
     assert first.startswith("error: the weights of ViT-B-32 are not on this machine")
-    assert hint.startswith("hint: clipalign download ViT-B-32 ")
+    assert hint.startswith("hint: clipalign download ViT-B-32; or --model pictogram")
     assert "; or --model pictogram" in hint
 
 
