@@ -24,12 +24,23 @@ from clipalign.errors import InputUnreadable
 SIDE_PX: Final = 32
 PICTURE_BYTES: Final = 3 * SIDE_PX * SIDE_PX
 
-_ARRAY_PARTS: Final = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("_codecs", "encode"),
+
+def _latin(text: str, encoding: str) -> bytes:
+    """Bytes that Python 3 pickled for Python 2, as text; no other codec is needed, and some of them do much."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
+    return text.encode("latin1")
+
+
+_RECONSTRUCT: Final = np.zeros(0).__reduce__()[0]
+"""Of arrays; its module has another name in every major version of numpy."""
+
+_ARRAY_PARTS: Final[dict[tuple[str, str], Any]] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("_codecs", "encode"): _latin,
 }
 """All that a pickled array is made with; none of them does anything else."""
 
@@ -40,7 +51,7 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ARRAY_PARTS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no picture needs")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return _ARRAY_PARTS[module, name]
 
 
 def read_pickle(path: Path) -> dict[bytes, Any]:
