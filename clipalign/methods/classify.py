@@ -30,7 +30,7 @@ from clipalign.pipeline.class_vectors import ClassVectors, DescribedClass, Progr
 from clipalign.pipeline.crops import LARGEST_SHARE, Box, crop_boxes, cut_and_prepare, picture_seed
 from clipalign.pipeline.descriptions import DEFAULT_PROMPT, Classes, ClassTexts, class_texts, default_method
 from clipalign.pipeline.encoder import encode_images
-from clipalign.pipeline.images import ImageSource, open_image
+from clipalign.pipeline.images import ImageSource, open_image, to_values
 from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.words import reported_words, split_words, unknown_words
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
@@ -107,10 +107,10 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPicture:
-    """A picture and its crops as the image tower takes them.
+    """A picture and its crops, resized for the image tower.
 
     Attributes:
-        pixels: the whole picture first (1 + N, 3, S, S).
+        pixels: the whole picture first, in bytes (1 + N, S, S, 3).
         boxes: of the crops in pixels of the picture, N.
         size: width and height of the picture in pixels.
     """
@@ -191,7 +191,7 @@ class Classifier:
         return PreparedPicture(cut_and_prepare(picture, boxes, self.loaded), tuple(boxes), picture.size)
 
     def encode(self, prepared: Sequence[Tensor]) -> list[Tensor]:
-        """Unit vectors of prepared pictures: each (1 + N, 3, S, S) to (1 + N, E).
+        """Unit vectors of prepared pictures: the pixels of each (1 + N, S, S, 3) to (1 + N, E).
 
         Raises:
             ModelMismatch: the model gives vectors that are not finite.
@@ -202,8 +202,11 @@ class Classifier:
         return list(torch.split(vectors, [len(pixels) for pixels in prepared]))
 
     def _encode_rows(self, rows: Sequence[Tensor], size: int) -> Tensor:
-        batches = [torch.stack(list(rows[begin : begin + size])) for begin in range(0, len(rows), size)]
-        return torch.cat([encode_images(self.loaded, batch) for batch in batches])
+        encoded = []
+        for begin in range(0, len(rows), size):
+            squares = torch.stack(list(rows[begin : begin + size])).to(self.loaded.choice.device)
+            encoded.append(encode_images(self.loaded, to_values(squares, self.loaded)))
+        return torch.cat(encoded)
 
     def result(
         self,

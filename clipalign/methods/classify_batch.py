@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy
 import torch
 
 from clipalign.batch.scorer import ScoreItem
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier
     from clipalign.pipeline.crops import Box
 
-AHEAD_TENSORS: Final = 256
-"""Prepared pictures and crops held at most, 150 MB at 224 pixels; at least four pictures with all their crops."""
+AHEAD_SQUARES: Final = 512
+"""Prepared pictures and crops held at most, 77 MB at 224 pixels; at least four pictures with all their crops."""
 
 LONGEST_WINDOW: Final = 64
 """Records scored together, at most; a picture takes its crops' time whatever stands beside it."""
 
 _BOX: Final = 4
+_BOX_BYTES: Final = 16
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,27 @@ class ClassifyScorer:
         """See :class:`clipalign.batch.scorer.Scorer`."""
         settings = self.classifier.settings
         each = 1 + (settings.crops if settings.method == "wca" else 0)
-        return max(4, AHEAD_TENSORS // each)
+        return max(4, AHEAD_SQUARES // each)
 
     def prepare(self, picture: Image, name: str) -> Tensor:
-        """Boxes and pixels in one row: (4 * (1 + N) + (1 + N) * 3 * S * S)."""
+        """Boxes and pixels in one row of bytes: 16 * (1 + N) and (1 + N) * 3 * S * S."""
         prepared = self.classifier.prepare(picture)
-        whole = (0, 0, *prepared.size)
-        boxes = torch.tensor([whole, *prepared.boxes], dtype=torch.float32)
-        return torch.cat((boxes.flatten(), prepared.pixels.flatten()))
+        # Not with torch, which would start threads of its own in every thread that prepares pictures.
+        boxes = numpy.array([(0, 0, *prepared.size), *prepared.boxes], dtype=numpy.int32)
+        return torch.from_numpy(numpy.concatenate((boxes.view(numpy.uint8).ravel(), prepared.pixels.numpy().ravel())))
 
     def encode(self, prepared: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
-        """For each picture its unit vectors, each behind its box (1 + N, 4 + E)."""
+        """For each picture its unit vectors, each behind its box (1 + N, 4 + E), in fp64 that holds both exactly."""
         side = self.classifier.loaded.image_size
-        each = _BOX + 3 * side * side
+        each = _BOX_BYTES + 3 * side * side
         boxes, pixels = [], []
         for packed in prepared:
-            end = _BOX * (len(packed) // each)
-            boxes.append(packed[:end].view(-1, _BOX))
-            pixels.append(packed[end:].view(-1, 3, side, side))
+            end = _BOX_BYTES * (len(packed) // each)
+            boxes.append(packed[:end].clone().view(torch.int32).view(-1, _BOX))
+            pixels.append(packed[end:].view(-1, side, side, 3))
         found: list[Tensor | ClipalignError] = []
         for box, features in zip(boxes, self.classifier.encode(pixels), strict=True):
-            found.append(torch.cat((box, features.cpu()), dim=1))
+            found.append(torch.cat((box.double(), features.cpu().double()), dim=1))
         return found
 
     def score(self, items: Sequence[ScoreItem]) -> list[ClassifyResult | ClipalignError]:
@@ -82,7 +84,7 @@ class ClassifyScorer:
 
     def _scored(self, item: ScoreItem) -> ClassifyResult | ClipalignError:
         whole, *boxes = [_box(row) for row in item.features[:, :_BOX].tolist()]
-        features = item.features[:, _BOX:].to(self.classifier.loaded.choice.device)
+        features = item.features[:, _BOX:].float().to(self.classifier.loaded.choice.device)
         try:
             return self.classifier.result(
                 features, boxes, whole[2:], id=item.record.id, image_name=item.record.image_name

@@ -12,11 +12,12 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import numpy
 import torch
 from PIL import Image
 from torch import Tensor
 
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.images import to_square
 
 if TYPE_CHECKING:
     from clipalign.pipeline.model import LoadedModel
@@ -63,10 +64,17 @@ def crop_boxes(size: tuple[int, int], *, crops: int, alpha: float, seed: int) ->
 
 
 def cut_and_prepare(picture: Image.Image, boxes: Sequence[Box], loaded: LoadedModel) -> Tensor:
-    """The whole picture and its crops, as ``loaded`` takes them: (1 + N, 3, S, S), fp32 on the CPU.
+    """The whole picture and its crops, as squares of the model's size in bytes: (1 + N, S, S, 3), on the CPU.
+
+    ``pipeline.images.to_values`` makes of them what the image tower takes; until then they need a quarter of the room.
 
     Raises:
         ImageUnreadable: the picture is too long and thin to be prepared.
     """
-    # Cut before resizing: a resize with a box would let the filter look over the crop's edge.
-    return torch.stack([to_tensor(picture, loaded), *(to_tensor(picture.crop(box), loaded) for box in boxes)])
+    side = loaded.image_size
+    squares = numpy.empty((1 + len(boxes), side, side, 3), dtype=numpy.uint8)
+    squares[0] = to_square(picture, loaded)
+    for place, box in enumerate(boxes, 1):
+        # Cut before resizing: a resize with a box would let the filter look over the crop's edge.
+        squares[place] = to_square(picture.crop(box), loaded)
+    return torch.from_numpy(squares)

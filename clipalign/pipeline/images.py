@@ -330,6 +330,20 @@ def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
         image: RGB.
         loaded: its ``image_size``, ``mean``, ``std``, ``interpolation``, ``resize_mode`` and ``fill_color`` count.
     """
+    square = to_square(image, loaded)
+    # Not with torch, which would start threads of its own in every thread that prepares pictures.
+    values = numpy.array(square.transpose(2, 0, 1), dtype=numpy.float32, order="C")  # (3, S, S)
+    mean, std = (numpy.array(numbers, dtype=numpy.float32).reshape(3, 1, 1) for numbers in (loaded.mean, loaded.std))
+    values /= numpy.float32(255)
+    values -= mean
+    values /= std
+    return torch.from_numpy(values)
+
+
+def to_square(image: Image.Image, loaded: LoadedModel) -> numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]:
+    """The first half of :func:`to_tensor`: an RGB picture as the square the model sees (S, S, 3), before any number is
+    touched; a quarter of the memory.
+    """
     side = loaded.image_size
     bicubic = loaded.interpolation != "bilinear"
     filter_ = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
@@ -343,14 +357,14 @@ def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
         # The longer side is cut, not rounded, to whole pixels.
         short = min(width, height)
         resized = _resize(image, int(side * width / short), int(side * height / short), filter_)
-    square = _centre(resized, side, loaded.fill_color)
-    # Not with torch, which would start threads of its own in every thread that prepares pictures.
-    values = numpy.array(numpy.asarray(square).transpose(2, 0, 1), dtype=numpy.float32, order="C")  # (3, S, S)
-    mean, std = (numpy.array(numbers, dtype=numpy.float32).reshape(3, 1, 1) for numbers in (loaded.mean, loaded.std))
-    values /= numpy.float32(255)
-    values -= mean
-    values /= std
-    return torch.from_numpy(values)
+    return numpy.asarray(_centre(resized, side, loaded.fill_color))
+
+
+def to_values(squares: Tensor, loaded: LoadedModel) -> Tensor:
+    """The second half of :func:`to_tensor`, for many and on any device: bytes (B, S, S, 3) to fp32 (B, 3, S, S)."""
+    values = squares.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    mean, std = (torch.tensor(numbers, device=squares.device).view(3, 1, 1) for numbers in (loaded.mean, loaded.std))
+    return values.div_(255).sub_(mean).div_(std)
 
 
 def thumbnail_of(image: Image.Image, side_px: int) -> bytes:

@@ -17,6 +17,7 @@ from PIL import Image
 from clipalign.methods.classify import Classes, ClassifySettings, crop_weights, make_classifier
 from clipalign.pipeline.crops import cut_and_prepare
 from clipalign.pipeline.encoder import encode_images
+from clipalign.pipeline.images import to_values
 from clipalign.results import ClassifyResult
 from tests.parity.oracle_wca import wca_score
 from tests.tiny import GOLDEN, load_tiny
@@ -65,7 +66,7 @@ def _by_name(result: ClassifyResult) -> list[float]:
 
 
 def test_the_weights_of_the_crops() -> None:
-    features = encode_images(load_tiny(), _pixels())
+    features = encode_images(load_tiny(), to_values(_pixels(), load_tiny()))
     crops, weights = crop_weights(features, RECORD["image_logscale"])
     assert (crops @ features[0]).tolist() == pytest.approx(RECORD["patch_similarity"], abs=TOLERANCE)
     assert weights.tolist() == pytest.approx(RECORD["patch_weights"], abs=TOLERANCE)

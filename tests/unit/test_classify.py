@@ -276,7 +276,7 @@ class TestBatch:
             assert one.outcome.image_size == alone.image_size and one.outcome.id == one.record.id
 
     def test_memory_is_bounded_whatever_the_number_of_crops(self):
-        for crops, ahead in ((60, 4), (3, 64), (1000, 4)):
+        for crops, ahead in ((60, 8), (3, 128), (1000, 4)):
             settings = ClassifySettings(crops=crops)
             scorer = ClassifyScorer(make_classifier(load_tiny(), Classes(descriptions=ANIMALS), settings))
             assert scorer.pictures_ahead == ahead and scorer.window_records <= 64

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from clipalign.pipeline.crops import crop_boxes, cut_and_prepare, picture_seed
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.images import to_tensor, to_values
 from tests.tiny import GOLDEN, load_tiny
 
 
@@ -64,6 +64,7 @@ def test_pixels_beyond_a_crop_do_not_leak_into_it():
     box = (20, 20, 120, 120)
     blackened = Image.new("RGB", picture.size)
     blackened.paste(picture.crop(box), box[:2])
-    whole, crop = cut_and_prepare(picture, [box], loaded)
-    assert torch.equal(cut_and_prepare(blackened, [box], loaded)[1], crop)
+    squares = cut_and_prepare(picture, [box], loaded)
+    assert torch.equal(cut_and_prepare(blackened, [box], loaded)[1], squares[1])
+    whole, crop = to_values(squares, loaded)
     assert torch.equal(whole, to_tensor(picture, loaded)) and torch.equal(crop, to_tensor(picture.crop(box), loaded))
