@@ -145,3 +145,9 @@ def test_looking_up_names_loads_neither_torch_nor_open_clip():
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=os.environ, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_only_the_weights_of_specs_have_its_published_score_and_only_one_row_is_stretched():
+    assert [row.name for row in ROWS.values() if row.is_specs] == ["specs"]
+    assert [row.name for row in ROWS.values() if row.stretched] == ["pictogram-long"]
+    assert ROWS["pictogram-long"].weights == ROWS["pictogram"].weights

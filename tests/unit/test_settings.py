@@ -217,3 +217,10 @@ def test_numbers_have_bounds(project, name, good, bad):
     assert getattr(resolve("classify", {name: good}, start=project), name) == float(good)
     with pytest.raises(UsageError):
         resolve("classify", {name: bad}, start=project)
+
+
+def test_the_default_model_of_long_texts_is_another(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve("score-long", {}, start=project).model == "specs"
+    assert resolve("score-long", {"model": "pictogram-long"}, start=project).model == "pictogram-long"
+    monkeypatch.setenv("CLIPALIGN_MODEL", "longclip-B")
+    assert resolve("score-long", {}, start=project).model == "longclip-B"
