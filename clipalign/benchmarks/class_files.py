@@ -71,8 +71,8 @@ def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Setti
         by_method |= {method: replace(clipped, descriptions=sentences) for method in ("cupl", "wca")}
     for methods, lacking, file in (
         ("clip-d", descriptors, "clip-d.json"),
-        ("waffle", words, "a list of words (--words)"),
-        ("cupl and wca", sentences, "descriptions (--descriptions, or cupl.json)"),
+        ("waffle", words, "list of words (--words)"),
+        ("cupl and wca", sentences, "file of descriptions (--descriptions, or cupl.json)"),
     ):
         if lacking is None:
             notes.append(f"without {methods}: there is no {file} for {name}")
