@@ -8,15 +8,17 @@ once. A picture that cannot be used costs its own records and no others.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from clipalign.batch.scorer import ScoreItem, Scorer
-from clipalign.batch.stream import Workers, wait_for, workers_for_this_machine
+from clipalign.batch.stream import READERS, Workers, wait_for, workers_for_this_machine
 from clipalign.errors import ClipalignError
 from clipalign.inputs.records import InputRecord
 
@@ -56,7 +58,7 @@ def run_batch(
         records: read as they are needed.
         scorer: the method.
         offline: whether pictures at addresses are refused.
-        workers: threads that read and prepare pictures, at least 1; None for as many as the machine suggests.
+        workers: pictures decoded at once, at least 1, however many are read; None for what the machine suggests.
         on_error: ``skip``: a record that cannot be used is finished with its error; ``fail``: the first such error is
             raised, after everything before it was finished.
         thumbnail_px: longer side of the thumbnails in pixels; None for none.
@@ -64,8 +66,10 @@ def run_batch(
     Raises:
         ClipalignError: of the first bad record with ``fail``; what ``scorer`` cannot go on after.
     """
-    with Workers[_Prepared](workers or workers_for_this_machine()) as threads:
-        run = _Run(iter(records), scorer, threads, offline=offline, thumbnail_px=thumbnail_px)
+    workers = workers or workers_for_this_machine()
+    with Workers[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
+        prepare = _Preparation(scorer, threading.Semaphore(workers), offline, thumbnail_px)
+        run = _Run(iter(records), scorer, threads, prepare)
         while window := run.window():
             for finished in run.scored(window):
                 if on_error == "fail" and isinstance(finished.outcome, ClipalignError):
@@ -78,6 +82,26 @@ class _Prepared(NamedTuple):
 
     tensor: Tensor
     thumbnail: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """What a thread does with a picture: reading it, and as soon as a CPU is free decoding and preparing it."""
+
+    scorer: Scorer[Any]
+    decoding: threading.Semaphore
+    offline: bool
+    thumbnail_px: int | None
+
+    def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
+        from clipalign.pipeline.images import open_image, read_image, thumbnail_of
+
+        content = read_image(source, offline=self.offline, name=name)
+        with self.decoding:
+            picture = open_image(content, name=name)
+            del content
+            tensor = self.scorer.prepare(picture, name)
+            return _Prepared(tensor, None if self.thumbnail_px is None else thumbnail_of(picture, self.thumbnail_px))
 
 
 class _Picture:
@@ -104,15 +128,12 @@ class _Run(Generic[R]):
         records: Iterator[InputRecord],
         scorer: Scorer[R],
         threads: Workers[_Prepared],
-        *,
-        offline: bool,
-        thumbnail_px: int | None,
+        prepare: _Preparation,
     ) -> None:
         self.records = records
         self.scorer = scorer
         self.threads = threads
-        self.offline = offline
-        self.thumbnail_px = thumbnail_px
+        self.prepare = prepare
         self.ended = False
         self.ahead: deque[_Waiting] = deque()
         self.recent: OrderedDict[str, _Picture] = OrderedDict()
@@ -175,25 +196,14 @@ class _Run(Generic[R]):
             key = _key(record.image)
             picture = self.recent.get(key)
             if picture is None:
-                picture = self.recent[key] = _Picture(self._prepare(record))
+                picture = self.recent[key] = _Picture(
+                    self.threads.submit(partial(self.prepare, record.image, record.image_name))
+                )
                 self.held += 1
                 if len(self.recent) > self.scorer.window_records:
                     self.recent.popitem(last=False)
             self.recent.move_to_end(key)
             self.ahead.append((_without_bytes(record), picture))
-
-    def _prepare(self, record: InputRecord) -> Future[_Prepared]:
-        source, name, scorer = record.image, record.image_name, self.scorer
-        offline, thumbnail_px = self.offline, self.thumbnail_px
-
-        def prepare() -> _Prepared:
-            from clipalign.pipeline.images import open_image, thumbnail_of
-
-            picture = open_image(source, offline=offline, name=name)
-            tensor = scorer.prepare(picture, name)
-            return _Prepared(tensor, None if thumbnail_px is None else thumbnail_of(picture, thumbnail_px))
-
-        return self.threads.submit(prepare)
 
     def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
         """Add a picture to those that will be encoded, or keep its error."""

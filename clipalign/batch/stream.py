@@ -17,7 +17,10 @@ from typing import Final, Generic, Self, TypeVar
 T = TypeVar("T")
 
 MAX_WORKERS: Final = 16
-"""Threads when nobody said how many; more of them only wait for each other."""
+"""Pictures decoded at once when nobody said how many; more of them only wait for each other."""
+
+READERS: Final = 16
+"""Pictures read at once, at least: a disk or a server answers many as soon as one."""
 
 _LOOK_SECONDS: Final = 0.5
 """How often a wait looks up, since Windows delivers no Ctrl-C to a thread that waits for a lock."""

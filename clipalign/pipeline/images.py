@@ -93,6 +93,20 @@ def open_image(
         raise _damaged(name, str(error).partition("\n")[0] or type(error).__name__) from error
 
 
+def read_image(source: str | bytes | Path, *, offline: bool = False, name: str | None = None) -> bytes:
+    """The bytes of a picture, for :func:`open_image` to decode later.
+
+    Args:
+        source: a path, an http(s) address, ``-`` for stdin, or bytes, which are returned as they are.
+        offline: whether addresses are refused.
+        name: what errors call it; None for its own name.
+
+    Raises:
+        ImageUnreadable: it is not there, empty, too large, or may not be fetched.
+    """
+    return _content(source, name or _name(source), offline=offline)
+
+
 def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Image.Image:
     if isinstance(source, Image.Image):
         return _decode(source, name, exif=exif)

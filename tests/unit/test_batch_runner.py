@@ -33,16 +33,19 @@ class Colours:
         self.encoded: list[int] = []
         self.windows: list[int] = []
         self.held = self.most_held = 0
-        self.threads: set[str] = set()
+        self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
     def prepare(self, picture: Image.Image, name: str) -> Tensor:
         with self.lock:
             self.prepared.append(name)
-            self.threads.add(threading.current_thread().name)
             self.held += 1
             self.most_held = max(self.most_held, self.held)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
         time.sleep(self.seconds)
+        with self.lock:
+            self.at_once -= 1
         if "odd" in name:
             raise ImageUnreadable("too odd")
         return torch.tensor([float(picture.getpixel((0, 0))[0])])  # type: ignore[index]
@@ -94,7 +97,7 @@ def test_results_come_in_the_order_of_the_input_whatever_the_bounds(
     assert max(scorer.windows) <= window
     assert max(scorer.encoded) <= max(1, ahead // 2)
     assert scorer.most_held <= ahead + 1
-    assert len(scorer.threads) <= workers
+    assert scorer.most_at_once <= workers
 
 
 def test_a_picture_of_neighbours_is_prepared_and_encoded_once_also_across_windows(tmp_path: Path) -> None:
@@ -162,6 +165,23 @@ def test_with_fail_the_first_error_ends_the_run_after_everything_before_it(tmp_p
 def test_addresses_are_refused_while_offline() -> None:
     found = next(run_batch([record(0, "http://127.0.0.1:9/a.png", "a")], Colours(), offline=True))
     assert "is not fetched while offline" in str(found.outcome)
+
+
+def test_many_pictures_are_fetched_at_once_however_few_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = picture(tmp_path, 5).read_bytes()
+    together = threading.Barrier(6)
+
+    def fetch(address: str, *, offline: bool) -> bytes:
+        together.wait(60)  # for five others
+        return content
+
+    monkeypatch.setattr("clipalign.pipeline.images._fetch", fetch)
+    asked = [record(number, f"http://example.org/{number}.png", "t") for number in range(12)]
+    scorer = Colours(window=12, ahead=12, prepare_seconds=0.01)
+    assert outcomes(run_batch(asked, scorer, workers=1)) == ["t: 5"] * 12
+    assert scorer.most_at_once == 1
 
 
 def test_thumbnails_where_they_are_asked_for(tmp_path: Path) -> None:
