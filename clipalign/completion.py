@@ -75,7 +75,7 @@ def _branch(name: str, summary: str, command: Any, program: Any) -> Branch:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     ctx: Any = typer.Context(program, info_name=program.name)
     words = tuple(item.value for p in arguments for item in p.shell_complete(ctx, ""))
-    files = any((p.metavar or p.name.upper()) in FILE_METAVARS for p in arguments)
+    files = any((p.metavar or p.name.upper()).rstrip("…") in FILE_METAVARS for p in arguments)
     return Branch(name, summary, _flags(command, program), files=files, words=words)
 
 

@@ -18,13 +18,15 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from clipalign.errors import DownloadFailed, UsageError
+from clipalign.locks import exclusive
 from clipalign.pipeline.descriptions import read_descriptions
 from clipalign.version import __version__
 
@@ -49,6 +51,9 @@ LONGEST_SENTENCE: Final = 400
 
 ANSWER_BYTES: Final = 1_000_000
 SAVE_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 3600.0
+"""For another process that is asking the same model."""
+
 _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 logger = logging.getLogger(__name__)
@@ -157,10 +162,26 @@ def describe_classes(
             input="--describe-with",
         )
     if missing:
-        if tell is not None:
-            tell(f"asking {describer.model} at {describer.host} about {_counted(missing)}")
-        _ask_about(missing, describer, known, file, progress)
+        with _alone_with(file):
+            known = _kept(file)
+            missing = [name for name in names if name not in known]
+            if missing and tell is not None:
+                tell(f"asking {describer.model} at {describer.host} about {_counted(missing)}")
+            if missing:
+                _ask_about(missing, describer, known, file, progress)
     return {name: known[name] for name in names}, file
+
+
+@contextmanager
+def _alone_with(file: Path) -> Iterator[None]:
+    """One process asks and the others wait for its answers; where nothing can be written, nobody waits."""
+    with ExitStack() as stack:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive(file.with_suffix(".lock"), wait_seconds=WAIT_SECONDS, remove=True))
+        except OSError:
+            pass  # what cannot be kept is said later
+        yield
 
 
 def _ask_about(

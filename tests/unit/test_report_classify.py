@@ -1,0 +1,158 @@
+"""How classifications look: table, evidence, page; whatever names and sentences hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from clipalign.batch.summary import Tally
+from clipalign.report.classify import ClassifyView, classify_record
+from clipalign.report.classify_html import card
+from clipalign.report.classify_table import classify_table
+from clipalign.report.evidence import read_evidence
+from clipalign.report.summary import summary_lines
+from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight
+from tests.results import PROVENANCE
+
+SETTINGS = {"method": "wca", "crops": 2, "classes": 2, "texts": 3}
+PLAIN = ClassifyResult(
+    id="a",
+    image="pics/a.jpg",
+    model="ViT-B-32",
+    method="wca",
+    classes=(ClassScore("cat", 0.3), ClassScore("dog", 0.25)),
+    image_size=(200, 100),
+    provenance=replace(PROVENANCE, settings=SETTINGS),
+)
+EXPLAINED = replace(
+    PLAIN,
+    classes=(ClassScore("cat", 0.3, 2.0), ClassScore("dog", -0.1, 1.0)),
+    crops=(CropWeight((0, 0, 50, 50), 0.25), CropWeight((100, 20, 180, 100), 0.75)),
+    descriptions=(
+        DescriptionWeight("cat", "It purrs.", 0.25),
+        DescriptionWeight("cat", "A cat has fur.", 0.5),
+        DescriptionWeight("cat", "It purrs.", 0.25),
+        DescriptionWeight("dog", "A dog barks.", 1.0),
+    ),
+    contributions=((0.01, 0.03, 0.01, -0.05), (0.02, 0.06, 0.02, -0.05)),
+)
+THUMBNAIL = "data:image/jpeg;base64,AAAA"
+
+
+class TestEvidence:
+    def test_shares_of_crops_and_of_sentences_both_sum_to_the_score(self):
+        for one in read_evidence(classify_record(EXPLAINED)):
+            assert sum(crop.share for crop in one.crops) == pytest.approx(one.score)
+            assert sum(text.share for text in one.sentences) == pytest.approx(one.score)
+
+    def test_a_sentence_that_is_there_twice_is_named_once_with_both_shares(self):
+        cat = read_evidence(classify_record(EXPLAINED))[0]
+        assert [(one.text, round(one.share, 6), one.weight) for one in cat.best_sentences(9)] == [
+            ("A cat has fur.", 0.18, 0.5),
+            ("It purrs.", 0.12, 0.5),
+        ]
+        assert [crop.number for crop in cat.best_crops(1)] == [2]
+
+    def test_nothing_explained_is_no_evidence(self):
+        assert read_evidence(classify_record(PLAIN)) == []
+
+
+class TestTable:
+    def test_classes_in_order_with_the_distance_to_the_best(self):
+        lines = classify_table(classify_record(PLAIN)).splitlines()
+        assert lines[0] == "pics/a.jpg"
+        assert lines[2].startswith("1 cat     0.3000          │█") and lines[3].startswith(
+            "2 dog     0.2500  -0.0500 │█"
+        )
+        assert "wca: 2 crops, 2 classes, 3 texts" in lines
+
+    def test_sentences_and_crops_behind_each(self):
+        text = classify_table(classify_record(EXPLAINED))
+        assert '  +0.1800 "A cat has fur."\n  +0.1200 "It purrs."\n' in text
+        assert "  +0.2000 crop 2: 80 × 80 pixels at 100, 20; weight 0.750" in text
+        assert '  -0.1000 "A dog barks."' in text
+
+    @pytest.mark.parametrize("columns", ["20", "30", "40", "60", "100"])
+    def test_it_fits_the_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str):
+        monkeypatch.setenv("COLUMNS", columns)
+        long = replace(EXPLAINED, classes=(ClassScore("cat", 0.3, 2.0), ClassScore("dog", 0.2, 1.0)))
+        for line in classify_table(classify_record(long)).splitlines():
+            assert len(line) <= int(columns)
+            assert not re.search(r"0\.\d{1,3}$", line) or "weight" in line or "0.300" not in line
+
+    def test_what_a_terminal_would_obey_is_written_out(self):
+        hostile = replace(PLAIN, image="\x1b[2Ja.jpg", classes=(ClassScore("c\x1bat\u202e [red]x[/]", 0.3),))
+        text = classify_table(classify_record(hostile))
+        assert "\x1b" not in text and "\u202e" not in text
+        assert "\\x1b[2Ja.jpg" in text and "[red]x[/]" in text
+
+    def test_zero_and_negative_scores_have_no_trouble(self):
+        for score in (0.0, -0.2):
+            assert f"{score:.4f}" in classify_table(classify_record(replace(PLAIN, classes=(ClassScore("a", score),))))
+
+
+class TestPage:
+    def test_the_heaviest_crop_has_the_thickest_line_and_lies_on_top(self):
+        markup = card(classify_record(EXPLAINED), THUMBNAIL)
+        widths = [float(width) for width in re.findall(r'stroke-width="([\d.]+)"', markup)]
+        assert widths == sorted(widths) and widths[0] < 1 < widths[-1]
+        assert 'viewBox="0 0 200 100"' in markup and 'x="100" y="20" width="80" height="80"' in markup
+        assert f'href="{THUMBNAIL}"' in markup
+
+    def test_the_heat_map_has_a_number_in_every_cell(self):
+        markup = card(classify_record(EXPLAINED), THUMBNAIL)
+        cells = re.findall(r'<td class="(heat|cold)-(\d)">(-?[\d.]+)</td>', markup)
+        assert len(cells) == 2 * 2 + 1 * 2
+        assert ("heat", "9", "1200.0") in cells and ("cold", "9", "-500.0") in cells
+
+    def test_without_explanation_or_picture(self):
+        markup = card(classify_record(PLAIN), "")
+        assert "no picture" in markup and "heat" not in markup and "0.3000" in markup
+
+    def test_equal_weights_and_no_contribution_divide_by_nothing(self):
+        crops = tuple(replace(crop, weight=0.5) for crop in EXPLAINED.crops)
+        even = replace(EXPLAINED, crops=crops, contributions=((0.0,) * 4,) * 2)
+        assert card(classify_record(even), "").count('class="crop"') == 2
+
+    def test_names_and_sentences_cannot_break_out(self):
+        evil = '"><script>alert(1)</script>'
+        hostile = replace(
+            EXPLAINED,
+            id=evil,
+            image=evil,
+            classes=(ClassScore(evil, 0.3, 1.0),),
+            descriptions=(DescriptionWeight(evil, evil, 1.0),),
+            contributions=((0.1,), (0.2,)),
+        )
+        markup = card(classify_record(hostile), THUMBNAIL)
+        assert "<script" not in markup and '">' + "<script" not in markup
+
+    def test_a_large_matrix_is_cut_and_says_so(self):
+        many = tuple(DescriptionWeight("cat", f"cat {n}", 1 / 5000) for n in range(5000))
+        large = replace(
+            EXPLAINED, classes=EXPLAINED.classes[:1], descriptions=many, contributions=((0.001,) * 5000,) * 2
+        )
+        markup = card(classify_record(large), "")
+        assert "2000 of 5000 sentences" in markup and markup.count("<td class=") < 7000
+
+
+class TestMany:
+    def test_a_line_and_a_summary(self):
+        view, record = ClassifyView(), classify_record(PLAIN)
+        assert view.line(record).plain == "0.3000  a         cat  dog 0.2500"
+        tally = Tally(view)
+        tally.add(record)
+        assert summary_lines(view, tally.summary()) == [
+            "1 picture",
+            "mean score 0.3000",
+            "most frequent classes: cat 1",
+        ]
+
+    def test_close_calls_come_first(self):
+        view = ClassifyView()
+        close = replace(PLAIN, classes=(ClassScore("cat", 0.3), ClassScore("dog", 0.299)))
+        alone = replace(PLAIN, classes=(ClassScore("cat", 0.3),))
+        order = [view.badness(classify_record(one)) for one in (close, PLAIN, alone)]
+        assert order == sorted(order, reverse=True)
