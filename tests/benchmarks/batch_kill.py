@@ -3,7 +3,7 @@
     python -m tests.benchmarks.batch_kill --pairs 3000 --kills 20
 
 Every run is ended by ``SIGKILL`` after a random time within the time the rest would take; then the same command goes on
-with ``--resume``. Checked at the end, for each format: every record once, in order, none torn, and what an uninterrupted
+with ``--resume``. Checked at the end, for each format: every record once, in order, none torn, and what a whole
 run writes; scores up to rounding, because which texts share a batch moves their last digits. Also checked after every
 kill: all lines but the last are whole.
 """

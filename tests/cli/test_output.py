@@ -1,0 +1,161 @@
+"""Where results of many pairs go, as a user meets it: every format, full disks, kills, two runs on one output."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.batch_kill import kill_runs, write_pairs
+from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, TINY, run_here
+
+Capture = pytest.CaptureFixture[str]
+PAIRS = 12
+posix = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits")
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> list[str]:
+    """A run over a dozen pairs."""
+    write_pairs(tmp_path / "pairs.jsonl", PAIRS, seed=0)
+    inputs = ["--input", str(tmp_path / "pairs.jsonl"), "--image-root", str(GOLDEN / "images")]
+    return ["detect", *inputs, "--model", TINY]
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv", "html", "github"])
+def test_every_format_goes_to_stdout_and_into_a_file(
+    capsys: Capture, tmp_path: Path, line: list[str], format: str
+) -> None:
+    status, out, err = run_here(capsys, *line, "--format", format)
+    assert status == 0
+    file = tmp_path / "out"
+    written = run_here(capsys, *line, "--format", format, "--output", str(file))
+    assert (written.status, written.out) == (0, "")
+    assert file.read_text() == out
+    if format in ("table", "html", "json"):
+        assert err == ""
+    else:
+        assert err.startswith(f"{PAIRS} pairs: ")
+    assert written.err.startswith(f"{PAIRS} pairs: ")
+    assert run_here(capsys, *line, "--format", format, "-q", "-o", str(file), "--overwrite").err == ""
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv", "html", "github"])
+def test_a_single_pair_has_every_format_too(
+    capsys: Capture, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("detect", IMAGE, "a cup of coke", "--model", TINY, "--format", format)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(ROOT))
+    status, out, err = run_here(capsys, *line)
+    assert (status, err) == (0, "")
+    signs = {"table": "‹coke›", "json": '"coke"', "jsonl": '"coke"', "csv": '""coke""', "html": ">coke</mark>"}
+    assert signs.get(format, "::warning file=tests/golden/images/0.png,title=clipalign detect%3A ") in out
+    file = tmp_path / "out"
+    assert run_here(capsys, *line, "--output", str(file)).status == 0
+    assert file.read_text() == out
+    again = run_here(capsys, *line, "--output", str(file))
+    assert (again.status, "exists already" in again.err) == (2, True)
+
+
+def test_the_json_of_many_has_results_and_their_summary(capsys: Capture, line: list[str]) -> None:
+    document = json.loads(run_here(capsys, *line, "--format", "json").out)
+    assert [record["id"] for record in document["results"]] == [f"pair-{number}" for number in range(PAIRS)]
+    summary = document["summary"]
+    assert (summary["records"], summary["unreadable"]) == (PAIRS, 0)
+    found = [record for record in document["results"] if record["misaligned"]]
+    assert summary["with_misaligned_words"] == len(found)
+    scores = [record["clip_score"] for record in document["results"]]
+    assert summary["mean"]["clip_score"] == pytest.approx(sum(scores) / len(scores))
+
+
+def test_annotations_point_at_the_lines_of_the_input(capsys: Capture, tmp_path: Path, line: list[str]) -> None:
+    out = run_here(capsys, *line, "--format", "github").out
+    records = [json.loads(one) for one in run_here(capsys, *line, "--format", "jsonl").out.splitlines()]
+    expected = [str(number) for number, record in enumerate(records, 1) if record["misaligned"]]
+    assert re.findall(r"^::warning file=[^:]*pairs\.jsonl,line=(\d+),title=", out, re.MULTILINE) == expected
+    assert len(out.splitlines()) == len(expected)
+
+
+def test_other_settings_are_refused_with_status_2(capsys: Capture, tmp_path: Path, line: list[str]) -> None:
+    output = str(tmp_path / "out.jsonl")
+    run_here(capsys, *line, "--output", output)
+    before = Path(output).read_bytes()
+    status, out, err = run_here(capsys, *line, "--output", output, "--resume", "--epsilon", "-1")
+    assert (status, out) == (2, "")
+    assert "is of another run: epsilon is -5e-05 there and -1.0 now" in err
+    assert Path(output).read_bytes() == before
+
+
+@posix
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, capsys: Capture, line: list[str]) -> None:
+    output = tmp_path / "out.jsonl"
+    run_here(capsys, *line, "--output", str(output))
+    expected = output.read_bytes()
+    output.unlink()
+    program = (
+        "import resource, runpy, sys;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(expected) * 2 // 3}, resource.RLIM_INFINITY));"
+        "sys.argv[0] = 'clipalign'; runpy.run_module('clipalign', run_name='__main__')"
+    )
+    limited = [sys.executable, "-c", program, *line, "--output", str(output)]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    whole = output.read_bytes()
+    safe = whole.count(b"\n")
+    assert done.returncode == 70
+    assert 0 < safe < PAIRS and whole.endswith(b"\n") and expected.startswith(whole)
+    error, hint = done.stderr.splitlines()
+    assert error == f"error: {output} cannot be written: the disk is full"
+    assert hint == f"hint: make room; {safe} pairs are safe in {output}; --resume goes on from there"
+    assert run_here(capsys, *line, "--output", str(output), "--resume").status == 0
+    assert [json.loads(one)["id"] for one in output.read_text().splitlines()] == [f"pair-{n}" for n in range(PAIRS)]
+
+
+def test_a_full_stdout_is_reported(line: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, *line, "--format", "csv"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=600
+        )
+    assert done.returncode == 70
+    assert b"error: the result cannot be written to stdout: No space left on device\n" in done.stderr
+
+
+@posix
+def test_two_runs_on_one_output_are_refused_and_ctrl_c_ends_the_first(tmp_path: Path, capsys: Capture) -> None:
+    output = tmp_path / "out.csv"
+    arguments = ["detect", "--input", "-", "--model", TINY, "--output", str(output)]
+    first = subprocess.Popen(
+        [*PROGRAM, *arguments], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    until = time.monotonic() + 300
+    while not (output.exists() and output.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.05)  # the header comes when the model is loaded
+    write_pairs(tmp_path / "pairs.jsonl", PAIRS, seed=0)
+    for how in ((), ("--resume",), ("--overwrite",)):
+        line = ["detect", "--input", str(tmp_path / "pairs.jsonl"), "--model", TINY, "--output", str(output), *how]
+        status, out, err = run_here(capsys, *line)
+        assert (status, out) == (2, "")
+        assert err.startswith(f"error: another clipalign is at work on {output}\nhint: wait until it has ended")
+    first.send_signal(signal.SIGINT)
+    out_bytes, err_bytes = first.communicate(timeout=60)
+    assert (first.returncode, out_bytes) == (130, b"")
+    assert err_bytes == b"error: interrupted\n"
+    assert output.read_text().startswith("id,image,text,")
+
+
+@posix
+def test_killed_runs_go_on_with_every_record_once(tmp_path: Path, capsys: Capture) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", 150, seed=1)
+    whole = tmp_path / "whole.jsonl"
+    inputs = ["--input", str(tmp_path / "pairs.jsonl"), "--image-root", str(GOLDEN / "images")]
+    assert run_here(capsys, "detect", *inputs, "--model", TINY, "--output", str(whole)).status == 3
+    report = kill_runs(tmp_path, "jsonl", pairs=150, kills=2, seed=1, expected=whole.read_bytes())
+    assert (report.once, report.same) == (True, True)
