@@ -69,7 +69,7 @@ def _metrics(document: Mapping[str, Any]) -> Markup:
     header = tag("tr", *(tag("th", name, attributes={"scope": "col"}) for name in names))
     rows = [_metric(document, name) for name in document["metrics"]]
     table = tag("table", tag("thead", header), tag("tbody", *rows), attributes={"class": "metrics"})
-    return tag("div", table, attributes={"class": "wide"})
+    return tag("div", table, attributes={"class": "over"})
 
 
 def _metric(document: Mapping[str, Any], name: str) -> Markup:

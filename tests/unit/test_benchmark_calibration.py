@@ -1,0 +1,129 @@
+"""Calibration: thresholds by hand, every k tried, what is saved is what detect then takes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipalign.benchmarks.calibration import best_epsilon, calibrate, precision_recall_f1, text_layers
+from clipalign.benchmarks.hat import Hat
+from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.pictogram_classify import PictogramClassify
+from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.errors import UsageError
+from clipalign.report.calibration import calibration_record, calibration_table, save_calibration
+from clipalign.results import Calibration
+from clipalign.settings import Settings, resolve
+from tests.tiny import load_random, load_tiny
+from tests.word_datasets import write_hat, write_nocaps
+
+VALUES = np.array([-5.0, -4.0, -3.0, -2.0, 1.0])
+FALSE = np.array([True, False, True, False, False])
+ONCE = np.ones(5)
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return calibrate(PictogramFoil(), load_tiny(), Settings(limit=40))
+
+
+def test_epsilon_has_the_best_f1_and_lies_halfway_to_the_next_word() -> None:
+    # Calling 1, 2, 3, 4 words false: F1 2/3, 1/2, 4/5, 2/3.
+    assert best_epsilon(VALUES, FALSE, ONCE) == -2.5
+    assert precision_recall_f1(VALUES, FALSE, ONCE, -2.5) == (
+        pytest.approx(2 / 3),
+        1.0,
+        pytest.approx(0.8),
+    )
+
+
+def test_words_count_as_often_as_they_are_drawn() -> None:
+    # Without the third word, only the first is false: calling one word false is best.
+    assert best_epsilon(VALUES, FALSE, np.array([1.0, 1, 0, 1, 1])) == -4.5
+
+
+def test_a_threshold_between_equal_attributions_is_none() -> None:
+    values, false = np.array([-2.0, -2.0, -1.0]), np.array([True, False, False])
+    assert best_epsilon(values, false, np.ones(3)) == -1.5
+
+
+def test_every_k_is_tried_and_the_one_with_the_best_la_proposed(calibration: Calibration) -> None:
+    assert [one.layers for one in calibration.layers] == list(range(1, text_layers(load_tiny()) + 1))
+    assert calibration.chosen.la == max(one.la for one in calibration.layers)
+    for one in calibration.layers:
+        assert one.la_low <= one.la <= one.la_high
+        assert one.epsilon_low <= one.epsilon_high
+        assert 0.0 <= one.held_out_f1 <= 1.0
+    assert calibration.counts["samples"] == 40
+    assert calibration.counts["false_captions"] == 20
+
+
+def test_what_it_proposes_is_what_an_ordinary_run_then_reaches(calibration: Calibration) -> None:
+    from clipalign.benchmarks.runner import run_benchmark
+
+    chosen = calibration.chosen
+    alone = run_benchmark(PictogramFoil(), load_tiny(), Settings(limit=40, layers=chosen.layers))
+    assert alone is not None
+    la = next(metric for metric in alone.metrics if metric.name == "la")
+    assert chosen.la == pytest.approx(la.value)
+
+
+def test_a_given_k_is_the_only_one_tried() -> None:
+    found = calibrate(PictogramFoil(), load_tiny(), Settings(limit=20, layers=2))
+    assert [one.layers for one in found.layers] == [2]
+    assert calibrate(PictogramFoil(), load_random("siglip"), Settings(limit=4, layers=1)).chosen.layers == 1
+
+
+def test_data_sets_of_photographs_serve_too_and_their_files_are_named(tmp_path: Path) -> None:
+    for benchmark in (NocapsFoil(write_nocaps(tmp_path / "nocaps")), Hat(write_hat(tmp_path / "hat"))):
+        found = calibrate(benchmark, load_tiny(), Settings(layers=1))
+        assert found.counts["false_words"] >= 10
+        assert len(dict(found.settings["data"])) == 1  # type: ignore[call-overload]
+
+
+def test_a_data_set_without_false_words_is_refused() -> None:
+    with pytest.raises(UsageError, match="pictogram-classify does not say which words are false"):
+        calibrate(PictogramClassify(), load_tiny(), Settings(limit=2))
+
+
+def test_the_table_fits_and_json_has_everything(calibration: Calibration) -> None:
+    page = calibration_table(calibration)
+    assert max(map(len, page.splitlines())) <= 80
+    assert f"proposed: --layers {calibration.chosen.layers} --epsilon " in page
+    assert "fitted on 40 captions of pictogram-foil" in page
+    record = calibration_record(calibration)
+    assert record["chosen"]["epsilon"] == calibration.chosen.epsilon  # type: ignore[index]
+
+
+def test_what_is_saved_is_what_detect_takes(calibration: Calibration, tmp_path: Path) -> None:
+    place = tmp_path / "clipalign.toml"
+    place.write_text("# mine\nquiet = true")
+    save_calibration(calibration, place, model='odd "name"')
+    settings = resolve("detect", {}, start=tmp_path)
+    assert (settings.layers, settings.quiet, settings.model) == (calibration.chosen.layers, True, 'odd "name"')
+    assert settings.epsilon == pytest.approx(calibration.chosen.epsilon, rel=1e-3)
+    assert place.read_text().startswith("# mine\nquiet = true\n\n[detect]\n# calibrated on pictogram-foil")
+    assert resolve("classify", {}, start=tmp_path).layers is None
+
+
+def test_a_project_file_gets_the_table_of_the_project(calibration: Calibration, tmp_path: Path) -> None:
+    place = tmp_path / "pyproject.toml"
+    place.write_text('[project]\nname = "x"\n')
+    save_calibration(calibration, place, model="pictogram")
+    assert tomllib.loads(place.read_text())["tool"]["clipalign"]["detect"]["model"] == "pictogram"
+
+
+def test_settings_that_are_there_are_not_touched(calibration: Calibration, tmp_path: Path) -> None:
+    place = tmp_path / "clipalign.toml"
+    place.write_text("[detect]\ntop = 3\n")
+    with pytest.raises(UsageError, match=r"has a table \[detect\] already") as error:
+        save_calibration(calibration, place, model="pictogram")
+    assert f"layers = {calibration.chosen.layers}" in error.value.hint
+    place.write_text("[detect")
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        save_calibration(calibration, place, model="pictogram")
+    with pytest.raises(UsageError, match="cannot be written"):
+        save_calibration(calibration, tmp_path / "no" / "clipalign.toml", model="pictogram")

@@ -1,0 +1,139 @@
+"""A sweep: the same numbers as runs alone, pictures and attributions computed once, what cannot be swept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipalign.benchmarks import detect_route
+from clipalign.benchmarks.axes import combinations, label, read_axes
+from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.pictogram_classify import PictogramClassify
+from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.sweep import run_sweep
+from clipalign.errors import UnknownModel, UsageError
+from clipalign.pipeline import encoder
+from clipalign.pipeline.model import LoadedModel
+from clipalign.report.sweep import sweep_record, sweep_table
+from clipalign.settings import Settings
+from tests.tiny import load_random, load_tiny
+from tests.word_datasets import write_nocaps
+
+AXES: dict[str, list[object]] = {
+    "layers": [1, 3],
+    "mode": ["threshold", "most-negative"],
+    "epsilon": [-1e-4, 0.0],
+}
+
+
+def load(model: str) -> LoadedModel:
+    return load_random("siglip") if model == "siglip" else load_tiny()
+
+
+def test_axes_are_read_and_checked_like_the_settings_they_are() -> None:
+    assert read_axes(["layers=1, 3", "epsilon=-1e-5,-5e-5", "layers=12,3"]) == {
+        "layers": [1, 3, 12],
+        "epsilon": [-1e-5, -5e-5],
+    }
+    assert read_axes(["template=A photo, of ", "template="]) == {"template": ["A photo, of ", ""]}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        ("layer=1", "--sweep wants NAME=VALUE,VALUE, not 'layer=1'"),
+        ("layers", "--sweep wants NAME=VALUE,VALUE"),
+        ("seed=1,2", "--sweep wants NAME=VALUE,VALUE"),
+        ("layers=1,x", "--sweep layers must be a whole number, 1 or more, not 'x'"),
+        ("mode=loud", "--sweep mode must be threshold or most-negative"),
+    ],
+)
+def test_axes_that_are_none_are_refused(sweep: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_axes([sweep])
+
+
+def test_combinations_turn_the_cheapest_setting_fastest() -> None:
+    found = list(combinations({"epsilon": [1, 2], "model": ["a", "b"], "layers": [3]}))
+    assert found == [
+        {"model": "a", "layers": 3, "epsilon": 1},
+        {"model": "a", "layers": 3, "epsilon": 2},
+        {"model": "b", "layers": 3, "epsilon": 1},
+        {"model": "b", "layers": 3, "epsilon": 2},
+    ]
+    assert label({"model": "a/b c@d.pt", "epsilon": -1e-5}) == "model=a-b-c@d.pt_epsilon=-1e-05"
+
+
+def test_every_combination_gives_what_a_run_alone_gives(tmp_path: Path) -> None:
+    data = write_nocaps(tmp_path / "data")
+    swept = run_sweep(NocapsFoil(data), load, Settings(), AXES)
+    assert len(swept) == 8
+    for one in swept:
+        alone = run_benchmark(NocapsFoil(data), load_tiny(), Settings(**one.values))  # type: ignore[arg-type]
+        assert alone is not None
+        assert one.result.settings == alone.settings
+        assert {metric.name: metric.value for metric in one.result.metrics} == pytest.approx(
+            {metric.name: metric.value for metric in alone.metrics}, abs=1e-6
+        )
+
+
+def test_pictures_are_encoded_once_a_model_and_captions_once_for_all_thresholds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures: list[int] = []
+    captions: list[int] = []
+    monkeypatch.setattr(encoder, "_unit_or_error", _counting(pictures, encoder._unit_or_error))
+    monkeypatch.setattr(detect_route, "detect_each", _counting(captions, detect_route.detect_each))
+    run_sweep(PictogramFoil(), load, Settings(limit=12), AXES)
+    assert sum(pictures) == 6  # two captions a picture
+    assert captions == [12, 12]  # with one layer and with three
+
+
+def _counting(counts: list[int], inner: Any) -> Any:
+    def counted(loaded: LoadedModel, what: Any, *more: Any) -> Any:
+        counts.append(len(what))
+        return inner(loaded, what, *more)
+
+    return counted
+
+
+def test_runs_have_folders_of_their_own_and_can_be_resumed(tmp_path: Path) -> None:
+    settings = Settings(limit=12, output=tmp_path)
+    axes: dict[str, list[object]] = {"layers": [1, 2]}
+    first = run_sweep(PictogramFoil(), load, settings, axes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["layers=1", "layers=2"]
+    assert json.loads((tmp_path / "layers=2" / "result.json").read_text())["settings"]["layers"] == 2
+    (tmp_path / "layers=2" / "samples.jsonl").write_text("")
+    again = run_sweep(PictogramFoil(), load, Settings(limit=12, output=tmp_path, resume=True), axes)
+    assert [one.result for one in again] == [one.result for one in first]
+
+
+def test_models_are_swept_on_any_benchmark_and_settings_of_detect_only_where_they_mean_something() -> None:
+    found = run_sweep(PictogramFoil(), load, Settings(limit=4), {"model": ["tiny", "siglip"]})
+    assert [one.result.model for one in found] == ["tiny-clip", "siglip"]
+    with pytest.raises(UsageError, match="epsilon cannot be swept on this benchmark"):
+        run_sweep(PictogramClassify(), load, Settings(limit=2), {"epsilon": [0.0]})
+
+
+def test_table_and_json_show_a_row_a_combination() -> None:
+    rows = [(one.values, one.result) for one in run_sweep(PictogramFoil(), load, Settings(limit=20), AXES)]
+    page = sweep_table(rows)
+    assert max(map(len, page.splitlines())) <= 80
+    assert "pictogram-foil: 8 runs, 20 samples" in page
+    assert "more metrics are in --format json" in page
+    assert sum(line.lstrip().startswith(("1 ", "3 ")) for line in page.splitlines()) == 8
+    record: Any = sweep_record(rows)
+    assert record["swept"] == ["layers", "mode", "epsilon"]
+    assert [run["swept"]["layers"] for run in record["runs"]] == [1, 1, 1, 1, 3, 3, 3, 3]
+    assert "la" in record["runs"][0]["metrics"]
+
+
+def test_a_model_that_is_unknown_is_said_before_any_is_loaded() -> None:
+    from clipalign.commands.evaluate_more import check_axes
+
+    with pytest.raises(UnknownModel):
+        check_axes(Settings(sweep=("model=pictogram,ViT-B-33",)))

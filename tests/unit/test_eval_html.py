@@ -1,0 +1,115 @@
+"""The report about a run: whole, self-contained, escaped, with plots and the right examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.pictogram_classify import PictogramClassify
+from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.showcase import showcase
+from clipalign.report.eval_html import eval_page
+from clipalign.results import Distribution, Showcase
+from clipalign.settings import Settings
+from tests.tiny import load_tiny
+from tests.word_datasets import nocaps_rows, write_nocaps
+
+
+def shown(benchmark: Any, folder: Path, **settings: Any) -> Showcase:
+    asked = Settings(output=folder, **settings)
+    run_benchmark(benchmark, load_tiny(), asked)
+    return showcase(benchmark, asked)
+
+
+def test_the_page_has_numbers_intervals_published_values_plots_and_pictures(tmp_path: Path) -> None:
+    found = shown(NocapsFoil(write_nocaps(tmp_path / "data")), tmp_path / "run")
+    page = eval_page(found)
+    document: Any = found.document
+    assert f"{document['metrics']['la']:.4f}" in page
+    assert f"{document['intervals']['la']['low']:.3f} to" in page
+    assert "ViT-B/32 openai" in page
+    assert page.count("<figure") == 4
+    assert page.count("data:image/jpeg;base64,") == 10
+    assert "2 of the 10 foils have several words" in page
+    for name in document["metrics"]:
+        assert name in page
+
+
+def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
+    page = eval_page(shown(PictogramFoil(), tmp_path, limit=20))
+    assert "default-src 'none'" in page
+    assert "script-src 'none'" in page
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert page.count("<html") == page.count("</html>") == page.count("</body>") == 1
+
+
+def test_what_stands_in_a_data_set_cannot_break_out(tmp_path: Path) -> None:
+    rows = nocaps_rows(4)
+    for row in rows:
+        row["foil"] = '<script>alert("x")</script> <b>cat</b>'
+        row["replacement"][1] = "<b>cat</b>"
+    page = eval_page(shown(NocapsFoil(write_nocaps(tmp_path / "data", rows)), tmp_path / "run"))
+    assert "<script" not in page
+    assert "<b>cat" not in page
+    assert "&lt;b&gt;cat" in page
+
+
+def test_examples_are_false_captions_by_how_far_the_false_word_lies_below_the_others(tmp_path: Path) -> None:
+    benchmark = PictogramFoil()
+    found = shown(benchmark, tmp_path, limit=100)
+    assert len(found.worst) == len(found.best) == 12
+
+    def margin(record: Any, truth: str) -> float:
+        false = truth.removeprefix("false according to the data set: ").split(", ")
+        inside = [word["attribution"] for word in record["words"] if word["text"] in false]
+        outside = [word["attribution"] for word in record["words"] if word["text"] not in false]
+        return min(outside) - min(inside)
+
+    worst = [margin(example.record, example.truth) for example in found.worst]
+    best = [margin(example.record, example.truth) for example in found.best]
+    assert max(worst) <= min(best)
+    ids = {str(example.record["id"]) for example in (*found.worst, *found.best)}
+    assert len(ids) == 24
+    assert not any(id.endswith("-true") for id in ids)
+
+
+def test_pictures_that_are_gone_leave_an_empty_frame(tmp_path: Path) -> None:
+    benchmark = NocapsFoil(write_nocaps(tmp_path / "data"))
+    shown(benchmark, tmp_path / "run")
+    for picture in (tmp_path / "data" / "images").iterdir():
+        picture.unlink()
+    page = eval_page(showcase(benchmark, Settings(output=tmp_path / "run")))
+    assert "no picture" in page
+    assert "data:image" not in page
+
+
+def test_distributions_hold_every_sample_and_word(tmp_path: Path) -> None:
+    found = shown(PictogramFoil(), tmp_path, limit=40)
+    by_title = {one.title: dict(one.groups) for one in found.distributions}
+    assert {name: len(values) for name, values in by_title["CLIPScore"].items()} == {
+        "correct captions": 20,
+        "false captions": 20,
+    }
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    words = sum(len(sample["result"]["words"]) for sample in samples)
+    assert sum(map(len, by_title["attribution of a word"].values())) == words
+
+
+@pytest.mark.parametrize("values", [(1.0,), (2.0, 2.0, 2.0), (-1.0, 0.0, 5.0)])
+def test_a_plot_draws_any_values(values: tuple[float, ...]) -> None:
+    from clipalign.report.eval_html import _plot
+
+    assert "<rect" in _plot(Distribution("x", (("a", values),)))
+
+
+def test_a_benchmark_without_words_has_a_page_of_numbers(tmp_path: Path) -> None:
+    page = eval_page(shown(PictogramClassify(), tmp_path, limit=4, method="clip"))
+    assert "top1_clip" in page
+    assert "<figure" not in page
