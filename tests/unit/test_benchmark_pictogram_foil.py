@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clipalign.benchmarks.metrics import mean_metric
 from clipalign.benchmarks.pictogram_foil import DEFAULT_SAMPLES, PictogramFoil
 from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
 from clipalign.benchmarks.task import Outcome
@@ -94,6 +95,18 @@ def test_metrics_of_outcomes_worked_out_by_hand() -> None:
     assert metrics["ap_clip_score_color"].value == 0.5
     assert metrics["pairs_ranked_right"].value == 0.5
     assert "la_size" not in metrics
+
+
+def test_the_interval_of_la_draws_from_foils_by_kind() -> None:
+    """As ever: another order of the same samples would move the interval's last digits."""
+    outcomes = [
+        outcome(str(n), 0.5, {"a": 0.1, "cat": -0.2 if n % 7 else 0.2}, false="cat", part=FOIL_KINDS[n % 5])
+        for n in range(60)
+    ]
+    la = PictogramFoil().measure(outcomes, seed=0)[0]
+    found = [float(n % 7 > 0) for kind in range(5) for n in range(60) if n % 5 == kind]
+    expected = mean_metric("la", found, seed=0)
+    assert (la.value, la.low, la.high) == (expected.value, expected.low, expected.high)
 
 
 def test_a_limit_of_one_leaves_no_foil_and_still_measures() -> None:
