@@ -74,9 +74,9 @@ class PictogramFoil(Benchmark[Sample, Outcome]):
         found: list[Statistic] = []
         foils = [o for o in outcomes if not o.correct]
         parts = [part for part in FOIL_KINDS if any(o.part == part for o in foils)]
+        chances = [_chance(o) for o in foils]
         foils = [o for part in parts for o in foils if o.part == part]  # the order decides what the bootstrap draws
         if foils:
-            chances = [_chance(o) for o in foils]
             found.append(_localisation("la", foils, chance=sum(chances) / len(chances)))
             found += [_localisation(f"la_{part}", [o for o in foils if o.part == part]) for part in parts]
         for part in ("", *parts) if len(parts) > 1 else ("",):
