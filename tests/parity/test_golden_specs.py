@@ -29,9 +29,7 @@ def test_the_checkpoint_alone_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize(("sample", "table"), SAMPLES)
-def test_the_sentences_of_a_caption_are_its_prefixes(
-    sample: dict[str, Any], table: list[list[float]]
-) -> None:
+def test_the_sentences_of_a_caption_are_its_prefixes(sample: dict[str, Any], table: list[list[float]]) -> None:
     """One call, one prefill; the table of the original leaves the last prefix out."""
     result = session().score_long(GOLDEN / sample["image"], sample["caption"])
     ends = [sample["caption"][: sentence.end] for sentence in result.sentences]
