@@ -746,6 +746,16 @@ Freeze = Annotated[
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
+Blend = Annotated[
+    str | None,
+    typer.Option(
+        "--blend",
+        metavar="X",
+        help="Share of the trained weights in the best ones; the rest are the start's, so that less of it is lost. "
+        "[default: 1, as published]",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
 Recompute = Annotated[
     bool | None,
     typer.Option(

@@ -138,6 +138,7 @@ class Settings:
         lambda_short: weight of telling short captions and pictures apart, at least 0.
         gather: whether captions are told apart over all processes.
         freeze: towers that do not learn, ``image`` or ``text``.
+        blend: share of the trained weights in those that are kept, from 0.01 to 1; the rest are the start's.
         recompute: whether training saves memory by computing inner states twice.
         held_out: samples for validation, at least 0.
         validate_every: training steps between validations, at least 1; None for once an epoch.
@@ -213,6 +214,7 @@ class Settings:
     lambda_short: float | None = None
     gather: bool = False
     freeze: tuple[str, ...] = ()
+    blend: float | None = None
     recompute: bool = False
     held_out: int | None = None
     validate_every: int | None = None
@@ -414,6 +416,7 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "lambda_short": _between(0.0),
     "gather": _truth,
     "freeze": _some_of(*TOWERS),
+    "blend": _between(0.01, 1.0),
     "recompute": _truth,
     "held_out": _whole(0),
     "validate_every": _whole(1),

@@ -57,6 +57,7 @@ def train_specs(
     epsilon: options.TrainEpsilon = None,
     gather: options.Gather = None,
     freeze: options.Freeze = None,
+    blend: options.Blend = None,
     recompute: options.Recompute = None,
     validate_every: options.ValidateEvery = None,
     save_every: options.SaveEvery = None,
@@ -92,8 +93,8 @@ def train_specs(
         "learning_rate": learning_rate, "warmup_steps": warmup_steps, "weight_decay": weight_decay,
         "clip_norm": clip_norm, "lambda_contrastive": lambda_contrastive, "lambda_detail": lambda_detail,
         "lambda_negative": lambda_negative, "lambda_short": lambda_short, "epsilon": epsilon, "gather": gather,
-        "freeze": freeze, "recompute": recompute, "validate_every": validate_every, "save_every": save_every,
-        "format": format,
+        "freeze": freeze, "blend": blend, "recompute": recompute, "validate_every": validate_every,
+        "save_every": save_every, "format": format,
         "device": device, "precision": precision, "threads": threads, "seed": seed, "cache_dir": cache_dir,
         "offline": offline, "download": download, "accept_license": accept_license or None,
         "quiet": quiet, "verbose": verbose, "debug": debug,
@@ -238,7 +239,7 @@ def _recipe(settings: Settings, precision: str) -> SpecsSettings:
         "epsilon": settings.epsilon,
     }
     names = ("epochs", "batch_size", "accumulate", "draws", "learning_rate", "warmup_steps", "weight_decay")
-    given = {name: getattr(settings, name) for name in (*names, "clip_norm")}
+    given = {name: getattr(settings, name) for name in (*names, "clip_norm", "blend")}
     recipe = SpecsSettings(
         weights=replace(SpecsWeights(), **{name: value for name, value in terms.items() if value is not None}),
         gather=settings.gather,

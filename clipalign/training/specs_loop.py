@@ -122,6 +122,11 @@ class SpecsRun:
             self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._scaler = torch.amp.GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
+        self._start = (
+            {name: parameter.detach().clone() for name, parameter in trainee.parameters.items()}
+            if settings.blend < 1
+            else {}
+        )
         self._last_step_at = 0.0
         self.progress = _Progress()
         folder.mkdir(parents=True, exist_ok=True)
@@ -265,18 +270,20 @@ class SpecsRun:
     def _finish(self) -> None:
         save_weights(self._folder / LAST_FILE, self._trainee.weights(), step=self.progress.step)
         if self.progress.best is None:  # nothing was held out to choose by
-            save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=self.progress.step)
+            with self._trainee.blended(self._start, self._settings.blend):
+                save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=self.progress.step)
 
     def _validate(self, validation: Validation, log: MetricsLog | None) -> None:
         progress = self.progress
-        found = validation.measure()
-        if found is None:
-            return
-        best = progress.best is None or found.average > progress.best.average
-        if best:
-            progress.best, progress.best_step = found, progress.step
-            if self._world.is_first:
-                save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
+        with self._trainee.blended(self._start, self._settings.blend):
+            found = validation.measure()
+            if found is None:
+                return
+            best = progress.best is None or found.average > progress.best.average
+            if best:
+                progress.best, progress.best_step = found, progress.step
+                if self._world.is_first:
+                    save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
         if log is not None:
             log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
         self._listener.validated(progress.step, found, best=best)

@@ -10,7 +10,8 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -106,6 +107,28 @@ class Trainee:
     def weights(self) -> dict[str, Tensor]:
         """All weights, fp32, on the CPU."""
         return {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+
+    @contextmanager
+    def blended(self, start: dict[str, Tensor], share: float) -> Iterator[None]:
+        """While the block runs, each weight that learns lies between its start and what it has become.
+
+        Args:
+            start: weights by name, of those in ``parameters``; unused where ``share`` is 1.
+            share: of what it has become, 0 to 1.
+        """
+        if share == 1:
+            yield
+            return
+        trained = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        try:
+            with torch.no_grad():
+                for name, parameter in self.parameters.items():
+                    parameter.copy_(torch.lerp(start[name], trained[name], share))
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self.parameters.items():
+                    parameter.copy_(trained[name])
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Take up weights that this network wrote.

@@ -28,6 +28,9 @@ class SpecsSettings:
         weights: of the terms of the objective, and epsilon.
         gather: whether captions are told apart from the pictures of all processes, not only of their own.
         frozen: towers that do not learn.
+        blend: share of the trained weights in those that are validated and kept as the best, above 0 and at most 1; the
+            rest are the start's. Weights on the line between the two keep more of what the start could do (WiSE-FT,
+            Wortsman et al., CVPR 2022).
         precision: of the arithmetic, ``fp32``, ``bf16`` or ``fp16``; weights are fp32.
         recompute: whether inner states are computed twice, to save memory.
         seed: of the order, and of where captions are cut.
@@ -44,6 +47,7 @@ class SpecsSettings:
     weights: SpecsWeights = field(default_factory=SpecsWeights)
     gather: bool = False
     frozen: tuple[str, ...] = ()
+    blend: float = 1.0
     precision: str = "fp32"
     recompute: bool = False
     seed: int = 0

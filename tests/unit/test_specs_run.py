@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, UsageError
@@ -169,6 +170,16 @@ def test_a_frozen_tower_stays_as_it_was(tmp_path: Path) -> None:
     after = learner.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith(("visual.", "logit")))
     assert not torch.equal(before["visual.proj"], after["visual.proj"])
+
+
+def test_blended_weights_lie_between_start_and_end_and_training_goes_on_unblended(tmp_path: Path, whole: Path) -> None:
+    learner = trainee()
+    start = {name: value.detach().clone() for name, value in learner.parameters.items()}
+    make_run(tmp_path, replace(SETTINGS, blend=0.25), trainee=learner, data=PictogramData(12, 0)).train()
+    last, best = load_file(tmp_path / LAST_FILE), load_file(tmp_path / BEST_FILE)
+    for name, value in start.items():
+        torch.testing.assert_close(best[name], 0.75 * value + 0.25 * last[name], atol=1e-6, rtol=1e-5)
+    assert all(torch.equal(value, last[name]) for name, value in load_file(whole / LAST_FILE).items())
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
