@@ -12,10 +12,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from clipalign.benchmarks import statistics
 from clipalign.benchmarks.class_files import read_task
 from clipalign.benchmarks.classify_route import (
     CROPLESS,
@@ -24,14 +25,16 @@ from clipalign.benchmarks.classify_route import (
     ClassifyRoute,
     LabelledImage,
     file_identity,
+    read_classified,
 )
 from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.metrics import mean_metric
 from clipalign.benchmarks.pictures import FileInTar
 from clipalign.benchmarks.published import PUBLISHED
+from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import Benchmark, BrokenSample
 from clipalign.errors import InputUnreadable
-from clipalign.results import Metric
+from clipalign.results import Metric, Provenance
 
 if TYPE_CHECKING:
     from clipalign.benchmarks.classify_route import ClassTask
@@ -135,6 +138,14 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
         """Top-1 and top-5 of every method, and what WCA gains."""
         return classification_metrics(outcomes, classes=len(self.class_names()), seed=seed)
 
+    def statistics(self, outcomes: Sequence[Classified]) -> list[Statistic]:
+        """Top-1 of every method."""
+        return classification_statistics(outcomes)
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Classified:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_classified(record)
+
 
 def _place_in_order(one: FoundPicture) -> bytes:
     return hashlib.sha256(one.name.encode("utf-8", "surrogateescape")).digest()
@@ -173,6 +184,16 @@ def classification_metrics(outcomes: Sequence[Classified], *, classes: int, seed
                 gained = (ours - right[other].mean(axis=1)).tolist()
                 metrics.append(mean_metric(name + suffix, gained, seed=seed))
     return metrics
+
+
+def classification_statistics(outcomes: Sequence[Classified]) -> list[Statistic]:
+    """Top-1 of every method, to compare two models picture by picture."""
+    ids = [outcome.id for outcome in outcomes]
+    return [
+        statistics.mean(f"top1_{_snake(method)}", ids, _right(outcomes, method, within=1).mean(axis=1).tolist())
+        for method in METHODS
+        if method in outcomes[0].ranks
+    ]
 
 
 def _right(

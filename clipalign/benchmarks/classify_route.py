@@ -298,14 +298,23 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
 
     def outcome(self, record: dict[str, Any]) -> Classified:
         """Back from the record."""
-        return Classified(
-            id=record["id"],
-            image=record["image"],
-            label=record["label"],
-            part=record["part"],
-            ranks={method: tuple(ranks) for method, ranks in record["ranks"].items()},
-            predicted=dict(record["predicted"]),
-        )
+        return read_classified(record)
+
+
+def read_classified(record: dict[str, Any]) -> Classified:
+    """The outcome that :meth:`ClassifyRoute.record` made ``record`` of.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    return Classified(
+        id=record["id"],
+        image=record["image"],
+        label=record["label"],
+        part=record["part"],
+        ranks={method: tuple(ranks) for method, ranks in record["ranks"].items()},
+        predicted=dict(record["predicted"]),
+    )
 
 
 def _chosen_methods(task: ClassTask, wanted: str | None) -> list[str]:

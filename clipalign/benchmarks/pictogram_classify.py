@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.benchmarks.classification import classification_metrics
-from clipalign.benchmarks.classify_route import Classified, ClassifyRoute, ClassTask, LabelledImage
+from clipalign.benchmarks.classification import classification_metrics, classification_statistics
+from clipalign.benchmarks.classify_route import Classified, ClassifyRoute, ClassTask, LabelledImage, read_classified
+from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import Benchmark
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import PREFIXES, article
@@ -28,7 +29,7 @@ from clipalign.pipeline.descriptions import Classes
 
 if TYPE_CHECKING:
     from clipalign.pipeline.model import LoadedModel
-    from clipalign.results import Metric
+    from clipalign.results import Metric, Provenance
     from clipalign.settings import Settings
 
 DEFAULT_SAMPLES: Final = 600
@@ -80,6 +81,14 @@ class PictogramClassify(Benchmark[LabelledImage, Classified]):
     def route(self, loaded: LoadedModel, settings: Settings) -> ClassifyRoute:
         """All methods, unless the user chose one."""
         return ClassifyRoute(loaded, settings, task(), pool=POOL_CROPS)
+
+    def statistics(self, outcomes: Sequence[Classified]) -> list[Statistic]:
+        """Top-1 of every method."""
+        return classification_statistics(outcomes)
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Classified:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_classified(record)
 
     def measure(self, outcomes: Sequence[Classified], *, seed: int) -> list[Metric]:
         """Top-1 and top-5 of every method in all, top-1 and what WCA gains in every part."""

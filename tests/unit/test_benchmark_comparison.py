@@ -11,6 +11,7 @@ import pytest
 
 from clipalign.benchmarks.comparison import compare_runs, mcnemar
 from clipalign.benchmarks.nocaps_foil import NocapsFoil
+from clipalign.benchmarks.pictogram_classify import PictogramClassify
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.errors import UsageError
@@ -113,6 +114,15 @@ def test_table_and_json_show_the_same(runs: tuple[Path, Path]) -> None:
     la = next(metric for metric in comparison.metrics if metric.name == "la")
     row = next(line for line in page.splitlines() if line.startswith("la "))
     assert f"{la.difference:+.4f}" in row
+
+
+def test_classifications_are_compared_picture_by_picture(tmp_path: Path) -> None:
+    for method in ("clip", "cupl"):
+        run_benchmark(PictogramClassify(), load_tiny(), Settings(limit=12, output=tmp_path / method, method=method))
+    run_benchmark(PictogramClassify(), load_tiny(), Settings(limit=12, output=tmp_path / "both", crops=4))
+    (metric,) = compare_runs(tmp_path / "clip", tmp_path / "both").metrics
+    assert (metric.name, metric.n, metric.test) == ("top1_clip", 12, "mcnemar")
+    assert compare_runs(tmp_path / "clip", tmp_path / "cupl").metrics == ()
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, runs: tuple[Path, Path]) -> None:
