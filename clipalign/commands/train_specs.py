@@ -81,10 +81,10 @@ def train_specs(
     --nproc-per-node N -m clipalign train-specs …
 
     Examples:
-      clipalign train-specs --data pictogram --init pictogram --output runs/1 --freeze image
-      clipalign train-specs --prepare sharegpt4v.json --image-root /data/images --data /data/specs
-      clipalign train-specs --data /data/specs --init ViT-B-32 --output runs/2 --precision bf16
-      clipalign train-specs --data /data/specs --init ViT-B-32 --output runs/2 --precision bf16 --resume
+      clipalign train-specs --data pictogram --init pictogram --output runs/1
+      clipalign train-specs --prepare share.json --image-root images --data specs
+      clipalign train-specs --data specs --init ViT-B-32 --output runs/2
+      clipalign train-specs --data specs --init ViT-B-32 --output runs/2 --resume
     """
     typed = {
         "data": data, "prepare": prepare, "image_root": image_root, "by": by, "held_out": held_out,
