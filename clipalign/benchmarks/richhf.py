@@ -1,10 +1,11 @@
 """``richhf``: prompts of generated pictures, with the words marked that the picture does not show.
 
 Rich-HF, Liang et al., CVPR 2024. The annotations are a TFRecord of the RichHF-18K repository; pictures and prompts are
-Pick-a-Pic's, a picture and a text file by the name of its uid. Protocol of CLIP4DM: mode ``threshold`` with epsilon
--1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;`` and spaces, 0 for a misaligned one; a token counts as
-called misaligned when it is part of a word that was. Precision, recall and F1 are over all tokens of all prompts;
-correlations are of the scores with the people's ``misalignment_score``, which is higher for what fits better.
+Pick-a-Pic's, a picture and a text file by the name of its uid, taken out of its shards where those are here. Protocol
+of CLIP4DM: mode ``threshold`` with epsilon -1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;`` and
+spaces, 0 for a misaligned one; a token counts as called misaligned when it is part of a word that was. Precision,
+recall and F1 are over all tokens of all prompts; correlations are of the scores with the people's
+``misalignment_score``, which is higher for what fits better.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from clipalign.benchmarks import statistics
 from clipalign.benchmarks.annotations import read_annotations
 from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import DetectRoute
+from clipalign.benchmarks.pickapic import SHARDS, extract
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
 from clipalign.benchmarks.tfrecords import Value, tfrecord_rows
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 FILE: Final = "test.tfrecord"
 SHA256: Final = "6819ef72631de3af32904f2af3c990b8be0c9597ef3917b9cf0a799161156049"
 VERSION: Final = "the published test.tfrecord"
-PICTURES: Final = ("images", "pickapic", "pick-a-pic")
+PICTURES: Final = ("images",)
 ENDINGS: Final = (".png", ".jpg", ".jpeg", ".webp")
 ROWS: Final = 955
 EPSILON: Final = -1e-5
@@ -53,6 +55,7 @@ class RichHF(WordBenchmark):
             find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name, known=SHA256, version=VERSION
         )
         self._rows = list(tfrecord_rows(file.path))
+        self._take_out()
         self._folder = find_in(self.folder, self.name, *PICTURES)
         self._files = {path.stem: path for path in self._folder.iterdir() if path.suffix.lower() in ENDINGS}
         if not self._files:
@@ -64,6 +67,15 @@ class RichHF(WordBenchmark):
         self.data = hashes(file)
         self._file_note = file.note()
         self._uneven = 0
+
+    def _take_out(self) -> None:
+        """Pictures and prompts out of Pick-a-Pic's shards, where those are here and not all of them was done yet."""
+        places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
+        shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
+        names = [row["filename"] for row in self._rows if isinstance(row.get("filename"), bytes)]
+        uids = {Path(name.decode("utf-8", "replace")).stem for name in names if isinstance(name, bytes)}
+        if shards:
+            extract(shards, uids, self.folder / PICTURES[0])
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]

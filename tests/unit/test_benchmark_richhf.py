@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from clipalign.settings import Settings
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_benchmark_words import outcome
-from tests.word_datasets import richhf_prompts, write_richhf
+from tests.word_datasets import picture, richhf_prompts, write_richhf
 
 
 def values(folder: Path, *outcomes: Any) -> dict[str, float]:
@@ -126,6 +127,67 @@ def test_a_tfrecord_that_breaks_off_or_is_none_is_refused(data: Path, left: int)
         RichHF(data).check()
     place.write_bytes(struct.pack("<Q", 3) + b"0000" + b"abc" + b"0000")
     with pytest.raises(MissingDataset, match="is no whole TFRecord file: after 0 records"):
+        RichHF(data).check()
+
+
+def write_shards(folder: Path, prompts: dict[str, tuple[str, str, float]]) -> None:
+    """Two shards as Pick-a-Pic has them: two pictures a row, some that nobody wants."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = []
+    for uid, (prompt, _, _) in prompts.items():
+        content = io.BytesIO()
+        picture(uid).save(content, "JPEG" if uid.endswith("1") else "PNG")
+        wanted, other = (uid, content.getvalue()), (f"other-{uid}", b"no picture")
+        first, second = (wanted, other) if uid.endswith("2") else (other, wanted)
+        rows.append(
+            {
+                "caption": prompt,
+                "image_0_uid": first[0],
+                "jpg_0": first[1],
+                "image_1_uid": second[0],
+                "jpg_1": second[1],
+                "ranking_id": 1,
+            }
+        )
+    folder.mkdir(parents=True)
+    for number, part in enumerate((rows[:12], rows[12:])):
+        parquet.write_table(
+            pyarrow.Table.from_pylist(part), folder / f"test-0000{number}-of-00002.parquet", row_group_size=5
+        )
+
+
+def test_pictures_and_prompts_are_taken_out_of_the_shards_that_download_brings(data: Path) -> None:
+    for place in (data / "images").iterdir():
+        place.unlink()
+    (data / "images").rmdir()
+    prompts = richhf_prompts()
+    write_shards(data / "pickapic", prompts)
+    result = run_benchmark(RichHF(data), load_tiny(), Settings())
+    assert result is not None
+    assert result.counts == {"samples": 20, "unreadable": 0}
+    names = {place.name for place in (data / "images").iterdir()}
+    assert len(names) == 40
+    assert {"uid-0001.jpg", "uid-0001.txt", "uid-0002.png"} <= names
+    assert (data / "images" / "uid-0003.txt").read_text() == prompts["uid-0003"][0]
+
+
+def test_what_was_taken_out_is_left_alone_and_what_is_missing_is_added(data: Path) -> None:
+    write_shards(data / "pickapic", richhf_prompts())
+    (data / "images" / "uid-0001.txt").write_text("mine")
+    (data / "images" / "uid-0002.txt").unlink()
+    RichHF(data).check()
+    assert (data / "images" / "uid-0001.txt").read_text() == "mine"
+    assert (data / "images" / "uid-0002.txt").read_text() == richhf_prompts()["uid-0002"][0]
+
+
+def test_a_shard_that_is_none_is_named(data: Path) -> None:
+    write_shards(data / "pickapic", richhf_prompts())
+    (data / "images" / "uid-0002.txt").unlink()
+    place = data / "pickapic" / "test-00000-of-00002.parquet"
+    place.write_bytes(place.read_bytes()[:100])
+    with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no shard of Pick-a-Pic"):
         RichHF(data).check()
 
 
