@@ -8,23 +8,34 @@ _clipalign() {
     COMPREPLY=()
     for ((place = 1; place < COMP_CWORD; place++)); do
         case ${COMP_WORDS[place]} in
-            detect|eval) command=${COMP_WORDS[place]}; break ;;
+            download|detect|classify|score-long|eval|train-specs) command=${COMP_WORDS[place]}; break ;;
         esac
     done
     case $before in
+        --from|-o|--output|--labels|--descriptions|--templates|--words|--text-file|--save)
+            compopt -o filenames 2>/dev/null
+            COMPREPLY+=($(compgen -A file -- "$current"))
+            return ;;
+        --accept-license|-i|--input|--shard|--epsilon|--layers|--template|--reference|--top|--batch-size|--threads|--seed|--describe-with|--crops|--alpha|--image-logscale|--text-logscale|--prompt|--margin|--limit|--compare|--data|--prepare|--held-out|--workers|--epochs|--accumulate|--draws|--learning-rate|--warmup-steps|--weight-decay|--clip-norm|--lambda-contrastive|--lambda-detail|--lambda-negative|--lambda-short|--blend|--validate-every|--save-every)
+            return ;;
+        --format)
+            COMPREPLY=($(compgen -W $'table\njson\njsonl\ncsv\nhtml\ngithub' -- "$current"))
+            return ;;
+        --cache-dir|--image-root|--data-root|--output)
+            compopt -o filenames 2>/dev/null
+            COMPREPLY+=($(compgen -A directory -- "$current"))
+            return ;;
+        --on-error)
+            COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
+            return ;;
         --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
-            return ;;
-        --epsilon|--layers|--template|--reference|--top|--batch-size|--threads|--seed|--limit)
             return ;;
         --alignment)
             COMPREPLY=($(compgen -W $'published\ncharacters' -- "$current"))
             return ;;
-        --format)
-            COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
-            return ;;
-        -m|--model)
-            COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram' -- "$current"))
+        -m|--model|--init)
+            COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long' -- "$current"))
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
@@ -34,28 +45,69 @@ _clipalign() {
         --precision)
             COMPREPLY=($(compgen -W $'auto\nfp32\nbf16\nfp16' -- "$current"))
             return ;;
-        --cache-dir|--output)
-            compopt -o filenames 2>/dev/null
-            COMPREPLY+=($(compgen -A directory -- "$current"))
+        --dataset)
+            COMPREPLY=($(compgen -W $'cub\ndtd\nfood101\nimagenet\noxford_pet\nplace365' -- "$current"))
+            return ;;
+        --method)
+            COMPREPLY=($(compgen -W $'wca\nclip\nclip-e\nclip-d\nwaffle\ncupl' -- "$current"))
+            return ;;
+        --by)
+            COMPREPLY=($(compgen -W $'sentence\nphrase' -- "$current"))
             return ;;
         --dataset)
-            COMPREPLY=($(compgen -W $'pictogram-foil' -- "$current"))
+            COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\npictogram-foil\npictogram-classify\nsdci\nurban1k\ncoco2017\nhuman-judgement\npictogram-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100' -- "$current"))
+            return ;;
+        --protocol)
+            COMPREPLY=($(compgen -W $'paper\nexif' -- "$current"))
+            return ;;
+        --sweep)
+            COMPREPLY=($(compgen -W $'model=\nlayers=\nepsilon=\nmode=\nalignment=\ntemplate=' -- "$current"))
+            return ;;
+        --report)
+            COMPREPLY=($(compgen -W $'html' -- "$current"))
+            return ;;
+        --freeze)
+            COMPREPLY=($(compgen -W $'image\ntext' -- "$current"))
             return ;;
     esac
     case $command in
+        download)
+            if [[ $current == -* ]]; then
+                COMPREPLY=($(compgen -W $'--list\n--dry-run\n--verify\n--remove\n--from\n--accept-license\n--format\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+            else
+                COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long\ncoco-val2014\ncoco2017\nfoil\nnocaps-foil\nhat\nrichhf\nseetrue\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100\nsdci\nurban1k\nsharegpt4v\ndci\nwca-descriptions\nwaffle-words' -- "$current"))
+            fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+            else
+                compopt -o filenames 2>/dev/null
+                COMPREPLY=($(compgen -A file -- "$current"))
+            fi ;;
+        classify)
+            if [[ $current == -* ]]; then
+                COMPREPLY=($(compgen -W $'--labels\n--descriptions\n--dataset\n--data-root\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--top\n--explain\n--no-explain\n--format\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+            else
+                compopt -o filenames 2>/dev/null
+                COMPREPLY=($(compgen -A file -- "$current"))
+            fi ;;
+        score-long)
+            if [[ $current == -* ]]; then
+                COMPREPLY=($(compgen -W $'--text-file\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--by\n--margin\n--stretch\n--no-stretch\n--format\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--output\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--data-root\n--protocol\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--stretch\n--no-stretch\n--compare\n--sweep\n--calibrate\n--no-calibrate\n--save\n--report\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+            fi ;;
+        train-specs)
+            if [[ $current == -* ]]; then
+                COMPREPLY=($(compgen -W $'--data\n--prepare\n--image-root\n--by\n--held-out\n--workers\n--init\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--epochs\n--batch-size\n--accumulate\n--draws\n--learning-rate\n--warmup-steps\n--weight-decay\n--clip-norm\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--lambda-short\n--epsilon\n--gather\n--no-gather\n--freeze\n--blend\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--format\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
-            COMPREPLY=($(compgen -W $'detect\neval\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;
+            COMPREPLY=($(compgen -W $'download\ndetect\nclassify\nscore-long\neval\ntrain-specs\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;
     esac
 }
 
