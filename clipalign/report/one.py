@@ -11,7 +11,7 @@ from clipalign.report.json import line_of, plain
 from clipalign.report.records import Entry, RecordView
 
 
-class _Few:
+class FewEntries:
     """A book of entries in memory."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -57,4 +57,4 @@ def document(
         tally.add(record)
     entries = [Entry(record, thumbnail=data_address(thumbnail)) for record in records]
     provenance = records[0].get("provenance") or {}
-    return b"".join(many.whole(format, view, _Few(entries), summary=tally.summary(), provenance=provenance))
+    return b"".join(many.whole(format, view, FewEntries(entries), summary=tally.summary(), provenance=provenance))

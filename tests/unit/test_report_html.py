@@ -21,7 +21,7 @@ from clipalign.report.html import page as page_module
 from clipalign.report.html.markup import Markup, escaped, joined, tag
 from clipalign.report.html.parts import data_address, marked_text, signed_bar
 from clipalign.report.json import plain
-from clipalign.report.one import _Few
+from clipalign.report.one import FewEntries
 from clipalign.report.records import Entry, Record, error_record
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE, PROVENANCE, result_of
@@ -69,7 +69,9 @@ def page_of(*entries: Entry, **provenance: Any) -> str:
     from dataclasses import asdict
 
     origin = plain(asdict(PROVENANCE) | provenance)
-    return b"".join(many.whole("html", VIEW, _Few(entries), summary=tally.summary(), provenance=origin)).decode("utf-8")
+    return b"".join(many.whole("html", VIEW, FewEntries(entries), summary=tally.summary(), provenance=origin)).decode(
+        "utf-8"
+    )
 
 
 @given(ANYTHING)
