@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -66,8 +66,6 @@ def page_of(*entries: Entry, **provenance: Any) -> str:
     tally = Tally(VIEW)
     for entry in entries:
         tally.add(entry.record)
-    from dataclasses import asdict
-
     origin = plain(asdict(PROVENANCE) | provenance)
     return b"".join(many.whole("html", VIEW, FewEntries(entries), summary=tally.summary(), provenance=origin)).decode(
         "utf-8"
