@@ -128,13 +128,15 @@ class Session:
             descriptions: sentences by class, for ``wca``, ``cupl`` and ``clip-d``.
             templates: of ``clip-e``, with ``{}`` for the name; OpenAI's 80 without any.
             words: that ``waffle`` draws from.
-            settings: fields of ``clipalign.methods.classify.ClassifySettings``: ``method``, ``crops``, ``alpha``,
-                ``image_logscale``, ``text_logscale``, ``prompt``, ``top``, ``explain``, ``batch_size``, ``seed``.
+            settings: fields of ``clipalign.methods.classify_settings.ClassifySettings``: ``method``, ``crops``,
+                ``alpha``, ``image_logscale``, ``text_logscale``, ``prompt``, ``top``, ``explain``, ``batch_size``,
+                ``seed``.
 
         Raises:
             UsageError: a setting out of its range, a class without descriptions, two of one name.
         """
-        from clipalign.methods.classify import ClassifySettings, make_classifier
+        from clipalign.methods.classify import make_classifier
+        from clipalign.methods.classify_settings import ClassifySettings
         from clipalign.pipeline.descriptions import Classes, check_descriptions
         from clipalign.weights import cache_folder
 

@@ -26,7 +26,8 @@ from clipalign.benchmarks.crop_store import CropStore
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.task import Route
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
-from clipalign.methods.classify import ClassifySettings, make_classifier
+from clipalign.methods.classify import make_classifier
+from clipalign.methods.classify_settings import ClassifySettings
 from clipalign.methods.provenance import provenance_of
 from clipalign.pipeline.descriptions import Classes
 from clipalign.weights import cache_folder

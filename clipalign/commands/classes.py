@@ -29,7 +29,8 @@ from clipalign.settings import DESCRIBED_DATASETS, Settings, meant_by
 from clipalign.weights import cache_folder
 
 if TYPE_CHECKING:
-    from clipalign.methods.classify import Classifier, ClassifySettings
+    from clipalign.methods.classify import Classifier
+    from clipalign.methods.classify_settings import ClassifySettings
     from clipalign.pipeline.model import LoadedModel
 
 VECTORS_FOLDER: Final = "class-vectors"
@@ -159,7 +160,7 @@ def _check(classes: Classes, settings: Settings) -> None:
 
 def classify_settings(settings: Settings) -> ClassifySettings:
     """What of the settings concerns the method."""
-    from clipalign.methods.classify import ClassifySettings
+    from clipalign.methods.classify_settings import ClassifySettings
 
     names = [field.name for field in fields(ClassifySettings)]
     given: dict[str, Any] = {name: getattr(settings, name) for name in names}
@@ -172,7 +173,8 @@ def ready_classifier(loaded: LoadedModel, classes: Classes, settings: Settings) 
     Raises:
         UsageError, ModelMismatch.
     """
-    from clipalign.methods.classify import make_classifier, texts_of
+    from clipalign.methods.classify import make_classifier
+    from clipalign.methods.classify_settings import texts_of
 
     chosen = classify_settings(settings)
     total = sum(len(one.texts) for one in texts_of(classes, chosen)[1])

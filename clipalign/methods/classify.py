@@ -10,11 +10,9 @@ rounding. Nothing here prints.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,22 +22,18 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.device import halving
-from clipalign.errors import InputUnreadable, ModelMismatch, UsageError
+from clipalign.errors import InputUnreadable, ModelMismatch
+from clipalign.methods.classify_settings import ClassifySettings, notes_of, settings_record, texts_of
 from clipalign.methods.provenance import provenance_of
 from clipalign.pipeline.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
-from clipalign.pipeline.crops import LARGEST_SHARE, Box, crop_boxes, cut_and_prepare, picture_seed
-from clipalign.pipeline.descriptions import DEFAULT_PROMPT, Classes, ClassTexts, class_texts, default_method
+from clipalign.pipeline.crops import Box, crop_boxes, cut_and_prepare, picture_seed
+from clipalign.pipeline.descriptions import Classes, ClassTexts
 from clipalign.pipeline.encoder import encode_images
 from clipalign.pipeline.images import ImageSource, open_image, to_values
-from clipalign.pipeline.model import import_open_clip
-from clipalign.pipeline.words import reported_words, split_words, unknown_words
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:
     from clipalign.pipeline.model import LoadedModel
-
-DEFAULT_TOP: Final = 5
-"""Classes of a result."""
 
 _CPU_PICTURES: Final = 8
 _GPU_PICTURES: Final = 256
@@ -49,44 +43,8 @@ _GPU_TEXTS: Final = 512
 _REMEMBERED_CLASSES: Final = 256
 """Explained classes whose texts stay in memory, about 100 kB each."""
 
-_LARGEST_LOGSCALE: Final = 20.0
-"""Its exponential, half a thousand million, already picks one crop alone; far above it would leave fp32."""
-
 _FEWEST_PIXELS: Final = 8
 """A side of crops below which they are a smear of a few colours."""
-
-_NAMED: Final = 8
-"""How many unknown words a note names before it only counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifySettings:
-    """What shapes a classification.
-
-    Attributes:
-        method: ``wca``, ``clip``, ``clip-e``, ``clip-d``, ``waffle`` or ``cupl``; None for wca with descriptions and
-            clip without.
-        crops: N of a picture, for wca; at least 1.
-        alpha: smallest side of a crop as a share of the picture's shorter side, 0 to 0.9.
-        image_logscale: logarithm of the scale of the crops' weights.
-        text_logscale: logarithm of the scale of the descriptions' weights.
-        prompt: the class's name in a sentence, ``{}`` for the name.
-        top: classes in a result, the best ones, at least 1.
-        explain: whether a result has crops, descriptions and their contributions.
-        batch_size: crops, and texts, a batch; None for what suits the device. Results change no further than rounding.
-        seed: of crops and of waffle's words.
-    """
-
-    method: str | None = None
-    crops: int = 60
-    alpha: float = 0.5
-    image_logscale: float = 4.0
-    text_logscale: float = 2.0
-    prompt: str = DEFAULT_PROMPT
-    top: int = DEFAULT_TOP
-    explain: bool = False
-    batch_size: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,8 +310,8 @@ def make_classifier(
             loaded, texts, logscale=chosen.text_logscale, cache=cache, batch_size=size, progress=progress
         ),
     )
-    notes = _notes(loaded, texts, vectors)
-    described = _settings_record(chosen, texts)
+    notes = notes_of(loaded, texts, vectors)
+    described = settings_record(chosen, texts)
     provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
     return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline)
 
@@ -377,86 +335,8 @@ def classify_pictures(
     return [classifier.classify(one.image, id=one.id, image_name=one.image_name) for one in pictures]
 
 
-def texts_of(classes: Classes, settings: ClassifySettings) -> tuple[ClassifySettings, tuple[ClassTexts, ...]]:
-    """The settings with the method decided, and the texts of every class; needs no model.
-
-    Raises:
-        UsageError: a setting out of its range, a class without descriptions, two of one name.
-    """
-    _check(settings)
-    method = settings.method or default_method(classes)
-    if method == "clip-e" and not classes.templates:
-        classes = replace(classes, templates=openai_templates())
-    texts = class_texts(classes, method=method, prompt=settings.prompt, seed=settings.seed)
-    return replace(settings, method=method), texts
-
-
-def openai_templates() -> tuple[str, ...]:
-    """The 80 prompt templates of OpenAI's CLIP for ImageNet, as open_clip has them."""
-    return tuple(template("{}") for template in import_open_clip().OPENAI_IMAGENET_TEMPLATES)
-
-
-def _check(settings: ClassifySettings) -> None:
-    whole: Mapping[str, int | None] = {"crops": settings.crops, "top": settings.top, "batch_size": settings.batch_size}
-    for name, value in whole.items():
-        flag = f"--{name.replace('_', '-')}"
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UsageError(f"{flag} must be a whole number, 1 or more, not {value!r}", input=flag)
-    if not isinstance(settings.alpha, int | float) or not 0 <= settings.alpha <= LARGEST_SHARE:
-        raise UsageError(f"alpha must be a number from 0 to {LARGEST_SHARE}, not {settings.alpha!r}", input="--alpha")
-    for name in ("image_logscale", "text_logscale"):
-        value = getattr(settings, name)
-        if not isinstance(value, int | float) or not math.isfinite(value) or value > _LARGEST_LOGSCALE:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} must be a number, {_LARGEST_LOGSCALE:g} or less, not {value!r}", input=flag)
-
-
 def _texts_at_once(loaded: LoadedModel, settings: ClassifySettings) -> int:
     return settings.batch_size or (_CPU_TEXTS if loaded.choice.device == "cpu" else _GPU_TEXTS)
-
-
-def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts]) -> dict[str, object]:
-    """What reached the computation; a method without crops or weights does not mention them."""
-    record: dict[str, object] = {"method": settings.method}
-    if settings.method == "wca":
-        record |= {
-            "crops": settings.crops,
-            "alpha": settings.alpha,
-            "image_logscale": settings.image_logscale,
-            "text_logscale": settings.text_logscale,
-        }
-    if settings.method in ("wca", "clip"):
-        record["prompt"] = settings.prompt
-    content = json.dumps([[one.name, one.label, one.texts] for one in texts]).encode()
-    return record | {
-        "classes": len(texts),
-        "texts": sum(len(one.texts) for one in texts),
-        "classes_sha256": hashlib.sha256(content).hexdigest(),
-        "top": settings.top,
-        "explain": settings.explain,
-        "batch_size": settings.batch_size,
-    }
-
-
-def _notes(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVectors) -> tuple[str, ...]:
-    """What holds for every picture alike."""
-    notes = []
-    if len(texts) == 1:
-        notes.append(f"there is one class alone, {texts[0].name!r}: every picture is given to it")
-    if vectors.truncated:
-        total = sum(len(one.texts) for one in texts)
-        notes.append(
-            f"{vectors.truncated} of {total} texts are longer than the model's context of {loaded.context_tokens} "
-            "tokens and were cut"
-        )
-    if loaded.vocabulary is not None:
-        words = [word for one in texts for word in reported_words(split_words(one.name))]
-        if unknown := list(dict.fromkeys(unknown_words(words, loaded.vocabulary))):
-            named = ", ".join(unknown[:_NAMED]) + (
-                f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-            )
-            notes.append(f"never seen by {loaded.row.name}, its judgement of them means little: {named}")
-    return tuple(notes)
 
 
 def _picture_warnings(boxes: Sequence[Box], size: tuple[int, int]) -> tuple[str, ...]:

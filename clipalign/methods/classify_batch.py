@@ -73,10 +73,19 @@ class ClassifyScorer:
             end = _BOX_BYTES * (len(packed) // each)
             boxes.append(packed[:end].clone().view(torch.int32).view(-1, _BOX))
             pixels.append(packed[end:].view(-1, side, side, 3))
-        found: list[Tensor | ClipalignError] = []
-        for box, features in zip(boxes, self.classifier.encode(pixels), strict=True):
-            found.append(torch.cat((box.double(), features.cpu().double()), dim=1))
-        return found
+        return [
+            features if isinstance(features, ClipalignError) else torch.cat((box.double(), features.double()), dim=1)
+            for box, features in zip(boxes, self._encoded(pixels), strict=True)
+        ]
+
+    def _encoded(self, pixels: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
+        """The features of each, on the CPU; where one comes out as no numbers, the others are not lost."""
+        try:
+            return [features.cpu() for features in self.classifier.encode(pixels)]
+        except ModelMismatch as error:
+            if len(pixels) == 1:
+                return [error]
+        return [found for one in pixels for found in self._encoded([one])]
 
     def score(self, items: Sequence[ScoreItem]) -> list[ClassifyResult | ClipalignError]:
         """A result for each, or why it has none."""

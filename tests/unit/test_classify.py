@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,18 @@ import torch
 from PIL import Image
 
 from clipalign.batch.runner import run_batch
-from clipalign.errors import ImageUnreadable, InputUnreadable, UsageError
+from clipalign.errors import ImageUnreadable, InputUnreadable, ModelMismatch, UsageError
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.methods import classify as route
 from clipalign.methods.classify import (
     Classes,
-    ClassifySettings,
     Picture,
     classify_pictures,
     crop_weights,
     make_classifier,
-    openai_templates,
 )
 from clipalign.methods.classify_batch import ClassifyScorer
+from clipalign.methods.classify_settings import ClassifySettings, openai_templates
 from clipalign.results import ClassifyResult
 from clipalign.session import Session
 from tests.parity.oracle_wca import wca_score
@@ -274,6 +274,22 @@ class TestBatch:
             assert [crop.box for crop in one.outcome.crops] == [crop.box for crop in alone.crops]
             assert scores(one.outcome) == pytest.approx(scores(alone), abs=1e-6)
             assert one.outcome.image_size == alone.image_size and one.outcome.id == one.record.id
+
+    def test_a_picture_that_the_model_turns_into_no_numbers_spoils_no_other(self, monkeypatch):
+        classifier = make_classifier(load_tiny(), Classes(descriptions=ANIMALS), ClassifySettings(crops=2))
+        real = route.encode_images
+
+        def overflowing(loaded, values):
+            if (values.flatten(1).amax(dim=1) < 0).any():  # black
+                raise ModelMismatch("not finite")
+            return real(loaded, values)
+
+        monkeypatch.setattr(route, "encode_images", overflowing)
+        black = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(black, "PNG")
+        records = self.records(WCA, black.getvalue(), *SMALL)
+        outcomes = [one.outcome for one in run_batch(records, ClassifyScorer(classifier))]
+        assert [isinstance(one, ModelMismatch) for one in outcomes] == [False, True, False, False, False]
 
     def test_memory_is_bounded_whatever_the_number_of_crops(self):
         for crops, ahead in ((60, 8), (3, 128), (1000, 4)):
