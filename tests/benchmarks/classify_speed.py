@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--only", choices=("a", "b", "c"), default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -153,7 +154,7 @@ def main() -> None:
     rows: list[tuple[Measurement, str]] = []
     if arguments.only in (None, "a"):
         rows.append((measure_class_vectors(bench, loaded, classes), "at least 3 times"))
-    files = jpegs(random_pictures(PICTURES))
+    files = jpegs(random_pictures(arguments.pictures))
     few = Classes(descriptions=dict(list(described.items())[:2]))
     settings = ClassifySettings(crops=CROPS)
     if arguments.only != "a":
