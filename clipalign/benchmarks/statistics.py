@@ -7,7 +7,7 @@ truly better than the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,10 +48,11 @@ class Statistic:
         return Metric(self.name, self.value(), len(self.ids), float(low), float(high), self.chance)
 
 
-def bootstrap_counts(n: int, *, seed: int) -> list[Array]:
+def bootstrap_counts(n: int, *, seed: int) -> Iterator[Array]:
     """How often each of ``n`` samples is drawn, for every bootstrap draw: the same for the same ``n`` and seed."""
     generator = np.random.default_rng(seed)
-    return [np.bincount(generator.integers(0, n, n), minlength=n).astype(float) for _ in range(BOOTSTRAP_DRAWS)]
+    for _ in range(BOOTSTRAP_DRAWS):
+        yield np.bincount(generator.integers(0, n, n), minlength=n).astype(float)
 
 
 def mean(name: str, ids: Sequence[str], values: Sequence[float], *, chance: float | None = None) -> Statistic:

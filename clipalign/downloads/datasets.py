@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -20,7 +23,7 @@ from clipalign.benchmarks.data import data_folder
 from clipalign.downloads import hub
 from clipalign.downloads.archives import Member, unpack
 from clipalign.downloads.errand import Brought, Errand, in_bytes
-from clipalign.downloads.fetch import Hashes, Wanted, disk_error, drop_part, fetch
+from clipalign.downloads.fetch import Fetched, Hashes, Wanted, disk_error, drop_part, fetch
 from clipalign.downloads.web import RefusedError
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, UsageError, VerificationFailed
 from clipalign.locks import exclusive
@@ -32,6 +35,9 @@ EXAMPLES: Final = 3
 TOLD_EVERY: Final = 250
 SILENT: Final = 3
 """Pictures in a row that a server does not answer for; it will not answer for the next thousand either."""
+
+TOGETHER: Final = 4
+"""Pictures asked for at a time: enough to hide the way there and back, and no burden for a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +258,7 @@ def _finish(file: DataFile, folder: Path, path: Path, brought: Brought, *, delet
 
 
 def _pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brought]:
-    """Pictures one by one; those that cannot be had are counted and named together at the end."""
+    """Pictures, a few at a time; those that cannot be had are counted and named together at the end."""
     assert row.pictures is not None
     wanted = _addresses(row, folder)
     missing = {name: url for name, url in wanted.items() if not (folder / row.pictures.into / name).is_file()}
@@ -260,19 +266,20 @@ def _pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brought]:
         errand.announce(f"fetching {row.name}: {len(missing):,} pictures of {row.page}, one by one")
     failed: dict[str, ClipalignError] = {}
     silent = size = 0
-    for number, (name, url) in enumerate(missing.items()):
-        if number and number % TOLD_EVERY == 0:
-            errand.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
-        try:
-            size += fetch(Wanted(url, name=name), folder / row.pictures.into / name, web=errand.web).size_bytes
-            silent = 0
-        except RefusedError as error:
-            failed[name] = error
-        except DownloadFailed as error:
-            failed[name] = error
-            silent += 1
-            if silent >= SILENT:
-                raise
+    with closing(_coming(missing, folder / row.pictures.into, errand)) as under_way:
+        for number, (name, coming) in enumerate(under_way):
+            if number and number % TOLD_EVERY == 0:
+                errand.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
+            try:
+                size += coming.result().size_bytes
+                silent = 0
+            except RefusedError as error:
+                failed[name] = error
+            except DownloadFailed as error:
+                failed[name] = error
+                silent += 1
+                if silent >= SILENT:
+                    raise
     if failed:
         examples = ", ".join(list(failed)[:EXAMPLES])
         raise DownloadFailed(
@@ -283,6 +290,24 @@ def _pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brought]:
         )
     place = folder / row.pictures.into
     return [Brought(place, f"{len(wanted):,} addresses", "", size, fresh=bool(missing))]
+
+
+def _coming(
+    missing: Mapping[str, str], into: Path, errand: Errand
+) -> Generator[tuple[str, Future[Fetched]], None, None]:
+    """Name after name with what is fetched for it, :data:`TOGETHER` at a time, each thread with its own connection."""
+    own = threading.local()
+
+    def fetched(name: str, url: str) -> Fetched:
+        if not hasattr(own, "web"):
+            own.web = replace(errand.web, _session=None)
+        return fetch(Wanted(url, name=name), into / name, web=own.web)
+
+    pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="pictures")
+    try:
+        yield from [(name, pool.submit(fetched, name, url)) for name, url in missing.items()]
+    finally:
+        pool.shutdown(cancel_futures=True)  # what was begun is finished, so that no file is left half
 
 
 def _addresses(row: DatasetRow, folder: Path) -> dict[str, str]:

@@ -86,7 +86,7 @@ def test_what_does_not_vary_correlates_with_nothing(kind: object) -> None:
 
 
 def test_draws_are_the_same_for_two_models_on_the_same_samples() -> None:
-    first, second = bootstrap_counts(7, seed=1), bootstrap_counts(7, seed=1)
+    first, second = list(bootstrap_counts(7, seed=1)), list(bootstrap_counts(7, seed=1))
     assert all((one == two).all() for one, two in zip(first, second, strict=True))
     assert {int(draw.sum()) for draw in first} == {7}
     assert any((one != two).any() for one, two in zip(first, bootstrap_counts(7, seed=2), strict=True))

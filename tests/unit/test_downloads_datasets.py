@@ -7,17 +7,20 @@ import io
 import json
 import re
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clipalign.downloads import datasets
 from clipalign.downloads.catalogue import check_licence, everything, find, licence_of, remove, standing, verify
 from clipalign.downloads.datasets import dataset_folder, fetch_dataset, kept
 from clipalign.downloads.errand import Errand
-from clipalign.downloads.fetch import part_of
+from clipalign.downloads.fetch import Wanted, part_of
 from clipalign.downloads.web import Patience, Web
 from clipalign.errors import (
     DownloadFailed,
@@ -174,6 +177,21 @@ class TestPictures:
         asked = len(server.asked)
         fetch_dataset(row, errand)
         assert [one.path for one in server.asked[asked:]] == ["/3.jpg"]
+
+    def test_come_several_at_a_time(self, server: Server, errand: Errand, monkeypatch: pytest.MonkeyPatch):
+        together = threading.Barrier(3)
+        fetched = datasets.fetch
+
+        def waits_for_the_others(wanted: Wanted, target: Path, **more: Any):
+            if target.suffix == ".jpg":
+                together.wait(timeout=60)
+            return fetched(wanted, target, **more)
+
+        monkeypatch.setattr(datasets, "fetch", waits_for_the_others)
+        server.put("/3.jpg", b"3")
+        fetch_dataset(self.row(server, "1.jpg", "2.jpg", "3.jpg"), errand)
+        folder = dataset_folder("tiny", errand.cache_dir) / "images"
+        assert sorted(path.name for path in folder.iterdir()) == ["1.jpg", "2.jpg", "3.jpg"]
 
     def test_that_would_land_elsewhere_are_refused(self, server: Server, errand: Errand):
         row = self.row(server, "../evil.jpg")
