@@ -241,7 +241,7 @@ def _one_of(*choices: str) -> Callable[[object], str]:
 
 
 def _listed(choices: tuple[str, ...]) -> str:
-    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
 
 
 def _whole(low: int, high: int | None = None) -> Callable[[object], int]:

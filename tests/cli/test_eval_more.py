@@ -1,0 +1,134 @@
+"""``clipalign eval`` beyond one run, as a user meets it: data sets, comparison, sweep, calibration, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import TINY, run_here
+from tests.word_datasets import write_foil, write_hat, write_nocaps
+
+Capture = pytest.CaptureFixture[str]
+PICTOGRAM = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "20")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder that holds data sets under their names."""
+    write_nocaps(tmp_path / "data" / "nocaps-foil")
+    write_hat(tmp_path / "data" / "hat")
+    write_foil(tmp_path / "data" / "foil")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("dataset", ["foil", "nocaps-foil", "hat"])
+def test_a_data_set_is_measured_with_published_numbers_beside_ours(capsys: Capture, data: Path, dataset: str) -> None:
+    status, out, err = run_here(
+        capsys, "eval", "--dataset", dataset, "--data-root", str(data), "--model", TINY, "--format", "json"
+    )
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    assert result["counts"] == {"samples": 20, "unreadable": 0}
+    assert {one["backbone"] for one in result["published"]["la"]} >= {"ViT-B/32 openai", "ViT-H/14 laion2b"}
+    assert all(len(digest) == 64 for digest in result["settings"]["data"].values())
+
+
+def test_missing_pictures_set_status_3_and_are_named(capsys: Capture, data: Path) -> None:
+    sorted((data / "hat" / "val2014").iterdir())[0].unlink()
+    status, out, _ = run_here(
+        capsys, "eval", "--dataset", "hat", "--data-root", str(data), "--model", TINY, "--format", "table"
+    )
+    assert status == 3
+    assert "18 samples, 2 unreadable" in out
+    assert "2 of 20 samples could not be read" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no hat-trainval.json"),
+        ("[{", "breaks off"),
+        ("version https://git-lfs.github.com/spec/v1\n", "LFS"),
+    ],
+)
+def test_data_that_is_not_there_or_damaged_sets_status_4(
+    capsys: Capture, data: Path, content: str | None, said: str
+) -> None:
+    place = data / "hat" / "hat-trainval.json"
+    place.unlink() if content is None else place.write_text(content)
+    status, out, err = run_here(capsys, "eval", "--dataset", "hat", "--data-root", str(data), "--model", TINY)
+    assert (status, out) == (4, "")
+    assert said in err
+    assert "clipalign download hat" in err
+    assert len(err.splitlines()) <= 2
+
+
+def test_two_runs_are_compared(capsys: Capture, tmp_path: Path) -> None:
+    for layers in ("1", "3"):
+        run_here(capsys, *PICTOGRAM, "--layers", layers, "--output", str(tmp_path / layers))
+    first, second = str(tmp_path / "1" / "result.json"), str(tmp_path / "3")
+    status, out, err = run_here(capsys, "eval", "--compare", first, second, "--format", "json")
+    assert (status, err) == (0, "")
+    document = json.loads(out)
+    assert document["differing"] == {"layers": [1, 3]}
+    assert document["metrics"]["la"]["test"] == "mcnemar"
+    status, out, _ = run_here(capsys, "eval", "--compare", first, second, "--format", "table")
+    assert status == 0
+    assert "pictogram-foil: two runs" in out
+    status, out, err = run_here(capsys, "eval", "--compare", first, str(tmp_path / "nothing"))
+    assert (status, out) == (2, "")
+    assert "there is no" in err
+
+
+def test_a_sweep_has_a_row_a_combination(capsys: Capture, tmp_path: Path) -> None:
+    sweep = ("--sweep", "layers=1,2", "--sweep", "epsilon=-1e-5,0", "--mode", "threshold")
+    status, out, err = run_here(capsys, *PICTOGRAM, *sweep, "--format", "json", "--output", str(tmp_path / "out"))
+    assert (status, err) == (0, "")
+    document = json.loads(out)
+    assert [run["swept"] for run in document["runs"]] == [
+        {"layers": layers, "epsilon": epsilon} for layers in (1, 2) for epsilon in (-1e-5, 0.0)
+    ]
+    assert len(list((tmp_path / "out").glob("*/result.json"))) == 4
+    assert run_here(capsys, *PICTOGRAM, *sweep, "--format", "table").out.startswith("pictogram-foil: 4 runs")
+
+
+def test_a_calibration_is_saved_for_detect(capsys: Capture, tmp_path: Path) -> None:
+    place = tmp_path / "clipalign.toml"
+    status, out, err = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place), "--format", "json")
+    assert (status, err) == (0, "")
+    chosen = json.loads(out)["chosen"]
+    assert f"layers = {chosen['layers']}" in place.read_text()
+    status, out, err = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place))
+    assert (status, out) == (2, "")
+    assert "has a table [detect] already" in err
+
+
+def test_a_report_lies_beside_the_result(capsys: Capture, tmp_path: Path) -> None:
+    status, _, err = run_here(capsys, *PICTOGRAM, "--output", str(tmp_path / "out"), "--report", "html")
+    assert (status, err) == (0, "")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "Most wrong" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--report", "html"), "--report needs --output"),
+        (("--report", "pdf", "--output", "x"), "--report must be html"),
+        (("--save", "x.toml"), "--save needs --calibrate"),
+        (("--calibrate", "--sweep", "layers=1"), "--calibrate and --sweep exclude each other"),
+        (("--calibrate", "--output", "x"), "--calibrate has no --output"),
+        (("--sweep", "layer=1"), "did you mean layers?"),
+        (("--sweep", "model=pictogram,ViT-B-33"), "ViT-B-33"),
+    ],
+)
+def test_options_that_do_not_go_together_are_said_with_status_2(
+    capsys: Capture, arguments: tuple[str, ...], said: str
+) -> None:
+    status, out, err = run_here(capsys, *PICTOGRAM, *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) <= 2
