@@ -16,8 +16,8 @@ SHELLS: Final = ("bash", "zsh", "fish")
 FILES: Final[dict[str, str]] = {"bash": "clipalign.bash", "zsh": "_clipalign", "fish": "clipalign.fish"}
 """The name each shell looks a script up by."""
 
-FILE_METAVARS: Final = ("IMAGE", "FILE")
-FOLDER_METAVARS: Final = ("DIR",)
+FILE_METAVARS: Final = ("IMAGE", "FILE", "FILE|DIR|-", "FILE|DIR")
+FOLDER_METAVARS: Final = ("DIR", "DIR|pictogram[:N]", "A B")
 
 HEADER: Final = "# Completion of clipalign for {shell}; written by python -m clipalign.completion, not by hand."
 
@@ -118,14 +118,7 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _bash(root: Branch, branches: list[Branch]) -> str:
-    cases: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    for branch in (root, *branches):
-        for flag in branch.flags:
-            if flag.takes == "nothing":
-                continue
-            files = {"file": "file", "folder": "directory"}.get(flag.takes, "")
-            names = cases.setdefault((flag.choices, files), [])
-            names += [name for name in flag.names if name not in names]
+    cases = _bash_cases([flag for branch in (root, *branches) for flag in branch.flags], branches)
     lines = [
         HEADER.format(shell="bash"),
         "",
@@ -140,7 +133,7 @@ def _bash(root: Branch, branches: list[Branch]) -> str:
         f"            {'|'.join(b.name for b in branches)}) command=${{COMP_WORDS[place]}}; break ;;",
         "        esac",
         "    done",
-        "    case $before in",
+        '    case "$command $before" in',
     ]
     for (choices, files), names in cases.items():
         lines.append(f"        {'|'.join(names)})")
@@ -172,6 +165,27 @@ def _bash(root: Branch, branches: list[Branch]) -> str:
             ]
         lines.append("            fi ;;")
     return "\n".join([*lines, "    esac", "}", "", "complete -F _clipalign clipalign", ""])
+
+
+def _bash_cases(flags: list[Flag], branches: list[Branch]) -> dict[tuple[tuple[str, ...], str], list[str]]:
+    """What follows an option, to the patterns of command and option it follows; any command where all agree."""
+
+    def follows(flag: Flag) -> tuple[tuple[str, ...], str]:
+        return flag.choices, {"file": "file", "folder": "directory"}.get(flag.takes, "")
+
+    meanings: dict[str, set[tuple[tuple[str, ...], str]]] = {}
+    for flag in flags:
+        if flag.takes != "nothing":
+            for name in flag.names:
+                meanings.setdefault(name, set()).add(follows(flag))
+    cases: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for branch in branches:
+        for flag in branch.flags:
+            for name in flag.names if flag.takes != "nothing" else ():
+                pattern = f"*\\ {name}" if len(meanings[name]) == 1 else f"{branch.name}\\ {name}"
+                patterns = cases.setdefault(follows(flag), [])
+                patterns += [pattern] if pattern not in patterns else []
+    return cases
 
 
 def _zsh(root: Branch, branches: list[Branch]) -> str:

@@ -11,62 +11,62 @@ _clipalign() {
             download|detect|classify|score-long|eval|train-specs) command=${COMP_WORDS[place]}; break ;;
         esac
     done
-    case $before in
-        --from|-o|--output|--labels|--descriptions|--templates|--words|--text-file|--save)
+    case "$command $before" in
+        *\ --from|*\ -i|*\ --input|*\ -o|detect\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|classify\ --output|*\ --text-file|score-long\ --output|*\ --save|*\ --prepare)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
-        --accept-license|-i|--input|--shard|--epsilon|--layers|--template|--reference|--top|--batch-size|--threads|--seed|--describe-with|--crops|--alpha|--image-logscale|--text-logscale|--prompt|--margin|--limit|--compare|--data|--prepare|--held-out|--workers|--epochs|--accumulate|--draws|--learning-rate|--warmup-steps|--weight-decay|--clip-norm|--lambda-contrastive|--lambda-detail|--lambda-negative|--lambda-short|--blend|--validate-every|--save-every)
+        *\ --accept-license|*\ --shard|*\ --epsilon|*\ --layers|*\ --template|*\ --reference|*\ --top|*\ --batch-size|*\ --threads|*\ --seed|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --limit|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
             return ;;
-        --format)
+        *\ --format)
             COMPREPLY=($(compgen -W $'table\njson\njsonl\ncsv\nhtml\ngithub' -- "$current"))
             return ;;
-        --cache-dir|--image-root|--data-root|--output)
+        *\ --cache-dir|*\ --image-root|*\ --data-root|eval\ --output|*\ --compare|*\ --data|train-specs\ --output)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
-        --on-error)
+        *\ --on-error)
             COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
             return ;;
-        --mode)
+        *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
             return ;;
-        --alignment)
+        *\ --alignment)
             COMPREPLY=($(compgen -W $'published\ncharacters' -- "$current"))
             return ;;
-        -m|--model|--init)
+        *\ -m|*\ --model|*\ --init)
             COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long' -- "$current"))
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
-        --device)
+        *\ --device)
             COMPREPLY=($(compgen -W $'auto\ncpu\ncuda\nmps' -- "$current"))
             return ;;
-        --precision)
+        *\ --precision)
             COMPREPLY=($(compgen -W $'auto\nfp32\nbf16\nfp16' -- "$current"))
             return ;;
-        --dataset)
+        classify\ --dataset)
             COMPREPLY=($(compgen -W $'cub\ndtd\nfood101\nimagenet\noxford_pet\nplace365' -- "$current"))
             return ;;
-        --method)
+        *\ --method)
             COMPREPLY=($(compgen -W $'wca\nclip\nclip-e\nclip-d\nwaffle\ncupl' -- "$current"))
             return ;;
-        --by)
+        *\ --by)
             COMPREPLY=($(compgen -W $'sentence\nphrase' -- "$current"))
             return ;;
-        --dataset)
+        eval\ --dataset)
             COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\npictogram-foil\npictogram-classify\nsdci\nurban1k\ncoco2017\nhuman-judgement\npictogram-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100' -- "$current"))
             return ;;
-        --protocol)
+        *\ --protocol)
             COMPREPLY=($(compgen -W $'paper\nexif' -- "$current"))
             return ;;
-        --sweep)
+        *\ --sweep)
             COMPREPLY=($(compgen -W $'model=\nlayers=\nepsilon=\nmode=\nalignment=\ntemplate=' -- "$current"))
             return ;;
-        --report)
+        *\ --report)
             COMPREPLY=($(compgen -W $'html' -- "$current"))
             return ;;
-        --freeze)
+        *\ --freeze)
             COMPREPLY=($(compgen -W $'image\ntext' -- "$current"))
             return ;;
     esac

@@ -71,6 +71,8 @@ def complete_in_bash(folder: Path, *words: str) -> list[str]:
         (["clipalign", "detect", "--che"], ["--check"]),
         (["clipalign", "detect", "pict"], ["picture of a cup.png"]),
         (["clipalign", "eval", "--dataset", "pictogram-f"], ["pictogram-foil"]),
+        (["clipalign", "classify", "--dataset", "fo"], ["food101"]),
+        (["clipalign", "detect", "--input", "pic"], ["picture of a cup.png"]),
         (["clipalign", "download", "nocaps"], ["nocaps-foil"]),
         (["clipalign", "detect", "--cache-dir", ""], ["folder"]),
     ],
