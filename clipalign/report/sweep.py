@@ -32,7 +32,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
     """The page for a sweep of at least one run; the best value of each metric is marked with a star."""
     first = rows[0][1]
     columns = {name: [visible(str(values[name])) for values, _ in rows] for name in rows[0][0]}
-    names = [metric.name for metric in first.metrics]
+    names = _wholes_first([metric.name for metric in first.metrics])
     found = [{metric.name: metric.value for metric in result.metrics} for _, result in rows]
     room = width() - sum(_cells(name, cells) for name, cells in columns.items())
     left_out = []
@@ -56,6 +56,11 @@ def sweep_table(rows: Sequence[Row]) -> str:
     if left_out:
         notes.append(Text(f"note: {len(left_out)} more metrics are in --format json", overflow="fold"))
     return printed([title, Text(""), table, Text(""), *notes])
+
+
+def _wholes_first(names: Sequence[str]) -> list[str]:
+    """``la`` before ``la_object``: numbers of subsets come after those of the whole."""
+    return sorted(names, key=lambda name: any(name.startswith(f"{other}_") for other in names))
 
 
 def _cells(name: str, cells: Sequence[str]) -> int:
