@@ -159,10 +159,11 @@ PICTOGRAM_EPSILON: Final = -0.0061
 
 def _pictogram(*, long: bool = False) -> ModelRow:
     folder = files("clipalign") / "pictogram"
+    name = "pictogram-long" if long else "pictogram"
     return ModelRow(
-        name="pictogram-long" if long else "pictogram",
-        architecture=str(folder / "pictogram.json"),
-        weights=(WeightSource("embedded", file=str(folder / "pictogram.safetensors")),),
+        name=name,
+        architecture=str(folder / f"{name}.json"),
+        weights=(WeightSource("embedded", file=str(folder / f"{name}.safetensors")),),
         quick_gelu=None,
         context_tokens=0,
         image_size=0,
@@ -172,10 +173,9 @@ def _pictogram(*, long: bool = False) -> ModelRow:
         layers=PICTOGRAM_LAYERS,
         epsilon=PICTOGRAM_EPSILON,
         commands=("detect", "classify", "score-long", "eval", "train-specs"),
-        note="pictogram, its 77 positions stretched to 248 when it is loaded; not trained on long captions"
+        note="pictogram, stretched to 248 tokens and trained on long captions by train-specs"
         if long
         else "shipped with clipalign; knows scenes of pictograms and nothing else",
-        stretched=long,
     )
 
 
