@@ -47,7 +47,6 @@ class TestOneText:
             assert list(sentence) == names
             assert record["text"][sentence["start"] : sentence["end"]] == sentence["text"]
         assert record["specs_score"] == pytest.approx((record["cosine"] + 1) / 2)
-        assert "stretched from 77 to 248" in record["provenance"]["notes"][-1]
 
     def test_the_margin_decides_what_is_found(self, capsys: Capture) -> None:
         status, record, _ = scored(capsys, PICTURE, WRONG, *LONG, "--check", "--margin", "0.5")
