@@ -71,10 +71,10 @@ def evaluate(
     Examples:
       clipalign eval --dataset pictogram-foil --model pictogram
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
-      clipalign eval --dataset pictogram-foil --model pictogram --output runs/1 --resume
+      clipalign eval --dataset hat --output runs/1 --resume
       clipalign eval --compare runs/1 runs/2
-      clipalign eval --dataset nocaps-foil --sweep layers=1,3,12 --sweep epsilon=-1e-5,-5e-5
-      clipalign eval --dataset nocaps-foil --model ViT-L-14 --calibrate --save clipalign.toml
+      clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
+      clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
     typed = {
