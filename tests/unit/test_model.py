@@ -257,7 +257,7 @@ class TestNames:
     def test_a_known_tag_that_is_not_here(self):
         with pytest.raises(MissingWeights) as caught:
             load_model("tiny@laion", choice=CPU)
-        assert caught.value.hint.startswith("clipalign download tiny@laion ")
+        assert caught.value.hint == "clipalign download tiny@laion"
 
     def test_openais_archive_is_opened_only_by_its_hash(self, tmp_path: Path):
         archive = tmp_path / "ViT.pt"
