@@ -344,7 +344,15 @@ _TABLE: Final = (
         licence="not stated",
         licence_class="none stated",
         page="https://huggingface.co/datasets/songweig/imagenet_sketch",
-        files=(DataFile("data", repo="songweig/imagenet_sketch", source="data", pattern="data/*"),),
+        files=(
+            DataFile(
+                "ImageNet-Sketch.zip",
+                repo="songweig/imagenet_sketch",
+                source="data/ImageNet-Sketch.zip",
+                about_bytes=7_600_000_000,
+                gives=("sketch",),
+            ),
+        ),
         note=f"WCA's README links another set of the same letter; {UNTRIED}",
     ),
     DatasetRow(

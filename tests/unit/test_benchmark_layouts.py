@@ -183,10 +183,7 @@ def test_what_the_downloader_leaves_is_where_the_benchmark_looks(name: str) -> N
     benchmark = find_benchmark(name)
     assert isinstance(benchmark, ClassificationBenchmark)
     given = {place for file in DATASETS[name].files for place in (file.gives or (file.path,))}
-    if name != "imagenet-s":  # its archive's layout is not known yet
-        assert any(
-            marker.startswith(place) or place.startswith(marker) for marker in benchmark.markers for place in given
-        )
+    assert any(marker.startswith(place) or place.startswith(marker) for marker in benchmark.markers for place in given)
 
 
 def test_the_order_mixes_classes_and_a_limit_only_shortens(tmp_path: Path) -> None:
