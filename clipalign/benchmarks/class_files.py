@@ -2,7 +2,8 @@
 
 Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
 ``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where ``SET`` may be left
-out, or in a folder ``wca-descriptions`` beside it. A method that lacks its file is left out and named.
+out, or in a folder ``wca-descriptions`` beside it, or where ``download`` puts that. A method that lacks its file is
+left out and named.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clipalign.benchmarks.classify_route import ClassTask
+from clipalign.benchmarks.data import data_folder
 from clipalign.errors import UsageError
-from clipalign.pipeline.descriptions import Classes, read_descriptions, read_lines
+from clipalign.pipeline.descriptions import PUBLISHED, Classes, read_descriptions, read_lines
 
 if TYPE_CHECKING:
     from clipalign.settings import Settings
 
-REPOSITORY: Final = ("wca-descriptions", "wca")
+REPOSITORY: Final = (PUBLISHED, "wca")
 """Folders with the files of WCA's repository, beside the data sets'."""
 
 WORDS_FOLDER: Final = "waffle-words"
@@ -48,15 +50,16 @@ def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Setti
     Raises:
         UsageError: a file that was given is of the wrong shape, or of other classes.
     """
-    names = _published_names(name, folder, own_names)
+    bases = _bases(folder, settings)
+    names = _published_names(name, bases, own_names)
     notes: list[str] = []
     if settings.descriptions is not None:
         sentences = _described(settings.descriptions, names)
     else:
-        sentences = _fitting(_find(folder, name, "cupl.json"), names, notes)
-    descriptors = _fitting(_find(folder, name, "clip-d.json"), names, notes)
-    templates = settings.templates or _find(folder, name, "clip-e.json")
-    words = settings.words or _words(folder)
+        sentences = _fitting(_find(bases, name, "cupl.json"), names, notes)
+    descriptors = _fitting(_find(bases, name, "clip-d.json"), names, notes)
+    templates = settings.templates or _find(bases, name, "clip-e.json")
+    words = settings.words or _words(folder, settings)
     clipped = Classes(names=names)
     by_method = {
         "clip": clipped,
@@ -92,35 +95,38 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
-def _bases(folder: Path) -> tuple[Path, ...]:
-    return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent)
+def _bases(folder: Path, settings: Settings) -> tuple[Path, ...]:
+    """Where files of WCA's repository may lie, the data set's own folder first; pictures may be kept elsewhere."""
+    downloaded = data_folder(PUBLISHED, cache_dir=settings.cache_dir)
+    return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent, downloaded)
 
 
-def _places(folder: Path, name: str) -> Iterator[Path]:
+def _places(bases: Sequence[Path], name: str) -> Iterator[Path]:
     """Folders that may hold a set's files, the nearest first."""
-    for base in _bases(folder):
+    for base in bases:
         for inner in ("prompts", "descriptions"):
             yield base / inner / name
-            if base == folder:
+            if base == bases[0]:
                 yield base / inner
 
 
-def _find(folder: Path, name: str, file: str) -> Path | None:
-    return next((place / file for place in _places(folder, name) if (place / file).is_file()), None)
+def _find(bases: Sequence[Path], name: str, file: str) -> Path | None:
+    return next((place / file for place in _places(bases, name) if (place / file).is_file()), None)
 
 
-def _words(folder: Path) -> Path | None:
-    return next((file for top in (folder, folder.parent / WORDS_FOLDER) for file in sorted(top.glob(WORDS_FILE))), None)
+def _words(folder: Path, settings: Settings) -> Path | None:
+    tops = (folder, folder.parent / WORDS_FOLDER, data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir))
+    return next((file for top in tops for file in sorted(top.glob(WORDS_FILE))), None)
 
 
-def _published_names(name: str, folder: Path, own: Sequence[str]) -> tuple[str, ...]:
+def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:
     """The names that the descriptions go by, where files list them for these very classes; else the set's own."""
     lists = [
         place
-        for base in _bases(folder)
+        for base in bases
         for place in (base / "features" / name / f"{name}.json", base / "classes" / f"{name}.json")
     ]
-    described = [_find(folder, name, file) for file in ("clip-d.json", "cupl.json")]
+    described = [_find(bases, name, file) for file in ("clip-d.json", "cupl.json")]
     for place in [*lists, *filter(None, described)]:
         if place.is_file():
             listed = _names_in(place)

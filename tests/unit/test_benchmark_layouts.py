@@ -27,6 +27,12 @@ FOLDERS = ("imagenet", "imagenetv2", "imagenet-a", "imagenet-r", "imagenet-s", "
 FOLDERS += ("place365", "cifar10", "cifar100")
 
 
+@pytest.fixture(autouse=True)
+def no_downloads_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the cache of whoever runs the tests must not decide them."""
+    monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 def picture(place: Path, color: str = "red") -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 30), color).save(place)
@@ -338,6 +344,15 @@ def test_descriptions_beside_the_pictures_serve_every_method(tmp_path: Path) -> 
     assert task.by_method["wca"].descriptions == {"apple pie": ("Pie has a crust.",), "sushi": ("Sushi is rice.",)}
     assert task.notes == (ALPHA_NOTE,)
     assert dataset("food101", tmp_path).task(Settings(method="cupl")).notes == ()
+
+
+def test_downloaded_descriptions_serve_pictures_that_are_kept_elsewhere(tmp_path: Path) -> None:
+    make_food101(tmp_path / "disk/pictures")
+    place = tmp_path / "cache/datasets/wca-descriptions/prompts/food101/cupl.json"
+    lines(place, json.dumps({"sushi": ["Sushi is rice."], "apple pie": ["Pie has a crust."]}))
+    lines(tmp_path / "cache/datasets/waffle-words/waffle_words.txt", "lorem", "ipsum")
+    task = dataset("food101", tmp_path / "disk/pictures").task(Settings(cache_dir=tmp_path / "cache"))
+    assert list(task.by_method) == ["clip", "clip-e", "waffle", "cupl", "wca"]
 
 
 def test_methods_without_their_files_are_left_out_and_named(tmp_path: Path) -> None:
