@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -80,6 +81,26 @@ def find_destination(settings: Settings, output: Path | None = None) -> Destinat
     return found
 
 
+def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> None:
+    """Nothing that is read may be written to, not even with ``--overwrite``.
+
+    Args:
+        output: as the user named it; None or ``-`` for stdout.
+        sources: files that are read; what is no file is passed over.
+        what: they are, for the message.
+
+    Raises:
+        UsageError: ``output`` is one of them.
+    """
+    for source in sources:
+        try:
+            same = output is not None and output.is_file() and Path(source).is_file() and output.samefile(source)
+        except (OSError, ValueError):  # a name with NUL, a folder nobody may read: told where it is opened
+            continue
+        if same:
+            raise UsageError(f"--output {output} is {what}", hint="give another --output", input=str(output))
+
+
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
     name = str(output)
     try:
@@ -88,8 +109,7 @@ def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
             raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
         if not path.parent.is_dir():
             raise UsageError(f"--output {name} is in a folder that is not there", hint="make the folder", input=name)
-        if any(Path(one).is_file() and path.exists() and path.samefile(one) for one in inputs):
-            raise UsageError(f"--output {name} is an --input", hint="give another --output", input=name)
+        refuse_sources(output, inputs, "an --input")
     except (OSError, ValueError, RuntimeError) as error:  # a name with NUL, a loop of links, a folder nobody may read
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"--output {name} cannot be used: {reason}", input=name) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from clipalign import options
+from clipalign.batch.destination import refuse_sources
 from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, UsageError
@@ -99,6 +100,7 @@ def classify(
     settings = resolve("classify", typed)
     configure(settings)
     pictures = _pictures(image or [], settings, typed)
+    refuse_sources(settings.output, image or [], "IMAGE")
     if pictures is not None and pictures.single and settings.on_error != "skip":
         return _classify_one(pictures.names[0], settings, describe_with)
     return _classify_many(pictures, settings, describe_with)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipalign import options
+from clipalign.batch.destination import refuse_sources
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
 from clipalign.registry import find_model
@@ -99,6 +100,7 @@ def detect(
     for name, value in [("TEXT", text), *(("--reference", one) for one in references)]:
         _check_text(name, value)
     _check_words(text)
+    refuse_sources(settings.output, [image], "IMAGE")
     if settings.on_error == "skip":
         return _detect_many(settings, _alone(image, text, references))
     return _detect_one(image, text, references, settings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from clipalign import options
+from clipalign.batch.destination import refuse_sources
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.registry import find_model
@@ -95,6 +96,8 @@ def score_long(
     _check_one(image, typed)
     image = str(image)
     texts = _texts(image, text or [], settings)
+    refuse_sources(settings.output, [image], "IMAGE")
+    refuse_sources(settings.output, settings.text_file, "a --text-file")
     if settings.on_error == "skip":
         return _score_many(settings, _listed(image, texts))
     return _score_here(image, texts, settings)

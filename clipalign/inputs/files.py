@@ -73,6 +73,8 @@ def _open(path: Path) -> BinaryIO:
 def _pass_mark(stream: BinaryIO, name: str) -> None:
     try:
         beginning = stream.read(len(_UTF8_MARK))
+    except gzip.BadGzipFile as error:
+        raise InputUnreadable(f"{name} is no gzip file", hint="take .gz off its name", input=name) from error
     except BREAKS as error:
         raise broken_off(name, error) from error
     if beginning.startswith(_UTF16_MARKS):

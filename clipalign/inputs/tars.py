@@ -12,7 +12,8 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from tarfile import HeaderError, ReadError
+from typing import Any, Final, Self
 
 import orjson
 
@@ -26,6 +27,19 @@ MAX_PICTURE_BYTES: Final = 200_000_000
 """Largest picture that is read from a tar."""
 
 _DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose damaged header is an error; tarfile takes one behind the first member for the end of the tar."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:  # also raised, of other kinds, where the tar ends as it should
+            if type(error).__name__ in ("TruncatedHeaderError", "InvalidHeaderError"):
+                raise ReadError(str(error)) from error
+            raise
 
 
 @dataclass(slots=True)
@@ -105,7 +119,7 @@ class TarShard:
         sample: _Sample | None = None
         index = 0
         try:
-            with tarfile.open(Path(self.name).expanduser(), "r:*") as tar:
+            with tarfile.open(Path(self.name).expanduser(), "r:*", tarinfo=_Member) as tar:
                 members: list[object] = vars(tar)["members"]  # read so far; it would grow with the shard
                 while (member := tar.next()) is not None:
                     members.clear()
@@ -124,7 +138,9 @@ class TarShard:
         except _DAMAGE as error:
             why = str(error) or type(error).__name__
             if sample is None:
-                problem = InputUnreadable(f"{self.name} is no readable tar file: {why}", input=self.name)
+                tried = why.startswith("file could not be opened")  # a line for every compression that Python knows
+                message = f"{self.name} is no readable tar file{'' if tried else f': {why}'}"
+                problem = InputUnreadable(message, hint="is the file complete?", input=self.name)
             else:
                 yield sample
                 message = f"{self.name} breaks off after {sample.key}: {why}"

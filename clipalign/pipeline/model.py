@@ -69,7 +69,7 @@ class LoadedModel:
         tokenizer: its open_clip tokenizer.
         choice: device and precision, with the reason.
         weights_sha256: of the weights file.
-        architecture: open_clip name, config file, or the shapes in words.
+        architecture: open_clip name, config file (of an embedded model without its folder), or the shapes in words.
         quick_gelu: whether the towers use QuickGELU.
         context_tokens: tokens the text tower reads, start and end token included.
         image_size: side S of the input, in pixels.
@@ -134,6 +134,8 @@ def load_model(
     checkpoint = read_checkpoint(found.path, trusted=on_record)
     architecture, notes = _architecture(row, checkpoint, known, open_clip)
     quick_gelu, label = _activation(row, architecture, checkpoint, known, tag)
+    if found.source.kind == "embedded":
+        label = Path(label).name  # where clipalign is installed is nobody's business
     config = architecture.config | {"quick_gelu": quick_gelu}
     if row.context_tokens:
         config["text_cfg"] = config["text_cfg"] | {"context_length": row.context_tokens}

@@ -47,6 +47,28 @@ def test_every_format_goes_to_stdout_and_into_a_file(
     assert run_here(capsys, *line, "--format", format, "-q", "-o", str(file), "--overwrite").err == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (("detect", "a.png", "a cup"), "a.png"),
+        (("detect", "a.png", "a cup", "--on-error", "skip"), "a.png"),
+        (("classify", "a.png", "--labels", "labels.txt"), "a.png"),
+        (("score-long", "a.png", "a cup"), "a.png"),
+        (("score-long", "a.png", "--text-file", "labels.txt"), "labels.txt"),
+    ],
+)
+def test_what_is_looked_at_is_never_written_to(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: tuple[str, ...], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(Path(IMAGE).read_bytes())
+    (tmp_path / "labels.txt").write_text("cup\n")
+    before = (tmp_path / name).read_bytes()
+    status, out, err = run_here(capsys, *line, "--model", TINY, "--output", name, "--overwrite")
+    assert (status, out) == (2, "") and f"--output {name} is " in err
+    assert (tmp_path / name).read_bytes() == before
+
+
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv", "html", "github"])
 def test_a_single_pair_has_every_format_too(
     capsys: Capture, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch

@@ -160,9 +160,18 @@ def test_a_tar_that_is_cut_short_keeps_what_is_whole_and_says_so(tmp_path: Path)
     assert open_input([str(path)], needs_text=False).count() == len(records)
 
 
+@pytest.mark.parametrize("rest", [b"", b"b.jpg" + bytes(90), b"#" * 512])
+def test_a_tar_that_ends_in_half_a_header_or_a_damaged_one_says_so(tmp_path: Path, rest: bytes) -> None:
+    path = write_tar(tmp_path / "s.tar", {"a.jpg": os.urandom(512)})
+    path.write_bytes(path.read_bytes()[:1024] + rest)  # a tar without its last, empty blocks is whole
+    records = read(path, needs_text=False)
+    assert [told(record) for record in records[:1]] == [""]
+    assert ["breaks off after a" in told(record) for record in records[1:]] == [True] * bool(rest)
+
+
 def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s.tar").write_bytes(b"not a tar" * 1000)
-    with pytest.raises(InputUnreadable, match="is no readable tar file"):
+    with pytest.raises(InputUnreadable, match=r"is no readable tar file$"):
         open_input([str(tmp_path / "s.tar")])
     with pytest.raises(InputUnreadable, match="there are no pictures in"):
         open_input([str(write_tar(tmp_path / "empty.tar", {"a.cls": b"1"}))])

@@ -253,6 +253,12 @@ def test_an_array_that_breaks_off_ends_with_a_bad_record_and_the_next_input_goes
     assert [record.place.number for record in records] == [0, 1, 2, 3, 4]
 
 
+def test_what_is_only_called_gz_is_no_gzip_file(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl.gz").write_bytes(b'{"image": "a.png", "text": "x"}')
+    with pytest.raises(InputUnreadable, match=r"is no gzip file$"):
+        open_input([str(tmp_path / "p.jsonl.gz")])
+
+
 def test_a_gz_that_is_cut_short_ends_with_a_bad_record(tmp_path: Path) -> None:
     rows = [{"image": f"{os.urandom(30).hex()}.jpg", "text": "x"} for _ in range(200)]
     path = write(tmp_path, "p.jsonl.gz", rows)

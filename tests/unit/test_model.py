@@ -289,6 +289,7 @@ def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path
     source = WeightSource("embedded", file=str(write_weights(tmp_path, {**tensors, **compact})))
     (tmp_path / "vocabulary.txt").write_text("red\ncar\n")
     loaded = load_model(replace(ROWS["pictogram"], architecture=str(path), weights=(source,)), choice=CPU)
+    assert loaded.architecture == "tiny.json"
     assert loaded.vocabulary == {"red", "car"} and loaded.mean == (0.5, 0.5, 0.5) and loaded.std == (0.25, 0.25, 0.25)
     assert torch.equal(loaded.network.token_embedding.weight[7], weight[7])
 
