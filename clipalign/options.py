@@ -19,6 +19,7 @@ from clipalign.settings import (
     DEVICES,
     ERROR_RULES,
     FORMATS,
+    FORMATS_OF,
     METHODS,
     MODES,
     PIECES,
@@ -35,6 +36,9 @@ MANY_PANEL: Final = "Many at once"
 DATA_PANEL: Final = "Data"
 TRAINING_PANEL: Final = "Training"
 OUTPUT_PANEL: Final = "Output"
+
+DOCUMENT_FORMATS: Final = FORMATS_OF["download"]
+"""Of commands without records: ``download``, ``eval``, ``train-specs``."""
 
 
 def complete_models(incomplete: str) -> list[str]:
@@ -55,6 +59,11 @@ def complete_precisions(incomplete: str) -> list[str]:
 def complete_formats(incomplete: str) -> list[str]:
     """Output formats."""
     return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def complete_document_formats(incomplete: str) -> list[str]:
+    """Output formats of commands that have no records."""
+    return [name for name in DOCUMENT_FORMATS if name.startswith(incomplete)]
 
 
 def complete_modes(incomplete: str) -> list[str]:
@@ -244,6 +253,16 @@ Format = Annotated[
         help="What to write. [default: table on a terminal, json elsewhere; for many, jsonl elsewhere, and what the "
         "ending of --output says]",
         autocompletion=complete_formats,
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+DocumentFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="|".join(DOCUMENT_FORMATS),
+        help="What to write. [default: table on a terminal, json elsewhere]",
+        autocompletion=complete_document_formats,
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]

@@ -18,8 +18,8 @@ _clipalign() {
             return ;;
         *\ --accept-license|*\ --shard|*\ --epsilon|*\ --layers|*\ --template|*\ --reference|*\ --top|*\ --batch-size|*\ --threads|*\ --seed|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --limit|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
             return ;;
-        *\ --format)
-            COMPREPLY=($(compgen -W $'table\njson\njsonl\ncsv\nhtml\ngithub' -- "$current"))
+        download\ --format|eval\ --format|train-specs\ --format)
+            COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
         *\ --cache-dir|*\ --image-root|*\ --data-root|eval\ --output|*\ --compare|*\ --data|train-specs\ --output)
             compopt -o filenames 2>/dev/null
@@ -33,6 +33,9 @@ _clipalign() {
             return ;;
         *\ --alignment)
             COMPREPLY=($(compgen -W $'published\ncharacters' -- "$current"))
+            return ;;
+        detect\ --format|classify\ --format|score-long\ --format)
+            COMPREPLY=($(compgen -W $'table\njson\njsonl\ncsv\nhtml\ngithub' -- "$current"))
             return ;;
         *\ -m|*\ --model|*\ --init)
             COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long' -- "$current"))

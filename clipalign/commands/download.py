@@ -78,7 +78,7 @@ def download(
     remove: Remove = False,
     handed_over: HandedOver = None,
     accept_license: options.AcceptLicense = None,
-    format: options.Format = None,
+    format: options.DocumentFormat = None,
     cache_dir: options.CacheDir = None,
     offline: options.Offline = None,
     quiet: options.Quiet = None,

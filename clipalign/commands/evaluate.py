@@ -47,7 +47,7 @@ def evaluate(
     calibrate: options.Calibrate = None,
     save: options.Save = None,
     report: options.Report = None,
-    format: options.Format = None,
+    format: options.DocumentFormat = None,
     model: options.Model = None,
     device: options.Device = None,
     precision: options.Precision = None,

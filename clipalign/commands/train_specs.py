@@ -61,7 +61,7 @@ def train_specs(
     recompute: options.Recompute = None,
     validate_every: options.ValidateEvery = None,
     save_every: options.SaveEvery = None,
-    format: options.Format = None,
+    format: options.DocumentFormat = None,
     device: options.Device = None,
     precision: options.Precision = None,
     threads: options.Threads = None,

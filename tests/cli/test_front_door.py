@@ -14,7 +14,7 @@ from clipalign import cli
 from clipalign.__main__ import run
 from clipalign.cli import CLOSING, built_command
 from clipalign.commands import COMMANDS, CommandRow
-from clipalign.settings import READERS
+from clipalign.settings import FORMATS, FORMATS_OF, READERS
 from clipalign.version import __version__
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_apart, run_here
 
@@ -58,6 +58,11 @@ def test_every_option_that_help_says_a_variable_sets_is_a_setting(command: str) 
         exceptions |= {"list_them", "dry_run", "verify", "remove", "handed_over"}
     assert "every option of a command but --reference, --describe-with and the tasks of download can" in CLOSING.lower()
     assert names - set(READERS) <= exceptions
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_the_formats_that_the_command_has(capsys: Capture, command: str) -> None:
+    assert f"--format {'|'.join(FORMATS_OF.get(command, FORMATS))}" in run_here(capsys, command, "--help").out
 
 
 def test_help_has_no_escape_codes_even_on_a_ci_service(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
