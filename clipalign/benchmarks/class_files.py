@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 REPOSITORY: Final = (PUBLISHED, "wca")
 """Folders with the files of WCA's repository, beside the data sets'."""
 
+IMAGENET: Final = "imagenet"
+
 WORDS_FOLDER: Final = "waffle-words"
 WORDS_FILE: Final = "waffle_words*.txt"
 
@@ -111,7 +113,9 @@ def _places(bases: Sequence[Path], name: str) -> Iterator[Path]:
 
 
 def _find(bases: Sequence[Path], name: str, file: str) -> Path | None:
-    return next((place / file for place in _places(bases, name) if (place / file).is_file()), None)
+    sets = (name, IMAGENET) if name.startswith(IMAGENET) else (name,)  # its variants have its classes
+    places = (place / file for one in sets for place in _places(bases, one))
+    return next((place for place in places if place.is_file()), None)
 
 
 def _words(folder: Path, settings: Settings) -> Path | None:
@@ -170,6 +174,11 @@ def _described(path: Path | None, names: Sequence[str]) -> dict[str, tuple[str, 
     found = read_descriptions(path)
     spelled = {_plain(key): sentences for key, sentences in found.items()}
     described = {name: found.get(name) or spelled.get(_plain(name)) for name in names}
+    if len(found) == len(names) and _agreeing(list(found), names) >= _SIMILAR * len(names):
+        # The same classes in the same order: of ImageNet's, files name two differently ("newt" for "eft").
+        described |= {
+            name: sentences for name, sentences in zip(names, found.values(), strict=True) if described[name] is None
+        }
     without = [name for name, sentences in described.items() if sentences is None]
     if without:
         raise UsageError(

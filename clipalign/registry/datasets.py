@@ -129,6 +129,9 @@ _WCA_FILES: Final = (
 )
 """Path in the repository, size and SHA-256."""
 
+_WCA_IMAGENET: Final = "prompts/imagenet/cupl.json"
+"""Of the same commit; its hash is not on record."""
+
 _TABLE: Final = (
     DatasetRow(
         "coco-val2014",
@@ -546,8 +549,12 @@ _TABLE: Final = (
         licence="MIT",
         licence_class="free",
         page="https://github.com/JinhaoLee/WCA",
-        files=tuple(
-            DataFile(path, url=f"{_WCA}/{path}", sha256=sha256, size_bytes=size) for path, size, sha256 in _WCA_FILES
+        files=(
+            *(
+                DataFile(path, url=f"{_WCA}/{path}", sha256=sha256, size_bytes=size)
+                for path, size, sha256 in _WCA_FILES
+            ),
+            DataFile(_WCA_IMAGENET, url=f"{_WCA}/{_WCA_IMAGENET}", about_bytes=2_500_000),
         ),
         note=UNTRIED,
     ),

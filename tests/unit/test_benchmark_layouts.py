@@ -16,7 +16,7 @@ from PIL import Image
 from clipalign.benchmarks.cifar import PICTURE_BYTES, read_pickle
 from clipalign.benchmarks.class_files import ALPHA_NOTE, read_task
 from clipalign.benchmarks.classification import ClassificationBenchmark
-from clipalign.benchmarks.imagenet import synsets
+from clipalign.benchmarks.imagenet import imagenet_names, synsets
 from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
@@ -373,6 +373,27 @@ def test_descriptions_of_other_classes_are_left_out_when_found_and_refused_when_
     assert task.notes[0].startswith(f"not used: {place} describes 1 of 2 classes; not 'apple pie'")
     with pytest.raises(Exception, match="describes 1 of 2 classes"):
         dataset("food101", tmp_path).task(Settings(descriptions=place))
+
+
+def test_files_of_the_same_classes_may_name_a_few_differently(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(38)]
+    own, listed = [*names, "eft", "one-piece suit"], [*names, "newt", "tights"]
+    lines(tmp_path / "prompts/cupl.json", json.dumps({name: [f"{name} it is"] for name in listed}))
+    lines(tmp_path / "prompts/clip-d.json", json.dumps({name: ["a tail"] for name in own}))
+    task = read_task("imagenet", tmp_path, own, Settings())
+    assert task.names == tuple(own)
+    described = task.by_method["wca"].descriptions
+    assert described is not None and described["eft"] == ("newt it is",) and described["class 3"] == ("class 3 it is",)
+
+
+@pytest.mark.parametrize("name", ["imagenetv2", "imagenet-s", "imagenet-a"])
+def test_what_is_said_about_imagenets_classes_serves_its_variants(name: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path / name)
+    described = {one: [f"{one} it is"] for one in imagenet_names()}
+    lines(tmp_path / "wca-descriptions/prompts/imagenet/cupl.json", json.dumps(described))
+    task = dataset(name, tmp_path).task(Settings())
+    assert list(task.by_method) == ["clip", "clip-e", "cupl", "wca"]
+    assert len(task.names) == (200 if name == "imagenet-a" else 1000)
 
 
 def test_published_class_lists_win_over_the_folders_names_when_they_are_of_the_same_classes(tmp_path: Path) -> None:

@@ -363,6 +363,8 @@ class TestTheTable:
             content = (SHARED / file.path).read_bytes()
             assert (sha256(content), len(content)) == (file.sha256, file.size_bytes)
         for file in DATASETS["wca-descriptions"].files:
+            if not file.sha256:
+                continue
             kind, name, last = file.path.split("/")
             path = SHARED / ("descriptions/" + name if kind == "prompts" else "classes") / last
             content = path.read_bytes()
