@@ -240,6 +240,14 @@ class _Task:
                 hint=f"clipalign download --remove {shlex.quote(str(first))}, then fetch it again",
                 input=str(first),
             )
+        if absent := [str(record["name"]) for record in records if record["state"] == "absent"]:
+            if self.format != "json":
+                write_output("\n".join([*lines, ""]))
+            raise MissingWeights(
+                f"not on this machine: {', '.join(absent)}",
+                hint=f"clipalign download {shlex.join(absent)}",
+                input=absent[0],
+            )
         self._results(records, lines or ["nothing is here yet"])
         return EXIT_DONE
 

@@ -158,6 +158,10 @@ def open_data(name: str, *, held_out: int) -> SpecsData:
         if samples < 1:
             raise UsageError(f"{name} has no scenes", hint=f"{PICTOGRAM}:{PICTOGRAM_SAMPLES}", input="--data")
         return PictogramData(samples, held_out)
+    if name.startswith(f"{PICTOGRAM}:"):
+        raise UsageError(
+            f"{name} must end with a number of scenes", hint=f"{PICTOGRAM}:{PICTOGRAM_SAMPLES}", input="--data"
+        )
     return PreparedData(Path(name).expanduser(), held_out)
 
 

@@ -242,6 +242,9 @@ class TestAfterwards:
         assert run.status == 4 and "ViT-B-32: damaged" in run.out and SHA256 in run.err
         assert "clipalign download --remove ViT-B-32" in run.err
         assert run_here(capsys, "download", "--remove", "ViT-B-32").status == 0
+        run = run_here(capsys, "download", "--verify", "ViT-B-32", "pictogram", "--format", "table")
+        assert run.status == 4 and run.out.splitlines() == ["ViT-B-32: not here", "pictogram: verified"]
+        assert "hint: clipalign download ViT-B-32" in run.err
         assert run_here(capsys, "download", "ViT-B-32").status == 0
 
     def test_remove_says_what_it_freed(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow):

@@ -227,7 +227,7 @@ def test_held_out_samples_are_never_trained_on(raw: Path, tmp_path: Path) -> Non
     assert data.sample(0).open().size == (8, 8)
 
 
-@pytest.mark.parametrize("name", ["gone", "empty", "pictogram:0"])
+@pytest.mark.parametrize("name", ["gone", "empty", "pictogram:0", "pictogram:many"])
 def test_data_that_is_not_there_is_a_usage_error_with_a_hint(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError) as caught:
