@@ -26,8 +26,8 @@ def wca_score(
     v = _softmax([math.exp(2.0) * float(label @ y) for y in ys])
     total = sum(w[i] * v[j] * float(xs[i] @ ys[j]) for i in range(len(xs)) for j in range(len(ys)))
     lengths = [
-        math.sqrt(sum(a * b * float(p @ q) for a, p in zip(weights, vectors) for b, q in zip(weights, vectors)))
-        for weights, vectors in ((w, xs), (v, ys))
+        math.sqrt(sum(a * b * float(p @ q) for a, p in weighted for b, q in weighted))
+        for weighted in (list(zip(w, xs, strict=True)), list(zip(v, ys, strict=True)))
     ]
     return total / (lengths[0] * lengths[1])
 
