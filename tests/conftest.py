@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ def pytest_configure() -> None:
     for name in [*DROPPED, *(name for name in os.environ if name.startswith(DROPPED_PREFIXES))]:
         os.environ.pop(name, None)
     os.environ.update(PINNED | THREADS)
+    # A shell starts background jobs deaf to Ctrl-C, and so would be the programs that tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
