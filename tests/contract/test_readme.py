@@ -12,18 +12,19 @@ from clipalign.version import __version__
 from tests.cli.run import ROOT, run_here
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOUSE = (ROOT / "clipalign" / "README.md").read_text(encoding="utf-8")
 
 
-def block(mark: str, language: str) -> str:
+def block(mark: str, language: str, page: str = README) -> str:
     """The fenced block behind a mark."""
-    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.+?)\n```", README, re.DOTALL)
-    assert found is not None, f"the README has no {language} block marked {mark}"
+    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.+?)\n```", page, re.DOTALL)
+    assert found is not None, f"there is no {language} block marked {mark}"
     return found[1]
 
 
 def mapped_files() -> set[str]:
     """Every file the map of the house names, from its indented lines."""
-    lines = block("map", "text").splitlines()
+    lines = block("map", "text", HOUSE).splitlines()
     folders: list[tuple[int, str]] = []
     files = set()
     for line in lines:
