@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from clipalign import options
 from clipalign.commands import COMMANDS
-from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, UsageError
+from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
 from clipalign.report.console import (
     Notices,
@@ -32,7 +32,8 @@ from clipalign.report.console import (
     write_output,
     write_stderr,
 )
-from clipalign.settings import READERS, meant_by
+from clipalign.settings import meant_by
+from clipalign.settings.readers import READERS
 from clipalign.version import __version__
 
 PROGRAM = "clipalign"
@@ -47,13 +48,6 @@ CLOSING = (
 
 class InternalError(ClipalignError):
     """A defect of ours, or of a library: the sentence for an exception nobody expected."""
-
-
-class InterruptError(ClipalignError):
-    """Ctrl-C."""
-
-    exit_status = EXIT_INTERRUPTED
-    type = "interrupted"
 
 
 def _show_page(ctx: Any, _parameter: Any, value: bool) -> None:
@@ -183,9 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(typed)
         if status == EXIT_INTERRUPTED:  # the parser turns Ctrl-C into a status
-            raise InterruptError("interrupted", hint=notices.kept)
+            raise Interrupted("interrupted", hint=notices.kept)
     except KeyboardInterrupt:
-        return _fail(InterruptError("interrupted", hint=notices.kept), typed)
+        return _fail(Interrupted("interrupted", hint=notices.kept), typed)
     except Exception as error:
         return _fail(error, typed)
     notices.release()

@@ -148,7 +148,7 @@ class VerificationFailed(MissingWeights):
 
 
 class Interrupted(ClipalignError):
-    """Ctrl-C, where there is something to say about what has been done."""
+    """Ctrl-C; the hint says what of the work is kept."""
 
     exit_status = EXIT_INTERRUPTED
     type = "interrupted"

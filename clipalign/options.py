@@ -13,7 +13,7 @@ import typer
 from clipalign.benchmarks.table import benchmark_names
 from clipalign.registry import DEFAULT_MODEL, model_names
 from clipalign.registry.rows import LONG_MODEL
-from clipalign.settings import (
+from clipalign.settings.choices import (
     ALIGNMENTS,
     DESCRIBED_DATASETS,
     DEVICES,

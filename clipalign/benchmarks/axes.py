@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from clipalign.errors import UsageError
-from clipalign.settings import SWEPT, meant_by, value_of
+from clipalign.settings import meant_by, value_of
+from clipalign.settings.choices import SWEPT
 
 Values = dict[str, object]
 """Setting → value, of one combination."""

@@ -25,13 +25,14 @@ from clipalign.pipeline.descriptions import (
     read_lines,
 )
 from clipalign.report.console import notices, progress_console
-from clipalign.settings import DESCRIBED_DATASETS, Settings, meant_by
+from clipalign.settings import Settings, meant_by
+from clipalign.settings.choices import DESCRIBED_DATASETS
 from clipalign.weights import cache_folder
 
 if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier
     from clipalign.methods.classify_settings import ClassifySettings
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 VECTORS_FOLDER: Final = "class-vectors"
 DESCRIPTIONS_FOLDER: Final = "descriptions"

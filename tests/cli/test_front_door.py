@@ -14,7 +14,8 @@ from clipalign import cli
 from clipalign.__main__ import run
 from clipalign.cli import CLOSING, built_command
 from clipalign.commands import COMMANDS, CommandRow
-from clipalign.settings import FORMATS, FORMATS_OF, READERS
+from clipalign.settings.choices import FORMATS, FORMATS_OF
+from clipalign.settings.readers import READERS
 from clipalign.version import __version__
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_apart, run_here
 

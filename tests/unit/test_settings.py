@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import SettingsError, UsageError
-from clipalign.settings import READERS, Settings, find_settings_file, flag_name, meant_by, resolve
+from clipalign.settings import Settings, flag_name, meant_by, resolve
+from clipalign.settings.file import find_settings_file
+from clipalign.settings.readers import READERS
 
 
 @pytest.fixture

@@ -1,0 +1,14 @@
+"""What a run was asked for, resolved and checked once, wherever it came from.
+
+:mod:`.choices` has the words that settings may be, :mod:`.values` the record of them all, :mod:`.readers` how each is
+read and checked, :mod:`.sources` and :mod:`.file` where it comes from. Loads no model code and reads no weights.
+"""
+
+from __future__ import annotations
+
+from clipalign.settings.meant import meant_by
+from clipalign.settings.readers import flag_name, value_of
+from clipalign.settings.sources import resolve
+from clipalign.settings.values import Settings
+
+__all__ = ["Settings", "flag_name", "meant_by", "resolve", "value_of"]

@@ -1,0 +1,18 @@
+"""Which name was meant by one that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+MEANT: Final = 2
+MEANT_CUTOFF: Final = 0.7
+"""How many guesses a hint makes, and how alike they must be: swapped letters pass, ``gpu`` for ``cpu`` does not."""
+
+
+def meant_by(typed: str, known: Iterable[str]) -> str:
+    """A hint that names the one or two of ``known`` that were probably meant, or an empty string."""
+    lowered = {name.lower(): name for name in known}
+    close = get_close_matches(typed.lower(), list(lowered), n=MEANT, cutoff=MEANT_CUTOFF)
+    return f"did you mean {' or '.join(lowered[name] for name in close)}?" if close else ""

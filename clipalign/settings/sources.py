@@ -1,0 +1,79 @@
+"""Where a setting comes from: the flag, then ``CLIPALIGN_*``, then a settings file, then the default.
+
+The first that has it wins, and an error names it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from clipalign.errors import SettingsError, UsageError
+from clipalign.registry import DEFAULT_MODEL
+from clipalign.settings.choices import FORMATS, FORMATS_OF, MODELS_OF
+from clipalign.settings.file import read_settings_file
+from clipalign.settings.readers import READERS, checked, flag_name, listed
+from clipalign.settings.values import Settings
+
+ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
+OTHER_VARIABLES: Final[dict[str, tuple[str, ...]]] = {
+    "cache_dir": ("CLIPALIGN_CACHE",),
+    "offline": ("HF_HUB_OFFLINE",),
+}
+"""Variables that set something besides the one named after it."""
+
+
+def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = None) -> Settings:
+    """The settings of one run.
+
+    Args:
+        command: name of the subcommand.
+        flags: what was typed, by setting; None for what was not.
+        start: where the search for a settings file begins; the working directory by default.
+
+    Raises:
+        UsageError: a flag's value is out of its range.
+        SettingsError: a variable or the settings file holds something unusable.
+    """
+    unknown = set(flags) - set(READERS)
+    if unknown:
+        raise TypeError(f"no such settings: {sorted(unknown)}")
+    from_file = _from_file(command, start)
+    found: dict[str, Any] = {}
+    for name in READERS:
+        if flags.get(name) is not None:
+            found[name] = checked(name, flags[name], origin=flag_name(name), error=UsageError)
+        elif variable := _variable(name):
+            found[name] = checked(name, os.environ[variable], origin=variable, error=SettingsError)
+        elif name in from_file:
+            value, origin, folder = from_file[name]
+            found[name] = checked(name, value, origin=origin, error=SettingsError)
+            if isinstance(found[name], Path):
+                found[name] = folder / found[name]
+    _check_format(command, found.get("format"))
+    found.setdefault("model", MODELS_OF.get(command, DEFAULT_MODEL))
+    return Settings(**found)
+
+
+def _check_format(command: str, format: str | None) -> None:
+    has = FORMATS_OF.get(command, FORMATS)
+    if format is not None and format not in has:
+        raise UsageError(f"{command} has no format {format!r}", hint=f"it has {listed(has)}", input="--format")
+
+
+def _from_file(command: str, start: Path | None) -> dict[str, tuple[object, str, Path]]:
+    try:
+        start = start or Path.cwd()
+    except FileNotFoundError:
+        return {}  # the working directory was deleted: no file is near
+    return read_settings_file(command, start=start)
+
+
+def _variable(name: str) -> str:
+    """The environment variable that sets ``name`` now, or an empty string; an empty variable sets nothing."""
+    for variable in (ENVIRONMENT_PREFIX + name.upper(), *OTHER_VARIABLES.get(name, ())):
+        if os.environ.get(variable):
+            return variable
+    return ""
