@@ -69,6 +69,11 @@ def test_help_does_not_pay_for_typer_s_own_heavy_import(line: list[str]) -> None
     assert "pydantic" not in heavy_modules(command_line(*line), extra="pydantic")
 
 
+@pytest.mark.parametrize("line", [["--help"], ["--version"], ["detect", "--help"], ["detct"]])
+def test_help_does_not_pay_for_what_results_look_like(line: list[str]) -> None:
+    assert "clipalign.results" not in heavy_modules(command_line(*line), extra="clipalign.results")
+
+
 @pytest.fixture
 def hollow_torch(tmp_path: Path) -> str:
     """A folder with a module called torch and nothing in it, so that the twin below is quick."""
