@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from clipalign.methods.classify import Classifier
     from clipalign.methods.detect import Pair
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
     ImageLike: TypeAlias = str | bytes | Path | Image | Tensor
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from clipalign.device import DeviceChoice
-from clipalign.pipeline.model import LoadedModel, import_open_clip
+from clipalign.pipeline.loaded import LoadedModel
+from clipalign.pipeline.model import import_open_clip
 from clipalign.registry import ModelRow
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -26,7 +26,7 @@ from clipalign.pipeline.words import Mode
 from clipalign.results import Calibration, LayerCalibration, Provenance
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 DRAWS: Final = 200

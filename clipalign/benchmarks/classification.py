@@ -39,7 +39,7 @@ from clipalign.results import Metric, Provenance
 if TYPE_CHECKING:
     from clipalign.benchmarks.classify_route import ClassTask
     from clipalign.benchmarks.pictures import PictureSource
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 METHODS: Final = ("clip", "clip-e", "clip-d", "waffle", "cupl", CROPLESS, "wca")

@@ -33,7 +33,7 @@ from clipalign.pipeline.descriptions import Classes
 from clipalign.weights import cache_folder
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 POOL_CROPS: Final = 100

@@ -18,7 +18,7 @@ from clipalign.results import DetectResult, Provenance, WordScore
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 CHUNK_SAMPLES: Final = 256

@@ -20,7 +20,7 @@ from clipalign.benchmarks.statistics import Statistic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 FEWEST: Final = 3

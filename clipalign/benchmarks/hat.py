@@ -33,7 +33,7 @@ from clipalign.benchmarks.words import (
 from clipalign.results import WordScore
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 FILE: Final = "hat-trainval.json"

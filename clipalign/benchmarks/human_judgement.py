@@ -26,7 +26,7 @@ from clipalign.errors import InputUnreadable, MissingDataset
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 FILE: Final = "human-judgement.jsonl"

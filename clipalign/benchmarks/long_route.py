@@ -30,7 +30,7 @@ from clipalign.registry.rows import LONG_CONTEXT_TOKENS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.results import Metric
     from clipalign.settings import Settings
 

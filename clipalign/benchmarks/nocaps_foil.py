@@ -20,7 +20,7 @@ from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
 from clipalign.benchmarks.words import ABOUT, NEAREST, WordBenchmark, broken, hashes, parts_of, suffix_of
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 FILE: Final = "nocaps-val-foil.json"

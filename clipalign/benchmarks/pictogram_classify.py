@@ -28,7 +28,7 @@ from clipalign.pictogram.world import CANVAS_PX, COLORS, COUNT_WORDS, KINDS, SIZ
 from clipalign.pipeline.descriptions import Classes
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.results import Metric, Provenance
     from clipalign.settings import Settings
 

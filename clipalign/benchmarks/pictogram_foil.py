@@ -21,7 +21,7 @@ from clipalign.pictogram.scenes import compose_scene, draw_scene
 from clipalign.results import Metric, Provenance
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 DEFAULT_SAMPLES: Final = 5000

@@ -23,7 +23,7 @@ from clipalign.benchmarks.statistics import Statistic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 BLOCK_NUMBERS: Final = 4_000_000

@@ -27,7 +27,7 @@ from clipalign.benchmarks.words import ABOUT, WordBenchmark, broken, hashes, pre
 from clipalign.errors import MissingDataset
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 FILE: Final = "test.tfrecord"

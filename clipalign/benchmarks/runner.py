@@ -21,7 +21,7 @@ from clipalign.report.json import encode, eval_record
 from clipalign.results import EvalResult
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 

@@ -23,7 +23,7 @@ from clipalign.errors import ClipalignError, MissingDataset
 from clipalign.extras import need
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 PATTERNS: Final = (

@@ -21,7 +21,7 @@ from clipalign.results import EvalResult
 from clipalign.settings import Settings
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipalign.benchmarks.statistics import Statistic
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
 
 

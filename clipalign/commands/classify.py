@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clipalign.inputs.pictures import Pictures
     from clipalign.methods.classify_batch import ClassifyScorer
     from clipalign.pipeline.descriptions import Classes
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 STDIN: Final = "-"
 

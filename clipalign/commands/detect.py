@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clipalign.inputs import Input
     from clipalign.methods.detect import DetectSettings
     from clipalign.methods.detect_batch import DetectScorer
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 STDIN = "-"
 

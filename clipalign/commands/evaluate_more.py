@@ -14,7 +14,7 @@ from clipalign.settings import Settings
 
 if TYPE_CHECKING:
     from clipalign.benchmarks.task import Benchmark
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 Progress = Callable[[int], None]
 

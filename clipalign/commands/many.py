@@ -20,7 +20,7 @@ from clipalign.report.console import notices, progress_console
 
 if TYPE_CHECKING:
     from clipalign.batch.scorer import Scorer
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.report.records import RecordView
     from clipalign.settings import Settings
 

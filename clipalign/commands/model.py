@@ -21,7 +21,7 @@ from clipalign.settings import Settings
 
 if TYPE_CHECKING:
     from clipalign.device import DeviceChoice
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 T = TypeVar("T")
 

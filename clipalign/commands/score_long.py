@@ -23,7 +23,7 @@ from clipalign.settings import Settings, flag_name, resolve
 if TYPE_CHECKING:
     from clipalign.inputs import Input
     from clipalign.methods.score_long import LongScorer, LongSettings
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 STDIN: Final = "-"
 MAX_TEXT_BYTES: Final = 10_000_000

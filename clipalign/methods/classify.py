@@ -33,7 +33,7 @@ from clipalign.pipeline.images import ImageSource, open_image, to_values
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 _CPU_PICTURES: Final = 8
 _GPU_PICTURES: Final = 256

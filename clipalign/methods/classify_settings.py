@@ -17,7 +17,7 @@ from clipalign.pipeline.words import reported_words, split_words, unknown_words
 
 if TYPE_CHECKING:
     from clipalign.pipeline.class_vectors import ClassVectors
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 DEFAULT_TOP: Final = 5
 """Classes of a result."""

@@ -40,7 +40,7 @@ from clipalign.results import DetectResult, Provenance
 from clipalign.version import __version__
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 WINDOW_BATCHES: Final = 4
 """Batches of texts in a window: enough for neighbours in sorted order to share beginnings, few enough to be lost."""

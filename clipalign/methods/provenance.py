@@ -10,7 +10,7 @@ from clipalign.results import Provenance
 from clipalign.version import __version__
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 
 def provenance_of(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from clipalign.batch.scorer import ScoreItem
     from clipalign.methods.detect import Pair
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 WINDOW_RECORDS: Final = 64
 PICTURES_AHEAD: Final = 64

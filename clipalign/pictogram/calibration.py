@@ -24,7 +24,7 @@ from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
 from clipalign.pipeline.model import load_model
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.results import DetectResult
 
 

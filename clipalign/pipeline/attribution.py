@@ -20,7 +20,7 @@ from clipalign.pipeline.general_attribution import attribute_generally, text_tow
 from clipalign.pipeline.text_tower import CausalTextTower
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
     from clipalign.pipeline.text import TokenizedText
 
 

@@ -34,7 +34,7 @@ from clipalign.pipeline.encoder import encode_tokens
 from clipalign.pipeline.text import TokenizedText, encode_text
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 FORMAT: Final = 1
 """Of a cache file; raised whenever the numbers in it would come out differently."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from clipalign.pipeline.images import to_square
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are one past the last."""

@@ -24,7 +24,7 @@ from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.text_tower import CausalTextTower
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 
 ImageSource = str | Path | Image | Tensor

@@ -25,7 +25,7 @@ from torch import Tensor
 from clipalign.errors import ImageUnreadable
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 ImageSource: TypeAlias = str | bytes | Path | Image.Image
 

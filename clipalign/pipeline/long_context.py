@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from clipalign.errors import ModelMismatch
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text_tower import CausalTextTower
-
-if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
 
 KEPT_POSITIONS: Final = 20
 """Rows that Long-CLIP's stretch leaves alone."""

@@ -12,7 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any, Final
@@ -26,6 +26,7 @@ from clipalign.device import DeviceChoice, torch_dtype
 from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
 from clipalign.pipeline.architecture import Architecture, infer_architecture, read_config
 from clipalign.pipeline.checkpoints import Checkpoint, name_some, read_checkpoint
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.long_context import stretched
 from clipalign.registry import ModelRow, WeightSource, find_model, row_of_weights
 from clipalign.registry.rows import OPENAI_MEAN, OPENAI_STD
@@ -57,49 +58,6 @@ def import_open_clip() -> ModuleType:
             schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             _torchvision_schemas.define(schema)  # type: ignore[no-untyped-call]
     return importlib.import_module("open_clip")
-
-
-@dataclass(eq=False)
-class LoadedModel:
-    """A model in memory, with everything a result must say about it.
-
-    Attributes:
-        row: the registry row it was loaded from.
-        network: open_clip module in evaluation mode, parameters without gradients.
-        tokenizer: its open_clip tokenizer.
-        choice: device and precision, with the reason.
-        weights_sha256: of the weights file.
-        architecture: open_clip name, config file (of an embedded model without its folder), or the shapes in words.
-        quick_gelu: whether the towers use QuickGELU.
-        context_tokens: tokens the text tower reads, start and end token included.
-        image_size: side S of the input, in pixels.
-        mean: subtracted per channel, from values in 0 to 1.
-        std: divided by, per channel.
-        vocabulary: lower-case words an embedded model was trained on; None for an open vocabulary.
-        interpolation: of the resize, ``bicubic`` or ``bilinear``.
-        resize_mode: ``shortest`` (side, then centre crop), ``longest`` (then padding) or ``squash``.
-        fill_color: of the padding, 0 to 255.
-        notes: what a reader of the results must know about the loading.
-        config: arguments of open_clip's model class, for a network that is trained on and saved.
-    """
-
-    row: ModelRow
-    network: Any
-    tokenizer: Any
-    choice: DeviceChoice
-    weights_sha256: str
-    architecture: str
-    quick_gelu: bool
-    context_tokens: int
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    vocabulary: frozenset[str] | None = None
-    interpolation: str = "bicubic"
-    resize_mode: str = "shortest"
-    fill_color: int = 0
-    notes: tuple[str, ...] = ()
-    config: dict[str, Any] = field(default_factory=dict)
 
 
 def load_model(

@@ -24,7 +24,7 @@ from clipalign.errors import UsageError
 from clipalign.pipeline.model import import_open_clip
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.model import LoadedModel
+    from clipalign.pipeline.loaded import LoadedModel
 
 Span = tuple[int, int]
 """First character and one past the last, in the text as given."""

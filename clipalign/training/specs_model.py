@@ -24,8 +24,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import ModelMismatch, UsageError
 from clipalign.pipeline.image_tower import encode_pictures
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.long_context import can_be_stretched, stretched
-from clipalign.pipeline.model import LoadedModel, import_open_clip
+from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.text import encode_text
 from clipalign.registry.rows import LONG_CONTEXT_TOKENS
 from clipalign.training.specs_text import TextReader

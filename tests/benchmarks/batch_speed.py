@@ -36,7 +36,7 @@ from clipalign.methods.detect_batch import DetectScorer
 from clipalign.pipeline.attribution import attribute
 from clipalign.pipeline.encoder import encode_prepared
 from clipalign.pipeline.images import open_image, to_tensor
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.report.json import detect_record, encode
 from tests.benchmarks.detect_speed import CLOCKS, random_vit_b_32, real_captions

@@ -31,7 +31,7 @@ from clipalign.methods.classify_batch import ClassifyScorer
 from clipalign.pipeline.class_vectors import class_vectors
 from clipalign.pipeline.descriptions import ClassTexts, class_texts
 from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.results import ClassifyResult
 from tests.benchmarks.detect_speed import CLOCKS, HERE, Bench, Measurement, in_bf16, random_pictures, random_vit_b_32

@@ -30,7 +30,8 @@ from clipalign.device import choose_device
 from clipalign.methods.detect import DEFAULT_TEMPLATE, DetectSettings, Pair, detect_pairs
 from clipalign.pipeline.attribution import attribute
 from clipalign.pipeline.images import to_tensor
-from clipalign.pipeline.model import LoadedModel, import_open_clip
+from clipalign.pipeline.loaded import LoadedModel
+from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.text import encode_text
 from clipalign.results import DetectResult
 from tests.parity.oracle import relevance, with_gradients

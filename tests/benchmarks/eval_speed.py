@@ -31,7 +31,7 @@ from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.task import BrokenSample, Sample
 from clipalign.methods.detect import DEFAULT_TEMPLATE
 from clipalign.pipeline.images import open_image, to_tensor
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.settings import Settings
 from tests.benchmarks.detect_speed import CLOCKS, LAYERS, NOCAPS, random_vit_b_32

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from clipalign.pipeline.images import to_tensor
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipalign.pipeline.attribution import attribute
 from clipalign.pipeline.general_attribution import attribute_generally
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.text_tower import CausalTextTower
 from tests.parity.oracle import relevance, with_gradients

@@ -15,7 +15,7 @@ from clipalign.benchmarks.pictogram_long import PictogramLong
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.sdci import Sdci
 from clipalign.errors import MissingDataset, UsageError
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.results import EvalResult
 from clipalign.settings import Settings
 from tests.tiny import GOLDEN, load_tiny

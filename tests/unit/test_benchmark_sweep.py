@@ -17,7 +17,7 @@ from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.sweep import run_sweep
 from clipalign.errors import UnknownModel, UsageError
 from clipalign.pipeline import encoder
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.report.sweep import sweep_record, sweep_table
 from clipalign.settings import Settings
 from tests.tiny import load_random, load_tiny

@@ -17,7 +17,7 @@ from clipalign.pipeline import class_vectors as room
 from clipalign.pipeline.class_vectors import class_vectors, describe_class, text_weights
 from clipalign.pipeline.descriptions import ClassTexts
 from clipalign.pipeline.encoder import encode_texts
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from tests.tiny import load_tiny
 
 CLASSES = (

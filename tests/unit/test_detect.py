@@ -14,7 +14,7 @@ from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.encoder import encode_texts
 from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.results import DetectResult
 from tests.tiny import GOLDEN, load_random, load_tiny
 

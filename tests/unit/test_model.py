@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from clipalign.device import DeviceChoice
 from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
 from clipalign.pipeline import model as model_module
-from clipalign.pipeline.model import LoadedModel, import_open_clip, load_model
+from clipalign.pipeline.loaded import LoadedModel
+from clipalign.pipeline.model import import_open_clip, load_model
 from clipalign.registry import WeightSource, find_model
 from clipalign.registry.rows import OPENAI_MEAN, ROWS
 from clipalign.weights import place_in_cache

@@ -14,8 +14,8 @@ from clipalign.methods.detect import Pair
 from clipalign.methods.score_long import LongScorer, LongSettings, score_long_pairs
 from clipalign.methods.scores import specs_score
 from clipalign.pipeline.encoder import encode_texts
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.long_context import stretched
-from clipalign.pipeline.model import LoadedModel
 from clipalign.pipeline.text_tower import CausalTextTower
 from clipalign.results import LongResult
 from clipalign.session import Session
