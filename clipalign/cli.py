@@ -19,10 +19,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from clipalign import options
 from clipalign.commands import COMMANDS
 from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
+from clipalign.options.everywhere import Debug, Quiet, Verbose
 from clipalign.report.console import (
     Notices,
     listen,
@@ -148,9 +148,9 @@ def front_door(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """Tell whether a text fits a picture, and which words do not.
 

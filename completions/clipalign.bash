@@ -12,7 +12,7 @@ _clipalign() {
         esac
     done
     case "$command $before" in
-        *\ --from|*\ -i|*\ --input|*\ -o|detect\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|classify\ --output|*\ --text-file|score-long\ --output|*\ --save|*\ --prepare)
+        *\ --from|*\ -i|*\ --input|detect\ -o|detect\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|classify\ -o|classify\ --output|*\ --text-file|score-long\ -o|score-long\ --output|*\ --save|*\ --prepare)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
@@ -21,7 +21,7 @@ _clipalign() {
         download\ --format|eval\ --format|train-specs\ --format)
             COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
-        *\ --cache-dir|*\ --image-root|*\ --data-root|eval\ --output|*\ --compare|*\ --data|train-specs\ --output)
+        *\ --cache-dir|*\ --image-root|*\ --data-root|eval\ -o|eval\ --output|*\ --compare|*\ --data|train-specs\ -o|train-specs\ --output)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
@@ -82,28 +82,28 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         classify)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--labels\n--descriptions\n--dataset\n--data-root\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--top\n--explain\n--no-explain\n--format\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--data-root\n--describe-with\n--descriptions\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--top\n--explain\n--no-explain\n--format\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--by\n--margin\n--stretch\n--no-stretch\n--format\n--check\n--no-check\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--format\n--check\n--no-check\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--data-root\n--protocol\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--stretch\n--no-stretch\n--compare\n--sweep\n--calibrate\n--no-calibrate\n--save\n--report\n--format\n--model\n--device\n--precision\n--batch-size\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--data-root\n--protocol\n--stretch\n--no-stretch\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--descriptions\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--output\n--report\n--compare\n--save\n--format\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then

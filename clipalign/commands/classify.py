@@ -6,15 +6,16 @@ For one picture nothing but the result is written; several go record by record t
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 import typer
 
-from clipalign import options
 from clipalign.batch.destination import refuse_sources
 from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.options.classify import ClassifyOptions
+from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
 from clipalign.report import chosen_batch_format, chosen_format, configure, render
 from clipalign.report.console import notices
@@ -32,47 +33,13 @@ LARGE_PX: Final = 640
 """Longer side of the picture on a page of its own."""
 
 
+@one_by_one
 def classify(
     image: Annotated[
         list[str] | None,
         typer.Argument(metavar="IMAGE…", help="Paths, folders of pictures, http(s) URLs, or - for standard input."),
     ] = None,
-    labels: options.Labels = None,
-    descriptions: options.Descriptions = None,
-    dataset: options.DatasetClasses = None,
-    data_root: options.DataRoot = None,
-    describe_with: options.DescribeWith = None,
-    method: options.Method = None,
-    crops: options.Crops = None,
-    alpha: options.Alpha = None,
-    image_logscale: options.ImageLogscale = None,
-    text_logscale: options.TextLogscale = None,
-    prompt: options.Prompt = None,
-    templates: options.Templates = None,
-    words: options.Words = None,
-    top: options.TopClasses = None,
-    explain: options.Explain = None,
-    format: options.Format = None,
-    input: options.Input = None,
-    image_root: options.ImageRoot = None,
-    output: options.OutputFile = None,
-    resume: options.Resume = None,
-    overwrite: options.Overwrite = None,
-    on_error: options.OnError = None,
-    shard: options.Shard = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    batch_size: options.BatchSize = None,
-    threads: options.Threads = None,
-    seed: options.Seed = None,
-    cache_dir: options.CacheDir = None,
-    offline: options.Offline = None,
-    download: options.Download = None,
-    accept_license: options.AcceptLicense = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+    **typed: Unpack[ClassifyOptions],
 ) -> int:
     """Say which class a picture shows, and with --explain which part of it and which sentence said so.
 
@@ -86,17 +53,7 @@ def classify(
       clipalign classify photos/ --descriptions animals.json --output found.csv
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
-    typed = {
-        "labels": labels, "descriptions": descriptions, "dataset": dataset, "data_root": data_root, "method": method,
-        "crops": crops, "alpha": alpha, "image_logscale": image_logscale, "text_logscale": text_logscale,
-        "prompt": prompt, "templates": templates, "words": words, "top": top, "explain": explain, "format": format,
-        "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
-        "on_error": on_error, "shard": shard,
-        "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
-        "accept_license": accept_license or None,
-        "quiet": quiet, "verbose": verbose, "debug": debug,
-    }  # fmt: skip
+    describe_with = typed.pop("describe_with", None)
     settings = resolve("classify", typed)
     configure(settings)
     pictures = _pictures(image or [], settings, typed)
@@ -106,7 +63,7 @@ def classify(
     return _classify_many(pictures, settings, describe_with)
 
 
-def _pictures(images: list[str], settings: Settings, typed: dict[str, Any]) -> Pictures | None:
+def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> Pictures | None:
     """What was named as arguments, looked at; None where ``--input`` has the pictures."""
     if typed["input"] or (settings.input and not images):
         if images:
@@ -133,8 +90,8 @@ def _pictures(images: list[str], settings: Settings, typed: dict[str, Any]) -> P
 
     pictures = Pictures(images)
     if pictures.single:
-        for name in ("resume", "shard"):
-            if typed[name]:
+        for name, given in (("resume", typed["resume"]), ("shard", typed["shard"])):
+            if given:
                 flag = flag_name(name)
                 raise UsageError(f"{flag} is for many pictures", hint="name several, or a folder", input=flag)
     pictures.check()

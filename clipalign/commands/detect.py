@@ -6,14 +6,15 @@ For one pair nothing but the result is written; pairs of an input go record by r
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from clipalign import options
 from clipalign.batch.destination import refuse_sources
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
+from clipalign.options.detect import DetectOptions
+from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
 from clipalign.report import chosen_batch_format, chosen_format, configure, render
 from clipalign.report.console import notices
@@ -28,40 +29,13 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
+@one_by_one
 def detect(
     image: Annotated[
         str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
     ] = None,
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What is said about the image, in quotes.")] = None,
-    input: options.Input = None,
-    image_root: options.ImageRoot = None,
-    output: options.OutputFile = None,
-    resume: options.Resume = None,
-    overwrite: options.Overwrite = None,
-    on_error: options.OnError = None,
-    shard: options.Shard = None,
-    mode: options.Mode = None,
-    epsilon: options.Epsilon = None,
-    layers: options.Layers = None,
-    template: options.Template = None,
-    alignment: options.Alignment = None,
-    reference: options.Reference = None,
-    format: options.Format = None,
-    top: options.Top = None,
-    check: options.Check = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    batch_size: options.BatchSize = None,
-    threads: options.Threads = None,
-    seed: options.Seed = None,
-    cache_dir: options.CacheDir = None,
-    offline: options.Offline = None,
-    download: options.Download = None,
-    accept_license: options.AcceptLicense = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+    **typed: Unpack[DetectOptions],
 ) -> int:
     """Say which words of a text do not fit an image, and how well the whole text does; for one pair or many.
 
@@ -78,21 +52,13 @@ def detect(
       clipalign detect --input photos/ --output found.html
       clipalign detect --input 'shards/*.tar' --shard 1/8 -o part1.jsonl
     """
-    typed = {
-        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
-        "format": format, "top": top, "check": check,
-        "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
-        "on_error": on_error, "shard": shard,
-        "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
-        "accept_license": accept_license or None,
-        "quiet": quiet, "verbose": verbose, "debug": debug,
-    }  # fmt: skip
+    references = tuple(typed.pop("reference", None) or ())
     settings = resolve("detect", typed)
     configure(settings)
-    references = tuple(reference or ())
-    if input or (settings.input and image is None and text is None):
-        _check_many([name for name, given in (("IMAGE", image), ("TEXT", text)) if given is not None], references, top)
+    if typed["input"] or (settings.input and image is None and text is None):
+        _check_many(
+            [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is not None], references, typed["top"]
+        )
         return _detect_many(settings)
     _check_one(image, text, typed)
     assert image is not None and text is not None
@@ -121,13 +87,13 @@ def _check_many(given: list[str], references: tuple[str, ...], top: str | None) 
         raise UsageError("--top is for one pair", hint="the table of many has a line a pair", input="--top")
 
 
-def _check_one(image: str | None, text: str | None, typed: dict[str, Any]) -> None:
+def _check_one(image: str | None, text: str | None, typed: DetectOptions) -> None:
     missing = [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is None]
     if missing:
         hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
         raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
-    for name in ("image_root", "resume", "shard"):
-        if typed[name]:
+    for name, given in (("image_root", typed["image_root"]), ("resume", typed["resume"]), ("shard", typed["shard"])):
+        if given:
             flag = flag_name(name)
             raise UsageError(f"{flag} is for many pairs", hint="give them with --input", input=flag)
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Unpack
 
 import typer
 
-from clipalign import options
 from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
+from clipalign.options.download import DownloadOptions
+from clipalign.options.option import one_by_one
 from clipalign.registry import model_names
 from clipalign.registry.datasets import dataset_names
 from clipalign.report import chosen_format, configure
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from clipalign.downloads.errand import Brought, Errand
     from clipalign.registry import ModelRow
     from clipalign.registry.datasets import DatasetRow
-
-TASK_PANEL = "Task"
 
 
 def complete_names(incomplete: str) -> list[str]:
@@ -40,50 +39,12 @@ Names = Annotated[
         autocompletion=complete_names,
     ),
 ]
-ListThem = Annotated[
-    bool,
-    typer.Option("--list", help="List, and fetch nothing.", rich_help_panel=TASK_PANEL),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be fetched, and from where.", rich_help_panel=TASK_PANEL),
-]
-Verify = Annotated[
-    bool,
-    typer.Option(
-        "--verify", help="Read what is here once more and hold it against its hashes.", rich_help_panel=TASK_PANEL
-    ),
-]
-Remove = Annotated[
-    bool,
-    typer.Option("--remove", help="Delete what is here, unfinished parts too.", rich_help_panel=TASK_PANEL),
-]
-HandedOver = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--from",
-        metavar="FILE",
-        help="A file of this data set that you fetched yourself: verified, unpacked and put in its place. May be "
-        "repeated.",
-        rich_help_panel=TASK_PANEL,
-    ),
-]
 
 
+@one_by_one
 def download(
     names: Names = None,
-    list_them: ListThem = False,
-    dry_run: DryRun = False,
-    verify: Verify = False,
-    remove: Remove = False,
-    handed_over: HandedOver = None,
-    accept_license: options.AcceptLicense = None,
-    format: options.DocumentFormat = None,
-    cache_dir: options.CacheDir = None,
-    offline: options.Offline = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+    **typed: Unpack[DownloadOptions],
 ) -> int:
     """List, fetch, verify and remove models and data sets.
 
@@ -99,10 +60,9 @@ def download(
       clipalign download imagenet --from ILSVRC2012_img_val.tar
       clipalign download --list --format json
     """
-    typed = {
-        "accept_license": accept_license or None, "format": format, "cache_dir": cache_dir, "offline": offline,
-        "quiet": quiet, "verbose": verbose, "debug": debug,
-    }  # fmt: skip
+    list_them, dry_run = typed.pop("list_them", None), typed.pop("dry_run", None)
+    verify, remove = typed.pop("verify", None), typed.pop("remove", None)
+    handed_over = typed.pop("handed_over", None)
     settings = resolve("download", typed)
     configure(settings)
     asked = [flag for flag, on in (("--list", list_them), ("--verify", verify), ("--remove", remove)) if on]

@@ -5,62 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Unpack
 
-from clipalign import options
 from clipalign.batch.shares import with_own_device
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
 from clipalign.commands import evaluate_more as more
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
+from clipalign.options.evaluate import EvalOptions
+from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
 from clipalign.report.console import OutputError, progress_console
 from clipalign.settings import Settings, resolve
 
 
+@one_by_one
 def evaluate(
-    dataset: options.Dataset = None,
-    limit: options.Limit = None,
-    data_root: options.DataRoot = None,
-    protocol: options.Protocol = None,
-    output: options.Output = None,
-    resume: options.Resume = None,
-    overwrite: options.Overwrite = None,
-    on_error: options.OnError = None,
-    mode: options.Mode = None,
-    epsilon: options.Epsilon = None,
-    layers: options.Layers = None,
-    template: options.Template = None,
-    alignment: options.Alignment = None,
-    method: options.Method = None,
-    crops: options.Crops = None,
-    alpha: options.Alpha = None,
-    image_logscale: options.ImageLogscale = None,
-    text_logscale: options.TextLogscale = None,
-    prompt: options.Prompt = None,
-    descriptions: options.Descriptions = None,
-    templates: options.Templates = None,
-    words: options.Words = None,
-    stretch: options.StretchLong = None,
-    compare: options.Compare = None,
-    sweep: options.Sweep = None,
-    calibrate: options.Calibrate = None,
-    save: options.Save = None,
-    report: options.Report = None,
-    format: options.DocumentFormat = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    batch_size: options.BatchSize = None,
-    threads: options.Threads = None,
-    seed: options.Seed = None,
-    cache_dir: options.CacheDir = None,
-    offline: options.Offline = None,
-    download: options.Download = None,
-    accept_license: options.AcceptLicense = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+    **typed: Unpack[EvalOptions],
 ) -> int:
     """Measure a model on a benchmark, with 95% bootstrap intervals and what a guess would reach.
 
@@ -77,20 +39,6 @@ def evaluate(
       clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
-    typed = {
-        "dataset": dataset, "limit": limit, "data_root": data_root, "protocol": protocol,
-        "output": output, "resume": resume, "overwrite": overwrite, "on_error": on_error,
-        "mode": mode, "epsilon": epsilon, "layers": layers, "template": template, "alignment": alignment,
-        "method": method, "crops": crops, "alpha": alpha, "image_logscale": image_logscale,
-        "text_logscale": text_logscale, "prompt": prompt,
-        "descriptions": descriptions, "templates": templates, "words": words, "stretch": stretch,
-        "compare": compare, "sweep": sweep or None, "calibrate": calibrate, "save": save, "report": report,
-        "format": format,
-        "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
-        "accept_license": accept_license or None,
-        "quiet": quiet, "verbose": verbose, "debug": debug,
-    }  # fmt: skip
     settings = resolve("eval", typed)
     configure(settings)
     if settings.compare is not None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 import typer
 
-from clipalign import options
 from clipalign.batch.destination import refuse_sources
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
+from clipalign.options.option import one_by_one
+from clipalign.options.score_long import ScoreLongOptions
 from clipalign.registry import find_model
 from clipalign.report import chosen_batch_format, chosen_format, configure
 from clipalign.report.console import notices
@@ -30,6 +31,7 @@ MAX_TEXT_BYTES: Final = 10_000_000
 """Of a text file; no model reads a thousandth of it, so what is larger was not meant."""
 
 
+@one_by_one
 def score_long(
     image: Annotated[
         str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
@@ -38,32 +40,7 @@ def score_long(
         list[str] | None,
         typer.Argument(metavar="TEXT…", help="What is said about the image, in quotes; several texts are ranked."),
     ] = None,
-    text_file: options.TextFile = None,
-    input: options.Input = None,
-    image_root: options.ImageRoot = None,
-    output: options.OutputFile = None,
-    resume: options.Resume = None,
-    overwrite: options.Overwrite = None,
-    on_error: options.OnError = None,
-    shard: options.Shard = None,
-    by: options.By = None,
-    margin: options.Margin = None,
-    stretch: options.Stretch = None,
-    format: options.Format = None,
-    check: options.CheckLong = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    batch_size: options.BatchSize = None,
-    threads: options.Threads = None,
-    seed: options.Seed = None,
-    cache_dir: options.CacheDir = None,
-    offline: options.Offline = None,
-    download: options.Download = None,
-    accept_license: options.AcceptLicense = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+    **typed: Unpack[ScoreLongOptions],
 ) -> int:
     """Say how well a long text fits an image, and which of its sentences earn or lose what; for one pair or many.
 
@@ -77,20 +54,10 @@ def score_long(
       clipalign score-long scene.png "There is a cat." --model pictogram-long
       clipalign score-long --input pairs.csv --image-root photos -o found.html
     """
-    typed = {
-        "text_file": text_file, "by": by, "margin": margin, "stretch": stretch,
-        "format": format, "check": check,
-        "input": input, "image_root": image_root, "output": output, "resume": resume, "overwrite": overwrite,
-        "on_error": on_error, "shard": shard,
-        "model": model, "device": device, "precision": precision, "batch_size": batch_size, "threads": threads,
-        "seed": seed, "cache_dir": cache_dir, "offline": offline, "download": download,
-        "accept_license": accept_license or None,
-        "quiet": quiet, "verbose": verbose, "debug": debug,
-    }  # fmt: skip
     settings = resolve("score-long", typed)
     configure(settings)
-    if input or (settings.input and image is None and not text):
-        given = (("IMAGE", image), ("TEXT", text), ("--text-file", text_file))
+    if typed["input"] or (settings.input and image is None and not text):
+        given = (("IMAGE", image), ("TEXT", text), ("--text-file", typed["text_file"]))
         _check_many([name for name, value in given if value])
         return _score_many(settings)
     _check_one(image, typed)
@@ -112,14 +79,14 @@ def _check_many(given: list[str]) -> None:
         )
 
 
-def _check_one(image: str | None, typed: dict[str, Any]) -> None:
+def _check_one(image: str | None, typed: ScoreLongOptions) -> None:
     """What is said about IMAGE, and options that have a meaning for inputs alone."""
     if image is None or not image.strip():
         said = "missing IMAGE" if image is None else "IMAGE is empty"
         hint = "clipalign score-long IMAGE TEXT, or --input FILE for many; see clipalign score-long --help"
         raise UsageError(said, hint=hint, input="IMAGE")
-    for name in ("image_root", "resume", "shard"):
-        if typed[name]:
+    for name, given in (("image_root", typed["image_root"]), ("resume", typed["resume"]), ("shard", typed["shard"])):
+        if given:
             flag = flag_name(name)
             raise UsageError(f"{flag} is for many pairs", hint="give them with --input", input=flag)
 

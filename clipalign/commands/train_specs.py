@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from clipalign import options
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.options.option import one_by_one
+from clipalign.options.train_specs import TrainSpecsOptions
 from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure
 from clipalign.report.console import notices, write_output
@@ -31,48 +32,9 @@ _RUN_FILES: Final = ("config.json", "best.safetensors", "last.safetensors", "pic
 _RUN_FOLDERS: Final = ("checkpoints", "tensorboard")
 
 
+@one_by_one
 def train_specs(
-    data: options.Data = None,
-    prepare: options.Prepare = None,
-    image_root: options.ImageRoot = None,
-    by: options.By = None,
-    held_out: options.HeldOut = None,
-    workers: options.Workers = None,
-    init: options.Init = None,
-    output: options.RunFolder = None,
-    resume: options.Resume = None,
-    overwrite: options.Overwrite = None,
-    epochs: options.Epochs = None,
-    batch_size: options.TrainBatchSize = None,
-    accumulate: options.Accumulate = None,
-    draws: options.Draws = None,
-    learning_rate: options.LearningRate = None,
-    warmup_steps: options.WarmupSteps = None,
-    weight_decay: options.WeightDecay = None,
-    clip_norm: options.ClipNorm = None,
-    lambda_contrastive: options.LambdaContrastive = None,
-    lambda_detail: options.LambdaDetail = None,
-    lambda_negative: options.LambdaNegative = None,
-    lambda_short: options.LambdaShort = None,
-    epsilon: options.TrainEpsilon = None,
-    gather: options.Gather = None,
-    freeze: options.Freeze = None,
-    blend: options.Blend = None,
-    recompute: options.Recompute = None,
-    validate_every: options.ValidateEvery = None,
-    save_every: options.SaveEvery = None,
-    format: options.DocumentFormat = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    threads: options.Threads = None,
-    seed: options.Seed = None,
-    cache_dir: options.CacheDir = None,
-    offline: options.Offline = None,
-    download: options.Download = None,
-    accept_license: options.AcceptLicense = None,
-    quiet: options.Quiet = None,
-    verbose: options.Verbose = None,
-    debug: options.Debug = None,
+    **typed: Unpack[TrainSpecsOptions],
 ) -> int:
     """Train a CLIP whose score rises with each true detail of a long caption and falls with a wrong one.
 
@@ -86,19 +48,6 @@ def train_specs(
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2 --resume
     """
-    typed = {
-        "data": data, "prepare": prepare, "image_root": image_root, "by": by, "held_out": held_out,
-        "workers": workers, "init": init, "output": output, "resume": resume, "overwrite": overwrite,
-        "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate, "draws": draws,
-        "learning_rate": learning_rate, "warmup_steps": warmup_steps, "weight_decay": weight_decay,
-        "clip_norm": clip_norm, "lambda_contrastive": lambda_contrastive, "lambda_detail": lambda_detail,
-        "lambda_negative": lambda_negative, "lambda_short": lambda_short, "epsilon": epsilon, "gather": gather,
-        "freeze": freeze, "blend": blend, "recompute": recompute, "validate_every": validate_every,
-        "save_every": save_every, "format": format,
-        "device": device, "precision": precision, "threads": threads, "seed": seed, "cache_dir": cache_dir,
-        "offline": offline, "download": download, "accept_license": accept_license or None,
-        "quiet": quiet, "verbose": verbose, "debug": debug,
-    }  # fmt: skip
     settings = resolve("train-specs", typed)
     configure(settings)
     _check(settings)
