@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from clipalign.downloads.datasets import by_hand, damaged, dataset_folder, is_there, kept, remove_dataset
+from clipalign.downloads.datasets import by_hand, dataset_folder, remove_dataset
 from clipalign.downloads.fetch import disk_error, drop_part, note_of, part_of
 from clipalign.downloads.hub import storage
+from clipalign.downloads.kept import damaged, is_there, kept
 from clipalign.downloads.models import described, place_of_address, with_files
 from clipalign.errors import LicenceNotAccepted, UnknownDataset, UnknownModel, UsageError
 from clipalign.registry import ModelRow, WeightSource, find_model, model_names

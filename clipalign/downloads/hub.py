@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from clipalign.downloads.fetch import Fetched, Wanted, fetch
+from clipalign.downloads.fetch import fetch
+from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import PassingError, RefusedError, Web
 from clipalign.errors import DownloadFailed, VerificationFailed
 

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from clipalign.downloads import hub
 from clipalign.downloads.errand import Brought, Errand, in_bytes
-from clipalign.downloads.fetch import Fetched, Wanted, fetch
+from clipalign.downloads.fetch import fetch
+from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import RefusedError
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
 from clipalign.registry import WeightSource

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from clipalign.downloads import datasets
+from clipalign.downloads import pictures
 from clipalign.downloads.catalogue import check_licence, everything, find, licence_of, remove, standing, verify
-from clipalign.downloads.datasets import dataset_folder, fetch_dataset, kept
+from clipalign.downloads.datasets import dataset_folder, fetch_dataset
 from clipalign.downloads.errand import Errand
-from clipalign.downloads.fetch import Wanted, part_of
+from clipalign.downloads.fetch import part_of
+from clipalign.downloads.kept import kept
+from clipalign.downloads.wanted import Wanted
 from clipalign.downloads.web import Patience, Web
 from clipalign.errors import (
     DownloadFailed,
@@ -180,14 +182,14 @@ class TestPictures:
 
     def test_come_several_at_a_time(self, server: Server, errand: Errand, monkeypatch: pytest.MonkeyPatch):
         together = threading.Barrier(3)
-        fetched = datasets.fetch
+        fetched = pictures.fetch
 
         def waits_for_the_others(wanted: Wanted, target: Path, **more: Any):
             if target.suffix == ".jpg":
                 together.wait(timeout=60)
             return fetched(wanted, target, **more)
 
-        monkeypatch.setattr(datasets, "fetch", waits_for_the_others)
+        monkeypatch.setattr(pictures, "fetch", waits_for_the_others)
         server.put("/3.jpg", b"3")
         fetch_dataset(self.row(server, "1.jpg", "2.jpg", "3.jpg"), errand)
         folder = dataset_folder("tiny", errand.cache_dir) / "images"

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from clipalign.downloads import fetch as room
-from clipalign.downloads.fetch import Fetched, Wanted, drop_part, fetch, note_of, part_of
+from clipalign.downloads.fetch import drop_part, fetch, note_of, part_of
+from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import Patience, RefusedError, Web, retry_after
 from clipalign.errors import DownloadFailed, VerificationFailed
 from clipalign.report.console import OutputError
@@ -528,7 +529,8 @@ def test_a_certificate_of_ones_own_is_not_trusted(server: Server, tmp_path: Path
 FETCHING = """
 import sys
 from pathlib import Path
-from clipalign.downloads.fetch import Wanted, fetch
+from clipalign.downloads.fetch import fetch
+from clipalign.downloads.wanted import Wanted
 from clipalign.downloads.web import Patience, Web
 def tell(line):
     print(line, flush=True)
