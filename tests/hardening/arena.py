@@ -1,8 +1,8 @@
-"""The place where broken inputs meet the program: one fork of a warm process for each case, and a verdict on what it did.
+"""The place where broken inputs meet the program: one fork of a warm process for each case, and a verdict on it.
 
-Importing torch and open_clip takes seconds, a case a tenth of one: so they are imported once, with one thread and none
-started, and every case gets a fork of its own with its own folder, cache, environment and standard streams. It runs what
-``python -m clipalign`` runs. What it took is the kernel's own figure, and who does not end in time is killed.
+Importing torch and open_clip takes seconds, a case a fraction of one: so they are imported once, with one thread and
+none started, and every case gets a fork of its own with its own folder, cache, environment and standard streams. It
+runs what ``python -m clipalign`` runs. What it took is the kernel's own figure; who does not end in time is killed.
 """
 
 from __future__ import annotations
@@ -51,14 +51,21 @@ MODELS: Final = ("tiny-clip.json", "tiny-clip.safetensors", "tiny-longclip.safet
 
 FAILURES: Final = ("traceback", "crash", "hang", "memory", "wrong status", "stdout", "stderr", "content")
 """Columns of the report: a Python traceback; death by a signal; longer than allowed; more memory than allowed; an exit
-status that is not right here; on stdout not the format that was asked for; on stderr no sentence, or something a terminal
-would obey; and what a kind of case itself looks at: the caption that comes back, the command that must not have run."""
+status that is not right here; on stdout not the format that was asked for; on stderr no sentence, or something a
+terminal would obey; and what a kind of case itself looks at: the caption that comes back, code that must not run."""
 
 PROGRAM: Final = "clipalign.__main__:run"
 
 _ENVIRONMENT: Final = {
-    **{"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "80", "LINES": "24"},
-    **{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PATH": os.defpath},
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+    "COLUMNS": "80",
+    "LINES": "24",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "PATH": os.defpath,
 }
 _LOOK_SECONDS: Final = 0.002
 _FOLDER: Final = "case"
@@ -77,9 +84,9 @@ class Case:
     Attributes:
         kind: row of the report, such as ``mutated JPEG``.
         command: ``detect``, ``classify``, …
-        arguments: of the command; paths are relative to the case's own fresh folder, the tiny models lie in ``../models``.
-        files: what is in that folder, by relative name; a name that ends with a slash is an empty folder, a content that
-            is a :class:`Link` makes a symbolic link.
+        arguments: of the command; paths are relative to the case's own fresh folder, tiny models lie in ``../models``.
+        files: what is in that folder, by relative name; a name that ends with a slash is an empty folder, a content
+            that is a :class:`Link` makes a symbolic link.
         stdin: what is piped in.
         statuses: exit statuses that are right here; 70 never is, unless it is named.
         environment: beside a clean one.
@@ -164,8 +171,56 @@ def warm_up() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     importlib.import_module("clipalign.__main__")
+    for name in _scouted():
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a fork must not touch, and so copy, every page
+
+
+def _scouted() -> list[str]:
+    """Modules that a run imports besides: a fork runs each command once and tells."""
+    with tempfile.TemporaryDirectory(prefix="arena-") as name:
+        folder = Path(name)
+        lay_out_models(folder)
+        picture, model = (GOLDEN / "images" / "0.png").read_bytes(), ("--model", TINY)
+        files = {"a.png": picture, "labels.txt": b"cat\ndog\n", "a.jsonl": b'{"image":"a.png","text":"a cat"}\n'}
+        lines = (
+            ("detect", "a.png", "a cat", *model, "--output", "a.html"),
+            ("detect", "--input", "a.jsonl", *model),
+            ("classify", "a.png", "--labels", "labels.txt", *model, "--output", "b.html"),
+            ("score-long", "a.png", "A cat. A dog.", *model),
+            ("eval", "--dataset", "pictogram-foil", "--limit", "2", "--model", "pictogram"),
+            ("download", "--list"),
+            ("train-specs", "--data", "nowhere", "--output", "b"),
+            ("detect",),
+        )
+        for number, (command, *arguments) in enumerate(lines):
+            case = Case("scout", command, tuple(arguments), files if number == 0 else {})
+            if number == 0:
+                lay_out(case, folder / "scout")
+            (folder / "home").mkdir(exist_ok=True)
+            (folder / "home" / "stdin").write_bytes(b"")
+            pid = os.fork()
+            if pid == 0:
+                sys.modules["tests.hardening.scouted"] = _Scout(folder / "modules")  # type: ignore[assignment]
+                _fight_it_out(case, folder / "scout", folder / "home", "tests.hardening.scouted:run")
+            os.waitpid(pid, 0)
+        return sorted(set((folder / "modules").read_text().split()) - set(sys.modules))
+
+
+class _Scout:
+    """A program that leaves the names of all modules in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def run(self) -> int:
+        module, _, function = PROGRAM.partition(":")
+        status: int = getattr(importlib.import_module(module), function)()
+        with self.file.open("a") as stream:
+            stream.write("\n".join(sys.modules) + "\n")
+        return status
 
 
 def fight(
@@ -266,9 +321,9 @@ def _fight_it_out(case: Case, folder: Path, home: Path, program: str) -> None:
             (2, "stderr", os.O_WRONLY | os.O_CREAT),
         ):
             os.dup2(os.open(home / name, flags, 0o600), number)
-        sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: PTH123, SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: PTH123, SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+        sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment_of(case, home))
@@ -324,8 +379,6 @@ def _look(fighter: _Fighter, seconds: float, memory_bytes: int) -> Verdict | Non
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, 0)
 
 
 def _held_bytes() -> int:

@@ -117,8 +117,8 @@ def render(parts: Sequence[Mapping[str, Any]], defects: str = "") -> str:
         "# What clipalign was put through",
         "",
         f"{cases:,} cases, {inputs:,} of them broken inputs; **{failed} failures**. "
-        "Made by `python -m tests.hardening`, which runs every part again and renews this page; nothing here is written "
-        "by hand but the list of defects.",
+        "Made by `python -m tests.hardening`, which runs every part again and renews this page; nothing here is "
+        "written by hand but the list of defects.",
         "",
         "| part | cases | failures | what was looked for | seconds | date |",
         "|---|---:|---:|---|---:|---|",
@@ -128,10 +128,9 @@ def render(parts: Sequence[Mapping[str, Any]], defects: str = "") -> str:
         kinds = dict.fromkeys(kind for row in rows for kind in row["failures"])
         sums = {kind: sum(row["failures"].get(kind, 0) for row in rows) for kind in kinds}
         shown = ", ".join(f"{kind} {_count(count)}" for kind, count in sums.items())
-        lines.append(
-            f"| [{part['part']}](#{part['part']}) | {sum(row['cases'] for row in rows):,} | {_count(sum(sums.values()))} "
-            f"| {shown} | {part['seconds']:,.0f} | {part['date']} |"
-        )
+        total, name = sum(row["cases"] for row in rows), f"[{part['part']}](#{part['part']})"
+        cells = (name, f"{total:,}", _count(sum(sums.values())), shown, f"{part['seconds']:,.0f}", part["date"])
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Machine: {_machine(parts)}.", ""]
     for part in parts:
         lines += _section(part)
