@@ -1,30 +1,110 @@
-"""What an installation holds: every file of the package, not only what happens to lie in the checkout."""
+"""What an installation holds: every file of the package, what belongs beside it, and nothing that merely lay there.
+
+The distributions are built as an index would get them, the source from the repository and the wheel from the source,
+with the setuptools of this environment and no network.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
-from fnmatch import fnmatch
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
 
+import pytest
+
+from clipalign.completion import FILES
+from clipalign.version import __version__
 from tests.cli.run import ROOT
 
+NAME = f"clipalign-{__version__}"
 PACKAGE = ROOT / "clipalign"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PATTERNS: list[str] = PROJECT["tool"]["setuptools"]["package-data"]["clipalign"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+MOST_BYTES = 35_000_000
+LICENCES = ("LICENSE", "NOTICE", "LICENSES/CC-BY-4.0.txt")
+PLACES = {
+    "bash": "share/bash-completion/completions",
+    "zsh": "share/zsh/site-functions",
+    "fish": "share/fish/vendor_completions.d",
+}
+"""Where each shell looks for completions, below the prefix of an installation."""
+
+BUILD = "import sys; from setuptools import build_meta; build_meta.{kind}(sys.argv[1])"
+RUN = "import sys, clipalign; print(clipalign.__file__, file=sys.stderr); from clipalign.__main__ import run; run()"
 
 
-def data_files() -> list[str]:
-    """Files of the package that are no Python, as paths from its folder."""
-    files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return [str(path.relative_to(PACKAGE)) for path in files if path.suffix != ".py"]
+@dataclass(frozen=True)
+class Distributions:
+    """Both distributions, built and unpacked.
+
+    Attributes:
+        repository: a copy of this repository, as it was when they were built.
+        wheel: the file.
+        installed: the folder with what it installs, as it is in the wheel.
+        source: the folder with the source distribution.
+    """
+
+    repository: Path
+    wheel: Path
+    installed: Path
+    source: Path
+
+    @property
+    def metadata(self) -> Message:
+        """What an index says about it."""
+        text = (self.installed / f"{NAME}.dist-info" / "METADATA").read_text(encoding="utf-8")
+        return HeaderParser().parsestr(text)
 
 
-def test_every_file_of_the_package_is_installed() -> None:
-    left_out = [name for name in data_files() if not any(fnmatch(name, pattern) for pattern in PATTERNS)]
-    assert left_out == []
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distributions]:
+    folder = tmp_path_factory.mktemp("built")
+    left_out = ("__pycache__", ".*_cache", ".hypothesis", ".git", ".venv", "build", "dist", "*.egg-info", "shared")
+    shutil.copytree(ROOT, folder / "repository", ignore=shutil.ignore_patterns(*left_out))
+    source = folder / f"{NAME}.tar.gz"
+    build("build_sdist", folder / "repository", folder)
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+    build("build_wheel", folder / NAME, folder)
+    wheel = folder / f"{NAME}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "installed")
+    yield Distributions(folder / "repository", wheel, folder / "installed", folder / NAME)
+    shutil.rmtree(folder)
 
 
-def test_every_pattern_finds_a_file() -> None:
-    assert [pattern for pattern in PATTERNS if not any(fnmatch(name, pattern) for name in data_files())] == []
+def build(kind: str, repository: Path, folder: Path) -> None:
+    """One hook of the build backend, in a process of its own as installers call it."""
+    command = [sys.executable, "-c", BUILD.format(kind=kind), str(folder)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def files_of(folder: Path) -> set[str]:
+    """Files below ``folder``, as paths from it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_wheel_is_small(built: Distributions) -> None:
+    assert built.wheel.stat().st_size <= MOST_BYTES
+
+
+def test_the_wheel_holds_every_file_of_the_package_byte_for_byte(built: Distributions) -> None:
+    package, installed = built.repository / "clipalign", built.installed / "clipalign"
+    # what a README says about the house is for those who work on it
+    names = {name for name in files_of(package) if Path(name).name != "README.md"}
+    assert files_of(installed) == names
+    assert [name for name in names if (installed / name).read_bytes() != (package / name).read_bytes()] == []
 
 
 def test_every_folder_of_the_package_with_modules_is_one() -> None:
@@ -32,6 +112,56 @@ def test_every_folder_of_the_package_with_modules_is_one() -> None:
     assert [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
-def test_licences_travel_with_it() -> None:
-    assert PROJECT["project"]["license"] == "Apache-2.0"
-    assert all((ROOT / name).is_file() for name in PROJECT["project"]["license-files"])
+def test_it_is_typed_for_those_who_import_it(built: Distributions) -> None:
+    assert (built.installed / "clipalign" / "py.typed").is_file()
+
+
+def test_beside_the_package_lie_completions_licences_and_the_entry_point_and_nothing_else(built: Distributions) -> None:
+    beside = {name for name in files_of(built.installed) if not name.startswith("clipalign/")}
+    shells = {f"{NAME}.data/data/{place}/{FILES[shell]}" for shell, place in PLACES.items()}
+    licences = {f"{NAME}.dist-info/licenses/{name}" for name in LICENCES}
+    written = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
+    assert beside == shells | licences | {f"{NAME}.dist-info/{name}" for name in written}
+    assert (built.installed / f"{NAME}.dist-info" / "entry_points.txt").read_text().split("\n", 1)[1].strip() == (
+        "clipalign = clipalign.__main__:run"
+    )
+
+
+@pytest.mark.parametrize("shell", PLACES)
+def test_each_shell_gets_its_completions_where_it_looks(built: Distributions, shell: str) -> None:
+    installed = built.installed / f"{NAME}.data" / "data" / PLACES[shell] / FILES[shell]
+    assert installed.read_bytes() == (built.repository / "completions" / FILES[shell]).read_bytes()
+
+
+@pytest.mark.parametrize("name", LICENCES)
+def test_licences_travel_with_it_unchanged(built: Distributions, name: str) -> None:
+    assert (built.installed / f"{NAME}.dist-info" / "licenses" / name).read_bytes() == (
+        built.repository / name
+    ).read_bytes()
+    assert built.metadata["License-Expression"] == "Apache-2.0 AND CC-BY-4.0"
+
+
+def test_an_index_shows_the_readme_and_the_one_version(built: Distributions) -> None:
+    assert built.metadata["Version"] == __version__
+    assert built.metadata["Description-Content-Type"] == "text/markdown"
+    assert built.metadata.get_payload().strip() == (built.repository / "README.md").read_text(encoding="utf-8").strip()
+
+
+def test_every_extra_that_is_declared_can_be_asked_for(built: Distributions) -> None:
+    assert built.metadata.get_all("Provides-Extra") == list(PROJECT["optional-dependencies"])
+
+
+def test_the_source_distribution_is_the_repository_with_its_tests(built: Distributions) -> None:
+    for folder in ("clipalign", "completions", "tests", "LICENSES", ".assets"):
+        assert files_of(built.source / folder) == files_of(built.repository / folder), folder
+    for name in ("README.md", "CHANGELOG.md", "LICENSE", "NOTICE", "pyproject.toml", "MANIFEST.in"):
+        assert (built.source / name).read_bytes() == (built.repository / name).read_bytes(), name
+
+
+def test_the_wheel_alone_tells_which_word_does_not_fit(built: Distributions, tmp_path: Path) -> None:
+    picture = shutil.copy(built.repository / "clipalign" / "pictogram" / "example.png", tmp_path)
+    command = [sys.executable, "-c", RUN, "detect", str(picture), "a dog and two balloons", "--model", "pictogram"]
+    alone = os.environ | {"PYTHONPATH": str(built.installed)}
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=300)
+    assert done.stderr == f"{built.installed / 'clipalign' / '__init__.py'}\n"
+    assert json.loads(done.stdout)["misaligned"] == ["dog"]
