@@ -135,10 +135,10 @@ class Session:
         Raises:
             UsageError: a setting out of its range, a class without descriptions, two of one name.
         """
+        from clipalign.cache import VECTORS_FOLDER, cache_folder
         from clipalign.methods.classify import make_classifier
         from clipalign.methods.classify_settings import ClassifySettings
         from clipalign.pipeline.descriptions import Classes, check_descriptions
-        from clipalign.weights import cache_folder
 
         known = [field.name for field in fields(ClassifySettings)]
         unknown = [name for name in settings if name not in known]
@@ -149,7 +149,7 @@ class Session:
                 raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{value!r}]", input=name)
         described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
         classes = Classes(tuple(labels), described, tuple(templates), tuple(words))
-        cache = cache_folder(self.cache_dir) / "class-vectors"
+        cache = cache_folder(self.cache_dir) / VECTORS_FOLDER
         return make_classifier(self.loaded, classes, ClassifySettings(**settings), cache=cache, offline=self.offline)
 
     def classify(self, image: ImageLike, labels: Sequence[str] = (), **settings: Any) -> ClassifyResult:

@@ -13,17 +13,14 @@ import json
 import os
 import re
 import shlex
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from clipalign.errors import MissingWeights, UsageError, VerificationFailed
+from clipalign.cache import cache_folder, home_folder
+from clipalign.errors import MissingWeights, VerificationFailed
 from clipalign.registry import ModelRow, WeightSource
-
-CACHE_VARIABLE: Final = "CLIPALIGN_CACHE"
 
 OPENAI_CACHE: Final = Path(".cache", "clip")
 """In the home folder: where OpenAI's package and open_clip put files from an address."""
@@ -47,35 +44,6 @@ class WeightsFile:
     path: Path
     source: WeightSource
     sha256: str
-
-
-def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet."""
-    given = cache_dir or os.environ.get(CACHE_VARIABLE)
-    if given:
-        try:
-            return Path(given).expanduser()
-        except RuntimeError:
-            raise UsageError(
-                f"the cache folder {given} needs a home folder, and there is none", hint="give it without ~"
-            ) from None
-    if sys.platform == "darwin":
-        home, usual, variable = home_folder(), "Library/Caches", ""
-    elif sys.platform == "win32":
-        home, usual, variable = home_folder(), "AppData/Local", "LOCALAPPDATA"
-    else:
-        home, usual, variable = home_folder(), ".cache", "XDG_CACHE_HOME"
-    if platforms := os.environ.get(variable):
-        return Path(platforms) / "clipalign"
-    return (home / usual if home else Path(tempfile.gettempdir())) / "clipalign"
-
-
-def home_folder() -> Path | None:
-    """The user's home folder; None where there is none, as for the nameless users of containers."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
 
 
 def place_in_cache(source: WeightSource, cache: Path) -> Path:

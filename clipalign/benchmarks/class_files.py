@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clipalign.benchmarks.classify_route import ClassTask
-from clipalign.benchmarks.data import data_folder
+from clipalign.cache import data_folder
 from clipalign.errors import UsageError
 from clipalign.pipeline.descriptions import PUBLISHED, Classes, read_descriptions, read_lines
 

@@ -25,12 +25,12 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.benchmarks.crop_store import CropStore
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.task import Route
+from clipalign.cache import VECTORS_FOLDER, cache_folder
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.classify_settings import ClassifySettings
 from clipalign.methods.provenance import provenance_of
 from clipalign.pipeline.descriptions import Classes
-from clipalign.weights import cache_folder
 
 if TYPE_CHECKING:
     from clipalign.pipeline.loaded import LoadedModel
@@ -51,8 +51,6 @@ AHEAD: Final = 4
 
 CROPLESS: Final = "wca-whole"
 """WCA's class vectors asked with the whole picture: what is left of WCA without crops."""
-
-VECTORS_FOLDER: Final = "class-vectors"
 
 
 @dataclass(frozen=True, slots=True)

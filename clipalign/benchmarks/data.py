@@ -1,28 +1,10 @@
-"""Where a data set lies, and what is said when it does not."""
+"""What lies in the folder of a data set, and what is said when it does not."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from clipalign.errors import InputUnreadable, MissingDataset
-
-DATASETS_FOLDER: Final = "datasets"
-"""In clipalign's cache folder, with a folder a data set."""
-
-
-def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | None = None) -> Path:
-    """Where data set ``name`` is looked for; may not exist.
-
-    ``data_root`` is the data set's own folder, or one that holds it under its name; without it, where ``download``
-    puts it.
-    """
-    if data_root is None:
-        from clipalign.weights import cache_folder
-
-        return cache_folder(cache_dir) / DATASETS_FOLDER / name
-    inner = data_root / name
-    return inner if inner.is_dir() else data_root
 
 
 def find_in(folder: Path, name: str, *places: str) -> Path:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import torch
 
-from clipalign.benchmarks.data import data_folder
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.task import AnySample, Benchmark, Route
+from clipalign.cache import data_folder
 from clipalign.device import halving
 from clipalign.errors import ClipalignError, InputUnreadable, TextUnusable
 from clipalign.methods.provenance import provenance_of

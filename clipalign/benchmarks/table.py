@@ -112,6 +112,6 @@ def find_benchmark(name: str, *, data_root: Path | None = None, cache_dir: Path 
     made = getattr(import_module(module), attribute)
     if row.generated:
         return cast("Benchmark[Any, Any]", made())
-    from clipalign.benchmarks.data import data_folder
+    from clipalign.cache import data_folder
 
     return cast("Benchmark[Any, Any]", made(data_folder(name, data_root=data_root, cache_dir=cache_dir)))

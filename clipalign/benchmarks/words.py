@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from clipalign.benchmarks import statistics
 from clipalign.benchmarks.annotations import Annotations
-from clipalign.benchmarks.data import data_folder, find_in
+from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import read_outcome
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import Benchmark, BrokenSample, Outcome, Sample
+from clipalign.cache import data_folder
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.results import DetectResult, Metric, Provenance, WordScore
 

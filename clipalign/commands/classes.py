@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder, data_folder
 from clipalign.errors import UnknownDataset, UsageError
 from clipalign.pipeline.descriptions import (
     DEFAULT_PROMPT,
@@ -27,16 +28,13 @@ from clipalign.pipeline.descriptions import (
 from clipalign.report.console import notices, progress_console
 from clipalign.settings import Settings, meant_by
 from clipalign.settings.choices import DESCRIBED_DATASETS
-from clipalign.weights import cache_folder
 
 if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier
     from clipalign.methods.classify_settings import ClassifySettings
     from clipalign.pipeline.loaded import LoadedModel
 
-VECTORS_FOLDER: Final = "class-vectors"
 DESCRIPTIONS_FOLDER: Final = "descriptions"
-DATASETS_FOLDER: Final = "datasets"
 """In the cache folder."""
 
 WORDS_FOLDER: Final = "waffle-words"
@@ -131,7 +129,7 @@ def _dataset_folders(settings: Settings) -> list[Path]:
 
 def _words_file(settings: Settings) -> Path | None:
     """What ``clipalign download waffle-words`` fetched, if it did."""
-    folder = cache_folder(settings.cache_dir) / DATASETS_FOLDER / WORDS_FOLDER
+    folder = data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir)
     return next(iter(sorted(folder.glob("*.txt"))), None)
 
 

@@ -95,9 +95,9 @@ class _Task:
         self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
 
     def list_them(self) -> int:
+        from clipalign.cache import cache_folder
         from clipalign.downloads.catalogue import everything, standing
         from clipalign.report.downloads import listing, listing_record
-        from clipalign.weights import cache_folder
 
         cache_dir = self.settings.cache_dir
         found = [standing(row, cache_dir) for row in self._resolved()] if self.names else everything(cache_dir)

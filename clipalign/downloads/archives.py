@@ -32,6 +32,9 @@ WINDOWS_NAMES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
 )
 
+_FRESH: Final = ".unpacking-"
+"""How the fresh folder's name begins."""
+
 LONGEST_NAME_BYTES: Final = 255
 LONGEST_LINK_BYTES: Final = 4096
 
@@ -91,6 +94,8 @@ def unpack(
 ) -> list[Member]:
     """Unpack ``archive`` into ``folder``, which may hold other things already; what has the same name is replaced.
 
+    One process at a time: the caller sees to that. What one that was killed had unpacked so far is deleted.
+
     Args:
         archive: zip, tar, or tar compressed with gzip, bzip2 or xz.
         folder: made where it is not there; on the same file system as its parent.
@@ -105,7 +110,9 @@ def unpack(
         OSError: the disk is full, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
+    for leftover in folder.glob(f"{_FRESH}*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=folder))
     try:
         found = _unpack_into(archive, fresh, limits or Limits(), progress)
         for top in sorted(fresh.iterdir()):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from clipalign.downloads.datasets import by_hand, dataset_folder, remove_dataset
+from clipalign.cache import cache_folder, data_folder
+from clipalign.downloads.datasets import by_hand, remove_dataset
 from clipalign.downloads.fetch import disk_error, drop_part, note_of, part_of
 from clipalign.downloads.hub import storage
 from clipalign.downloads.kept import damaged, is_there, kept
@@ -22,7 +23,6 @@ from clipalign.registry import ModelRow, WeightSource, find_model, model_names
 from clipalign.registry.datasets import DATASETS, DatasetRow, dataset_names
 from clipalign.registry.licences import LicenceClass, licence_class, licence_of_family
 from clipalign.weights import (
-    cache_folder,
     candidates,
     forget_hash,
     hash_file,
@@ -167,7 +167,7 @@ def _parts(source: WeightSource, cache_dir: Path | None) -> list[Path]:
 
 
 def _dataset(row: DatasetRow, cache_dir: Path | None) -> Standing:
-    folder = dataset_folder(row.name, cache_dir)
+    folder = data_folder(row.name, cache_dir=cache_dir)
     known = [kept(folder, file) for file in row.files]
     there = [is_there(folder, file) for file in row.files]
     pictures = row.pictures is None or (folder / row.pictures.into).is_dir()
@@ -223,7 +223,7 @@ def check_licence(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
 def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
     """Read everything of ``row`` that is here, whatever is remembered; what is wrong with it, a sentence each."""
     if isinstance(row, DatasetRow):
-        return damaged(row, dataset_folder(row.name, cache_dir))
+        return damaged(row, data_folder(row.name, cache_dir=cache_dir))
     cache = cache_folder(cache_dir)
     wrong = []
     for source in row.weights:
@@ -245,7 +245,7 @@ def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Pat
         OutputError: it cannot be deleted.
     """
     if isinstance(row, DatasetRow):
-        folder = dataset_folder(row.name, cache_dir)
+        folder = data_folder(row.name, cache_dir=cache_dir)
         return ([folder] if folder.exists() else []), remove_dataset(row, folder)
     row = with_files(row)
     if any(source.kind == "embedded" for source in row.weights):
@@ -285,4 +285,4 @@ def _delete(path: Path) -> int:
 
 def still_by_hand(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
     """What the user must fetch, a sentence a line."""
-    return by_hand(row, dataset_folder(row.name, cache_dir)) if isinstance(row, DatasetRow) else []
+    return by_hand(row, data_folder(row.name, cache_dir=cache_dir)) if isinstance(row, DatasetRow) else []

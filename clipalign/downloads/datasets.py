@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from clipalign.benchmarks.data import data_folder
+from clipalign.cache import data_folder
 from clipalign.downloads import hub
 from clipalign.downloads.archives import Member, unpack
 from clipalign.downloads.errand import Brought, Errand, in_bytes
@@ -26,11 +26,6 @@ from clipalign.locks import exclusive
 from clipalign.registry.datasets import DataFile, DatasetRow
 
 T = TypeVar("T")
-
-
-def dataset_folder(name: str, cache_dir: Path | None = None) -> Path:
-    """Where ``download`` puts data set ``name``; may not exist yet."""
-    return data_folder(name, cache_dir=cache_dir)
 
 
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
@@ -57,7 +52,7 @@ def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path
         UsageError: a file handed over is none of this data set's.
         DownloadFailed, VerificationFailed, OutputError.
     """
-    folder = dataset_folder(row.name, errand.cache_dir)
+    folder = data_folder(row.name, cache_dir=errand.cache_dir)
     given = _matched(row, handed_over)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +95,8 @@ def _matched(row: DatasetRow, handed_over: Sequence[Path]) -> dict[str, Path]:
 def _bring(row: DatasetRow, file: DataFile, folder: Path, errand: Errand, given: Path | None) -> Iterator[Brought]:
     known = kept(folder, file)
     if given is None and known is not None and is_complete(folder, known):
+        if file.gives and not file.by_hand and not known.source.startswith(BY_HAND):
+            (folder / file.path).unlink(missing_ok=True)  # of a run that was killed when all was out
         yield Brought(folder / file.path, known.source, known.sha256, known.size_bytes, 0, known.verified, fresh=False)
     elif given is not None or (file.by_hand and (folder / file.path).exists()):
         yield _handed_over(row, file, folder, given or folder / file.path)

@@ -16,12 +16,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.downloads.wanted import PIECE_BYTES, Fetched, Hashes, Wanted
 from clipalign.downloads.web import PassingError, Web
-from clipalign.errors import DownloadFailed, VerificationFailed
+from clipalign.errors import Busy, DownloadFailed, VerificationFailed
 from clipalign.locks import exclusive
 from clipalign.report.console import OutputError
 
@@ -57,6 +58,20 @@ def drop_part(target: Path) -> int:
     return size
 
 
+def lock_of(target: Path) -> Path:
+    """What keeps others from ``target`` while it comes."""
+    return target.with_name(f"{target.name}.lock")
+
+
+def tidy(target: Path) -> None:
+    """Delete what a process that was killed in its last moment left beside a ``target`` that is there and whole."""
+    lock, note = lock_of(target), note_of(target)
+    if lock.exists() or note.exists():
+        with suppress(OSError, Busy), exclusive(lock, remove=True):
+            if not part_of(target).exists():
+                note.unlink(missing_ok=True)
+
+
 def fetch(
     wanted: Wanted,
     target: Path,
@@ -85,7 +100,7 @@ def fetch(
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        held = lock or target.with_name(f"{target.name}.lock")
+        held = lock or lock_of(target)
         held.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(
             held,
@@ -94,6 +109,7 @@ def fetch(
             remove=lock is None,
         ):
             if target.is_file() and (found := _already(wanted, target, again=again)) is not None:
+                drop_part(target)
                 return found
             return _Fetching(wanted, target, web, progress).run()
     except OSError as error:

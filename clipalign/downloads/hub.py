@@ -9,6 +9,7 @@ of a ``HEAD`` request: SHA-256 for large files, git's name for small ones.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -17,10 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from clipalign.downloads.fetch import fetch
+from clipalign.downloads.fetch import disk_error, fetch
 from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import PassingError, RefusedError, Web
 from clipalign.errors import DownloadFailed, VerificationFailed
+from clipalign.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,16 +282,21 @@ def fetch_into_cache(
         blob = folder / "blobs" / file.etag
         found = fetch(file.wanted(sha256=sha256), blob, web=web, progress=progress, lock=lock)
     pointer = folder / "snapshots" / file.commit / Path(*PurePosixPath(file.path).parts)
-    _link(blob, pointer)
-    if file.revision != file.commit:
-        _write_ref(folder / "refs" / Path(*PurePosixPath(file.revision).parts), file.commit)
+    try:
+        with exclusive(lock, wait_seconds=math.inf):
+            _link(blob, pointer)
+            if file.revision != file.commit:
+                _write_ref(folder / "refs" / Path(*PurePosixPath(file.revision).parts), file.commit)
+    except OSError as error:
+        raise disk_error(error, file.path, pointer) from error
     return Fetched(pointer, found.sha256, found.size_bytes, found.resumed_bytes, found.verified)
 
 
 def _link(blob: Path, pointer: Path) -> None:
     """``pointer`` as a link to ``blob``, or as a copy of it where there are no links; replaced in one step."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    fresh = pointer.with_name(f"{pointer.name}.{os.getpid()}.new")
+    fresh = pointer.with_name(f"{pointer.name}.new")
+    fresh.unlink(missing_ok=True)  # of a process that was killed
     try:
         fresh.symlink_to(os.path.relpath(blob, pointer.parent))
     except OSError:  # Windows without the right to make links
@@ -299,6 +306,6 @@ def _link(blob: Path, pointer: Path) -> None:
 
 def _write_ref(ref: Path, commit: str) -> None:
     ref.parent.mkdir(parents=True, exist_ok=True)
-    fresh = ref.with_name(f"{ref.name}.{os.getpid()}.new")
+    fresh = ref.with_name(f"{ref.name}.new")
     fresh.write_text(commit, encoding="utf-8")
     fresh.replace(ref)

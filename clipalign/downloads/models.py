@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from clipalign.cache import cache_folder, home_folder
 from clipalign.downloads import hub
 from clipalign.downloads.errand import Brought, Errand, in_bytes
-from clipalign.downloads.fetch import fetch
+from clipalign.downloads.fetch import fetch, tidy
 from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import RefusedError
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
 from clipalign.registry import WeightSource
 from clipalign.weights import (
     OPENAI_CACHE,
-    cache_folder,
-    home_folder,
     locate,
     place_in_cache,
     quoted,
@@ -95,6 +94,8 @@ def _weights(row: ModelRow, errand: Errand) -> Brought:
         if {source.kind for source in row.weights} == {"embedded"}:
             raise
         return _first_source(row, errand)
+    if found.source.kind in ("hub", "url"):
+        tidy(found.path)
     verified = found.source.kind == "embedded" or bool(sha256_on_record(found.source, found.path))
     size = found.path.stat().st_size
     return Brought(found.path, described(found.source), found.sha256, size, verified=verified, fresh=False)

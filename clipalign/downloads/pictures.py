@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from clipalign.downloads.errand import Brought, Errand
-from clipalign.downloads.fetch import fetch
+from clipalign.downloads.fetch import fetch, tidy
 from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import RefusedError
 from clipalign.errors import ClipalignError, DownloadFailed, VerificationFailed
@@ -36,12 +36,15 @@ def fetch_pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brough
     """
     assert row.pictures is not None
     wanted = _addresses(row, folder)
-    missing = {name: url for name, url in wanted.items() if not (folder / row.pictures.into / name).is_file()}
+    into = folder / row.pictures.into
+    missing = {name: url for name, url in wanted.items() if not (into / name).is_file()}
+    for name in wanted.keys() - missing.keys():
+        tidy(into / name)
     if missing:
         errand.announce(f"fetching {row.name}: {len(missing):,} pictures of {row.page}, one by one")
     failed: dict[str, ClipalignError] = {}
     silent = size = 0
-    with closing(_coming(missing, folder / row.pictures.into, errand)) as under_way:
+    with closing(_coming(missing, into, errand)) as under_way:
         for number, (name, coming) in enumerate(under_way):
             if number and number % TOLD_EVERY == 0:
                 errand.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
@@ -63,8 +66,7 @@ def fetch_pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brough
             hint="run it again later; the others are there",
             input=row.name,
         )
-    place = folder / row.pictures.into
-    return [Brought(place, f"{len(wanted):,} addresses", "", size, fresh=bool(missing))]
+    return [Brought(into, f"{len(wanted):,} addresses", "", size, fresh=bool(missing))]
 
 
 def _coming(

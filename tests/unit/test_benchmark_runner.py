@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clipalign.benchmarks import runner
-from clipalign.benchmarks.data import data_folder, find_in
+from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import DetectRoute
 from clipalign.benchmarks.metrics import mean_metric
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
@@ -21,6 +21,7 @@ from clipalign.benchmarks.ranks import Ranks, join_ranks
 from clipalign.benchmarks.records import part_name
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.task import Benchmark, BrokenSample, Route, Sample
+from clipalign.cache import data_folder
 from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, MissingDataset, UsageError
 from clipalign.locks import exclusive
 from clipalign.results import EvalResult, Metric, Provenance

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from clipalign.cache import data_folder
 from clipalign.downloads import pictures
 from clipalign.downloads.catalogue import check_licence, everything, find, licence_of, remove, standing, verify
-from clipalign.downloads.datasets import dataset_folder, fetch_dataset
+from clipalign.downloads.datasets import fetch_dataset
 from clipalign.downloads.errand import Errand
 from clipalign.downloads.fetch import part_of
 from clipalign.downloads.kept import kept
@@ -81,7 +82,7 @@ class TestFetching:
     def test_a_file_lands_in_the_folder(self, server: Server, errand: Errand, tmp_path: Path):
         row = of(DataFile("deep/a.json", url=server.put("/a", b"{}"), sha256=sha256(b"{}"), size_bytes=2))
         (found,) = fetch_dataset(row, errand)
-        assert found.path == dataset_folder("tiny", tmp_path / "cache") / "deep" / "a.json"
+        assert found.path == data_folder("tiny", cache_dir=tmp_path / "cache") / "deep" / "a.json"
         assert found.path.read_bytes() == b"{}" and found.verified and found.fresh
         assert standing(row, errand.cache_dir).state == "here" and standing(row, errand.cache_dir).verified
 
@@ -91,7 +92,7 @@ class TestFetching:
             DataFile("a.zip", url=server.put("/a.zip", content), md5=hashlib.md5(content).hexdigest(), gives=("set",))
         )
         fetch_dataset(row, errand)
-        folder = dataset_folder("tiny", errand.cache_dir)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
         assert (folder / "set" / "b").read_bytes() == b"bbb" and not (folder / "a.zip").exists()
         what = kept(folder, row.files[0])
         assert what is not None and what.verified and what.sha256 == sha256(content)
@@ -106,7 +107,7 @@ class TestFetching:
     def test_what_is_gone_is_fetched_again(self, server: Server, errand: Errand):
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, errand)
-        folder = dataset_folder("tiny", errand.cache_dir)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
         (folder / "set" / "a").unlink()
         fetch_dataset(row, errand)
         assert (folder / "set" / "a").read_bytes() == b"aa"
@@ -114,7 +115,7 @@ class TestFetching:
     def test_an_archive_may_want_a_folder_of_its_own(self, server: Server, errand: Errand):
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(a=b"aa")), gives=("val",), into="val"))
         fetch_dataset(row, errand)
-        folder = dataset_folder("tiny", errand.cache_dir)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
         assert (folder / "val" / "a").read_bytes() == b"aa"
         assert verify(row, errand.cache_dir) == []
 
@@ -141,7 +142,7 @@ class TestFetching:
         found = fetch_dataset(row, errand)
         assert [one.path.name for one in found] == ["test-1.parquet", "test-2.parquet"]
         assert all(one.verified for one in found)
-        assert (dataset_folder("tiny", errand.cache_dir) / "shards" / "test-2.parquet").read_bytes() == names[
+        assert (data_folder("tiny", cache_dir=errand.cache_dir) / "shards" / "test-2.parquet").read_bytes() == names[
             1
         ].encode()
         assert not any(one.fresh for one in fetch_dataset(row, errand))
@@ -167,14 +168,14 @@ class TestPictures:
 
     def test_come_one_by_one_and_only_those_that_are_needed(self, server: Server, errand: Errand):
         fetch_dataset(self.row(server, "2.jpg"), errand)
-        folder = dataset_folder("tiny", errand.cache_dir) / "images"
+        folder = data_folder("tiny", cache_dir=errand.cache_dir) / "images"
         assert [path.name for path in folder.iterdir()] == ["2.jpg"]
 
     def test_that_cannot_be_had_are_counted_and_the_others_stay(self, server: Server, errand: Errand):
         row = self.row(server, "1.jpg", "2.jpg", "3.jpg")
         with pytest.raises(DownloadFailed, match=r"1 of 3 pictures of tiny could not be had, such as 3.jpg: .*404"):
             fetch_dataset(row, errand)
-        assert len(list((dataset_folder("tiny", errand.cache_dir) / "images").iterdir())) == 2
+        assert len(list((data_folder("tiny", cache_dir=errand.cache_dir) / "images").iterdir())) == 2
         server.put("/3.jpg", b"3")
         asked = len(server.asked)
         fetch_dataset(row, errand)
@@ -192,7 +193,7 @@ class TestPictures:
         monkeypatch.setattr(pictures, "fetch", waits_for_the_others)
         server.put("/3.jpg", b"3")
         fetch_dataset(self.row(server, "1.jpg", "2.jpg", "3.jpg"), errand)
-        folder = dataset_folder("tiny", errand.cache_dir) / "images"
+        folder = data_folder("tiny", cache_dir=errand.cache_dir) / "images"
         assert sorted(path.name for path in folder.iterdir()) == ["1.jpg", "2.jpg", "3.jpg"]
 
     def test_that_would_land_elsewhere_are_refused(self, server: Server, errand: Errand):
@@ -223,14 +224,14 @@ class TestByHand:
         assert caught.value.exit_status == 4
         assert "save val.tar" in caught.value.hint and "save kit.json" in caught.value.hint
         assert "clipalign download tiny --from val.tar --from kit.json" in caught.value.hint
-        assert str(dataset_folder("tiny", errand.cache_dir)) in caught.value.hint
+        assert str(data_folder("tiny", cache_dir=errand.cache_dir)) in caught.value.hint
         assert standing(self.ROW, errand.cache_dir).state == "by hand"
 
     def test_takes_what_is_handed_over_and_leaves_it_where_it_is(self, errand: Errand, tmp_path: Path):
         row = self.tar(tmp_path / "val.tar")
         (tmp_path / "kit.json").write_text("{}")
         fetch_dataset(row, errand, handed_over=[tmp_path / "val.tar", tmp_path / "kit.json"])
-        folder = dataset_folder("tiny", errand.cache_dir)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
         assert (folder / "val" / "1.jpg").read_bytes() == b"1" and (folder / "kit.json").read_text() == "{}"
         assert (tmp_path / "val.tar").exists() and not (folder / "val.tar").exists()
         assert standing(row, errand.cache_dir).state == "here"
@@ -244,7 +245,7 @@ class TestByHand:
         assert standing(row, errand.cache_dir).state == "part"
 
     def test_finds_what_was_put_into_the_folder(self, errand: Errand, tmp_path: Path):
-        folder = dataset_folder("tiny", errand.cache_dir)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
         folder.mkdir(parents=True)
         row = self.tar(folder / "val.tar")
         (folder / "kit.json").write_text("{}")
@@ -274,7 +275,7 @@ class TestAfterwards:
         row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa", set__b=b"bb")), gives=("set",)))
         fetch_dataset(row, errand)
         assert verify(row, errand.cache_dir) == []
-        folder = dataset_folder("tiny", errand.cache_dir)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
         (folder / "set" / "a").write_bytes(b"ab")
         (folder / "set" / "b").unlink()
         assert [re.sub(r".*/", "", line) for line in verify(row, errand.cache_dir)] == [
@@ -286,7 +287,7 @@ class TestAfterwards:
         row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, errand)
         paths, size = remove(row, errand.cache_dir)
-        assert size > 2 and paths == [dataset_folder("tiny", errand.cache_dir)] and not paths[0].exists()
+        assert size > 2 and paths == [data_folder("tiny", cache_dir=errand.cache_dir)] and not paths[0].exists()
         assert remove(row, errand.cache_dir) == ([], 0)
 
     def test_an_unfinished_one_is_known_and_removed_too(self, server: Server, errand: Errand):
@@ -295,7 +296,7 @@ class TestAfterwards:
         row = of(DataFile("a", url=server.url + "/a"))
         with pytest.raises(DownloadFailed):
             fetch_dataset(row, errand)
-        assert part_of(dataset_folder("tiny", errand.cache_dir) / "a").exists()
+        assert part_of(data_folder("tiny", cache_dir=errand.cache_dir) / "a").exists()
         assert standing(row, errand.cache_dir).state == "part"
         remove(row, errand.cache_dir)
         assert standing(row, errand.cache_dir).state == "absent"

@@ -1,0 +1,59 @@
+"""clipalign's own cache folder: where it is, and what lies where in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from clipalign.errors import UsageError
+
+CACHE_VARIABLE: Final = "CLIPALIGN_CACHE"
+
+DATASETS_FOLDER: Final = "datasets"
+"""With a folder a data set."""
+
+VECTORS_FOLDER: Final = "class-vectors"
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet."""
+    given = cache_dir or os.environ.get(CACHE_VARIABLE)
+    if given:
+        try:
+            return Path(given).expanduser()
+        except RuntimeError:
+            raise UsageError(
+                f"the cache folder {given} needs a home folder, and there is none", hint="give it without ~"
+            ) from None
+    if sys.platform == "darwin":
+        home, usual, variable = home_folder(), "Library/Caches", ""
+    elif sys.platform == "win32":
+        home, usual, variable = home_folder(), "AppData/Local", "LOCALAPPDATA"
+    else:
+        home, usual, variable = home_folder(), ".cache", "XDG_CACHE_HOME"
+    if platforms := os.environ.get(variable):
+        return Path(platforms) / "clipalign"
+    return (home / usual if home else Path(tempfile.gettempdir())) / "clipalign"
+
+
+def home_folder() -> Path | None:
+    """The user's home folder; None where there is none, as for the nameless users of containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | None = None) -> Path:
+    """Where data set ``name`` is looked for; may not exist.
+
+    ``data_root`` is the data set's own folder, or one that holds it under its name; without it, where ``download``
+    puts it.
+    """
+    if data_root is None:
+        return cache_folder(cache_dir) / DATASETS_FOLDER / name
+    inner = data_root / name
+    return inner if inner.is_dir() else data_root
