@@ -6,7 +6,8 @@ here imports a heavy library.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
 
 EXIT_DONE = 0
 EXIT_FOUND = 1
@@ -15,6 +16,9 @@ EXIT_INPUTS = 3
 EXIT_UNAVAILABLE = 4
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a write may end with where there is no room."""
 
 
 class ClipalignError(Exception):
@@ -145,6 +149,12 @@ class VerificationFailed(MissingWeights):
     """A file whose SHA-256 differs from the one on record."""
 
     type = "verification_failed"
+
+
+class OutputError(ClipalignError):
+    """What was to be written could not be: a full disk, a closed stdout."""
+
+    type = "output_failed"
 
 
 class Interrupted(ClipalignError):

@@ -15,9 +15,8 @@ from typing import Any, BinaryIO, Protocol
 
 import orjson
 
-from clipalign.errors import UsageError
+from clipalign.errors import OutputError, UsageError
 from clipalign.report import csv
-from clipalign.report.console import OutputError
 from clipalign.report.files import output_error
 from clipalign.report.json import line_of
 from clipalign.report.records import Entry, Record, RecordView

@@ -21,10 +21,10 @@ from clipalign.batch.appended import AppendedFile, CsvLines, JournalLines, JsonL
 from clipalign.batch.compare import first_difference, record_difference
 from clipalign.batch.destination import APPENDED, Destination, find_destination
 from clipalign.batch.summary import Tally
-from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, UsageError
+from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
 from clipalign.locks import exclusive
 from clipalign.report import many
-from clipalign.report.console import OutputError, notices, write_output
+from clipalign.report.console import notices, write_output
 from clipalign.report.files import output_error, replace_file
 from clipalign.report.html.parts import data_address
 from clipalign.report.json import plain, plain_text

@@ -7,7 +7,6 @@ uninterrupted run. Nothing here knows what a sample is about.
 
 from __future__ import annotations
 
-import errno
 import io
 import itertools
 import re
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from clipalign.benchmarks.ranks import Ranks
-from clipalign.errors import UsageError
+from clipalign.errors import DISK_FULL, UsageError
 from clipalign.locks import exclusive
 from clipalign.report.json import encode
 
@@ -29,9 +28,6 @@ RESULT_FILE: Final = "result.json"
 LOCK_FILE: Final = ".lock"
 
 _PART: Final = re.compile(r"samples\.\d{5}-of-\d{5}\.jsonl")
-
-DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-"""What a write may end with; such an error names no file."""
 
 _MAY_DIFFER: Final = ("versions", "notes", "limit")
 """Between a run and its resumption: libraries may have been updated, and a limit only shortens."""
@@ -121,18 +117,33 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("samples.*-of-*.jsonl") if _PART.fullmatch(path.name))
 
 
+def check_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Whether a run may write into ``folder``; asked before a model is loaded, and once more when the folder is locked.
+
+    Raises:
+        UsageError: it holds the records of a run, and neither ``resume`` nor ``overwrite`` is set; or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint="name a folder", input=str(folder))
+    if not resume and not overwrite and _holds_records(folder):
+        hint = "--resume goes on with it, --overwrite starts anew"
+        raise UsageError(f"{folder} already holds the records of a run", hint=hint, input=str(folder))
+
+
+def _holds_records(folder: Path) -> bool:
+    return any(path.exists() and path.stat().st_size for path in (folder / SAMPLES_FILE, *_parts(folder)))
+
+
 def _prepare(
     folder: Path, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool, processes: int
 ) -> None:
     """Leave in the folder what this run goes on from, in as many files as it has processes."""
+    check_free(folder, resume=resume, overwrite=overwrite)
     samples = folder / SAMPLES_FILE
-    there = any(path.exists() and path.stat().st_size for path in (samples, *_parts(folder)))
+    there = _holds_records(folder)
     if there and resume:
         _check_header(folder, header)
         _deal(folder, chunk, processes)
-    elif there and not overwrite:
-        hint = "--resume goes on with it, --overwrite starts anew"
-        raise UsageError(f"{folder} already holds the records of a run", hint=hint, input=str(folder))
     (folder / RESULT_FILE).unlink(missing_ok=True)
     if not (there and resume):
         for path in (samples, *_parts(folder)):

@@ -11,12 +11,12 @@ from clipalign.batch.shares import with_own_device
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
 from clipalign.commands import evaluate_more as more
 from clipalign.commands.model import choose_model
-from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
+from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, OutputError, UsageError
 from clipalign.options.evaluate import EvalOptions
 from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
 from clipalign.report import chosen_format, configure, render
-from clipalign.report.console import OutputError, progress_console
+from clipalign.report.console import progress_console
 from clipalign.settings import Settings, resolve
 
 
@@ -54,8 +54,12 @@ def _run(settings: Settings) -> int:
         raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
     more.check_together(settings)
     axes = more.check_axes(settings)
+    from clipalign.benchmarks.records import check_free
+
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
+    if settings.output is not None and not axes:  # a sweep has a folder a run in it
+        check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()
     settings = with_own_device(settings)
     total = settings.limit or benchmark.size
@@ -95,8 +99,6 @@ def _writing(folder: Path | None) -> Iterator[None]:
 
 def _concerns(error: OSError, folder: Path) -> bool:
     """Whether it is about ``folder`` or a file in it."""
-    from clipalign.benchmarks.records import DISK_FULL
-
     if error.filename is None:
         return error.errno in DISK_FULL
     place = Path(str(error.filename))

@@ -8,7 +8,6 @@ the file is fetched once more from the start, and after that the hash on record 
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -22,9 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.downloads.wanted import PIECE_BYTES, Fetched, Hashes, Wanted
 from clipalign.downloads.web import PassingError, Web
-from clipalign.errors import Busy, DownloadFailed, VerificationFailed
+from clipalign.errors import DISK_FULL, Busy, DownloadFailed, OutputError, VerificationFailed
 from clipalign.locks import exclusive
-from clipalign.report.console import OutputError
 
 if TYPE_CHECKING:
     import requests
@@ -35,7 +33,6 @@ LARGEST_BYTES: Final = 1 << 40
 SPARE_BYTES: Final = 16 << 20
 """Left free on the disk."""
 
-DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from clipalign.errors import EXIT_INTERNAL, ClipalignError
+from clipalign.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,13 +35,6 @@ MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 100
 ANSI: Final = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33", "cyan": "36"}
 
 _PACKAGE: Final = Path(__file__).parent.parent
-
-
-class OutputError(ClipalignError):
-    """Results could not be written: a full disk, a closed stdout."""
-
-    exit_status = EXIT_INTERNAL
-    type = "output_failed"
 
 
 def visible(text: str) -> str:

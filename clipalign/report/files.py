@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-from clipalign.errors import UsageError
-from clipalign.report.console import OutputError
-
-DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a write may end with where there is no room."""
+from clipalign.errors import DISK_FULL, OutputError, UsageError
 
 
 def output_error(name: str, error: OSError) -> OutputError:

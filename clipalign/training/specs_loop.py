@@ -20,8 +20,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from clipalign.errors import ClipalignError, UsageError
-from clipalign.report.console import OutputError
+from clipalign.errors import ClipalignError, OutputError, UsageError
 from clipalign.training.metrics_log import MetricsLog
 from clipalign.training.specs_batches import Batch, Batches, picture_vectors
 from clipalign.training.specs_checkpoints import (

@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 
 from clipalign.downloads import fetch as room
-from clipalign.downloads.fetch import drop_part, fetch, note_of, part_of
+from clipalign.downloads.fetch import drop_part, fetch, note_of, part_of, tidy
 from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import Patience, RefusedError, Web, retry_after
-from clipalign.errors import DownloadFailed, VerificationFailed
-from clipalign.report.console import OutputError
+from clipalign.errors import DISK_FULL, DownloadFailed, OutputError, VerificationFailed
+from clipalign.locks import exclusive
 from tests.server import Server, cut, redirect, running, says, silence, stall, status, trickle
 
 CONTENT = bytes(range(256)) * 400
@@ -97,6 +97,26 @@ class TestAWholeFile:
         asked = len(server.asked)
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
         assert len(server.asked) == asked
+
+    def test_that_is_there_does_not_keep_what_a_killed_run_left(self, server: Server, tmp_path: Path, web: Web):
+        wanted = Wanted(server.put("/a", CONTENT), sha256=SHA256)
+        fetch(wanted, tmp_path / "a", web=web)
+        for name in ("a.lock", "a.part", "a.part.json"):
+            (tmp_path / name).write_bytes(b"{}")
+        fetch(wanted, tmp_path / "a", web=web)
+        assert os.listdir(tmp_path) == ["a"]
+
+    def test_that_is_there_is_tidied_without_fetching_and_a_part_of_another_is_left(self, tmp_path: Path):
+        (tmp_path / "a").write_bytes(CONTENT)
+        for name in ("a.lock", "a.part.json"):
+            (tmp_path / name).write_bytes(b"{}")
+        tidy(tmp_path / "a")
+        assert os.listdir(tmp_path) == ["a"]
+        for name in ("a.lock", "a.part", "a.part.json"):
+            (tmp_path / name).write_bytes(b"{}")
+        with exclusive(tmp_path / "a.lock"):
+            tidy(tmp_path / "a")
+        assert len(os.listdir(tmp_path)) == 4
 
     def test_that_is_there_and_damaged_is_replaced(self, server: Server, tmp_path: Path, web: Web):
         (tmp_path / "w.bin").write_bytes(OTHER)
@@ -447,7 +467,7 @@ class TestADisk:
         assert "--cache-dir" in caught.value.hint
 
     def test_other_full_disks_are_full_too(self):
-        assert {errno.ENOSPC, errno.EDQUOT} <= room.DISK_FULL
+        assert {errno.ENOSPC, errno.EDQUOT} <= DISK_FULL
 
 
 VERSIONS = {'"v1"': CONTENT[:30_000], '"v2"': OTHER[:33_000]}

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from clipalign.batch import appended
-from clipalign.errors import Busy, UsageError
+from clipalign.errors import Busy, OutputError, UsageError
 from clipalign.inputs.records import InputRecord
-from clipalign.report.console import OutputError, notices
+from clipalign.report.console import notices
 from clipalign.settings import Settings
 from tests.records import HOSTILE, asked, run
 from tests.results import PROVENANCE

@@ -15,9 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clipalign.device import choose_device
-from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, UsageError
+from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
 from clipalign.pipeline.model import load_model
-from clipalign.report.console import OutputError
 from clipalign.training import specs_loop
 from clipalign.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from clipalign.training.specs_checkpoints import STATE_FILE, last_checkpoint, load_checkpoint
