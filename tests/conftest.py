@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,15 @@ def pytest_configure() -> None:
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cache: weights on the developer's machine must not change what a test sees."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def few_draws() -> Iterator[None]:
+    """Intervals from 60 bootstrap draws instead of a thousand, for tests of something else that they slow down."""
+    rooms = [
+        importlib.import_module(f"clipalign.benchmarks.{name}") for name in ("metrics", "statistics", "comparison")
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        for room in rooms:
+            patch.setattr(room, "BOOTSTRAP_DRAWS", 60)
+        yield

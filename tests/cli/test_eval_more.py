@@ -10,6 +10,8 @@ import pytest
 from tests.cli.run import TINY, run_here
 from tests.word_datasets import write_foil, write_hat, write_nocaps
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 Capture = pytest.CaptureFixture[str]
 PICTOGRAM = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "20")
 

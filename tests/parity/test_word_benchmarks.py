@@ -28,7 +28,10 @@ TOLERANCE = 1e-5
 """Of an average precision: scores that agree to 1e-8 may change places. Shares of captions agree exactly."""
 
 pytest.importorskip("sklearn")
-pytestmark = pytest.mark.skipif(not NOCAPS.exists(), reason="the real files are not here")
+pytestmark = [
+    pytest.mark.skipif(not NOCAPS.exists(), reason="the real files are not here"),
+    pytest.mark.usefixtures("few_draws"),
+]
 
 
 def measured(benchmark: Any, **settings: Any) -> dict[str, float]:

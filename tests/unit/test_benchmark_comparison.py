@@ -20,6 +20,8 @@ from clipalign.settings import Settings
 from tests.tiny import load_tiny
 from tests.word_datasets import write_nocaps
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 def ran(folder: Path, **settings: Any) -> Path:
     run_benchmark(PictogramFoil(), load_tiny(), Settings(output=folder, **{"limit": 60, **settings}))
@@ -27,7 +29,7 @@ def ran(folder: Path, **settings: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def runs(few_draws: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same samples with one and with four layers."""
     folder = tmp_path_factory.mktemp("runs")
     return ran(folder / "one", layers=1), ran(folder / "four", layers=4)

@@ -23,6 +23,8 @@ from clipalign.settings import Settings
 from tests.tiny import load_random, load_tiny
 from tests.word_datasets import write_nocaps
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 AXES: dict[str, list[object]] = {
     "layers": [1, 3],
     "mode": ["threshold", "most-negative"],

@@ -20,6 +20,8 @@ from clipalign.settings import Settings
 from tests.tiny import load_tiny
 from tests.word_datasets import nocaps_rows, write_nocaps
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 def shown(benchmark: Any, folder: Path, **settings: Any) -> Showcase:
     asked = Settings(output=folder, **settings)
