@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from clipalign.cache import data_folder
@@ -26,6 +26,9 @@ from clipalign.locks import exclusive
 from clipalign.registry.datasets import DataFile, DatasetRow
 
 T = TypeVar("T")
+
+BY_HAND: Final = "by hand"
+"""How the source of what the user handed over begins."""
 
 
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
@@ -113,8 +116,8 @@ def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> 
         if given.resolve() != target.resolve():
             shutil.copytree(given, target, dirs_exist_ok=True)
         members = tuple(members_of(target, folder))
-        keep(folder, Kept(file.path, f"by hand: {given}", "", sum(m.size_bytes for m in members), False, members))
-        return Brought(target, "by hand", "", sum(m.size_bytes for m in members))
+        keep(folder, Kept(file.path, f"{BY_HAND}: {given}", "", sum(m.size_bytes for m in members), False, members))
+        return Brought(target, BY_HAND, "", sum(m.size_bytes for m in members))
     wanted = Wanted(file.url or f"file:{given}", sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes)
     hashes = Hashes(wanted)
     hashes.read(given, given.stat().st_size)
@@ -129,7 +132,7 @@ def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> 
         fresh = target.with_name(f"{target.name}.copy")
         shutil.copyfile(given, fresh)
         fresh.replace(target)
-    source = f"by hand: {given}"
+    source = f"{BY_HAND}: {given}"
     brought = Brought(target, source, hashes.sha256, hashes.size_bytes, 0, wanted.checked)
     _finish(file, folder, given if file.gives else target, brought, delete=False)
     return brought

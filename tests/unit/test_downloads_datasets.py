@@ -104,6 +104,22 @@ class TestFetching:
         (found,) = fetch_dataset(row, errand)
         assert not found.fresh and len(server.asked) == 1
 
+    def test_what_a_run_left_that_was_killed_while_it_unpacked_is_deleted(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        (folder / ".unpacking-x" / "set").mkdir(parents=True)
+        (folder / ".unpacking-x" / "set" / "a").write_bytes(b"a")
+        fetch_dataset(row, errand)
+        assert sorted(path.name for path in folder.iterdir()) == [".clipalign", "set"]
+
+    def test_an_archive_that_a_killed_run_could_not_delete_any_more_is_deleted(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        (folder / "a.zip").write_bytes(b"")
+        fetch_dataset(row, errand)
+        assert not (folder / "a.zip").exists() and (folder / "set" / "a").exists()
+
     def test_what_is_gone_is_fetched_again(self, server: Server, errand: Errand):
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, errand)
