@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from clipalign.batch.appended import AppendedFile, CsvLines, JournalLines, JsonLines, Syntax, write_all
 from clipalign.batch.compare import first_difference, record_difference
 from clipalign.batch.destination import APPENDED, Destination, find_destination
-from clipalign.batch.summary import Tally
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
 from clipalign.locks import exclusive
 from clipalign.report import many
@@ -31,6 +30,7 @@ from clipalign.report.json import plain, plain_text
 from clipalign.report.progress import Progress
 from clipalign.report.records import Entry, RecordView, error_record, is_error
 from clipalign.report.summary import counted, summary_lines
+from clipalign.report.tally import Tally
 
 if TYPE_CHECKING:
     from clipalign.batch.runner import Finished

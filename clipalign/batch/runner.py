@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from clipalign.batch.scorer import ScoreItem, Scorer
 from clipalign.batch.stream import READERS, Workers, wait_for, workers_for_this_machine
 from clipalign.errors import ClipalignError
 from clipalign.inputs.records import InputRecord
+from clipalign.methods.scorer import ScoreItem, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from clipalign.report import chosen_batch_format
 from clipalign.report.console import notices, progress_console
 
 if TYPE_CHECKING:
-    from clipalign.batch.scorer import Scorer
+    from clipalign.methods.scorer import Scorer
     from clipalign.pipeline.loaded import LoadedModel
     from clipalign.report.records import RecordView
     from clipalign.settings import Settings

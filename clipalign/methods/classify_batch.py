@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy
 import torch
 
-from clipalign.batch.scorer import ScoreItem
 from clipalign.errors import ClipalignError, ModelMismatch
+from clipalign.methods.scorer import ScoreItem
 from clipalign.results import ClassifyResult, Provenance
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _BOX_BYTES: Final = 16
 
 @dataclass(frozen=True)
 class ClassifyScorer:
-    """A classifier that says which class each record's picture shows; a ``clipalign.batch.scorer.Scorer``.
+    """A classifier that says which class each record's picture shows; a ``clipalign.methods.scorer.Scorer``.
 
     Attributes:
         classifier: with its classes encoded.
@@ -42,17 +42,17 @@ class ClassifyScorer:
 
     @property
     def provenance(self) -> Provenance:
-        """See :class:`clipalign.batch.scorer.Scorer`."""
+        """See :class:`clipalign.methods.scorer.Scorer`."""
         return self.classifier.provenance
 
     @property
     def window_records(self) -> int:
-        """See :class:`clipalign.batch.scorer.Scorer`."""
+        """See :class:`clipalign.methods.scorer.Scorer`."""
         return min(LONGEST_WINDOW, self.pictures_ahead)
 
     @property
     def pictures_ahead(self) -> int:
-        """See :class:`clipalign.batch.scorer.Scorer`."""
+        """See :class:`clipalign.methods.scorer.Scorer`."""
         settings = self.classifier.settings
         each = 1 + (settings.crops if settings.method == "wca" else 0)
         return max(4, AHEAD_SQUARES // each)

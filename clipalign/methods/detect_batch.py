@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from clipalign.batch.scorer import ScoreItem
 from clipalign.device import halving
 from clipalign.errors import ClipalignError
 from clipalign.methods.detect import DetectSettings, Pair, detect_each, provenance_of
+from clipalign.methods.scorer import ScoreItem
 from clipalign.pipeline.encoder import encode_prepared
 from clipalign.pipeline.images import to_tensor
 from clipalign.results import DetectResult, Provenance
@@ -26,7 +26,7 @@ WINDOW_BATCHES: Final = 4
 
 @dataclass(frozen=True)
 class DetectScorer:
-    """A model that says which words of a record's text do not fit its picture; a ``clipalign.batch.scorer.Scorer``.
+    """A model that says which words of a record's text do not fit its picture; a ``clipalign.methods.scorer.Scorer``.
 
     Attributes:
         loaded: the model.
@@ -49,12 +49,12 @@ class DetectScorer:
 
     @property
     def window_records(self) -> int:
-        """See :class:`clipalign.batch.scorer.Scorer`."""
+        """See :class:`clipalign.methods.scorer.Scorer`."""
         return WINDOW_BATCHES * self.settings.batch_size
 
     @property
     def pictures_ahead(self) -> int:
-        """See :class:`clipalign.batch.scorer.Scorer`."""
+        """See :class:`clipalign.methods.scorer.Scorer`."""
         return 2 * self.settings.batch_size
 
     def prepare(self, picture: Image, name: str) -> Tensor:

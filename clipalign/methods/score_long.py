@@ -32,8 +32,8 @@ from clipalign.results import LongResult, SentenceScore
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from clipalign.batch.scorer import ScoreItem
     from clipalign.methods.detect import Pair
+    from clipalign.methods.scorer import ScoreItem
     from clipalign.pipeline.loaded import LoadedModel
 
 WINDOW_RECORDS: Final = 64

@@ -61,7 +61,7 @@ def whole(
         format: ``json``, ``html``, or a streamed one for a file.
         view: of the command.
         book: the records.
-        summary: of :meth:`clipalign.batch.summary.Tally.summary`.
+        summary: of :meth:`clipalign.report.tally.Tally.summary`.
         provenance: of the run.
     """
     if format == "json":

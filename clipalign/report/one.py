@@ -9,6 +9,7 @@ from clipalign.report import many
 from clipalign.report.console import stdout_is_terminal
 from clipalign.report.json import line_of, plain
 from clipalign.report.records import Entry, RecordView
+from clipalign.report.tally import Tally
 
 
 class FewEntries:
@@ -49,7 +50,6 @@ def document(
     records = [plain(view.record(result)) for result in results]
     if format == "json" and len(records) == 1:
         return line_of(records[0], indent=stdout_is_terminal())
-    from clipalign.batch.summary import Tally
     from clipalign.report.html.parts import data_address
 
     tally = Tally(view)

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from clipalign.batch.runner import Finished, run_batch
-from clipalign.batch.scorer import ScoreItem
 from clipalign.batch.stream import Workers, wait_for, workers_for_this_machine
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, TextUnusable
 from clipalign.inputs import InputRecord, Place
+from clipalign.methods.scorer import ScoreItem
 from tests.results import PROVENANCE
 
 

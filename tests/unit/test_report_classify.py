@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from clipalign.batch.summary import Tally
 from clipalign.report.classify import ClassifyView, classify_record
 from clipalign.report.classify_html import card
 from clipalign.report.classify_table import classify_table
 from clipalign.report.evidence import read_evidence
 from clipalign.report.summary import summary_lines
+from clipalign.report.tally import Tally
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight
 from tests.results import PROVENANCE
 

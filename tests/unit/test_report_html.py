@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipalign.batch.summary import Tally
 from clipalign.report import many
 from clipalign.report.console import visible
 from clipalign.report.detect import DetectView
@@ -23,6 +22,7 @@ from clipalign.report.html.parts import data_address, marked_text, signed_bar
 from clipalign.report.json import plain
 from clipalign.report.one import FewEntries
 from clipalign.report.records import Entry, Record, error_record
+from clipalign.report.tally import Tally
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE, PROVENANCE, result_of
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipalign.batch import summary
-from clipalign.batch.summary import Tally
 from clipalign.report.console import notices
 from clipalign.report.detect import DetectView
 from clipalign.report.json import plain
 from clipalign.report.progress import Progress
 from clipalign.report.records import Record, error_record
 from clipalign.report.summary import number_text, summary_lines
+from clipalign.report.tally import Tally
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 

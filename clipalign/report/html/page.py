@@ -49,7 +49,7 @@ def page(
     Args:
         view: of the command.
         book: its records.
-        summary: of :meth:`clipalign.batch.summary.Tally.summary`.
+        summary: of :meth:`clipalign.report.tally.Tally.summary`.
         provenance: of the run.
     """
     places = heapq.nsmallest(MAX_CARDS, _places(view, book))

@@ -1,4 +1,4 @@
-"""What a command brings to a batch run: how a picture is prepared, encoded, and scored with a record's text.
+"""What a method brings to a run over many records: how a picture is prepared, encoded, and scored with a record's text.
 
 The run (:mod:`clipalign.batch.runner`) knows nothing of the method, and the method nothing of threads, windows, files
 and errors of other records.
