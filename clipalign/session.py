@@ -207,7 +207,8 @@ class Session:
     def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
         """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""
         from clipalign.methods.detect import Pair
-        from clipalign.pipeline.images import is_file_name, open_image
+        from clipalign.pipeline.image_bytes import is_file_name
+        from clipalign.pipeline.images import open_image
 
         opened: dict[str | bytes, Image] = {}
         ready = []

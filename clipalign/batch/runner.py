@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +51,7 @@ def run_batch(
     workers: int | None = None,
     on_error: str = "skip",
     thumbnail_px: int | None = None,
+    late: Callable[[], bool] = lambda: False,
 ) -> Generator[Finished[R], None, None]:
     """Score every record; results in the order of the input.
 
@@ -62,6 +63,7 @@ def run_batch(
         on_error: ``skip``: a record that cannot be used is finished with its error; ``fail``: the first such error is
             raised, after everything before it was finished.
         thumbnail_px: longer side of the thumbnails in pixels; None for none.
+        late: whether the next record is not there yet; what was read is scored then, without waiting for it.
 
     Raises:
         ClipalignError: of the first bad record with ``fail``; what ``scorer`` cannot go on after.
@@ -69,7 +71,7 @@ def run_batch(
     workers = workers or workers_for_this_machine()
     with Workers[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
         prepare = _Preparation(scorer, threading.Semaphore(workers), offline, thumbnail_px)
-        run = _Run(iter(records), scorer, threads, prepare)
+        run = _Run(iter(records), scorer, threads, prepare, late)
         while window := run.window():
             for finished in run.scored(window):
                 if on_error == "fail" and isinstance(finished.outcome, ClipalignError):
@@ -94,7 +96,8 @@ class _Preparation:
     thumbnail_px: int | None
 
     def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
-        from clipalign.pipeline.images import open_image, read_image, thumbnail_of
+        from clipalign.pipeline.image_bytes import read_image
+        from clipalign.pipeline.images import open_image, thumbnail_of
 
         content = read_image(source, offline=self.offline, name=name)
         with self.decoding:
@@ -129,7 +132,10 @@ class _Run(Generic[R]):
         scorer: Scorer[R],
         threads: Workers[_Prepared],
         prepare: _Preparation,
+        late: Callable[[], bool],
     ) -> None:
+        self.late = late
+        self.waits = False  # the next record was late when this window was gathered
         self.records = records
         self.scorer = scorer
         self.threads = threads
@@ -144,8 +150,9 @@ class _Run(Generic[R]):
         window: list[_Waiting] = []
         group: list[tuple[_Picture, Tensor]] = []
         together = max(1, self.scorer.pictures_ahead // 2)
+        self.waits = False
         while len(window) < self.scorer.window_records:
-            self._read_ahead()
+            self._read_ahead(wait=not window)
             if not self.ahead:
                 break
             record, picture = self.ahead.popleft()
@@ -181,11 +188,15 @@ class _Run(Generic[R]):
             thumbnail = picture.thumbnail if picture is not None else None
             yield Finished(record, next(outcomes) if outcome is None else outcome, thumbnail)
 
-    def _read_ahead(self) -> None:
-        """Read records and hand out their pictures, as far as the limits allow."""
+    def _read_ahead(self, *, wait: bool = False) -> None:
+        """Read records and hand out their pictures, as far as the limits allow; ``wait`` for one if there is none."""
         while not self.ended and len(self.ahead) < self.scorer.window_records:
             if self.ahead and self.held >= self.scorer.pictures_ahead:
                 return
+            if not (wait and not self.ahead):
+                self.waits = self.waits or self.late()
+                if self.waits:
+                    return
             record = next(self.records, None)
             if record is None:
                 self.ended = True

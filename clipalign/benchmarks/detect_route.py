@@ -12,7 +12,7 @@ from clipalign.benchmarks.shelf import Shelf, picture_key
 from clipalign.benchmarks.task import Outcome, Route, Sample
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.methods.detect import DetectSettings, Pair, detect_each, detect_provenance
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.results import DetectResult, Provenance, WordScore
 
 if TYPE_CHECKING:

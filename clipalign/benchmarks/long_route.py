@@ -23,7 +23,7 @@ from clipalign.errors import ClipalignError, InputUnreadable, TextUnusable
 from clipalign.methods.provenance import provenance_of
 from clipalign.methods.score_long import long_reading
 from clipalign.pipeline.encoder import encode_images, encode_tokens
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.text import encode_text
 from clipalign.registry.rows import LONG_CONTEXT_TOKENS
 

@@ -29,7 +29,8 @@ from clipalign.pipeline.class_vectors import ClassVectors, DescribedClass, Progr
 from clipalign.pipeline.crops import Box, crop_boxes, cut_and_prepare, picture_seed
 from clipalign.pipeline.descriptions import Classes, ClassTexts
 from clipalign.pipeline.encoder import encode_images
-from clipalign.pipeline.images import ImageSource, open_image, to_values
+from clipalign.pipeline.image_tensors import to_values
+from clipalign.pipeline.images import ImageSource, open_image
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from clipalign.errors import ClipalignError
 from clipalign.methods.detect import DetectSettings, Pair, detect_each, provenance_of
 from clipalign.methods.scorer import ScoreItem
 from clipalign.pipeline.encoder import encode_prepared
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.results import DetectResult, Provenance
 
 if TYPE_CHECKING:

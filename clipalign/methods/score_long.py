@@ -21,7 +21,7 @@ from clipalign.errors import ClipalignError, TextUnusable, UsageError
 from clipalign.methods.provenance import provenance_of
 from clipalign.methods.scores import clip_score, specs_score
 from clipalign.pipeline.encoder import encode_distinct, encode_images, encode_tokens
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.pipeline.sentences import Cut, Piece, split_text
 from clipalign.pipeline.text import TokenizedText, encode_text

@@ -17,7 +17,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,15 +233,7 @@ def _write(file: Path, key: str, made: ClassVectors) -> None:
     vectors = made.vectors.cpu().contiguous()
     said = {"key": key, "checksum": _checksum(vectors), "truncated": str(made.truncated)}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(save({"vectors": vectors}, metadata=said))
-            Path(part).replace(file)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        write_kept(file, save({"vectors": vectors}, metadata=said))
         _forget_old(file.parent)
     except OSError as error:
         logger.info("class vectors could not be kept in %s: %s", file.parent, error.strerror or error)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipalign.pipeline.images import to_square
+from clipalign.pipeline.image_tensors import to_square
 
 if TYPE_CHECKING:
     from clipalign.pipeline.loaded import LoadedModel

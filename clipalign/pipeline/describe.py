@@ -15,7 +15,6 @@ import logging
 import os
 import queue
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -366,15 +365,7 @@ def _keep(known: dict[str, tuple[str, ...]], file: Path) -> None:
     if not known:
         return
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(known, stream, ensure_ascii=False, indent=1)
-            Path(part).replace(file)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        write_kept(file, json.dumps(known, ensure_ascii=False, indent=1).encode("utf-8"))
     except OSError as error:
         logger.warning("the descriptions could not be kept in %s: %s", file.parent, error.strerror or error)
 

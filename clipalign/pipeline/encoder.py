@@ -18,8 +18,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.device import torch_dtype
 from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.images import open_image, to_tensor
+from clipalign.pipeline.images import open_image
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.text_tower import CausalTextTower
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipalign.errors import InputUnreadable, UsageError
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.training.specs_data import Order, SpecsData, SpecsSample
 from clipalign.training.specs_model import Trainee
 from clipalign.training.world import World

@@ -4,29 +4,21 @@
 
 The baseline is the model alone: pictures that are tensors already and texts that are tokens already, encoded and
 attributed in memory. The candidate is what ``detect --input pairs.jsonl`` does with a loaded model: JSON lines read,
-JPEG files opened and decoded in threads, words and scores found, JSON lines written to a file. Baseline and candidate
-take turns within a round; the figure is the median over rounds of baseline / candidate, 1 where all the rest is free.
-Then the same with pictures of 12 million pixels, and what decoding JPEG at a fraction of its size (``Image.draft``)
-would gain, and how far it would move results. ``--clock cpu`` counts the process's own time, for a busy machine.
+JPEG files opened and decoded in threads, words and scores found, JSON lines written to a file. The figure is 1 where
+all the rest is free. Then the same with pictures of 12 million pixels, and what decoding JPEG at a fraction of its size
+(``Image.draft``) would gain, and how far it would move results.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-import numpy as np
-import orjson
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from clipalign.batch.runner import run_batch
 from clipalign.errors import ClipalignError
@@ -35,60 +27,19 @@ from clipalign.methods.detect import DEFAULT_TEMPLATE, DetectSettings, Pair, det
 from clipalign.methods.detect_batch import DetectScorer
 from clipalign.pipeline.attribution import attribute
 from clipalign.pipeline.encoder import encode_prepared
-from clipalign.pipeline.images import open_image, to_tensor
-from clipalign.pipeline.loaded import LoadedModel
+from clipalign.pipeline.image_tensors import to_tensor
+from clipalign.pipeline.images import open_image
+from clipalign.pipeline.model import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.report.json import detect_record, encode
-from tests.benchmarks.detect_speed import CLOCKS, random_vit_b_32, real_captions
+from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
+from tests.benchmarks.subjects import LAYERS, PHOTO, Files, random_vit_b_32, real_captions, written
 
-PHOTO = Path(__file__).parents[3] / "shared" / "data" / "a_cup_of_coffee.jpg"
-SETTINGS = DetectSettings(layers=3)
-SMALL = (500, 375)
-LARGE = (4000, 3000)
-MARGINS = (2, 3, 4)
+SETTINGS: Final = DetectSettings(layers=LAYERS)
+SMALL: Final = (500, 375)
+LARGE: Final = (4000, 3000)
+MARGINS: Final = (2, 3, 4)
 """How many times the model's input the shorter side of a drafted picture must have."""
-
-
-@dataclass(frozen=True)
-class Files:
-    """A folder of pictures with a table of pairs."""
-
-    table: Path
-    pictures: list[Path]
-    captions: list[str]
-
-
-def photos(count: int, size: tuple[int, int]) -> list[Image.Image]:
-    """Pictures with the fine detail of photographs: the real one where it is there, blended with random ones."""
-    rng = np.random.default_rng(0)
-    ground = Image.open(PHOTO).convert("RGB") if PHOTO.exists() else None
-    found = []
-    for _ in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(
-            size, Image.Resampling.BICUBIC
-        )
-        fine = Image.fromarray(rng.integers(0, 256, (size[1] // 4, size[0] // 4, 3), dtype=np.uint8)).resize(size)
-        picture = Image.blend(coarse, fine, 0.15)
-        found.append(
-            picture if ground is None else Image.blend(ground.resize(size, Image.Resampling.BICUBIC), picture, 0.5)
-        )
-    return found
-
-
-def written(folder: Path, captions: Sequence[str], pictures: int, size: tuple[int, int], *, distinct: int) -> Files:
-    """``pictures`` JPEG files, every caption of ``captions`` once, in turn about a picture's neighbours."""
-    folder.mkdir()
-    made = photos(distinct, size)
-    paths = []
-    for index in range(pictures):
-        path = folder / f"{index:04}.jpg"
-        made[index % distinct].save(path, quality=90)
-        paths.append(path)
-    per_image = len(captions) // pictures
-    rows = [{"image": str(paths[index // per_image]), "text": text} for index, text in enumerate(captions)]
-    table = folder / "pairs.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Files(table, [Path(row["image"]) for row in rows], list(captions))
 
 
 def in_memory(loaded: LoadedModel, files: Files) -> Callable[[], object]:
@@ -100,18 +51,18 @@ def in_memory(loaded: LoadedModel, files: Files) -> Callable[[], object]:
         vectors = encode_prepared(loaded, list(tensors.values()), batch_size=SETTINGS.batch_size)
         rows = dict(zip(tensors, vectors, strict=True))
         images = torch.stack([row for path in files.pictures if isinstance(row := rows[path], torch.Tensor)])
-        attribute(loaded, images, texts, layers=3, batch_size=SETTINGS.batch_size)
+        attribute(loaded, images, texts, layers=LAYERS, batch_size=SETTINGS.batch_size)
 
     return run
 
 
-def from_files(loaded: LoadedModel, files: Files, output: Path, workers: int | None) -> Callable[[], object]:
+def from_files(loaded: LoadedModel, files: Files, output: Path) -> Callable[[], object]:
     """Everything that ``detect --input --output`` does with a loaded model."""
 
     def run() -> None:
         scorer = DetectScorer.of(loaded, SETTINGS)
         with output.open("wb") as stream:
-            for finished in run_batch(open_input([str(files.table)]).records(), scorer, workers=workers):
+            for finished in run_batch(open_input([str(files.table)]).records(), scorer):
                 assert not isinstance(finished.outcome, ClipalignError)
                 stream.write(encode(detect_record(finished.outcome)))
                 stream.flush()
@@ -119,35 +70,15 @@ def from_files(loaded: LoadedModel, files: Files, output: Path, workers: int | N
     return run
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Milliseconds a record of both, and the median over rounds of baseline / candidate."""
-
-    baseline_ms: float
-    candidate_ms: float
-    ratio: float
-
-
-def compare(
-    clock: Callable[[], float], rounds: int, n: int, baseline: Callable[[], object], candidate: Callable[[], object]
-) -> Rates:
-    """Time both in turns, after one run of each that does not count."""
-
-    def seconds(run: Callable[[], object]) -> float:
-        begin = clock()
-        run()
-        return clock() - begin
-
-    baseline(), candidate()
-    times = []
-    for index in range(rounds):
-        first, second = (baseline, candidate) if index % 2 == 0 else (candidate, baseline)
-        one, two = seconds(first), seconds(second)
-        times.append((one, two) if index % 2 == 0 else (two, one))
-    return Rates(
-        1000 * statistics.median(one for one, _ in times) / n,
-        1000 * statistics.median(two for _, two in times) / n,
-        statistics.median(one / two for one, two in times),
+def measure_files(bench: Bench, loaded: LoadedModel, files: Files, output: Path, row: tuple[str, str, float]) -> Row:
+    """One input; ``row`` is its key, its words and its goal (0 for none)."""
+    key, what, wanted = row
+    turns = bench.turns(
+        in_memory(loaded, files), len(files.captions), from_files(loaded, files, output), len(files.captions), rounds=5
+    )
+    baseline = "encoding and attributing in memory"
+    return turns.row(
+        key, f"`detect --input`, {what}", baseline, Reading.RATE, bench, goal=wanted or None, item="record"
     )
 
 
@@ -170,7 +101,7 @@ def decoding(path: Path, loaded: LoadedModel) -> list[str]:
     for margin in MARGINS:
         drafted = draft(path, margin * loaded.image_size)
         lines.append(
-            f"  draft, shorter side at least {margin} × {loaded.image_size}: decoded as {drafted.width} × "
+            f"draft of it, shorter side at least {margin} × {loaded.image_size}: decoded as {drafted.width} × "
             f"{drafted.height}, {best_ms(lambda margin=margin: draft(path, margin * loaded.image_size)):.1f} ms"  # type: ignore[misc]
         )
     return lines
@@ -201,73 +132,34 @@ def moved(loaded: LoadedModel, paths: Sequence[Path], captions: Sequence[str], m
     return cosine, attribution
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    parser.add_argument("--records", type=int, default=128)
-    parser.add_argument("--large", type=int, default=32, help="records with pictures of 12 million pixels")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+def measure(bench: Bench) -> Measured:
+    """All rows, and what drafting would do."""
     loaded = random_vit_b_32()
     captions, source = real_captions()
-    many = [captions[index % len(captions)] for index in range(arguments.records)]
-
-    table = Table("records", "in memory ms", "detect --input ms", "baseline / candidate", "goal", title="ms a record")
-    notes = [f"captions of {source}"]
+    records, large = bench.of((128, 32), (32, 8))
+    many = [captions[index % len(captions)] for index in range(records)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cases = (
-            ("500 × 375, a caption each", written(folder / "a", many, len(many), SMALL, distinct=16), "at least 0.9"),
-            (
-                "500 × 375, 4 captions each",
-                written(folder / "b", many, len(many) // 4, SMALL, distinct=16),
-                "at least 0.9",
-            ),
-            (
-                "4000 × 3000, a caption each",
-                written(folder / "c", many[: arguments.large], arguments.large, LARGE, distinct=4),
-                "told",
-            ),
-        )
-        for what, files, goal in cases:
-            rates = compare(
-                CLOCKS[arguments.clock],
-                arguments.rounds,
-                len(files.captions),
-                in_memory(loaded, files),
-                from_files(loaded, files, folder / "out.jsonl", arguments.workers),
-            )
-            table.add_row(
-                f"{len(files.captions)} × {what}",
-                f"{rates.baseline_ms:.1f}",
-                f"{rates.candidate_ms:.1f}",
-                f"{rates.ratio:.3f}",
-                goal,
-            )
-        size = (folder / "out.jsonl").stat().st_size
-        lines = [orjson.loads(line) for line in (folder / "out.jsonl").read_bytes().splitlines()]
-        notes.append(f"{size / len(lines):.0f} bytes a record written")
-        for files in (cases[0][1], cases[2][1]):
-            notes += decoding(files.pictures[0], loaded)
-        large = list(dict.fromkeys(cases[2][1].pictures))[:4] + ([PHOTO] if PHOTO.exists() else [])
-        for margin in MARGINS:
-            cosine, attribution = moved(loaded, large, captions[:8], margin)
+        inputs = {
+            ("batch-1", "JPEG of 500 × 375, a caption each", 0.9): (many, records, SMALL, 16),
+            ("batch-4", "JPEG of 500 × 375, four captions each", 0.9): (many, records // 4, SMALL, 16),
+            ("batch-large", "JPEG of 12 megapixels, a caption each", 0.0): (many[:large], large, LARGE, 4),
+        }
+        rows, notes, found = [], [f"captions of {source}"], {}
+        for row, (texts, pictures, size, distinct) in inputs.items():
+            found[row[0]] = files = written(folder / row[0], texts, pictures, size, distinct=distinct)
+            rows.append(measure_files(bench, loaded, files, folder / "out.jsonl", row))
+        for key in ("batch-1", "batch-large"):
+            notes += decoding(found[key].pictures[0], loaded)
+        big = list(dict.fromkeys(found["batch-large"].pictures))[: bench.of(4, 1)]
+        for margin in bench.of(MARGINS, MARGINS[:1]):
+            cosine, attribution = moved(loaded, big + ([PHOTO] if PHOTO.exists() else []), captions[:8], margin)
             notes.append(
                 f"draft, shorter side at least {margin} × {loaded.image_size}: cosines move by {cosine:.1e} at most, "
-                f"attributions by {attribution:.1e} of the caption's largest"
+                f"attributions by {attribution:.1e} of the caption's largest; so it is not done"
             )
-    console = Console(width=140)
-    console.print(table)
-    console.print(
-        f"{arguments.threads} threads, {arguments.clock} clock, {arguments.rounds} rounds, torch {torch.__version__}"
-    )
-    for note in notes:
-        console.print(note)
+    return Measured(rows, notes)
 
 
 if __name__ == "__main__":
-    main()
+    alone(measure, __doc__)

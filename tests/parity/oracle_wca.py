@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from clipalign.pipeline.images import to_tensor
+from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 

@@ -168,7 +168,7 @@ def test_an_image_is_encoded_once_for_many_captions(monkeypatch: pytest.MonkeyPa
 
 def test_images_may_come_as_files_tensors_and_features() -> None:
     from clipalign.pipeline.encoder import encode_images
-    from clipalign.pipeline.images import to_tensor
+    from clipalign.pipeline.image_tensors import to_tensor
 
     loaded = load_tiny()
     tensor = to_tensor(PICTURE, loaded)

@@ -22,8 +22,9 @@ import torch
 from PIL import Image, features
 
 from clipalign.errors import ImageUnreadable
-from clipalign.pipeline import images
-from clipalign.pipeline.images import open_image, to_tensor
+from clipalign.pipeline import image_bytes
+from clipalign.pipeline.image_tensors import to_tensor
+from clipalign.pipeline.images import open_image
 from clipalign.pipeline.model import import_open_clip
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
@@ -291,11 +292,11 @@ class TestAddresses:
         assert "offline" in self.fail(f"{address}/a.png", offline=True)
 
     def test_have_a_limit_of_size(self, address: str, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(images, "MAX_DOWNLOAD_BYTES", 1000)
+        monkeypatch.setattr(image_bytes, "MAX_DOWNLOAD_BYTES", 1000)
         assert "larger than" in self.fail(f"{address}/large")
 
     def test_have_a_limit_of_time(self, address: str, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(images, "TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr(image_bytes, "TIMEOUT_SECONDS", 0.1)
         assert "did not answer within" in self.fail(f"{address}/slow")
 
     def test_may_not_be_there(self):
@@ -351,7 +352,7 @@ def test_an_empty_name_and_other_addresses_are_named():
 
 
 def test_a_file_without_end_is_too_large(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(images, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(image_bytes, "MAX_FILE_BYTES", 1000)
     with pytest.raises(ImageUnreadable, match="too large"):
         open_image("/dev/zero")
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 import clipalign
 from clipalign.errors import DeviceUnavailable, ImageUnreadable, UnknownModel, UsageError
-from clipalign.pipeline import images
+from clipalign.pipeline import image_bytes
+from clipalign.pipeline.image_tensors import to_tensor
+from clipalign.pipeline.images import open_image
 from clipalign.session import Session, load
 from tests.tiny import GOLDEN, load_tiny
 
@@ -60,7 +62,7 @@ class TestLoad:
 
 class TestDetect:
     def test_takes_pictures_from_anywhere(self, session: Session):
-        prepared = images.to_tensor(images.open_image(PICTURE), session.loaded)
+        prepared = to_tensor(open_image(PICTURE), session.loaded)
         sources = [PICTURE, str(PICTURE), PICTURE.read_bytes(), Image.open(PICTURE), prepared]
         cosines = [session.detect(source, "a red car").cosine for source in sources]
         assert cosines == pytest.approx([cosines[0]] * len(sources), abs=1e-6)
@@ -86,8 +88,8 @@ class TestDetect:
             read.append(source)
             return real(source, name, **options)
 
-        real = images._read
-        monkeypatch.setattr(images, "_read", count)
+        real = image_bytes._read
+        monkeypatch.setattr(image_bytes, "_read", count)
         content = PICTURE.read_bytes()
         pairs = [(PICTURE, "a red car"), (content, "a cup"), (PICTURE, "a blue car", ["a car"]), (content, "a car")]
         results = session.detect_many([*pairs, clipalign.Pair(Image.open(PICTURE), "a cup", id="last")])

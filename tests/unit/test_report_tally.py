@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipalign.batch import summary
+from clipalign.report import tally as room
 from clipalign.report.console import notices
 from clipalign.report.detect import DetectView
 from clipalign.report.json import plain
@@ -87,12 +87,12 @@ def test_means_lose_no_digit(scores: list[float]) -> None:
 
 
 def test_memory_does_not_grow_with_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "MAX_COUNTED", 10)
+    monkeypatch.setattr(room, "MAX_COUNTED", 10)
     records = [record_of(f"often word{number}", -1e-3, -1e-3) for number in range(100)]
     tally = tallied(*records, record_of("w" * 10_000, -1e-3))
     assert tally.frequent(1) == [("often", 100)]
     assert len(tally.frequent(1000)) <= 11
-    assert max(len(word) for word, _ in tally.frequent(1000)) <= summary.MAX_WORD_CHARACTERS
+    assert max(len(word) for word, _ in tally.frequent(1000)) <= room.MAX_WORD_CHARACTERS
     line = summary_lines(VIEW, tally.summary())[-1]
     assert "often at least 100" in line
 
