@@ -82,6 +82,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole_of_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the image tower frozen."""
+    folder = tmp_path_factory.mktemp("whole of text")
+    make_run(folder, replace(SETTINGS, frozen=("image",))).train()
+    return folder
+
+
 def test_a_run_leaves_weights_that_the_product_loads(whole: Path) -> None:
     assert [record["step"] for record in curve(whole) if "loss" in record] == list(range(1, STEPS + 1))
     loaded = load_model(f"{whole / CONFIG_FILE}@{whole / LAST_FILE}", choice=choose_device("cpu"))
@@ -100,12 +108,10 @@ def test_a_run_leaves_weights_that_the_product_loads(whole: Path) -> None:
 @pytest.mark.parametrize("after", [1, 2, 5])
 @pytest.mark.parametrize("frozen", [(), ("image",)])
 def test_a_run_that_is_stopped_and_goes_on_draws_the_same_curve(
-    tmp_path: Path, whole: Path, after: int, frozen: tuple[str, ...]
+    tmp_path: Path, whole: Path, whole_of_text: Path, after: int, frozen: tuple[str, ...]
 ) -> None:
     settings = replace(SETTINGS, frozen=frozen)
-    if frozen:
-        whole = tmp_path / "whole"
-        make_run(whole, settings).train()
+    whole = whole_of_text if frozen else whole
     steps = iter(range(1, 100))
     with pytest.raises(KeyboardInterrupt):
         make_run(tmp_path / "run", settings, stop=lambda: next(steps) == after).train()
