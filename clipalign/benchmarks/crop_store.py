@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -20,6 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from clipalign.cache import write_kept
 
 FORMAT: Final = 1
 """Raised whenever the numbers in a file would come out differently."""
@@ -70,15 +70,7 @@ class CropStore:
             return
         content = save({"vectors": vectors}, metadata={"identity": identity, "checksum": _checksum(vectors)})
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(content)
-                Path(part).replace(file)
-            except BaseException:
-                Path(part).unlink(missing_ok=True)
-                raise
+            write_kept(file, content)
         except OSError as error:
             self._said = True
             logger.warning("vectors of crops are not kept: %s: %s", file.parent, error.strerror or error)

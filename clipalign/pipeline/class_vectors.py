@@ -28,7 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.pipeline.descriptions import ClassTexts
+from clipalign.cache import write_kept
+from clipalign.pipeline.class_texts import ClassTexts
 from clipalign.pipeline.encoder import encode_tokens
 from clipalign.pipeline.text import TokenizedText, encode_text
 

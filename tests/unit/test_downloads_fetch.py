@@ -104,19 +104,19 @@ class TestAWholeFile:
         for name in ("a.lock", "a.part", "a.part.json"):
             (tmp_path / name).write_bytes(b"{}")
         fetch(wanted, tmp_path / "a", web=web)
-        assert os.listdir(tmp_path) == ["a"]
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
     def test_that_is_there_is_tidied_without_fetching_and_a_part_of_another_is_left(self, tmp_path: Path):
         (tmp_path / "a").write_bytes(CONTENT)
         for name in ("a.lock", "a.part.json"):
             (tmp_path / name).write_bytes(b"{}")
         tidy(tmp_path / "a")
-        assert os.listdir(tmp_path) == ["a"]
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
         for name in ("a.lock", "a.part", "a.part.json"):
             (tmp_path / name).write_bytes(b"{}")
         with exclusive(tmp_path / "a.lock"):
             tidy(tmp_path / "a")
-        assert len(os.listdir(tmp_path)) == 4
+        assert len([*tmp_path.iterdir()]) == 4
 
     def test_that_is_there_and_damaged_is_replaced(self, server: Server, tmp_path: Path, web: Web):
         (tmp_path / "w.bin").write_bytes(OTHER)
