@@ -11,7 +11,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -26,7 +26,25 @@ ImageSource: TypeAlias = str | bytes | Path | Image.Image
 MAX_PIXELS: Final = 100_000_000
 """Largest picture that is decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
 
+LARGE_PIXELS: Final = 16_000_000
+"""Larger pictures are decoded one at a time, whatever the number of threads: one of them takes up to 12 bytes a pixel
+until it is RGB, which times the threads of a large machine would be more memory than it has."""
+
+MAX_SCANNED_PIXELS: Final = 20_000_000_000
+"""Most pixels that a JPEG may have decoded, scan by scan. A progressive one goes over all of them about ten times; one
+of a few KB that says ten thousand times would take an hour."""
+
 _WHITE: Final = (255, 255, 255)
+
+_SCAN: Final = b"\xff\xda"
+
+_PROGRAMS: Final = (b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a\0\0")
+"""How PostScript and Windows' metafiles begin: drawn by running them, with a program beside Python or the system."""
+
+_STRIPE_PIXELS: Final = 1 << 22
+"""Deep grey is scaled so many pixels at a time, since each takes several floats meanwhile."""
+
+_large_one = threading.Lock()
 
 _SIGNATURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """How pictures begin, to tell a damaged one from no picture."""
@@ -79,8 +97,19 @@ def open_image(
 def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Image.Image:
     if isinstance(source, Image.Image):
         return _decode(source, name, exif=exif)
+    if content.startswith(_PROGRAMS) or content[40:44] == b" EMF":
+        raise ImageUnreadable(
+            f"{name} is not a picture but a program that draws one", hint=f"pictures are {_FORMATS}", input=name
+        )
     _register_heif()
     with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+        if image.format in ("JPEG", "MPO") and content.count(_SCAN) * width * height > MAX_SCANNED_PIXELS:
+            raise ImageUnreadable(
+                f"{name} would have to be decoded {content.count(_SCAN)} times over",
+                hint="save it once more, with another program",
+                input=name,
+            )
         return _decode(image, name, exif=exif)
 
 
@@ -155,8 +184,9 @@ def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
         raise _too_large(name, f" ({width} × {height} pixels)")
     if not width or not height:
         raise ImageUnreadable(f"{name} has no pixels ({width} × {height})", input=name)
-    image.load()
-    return _to_rgb(_turn_upright(image) if exif else image)
+    with _large_one if width * height > LARGE_PIXELS else nullcontext():
+        image.load()
+        return _to_rgb(_turn_upright(image) if exif else image)
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
@@ -175,7 +205,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _scale_deep(image).convert("RGB")
     if image.has_transparency_data:
         # Pillow converts grey with premultiplied alpha to nothing but grey with plain alpha.
-        layered = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        layered = image.convert("LA") if image.mode == "La" else image
+        layered = layered if layered.mode == "RGBA" else layered.convert("RGBA")
         ground = Image.new("RGB", image.size, _WHITE)
         ground.paste(layered, mask=layered.getchannel("A"))
         return ground
@@ -188,18 +219,27 @@ def _scale_deep(image: Image.Image) -> Image.Image:
     16-bit values are taken as a share of 65535. Floating ones are taken as they are in 0 to 1, as 8-bit ones in 0 to
     255; any other range is stretched from minimum to maximum.
     """
-    values = numpy.asarray(image, dtype=numpy.float64)
-    values = numpy.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
+    ends = [(float(values.min()), float(values.max())) for _, values in _stripes(image)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    start, reach = low, (high - low) or 1.0
     if image.mode != "F" and low >= 0 and high <= 65535:
-        scaled = values / 65535
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        scaled = values
+        start, reach = 0.0, 65535.0
     elif image.mode == "F" and low >= 0 and high <= 255:
-        scaled = values / 255
-    else:
-        scaled = (values - low) / ((high - low) or 1.0)
-    return Image.fromarray(numpy.rint(scaled * 255).astype(numpy.uint8))
+        start, reach = 0.0, 1.0 if high <= 1 else 255.0
+    scaled = Image.new("L", image.size)
+    for top, values in _stripes(image):
+        shares = (values - start) / reach
+        scaled.paste(Image.fromarray(numpy.rint(shares * 255).astype(numpy.uint8)), (0, top))
+    return scaled
+
+
+def _stripes(image: Image.Image) -> Iterator[tuple[int, numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float64]]]]:
+    """The values of deep grey from top to bottom, a few rows at a time, with the number of the first; finite ones."""
+    rows = max(1, _STRIPE_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        values = numpy.asarray(part, dtype=numpy.float64)
+        yield top, numpy.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def thumbnail_of(image: Image.Image, side_px: int) -> bytes:

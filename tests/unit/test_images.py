@@ -22,7 +22,7 @@ import torch
 from PIL import Image, features
 
 from clipalign.errors import ImageUnreadable
-from clipalign.pipeline import image_bytes
+from clipalign.pipeline import image_bytes, images
 from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.images import open_image
 from clipalign.pipeline.model import import_open_clip
@@ -96,6 +96,12 @@ class TestFormats:
     def test_floating_point(self, values: list[float], wanted: list[int]):
         image = open_image(encoded(Image.fromarray(numpy.array([values], dtype=numpy.float32)), "TIFF"))
         assert [image.getpixel((x, 0))[0] for x in range(3)] == wanted
+
+    def test_deep_grey_is_scaled_by_its_whole_range_in_stripes(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(images, "_STRIPE_PIXELS", 1)
+        values = numpy.array([[-1.0], [0.0], [float("inf")], [1.0]], dtype=numpy.float32)
+        image = open_image(Image.fromarray(values))
+        assert [image.getpixel((0, y))[0] for y in range(4)] == [0, 128, 128, 255]
 
 
 class TestTransparency:
@@ -243,6 +249,34 @@ class TestDamage:
         error = self.fail(path)
         assert str(path) in error.message and "too large" in error.message and "100 million" in error.message
         assert not recwarn
+
+    def test_programs_that_would_draw_a_picture_are_not_run(self, tmp_path: Path):
+        content = encoded(Image.new("RGB", (8, 6), RED), "EPS")
+        assert content.startswith(b"%!PS")
+        path = tmp_path / "drawing.png"
+        path.write_bytes(content)
+        assert "a program that draws one" in self.fail(path).message
+
+    def test_a_jpeg_that_goes_over_itself_a_thousand_times(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        content = encoded(random_image(16, 16), "JPEG", progressive=True)
+        scans = content[content.find(b"\xff\xda") : -2]
+        path = tmp_path / "bomb.jpg"
+        path.write_bytes(content[:-2] + scans * 100 + content[-2:])
+        assert open_image(path).size == (16, 16)
+        monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 16 * 16 * 100)
+        assert "decoded" in self.fail(path).message and "times over" in self.fail(path).message
+
+    def test_large_pictures_are_decoded_one_at_a_time(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(images, "LARGE_PIXELS", 100)
+        content = encoded(random_image(16, 16))
+        with images._large_one:
+            threading.Thread(target=open_image, args=(encoded(random_image(5, 4)),)).start()  # small ones do not wait
+            waiting = threading.Thread(target=open_image, args=(content,))
+            waiting.start()
+            waiting.join(0.2)
+            assert waiting.is_alive()
+        waiting.join(5)
+        assert not waiting.is_alive()
 
     def test_a_large_picture_within_the_limit_is_no_bomb(self, recwarn: pytest.WarningsRecorder):
         assert open_image(Image.new("RGB", (9_500, 9_500))).size == (9_500, 9_500)
