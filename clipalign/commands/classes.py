@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder, data_folder
 from clipalign.errors import UnknownDataset, UsageError
+from clipalign.pipeline.class_texts import DEFAULT_PROMPT, class_texts, default_method
 from clipalign.pipeline.descriptions import (
-    DEFAULT_PROMPT,
     PLACE,
     PUBLISHED,
     Classes,
-    class_texts,
-    default_method,
     read_dataset,
     read_descriptions,
     read_labels,
@@ -104,7 +102,7 @@ def _check_sources(settings: Settings, describe_with: tuple[str, str] | None) ->
         raise UsageError(
             f"the method {settings.method} uses no descriptions", hint="leave out --describe-with", input="--method"
         )
-    from clipalign.pipeline.describe import Describer
+    from clipalign.pipeline.describer import Describer
 
     Describer.at(*describe_with)
 
@@ -137,7 +135,8 @@ def _described(
     names: tuple[str, ...], describe_with: tuple[str, str], settings: Settings
 ) -> dict[str, tuple[str, ...]]:
     """What a language model says about the classes, and where that is kept."""
-    from clipalign.pipeline.describe import Describer, describe_classes
+    from clipalign.pipeline.describe import describe_classes
+    from clipalign.pipeline.describer import Describer
 
     describer = Describer.at(*describe_with)
     folder = cache_folder(settings.cache_dir) / DESCRIPTIONS_FOLDER

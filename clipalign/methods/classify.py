@@ -25,9 +25,10 @@ from clipalign.device import halving
 from clipalign.errors import InputUnreadable, ModelMismatch
 from clipalign.methods.classify_settings import ClassifySettings, notes_of, settings_record, texts_of
 from clipalign.methods.provenance import provenance_of
+from clipalign.pipeline.class_texts import ClassTexts
 from clipalign.pipeline.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
 from clipalign.pipeline.crops import Box, crop_boxes, cut_and_prepare, picture_seed
-from clipalign.pipeline.descriptions import Classes, ClassTexts
+from clipalign.pipeline.descriptions import Classes
 from clipalign.pipeline.encoder import encode_images
 from clipalign.pipeline.image_tensors import to_values
 from clipalign.pipeline.images import ImageSource, open_image

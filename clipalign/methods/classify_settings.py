@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from clipalign.errors import UsageError
+from clipalign.pipeline.class_texts import DEFAULT_PROMPT, ClassTexts, class_texts, default_method
 from clipalign.pipeline.crops import LARGEST_SHARE
-from clipalign.pipeline.descriptions import DEFAULT_PROMPT, Classes, ClassTexts, class_texts, default_method
+from clipalign.pipeline.descriptions import Classes
 from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.words import reported_words, split_words, unknown_words
 

@@ -1,6 +1,7 @@
 """An RGB picture becomes the tensor a model wants, by the model's own numbers.
 
-open_clip's evaluation transform bit for bit, with Pillow and torch alone. Its two halves, :func:`to_square` and :func:`to_values`, serve those who hold many pictures.
+open_clip's evaluation transform bit for bit, with Pillow and torch alone. Its two halves, :func:`to_square` and
+:func:`to_values`, serve those who hold many pictures.
 """
 
 from __future__ import annotations

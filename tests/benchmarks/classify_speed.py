@@ -1,89 +1,77 @@
-"""How fast ``classify`` is, as ratios within one run; architecture ViT-B/32, random weights, on the CPU.
+"""How fast ``classify`` is, as ratios within one run; architecture ViT-B/32, random weights.
 
     python -m tests.benchmarks.classify_speed
 
-Prints a table of three parts: (a) class vectors of real descriptions against encoding them one class at a time, padded
-to the context, (b) pictures a second from JPEG bytes, 60 crops each, against the image tower's own rate on tensors that
-are ready in memory, (c) the same in bf16, where the CPU has it, against fp32, with what that does to top-1. Baseline
-and candidate take turns within a round, the figure is the median over rounds of their ratio. ``--clock cpu`` counts the
-process's own time, all threads together, for a busy machine: nothing can hide behind anything then.
+Class vectors of real descriptions against encoding them one class at a time, padded to the context; pictures from JPEG
+bytes, 60 crops each, against the image tower's own rate on tensors that are ready in memory; the same in bf16, where
+the CPU has it, against fp32, with what that does to top-1.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
 import statistics
 from collections.abc import Sequence
 from itertools import count
+from typing import Any, Final
 
 import torch
-from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from clipalign.batch.runner import run_batch
-from clipalign.device import choose_device
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.methods.classify import Classes, Classifier, ClassifySettings, make_classifier
 from clipalign.methods.classify_batch import ClassifyScorer
+from clipalign.pipeline.class_texts import ClassTexts, class_texts
 from clipalign.pipeline.class_vectors import class_vectors
-from clipalign.pipeline.descriptions import ClassTexts, class_texts
 from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.loaded import LoadedModel
+from clipalign.pipeline.model import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.results import ClassifyResult
-from tests.benchmarks.detect_speed import CLOCKS, HERE, Bench, Measurement, in_bf16, random_pictures, random_vit_b_32
+from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
+from tests.benchmarks.subjects import DATA, HERE, in_bf16, jpegs, random_pictures, random_vit_b_32
 
-DESCRIPTIONS = HERE.parents[2] / "shared" / "data" / "descriptions" / "cub" / "cupl.json"
-CANDIDATE_CLASSES = 40
-BASELINE_CLASSES = 4
-TOWER_BATCH = 8
-PICTURES = 3
-CROPS = 60
-TOP_1_PICTURES = 24
+DESCRIPTIONS: Final = DATA / "descriptions" / "cub" / "cupl.json"
+CLASSES: Final = 40
+BASELINE_CLASSES: Final = 4
+TOWER_BATCH: Final = 8
+"""What suits the tower on a CPU."""
+CROPS: Final = 60
+TOP_1_PICTURES: Final = 24
 
 
 def real_descriptions() -> tuple[dict[str, list[str]], str]:
     """Sentences by class, and where they come from."""
     if DESCRIPTIONS.exists():
-        return json.loads(DESCRIPTIONS.read_text()), "cub/cupl.json"
-    lines = (HERE / "captions.txt").read_text().splitlines()
+        return json.loads(DESCRIPTIONS.read_text(encoding="utf-8")), "cub/cupl.json"
+    lines = (HERE / "captions.txt").read_text(encoding="utf-8").splitlines()
     return {f"class {n}": lines[n % 8 :: 8] * 5 for n in range(200)}, "captions.txt"
 
 
-def measure_class_vectors(bench: Bench, loaded: LoadedModel, classes: Sequence[ClassTexts]) -> Measurement:
-    """(a): the baseline is the straightforward loop over classes, tokenizing included in both."""
+def measure_class_vectors(bench: Bench, loaded: LoadedModel, classes: Sequence[ClassTexts], **more: Any) -> Row:
+    """The baseline is the straightforward loop over classes, tokenizing included in both."""
     turns = count()
 
     @torch.no_grad()
     def one_by_one() -> None:
         begin = next(turns) * BASELINE_CLASSES % len(classes)
         for one in classes[begin : begin + BASELINE_CLASSES]:
-            tokens = loaded.tokenizer(list(one.texts))
+            tokens = loaded.tokenizer(list(one.texts)).to(loaded.choice.device)
             torch.nn.functional.normalize(loaded.network.encode_text(tokens), dim=-1).mean(0)
 
+    together = classes[: bench.of(CLASSES, 8)]
+
     def ours() -> None:
-        class_vectors(loaded, classes[:CANDIDATE_CLASSES], logscale=2.0)
+        class_vectors(loaded, together, logscale=2.0)
 
-    return bench.compare(
-        f"(a) class vectors, {CANDIDATE_CLASSES} classes together / one class at a time at 77",
-        one_by_one,
-        BASELINE_CLASSES,
-        ours,
-        CANDIDATE_CLASSES,
+    return bench.turns(one_by_one, BASELINE_CLASSES, ours, len(together), rounds=5).row(
+        more.pop("key", "classify-classes"),
+        f"`classify`: vectors of {len(together)} classes together",
+        "a class at a time, padded to 77 tokens",
+        Reading.TIMES,
+        bench,
+        item="class",
+        **{"goal": 3.0} | more,
     )
-
-
-def jpegs(pictures: Sequence[Image.Image]) -> list[bytes]:
-    """Pictures as files of a camera have them."""
-    found = []
-    for picture in pictures:
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=90)
-        found.append(stream.getvalue())
-    return found
 
 
 def classify_all(classifier: Classifier, files: Sequence[bytes]) -> list[ClassifyResult]:
@@ -94,34 +82,45 @@ def classify_all(classifier: Classifier, files: Sequence[bytes]) -> list[Classif
     return [one for one in outcomes if isinstance(one, ClassifyResult)]
 
 
-def measure_pictures(bench: Bench, classifier: Classifier, files: Sequence[bytes]) -> Measurement:
-    """(b): the baseline is the image tower alone, in batches of the size that suits it, on one batch in memory."""
+def measure_pictures(bench: Bench, classifier: Classifier, files: Sequence[bytes], **more: Any) -> Row:
+    """The baseline is the image tower alone, in batches of the size that suits it, on one batch in memory."""
     loaded = classifier.loaded
-    ready = torch.randn(TOWER_BATCH, 3, loaded.image_size, loaded.image_size)
-    batches = -(-(1 + CROPS) // TOWER_BATCH)
+    size = TOWER_BATCH if bench.device == "cpu" else 256
+    dtype = next(loaded.network.parameters()).dtype
+    ready = torch.randn(size, 3, loaded.image_size, loaded.image_size).to(loaded.choice.device, dtype)
+    batches = -(-(1 + CROPS) // size)
 
     @torch.no_grad()
     def tower() -> None:
         for _ in range(batches):
             encode_pictures(loaded.network, ready)
 
-    return bench.compare(
-        f"(b) picture with {CROPS} crops from JPEG bytes / image tower alone",
-        tower,
-        batches * TOWER_BATCH / (1 + CROPS),  # type: ignore[arg-type]
-        lambda: classify_all(classifier, files),
-        len(files),
+    return bench.turns(
+        tower, batches * size / (1 + CROPS), lambda: classify_all(classifier, files), len(files), rounds=5
+    ).row(
+        more.pop("key", "classify-pictures"),
+        f"`classify`: a picture with {CROPS} crops, from JPEG bytes",
+        "the image tower alone",
+        Reading.RATE,
+        bench,
+        item="picture",
+        **{"goal": 0.93} | more,
     )
 
 
-def measure_bf16(bench: Bench, classifier: Classifier, half: Classifier, files: Sequence[bytes]) -> Measurement:
-    """(c)"""
-    return bench.compare(
-        f"(c) picture with {CROPS} crops, bf16 / fp32",
-        lambda: classify_all(classifier, files),
-        len(files),
-        lambda: classify_all(half, files),
-        len(files),
+def measure_bf16(bench: Bench, classifier: Classifier, half: Classifier, files: Sequence[bytes]) -> Row:
+    """The same pictures in both precisions."""
+    return bench.turns(
+        lambda: classify_all(classifier, files), len(files), lambda: classify_all(half, files), len(files), rounds=5
+    ).row(
+        "classify-bf16",
+        f"`classify` in bf16: a picture with {CROPS} crops",
+        "the same in fp32",
+        Reading.TIMES,
+        bench,
+        goal=1.9,
+        item="picture",
+        precision="bf16",
     )
 
 
@@ -132,65 +131,30 @@ def top_1_changes(one: Sequence[ClassifyResult], other: Sequence[ClassifyResult]
     return f"top-1 changes in {changed} of {len(one)} pictures; best scores move by {max(moved):.1e} at most"
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--only", choices=("a", "b", "c"), default=None)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    bench = Bench(CLOCKS[arguments.clock], arguments.rounds)
+def measure(bench: Bench) -> Measured:
+    """All rows."""
     loaded = random_vit_b_32()
     described, source = real_descriptions()
     classes = class_texts(Classes(descriptions=described), method="cupl")
-    tokens = [encode_text(loaded, text).n_tokens for one in classes[:CANDIDATE_CLASSES] for text in one.texts]
+    tokens = [encode_text(loaded, text).n_tokens for one in classes[:CLASSES] for text in one.texts]
     notes = [
-        f"{source}: {len(classes)} classes, {len(tokens) / CANDIDATE_CLASSES:.1f} descriptions a class, "
+        f"{source}: {len(classes)} classes, {len(tokens) / CLASSES:.1f} descriptions a class, "
         f"{statistics.mean(tokens):.1f} tokens on average"
     ]
-    rows: list[tuple[Measurement, str]] = []
-    if arguments.only in (None, "a"):
-        rows.append((measure_class_vectors(bench, loaded, classes), "at least 3 times"))
-    files = jpegs(random_pictures(arguments.pictures))
-    few = Classes(descriptions=dict(list(described.items())[:2]))
-    settings = ClassifySettings(crops=CROPS)
-    if arguments.only != "a":
-        classifier = make_classifier(loaded, few, settings)
-    if arguments.only in (None, "b"):
-        rows.append((measure_pictures(bench, classifier, files), "at least 0.93 times"))
-    if arguments.only in (None, "c"):
-        half = in_bf16(loaded)
-        if half is None:
-            notes.append(f"(c) not measured: {choose_device('cpu', 'bf16').reason}")
-        else:
-            in_half = make_classifier(half, few, settings)
-            rows.append((measure_bf16(bench, classifier, in_half, files), "at least 1.9 times"))
-            more = jpegs(random_pictures(TOP_1_PICTURES))
-            notes.append(f"(c) {top_1_changes(classify_all(classifier, more), classify_all(in_half, more))}")
-
-    table = Table(
-        "measurement", "baseline ms", "ours ms", "ratio", "times", "goal", title="classify, ViT-B/32 on the CPU"
-    )
-    for row, goal in rows:
-        table.add_row(
-            row.what,
-            f"{row.baseline_ms:.1f}",
-            f"{row.candidate_ms:.1f}",
-            f"{row.ratio:.3f}",
-            f"{1 / row.ratio:.2f}",
-            goal,
-        )
-    console = Console(width=140)
-    console.print(table)
-    console.print(
-        f"{arguments.threads} threads, {arguments.clock} clock, {arguments.rounds} rounds, torch {torch.__version__}"
-    )
-    for note in notes:
-        console.print(note)
+    rows = [measure_class_vectors(bench, loaded, classes)]
+    files = jpegs(random_pictures(bench.of(3, 1)))
+    few, settings = Classes(descriptions=dict(list(described.items())[:2])), ClassifySettings(crops=CROPS)
+    classifier = make_classifier(loaded, few, settings)
+    rows.append(measure_pictures(bench, classifier, files))
+    half = in_bf16(loaded)
+    if isinstance(half, str):
+        return Measured(rows, notes, {f"`classify` in bf16: a picture with {CROPS} crops": half})
+    in_half = make_classifier(half, few, settings)
+    rows.append(measure_bf16(bench, classifier, in_half, files))
+    more = jpegs(random_pictures(bench.of(TOP_1_PICTURES, 4)))
+    notes.append(f"bf16: {top_1_changes(classify_all(classifier, more), classify_all(in_half, more))}")
+    return Measured(rows, notes)
 
 
 if __name__ == "__main__":
-    main()
+    alone(measure, __doc__)

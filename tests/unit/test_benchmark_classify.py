@@ -30,7 +30,8 @@ from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
 from clipalign.methods.classify import ClassifySettings, Picture, classify_pictures
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.world import KINDS
-from clipalign.pipeline.descriptions import Classes, class_texts
+from clipalign.pipeline.class_texts import class_texts
+from clipalign.pipeline.descriptions import Classes
 from clipalign.results import EvalResult
 from clipalign.settings import Settings
 from tests.tiny import load_tiny

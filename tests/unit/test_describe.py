@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from clipalign.errors import DownloadFailed, UsageError
-from clipalign.pipeline import describe
-from clipalign.pipeline.describe import Describer, describe_classes, read_answer
+from clipalign.pipeline.describe import describe_classes
+from clipalign.pipeline.describer import MOST_SENTENCES, Describer, read_answer
 from clipalign.pipeline.descriptions import read_descriptions
 from tests.chat import Reply, chat_server, status, usual
 
@@ -109,7 +109,7 @@ class TestWhatComesBack:
         assert read_answer('["A \\u001b[31mcat.\\u202e"]') == ("A [31mcat.",)
 
     def test_endless_lists_and_sentences_are_cut(self):
-        assert len(read_answer(json.dumps([f"cat {n}" for n in range(500)]))) == describe.MOST_SENTENCES
+        assert len(read_answer(json.dumps([f"cat {n}" for n in range(500)]))) == MOST_SENTENCES
         assert read_answer(json.dumps(["cat " * 500, "a cat"])) == ("a cat",)
 
     @pytest.mark.parametrize(

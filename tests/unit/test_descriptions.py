@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import MissingDataset, UsageError
+from clipalign.pipeline.class_texts import class_texts, relative_clause, waffle_descriptors
 from clipalign.pipeline.descriptions import (
     Classes,
     check_names,
-    class_texts,
     read_dataset,
     read_descriptions,
     read_labels,
     read_lines,
-    relative_clause,
-    waffle_descriptors,
 )
 
 ANIMALS = {"cat": ("A cat has fur.", "It purrs."), "polar bear": ("A polar bear is white.",)}

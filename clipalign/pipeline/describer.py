@@ -1,0 +1,223 @@
+"""A language model at an address, and one question to it.
+
+Any server with OpenAI's ``/chat/completions`` will do. What is sent: the prompt with a class's name, the model's name,
+and ``OPENAI_API_KEY`` where it is set, to the one address named and never after a redirect, never unencrypted to
+another machine. What comes back is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from clipalign.errors import DownloadFailed, UsageError
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    import requests
+
+KEY_VARIABLE: Final = "OPENAI_API_KEY"
+"""Where the key is read from; every client of such servers knows it by this name."""
+
+SENTENCES: Final = 10
+"""Asked for, a class."""
+
+PROMPT: Final = (
+    'Write {count} short English sentences that say what "{name}" looks like in a photograph: shape, colours, parts, '
+    "surroundings. Name it in every sentence. Answer with a JSON array of {count} strings and nothing else."
+)
+PATH: Final = "/chat/completions"
+
+MOST_SENTENCES: Final = 50
+LONGEST_SENTENCE: Final = 400
+"""Characters; CLIP reads about 300."""
+
+ANSWER_BYTES: Final = 1_000_000
+_PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Describer:
+    """A language model at an address.
+
+    Attributes:
+        url: with its version, ``http://localhost:8080/v1``.
+        model: as the server calls it.
+        key: sent as a bearer token; empty for none.
+        connect_seconds: until a connection stands.
+        answer_seconds: between two pieces of an answer, and until the first.
+        attempts: a class, at least 1.
+        pause_seconds: before the second attempt, doubled for each that follows.
+        at_once: classes asked about at the same time.
+    """
+
+    url: str
+    model: str
+    key: str = ""
+    connect_seconds: float = 10.0
+    answer_seconds: float = 120.0
+    attempts: int = 4
+    pause_seconds: float = 1.0
+    at_once: int = 4
+
+    @classmethod
+    def at(cls, url: str, model: str) -> Describer:
+        """The describer the user named, with the key of the environment.
+
+        Raises:
+            UsageError: an address that is none, or one that the key would reach unencrypted.
+        """
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        try:
+            place = urlsplit(url)
+        except ValueError:
+            place = urlsplit("")
+        if place.scheme not in ("http", "https") or not place.hostname or place.query or place.fragment:
+            raise UsageError(
+                f"{url!r} is no address of a server",
+                hint="--describe-with http://localhost:8080/v1 MODEL",
+                input="--describe-with",
+            )
+        if place.username is not None or place.password is not None:
+            raise UsageError(
+                "the address must not hold a name or password", hint=f"set {KEY_VARIABLE}", input="--describe-with"
+            )
+        if not model.strip():
+            raise UsageError("the model's name is empty", input="--describe-with")
+        if key and not (key.isascii() and key.isprintable()):
+            raise UsageError(f"{KEY_VARIABLE} holds characters that no key has", input=KEY_VARIABLE)
+        if key and place.scheme == "http" and not _is_this_machine(place.hostname):
+            raise UsageError(
+                f"{KEY_VARIABLE} would travel to {place.hostname} unencrypted",
+                hint="give an https address, or unset the variable",
+                input="--describe-with",
+            )
+        return cls(url.rstrip("/"), model, key)
+
+    @property
+    def host(self) -> str:
+        """Where names are sent, for messages."""
+        return urlsplit(self.url).hostname or ""
+
+    def file_in(self, folder: Path) -> Path:
+        """The file in ``folder`` that keeps what this model says in answer to this prompt."""
+        asked = json.dumps([self.url, self.model, PROMPT, SENTENCES])
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")[:60]
+        return folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+
+
+class PassingError(Exception):
+    """What may go better next time."""
+
+
+def ask(name: str, describer: Describer) -> tuple[str, ...]:
+    """Ask about the class ``name``, once; sentences, at least one.
+
+    Raises:
+        PassingError: no answer, or none that can be used.
+        DownloadFailed: the server refuses.
+    """
+    import requests
+
+    address = describer.url if describer.url.endswith(PATH) else describer.url + PATH
+    body = {
+        "model": describer.model,
+        "messages": [{"role": "user", "content": PROMPT.format(count=SENTENCES, name=name)}],
+    }
+    try:
+        with requests.post(
+            address,
+            json=body,
+            auth=lambda request: _signed(request, describer.key),
+            headers={"User-Agent": f"clipalign/{__version__}"},
+            timeout=(describer.connect_seconds, describer.answer_seconds),
+            allow_redirects=False,
+            stream=True,
+        ) as reply:
+            _check_status(reply, describer)
+            content = b""
+            for piece in reply.iter_content(1 << 16):
+                content += piece
+                if len(content) > ANSWER_BYTES:
+                    raise PassingError("the answer is endless")
+    except requests.exceptions.SSLError as error:
+        raise _failed(describer, "its certificate cannot be verified", "is the address right?") from error
+    except requests.Timeout as error:
+        raise PassingError("it does not answer") from error
+    except requests.ConnectionError as error:
+        raise PassingError("it cannot be reached") from error
+    except requests.RequestException as error:
+        raise PassingError(type(error).__name__) from error
+    return read_answer(_text_of(content))
+
+
+def _signed(request: requests.PreparedRequest, key: str) -> requests.PreparedRequest:
+    """With the key, or without one: either way requests does not look for a password in ``.netrc``."""
+    if key:
+        request.headers["Authorization"] = f"Bearer {key}"
+    return request
+
+
+def _check_status(reply: requests.Response, describer: Describer) -> None:
+    status = reply.status_code
+    if status == 200:
+        return
+    if status in _PASSING:
+        raise PassingError(f"it answered {status} {reply.reason}")
+    if status in (401, 403):
+        said = f"check {KEY_VARIABLE}" if describer.key else f"does it need a key? set {KEY_VARIABLE}"
+    elif 300 <= status < 400:
+        said = "it wants to send the request elsewhere; give the final address"
+    else:
+        said = "check the address (it usually ends in /v1) and the model's name"
+    raise _failed(describer, f"it answered {status} {reply.reason}", said)
+
+
+def _failed(describer: Describer, why: str, hint: str) -> DownloadFailed:
+    return DownloadFailed(f"{describer.host} does not describe classes: {why}", hint=hint, input=describer.url)
+
+
+def _text_of(content: bytes) -> str:
+    try:
+        said: Any = json.loads(content)
+        text = said["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise PassingError("the answer is not of OpenAI's form") from error
+    if not isinstance(text, str):
+        raise PassingError("the answer holds no text")
+    return text
+
+
+def read_answer(text: str) -> tuple[str, ...]:
+    """The sentences of an answer: a JSON array, perhaps among other words, or a list with a sentence a line."""
+    sentences: list[str] = []
+    begin, end = text.find("["), text.rfind("]")
+    if 0 <= begin < end:
+        try:
+            found = json.loads(text[begin : end + 1])
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, list) and all(isinstance(one, str) for one in found):
+            sentences = found
+    if not sentences:
+        listed = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.):])\s+(.+)$")
+        sentences = [found[1] for line in text.splitlines() if (found := listed.match(line))]
+    tidy = dict.fromkeys(" ".join("".join(c if c.isprintable() else " " for c in one).split()) for one in sentences)
+    usable = [one.strip("\"'") for one in tidy if 0 < len(one) <= LONGEST_SENTENCE]
+    if not any(usable):
+        raise PassingError("the answer holds no list of sentences")
+    return tuple(one for one in usable[:MOST_SENTENCES] if one)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
