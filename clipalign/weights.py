@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from clipalign.cache import cache_folder, home_folder
+from clipalign.cache import cache_folder, home_folder, write_kept
 from clipalign.errors import MissingWeights, VerificationFailed
 from clipalign.registry import ModelRow, WeightSource
 
@@ -138,10 +138,12 @@ def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | Non
 def hash_file(path: Path, cache: Path) -> str:
     """SHA-256 of a file in lower-case hexadecimal.
 
-    Large files are hashed once: the result is kept in ``cache`` under path, size and time of change.
+    A file is hashed once while the process runs; of large ones the result is kept in ``cache`` under path, size and
+    time of change.
     """
-    if path.stat().st_size < _REMEMBERED_FROM_BYTES:
-        return _digest(path)
+    identity = _identity(path)
+    if identity[1] < _REMEMBERED_FROM_BYTES:
+        return _digest_once(*identity)
     if known := remembered_hash(path, cache):
         return known
     sha256 = _digest(path)
@@ -153,7 +155,7 @@ def remembered_hash(path: Path, cache: Path) -> str:
     """The hash ``path`` had when it was last computed; empty where it never was, or the file has changed since."""
     try:
         known = json.loads(_record(path, cache).read_text(encoding="utf-8"))
-        return str(known["sha256"]) if known["identity"] == _identity(path) else ""
+        return str(known["sha256"]) if known["identity"] == list(_identity(path)) else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # nothing remembered, or nothing readable
 
@@ -162,28 +164,32 @@ def remember_hash(path: Path, cache: Path, sha256: str) -> None:
     """Keep ``path``'s hash for :func:`hash_file`."""
     try:
         record = _record(path, cache)
-        record.parent.mkdir(parents=True, exist_ok=True)
-        part = record.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({"identity": _identity(path), "sha256": sha256}), encoding="utf-8")
-        part.replace(record)
+        write_kept(record, json.dumps({"identity": _identity(path), "sha256": sha256}).encode())
     except OSError:
         pass  # a read-only cache costs time, nothing else
 
 
 def forget_hash(path: Path, cache: Path) -> None:
     """Let the next :func:`hash_file` read the file again."""
+    _digest_once.cache_clear()
     with contextlib.suppress(OSError):
         _record(path, cache).unlink(missing_ok=True)
 
 
-def _identity(path: Path) -> list[object]:
+def _identity(path: Path) -> tuple[str, int, int]:
     stat = path.stat()
-    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
 
 
 def _record(path: Path, cache: Path) -> Path:
     place = str(path.resolve()).encode("utf-8", "surrogateescape")
     return cache / "hashes" / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
+
+
+@lru_cache(maxsize=32)
+def _digest_once(path: str, size_bytes: int, changed_ns: int) -> str:
+    """A command looks for its weights before torch is imported, and again when it loads them."""
+    return _digest(Path(path))
 
 
 def _digest(path: Path) -> str:

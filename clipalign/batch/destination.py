@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clipalign.errors import UsageError
-from clipalign.report import STDOUT, chosen_batch_format
+from clipalign.report import STDOUT, chosen_batch_format, chosen_format
 
 if TYPE_CHECKING:
     from clipalign.settings import Settings
 
 APPENDED: Final = ("jsonl", "csv")
 """Formats whose files grow record by record; the only ones that can be written in shares."""
+
+_PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+"""What files of pictures begin with, besides those of WebP, AVIF and HEIC, which say it later."""
 
 JOURNAL_ENDING: Final = ".journal.jsonl"
 
@@ -81,6 +84,37 @@ def find_destination(settings: Settings, output: Path | None = None) -> Destinat
     return found
 
 
+def document_format(settings: Settings) -> str:
+    """The format of a command's one document; whether its file may be written is settled before anything is loaded.
+
+    Raises:
+        UsageError: the file may not be written, or its name says no format.
+    """
+    if settings.output is None or str(settings.output) == STDOUT:
+        return chosen_format(settings)
+    format = chosen_batch_format(settings)
+    path = _checked(settings.output, ())
+    if path.is_file() and not settings.overwrite:
+        message = f"--output {settings.output} exists already"
+        raise UsageError(message, hint="--overwrite makes it anew", input=str(settings.output))
+    return format
+
+
+def _refuse_picture(path: Path, output: Path) -> None:
+    """A file that was never a result is not replaced by one: pictures, and captions of a folder, may be the input.
+
+    Raises:
+        UsageError: ``path`` is a picture.
+    """
+    try:
+        with path.open("rb") as stream:
+            beginning = stream.read(16)
+    except OSError:  # told where it is written
+        return
+    if beginning.startswith(_PICTURES) or beginning[4:8] == b"ftyp" or beginning[8:12] == b"WEBP":
+        raise UsageError(f"--output {output} is a picture", hint="give another --output", input=str(output))
+
+
 def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> None:
     """Nothing that is read may be written to, not even with ``--overwrite``.
 
@@ -101,6 +135,17 @@ def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> No
             raise UsageError(f"--output {output} is {what}", hint="give another --output", input=str(output))
 
 
+def _refuse_caption(path: Path, inputs: tuple[str, ...], output: Path) -> None:
+    """A text that is there and lies in a folder of pictures is a caption of one."""
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return
+    for name in inputs:
+        folder = Path(name).expanduser()
+        if folder.is_dir() and folder.resolve() in path.parents:
+            message = f"--output {output} lies among the captions of {name}"
+            raise UsageError(message, hint="give another --output", input=str(output))
+
+
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
     name = str(output)
     try:
@@ -110,6 +155,9 @@ def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
         if not path.parent.is_dir():
             raise UsageError(f"--output {name} is in a folder that is not there", hint="make the folder", input=name)
         refuse_sources(output, inputs, "an --input")
+        _refuse_caption(path, inputs, output)
+        if path.is_file():
+            _refuse_picture(path, output)
     except (OSError, ValueError, RuntimeError) as error:  # a name with NUL, a loop of links, a folder nobody may read
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"--output {name} cannot be used: {reason}", input=name) from error

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 import typer
 
-from clipalign.batch.destination import refuse_sources
+from clipalign.batch.destination import document_format, refuse_sources
 from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
 from clipalign.commands.model import choose_model
+from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, UsageError
 from clipalign.options.classify import ClassifyOptions
 from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
-from clipalign.report import chosen_batch_format, chosen_format, configure, render
+from clipalign.report import render
 from clipalign.report.console import notices
-from clipalign.settings import Settings, flag_name, resolve
+from clipalign.settings import Settings, flag_name
 
 if TYPE_CHECKING:
     from clipalign.inputs.pictures import Pictures
@@ -54,8 +55,7 @@ def classify(
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
     describe_with = typed.pop("describe_with", None)
-    settings = resolve("classify", typed)
-    configure(settings)
+    settings = settle("classify", typed)
     pictures = _pictures(image or [], settings, typed)
     refuse_sources(settings.output, image or [], "IMAGE")
     if pictures is not None and pictures.single and settings.on_error != "skip":
@@ -100,6 +100,7 @@ def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> 
 
 def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str] | None) -> int:
     """The route, cheapest check first: files and names before torch, the picture before the model."""
+    format = document_format(settings)
     row = find_model(settings.model)
     classes = read_classes(settings, describe_with)
     chosen = choose_model(row, settings)
@@ -107,7 +108,6 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
 
     from clipalign.pipeline.images import open_image, thumbnail_of
 
-    format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
     picture = open_image(image, offline=settings.offline)
     result = ready_classifier(chosen.load(), classes, settings).classify(picture, image_name=image)
     for warning in result.warnings:

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from clipalign.batch.destination import refuse_sources
+from clipalign.batch.destination import document_format, refuse_sources
 from clipalign.commands.model import choose_model
+from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
 from clipalign.options.detect import DetectOptions
 from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
-from clipalign.report import chosen_batch_format, chosen_format, configure, render
+from clipalign.report import render
 from clipalign.report.console import notices
-from clipalign.settings import Settings, flag_name, resolve
+from clipalign.settings import Settings, flag_name
 
 if TYPE_CHECKING:
     from clipalign.inputs import Input
-    from clipalign.methods.detect import DetectSettings
     from clipalign.methods.detect_batch import DetectScorer
+    from clipalign.methods.detect_settings import DetectSettings
     from clipalign.pipeline.loaded import LoadedModel
 
 STDIN = "-"
@@ -53,8 +54,7 @@ def detect(
       clipalign detect --input 'shards/*.tar' --shard 1/8 -o part1.jsonl
     """
     references = tuple(typed.pop("reference", None) or ())
-    settings = resolve("detect", typed)
-    configure(settings)
+    settings = settle("detect", typed)
     if typed["input"] or (settings.input and image is None and text is None):
         _check_many(
             [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is not None], references, typed["top"]
@@ -125,13 +125,13 @@ def _check_words(text: str) -> None:
 
 def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Settings) -> int:
     """The route, cheapest check first: names and files before torch, the picture before the model."""
+    format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
     from clipalign.batch.journal import THUMBNAIL_PX
     from clipalign.methods.detect import Pair, detect_pairs
     from clipalign.pipeline.images import open_image, thumbnail_of
 
-    format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
     picture = open_image(image, offline=settings.offline)
     pair = Pair(picture, text, references=references, image_name=image)
     result = detect_pairs(chosen.load(), [pair], detect_settings(settings))[0]
@@ -170,7 +170,7 @@ def _detect_many(settings: Settings, source: Input | None = None) -> int:
 
 def detect_settings(settings: Settings) -> DetectSettings:
     """The method's settings from those of the run."""
-    from clipalign.methods.detect import DetectSettings
+    from clipalign.methods.detect_settings import DetectSettings
 
     names = ("mode", "epsilon", "layers", "template", "alignment", "batch_size", "seed")
     given = {name: getattr(settings, name) for name in names}

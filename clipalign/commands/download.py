@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Unpack
 
 import typer
 
+from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
 from clipalign.options.download import DownloadOptions
 from clipalign.options.option import one_by_one
 from clipalign.registry import model_names
 from clipalign.registry.datasets import dataset_names
-from clipalign.report import chosen_format, configure
+from clipalign.report import chosen_format
 from clipalign.report.console import notices, stdout_is_terminal, visible, write_output
-from clipalign.settings import Settings, resolve
+from clipalign.settings import Settings
 
 if TYPE_CHECKING:
     from clipalign.downloads.errand import Brought, Errand
@@ -63,8 +64,7 @@ def download(
     list_them, dry_run = typed.pop("list_them", None), typed.pop("dry_run", None)
     verify, remove = typed.pop("verify", None), typed.pop("remove", None)
     handed_over = typed.pop("handed_over", None)
-    settings = resolve("download", typed)
-    configure(settings)
+    settings = settle("download", typed)
     asked = [flag for flag, on in (("--list", list_them), ("--verify", verify), ("--remove", remove)) if on]
     asked += ["--dry-run"] if dry_run else []
     if len(asked) > 1:
@@ -90,6 +90,7 @@ class _Task:
     def __init__(self, settings: Settings, names: Sequence[str]) -> None:
         from clipalign.downloads.catalogue import find
 
+        check_accepted(settings)
         self.settings, self.names = settings, names
         self.format = chosen_format(settings)
         self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
@@ -255,6 +256,19 @@ class _Task:
         from clipalign.report.json import encode
 
         write_output(encode(document, indent=stdout_is_terminal()))
+
+
+def check_accepted(settings: Settings) -> None:
+    """Every name whose licence is accepted is one.
+
+    Raises:
+        UnknownModel, UnknownDataset: it is not, so that nothing would be accepted.
+    """
+    if settings.accept_license:
+        from clipalign.downloads.catalogue import find
+
+        for name in settings.accept_license:
+            find(name)
 
 
 def errand_of(settings: Settings) -> Errand:

@@ -11,13 +11,14 @@ from clipalign.batch.shares import with_own_device
 from clipalign.benchmarks.table import benchmark_names, find_benchmark
 from clipalign.commands import evaluate_more as more
 from clipalign.commands.model import choose_model
+from clipalign.commands.settled import settle
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, OutputError, UsageError
 from clipalign.options.evaluate import EvalOptions
 from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
-from clipalign.report import chosen_format, configure, render
-from clipalign.report.console import progress_console
-from clipalign.settings import Settings, resolve
+from clipalign.report import chosen_format, render
+from clipalign.report.console import notices, progress_console
+from clipalign.settings import Settings
 
 
 @one_by_one
@@ -39,8 +40,7 @@ def evaluate(
       clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
-    settings = resolve("eval", typed)
-    configure(settings)
+    settings = settle("eval", typed)
     if settings.compare is not None:
         return more.compare(settings)
     with _writing(settings.output):
@@ -79,7 +79,10 @@ def _run(settings: Settings) -> int:
     if settings.report is not None:
         more.report(benchmark, settings)
     render(result, format=chosen_format(settings))
-    return EXIT_INPUTS if result.counts["unreadable"] else EXIT_DONE
+    lost = result.counts["unreadable"]
+    if lost:
+        notices.warn(f"{lost:,} of {lost + result.counts['samples']:,} samples could not be read; the result names one")
+    return EXIT_INPUTS if lost else EXIT_DONE
 
 
 @contextmanager

@@ -69,6 +69,7 @@ def run_many(
             offline=settings.offline,
             on_error=settings.on_error or SKIP,
             thumbnail_px=sink.thumbnail_px,
+            late=source.late,
         )
         try:
             for one in finished:

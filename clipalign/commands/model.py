@@ -65,6 +65,10 @@ def choose_model(row: ModelRow, settings: Settings) -> ChosenModel:
     Raises:
         MissingWeights, VerificationFailed, DeviceUnavailable.
     """
+    if settings.accept_license:
+        from clipalign.commands.download import check_accepted
+
+        check_accepted(settings)
     with _other_model_hinted(row):
         _check_weights(row, settings)
     from clipalign.device import choose_device

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 import typer
 
-from clipalign.batch.destination import refuse_sources
+from clipalign.batch.destination import document_format, refuse_sources
 from clipalign.commands.model import choose_model
+from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.options.option import one_by_one
 from clipalign.options.score_long import ScoreLongOptions
 from clipalign.registry import find_model
-from clipalign.report import chosen_batch_format, chosen_format, configure
 from clipalign.report.console import notices
-from clipalign.settings import Settings, flag_name, resolve
+from clipalign.settings import Settings, flag_name
 
 if TYPE_CHECKING:
     from clipalign.inputs import Input
@@ -54,8 +54,7 @@ def score_long(
       clipalign score-long scene.png "There is a cat." --model pictogram-long
       clipalign score-long --input pairs.csv --image-root photos -o found.html
     """
-    settings = resolve("score-long", typed)
-    configure(settings)
+    settings = settle("score-long", typed)
     if typed["input"] or (settings.input and image is None and not text):
         given = (("IMAGE", image), ("TEXT", text), ("--text-file", typed["text_file"]))
         _check_many([name for name, value in given if value])
@@ -157,6 +156,7 @@ def long_settings(settings: Settings) -> LongSettings:
 
 def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) -> int:
     """The route, cheapest check first: names and files before torch, the picture before the model."""
+    format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
     from clipalign.batch.journal import THUMBNAIL_PX
@@ -165,7 +165,6 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
     from clipalign.pipeline.images import open_image, thumbnail_of
     from clipalign.report.score_long import render_long
 
-    format = chosen_format(settings) if settings.output is None else chosen_batch_format(settings)
     picture = open_image(image, offline=settings.offline)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
     results = score_long_pairs(chosen.load(), pairs, long_settings(settings))

@@ -13,13 +13,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from clipalign.commands.model import choose_model
+from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, UsageError
 from clipalign.options.option import one_by_one
 from clipalign.options.train_specs import TrainSpecsOptions
 from clipalign.registry import find_model
-from clipalign.report import chosen_format, configure
+from clipalign.report import chosen_format
 from clipalign.report.console import notices, write_output
-from clipalign.settings import Settings, resolve
+from clipalign.settings import Settings
 
 if TYPE_CHECKING:
     from clipalign.training.specs_settings import SpecsResult, SpecsSettings
@@ -48,8 +49,7 @@ def train_specs(
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2 --resume
     """
-    settings = resolve("train-specs", typed)
-    configure(settings)
+    settings = settle("train-specs", typed)
     _check(settings)
     prepared = _prepared(settings) if settings.prepare is not None else None
     trained = _trained(settings) if settings.output is not None else None
@@ -133,6 +133,7 @@ def _trained(settings: Settings) -> SpecsResult:
     from clipalign.device import choose_device
     from clipalign.locks import exclusive
     from clipalign.report.training import TrainingDisplay
+    from clipalign.training.specs_checkpoints import check_settings, last_checkpoint, settings_of
     from clipalign.training.specs_data import open_data
     from clipalign.training.specs_loop import SpecsRun
     from clipalign.training.specs_model import make_trainee
@@ -145,6 +146,9 @@ def _trained(settings: Settings) -> SpecsResult:
     if settings.precision not in ("auto", arithmetic.precision):
         notices.warn(arithmetic.reason)
     recipe = _recipe(settings, arithmetic.precision)
+    if settings.resume and (found := last_checkpoint(folder)) is not None and (begun := settings_of(found)):
+        asked = recipe.identity()
+        check_settings({name: begun.get(name) for name in asked}, asked, folder)
     trainee = make_trainee(chosen.load(), frozen=recipe.frozen, recompute=recipe.recompute)
     for note in trainee.loaded.notes:
         notices.inform(note)

@@ -56,6 +56,7 @@ class Standing:
         title: one line.
         note: what a user must know about it.
         needs: other names it is of no use without.
+        commands: of a model, those it was made for.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Standing:
     title: str
     note: str = ""
     needs: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def find(name: str) -> ModelRow | DatasetRow:
@@ -144,6 +146,7 @@ def _model(row: ModelRow, cache_dir: Path | None) -> Standing:
         verified=verified,
         place=place,
         title=row.note,
+        commands=row.commands,
     )
 
 

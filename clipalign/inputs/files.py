@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import BinaryIO, Final, NamedTuple, Protocol, cast
 
 from clipalign.errors import InputUnreadable
 
@@ -82,7 +82,15 @@ def _pass_mark(stream: BinaryIO, name: str) -> None:
     stream.seek(len(_UTF8_MARK) if beginning == _UTF8_MARK else 0)
 
 
-def lines_of(stream: BinaryIO) -> Iterator[Line]:
+class Lines(Protocol):
+    """What gives a line at a time: files, and :class:`clipalign.inputs.live.LiveLines`."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line with its end, at most ``size`` bytes of it; empty at the end."""
+        ...
+
+
+def lines_of(stream: Lines) -> Iterator[Line]:
     """The lines of ``stream`` that are not blank.
 
     Raises:

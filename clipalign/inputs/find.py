@@ -12,6 +12,7 @@ from typing import Final
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.inputs.files import STDIN
 from clipalign.inputs.folders import PICTURES, Folder
+from clipalign.inputs.live import LiveLines
 from clipalign.inputs.parquet import ParquetFile
 from clipalign.inputs.records import Input, InputRecord
 from clipalign.inputs.rows import RowReader
@@ -72,6 +73,11 @@ class _InTurn:
             total += records
         return total
 
+    def late(self) -> bool:
+        """See :class:`clipalign.inputs.records.Input`; behind other inputs, standard input is read like a file."""
+        alone = self.sources[0] if len(self.sources) == 1 else None
+        return isinstance(alone, JsonLines) and alone.late()
+
     def records(self, share: slice | None = None) -> Iterator[InputRecord]:
         """See :class:`clipalign.inputs.records.Input`."""
         begin, end = (0, None) if share is None else (share.start or 0, share.stop)
@@ -105,7 +111,7 @@ def _matching(name: str) -> list[str]:
 def _source(name: str, reader: RowReader) -> Source:
     if name == STDIN:
         _check_stdin()
-        return JsonLines(STDIN, reader)
+        return JsonLines(STDIN, reader, LiveLines(sys.stdin.buffer))
     path = Path(name).expanduser()
     if path.is_dir():
         return Folder(name, reader.needs_text)

@@ -43,6 +43,10 @@ class Pictures:
         """All pictures; looks at every name in the folders."""
         return sum(source.count() if isinstance(source, Folder) else 1 for source in self._sources())
 
+    def late(self) -> bool:
+        """Never."""
+        return False
+
     def records(self, share: slice | None = None) -> Iterator[InputRecord]:
         """The pictures in the order of the names, those of a folder sorted; or a contiguous share of them."""
         begin, end = (0, None) if share is None else (share.start or 0, share.stop)

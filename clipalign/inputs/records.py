@@ -74,6 +74,10 @@ class Input(Protocol):
         """
         ...
 
+    def late(self) -> bool:
+        """Whether the next record is not there yet, so that those before it are better done without it."""
+        ...
+
     def records(self, share: slice | None = None) -> Iterator[InputRecord]:
         """The records in their order, or a contiguous share of them, each with its number in the whole.
 
@@ -93,6 +97,10 @@ class Listed:
     def count(self) -> int:
         """How many there are."""
         return len(self.items)
+
+    def late(self) -> bool:
+        """Never."""
+        return False
 
     def records(self, share: slice | None = None) -> Iterator[InputRecord]:
         """All of them, or those of ``share``."""

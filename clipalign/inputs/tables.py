@@ -19,6 +19,7 @@ import orjson
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.inputs.documents import elements_of
 from clipalign.inputs.files import BREAKS, MAX_LINE_BYTES, STDIN, Line, broken_off, lines_of, opened
+from clipalign.inputs.live import LiveLines
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import RowReader, bad_record
 
@@ -61,10 +62,12 @@ class JsonLines:
     Attributes:
         name: as the user named it; ``-`` for standard input.
         reader: of its rows.
+        live: standard input, where a program may wait for the answer to each line.
     """
 
     name: str
     reader: RowReader
+    live: LiveLines | None = None
 
     @property
     def rewinds(self) -> bool:
@@ -82,10 +85,15 @@ class JsonLines:
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
         """See :class:`Source`."""
-        for index, line in enumerate(itertools.islice(_whole(self.name, lines_of), end)):
+        lines = _whole(self.name, lambda stream: lines_of(self.live or stream))
+        for index, line in enumerate(itertools.islice(lines, end)):
             if index >= begin:
                 place = Place(self.name, line.number if isinstance(line, Line) else 0, index + offset)
                 yield self._record(line, place, first=index == 0)
+
+    def late(self) -> bool:
+        """Whether the next record is not there yet."""
+        return self.live is not None and self.live.late()
 
     def _record(self, line: Line | InputUnreadable, place: Place, *, first: bool) -> InputRecord:
         if isinstance(line, InputUnreadable):

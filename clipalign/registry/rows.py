@@ -71,7 +71,7 @@ class ModelRow:
         licence: of the weights, SPDX; empty where unknown.
         layers: k of ``detect``, text layers averaged from the last.
         epsilon: threshold of ``detect``, in units of attribution.
-        commands: the commands it serves.
+        commands: those it was made for, as the list of models says; no other is refused.
         note: one line for lists.
         stretched: whether its text positions are stretched by Long-CLIP's rule when it is loaded (77 become 248).
         is_specs: whether it was trained with SPECS' objective, so that ``(cosine + 1) / 2`` is SPECS' published score.

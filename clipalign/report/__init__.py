@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from clipalign.errors import UsageError
 from clipalign.report.console import notices, stdout_is_terminal, write_output
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ FORMAT_OF_ENDING: Final = {
     ".htm": "html",
     ".txt": "table",
 }
-"""What the ending of an output file says; anything else is taken for JSON lines."""
+"""What the ending of an output file says."""
+
+
+OTHER_SPELLINGS: Final = (".ndjson", ".htm")
+"""Endings that are known, and not suggested."""
 
 
 def chosen_format(settings: Settings) -> str:
@@ -37,12 +42,32 @@ def chosen_format(settings: Settings) -> str:
 
 
 def chosen_batch_format(settings: Settings) -> str:
-    """``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout."""
+    """``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout.
+
+    Raises:
+        UsageError: the ending of a file says nothing; a pipe or a device needs none, and gets JSON lines.
+    """
     if settings.format:
         return settings.format
     if settings.output is None or str(settings.output) == STDOUT:
         return "table" if stdout_is_terminal() else "jsonl"
-    return FORMAT_OF_ENDING.get(settings.output.suffix.lower(), "jsonl")
+    said = FORMAT_OF_ENDING.get(settings.output.suffix.lower())
+    if said is None and not _is_device(settings.output):
+        endings = [ending for ending in FORMAT_OF_ENDING if ending not in OTHER_SPELLINGS]
+        raise UsageError(
+            f"the name of --output {settings.output} does not say a format",
+            hint=f"end it in {', '.join(endings[:-1])} or {endings[-1]}, or give --format",
+            input=str(settings.output),
+        )
+    return said or "jsonl"
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is there and neither a file nor a folder."""
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except (OSError, ValueError):  # told where it is opened
+        return False
 
 
 def configure(settings: Settings) -> None:

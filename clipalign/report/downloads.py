@@ -48,6 +48,8 @@ def listing(rows: Sequence[Standing]) -> str:
             licence = visible(row.licence or "not stated")
             about = [row.licence_class if licence == "not stated" else f"{row.licence_class} ({licence})"]
             about.append(visible(row.source))
+            if row.commands:
+                about.append(f"for {', '.join(row.commands)}")
             if row.needs:
                 about.append(f"needs {', '.join(row.needs)}")
             lines += _wrapped(" · ".join(about), room)
@@ -84,6 +86,7 @@ def _standing(row: Standing) -> dict[str, object]:
         "here": row.state == "here",
         "verified": row.verified,
         "path": str(row.place),
+        "commands": list(row.commands),
         "needs": list(row.needs),
         "note": row.note or None,
     }

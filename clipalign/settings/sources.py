@@ -14,6 +14,7 @@ from clipalign.errors import SettingsError, UsageError
 from clipalign.registry import DEFAULT_MODEL
 from clipalign.settings.choices import FORMATS, FORMATS_OF, MODELS_OF
 from clipalign.settings.file import read_settings_file
+from clipalign.settings.meant import meant_by
 from clipalign.settings.readers import READERS, checked, flag_name, listed
 from clipalign.settings.values import Settings
 
@@ -55,6 +56,17 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
     _check_format(command, found.get("format"))
     found.setdefault("model", MODELS_OF.get(command, DEFAULT_MODEL))
     return Settings(**found)
+
+
+def unknown_variables() -> list[str]:
+    """A sentence about each variable that looks like a setting and is none."""
+    own = [name for names in OTHER_VARIABLES.values() for name in names if name.startswith(ENVIRONMENT_PREFIX)]
+    known = [name.upper() for name in READERS] + [name.removeprefix(ENVIRONMENT_PREFIX) for name in own]
+    set_now = [name.removeprefix(ENVIRONMENT_PREFIX) for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]
+    return [
+        f"the variable {ENVIRONMENT_PREFIX}{name} sets nothing{f'; {hint}' if (hint := meant_by(name, known)) else ''}"
+        for name in sorted(set(set_now) - set(known))
+    ]
 
 
 def _check_format(command: str, format: str | None) -> None:

@@ -27,6 +27,18 @@ FOLDER: Final = "checkpoints"
 WEIGHTS_FILE: Final = "weights.safetensors"
 STATE_FILE: Final = "state.pt"
 
+_FLAGS: Final = {
+    "weight of contrastive": "--lambda-contrastive",
+    "weight of detail": "--lambda-detail",
+    "weight of negative": "--lambda-negative",
+    "weight of short": "--lambda-short",
+    "frozen": "--freeze",
+    "start": "--init with the weights",
+    "data": "--data with the fingerprint",
+    "processes": "torchrun --nproc-per-node",
+}
+"""What a user types for settings that are called otherwise here."""
+
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -100,6 +112,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(weights, state)
 
 
+def settings_of(folder: Path) -> Mapping[str, Any]:
+    """The settings of the run that a checkpoint is of, without reading its tensors; empty where it is damaged."""
+    try:
+        state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True, mmap=True)
+        settings = state["settings"]
+    except Exception:  # said by load_checkpoint, which reads all of it
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -> None:
     """See that a run goes on with the settings that it was begun with.
 
@@ -109,10 +131,16 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) ->
     for name in {**old, **new}:
         if old.get(name) != new.get(name):
             raise UsageError(
-                f"{run} was begun with {name} {old.get(name)!r}, now it is {new.get(name)!r}",
+                f"{run} was begun with {_told(name, old.get(name))}, now it is {_told(name, new.get(name))}",
                 hint="go on with the same settings, or name another --output",
-                input="--resume",
+                input=_FLAGS.get(name, "--" + name.replace("_", "-")).partition(" ")[0],
             )
+
+
+def _told(name: str, value: object) -> str:
+    """A setting as it is typed."""
+    shown = " ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
+    return f"{_FLAGS.get(name, '--' + name.replace('_', '-'))} {shown or 'none'}"
 
 
 def _all(run: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -137,10 +137,8 @@ class SpecsRun:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same when a run is gone on with."""
-        settings = asdict(self._settings)
-        weights = {f"weight of {name}" if name != "epsilon" else name: v for name, v in settings.pop("weights").items()}
         start = {"start": self._trainee.loaded.weights_sha256, "data": self._data.fingerprint}
-        return settings | weights | start | {"frozen": list(self._settings.frozen), "processes": self._world.size}
+        return self._settings.identity() | start | {"processes": self._world.size}
 
     def _take_up(self, checkpoint: Checkpoint, where: str) -> None:
         state = checkpoint.state

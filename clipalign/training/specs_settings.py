@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -51,6 +51,12 @@ class SpecsSettings:
     precision: str = "fp32"
     recompute: bool = False
     seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Plain numbers and words, for a checkpoint: what must be the same when a run is gone on with."""
+        settings = asdict(self)
+        weights = {f"weight of {name}" if name != "epsilon" else name: v for name, v in settings.pop("weights").items()}
+        return settings | weights | {"frozen": list(self.frozen)}
 
 
 @dataclass(frozen=True, slots=True)

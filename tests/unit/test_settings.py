@@ -10,6 +10,7 @@ from clipalign.errors import SettingsError, UsageError
 from clipalign.settings import Settings, flag_name, meant_by, resolve
 from clipalign.settings.file import find_settings_file
 from clipalign.settings.readers import READERS
+from clipalign.settings.sources import unknown_variables
 
 
 @pytest.fixture
@@ -226,3 +227,12 @@ def test_the_default_model_of_long_texts_is_another(project: Path, monkeypatch: 
     assert resolve("score-long", {"model": "pictogram-long"}, start=project).model == "pictogram-long"
     monkeypatch.setenv("CLIPALIGN_MODEL", "longclip-B")
     assert resolve("score-long", {}, start=project).model == "longclip-B"
+
+
+def test_a_variable_that_sets_nothing_is_told_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLIPALIGN_MODLE", "CLIPALIGN_NOBODY", "CLIPALIGN_CACHE", "CLIPALIGN_BATCH_SIZE"):
+        monkeypatch.setenv(name, "1")
+    assert unknown_variables() == [
+        "the variable CLIPALIGN_MODLE sets nothing; did you mean MODE or MODEL?",
+        "the variable CLIPALIGN_NOBODY sets nothing",
+    ]

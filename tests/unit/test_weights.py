@@ -173,3 +173,17 @@ def test_without_a_home_the_cache_is_temporary(monkeypatch: pytest.MonkeyPatch):
     assert cache_folder() == Path(tempfile.gettempdir()) / "clipalign"
     with pytest.raises(MissingWeights):
         locate(row(URL))
+
+
+def test_a_file_is_read_once_while_it_stays_the_same(home: Path, monkeypatch: pytest.MonkeyPatch):
+    file = write(home / "small.safetensors")
+    read: list[Path] = []
+    whole = weights._digest
+    monkeypatch.setattr(weights, "_digest", lambda path: read.append(path) or whole(path))
+    assert hash_file(file, home) == hash_file(file, home) == SHA256
+    assert len(read) == 1
+    os.utime(write(file, b"other bytes!"), ns=(1, 1))
+    assert hash_file(file, home) == hashlib.sha256(b"other bytes!").hexdigest()
+    weights.forget_hash(file, home)
+    hash_file(file, home)
+    assert len(read) == 3

@@ -1,0 +1,24 @@
+"""The first thing every command does: settle what it was asked for, and take up how much it is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clipalign.report import configure
+from clipalign.report.console import notices
+from clipalign.settings import Settings, resolve
+from clipalign.settings.sources import unknown_variables
+
+
+def settle(command: str, typed: Mapping[str, object]) -> Settings:
+    """The settings of this run; variables that set nothing are told, as a misspelt one is silent otherwise.
+
+    Raises:
+        UsageError: a flag's value is out of its range.
+        SettingsError: a variable or the settings file holds something unusable.
+    """
+    settings = resolve(command, typed)
+    configure(settings)
+    for sentence in unknown_variables():
+        notices.warn(sentence)
+    return settings
