@@ -104,7 +104,8 @@ class Session:
         Raises:
             ImageUnreadable, TextUnusable, UsageError.
         """
-        from clipalign.methods.detect import DetectSettings, detect_pairs
+        from clipalign.methods.detect import detect_pairs
+        from clipalign.methods.detect_settings import DetectSettings
 
         known = [field.name for field in fields(DetectSettings)]
         unknown = [name for name in settings if name not in known]

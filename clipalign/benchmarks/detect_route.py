@@ -11,7 +11,8 @@ from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.shelf import Shelf, picture_key
 from clipalign.benchmarks.task import Outcome, Route, Sample
 from clipalign.errors import ClipalignError, InputUnreadable
-from clipalign.methods.detect import DetectSettings, Pair, detect_each, detect_provenance
+from clipalign.methods.detect import Pair, detect_each, detect_provenance
+from clipalign.methods.detect_settings import DetectSettings
 from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.results import DetectResult, Provenance, WordScore
 

@@ -10,22 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
-from importlib.metadata import version
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from clipalign.device import halving
-from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError
+from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable
+from clipalign.methods.detect_settings import DetectSettings, ResolvedSettings, resolved
+from clipalign.methods.provenance import provenance_of
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.attribution import TokenAttribution, attribute
 from clipalign.pipeline.encoder import ImageSource, encode_each, encode_tokens
 from clipalign.pipeline.text import TokenizedText, encode_text
 from clipalign.pipeline.words import (
     Alignment,
-    Mode,
     Span,
     Word,
     WordReading,
@@ -37,41 +36,12 @@ from clipalign.pipeline.words import (
     word_scores,
 )
 from clipalign.results import DetectResult, Provenance
-from clipalign.version import __version__
 
 if TYPE_CHECKING:
     from clipalign.pipeline.loaded import LoadedModel
 
-Choice = TypeVar("Choice", bound=StrEnum)
-
-DEFAULT_TEMPLATE = "A photo depicts "
-"""Put before every caption and reference (CLIP4DM)."""
-
 _NAMED_WORDS = 8
 """How many words a warning names before it only counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class DetectSettings:
-    """What shapes a detection.
-
-    Attributes:
-        mode: ``threshold``: words below epsilon; ``most-negative``: always exactly one word.
-        epsilon: threshold on a word's attribution; None for the model's own.
-        layers: k, the text layers averaged, from the last; None for the model's own.
-        template: put before every caption and reference; may be empty.
-        alignment: which tokens make up a word, see :mod:`clipalign.pipeline.words`.
-        batch_size: pictures, and texts, a batch; results change no further than rounding.
-        seed: kept in the provenance; detection draws nothing.
-    """
-
-    mode: str = Mode.THRESHOLD.value
-    epsilon: float | None = None
-    layers: int | None = None
-    template: str = DEFAULT_TEMPLATE
-    alignment: str = Alignment.PUBLISHED.value
-    batch_size: int = 32
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +62,6 @@ class Pair:
     references: tuple[str, ...] = ()
     id: str | None = None
     image_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """The settings with the model's own numbers filled in."""
-
-    mode: Mode
-    epsilon: float
-    layers: int
-    template: str
-    alignment: Alignment
-    batch_size: int
-    seed: int
 
 
 class _References(NamedTuple):
@@ -135,7 +92,7 @@ def detect_pairs(
         InputUnreadable: an image tensor of the wrong shape or with values that are not finite.
         ModelMismatch: the model gave numbers that are not finite.
     """
-    _resolve(loaded, settings or DetectSettings())
+    resolved(loaded, settings or DetectSettings())
     for pair in pairs:  # before any picture is encoded
         _words(pair)
     outcomes = detect_each(loaded, pairs, settings)
@@ -153,7 +110,7 @@ def detect_each(
     Raises:
         UsageError: a setting out of its range, or a text tower without attention to read.
     """
-    chosen = _resolve(loaded, settings or DetectSettings())
+    chosen = resolved(loaded, settings or DetectSettings())
     outcomes: dict[int, DetectResult | ClipalignError] = {}
     words: dict[int, list[Word]] = {}
     for index, pair in enumerate(pairs):
@@ -183,17 +140,8 @@ def detect_each(
     return [outcomes[index] for index in range(len(pairs))]
 
 
-def provenance_of(loaded: LoadedModel, settings: DetectSettings) -> Provenance:
-    """What every result of these settings carries.
-
-    Raises:
-        UsageError: a setting out of its range.
-    """
-    return _provenance(loaded, _resolve(loaded, settings))
-
-
 def _encode_images(
-    loaded: LoadedModel, pairs: dict[int, Pair], chosen: _Resolved
+    loaded: LoadedModel, pairs: dict[int, Pair], chosen: ResolvedSettings
 ) -> dict[int, Tensor | ClipalignError]:
     if not pairs:
         return {}
@@ -209,36 +157,12 @@ def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = Non
     Raises:
         UsageError: a setting out of its range.
     """
-    return _provenance(loaded, _resolve(loaded, settings or DetectSettings()))
+    return _provenance(loaded, resolved(loaded, settings or DetectSettings()))
 
 
-def _resolve(loaded: LoadedModel, settings: DetectSettings) -> _Resolved:
-    mode = _choice(Mode, settings.mode, "--mode")
-    alignment = _choice(Alignment, settings.alignment, "--alignment")
-    epsilon = loaded.row.epsilon if settings.epsilon is None else settings.epsilon
-    if not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
-        raise UsageError(f"epsilon must be a finite number, not {epsilon}", input="--epsilon")
-    if settings.batch_size < 1:
-        raise UsageError(f"the batch size must be at least 1, not {settings.batch_size}", input="--batch-size")
-    template_tokens = encode_text(loaded, settings.template).n_tokens
-    if template_tokens >= loaded.context_tokens:
-        raise UsageError(
-            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens and leaves no room",
-            hint="use a shorter --template",
-            input="--template",
-        )
-    layers = loaded.row.layers if settings.layers is None else settings.layers
-    if not isinstance(layers, int):
-        raise UsageError(f"layers must be a whole number, not {layers!r}", input="--layers")
-    return _Resolved(mode, epsilon, layers, settings.template, alignment, settings.batch_size, settings.seed)
-
-
-def _choice(kind: type[Choice], value: str, option: str) -> Choice:
-    try:
-        return kind(value)
-    except ValueError:
-        known = ", ".join(member.value for member in kind)
-        raise UsageError(f"unknown value {value!r} for {option}", hint=f"one of {known}", input=option) from None
+def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
+    settings: dict[str, object] = {name: value for name, value in asdict(chosen).items() if name != "seed"}
+    return provenance_of(loaded, settings | {"mode": chosen.mode.value}, seed=chosen.seed)
 
 
 def _words(pair: Pair) -> list[Word]:
@@ -258,7 +182,7 @@ def _name(pair: Pair) -> str:
 
 
 def _read_references(
-    loaded: LoadedModel, pairs: Sequence[Pair], attributions: Sequence[TokenAttribution], chosen: _Resolved
+    loaded: LoadedModel, pairs: Sequence[Pair], attributions: Sequence[TokenAttribution], chosen: ResolvedSettings
 ) -> list[_References]:
     distinct = list(dict.fromkeys(reference for pair in pairs for reference in pair.references))
     if not distinct:
@@ -277,7 +201,7 @@ def _read_references(
     return found
 
 
-def _result(loaded: LoadedModel, chosen: _Resolved, provenance: Provenance, evidence: _Evidence) -> DetectResult:
+def _result(loaded: LoadedModel, chosen: ResolvedSettings, provenance: Provenance, evidence: _Evidence) -> DetectResult:
     pair, words, text, attribution, references = evidence
     tokens = attribution.tokens.tolist()
     if not all(map(math.isfinite, (attribution.cosine, *tokens))):
@@ -358,21 +282,3 @@ def _warnings(
 def _enumerate(words: Sequence[str]) -> str:
     named = ", ".join(words[:_NAMED_WORDS])
     return named if len(words) <= _NAMED_WORDS else f"{named} and {len(words) - _NAMED_WORDS} more"
-
-
-def _provenance(loaded: LoadedModel, chosen: _Resolved) -> Provenance:
-    settings: dict[str, object] = {name: value for name, value in asdict(chosen).items() if name != "seed"}
-    settings["mode"] = chosen.mode.value
-    packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
-    return Provenance(
-        model=loaded.row.name,
-        architecture=loaded.architecture,
-        weights_sha256=loaded.weights_sha256,
-        quick_gelu=loaded.quick_gelu,
-        device=loaded.choice.device,
-        precision=loaded.choice.precision,
-        seed=chosen.seed,
-        versions={"clipalign": __version__} | {name: version(package) for name, package in packages.items()},
-        settings=settings,
-        notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes))),
-    )

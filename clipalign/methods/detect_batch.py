@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from clipalign.device import halving
 from clipalign.errors import ClipalignError
-from clipalign.methods.detect import DetectSettings, Pair, detect_each, provenance_of
+from clipalign.methods.detect import Pair, detect_each, detect_provenance
+from clipalign.methods.detect_settings import DetectSettings
 from clipalign.methods.scorer import ScoreItem
 from clipalign.pipeline.encoder import encode_prepared
 from clipalign.pipeline.image_tensors import to_tensor
@@ -45,7 +46,7 @@ class DetectScorer:
         Raises:
             UsageError: a setting out of its range.
         """
-        return cls(loaded, settings, provenance_of(loaded, settings))
+        return cls(loaded, settings, detect_provenance(loaded, settings))
 
     @property
     def window_records(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipalign.methods.detect import DEFAULT_TEMPLATE
+from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.captions import (
     CLEARLY_ASIDE,
     PREFIXES,

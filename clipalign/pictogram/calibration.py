@@ -20,7 +20,8 @@ from clipalign.benchmarks.pictogram_foil import PictogramFoil
 from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.task import Sample
 from clipalign.device import choose_device
-from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
+from clipalign.methods.detect import Pair, detect_pairs
+from clipalign.methods.detect_settings import DetectSettings
 from clipalign.pipeline.model import load_model
 
 if TYPE_CHECKING:

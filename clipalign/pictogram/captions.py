@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from clipalign.methods.detect import DEFAULT_TEMPLATE
+from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.scenes import Group, Scene
 from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
 

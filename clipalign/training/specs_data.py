@@ -21,7 +21,7 @@ import numpy as np
 from PIL.Image import Image
 
 from clipalign.errors import InputUnreadable, UsageError
-from clipalign.methods.detect import DEFAULT_TEMPLATE
+from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.batches import FOIL_WEIGHTS
 from clipalign.pictogram.captions import PREFIXES, write_caption
 from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSample, make_long_sample

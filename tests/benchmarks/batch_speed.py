@@ -23,13 +23,14 @@ from PIL import Image
 from clipalign.batch.runner import run_batch
 from clipalign.errors import ClipalignError
 from clipalign.inputs import open_input
-from clipalign.methods.detect import DEFAULT_TEMPLATE, DetectSettings, Pair, detect_pairs
+from clipalign.methods.detect import Pair, detect_pairs
 from clipalign.methods.detect_batch import DetectScorer
+from clipalign.methods.detect_settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.pipeline.attribution import attribute
 from clipalign.pipeline.encoder import encode_prepared
 from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.images import open_image
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.report.json import detect_record, encode
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone

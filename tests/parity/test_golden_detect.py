@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
+from clipalign.methods.detect import Pair, detect_pairs
+from clipalign.methods.detect_settings import DetectSettings
 from clipalign.pipeline.words import PUNCTUATION
 from tests.tiny import GOLDEN, load_tiny
 

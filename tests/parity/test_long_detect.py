@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import clipalign
-from clipalign.methods.detect import DEFAULT_TEMPLATE
+from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.world import HERE
 from clipalign.pipeline.attribution import attribute
 from clipalign.pipeline.general_attribution import attribute_generally

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from clipalign.batch.runner import run_batch
 from clipalign.errors import ClipalignError, ImageUnreadable, TextUnusable, UsageError
 from clipalign.inputs import InputRecord, Place
-from clipalign.methods.detect import DetectSettings, Pair, detect_each, detect_pairs
+from clipalign.methods.detect import Pair, detect_each, detect_pairs
 from clipalign.methods.detect_batch import DetectScorer
+from clipalign.methods.detect_settings import DetectSettings
 from clipalign.results import DetectResult
 from tests.tiny import GOLDEN, load_random, load_tiny
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from clipalign.errors import InputUnreadable, ModelMismatch, TextUnusable, UsageError
-from clipalign.methods.detect import DetectSettings, Pair, detect_pairs
+from clipalign.methods.detect import Pair, detect_pairs
+from clipalign.methods.detect_settings import DetectSettings
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.encoder import encode_texts
 from clipalign.pipeline.image_tower import encode_pictures
