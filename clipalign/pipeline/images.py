@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,6 +22,7 @@ from clipalign.errors import ImageUnreadable
 from clipalign.pipeline.image_bytes import name_of, read_image
 
 ImageSource: TypeAlias = str | bytes | Path | Image.Image
+Values: TypeAlias = "numpy.ndarray[tuple[int, ...], numpy.dtype[Any]]"
 
 MAX_PIXELS: Final = 100_000_000
 """Largest picture that is decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
@@ -40,6 +41,9 @@ _SCAN: Final = b"\xff\xda"
 
 _PROGRAMS: Final = (b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a\0\0")
 """How PostScript and Windows' metafiles begin: drawn by running them, with a program beside Python or the system."""
+
+_DEEPEST: Final = 65535
+"""Largest value of 16 bits."""
 
 _STRIPE_PIXELS: Final = 1 << 22
 """Deep grey is scaled so many pixels at a time, since each takes several floats meanwhile."""
@@ -221,25 +225,32 @@ def _scale_deep(image: Image.Image) -> Image.Image:
     """
     ends = [(float(values.min()), float(values.max())) for _, values in _stripes(image)]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    is_deep = image.mode != "F" and low >= 0 and high <= _DEEPEST
     start, reach = low, (high - low) or 1.0
-    if image.mode != "F" and low >= 0 and high <= 65535:
-        start, reach = 0.0, 65535.0
+    if is_deep:
+        start, reach = 0.0, float(_DEEPEST)
     elif image.mode == "F" and low >= 0 and high <= 255:
         start, reach = 0.0, 1.0 if high <= 1 else 255.0
     scaled = Image.new("L", image.size)
+    bytes_of = _to_bytes(numpy.arange(_DEEPEST + 1), start, reach)
     for top, values in _stripes(image):
-        shares = (values - start) / reach
-        scaled.paste(Image.fromarray(numpy.rint(shares * 255).astype(numpy.uint8)), (0, top))
+        found = bytes_of[values] if is_deep else _to_bytes(values, start, reach)
+        scaled.paste(Image.fromarray(found), (0, top))
     return scaled
 
 
-def _stripes(image: Image.Image) -> Iterator[tuple[int, numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float64]]]]:
+def _to_bytes(values: Values, start: float, reach: float) -> Values:
+    return numpy.rint((values.astype(numpy.float64) - start) / reach * 255).astype(numpy.uint8)
+
+
+def _stripes(image: Image.Image) -> Iterator[tuple[int, Values]]:
     """The values of deep grey from top to bottom, a few rows at a time, with the number of the first; finite ones."""
     rows = max(1, _STRIPE_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        part = image.crop((0, top, image.width, min(top + rows, image.height)))
-        values = numpy.asarray(part, dtype=numpy.float64)
-        yield top, numpy.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        values = numpy.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        if image.mode == "F":
+            values = numpy.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        yield top, values
 
 
 def thumbnail_of(image: Image.Image, side_px: int) -> bytes:
