@@ -1,8 +1,10 @@
-"""Renews the README's picture of the terminal from what the command prints now.
+"""Renews what the pages show: the examples' files, the outputs, the pictures of the terminal and of the HTML.
 
-    .venv/bin/python .assets/render.py
+    .venv/bin/python .assets/render.py            all of it
+    .venv/bin/python .assets/render.py pictures   the pictures alone
 
-The command is the one in the README's first block; its output, colours included, becomes ``detect.svg``.
+Pictures of the terminal (``*.svg``) are what a command prints, colours included; those of the pages (``*.png``), light
+and dark, are taken by headless Chromium, where it is installed or ``CHROMIUM`` names it.
 """
 
 from __future__ import annotations
@@ -10,18 +12,53 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-from io import StringIO
+import tempfile
+from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Final
 
-from rich.console import Console
-from rich.terminal_theme import MONOKAI
-from rich.text import Text
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE)]
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-COLUMNS = 80
+import examples  # noqa: E402
+from PIL import Image  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.terminal_theme import MONOKAI  # noqa: E402
+from rich.text import Text  # noqa: E402
+
+from tests.contract import pages  # noqa: E402
+
+COLUMNS: Final = 80
+TERMINALS: Final = {
+    "classify": "classify images/cat.png --descriptions descriptions.json --explain --top 2",
+    "score-long": "score-long images/cat.png --text-file caption.txt",
+    "eval": "eval --dataset pictogram-foil --limit 300",
+}
+"""Picture → command line, in the folder of the examples; ``detect`` is the README's first command."""
+
+HTML: Final = {
+    "detect": ("detect --input captions.jsonl --image-root images --output page.html", "page.html", 900),
+    "classify": (
+        "classify images/cat.png --descriptions descriptions.json --explain --top 2 --output page.html",
+        "page.html",
+        980,
+    ),
+    "eval": (
+        "eval --dataset pictogram-foil --limit 300 --output run --report html",
+        "run/report.html",
+        1000,
+    ),
+}
+"""Picture → command line, the page it writes, and how many pixels of it are shown."""
+
+PAGE_PX: Final = 860
+COLOURS: Final = 128
+SCHEMES: Final = {"dark": 0, "light": 1}
+"""What Chromium calls them."""
 
 
 def readme_command() -> list[str]:
@@ -32,21 +69,81 @@ def readme_command() -> list[str]:
     return words[words.index(".venv/bin/clipalign") + 1 :]
 
 
-def main() -> None:
-    """Run the command and write the picture."""
-    arguments = readme_command()
-    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "PYTHONIOENCODING": "utf-8"}
+def printed(arguments: list[str], folder: Path) -> str:
+    """What a command prints on a terminal with colours."""
+    colours = {"FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **colours, "CLIPALIGN_DEVICE": "cpu"}
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "clipalign", *arguments, "--format", "table"]
-    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def terminal(arguments: list[str], folder: Path) -> str:
+    """The same as a picture."""
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"$ clipalign {shlex.join(arguments)}\n"))
-    console.print(Text.from_ansi(printed))
-    picture = console.export_svg(title="clipalign detect", theme=MONOKAI)
+    console.print(Text.from_ansi(printed(arguments, folder)))
+    picture = console.export_svg(title=f"clipalign {arguments[0]}", theme=MONOKAI)
     # The reader's own monospaced font will do: nothing is fetched to show the picture.
-    picture = re.sub(r"@font-face\s*{.*?}", "", picture, flags=re.DOTALL)
-    (HERE / "detect.svg").write_text(picture, encoding="utf-8")
+    return re.sub(r"@font-face\s*{.*?}", "", picture, flags=re.DOTALL)
+
+
+def page_shot(browser: str, page: Path, scheme: str, height: int, folder: Path) -> Image.Image:
+    """The upper part of a page as a browser shows it."""
+    shot = folder / "shot.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
+    subprocess.run(
+        [
+            browser,
+            *options,
+            f"--user-data-dir={folder / 'browser'}",
+            f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
+            f"--window-size={PAGE_PX},{height}",
+            f"--screenshot={shot}",
+            page.as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    with Image.open(BytesIO(shot.read_bytes())) as picture:
+        return picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+
+
+def pictures() -> None:
+    """All pictures."""
+    (HERE / "detect.svg").write_text(terminal(readme_command(), ROOT), encoding="utf-8")
+    browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print("there is no Chromium: the pictures of the pages stay as they are", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as place:
+        desk = Path(place) / "examples"
+        shutil.copytree(examples.FOLDER, desk)
+        for name, line in TERMINALS.items():
+            (HERE / f"{name}.svg").write_text(terminal(shlex.split(line), desk), encoding="utf-8")
+        for name, (line, page, height) in HTML.items() if browser else ():
+            (desk / "page.html").unlink(missing_ok=True)
+            subprocess.run(
+                [sys.executable, "-m", "clipalign", *shlex.split(line), "--quiet"],
+                cwd=desk,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "CLIPALIGN_DEVICE": "cpu"},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            for scheme in SCHEMES:
+                picture = page_shot(str(browser), desk / page, scheme, height, Path(place))
+                picture.save(HERE / f"{name}-{scheme}.png", optimize=True)
+
+
+def main(parts: list[str]) -> None:
+    """Renew ``parts``, or everything."""
+    if not parts or "examples" in parts:
+        examples.main()
+    if not parts or "outputs" in parts:
+        pages.main()
+    if not parts or "pictures" in parts:
+        pictures()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
