@@ -7,18 +7,16 @@ step's number, so that a run that was killed and resumed draws the loss curve of
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipalign.errors import ClipalignError, OutputError, UsageError
 from clipalign.training.metrics_log import MetricsLog
@@ -31,8 +29,8 @@ from clipalign.training.specs_checkpoints import (
     save_checkpoint,
 )
 from clipalign.training.specs_data import Order, SpecsData
-from clipalign.training.specs_loss import SpecsFeatures, SpecsLoss, short_loss, specs_loss
 from clipalign.training.specs_model import Trainee, save_config, save_weights
+from clipalign.training.specs_mover import Mover
 from clipalign.training.specs_settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
 from clipalign.training.specs_validation import Increments, Validation
 from clipalign.training.world import World
@@ -41,8 +39,6 @@ CONFIG_FILE: Final = "config.json"
 BEST_FILE: Final = "best.safetensors"
 LAST_FILE: Final = "last.safetensors"
 VECTORS_FILE: Final = "pictures.safetensors"
-TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
-"""Of a step's record; the first is the sum of the others."""
 BAD_STEPS: Final = 10
 """Steps in a row whose gradients are not finite, after which a run gives up."""
 
@@ -115,12 +111,7 @@ class SpecsRun:
             )
         self._order = Order(len(data), step_samples, settings.seed)
         self.steps = settings.epochs * self._order.steps_an_epoch
-        self._device = trainee.loaded.choice.device
-        self._parameters = list(trainee.parameters.values())
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self._scaler = torch.amp.GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
+        self._mover = Mover(trainee, settings, world)
         self._start = (
             {name: parameter.detach().clone() for name, parameter in trainee.parameters.items()}
             if settings.blend < 1
@@ -145,8 +136,7 @@ class SpecsRun:
         try:
             check_settings(state["settings"], self._identity(), self._folder)
             self._trainee.load_weights(checkpoint.weights, where)
-            self._optimizer.load_state_dict(state["optimizer"])
-            self._scaler.load_state_dict(state["scaler"])
+            self._mover.take_up(state)
             torch.set_rng_state(state["random"])
             self.progress.take_up(state["progress"])
         except (KeyError, TypeError, ValueError) as error:
@@ -159,8 +149,7 @@ class SpecsRun:
         if self._world.is_first:
             state = {
                 "settings": self._identity(),
-                "optimizer": self._optimizer.state_dict(),
-                "scaler": self._scaler.state_dict(),
+                **self._mover.as_state(),
                 "random": torch.get_rng_state(),
                 "progress": self.progress.as_state(),
             }
@@ -285,92 +274,31 @@ class SpecsRun:
             log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
         self._listener.validated(progress.step, found, best=best)
 
-    # --- a step ---
-
     def _step(self, batches: list[Batch]) -> dict[str, Any]:
         """Move the weights once; returns what is logged."""
-        progress, settings = self.progress, self._settings
-        rate = learning_rate(progress.step, self.steps, settings)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
-        terms = torch.zeros(5, dtype=torch.float64)
-        epsilon = progress.epsilon
-        for batch in batches:
-            loss, short = self._loss(batch, epsilon)
-            total = loss.total + short
-            self._scaler.scale(total / len(batches)).backward()  # type: ignore[no-untyped-call]
-            epsilon = loss.epsilon if math.isfinite(loss.epsilon) else epsilon
-            parts = (total, loss.contrastive, loss.detail, loss.negative, short)
-            terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)
-        norm, moved = self._move()
+        progress = self.progress
+        rate = learning_rate(progress.step, self.steps, self._settings)
+        done = self._mover.step(batches, learning_rate=rate, epsilon=progress.epsilon)
         progress.step += 1
-        if moved:
-            progress.epsilon = epsilon
-        self._judge(moved, batches)
-        means = (self._world.sum(terms) / self._world.size).tolist()
+        if done.moved:
+            progress.epsilon = done.epsilon
+        self._judge(done.moved)
         return {
             "step": progress.step,
             "epoch": (progress.step - 1) // self._order.steps_an_epoch + 1,
-            **_finite_or_none(dict(zip(TERMS, means, strict=True)) | {"norm": norm}),
+            **done.means,
             "epsilon": progress.epsilon,
             "learning_rate": rate,
-            "moved": moved,
+            "moved": done.moved,
         }
 
-    def _loss(self, batch: Batch, epsilon: float) -> tuple[SpecsLoss, Tensor]:
-        """SPECS' objective, and the weighted term of short captions."""
-        trainee, world, weights = self._trainee, self._world, self._settings.weights
-        pixels = batch.pixels.to(self._device)
-        with self._mixed():
-            images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
-            texts = trainee.reader.read([*batch.texts, *batch.shorts])  # (P, E)
-        captions, beginnings, owners = _places(batch, texts.device)
-        all_images, first_row = world.gather(images) if self._settings.gather else (images, 0)
-        bases, details, negatives = (texts[places] for places in beginnings)
-        loss = specs_loss(
-            SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
-            trainee.logit_scale,
-            weights,
-            epsilon=epsilon,
-            all_images=all_images,
-            first_row=first_row,
-            mean=world.mean,
-        )
-        if not batch.shorts:
-            return loss, texts.new_zeros(())
-        shorts = texts[-sum(map(len, batch.shorts)) :].view(len(batch.shorts), -1, texts.shape[-1])
-        if self._settings.gather:
-            shorts = world.gather(shorts.flatten(1))[0].view(len(all_images), *shorts.shape[1:])
-        short = short_loss(images, shorts, trainee.logit_scale, all_images=all_images, first_row=first_row)
-        return loss, weights.short * short
-
-    def _mixed(self) -> AbstractContextManager[Any]:
-        precision = self._settings.precision
-        if precision == "fp32":
-            return nullcontext()
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-        return torch.autocast(self._device.partition(":")[0], dtype=dtype)
-
-    def _move(self) -> tuple[float, bool]:
-        """Average and cut the gradients; move the weights, unless the norm, which is returned, is not finite."""
-        self._world.mean_gradients(self._parameters)
-        self._scaler.unscale_(self._optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
-        moved = math.isfinite(norm)
-        if moved or self._scaler.is_enabled():  # the scaler skips such a step itself, and learns from it
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-            self._trainee.keep_in_bounds()
-        return norm, moved
-
-    def _judge(self, moved: bool, batches: list[Batch]) -> None:
+    def _judge(self, moved: bool) -> None:
         progress = self.progress
         progress.bad_steps = 0 if moved else progress.bad_steps + 1
         if moved:
             return
         progress.skipped_steps += 1
-        if not self._scaler.is_enabled():
+        if not self._mover.scales:
             self._listener.warn(f"step {progress.step}: the gradients are not finite; the weights stay as they were")
         if progress.bad_steps >= BAD_STEPS:
             kept = last_checkpoint(self._folder)
@@ -379,20 +307,3 @@ class SpecsRun:
                 hint=f"a lower --learning-rate or --precision fp32; {kept.name if kept else 'no checkpoint'} is safe",
                 input="--learning-rate",
             )
-
-
-def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the texts, read sample after sample: of captions (B), of triples (3, N), and their samples (N)."""
-    first = list(accumulate((len(texts) for texts in batch.texts), initial=0))[:-1]
-    triples = [[first[row] + place for place in triple] for row, some in enumerate(batch.triples) for triple in some]
-    owners = [row for row, some in enumerate(batch.triples) for _ in some]
-    return (
-        torch.tensor(first, device=device),
-        torch.tensor(triples, device=device).T,
-        torch.tensor(owners, device=device),
-    )
-
-
-def _finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
