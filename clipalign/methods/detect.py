@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 _NAMED_WORDS = 8
 """How many words a warning names before it only counts."""
 
+_NAMED_CHARACTERS = 40
+"""How much it shows of each: a text without a space is one word, however long."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
@@ -280,5 +283,6 @@ def _warnings(
 
 
 def _enumerate(words: Sequence[str]) -> str:
-    named = ", ".join(words[:_NAMED_WORDS])
+    shown = (word if len(word) <= _NAMED_CHARACTERS else f"{word[:_NAMED_CHARACTERS]}…" for word in words)
+    named = ", ".join(islice(shown, _NAMED_WORDS))
     return named if len(words) <= _NAMED_WORDS else f"{named} and {len(words) - _NAMED_WORDS} more"

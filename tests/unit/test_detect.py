@@ -129,6 +129,11 @@ def test_references_use_the_nearest_and_the_template() -> None:
     assert _detect("a cup of coke").ref_clip_score is None
 
 
+def test_a_warning_shows_the_beginning_of_a_word_of_endless_length() -> None:
+    (warning,) = _detect("-" * 100_000).warnings
+    assert "scored by its beginning alone" in warning and f"{'-' * 40}…" in warning and len(warning) < 200
+
+
 def test_one_reference_cut_by_the_context_is_told() -> None:
     result = _detect("a dog", references=("dog " * 100,))
     assert any(warning.startswith("references cut") for warning in result.warnings)
