@@ -25,15 +25,33 @@ Placed = tuple[str, str, str, tuple[tuple[float, float], ...]]
 """Kind, style, size, and where each thing of the group stands."""
 
 SCENES: Final[dict[str, tuple[str, tuple[Placed, ...]]]] = {
-    "cat": ("blue", (("cat", "noto", "large", ((0.3, 0.6),)), ("balloon", "noto", "small", ((0.75, 0.25), (0.8, 0.7))))),
-    "fruit": ("yellow", (("apple", "twemoji", "medium", ((0.25, 0.3), (0.3, 0.75))), ("banana", "noto", "medium", ((0.7, 0.5),)))),
+    "cat": (
+        "blue",
+        (("cat", "noto", "large", ((0.3, 0.6),)), ("balloon", "noto", "small", ((0.75, 0.25), (0.8, 0.7)))),
+    ),
+    "fruit": (
+        "yellow",
+        (("apple", "twemoji", "medium", ((0.25, 0.3), (0.3, 0.75))), ("banana", "noto", "medium", ((0.7, 0.5),))),
+    ),
     "harbour": ("blue", (("sailboat", "noto", "large", ((0.3, 0.35),)), ("anchor", "noto", "medium", ((0.75, 0.75),)))),
-    "breakfast": ("brown", (("cup of coffee", "noto", "medium", ((0.25, 0.5),)), ("croissant", "noto", "medium", ((0.75, 0.5),)))),
-    "street": ("gray", (("bus", "twemoji", "large", ((0.35, 0.65),)), ("traffic light", "noto", "medium", ((0.8, 0.25),)))),
-    "forest": ("green", (("tree", "noto", "medium", ((0.2, 0.4), (0.55, 0.35), (0.8, 0.75))), ("owl", "noto", "small", ((0.3, 0.85),)))),
-    "night": ("black", (("moon", "noto", "large", ((0.65, 0.35),)), ("star", "noto", "small", ((0.2, 0.2), (0.25, 0.75))))),
+    "breakfast": (
+        "brown",
+        (("cup of coffee", "noto", "medium", ((0.25, 0.5),)), ("croissant", "noto", "medium", ((0.75, 0.5),))),
+    ),
+    "street": (
+        "gray",
+        (("bus", "twemoji", "large", ((0.35, 0.65),)), ("traffic light", "noto", "medium", ((0.8, 0.25),))),
+    ),
+    "forest": (
+        "green",
+        (("tree", "noto", "medium", ((0.2, 0.4), (0.55, 0.35), (0.8, 0.75))), ("owl", "noto", "small", ((0.3, 0.85),))),
+    ),
+    "night": (
+        "black",
+        (("moon", "noto", "large", ((0.65, 0.35),)), ("star", "noto", "small", ((0.2, 0.2), (0.25, 0.75)))),
+    ),
     "garden": ("green", (("rose", "noto", "medium", ((0.3, 0.7),)), ("butterfly", "noto", "medium", ((0.7, 0.3),)))),
-}  # fmt: skip
+}
 
 CAPTIONS: Final = (
     ("cat", "a large cat and two balloons on a blue background"),

@@ -115,7 +115,7 @@ class Desk:
         shutil.copytree(EXAMPLES, self.place)
         self._home = warm.environment["HOME"]
         path = [str(warm.bin), str(Path(sys.executable).parent), os.environ["PATH"]]
-        self._environment = warm.environment | {"PATH": os.pathsep.join(path), "PYTHONPATH": str(ROOT)}
+        self._environment = warm.environment | {"PATH": os.pathsep.join(path)}
 
     def run(self, block: Block, **environment: str) -> tuple[int, str]:
         """Status, and all that a terminal of 80 columns showed."""

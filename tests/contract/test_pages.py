@@ -54,7 +54,9 @@ def test_a_script_is_run_or_says_why_not(block: Block) -> None:
 LINES = [(block, line) for block in BLOCKS if block.language == "sh" for line in command_lines(block.code)]
 
 
-@pytest.mark.parametrize(("block", "line"), LINES, ids=lambda one: str(one) if isinstance(one, Block) else " ".join(one))
+@pytest.mark.parametrize(
+    ("block", "line"), LINES, ids=lambda one: str(one) if isinstance(one, Block) else " ".join(one)
+)
 def test_a_command_line_that_is_shown_is_one_that_the_program_takes(
     block: Block, line: list[str], tmp_path: Path
 ) -> None:
@@ -68,7 +70,9 @@ def take(line: list[str], folder: Path) -> None:
     name, *arguments = line
     assert name in COMMANDS, name
     parsed: dict[str, Any] = parsed_line(name, arguments)
-    resolve(name, {key: value for key, value in parsed.items() if key in READERS and value not in (None, ())}, start=folder)
+    resolve(
+        name, {key: value for key, value in parsed.items() if key in READERS and value not in (None, ())}, start=folder
+    )
 
 
 def parsed_line(name: str, arguments: list[str]) -> dict[str, Any]:

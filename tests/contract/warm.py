@@ -51,17 +51,19 @@ class Warm:
 
     Args:
         folder: where the program ``clipalign`` is put, in ``bin``, for ``PATH``, and a home that is nobody's.
+        checkout: the folder that holds the package.
 
     Attributes:
         environment: of a terminal of 80 columns without colours; what libraries read of it when they are imported, such
             as ``HOME``, is the same for every command line.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, checkout: Path = ROOT) -> None:
         self.bin = folder / "bin"
         self._address = str(folder / "warm.socket")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_TAKEN_OVER)}
-        self.environment = kept | TERMINAL | {"HOME": str(folder / "home")}
+        self.environment = kept | TERMINAL | {"HOME": str(folder / "home"), "PYTHONPATH": f"{checkout}:{ROOT}"}
+        self._checkout = checkout
 
     def __enter__(self) -> Warm:
         self.bin.mkdir(parents=True)
@@ -69,7 +71,7 @@ class Warm:
         program.write_text(CLIENT.format(python=sys.executable, address=self._address), encoding="utf-8")
         program.chmod(0o755)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.warm", self._address], cwd=ROOT, env=self.environment
+            [sys.executable, "-m", "tests.contract.warm", self._address], cwd=self._checkout, env=self.environment
         )
         while not Path(self._address).exists():
             if self._process.poll() is not None:
