@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -104,16 +105,26 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LabelledImage | BrokenSample]:
         """In an order that mixes the classes, always the same: a limit leaves some of all of them."""
-        try:
+        with self._lists_read():
             found = sorted(self.pictures(), key=_place_in_order)
-        except (KeyError, IndexError, ValueError) as error:
+            classes = len(self.class_names())
+            for one in found:
+                if not 0 <= one.label < classes:
+                    raise ValueError(f"{one.name} is of class {one.label}, and there are {classes} classes")
+        for one in found[:limit]:
+            yield LabelledImage(one.name, one.image, one.name, one.label, identity=self._identity(one))
+
+    @contextmanager
+    def _lists_read(self) -> Iterator[None]:
+        """Lists that are read here agree with each other, or that they do not is said."""
+        try:
+            yield
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
             raise InputUnreadable(
                 f"the lists of {self.name} in {self.folder} do not agree with each other: {error}",
                 hint="is the data set complete, and the right one?",
                 input=str(self.folder),
             ) from error
-        for one in found[:limit]:
-            yield LabelledImage(one.name, one.image, one.name, one.label, identity=self._identity(one))
 
     def _identity(self, one: FoundPicture) -> str:
         """What tells the picture's content from that of any other; empty where it is not there."""
@@ -128,7 +139,11 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
 
     def task(self, settings: Settings) -> ClassTask:
         """The classes for every method that there is what it needs for."""
-        return read_task(self.name, self.folder, self.class_names(), settings)
+        with self._lists_read():
+            names = self.class_names()
+            if not names:
+                raise ValueError("they name no class")
+        return read_task(self.name, self.folder, names, settings)
 
     def route(self, loaded: LoadedModel, settings: Settings) -> ClassifyRoute:
         """All methods, unless the user chose one."""

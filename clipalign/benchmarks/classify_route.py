@@ -340,6 +340,6 @@ def file_identity(path: Path, folder: Path) -> str:
     """A file by its name within its data set, its size and its time of change; empty when it is not there."""
     try:
         state = path.stat()
-    except OSError:
+        return f"{path.relative_to(folder).as_posix()} {state.st_size} {state.st_mtime_ns}"
+    except (OSError, ValueError):  # a damaged list may name what is no file name, or lies elsewhere
         return ""
-    return f"{path.relative_to(folder).as_posix()} {state.st_size} {state.st_mtime_ns}"

@@ -28,12 +28,11 @@ class Coco2017(RetrievalBenchmark):
         document = file.json()
         try:
             self._images = [(image["id"], str(image["file_name"])) for image in document["images"]]
-            rows = [(row["image_id"], row["caption"]) for row in document["annotations"]]
+            self._captions: dict[Any, list[str]] = {image: [] for image, _ in self._images}
+            for row in document["annotations"]:
+                self._captions.setdefault(row["image_id"], []).append(str(row["caption"]).strip())
         except (KeyError, TypeError) as error:
             raise file.unusable(f"is not COCO's format: it lacks {error}") from None
-        self._captions: dict[Any, list[str]] = {}
-        for image, caption in rows:
-            self._captions.setdefault(image, []).append(str(caption).strip())
         self._folder = find_in(self.folder, self.name, "val2017", "images/val2017", "images")
         self.data = {FILE: file.sha256}
         self.size = len(self._images)

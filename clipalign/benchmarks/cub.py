@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
-from clipalign.benchmarks.data import text_lines
+from clipalign.benchmarks.data import numbered_rows
 
 
 class Cub(ClassificationBenchmark):
@@ -21,8 +21,7 @@ class Cub(ClassificationBenchmark):
     markers = ("CUB_200_2011/images.txt", "images.txt")
 
     def _list(self, name: str) -> dict[int, str]:
-        lines = (line.split(maxsplit=1) for line in text_lines(self._top / name))
-        return {int(number): value for number, value in lines}
+        return dict(numbered_rows(self._top / name, "NUMBER VALUE"))
 
     @property
     def _top(self) -> Path:

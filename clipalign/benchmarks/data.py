@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 from clipalign.errors import InputUnreadable, MissingDataset
+
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
 
 
 def find_in(folder: Path, name: str, *places: str) -> Path:
@@ -25,14 +29,49 @@ def find_in(folder: Path, name: str, *places: str) -> Path:
     raise MissingDataset(message, hint=hint, input=str(folder))
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have, as damaged annotations hold them, is of none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def text_lines(path: Path) -> list[str]:
     """The lines of a list that belongs to a data set, without blank ones.
 
     Raises:
         InputUnreadable: it is not there, or no text.
     """
+    return [line for _, line in _numbered_lines(path)]
+
+
+def numbered_rows(path: Path, form: str) -> list[tuple[int, str]]:
+    """The lines of such a list that are a number and a text, in either order.
+
+    Args:
+        path: of the list.
+        form: what a line has, such as ``"NUMBER FILE"`` or ``"FILE NUMBER"``; further fields are left alone.
+
+    Raises:
+        InputUnreadable: it cannot be read, or a line, which is named, has another form.
+    """
+    place = form.split().index("NUMBER")
+    found = []
+    for number, line in _numbered_lines(path):
+        fields = line.split(maxsplit=1) if place == 0 else line.split()
+        if len(fields) < 2 or not _WHOLE.fullmatch(fields[place]):
+            raise InputUnreadable(
+                f"{path}:{number} is not {form}", hint="is the data set complete?", input=f"{path}:{number}"
+            )
+        found.append((int(fields[place]), fields[1 - place]))
+    return found
+
+
+def _numbered_lines(path: Path) -> list[tuple[int, str]]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     except OSError as error:
         raise InputUnreadable(
             f"{path} cannot be read: {error.strerror}", hint="is the data set complete?", input=str(path)

@@ -68,9 +68,10 @@ class Foil(WordBenchmark):
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
         """Image after image, as they first occur in the file; within an image in the file's order."""
-        by_image: dict[Any, list[tuple[int, Any]]] = {}
+        by_image: dict[str, list[tuple[int, Any]]] = {}
         for number, row in enumerate(self._rows):
-            by_image.setdefault(row.get("image_id") if isinstance(row, dict) else None, []).append((number, row))
+            image = repr(row.get("image_id")) if isinstance(row, dict) else ""  # a damaged one need not be hashable
+            by_image.setdefault(image, []).append((number, row))
         ordered = [numbered for rows in by_image.values() for numbered in rows]
         for number, row in ordered[:limit]:
             yield self._sample(str(number), row)

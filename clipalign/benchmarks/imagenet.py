@@ -10,9 +10,12 @@ Three layouts of the validation set: folders by class (``val/n01440764/….JPEG`
 from __future__ import annotations
 
 import importlib.util
-import io
+import json
 import re
+import subprocess
+import sys
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -29,6 +32,20 @@ GROUND_TRUTH: Final = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
 META: Final = f"{DEVKIT}/data/meta.mat"
 
 PICTURES: Final = (".jpeg", ".jpg", ".png")
+DAMAGED_TAR: Final = (OSError, EOFError, zlib.error, tarfile.TarError)
+"""What reading an archive ends with that is cut short or was changed."""
+
+_META_READER: Final = """
+import io, json, sys
+from scipy.io import loadmat
+
+rows = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
+print(json.dumps([(int(r["ILSVRC2012_ID"]), str(r["WNID"])) for r in rows if not int(r["num_children"])]))
+"""
+"""Runs in a process of its own: scipy may take that of a damaged file down."""
+
+_META_SECONDS: Final = 120
+
 _NUMBERED: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
@@ -96,10 +113,12 @@ class ImageNet(ImageNetFamily):
 
     def _numbered_labels(self) -> dict[int, int]:
         """Label of every picture by its number, from 1 on."""
-        loadmat = need("scipy.io", extra="eval", what="reading ImageNet's devkit").loadmat
-        rows = loadmat(io.BytesIO(self._devkit(META)), squeeze_me=True)["synsets"]
         order = {synset: label for label, synset in enumerate(synsets())}
-        by_devkit = {int(row["ILSVRC2012_ID"]): order[str(row["WNID"])] for row in rows if not int(row["num_children"])}
+        content = self._devkit(META)
+        try:
+            by_devkit = {number: order[synset] for number, synset in _read_meta(content)}
+        except (ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
+            raise _damaged(f"{META} in {self.folder} is not the devkit's", self.folder) from error
         numbers = self._devkit(GROUND_TRUTH).split()
         return {place: by_devkit[int(number)] for place, number in enumerate(numbers, 1)}
 
@@ -109,10 +128,13 @@ class ImageNet(ImageNetFamily):
                 return (top / name).read_bytes()
             archive = top / f"{DEVKIT}.tar.gz"
             if archive.is_file():
-                with tarfile.open(archive) as tar:
-                    file = tar.extractfile(name)
-                    if file is not None:
-                        return file.read()
+                try:
+                    with tarfile.open(archive) as tar:
+                        file = tar.extractfile(name)
+                        if file is not None:
+                            return file.read()
+                except (*DAMAGED_TAR, KeyError) as error:
+                    raise _damaged(f"{archive} cannot be read: {error}", archive) from error
         raise InputUnreadable(
             f"the labels of ImageNet's pictures are not in {self.folder}",
             hint=f"put {DEVKIT}.tar.gz beside them",
@@ -120,12 +142,32 @@ class ImageNet(ImageNetFamily):
         )
 
 
+def _read_meta(content: bytes) -> list[tuple[int, str]]:
+    """Number and WordNet identifier of every class in the devkit's ``meta.mat``.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+        ValueError, SubprocessError: the file is damaged.
+    """
+    need("scipy.io", extra="eval", what="reading ImageNet's devkit")
+    reader = [sys.executable, "-P", "-c", _META_READER]
+    done = subprocess.run(reader, input=content, capture_output=True, check=True, timeout=_META_SECONDS)
+    return [(int(number), str(synset)) for number, synset in json.loads(done.stdout)]
+
+
 def _in_archive(archive: Path) -> Iterator[tuple[str, FileInTar]]:
-    with tarfile.open(archive, "r:") as tar:
-        for member in tar:
-            if member.isfile():
-                name = Path(member.name).name
-                yield name, FileInTar(archive, name, member.offset_data, member.size)
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for member in tar:
+                if member.isfile():
+                    name = Path(member.name).name
+                    yield name, FileInTar(archive, name, member.offset_data, member.size)
+    except DAMAGED_TAR as error:
+        raise _damaged(f"{archive} cannot be read: {error}", archive) from error
+
+
+def _damaged(what: str, place: Path) -> InputUnreadable:
+    return InputUnreadable(what, hint="is the data set complete? fetch it again", input=str(place))
 
 
 def _flat(folder: Path) -> Iterator[tuple[str, Path]]:

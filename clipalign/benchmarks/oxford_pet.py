@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
-from clipalign.benchmarks.data import text_lines
+from clipalign.benchmarks.data import numbered_rows
 
 
 class OxfordPet(ClassificationBenchmark):
@@ -29,15 +29,13 @@ class OxfordPet(ClassificationBenchmark):
         names: dict[int, str] = {}
         for part in ("trainval", "test"):
             file = self._top / "annotations" / f"{part}.txt"
-            for line in text_lines(file) if file.is_file() else ():
-                picture, number = line.split()[:2]
-                names[int(number)] = picture.rpartition("_")[0]
+            for number, picture in numbered_rows(file, "NAME NUMBER") if file.is_file() else ():
+                names[number] = picture.rpartition("_")[0]
         return tuple(names[number] for number in sorted(names))
 
     def pictures(self) -> Iterator[FoundPicture]:
         """The lines of ``test.txt``."""
         labels = {name: label for label, name in enumerate(self.class_names())}
-        for line in text_lines(self.marker):
-            picture = line.split()[0]
+        for _, picture in numbered_rows(self.marker, "NAME NUMBER"):
             label = labels[picture.rpartition("_")[0]]
             yield FoundPicture(picture, label, self._top / "images" / f"{picture}.jpg")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from clipalign.benchmarks.data import is_file
 from clipalign.errors import MissingDataset
 from clipalign.extras import need
 
@@ -35,7 +36,7 @@ def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> int:
         MissingExtra: pyarrow is not installed.
         MissingDataset: a shard cannot be read, or the folder cannot be written.
     """
-    left = {uid for uid in wanted if not (folder / f"{uid}.txt").is_file()}
+    left = {uid for uid in wanted if not is_file(folder / f"{uid}.txt")}
     found = 0
     try:
         for shard in shards:

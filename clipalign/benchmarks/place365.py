@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
-from clipalign.benchmarks.data import text_lines
+from clipalign.benchmarks.data import numbered_rows
 
 
 class Place365(ClassificationBenchmark):
@@ -22,14 +22,12 @@ class Place365(ClassificationBenchmark):
 
     def class_names(self) -> tuple[str, ...]:
         """The categories without their letter, ``arena/hockey`` as two words."""
-        lines = [line.split() for line in text_lines(self.marker.parent / "categories_places365.txt")]
-        by_label = {int(label): category for category, label in lines}
+        by_label = dict(numbered_rows(self.marker.parent / "categories_places365.txt", "CATEGORY NUMBER"))
         return tuple(by_label[label][3:].replace("/", " ") for label in sorted(by_label))
 
     def pictures(self) -> Iterator[FoundPicture]:
         """The lines of ``places365_val.txt``."""
         lists = self.marker.parent
         folder = next((top / "val_256" for top in (lists, lists.parent) if (top / "val_256").is_dir()), lists)
-        for line in text_lines(self.marker):
-            file, label = line.split()
-            yield FoundPicture(file, int(label), folder / file.lstrip("/"))
+        for label, file in numbered_rows(self.marker, "FILE NUMBER"):
+            yield FoundPicture(file, label, folder / file.lstrip("/"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipalign.benchmarks.annotations import read_annotations
-from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.data import find_in, is_file
 from clipalign.benchmarks.growing import Growing, GrowingBenchmark
 from clipalign.benchmarks.task import BrokenSample
 from clipalign.errors import InputUnreadable, MissingDataset
@@ -38,7 +38,7 @@ class Sdci(GrowingBenchmark):
             raise state.unusable(f"is not what datasets saves: it lacks {error}") from None
         self._files = [state.path.parent / Path(name).name for name in names]
         for file in self._files:
-            if not file.is_file():
+            if not is_file(file):
                 raise MissingDataset(
                     f"{state.path} names {file.name}, which is not beside it",
                     hint=f"fetch it again: clipalign download {self.name}",
@@ -74,7 +74,7 @@ class Sdci(GrowingBenchmark):
         if not path:
             return None, name
         places = [Path(path), *(self.folder / place for place in (path, name, f"images/{name}", f"test/{name}"))]
-        return next((place for place in places if place.is_file()), places[0]), name
+        return next((place for place in places if is_file(place)), places[0]), name
 
 
 def _reader(file: Path) -> Any:
@@ -96,15 +96,22 @@ def _reader(file: Path) -> Any:
     return reader
 
 
-def _count(file: Path) -> int:
+def _batches(file: Path) -> Iterator[Any]:
+    """Batches whose offsets and characters are sound; pyarrow ends the process over one of another length."""
     try:
-        return sum(batch.num_rows for batch in _reader(file))
+        for batch in _reader(file):
+            batch.validate(full=True)
+            yield batch
     except (OSError, ValueError) as error:
         raise _torn(file, error) from error
 
 
+def _count(file: Path) -> int:
+    return sum(batch.num_rows for batch in _batches(file))
+
+
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    for batch in _reader(file):
+    for batch in _batches(file):
         for number in range(batch.num_rows):  # row by row: pictures may stand in them
             yield {name: batch.column(name)[number].as_py() for name in COLUMNS}
 

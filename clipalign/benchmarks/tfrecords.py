@@ -5,10 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from clipalign.errors import MissingDataset
 from clipalign.extras import need
+
+_LENGTH: Final = struct.Struct("<Q")
+_FRAME_BYTES: Final = 16
+"""Of a record: its length in eight bytes, and two checksums."""
 
 Value = bytes | float | int
 
@@ -25,6 +29,7 @@ def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
     message = need("google.protobuf.message", extra="richhf", what="reading TFRecord")
     number = 0
     try:
+        _check_lengths(path)
         for content in reader.tfrecord_iterator(str(path)):
             example = formats.Example()
             example.ParseFromString(bytes(content))
@@ -36,6 +41,24 @@ def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
             hint="delete it and fetch it again",
             input=str(path),
         ) from error
+
+
+def _check_lengths(path: Path) -> None:
+    """See that every record ends within the file: the library makes room for whatever length a record claims.
+
+    Raises:
+        ValueError: one does not.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        place = number = 0
+        while header := file.read(_LENGTH.size):
+            length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else size
+            place += _FRAME_BYTES + length
+            if place > size:
+                raise ValueError(f"record {number:,} claims to go on behind the end of the file")
+            file.seek(place)
+            number += 1
 
 
 def _first(feature: Any) -> list[Value]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from clipalign.benchmarks import statistics
 from clipalign.benchmarks.annotations import Annotations
-from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.data import find_in, is_file
 from clipalign.benchmarks.detect_route import read_outcome
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.statistics import Statistic
@@ -67,7 +67,7 @@ class WordBenchmark(Benchmark[Sample, Outcome]):
         tried = list(dict.fromkeys(names))[:_TRIED]
         there = [self.folder / place for place in places if (self.folder / place).is_dir()]
         for folder in there:
-            if any((folder / name).is_file() for name in tried):
+            if any(is_file(folder / name) for name in tried):
                 return folder
         if there:
             raise MissingDataset(

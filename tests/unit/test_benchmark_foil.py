@@ -108,8 +108,10 @@ def test_rows_that_are_none_are_counted_and_another_format_is_refused(tmp_path: 
     del document["annotations"][3]["caption"]
     document["annotations"].append("nonsense")
     place.write_text(json.dumps(document))
+    document["annotations"].append({**document["annotations"][4], "image_id": [100]})
+    place.write_text(json.dumps(document))
     result = run_benchmark(Foil(tmp_path), load_tiny(), Settings())
-    assert result.counts == {"samples": 19, "unreadable": 2}
+    assert result.counts == {"samples": 19, "unreadable": 3}
     place.write_text('{"images": []}')
     with pytest.raises(MissingDataset, match="is not FOIL's format: it lacks 'annotations'"):
         Foil(tmp_path).check()

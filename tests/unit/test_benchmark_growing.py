@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,8 +159,29 @@ class TestSdci:
         file.unlink()
         with pytest.raises(MissingDataset, match="is not beside it"):
             Sdci(tmp_path).check()
+        (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "x" * 300}]}))
+        with pytest.raises(MissingDataset, match="is not beside it"):
+            Sdci(tmp_path).check()
         (tmp_path / "state.json").write_text("{}")
         with pytest.raises(MissingDataset, match="it lacks '_data_files'"):
+            Sdci(tmp_path).check()
+
+    @pytest.mark.parametrize("length", [2**27, -1, 3])
+    def test_a_text_that_claims_another_length_is_refused_and_does_not_end_the_process(
+        self, tmp_path: Path, length: int
+    ) -> None:
+        save_sdci(tmp_path, golden_rows())
+        file = tmp_path / "data-00000-of-00002.arrow"
+        content = file.read_bytes()
+        captions = golden_rows()[0]["captions"]
+        ends = [sum(len(one.encode()) for one in captions[:count]) for count in range(len(captions) + 1)]
+        offsets = struct.pack(f"<{len(ends)}i", *ends)
+        assert offsets in content
+        file.write_bytes(content.replace(offsets, offsets[:4] + struct.pack("<i", length) + offsets[8:], 1))
+        if length == 3:  # another text, and a sound one
+            Sdci(tmp_path).check()
+            return
+        with pytest.raises(MissingDataset, match=r"data-00000-of-00002\.arrow breaks off"):
             Sdci(tmp_path).check()
 
     def test_published_numbers_stand_beside(self) -> None:

@@ -16,7 +16,9 @@ from PIL import Image
 from clipalign.benchmarks.cifar import PICTURE_BYTES, read_pickle
 from clipalign.benchmarks.class_files import ALPHA_NOTE, read_task
 from clipalign.benchmarks.classification import ClassificationBenchmark
-from clipalign.benchmarks.imagenet import imagenet_names, synsets
+from clipalign.benchmarks.classify_route import LabelledImage
+from clipalign.benchmarks.imagenet import GROUND_TRUTH as LABELS
+from clipalign.benchmarks.imagenet import META, imagenet_names, synsets
 from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
@@ -210,6 +212,52 @@ def test_lists_that_do_not_agree_are_said(tmp_path: Path) -> None:
         list(dataset("food101", tmp_path).samples(limit=None, seed=0))
 
 
+LISTS = {
+    "cub": "CUB_200_2011/image_class_labels.txt",
+    "place365": "places365_val.txt",
+    "oxford_pet": "oxford-iiit-pet/annotations/test.txt",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("line", ["x", "one two", "a.jpg 1.5", "\x00"])
+def test_a_line_of_a_list_that_is_none_is_named(name: str, line: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path)
+    place = tmp_path / LISTS[name]
+    place.write_text(f"{place.read_text()}{line}\n")
+    number = len(place.read_text().splitlines())
+    with pytest.raises(InputUnreadable, match=rf"{place.name}:{number} is not "):
+        found_in(name, tmp_path)
+
+
+def test_a_picture_of_a_class_that_is_not_listed_is_said_before_anything_is_scored(tmp_path: Path) -> None:
+    make_place365(tmp_path)
+    lines(tmp_path / "places365_val.txt", "Places365_val_00000001.jpg 3")
+    with pytest.raises(InputUnreadable, match="is of class 3, and there are 3 classes"):
+        list(dataset("place365", tmp_path).samples(limit=None, seed=0))
+
+
+def test_lists_without_a_class_are_said(tmp_path: Path) -> None:
+    make_food101(tmp_path)
+    (tmp_path / "food-101/meta/classes.txt").write_text("\n")
+    with pytest.raises(InputUnreadable, match="they name no class"):
+        dataset("food101", tmp_path).task(Settings())
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
+    make_food101(tmp_path)
+    place = tmp_path / "food-101/meta/classes.txt"
+    place.write_bytes(b"\xef\xbb\xbf" + place.read_bytes())
+    assert dataset("food101", tmp_path).class_names() == ("apple_pie", "sushi")
+
+
+@pytest.mark.parametrize("name", ["/elsewhere/a.jpg", "a\0.jpg", "x" * 300])
+def test_a_picture_under_a_name_that_is_none_here_is_a_sample_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    lines(tmp_path / "dtd/labels/test1.txt", f"{name}/{name}")
+    (sample,) = dataset("dtd", tmp_path).samples(limit=None, seed=0)
+    assert isinstance(sample, LabelledImage) and sample.identity == ""
+
+
 # --- ImageNet's validation set as it is downloaded ------------------------------------------------------------------
 
 
@@ -262,6 +310,33 @@ def test_the_thousand_classes_and_the_two_hundred_are_counted_and_in_order() -> 
     assert list(synsets()) == sorted(synsets())
     assert set(synsets("imagenet_a")) | set(synsets("imagenet_r")) < set(synsets())
     assert len(find_benchmark("imagenet-a").class_names()) == 200
+
+
+def test_a_meta_mat_that_takes_its_reader_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scipy.io")
+    data = tmp_path / "ILSVRC2012_devkit_t12/data"
+    data.mkdir(parents=True)
+    (data / "meta.mat").write_bytes(devkit(tmp_path)[:-40])
+    picture(tmp_path / "val" / next(iter(FROM_NUMBERS)))
+    with pytest.raises(InputUnreadable, match=r"meta\.mat in .* is not the devkit's"):
+        found_in("imagenet", tmp_path)
+    monkeypatch.setattr("clipalign.benchmarks.imagenet._META_READER", "import os; os.abort()")
+    with pytest.raises(InputUnreadable, match=r"meta\.mat in .* is not the devkit's"):
+        found_in("imagenet", tmp_path)
+
+
+@pytest.mark.parametrize("archive", ["ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"])
+def test_archives_of_imagenet_that_are_none_are_named(archive: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "ILSVRC2012_img_val.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("ILSVRC2012_val_00000001.JPEG"))
+    with tarfile.open(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
+        for name, content in ((META, devkit(tmp_path)), (LABELS, GROUND_TRUTH)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    (tmp_path / archive).write_bytes(b"no archive")
+    with pytest.raises(InputUnreadable, match=f"{archive} cannot be read"):
+        found_in("imagenet", tmp_path)
 
 
 # --- CIFAR ----------------------------------------------------------------------------------------------------------

@@ -173,3 +173,13 @@ class TestCoco2017:
         (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": []}')
         with pytest.raises(MissingDataset, match="it lacks 'annotations'"):
             Coco2017(tmp_path).check()
+
+    @pytest.mark.parametrize("number", [[1], {}, {"id": 1}])
+    def test_a_picture_whose_number_is_none_is_refused(self, tmp_path: Path, number: object) -> None:
+        save_coco(tmp_path)
+        place = tmp_path / "annotations" / "captions_val2017.json"
+        document = json.loads(place.read_text())
+        document["images"][1]["id"] = number
+        place.write_text(json.dumps(document))
+        with pytest.raises(MissingDataset, match="is not COCO's format"):
+            Coco2017(tmp_path).check()

@@ -125,6 +125,9 @@ def test_a_tfrecord_that_breaks_off_or_is_none_is_refused(data: Path, left: int)
     place.write_bytes(place.read_bytes()[:left])
     with pytest.raises(MissingDataset, match="is no whole TFRecord file: after"):
         RichHF(data).check()
+    place.write_bytes(struct.pack("<Q", 2**40) + b"0000" + b"abc" + b"0000")  # no room is made for so much
+    with pytest.raises(MissingDataset, match="record 0 claims to go on behind the end of the file"):
+        RichHF(data).check()
     place.write_bytes(struct.pack("<Q", 3) + b"0000" + b"abc" + b"0000")
     with pytest.raises(MissingDataset, match="is no whole TFRecord file: after 0 records"):
         RichHF(data).check()
