@@ -283,6 +283,6 @@ def _warnings(
 
 
 def _enumerate(words: Sequence[str]) -> str:
-    shown = (word if len(word) <= _NAMED_CHARACTERS else f"{word[:_NAMED_CHARACTERS]}…" for word in words)
-    named = ", ".join(islice(shown, _NAMED_WORDS))
+    shown = [word if len(word) <= _NAMED_CHARACTERS else f"{word[:_NAMED_CHARACTERS]}…" for word in words]
+    named = ", ".join(shown[:_NAMED_WORDS])
     return named if len(words) <= _NAMED_WORDS else f"{named} and {len(words) - _NAMED_WORDS} more"
