@@ -16,6 +16,7 @@ import mmap
 import os
 import random
 import shutil
+import threading
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -97,6 +98,10 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK_FILE, remove=True):
         _plan(folder, {"source": source.identity(), "image_root": str(root), **asdict(settings)})
+        if (folder / DATA_FILE).exists():  # an earlier run was killed while it took its parts away
+            about = json.loads((folder / DATA_FILE).read_text(encoding="utf-8"))
+            shutil.rmtree(folder / PARTS_FOLDER)
+            return Prepared(folder, about["samples"], about["skipped"], {})
         parts = _first_pass(source, folder, settings, root=root, workers=workers, told=told)
         skipped: Counter[str] = Counter()
         examples: dict[str, str] = {}
@@ -115,7 +120,7 @@ def prepare(
 def _plan(folder: Path, plan: dict[str, Any]) -> None:
     """Write down what is prepared here, or see that it is the same."""
     path = folder / PLAN_FILE
-    if (folder / DATA_FILE).exists():
+    if (folder / DATA_FILE).exists() and not (folder / PARTS_FOLDER).exists():
         raise UsageError(
             f"{folder} holds prepared data already", hint="train on it, or name another folder", input="--data"
         )
@@ -129,7 +134,7 @@ def _plan(folder: Path, plan: dict[str, Any]) -> None:
                     input="--data",
                 )
         return
-    if any(file.name != LOCK_FILE for file in folder.iterdir()):
+    if any(file.name not in (LOCK_FILE, f"{PLAN_FILE}.part") for file in folder.iterdir()):  # the latter by a kill
         raise UsageError(f"{folder} holds other files", hint="name a new folder", input="--data")
     write_whole(path, json.dumps(plan, indent=2).encode())
 
@@ -167,7 +172,11 @@ def _first_pass(
             future.result()
             told(records)
 
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    pool = (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+        if workers > 1
+        else None
+    )
     try:
         for number, records in enumerate(_parts(source.records())):
             path = folder / PARTS_FOLDER / f"{number:06}.jsonl"
@@ -185,6 +194,18 @@ def _first_pass(
         if pool is not None:
             pool.shutdown(cancel_futures=True)
     return paths
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it does, even by a kill, which tells nobody."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _parts(records: Iterator[RawCaption | Skipped]) -> Iterator[list[RawCaption | Skipped]]:

@@ -255,9 +255,7 @@ def _dataset(members: int, *, together: bool = False) -> Scene:
 
     listed = {"images": [{"file_name": f"{n}.jpg", "coco_url": f"ADDRESS/pictures/{n}.jpg"} for n in range(40)]}
     needed = json.dumps([{"image_path": f"{number}.jpg"} for number in range(40)]).encode()
-    served = Served(
-        files={**files, **pictures, "/listed.json": json.dumps(listed).encode(), "/needed.json": needed}
-    )
+    served = Served(files={**files, **pictures, "/listed.json": json.dumps(listed).encode(), "/needed.json": needed})
     scene = _download("a data set, two at once" if together else "a data set", ("tiny",), served, prepare, None)
     return replace(scene, together=together)
 

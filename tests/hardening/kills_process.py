@@ -113,6 +113,8 @@ def warm() -> None:
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", NO_COLOR="1", COLUMNS="80", LC_ALL="C.UTF-8")
     for name in WARM:
         import_module(name)
+    with suppress(ImportError):  # its fonts take seconds to find in a new home
+        import_module("matplotlib.font_manager")
     import torch
 
     from clipalign.pipeline.model import import_open_clip
@@ -280,9 +282,7 @@ def watch(folder: Path, told: Callable[[], None]) -> None:
     sys.addaudithook(hook)
 
 
-def _child(
-    run: Run, err: Path, environment: Mapping[str, str], at_operation: tuple[int, signal.Signals] | None
-) -> int:
+def _child(run: Run, err: Path, environment: Mapping[str, str], at_operation: tuple[int, signal.Signals] | None) -> int:
     """What the fork does; returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
@@ -316,11 +316,11 @@ def _child(
                 time.sleep(HANG_SECONDS)  # the signal comes first
 
         watch(run.folder, count_down)
-    from clipalign.__main__ import run as program
-
+    program = import_module("clipalign.__main__")
+    sys.modules["__main__"] = program  # what processes that it starts import again
     signal.pthread_sigmask(signal.SIG_UNBLOCK, CATCHABLE)
     sys.argv = ["clipalign", *run.arguments]
-    status = program()
+    status: int = program.run()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

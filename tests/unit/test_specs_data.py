@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -150,6 +154,57 @@ def test_other_settings_or_finished_data_are_refused(
     prepared(raw, tmp_path / "data")
     with pytest.raises(UsageError, match="holds prepared data already"):
         prepared(raw, tmp_path / "data")
+
+
+def test_a_preparation_killed_in_its_first_or_last_moment_goes_on(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / f"{specs_prepare.PLAN_FILE}.part").write_text('{"sou')
+    whole = prepared(raw, folder)
+    assert {file.name for file in folder.iterdir()} == {
+        DATA_FILE, SAMPLES_FILE, specs_prepare.OFFSETS_FILE, specs_prepare.PLAN_FILE
+    }  # fmt: skip
+    (folder / specs_prepare.PARTS_FOLDER).mkdir()
+    assert prepared(raw, folder)[:3] == whole[:3]
+    assert not (folder / specs_prepare.PARTS_FOLDER).exists()
+
+
+CUTTERS = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from clipalign.training.specs_prepare import _end_with_parent
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(600)
+"""
+
+
+def test_processes_that_cut_captions_end_with_the_one_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "cutters.py"
+    script.write_text(CUTTERS)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        cutter = int(process.stdout.readline())
+        os.kill(cutter, 0)
+        process.kill()
+        until = time.monotonic() + 20
+        while time.monotonic() < until and _is_running(cutter):
+            time.sleep(0.02)
+        assert not _is_running(cutter)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except ProcessLookupError:
+        return False
+    except OSError:  # no such list of processes here
+        return True
+    return state != "Z"
 
 
 def test_data_without_one_usable_record_says_why(tmp_path: Path) -> None:
