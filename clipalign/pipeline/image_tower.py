@@ -1,14 +1,16 @@
 """The image tower, less what nobody reads.
 
 A ViT whose vector is its class token's needs the other tokens of the last layer for their keys and values alone: no
-queries, no feed-forward part (7 % of ViT-B/32). Every other image tower runs as open_clip wrote it. The network stays
-as it is. This room makes no vector a unit vector.
+queries, no feed-forward part (7 % of ViT-B/32). Every other image tower runs as open_clip wrote it; a convolutional one
+gets its pictures laid out so that the CPU's pooling and convolutions need not lay them out again. The network stays as
+it is. This room makes no vector a unit vector.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -20,6 +22,9 @@ def encode_pictures(network: Any, images: Tensor) -> Tensor:
     """Image vectors of any length: (B, 3, S, S) in the network's dtype to (B, E)."""
     visual = network.visual
     if not _reads_class_token_alone(visual):
+        if images.device.type == "cpu" and isinstance(visual, import_open_clip().modified_resnet.ModifiedResNet):
+            # A quarter of the tower's time: pooling of channels that lie side by side is vectorised, all layers follow.
+            images = images.contiguous(memory_format=torch.channels_last)
         features: Tensor = network.encode_image(images)
         return features
     *blocks, last = visual.transformer.resblocks

@@ -24,7 +24,7 @@ from clipalign.methods.classify_batch import ClassifyScorer
 from clipalign.pipeline.class_texts import ClassTexts, class_texts
 from clipalign.pipeline.class_vectors import class_vectors
 from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.text import encode_text
 from clipalign.results import ClassifyResult
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone

@@ -22,8 +22,9 @@ from typing import Any, Final
 from clipalign.benchmarks.nocaps_foil import NocapsFoil
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.task import BrokenSample, Sample
-from clipalign.pipeline.images import open_image, to_tensor
-from clipalign.pipeline.model import LoadedModel
+from clipalign.pipeline.image_tensors import to_tensor
+from clipalign.pipeline.images import open_image
+from clipalign.pipeline.loaded import LoadedModel
 from clipalign.settings import Settings
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import NOCAPS, ids_of, one_by_one, random_vit_b_32

@@ -1,6 +1,6 @@
 """How fast a training step reads its texts, against four separate encodings padded to 248 tokens.
 
-    python -m tests.benchmarks.train_speed --threads 1 --clock cpu
+    python -m tests.benchmarks.train_speed
 
 Both ways read the same batch of captions of the length of ShareGPT4V's and DCI's, forward and backward, through the
 text tower of ViT-B/32 at 248 tokens with random weights, and compute SPECS' loss from it; the losses are compared too.
@@ -9,15 +9,13 @@ The lengths are drawn around 170 tokens, the average of ShareGPT4V's captions; t
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import random
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -26,11 +24,15 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.pipeline.model import import_open_clip
 from clipalign.training.specs_loss import SpecsFeatures, SpecsWeights, specs_loss
 from clipalign.training.specs_text import TextReader, TokenIds
+from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 
-CONTEXT = 248
-GOLDEN = Path(__file__).parents[1] / "golden" / "specs.json"
-PHRASES = (6, 15)
+CONTEXT: Final = 248
+GOLDEN: Final = Path(__file__).parents[1] / "golden" / "specs.json"
+PHRASES: Final = (6, 15)
 """Sentences of a caption, of about 17 tokens each."""
+
+LAYERS: Final = 12
+GOAL: Final = 2.0
 
 
 def build_tower(layers: int) -> Any:
@@ -65,51 +67,52 @@ def as_tree(network: Any, batch: list[list[TokenIds]]) -> Tensor:
 
 def separately(network: Any, batch: list[list[TokenIds]]) -> Tensor:
     """Four calls of the network, each padded to its context: (B, 4, E)."""
+    device = network.logit_scale.device
     vectors = []
     for column in range(4):
         ids = torch.zeros(len(batch), CONTEXT, dtype=torch.long)
         for row, texts in enumerate(batch):
             ids[row, : len(texts[column])] = torch.tensor(texts[column])
-        vectors.append(F.normalize(network.encode_text(ids), dim=-1))
+        vectors.append(F.normalize(network.encode_text(ids.to(device)), dim=-1))
     return torch.stack(vectors, 1)
 
 
-def main() -> None:
-    """Measure both in turns and print a line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    network, batch = build_tower(arguments.layers), make_batch(arguments.batch)
-    images = F.normalize(torch.randn(len(batch), network.text_projection.shape[1]), dim=-1)
+def measure_step(bench: Bench, *, layers: int, size: int, **more: Any) -> tuple[Row, str]:
+    """The row, and what else there is to say."""
+    network, batch = build_tower(layers).to(bench.device), make_batch(size)
+    images = F.normalize(torch.randn(len(batch), network.text_projection.shape[1]), dim=-1).to(bench.device)
 
-    def step(read: Callable[[Any, list[list[TokenIds]]], Tensor]) -> tuple[float, float]:
+    def step(read: Callable[[Any, list[list[TokenIds]]], Tensor]) -> float:
         network.zero_grad(set_to_none=True)
-        began = clock()
         texts = read(network, batch)
         loss = specs_loss(
             SpecsFeatures(images, *texts.unbind(1)), network.logit_scale, SpecsWeights(), epsilon=0.0
         ).total
         loss.backward()  # type: ignore[no-untyped-call]
-        return clock() - began, float(loss.detach())
+        return float(loss.detach())
 
-    step(as_tree)
-    tree, apart = zip(*[(step(as_tree), step(separately)) for _ in range(arguments.rounds)], strict=True)
-    seconds = [statistics.median(one for one, _ in measured) for measured in (tree, apart)]
-    report = {
-        "tokens_of_captions": statistics.mean(len(texts[0]) for texts in batch),
-        "tree_seconds": round(seconds[0], 3),
-        "four_encodings_seconds": round(seconds[1], 3),
-        "times_as_fast": round(seconds[1] / seconds[0], 2),
-        "loss_difference": abs(tree[0][1] - apart[0][1]),
-    }
-    print(json.dumps(report))
+    apart = abs(step(as_tree) - step(separately))
+    turns = bench.turns(
+        lambda: step(separately), len(batch), lambda: step(as_tree), len(batch), rounds=5, warm=bench.device != "cpu"
+    )
+    tokens = statistics.mean(len(texts[0]) for texts in batch)
+    row = turns.row(
+        more.pop("key", "train"),
+        f"`train-specs`: a step on {size} captions of {tokens:.0f} tokens",
+        "four encodings of 248 tokens",
+        Reading.TIMES,
+        bench,
+        item="caption",
+        **{"goal": GOAL} | more,
+    )
+    return row, f"the losses of both differ by {apart:.1e} (goal 1e-05)"
+
+
+def measure(bench: Bench) -> Measured:
+    """The row."""
+    row, note = measure_step(bench, layers=LAYERS, size=bench.of(8, 2))
+    return Measured([row], [note])
 
 
 if __name__ == "__main__":
-    main()
+    alone(measure, __doc__)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clipalign.device import choose_device
 from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.model import import_open_clip
+from clipalign.pipeline.model import import_open_clip, load_model
 from tests.tiny import TOWERS, VISION, load_random, load_tiny
 
 CHANGES = {
@@ -40,3 +41,21 @@ def test_the_golden_model_and_coca_too() -> None:
         images = torch.randn(2, 3, loaded.image_size, loaded.image_size, generator=torch.Generator().manual_seed(0))
         found, expected = encode_pictures(loaded.network, images), loaded.network.encode_image(images)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_convolutional_tower_gets_its_pictures_laid_out_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model("pictogram", choice=choose_device("cpu"))
+    images = torch.randn(3, 3, loaded.image_size, loaded.image_size, generator=torch.Generator().manual_seed(0))
+    expected = loaded.network.encode_image(images, normalize=True)
+    layouts = []
+    stem = loaded.network.visual.stem
+    monkeypatch.setattr(
+        loaded.network.visual,
+        "stem",
+        lambda x: layouts.append(x.is_contiguous(memory_format=torch.channels_last)) or stem(x),
+    )
+    found = torch.nn.functional.normalize(encode_pictures(loaded.network, images), dim=-1)
+    assert layouts == [True]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert images.is_contiguous()
