@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,29 +21,20 @@ from clipalign.registry.datasets import DATASETS, DataFile, DatasetRow
 from clipalign.registry.rows import ROWS, WeightSource
 from clipalign.weights import find_in_hub_cache
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, run_here
-from tests.server import Server, cut, running, stall, status
+from tests.server import Server, cut, stall, status
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 REPO, FILE = "timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors"
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home and a Hub on this machine; no waiting."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
     quick = {"attempts": 2, "first_pause_seconds": 0.0, "connect_seconds": 2.0, "stall_seconds": 2.0}
     original = Patience.__init__
 

@@ -9,7 +9,6 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,22 +36,12 @@ from clipalign.errors import (
 from clipalign.registry import find_model
 from clipalign.registry.datasets import DATASETS, DataFile, DatasetRow, Pictures, find_dataset
 from clipalign.registry.licences import licence_class, licence_of_family
-from tests.server import Server, cut, running, status
+from tests.server import Server, cut, status
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -1,20 +1,12 @@
-"""Fetching one file from servers that cut, lie, stall, refuse and change their mind."""
+"""Fetching one file from servers that cut, lie, stall and change their mind."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import resource
 import signal
-import socket
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,53 +14,26 @@ from typing import Any
 import pytest
 
 from clipalign.downloads import fetch as room
-from clipalign.downloads.fetch import drop_part, fetch, note_of, part_of, tidy
-from clipalign.downloads.wanted import Fetched, Wanted
-from clipalign.downloads.web import Patience, RefusedError, Web, retry_after
+from clipalign.downloads.fetch import fetch, part_of, tidy
+from clipalign.downloads.wanted import Wanted
+from clipalign.downloads.web import Web
 from clipalign.errors import DISK_FULL, DownloadFailed, OutputError, VerificationFailed
 from clipalign.locks import exclusive
-from tests.server import Server, cut, redirect, running, says, silence, stall, status, trickle
-
-CONTENT = bytes(range(256)) * 400
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-OTHER = CONTENT[::-1]
-PATH = "/files/weights.bin"
+from tests.fetching import CONTENT, OTHER, PATH, SHA256, bring, left_over, patient
+from tests.server import Server, cut, redirect, says, status
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as one:
-        one.put(PATH, CONTENT)
-        yield one
+def server(server: Server) -> Server:
+    """With the one file that is fetched."""
+    server.put(PATH, CONTENT)
+    return server
 
 
 @pytest.fixture
 def web() -> Web:
     """Without waiting, and with the waits on record."""
     return patient()
-
-
-def patient(**patience: Any) -> Web:
-    told: list[str] = []
-    slept: list[float] = []
-    quick = {"attempts": 4, "connect_seconds": 2.0, "stall_seconds": 2.0} | patience
-    made = Web(Patience(**quick), sleep=slept.append, random=Random(0), tell=told.append)
-    made.told, made.slept = told, slept  # type: ignore[attr-defined]
-    return made
-
-
-@pytest.fixture(autouse=True)
-def _fields_for_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HTTP_PROXY", raising=False)
-    monkeypatch.delenv("http_proxy", raising=False)
-
-
-def bring(server: Server, target: Path, web: Web, **known: Any) -> Fetched:
-    return fetch(Wanted(server.url + PATH, **known), target, web=web)
-
-
-def left_over(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 class TestAWholeFile:
@@ -312,125 +277,6 @@ class TestAWrongFile:
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
 
 
-class TestAnAnswer:
-    @pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 418])
-    def test_that_will_not_change_ends_it_at_once(self, server: Server, tmp_path: Path, web: Web, code: int):
-        server.next(PATH, status(code))
-        with pytest.raises(RefusedError, match=str(code)) as caught:
-            bring(server, tmp_path / "w.bin", web)
-        assert caught.value.status == code and caught.value.exit_status == 4
-        assert len(server.asked) == 1
-
-    @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
-    def test_that_may_pass_is_waited_out(self, server: Server, tmp_path: Path, web: Web, code: int):
-        server.next(PATH, status(code))
-        assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
-
-    def test_that_names_its_wait_is_heeded(self, server: Server, tmp_path: Path, web: Web):
-        server.next(PATH, status(429, Retry_After="7"))
-        bring(server, tmp_path / "w.bin", web)
-        assert web.slept == [7.0]  # type: ignore[attr-defined]
-        assert "asked too often" in web.told[0]  # type: ignore[attr-defined]
-
-    def test_that_wants_an_hour_is_not_waited_for(self, server: Server, tmp_path: Path, web: Web):
-        server.next(PATH, status(429, Retry_After="3600"))
-        with pytest.raises(RefusedError, match="60 minutes"):
-            bring(server, tmp_path / "w.bin", web)
-        assert web.slept == []  # type: ignore[attr-defined]
-
-    def test_a_wait_may_be_a_date(self):
-        assert 25 < (retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=30))) or 0) < 31
-        assert retry_after(format_datetime(datetime.now(UTC) - timedelta(seconds=30))) == 0
-        assert retry_after("soon") is None and retry_after("") is None
-
-
-class TestARedirect:
-    def test_is_followed_with_the_range(self, server: Server, tmp_path: Path, web: Web):
-        server.next("/old", *[redirect(PATH)] * 2)
-        server.next(PATH, cut(1000))
-        assert fetch(Wanted(server.url + "/old", sha256=SHA256), tmp_path / "w", web=web).verified
-        assert server.seen("range", PATH) == [None, "bytes=1000-"]
-
-    def test_takes_no_token_to_another_host(self, server: Server, tmp_path: Path, web: Web):
-        server.next("/old", redirect(server.other_url + PATH))
-        fetch(Wanted(server.url + "/old", token="secret"), tmp_path / "w", web=web)
-        assert server.seen("authorization") == ["Bearer secret", None]
-
-    def test_keeps_the_token_on_the_same_host(self, server: Server, tmp_path: Path, web: Web):
-        server.next("/old", redirect(server.url + PATH))
-        fetch(Wanted(server.url + "/old", token="secret"), tmp_path / "w", web=web)
-        assert server.seen("authorization") == ["Bearer secret"] * 2
-
-    def test_a_password_file_is_not_read(
-        self, server: Server, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
-    ):
-        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
-        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        fetch(Wanted(server.url + PATH, token="secret"), tmp_path / "a", web=web)
-        fetch(Wanted(server.url + PATH), tmp_path / "b", web=web)
-        assert server.seen("authorization") == ["Bearer secret", None]
-
-    def test_to_itself_ends(self, server: Server, tmp_path: Path, web: Web):
-        server.next(PATH, *[redirect(PATH)] * 30)
-        with pytest.raises(DownloadFailed, match="redirects without end"):
-            bring(server, tmp_path / "w.bin", web)
-        assert len(server.asked) == web.patience.redirects + 1
-
-    @pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1"])
-    def test_to_no_web_address_is_not_followed(self, server: Server, tmp_path: Path, web: Web, to: str):
-        server.next(PATH, redirect(to))
-        with pytest.raises(DownloadFailed, match="not followed"):
-            bring(server, tmp_path / "w.bin", web)
-
-    def test_from_https_to_http_is_not_followed(self):
-        from clipalign.downloads.web import _check_redirect
-
-        with pytest.raises(DownloadFailed, match="from https to http"):
-            _check_redirect("https://example.org/a", "http://example.org/a")
-
-    def test_an_address_must_be_one(self, tmp_path: Path, web: Web):
-        for url in ("file:///etc/passwd", "example.org/x", "http://", "http://host:port/x"):
-            with pytest.raises(DownloadFailed, match="no http or https address"):
-                fetch(Wanted(url), tmp_path / "w.bin", web=web)
-
-
-class TestASilentServer:
-    def test_that_stalls_is_left_and_asked_again(self, server: Server, tmp_path: Path):
-        server.next(PATH, stall(1000))
-        found = bring(server, tmp_path / "w.bin", patient(stall_seconds=0.2), sha256=SHA256)
-        assert found.verified and server.seen("range") == [None, "bytes=1000-"]
-
-    def test_that_never_answers_is_given_up(self, server: Server, tmp_path: Path):
-        server.next(PATH, *[silence()] * 3)
-        with pytest.raises(DownloadFailed, match="does not answer, 2 times"):
-            bring(server, tmp_path / "w.bin", patient(stall_seconds=0.1, attempts=2))
-
-    def test_that_trickles_counts_as_one_that_stalls(self, server: Server, tmp_path: Path):
-        server.next(PATH, trickle(0.05, 20))
-        web = patient(stall_seconds=0.3, slowest_bytes=1000)
-        assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
-        assert "next to nothing" in web.told[0]  # type: ignore[attr-defined]
-
-    def test_that_is_not_there_is_named(self, tmp_path: Path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        with pytest.raises(DownloadFailed, match=rf"no connection to 127.0.0.1:{port} .*refused"):
-            fetch(Wanted(f"http://127.0.0.1:{port}/x"), tmp_path / "w", web=patient(attempts=2))
-
-    def test_whose_name_means_nothing_is_not_waited_for_long(self, tmp_path: Path):
-        web = patient(attempts=6)
-        with pytest.raises(DownloadFailed, match=r"no connection: nowhere.invalid cannot be found, 2 times") as caught:
-            fetch(Wanted("https://nowhere.invalid/x"), tmp_path / "w", web=web)
-        assert caught.value.hint == "is there a network?"
-
-    def test_a_proxy_is_used(self, server: Server, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setenv("http_proxy", server.url)
-        monkeypatch.delenv("no_proxy", raising=False)
-        server.files["http://example.invalid/x"] = server.files[PATH]
-        assert fetch(Wanted("http://example.invalid/x", sha256=SHA256), tmp_path / "w", web=web).verified
-
-
 class TestADisk:
     def test_that_is_too_small_is_known_beforehand(
         self, server: Server, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
@@ -511,100 +357,3 @@ def test_whatever_a_server_does_there_is_a_whole_file_or_none(server: Server, tm
         assert found.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
         break
     assert left_over(tmp_path) in (["w.bin"], [], ["w.bin.part", "w.bin.part.json"])
-
-
-def test_a_certificate_of_ones_own_is_not_trusted(server: Server, tmp_path: Path, web: Web):
-    """For real, with TLS."""
-    import shutil
-    import ssl
-    from http.server import ThreadingHTTPServer
-
-    from tests.server import Handler
-
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
-    made = [*make, "-addext", "subjectAltName=DNS:localhost", *files]
-    subprocess.run(made, check=True, capture_output=True)
-    secure = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    secure.owner = server  # type: ignore[attr-defined]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    secure.socket = context.wrap_socket(secure.socket, server_side=True)
-    threading.Thread(target=secure.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    url = f"https://localhost:{secure.server_port}{PATH}"
-    try:
-        with pytest.raises(DownloadFailed, match=r"the certificate of localhost:.* cannot be trusted") as caught:
-            fetch(Wanted(url, sha256=SHA256), tmp_path / "w.bin", web=web)
-        assert "REQUESTS_CA_BUNDLE" in caught.value.hint and server.asked == []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
-            assert fetch(Wanted(url, sha256=SHA256), tmp_path / "w.bin", web=patient()).verified
-    finally:
-        secure.shutdown()
-        secure.server_close()
-
-
-FETCHING = """
-import sys
-from pathlib import Path
-from clipalign.downloads.fetch import fetch
-from clipalign.downloads.wanted import Wanted
-from clipalign.downloads.web import Patience, Web
-def tell(line):
-    print(line, flush=True)
-web = Web(Patience(stall_seconds=20), tell=tell)
-found = fetch(Wanted(sys.argv[1], sha256=sys.argv[3]), Path(sys.argv[2]), web=web)
-print("came", found.resumed_bytes, flush=True)
-"""
-
-
-def start(server: Server, target: Path) -> subprocess.Popen[str]:
-    line = [sys.executable, "-c", FETCHING, server.url + PATH, str(target), SHA256]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-
-
-def until(true: Any) -> None:
-    limit = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
-
-
-def test_a_killed_process_leaves_a_part_that_the_next_one_uses(server: Server, tmp_path: Path, web: Web):
-    server.next(PATH, stall(50_000, 30))
-    process = start(server, tmp_path / "w.bin")
-    until(lambda: part_of(tmp_path / "w.bin").exists() and part_of(tmp_path / "w.bin").stat().st_size == 50_000)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert note_of(tmp_path / "w.bin").exists() and not (tmp_path / "w.bin").exists()
-    found = bring(server, tmp_path / "w.bin", web, sha256=SHA256)
-    assert found.resumed_bytes == 50_000 and found.verified
-    assert server.seen("range") == [None, "bytes=50000-"]
-    assert left_over(tmp_path) == ["w.bin"]
-
-
-def test_of_two_at_once_the_second_waits_and_finds_it_there(server: Server, tmp_path: Path):
-    server.next(PATH, stall(50_000, 30))
-    first = start(server, tmp_path / "w.bin")
-    until(lambda: part_of(tmp_path / "w.bin").exists())
-    web = patient()
-    found: list[Fetched] = []
-    second = threading.Thread(target=lambda: found.append(bring(server, tmp_path / "w.bin", web, sha256=SHA256)))
-    second.start()
-    until(lambda: web.told)  # type: ignore[attr-defined]
-    assert "waiting for it" in web.told[0]  # type: ignore[attr-defined]
-    server.released.set()  # the stalled connection breaks; the first asks again
-    out, _ = first.communicate(timeout=30)
-    second.join(30)
-    assert "came 0" in out and found[0].verified
-    assert len(server.asked) == 2  # the first's two; the second never asked
-    assert left_over(tmp_path) == ["w.bin"]
-
-
-def test_a_part_can_be_dropped(tmp_path: Path):
-    part_of(tmp_path / "w").write_bytes(b"123")
-    note_of(tmp_path / "w").write_text("{}")
-    assert drop_part(tmp_path / "w") == 3 and left_over(tmp_path) == []
-    assert drop_part(tmp_path / "w") == 0

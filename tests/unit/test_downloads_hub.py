@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from clipalign.downloads.web import Patience, RefusedError, Web
 from clipalign.errors import DownloadFailed, UsageError, VerificationFailed
 from clipalign.registry import ModelRow, WeightSource, find_model
 from clipalign.weights import find_in_hub_cache, locate, place_in_cache, remembered_hash
-from tests.server import Server, cut, redirect, running, status
+from tests.server import Server, cut, redirect, status
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -28,22 +27,13 @@ REPO, FILE, COMMIT = "owner/name", "model.safetensors", "c" * 40
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as one:
-        yield one
-
-
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home with an empty Hub cache; the Hub is the local server."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
     return tmp_path
 
 

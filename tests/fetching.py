@@ -1,0 +1,38 @@
+"""What the tests of fetching share: a file, a patient network, and what is left in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from clipalign.downloads.fetch import fetch
+from clipalign.downloads.wanted import Fetched, Wanted
+from clipalign.downloads.web import Patience, Web
+from tests.server import Server
+
+CONTENT = bytes(range(256)) * 400
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+OTHER = CONTENT[::-1]
+PATH = "/files/weights.bin"
+
+
+def patient(**patience: Any) -> Web:
+    """A network that never waits, and keeps on record what it was told and how long it would have slept."""
+    told: list[str] = []
+    slept: list[float] = []
+    quick = {"attempts": 4, "connect_seconds": 2.0, "stall_seconds": 2.0} | patience
+    made = Web(Patience(**quick), sleep=slept.append, random=Random(0), tell=told.append)
+    made.told, made.slept = told, slept  # type: ignore[attr-defined]
+    return made
+
+
+def bring(server: Server, target: Path, web: Web, **known: Any) -> Fetched:
+    """The file at :data:`PATH`."""
+    return fetch(Wanted(server.url + PATH, **known), target, web=web)
+
+
+def left_over(folder: Path) -> list[str]:
+    """The names in ``folder``."""
+    return sorted(path.name for path in folder.iterdir())
