@@ -25,6 +25,9 @@ DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
 
 _OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory")
 
+_fitting: Final[dict[str, int]] = {}
+"""Batch sizes that fitted after memory had run out; see :func:`halving`."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -64,6 +67,7 @@ def choose_device(device: str = "auto", precision: str = "auto", threads: int | 
         )
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}", input="--threads")
+    _fitting.clear()
     name, device_reason = _find_device(device.strip().lower())
     chosen, precision_reason = _find_precision(name, precision)
     return DeviceChoice(name, chosen, f"{device_reason}; {precision_reason}", threads)
@@ -151,12 +155,16 @@ def _cpu_has_bf16() -> bool:
 
 
 def halving(batch_size: int, run: Callable[[int], T]) -> T:
-    """``run(batch_size)``; when memory runs out, again with half the batch, down to 1. One warning tells the end.
+    """``run(batch_size)``; when memory runs out, again with half the batch, down to 1.
+
+    What fitted is remembered by the place in the code that ``run`` is written at, until a device is chosen again: a run
+    over a million records finds out once, and one warning tells.
 
     Raises:
         DeviceUnavailable: not even a batch of one fits.
     """
-    size = batch_size
+    place = f"{getattr(run, '__module__', '')}.{getattr(run, '__qualname__', '')}"
+    size = asked = min(batch_size, _fitting.get(place, batch_size))
     while True:
         try:
             result = run(size)
@@ -170,8 +178,10 @@ def halving(batch_size: int, run: Callable[[int], T]) -> T:
                     input="--device",
                 ) from error
         else:
-            if size < batch_size:
-                logger.warning("memory ran out; went on with a batch size of %d instead of %d", size, batch_size)
+            if size < asked:
+                if not _fitting:
+                    logger.warning("memory ran out; went on with a batch size of %d instead of %d", size, batch_size)
+                _fitting[place] = size
             return result
         size //= 2
         _release_memory()

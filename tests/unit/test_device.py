@@ -12,6 +12,12 @@ from clipalign.device import DeviceChoice, available_devices, choose_device, hal
 from clipalign.errors import DeviceUnavailable, UsageError
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_known() -> None:
+    """What fitted in another test."""
+    choose_device("cpu")
+
+
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch):
     """Pretend that the machine has these devices."""
@@ -121,6 +127,16 @@ class TestHalving:
         assert [record.getMessage() for record in caplog.records] == [
             "memory ran out; went on with a batch size of 8 instead of 32"
         ]
+
+    def test_is_said_once_and_found_out_once_in_a_run_of_many_batches(self, caplog: pytest.LogCaptureFixture):
+        tried, work = self.run(8, MemoryError())
+        with caplog.at_level(logging.WARNING):
+            assert [halving(32, work) for _ in range(5)] == [8] * 5
+        assert tried == [32, 16, 8, 8, 8, 8, 8] and len(caplog.records) == 1
+        assert halving(4, work) == 4
+        choose_device("cpu")
+        tried.clear()
+        assert halving(32, work) == 8 and tried == [32, 16, 8]
 
     def test_is_silent_when_it_fits(self, caplog: pytest.LogCaptureFixture):
         assert halving(32, self.run(32, MemoryError())[1]) == 32
