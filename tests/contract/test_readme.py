@@ -54,7 +54,7 @@ def test_the_first_command_finds_the_wrong_word(
 def test_the_second_command_is_one_line_that_runs_pytest() -> None:
     command = block("tests", "sh")
     assert "\n" not in command
-    assert command.endswith("-m pytest")
+    assert command.endswith("-m pytest -n 2 --dist loadfile")
 
 
 def test_the_python_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
