@@ -54,7 +54,7 @@ def at(loaded: LoadedModel, device: str, precision: str) -> LoadedModel:
 def in_bf16(loaded: LoadedModel) -> LoadedModel | str:
     """The same model with its weights held in bf16, or why the device manager would refuse it."""
     choice = choose_device("cpu", "bf16")
-    return at(loaded, "cpu", "bf16") if choice.precision == "bf16" else choice.reason
+    return at(loaded, "cpu", "bf16") if choice.precision == "bf16" else choice.reason.rpartition(": ")[2]
 
 
 def real_captions() -> tuple[list[str], str]:
