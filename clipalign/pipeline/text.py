@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import regex  # type: ignore[import-untyped, unused-ignore]
 
-from clipalign.errors import UsageError
+from clipalign.errors import ModelMismatch, UsageError
 from clipalign.pipeline.model import import_open_clip
 
 if TYPE_CHECKING:
@@ -88,17 +88,36 @@ def encode_text(loaded: LoadedModel, text: str) -> TokenizedText:
 
     Raises:
         UsageError: the model's tokenizer cannot say which characters its tokens came from.
+        ModelMismatch: the tokenizer makes tokens that the model has no row for.
     """
     tokenizer: Any = loaded.tokenizer
     kinds = import_open_clip().tokenizer
     if isinstance(tokenizer, kinds.SimpleTokenizer):
-        return _encode_with_clip(tokenizer, text, loaded.context_tokens)
-    if isinstance(tokenizer, kinds.HFTokenizer):
-        return _encode_with_hub(tokenizer, text, loaded.context_tokens)
-    raise UsageError(
-        f"the tokenizer {type(tokenizer).__name__} of {loaded.architecture} cannot locate its tokens in the text",
-        hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
-    )
+        encoded = _encode_with_clip(tokenizer, text, loaded.context_tokens)
+    elif isinstance(tokenizer, kinds.HFTokenizer):
+        encoded = _encode_with_hub(tokenizer, text, loaded.context_tokens)
+    else:
+        raise UsageError(
+            f"the tokenizer {type(tokenizer).__name__} of {loaded.architecture} cannot locate its tokens in the text",
+            hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
+        )
+    rows = _vocabulary_rows(loaded.network)
+    if rows is not None and max(encoded.ids, default=0) >= rows:
+        raise ModelMismatch(
+            f"{loaded.row.name} knows {rows} tokens, and its tokenizer makes others",
+            hint="these weights were trained with another vocabulary; its tokenizer belongs into a config",
+            input=loaded.row.name,
+        )
+    return encoded
+
+
+def _vocabulary_rows(network: Any) -> int | None:
+    """How many tokens the text tower has a row for; None where it does not say."""
+    for tower in (network, getattr(network, "text", None)):
+        rows = getattr(tower, "vocab_size", None)
+        if isinstance(rows, int):
+            return rows
+    return None
 
 
 def _encode_with_clip(tokenizer: Any, text: str, context_tokens: int) -> TokenizedText:

@@ -169,6 +169,13 @@ class TestMismatches:
         message = self.fail(tmp_path, state_dict(), text_cfg={"context_length": 40}).message
         assert "of another shape: positional_embedding (77, 64) for (40, 64)" in message
 
+    @pytest.mark.parametrize("type", [torch.int64, torch.bool, torch.complex64])
+    def test_types(self, tmp_path: Path, type: torch.dtype):
+        tensors = state_dict()
+        tensors["visual.proj"] = tensors["visual.proj"].to(type)
+        name = str(type).removeprefix("torch.")
+        assert f"of another type: visual.proj {name}" in self.fail(tmp_path, tensors).message
+
     def test_nothing_is_stretched_or_cut_in_silence(self, tmp_path: Path):
         assert "(5, 64) for (17, 64)" in self.fail(tmp_path, state_dict(), vision_cfg={"image_size": 16}).message
 

@@ -115,6 +115,12 @@ def test_what_is_unknown_is_said_with_a_way_out(spec: str, message: str, hint: s
     assert caught.value.exit_status == 2
 
 
+@pytest.mark.parametrize("spec", ["x" * 5000, "a/" * 3000, "ViT-B-32@" + "a/" * 3000, f"{'x' * 5000}.json@w.pt"])
+def test_a_name_too_long_for_the_system_is_unknown(spec: str):
+    with pytest.raises(UnknownModel):
+        find_model(spec)
+
+
 def test_a_config_alone_and_a_folder_are_explained(tmp_path: Path):
     (tmp_path / "tiny.json").write_text("{}")
     with pytest.raises(UnknownModel, match="config without weights"):

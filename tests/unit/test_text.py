@@ -13,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clipalign.errors import UsageError
+from clipalign.errors import ModelMismatch, UsageError
 from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.text import _merged, encode_text, trace_characters
 from clipalign.pipeline.words import reported_words, split_words
@@ -34,6 +34,12 @@ awkward = st.text(
 def _covered(text: str, loaded: Any = LOADED) -> list[str]:
     encoded = encode_text(loaded, text)
     return [text[slice(*span)] for span in encoded.spans if span is not None]
+
+
+def test_a_model_of_another_vocabulary_is_refused() -> None:
+    network = SimpleNamespace(vocab_size=64)
+    with pytest.raises(ModelMismatch, match="knows 64 tokens, and its tokenizer makes others"):
+        encode_text(dataclasses.replace(LOADED, network=network), "a dog")
 
 
 @pytest.mark.parametrize(
