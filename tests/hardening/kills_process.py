@@ -100,12 +100,16 @@ class Run:
         folder: it works in; home, cache and what it says lie there too.
         prepare: called in the process before the command.
         environment: beside a clean one.
+        says: folder that its stderr is kept in, where it is not the run's own.
+        stdout: what its stdout is: a file's name, or ``pipe`` for one that nobody reads.
     """
 
     arguments: Sequence[str]
     folder: Path
     prepare: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    says: Path | None = None
+    stdout: str = os.devnull
 
 
 def warm() -> None:
@@ -137,7 +141,7 @@ class Started:
 
     def __init__(self, run: Run, *, at_operation: tuple[int, signal.Signals] | None = None, cold: bool = False) -> None:
         self.run = run
-        self.err = run.folder / f"said-{time.monotonic_ns()}.err"
+        self.err = (run.says or run.folder) / f"said-{time.monotonic_ns()}.err"
         self.began = time.monotonic()
         environment = clean_environment(run.folder) | dict(run.environment)
         if cold:
@@ -234,7 +238,7 @@ def count_operations(run: Run) -> tuple[Ended, int]:
     place = run.folder / "operations"
     ended = Started(
         Run(run.arguments, run.folder, _then(run.prepare, lambda: _count_into(place)), run.environment)
-    ).end()
+    ).end(seconds=5 * HANG_SECONDS)
     count = int(place.read_text() or 0) if place.exists() else 0
     place.unlink(missing_ok=True)
     return ended, count
@@ -282,6 +286,12 @@ def watch(folder: Path, told: Callable[[], None]) -> None:
     sys.addaudithook(hook)
 
 
+def _closed_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
 def _child(run: Run, err: Path, environment: Mapping[str, str], at_operation: tuple[int, signal.Signals] | None) -> int:
     """What the fork does; returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
@@ -292,8 +302,9 @@ def _child(run: Run, err: Path, environment: Mapping[str, str], at_operation: tu
     os.environ.clear()
     os.environ.update(environment)
     nowhere = os.open(os.devnull, os.O_RDWR)
+    out = _closed_pipe() if run.stdout == "pipe" else os.open(run.stdout, os.O_WRONLY | os.O_CREAT, 0o666)
     said = os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for handle, wanted in ((nowhere, 0), (nowhere, 1), (said, 2)):
+    for handle, wanted in ((nowhere, 0), (out, 1), (said, 2)):
         os.dup2(handle, wanted)
     sys.stdin, sys.stdout, sys.stderr = (
         open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -159,7 +159,7 @@ def _steps(path: Path) -> list[dict[str, Any]]:
 
 
 def _train_compare(folder: Path, whole: Path) -> list[str]:
-    """The same curve, number by number, and the same weights, byte by byte."""
+    """The same curve, number by number, and the same weights, bit by bit."""
     found = []
     run, other = folder / "run", whole / "run"
     if _steps(run / "metrics.jsonl") != _steps(other / "metrics.jsonl"):
@@ -168,9 +168,18 @@ def _train_compare(folder: Path, whole: Path) -> list[str]:
         here = run / path.relative_to(other)
         if not here.exists():
             found.append(f"there is no {here.name}")
-        elif here.read_bytes() != path.read_bytes():
+        elif not _same_weights(here, path) if path.suffix == ".safetensors" else here.read_bytes() != path.read_bytes():
             found.append(f"{here.relative_to(run)} is not that of an unbroken run")
     return found
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    """Bit by bit; the files may name their metadata in another order."""
+    import torch
+    from safetensors.torch import load_file
+
+    ours, theirs = load_file(one), load_file(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def _train_look(folder: Path) -> list[str]:
@@ -250,8 +259,8 @@ def _placeless(path: Path, folder: Path) -> bytes:
     return data.replace(str(folder).encode(), b"FOLDER")
 
 
-def _prepare(kind: str, count: int, workers: int) -> Scene:
-    line = ["train-specs", "--prepare", "raw.jsonl", "--data", "data", "--workers", str(workers), "-q"]
+def _prepare(kind: str, count: int) -> Scene:
+    line = ["train-specs", "--prepare", "raw.jsonl", "--data", "data", "--workers", "1", "-q"]
     return Scene(
         kind=kind,
         group="training",
@@ -271,6 +280,5 @@ def training_scenes(scale: float = 1.0) -> list[Scene]:
     return [
         _train("train-specs", steps),
         _train("train-specs, frozen pictures", steps, "--freeze", "image", "--blend", "0.5"),
-        _prepare("train-specs --prepare", raw, 1),
-        _prepare("train-specs --prepare, two workers", raw, 2),
+        _prepare("train-specs --prepare", raw),
     ]
