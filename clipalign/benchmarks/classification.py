@@ -29,11 +29,11 @@ from clipalign.benchmarks.classify_route import (
     read_classified,
 )
 from clipalign.benchmarks.data import find_in
-from clipalign.benchmarks.metrics import mean_metric
+from clipalign.benchmarks.metrics import Array
 from clipalign.benchmarks.pictures import FileInTar
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.statistics import Statistic
-from clipalign.benchmarks.task import Benchmark, BrokenSample
+from clipalign.benchmarks.task import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample
 from clipalign.errors import InputUnreadable
 from clipalign.results import Metric, Provenance
 
@@ -71,10 +71,10 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
         markers: paths within the folder, or within what the archive unpacks to, of which one shows that it is there.
         pool: crops made of a picture.
         alpha: smallest side of a crop; None for the method's own.
-        templates: of clip-e where the data set's files have none: None for the 80 of OpenAI's CLIP.
     """
 
     markers: tuple[str, ...]
+    options = (*CLASS_OPTIONS, *CLASS_FILES)
     pool: int = POOL_CROPS
     alpha: float | None = None
 
@@ -176,28 +176,32 @@ def classification_metrics(outcomes: Sequence[Classified], *, classes: int, seed
         part: the subset that the outcomes are of; ends every name, and leaves out what a whole alone is worth.
     """
     suffix = f"_{part}" if part else ""
+    ids = [outcome.id for outcome in outcomes]
+
+    def mean(name: str, values: Array, *, chance: float | None = None) -> Metric:
+        return statistics.mean(name, ids, values.tolist(), chance=chance).metric(seed=seed)
+
     methods = [method for method in METHODS if method in outcomes[0].ranks]
     right = {method: _right(outcomes, method, within=1) for method in methods}
     metrics: list[Metric] = []
     for method in methods:
         if not part or method in COMPARED:
             name = f"top1_{_snake(method)}{suffix}"
-            metrics.append(mean_metric(name, right[method].mean(axis=1).tolist(), seed=seed, chance=1 / classes))
+            metrics.append(mean(name, right[method].mean(axis=1), chance=1 / classes))
         if method == "wca" and not part:
             draws = right[method].mean(axis=0)
             metrics.append(Metric("top1_wca_std", float(draws.std()), len(draws)))
     if classes > SHORT_LIST and not part:
         for method in methods:
             if method != CROPLESS:
-                within = _right(outcomes, method, within=SHORT_LIST).mean(axis=1).tolist()
+                within = _right(outcomes, method, within=SHORT_LIST).mean(axis=1)
                 chance = SHORT_LIST / classes
-                metrics.append(mean_metric(f"top5_{_snake(method)}", within, seed=seed, chance=chance))
+                metrics.append(mean(f"top5_{_snake(method)}", within, chance=chance))
     if "wca" in methods:
         ours = right["wca"].mean(axis=1)
         for name, other in GAINS.items():
             if other in methods:
-                gained = (ours - right[other].mean(axis=1)).tolist()
-                metrics.append(mean_metric(name + suffix, gained, seed=seed))
+                metrics.append(mean(name + suffix, ours - right[other].mean(axis=1)))
     return metrics
 
 

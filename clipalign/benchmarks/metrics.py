@@ -1,14 +1,14 @@
-"""Arithmetic of the benchmarks: average precision, localisation, intervals; each metric states range and direction."""
+"""Arithmetic of the benchmarks: average precision and localisation; :mod:`.statistics` has the intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from clipalign.results import DetectResult, Metric, WordScore
+from clipalign.results import DetectResult, WordScore
 
 BOOTSTRAP_DRAWS: Final = 1000
 INTERVAL_PERCENT: Final = (2.5, 97.5)
@@ -48,34 +48,6 @@ class Ranking:
         taken = np.cumsum(counted)[self._thresholds]
         precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
         return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
-
-
-def bootstrap_interval(statistic: Callable[[Array], float], n: int, *, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of ``statistic``, a function of an index array into ``n`` samples."""
-    generator = np.random.default_rng(seed)
-    draws = [statistic(generator.integers(0, n, n)) for _ in range(BOOTSTRAP_DRAWS)]
-    low, high = np.percentile(draws, INTERVAL_PERCENT)
-    return float(low), float(high)
-
-
-def mean_metric(name: str, values: Sequence[float], *, seed: int, chance: float | None = None) -> Metric:
-    """A metric that is the mean of a value per sample, with its interval."""
-    array = np.asarray(values, dtype=float)
-    low, high = bootstrap_interval(lambda rows: float(array[rows].mean()), len(array), seed=seed)
-    return Metric(name, float(array.mean()), len(array), low, high, chance)
-
-
-def average_precision_metric(name: str, positive: Sequence[bool], scores: Sequence[float], *, seed: int) -> Metric:
-    """Average precision with its interval and its base rate, the share of positive samples."""
-    truth, ranking = np.asarray(positive), Ranking(positive, scores)
-
-    def resampled(rows: Array) -> float:
-        # A draw without any positive sample says nothing; it counts as 0, the worst.
-        drawn = np.bincount(rows, minlength=len(truth)).astype(float)
-        return ranking.average_precision(drawn) if truth[rows].any() else 0.0
-
-    low, high = bootstrap_interval(resampled, len(truth), seed=seed)
-    return Metric(name, ranking.average_precision(), len(truth), low, high, chance=float(truth.mean()))
 
 
 def lowest_word(result: DetectResult) -> WordScore | None:

@@ -80,11 +80,6 @@ class _Entry:
     open: Callable[[], IO[bytes] | None]
 
 
-def is_archive(path: Path) -> bool:
-    """Whether ``path`` is a zip or tar archive, judged by what is in it."""
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
-
-
 def unpack(
     archive: Path,
     folder: Path,

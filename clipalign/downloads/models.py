@@ -26,7 +26,6 @@ from clipalign.weights import (
     OPENAI_CACHE,
     locate,
     place_in_cache,
-    quoted,
     remember_hash,
     sha256_on_record,
 )
@@ -225,8 +224,3 @@ def _is_here(repo: str, files: tuple[str, ...]) -> bool:
     from clipalign.weights import find_in_hub_cache
 
     return any(find_in_hub_cache(repo, file) is not None for file in files[:2])
-
-
-def line_to_fetch(row: ModelRow) -> str:
-    """What to type to fetch ``row``."""
-    return f"clipalign download {quoted(row.name)}"

@@ -50,22 +50,6 @@ _FEWEST_PIXELS: Final = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture to classify.
-
-    Attributes:
-        image: a path, an http(s) address, bytes, or a Pillow image, which is taken as it stands; no tensor, which could
-            not be cropped.
-        id: identifier; the image's name where None.
-        image_name: path, address or name, for results and errors.
-    """
-
-    image: ImageSource | Tensor
-    id: str | None = None
-    image_name: str = ""
-
-
-@dataclass(frozen=True, eq=False)
 class PreparedPicture:
     """A picture and its crops, resized for the image tower.
 
@@ -114,7 +98,8 @@ class Classifier:
         """The best classes of one picture.
 
         Args:
-            image: as :class:`Picture` has it.
+            image: a path, an http(s) address, bytes, or a Pillow image, which is taken as it stands; no tensor, which
+                could not be cropped.
             id: identifier of the result; the image's name where None.
             image_name: what to call it; its path or address where None.
 
@@ -316,25 +301,6 @@ def make_classifier(
     described = settings_record(chosen, texts)
     provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
     return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline)
-
-
-def classify_pictures(
-    loaded: LoadedModel,
-    pictures: Sequence[Picture],
-    classes: Classes,
-    settings: ClassifySettings | None = None,
-    *,
-    cache: Path | None = None,
-) -> list[ClassifyResult]:
-    """Classify every picture; results in the order of ``pictures``.
-
-    Raises:
-        UsageError: a setting out of its range, a class without descriptions, two of one name.
-        ImageUnreadable: a picture that cannot be read.
-        ModelMismatch: the model gave numbers that are not finite.
-    """
-    classifier = make_classifier(loaded, classes, settings, cache=cache)
-    return [classifier.classify(one.image, id=one.id, image_name=one.image_name) for one in pictures]
 
 
 def _texts_at_once(loaded: LoadedModel, settings: ClassifySettings) -> int:

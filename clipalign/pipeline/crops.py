@@ -66,7 +66,8 @@ def crop_boxes(size: tuple[int, int], *, crops: int, alpha: float, seed: int) ->
 def cut_and_prepare(picture: Image.Image, boxes: Sequence[Box], loaded: LoadedModel) -> Tensor:
     """The whole picture and its crops, as squares of the model's size in bytes: (1 + N, S, S, 3), on the CPU.
 
-    ``pipeline.images.to_values`` makes of them what the image tower takes; until then they need a quarter of the room.
+    ``pipeline.image_tensors.to_values`` makes of them what the image tower takes; until then they need a quarter of the
+    room.
 
     Raises:
         ImageUnreadable: the picture is too long and thin to be prepared.

@@ -57,7 +57,7 @@ def score_long_table(records: Sequence[Mapping[str, Any]]) -> str:
     ranked = sorted(records, key=lambda record: -record["specs_score"])
     parts: list[Text | Table] = [Text(visible(ranked[0]["image"]), style="bold", overflow="fold"), Text("")]
     if len(ranked) > 1:
-        parts += [_ranking(ranked, drawn_with), Text("")]
+        parts += [_ranking(ranked), Text("")]
     for rank, record in enumerate(ranked, 1):
         if len(ranked) > 1:
             parts.append(Text(f"{rank}. {_title(record, width() - 5)}", style="bold"))
@@ -73,7 +73,7 @@ def _title(record: Mapping[str, Any], room: int) -> str:
     return shortened(begins if record["id"] == record["image"] else f"{record['id']}: {begins}", room)
 
 
-def _ranking(ranked: Sequence[Mapping[str, Any]], drawn_with: Signs) -> Table:
+def _ranking(ranked: Sequence[Mapping[str, Any]]) -> Table:
     rows = [("rank", "score", "cosine", "lowering", "text")]
     for rank, record in enumerate(ranked, 1):
         lowering = sum(sentence["lowers"] for sentence in record["sentences"])

@@ -330,7 +330,7 @@ def _samples(phrases: _Phrases, settings: PrepareSettings, skipped: Counter[str]
         rng = random.Random(f"specs-prepare:{settings.seed}:{number}")
         caption = phrases.read(number)
         shuffled = number < SHUFFLED_SHARE * count
-        captions, negatives = _grow(caption, phrases, number, rng, settings.context_tokens - 2, shuffled=shuffled)
+        captions, negatives = _grow(caption, phrases, rng, settings.context_tokens - 2, shuffled=shuffled)
         if len(captions) < FEWEST_PHRASES:
             skipped["first phrases too long" if count > 1 else "only picture"] += 1
             continue
@@ -343,7 +343,7 @@ def _samples(phrases: _Phrases, settings: PrepareSettings, skipped: Counter[str]
 
 
 def _grow(
-    caption: dict[str, Any], phrases: _Phrases, number: int, rng: random.Random, room: int, *, shuffled: bool
+    caption: dict[str, Any], phrases: _Phrases, rng: random.Random, room: int, *, shuffled: bool
 ) -> tuple[list[str], list[str]]:
     """Beginnings, and each with a wrong detail, of ``room`` tokens at most."""
     captions: list[str] = []
@@ -354,7 +354,7 @@ def _grow(
         if used > room:
             break
         beginning = caption["text"][:end]
-        wrong = _wrong_detail(caption, phrases, number, place, rng, room - used)
+        wrong = _wrong_detail(caption, phrases, place, rng, room - used)
         if wrong is None:
             break
         if shuffled:
@@ -366,9 +366,7 @@ def _grow(
     return captions, negatives
 
 
-def _wrong_detail(
-    caption: dict[str, Any], phrases: _Phrases, number: int, place: int, rng: random.Random, room: int
-) -> str | None:
+def _wrong_detail(caption: dict[str, Any], phrases: _Phrases, place: int, rng: random.Random, room: int) -> str | None:
     """The phrase at ``place``, or the last, of another picture; None where none was found that fits."""
     for _ in range(ATTEMPTS):
         other = phrases.read(rng.randrange(len(phrases)))

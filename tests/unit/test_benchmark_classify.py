@@ -27,7 +27,7 @@ from clipalign.benchmarks.crop_store import CropStore
 from clipalign.benchmarks.pictogram_classify import LABELS, PARTS, PictogramClassify, compose, task
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
-from clipalign.methods.classify import ClassifySettings, Picture, classify_pictures
+from clipalign.methods.classify import ClassifySettings, make_classifier
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.world import KINDS
 from clipalign.pipeline.class_texts import class_texts
@@ -111,8 +111,8 @@ def test_without_crops_drawn_at_random_the_route_says_what_classify_says(tmp_pat
     outcome = scored(route_for(tmp_path), LabelledImage("1", place, "a.png", 1))[0]
     for method, classes in TASK.by_method.items():
         settings = ClassifySettings(method=method, top=3)
-        picture = Picture(Image.open(place).convert("RGB"))
-        best = [one.name for one in classify_pictures(load_tiny(), [picture], classes, settings)[0].classes]
+        result = make_classifier(load_tiny(), classes, settings).classify(Image.open(place).convert("RGB"))
+        best = [one.name for one in result.classes]
         if method != "wca":
             assert outcome.ranks[method] == (best.index("dog"),)
             assert outcome.predicted[method] == best[0]

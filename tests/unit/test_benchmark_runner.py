@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.benchmarks import runner
+from clipalign.benchmarks import runner, statistics
 from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import DetectRoute
-from clipalign.benchmarks.metrics import mean_metric
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
 from clipalign.benchmarks.ranks import Ranks, join_ranks
 from clipalign.benchmarks.records import part_name
@@ -100,7 +99,8 @@ class Halves(Benchmark[Number, Half]):
         return self.halving
 
     def measure(self, outcomes: Sequence[Half], *, seed: int) -> list[Metric]:
-        return [mean_metric("half", [outcome.half for outcome in outcomes], seed=seed)]
+        ids = [outcome.id for outcome in outcomes]
+        return [statistics.mean("half", ids, [outcome.half for outcome in outcomes]).metric(seed=seed)]
 
 
 def run(benchmark: Benchmark[Any, Any], **settings: Any) -> EvalResult:

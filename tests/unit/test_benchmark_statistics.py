@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clipalign.benchmarks import statistics
-from clipalign.benchmarks.metrics import mean_metric
 from clipalign.benchmarks.statistics import Statistic, bootstrap_counts
+from clipalign.results import Metric
 
 IDS = [str(number) for number in range(40)]
 
@@ -31,9 +31,32 @@ def test_a_mean_its_chance_and_its_interval() -> None:
 
 def test_an_interval_is_that_of_resampled_rows() -> None:
     metric = statistics.mean("la", IDS, values(0)).metric(seed=3)
-    rows = mean_metric("la", values(0), seed=3)
-    assert metric.value == pytest.approx(rows.value)
-    assert (metric.low, metric.high) == (pytest.approx(rows.low), pytest.approx(rows.high))
+    array, generator = np.array(values(0)), np.random.default_rng(3)
+    means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(statistics.BOOTSTRAP_DRAWS)]
+    assert metric.value == pytest.approx(array.mean())
+    assert [metric.low, metric.high] == pytest.approx(np.percentile(means, [2.5, 97.5]))
+
+
+def test_an_interval_holds_the_value_is_seeded_and_narrows_with_more_samples() -> None:
+    def metric(n: int, *, seed: int = 0) -> Metric:
+        return statistics.mean("la", [str(one) for one in range(n)], [1.0, 0.0] * (n // 2)).metric(seed=seed)
+
+    few, many = metric(40), metric(4000)
+    assert few.low is not None
+    assert few.high is not None
+    assert many.low is not None
+    assert many.high is not None
+    assert few.low < few.value < few.high
+    assert few == metric(40)
+    assert many != metric(4000, seed=1)
+    # The standard error of a share p over n samples is sqrt(p (1 - p) / n): here 0.0079.
+    assert many.high - many.low == pytest.approx(2 * 1.96 * 0.0079, rel=0.15)
+    assert few.high - few.low > 3 * (many.high - many.low)
+
+
+def test_a_constant_has_no_spread() -> None:
+    metric = statistics.mean("la", IDS[:10], [1.0] * 10).metric(seed=0)
+    assert (metric.low, metric.high) == (1.0, 1.0)
 
 
 def test_average_precision_is_scikit_learns_and_its_chance_the_base_rate() -> None:

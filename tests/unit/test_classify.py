@@ -17,8 +17,6 @@ from clipalign.inputs.records import InputRecord, Place
 from clipalign.methods import classify as route
 from clipalign.methods.classify import (
     Classes,
-    Picture,
-    classify_pictures,
     crop_weights,
     make_classifier,
 )
@@ -90,7 +88,7 @@ class TestScores:
 
     def test_any_tower(self):
         loaded = load_random("siglip")
-        (result,) = classify_pictures(loaded, [Picture(WCA)], Classes(descriptions=ANIMALS), ClassifySettings(crops=3))
+        result = make_classifier(loaded, Classes(descriptions=ANIMALS), ClassifySettings(crops=3)).classify(WCA)
         assert len(result.classes) == 3
 
 
