@@ -117,6 +117,17 @@ class TestFetching:
         fetch_dataset(row, errand)
         assert (folder / "set" / "a").read_bytes() == b"aa"
 
+    @pytest.mark.parametrize("content", [b"a", b"aaa"])
+    def test_what_is_shorter_or_longer_than_it_was_is_fetched_again(
+        self, server: Server, errand: Errand, content: bytes
+    ):
+        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        (folder / "set" / "a").write_bytes(content)
+        fetch_dataset(row, errand)
+        assert (folder / "set" / "a").read_bytes() == b"aa"
+
     def test_an_archive_may_want_a_folder_of_its_own(self, server: Server, errand: Errand):
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(a=b"aa")), gives=("val",), into="val"))
         fetch_dataset(row, errand)

@@ -200,6 +200,15 @@ class TestAFileThatChanges:
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
         assert server.seen("range") == [f"bytes={len(CONTENT) + 4}-", None]
 
+    def test_a_part_longer_than_the_file_is_dropped_also_where_nobody_knows_the_hash(
+        self, server: Server, tmp_path: Path
+    ):
+        server.next(PATH, cut(1000))
+        with pytest.raises(DownloadFailed):
+            bring(server, tmp_path / "w.bin", patient(attempts=1))
+        part_of(tmp_path / "w.bin").write_bytes(CONTENT + b"more")
+        assert bring(server, tmp_path / "w.bin", patient()).path.read_bytes() == CONTENT
+
     def test_a_part_that_is_the_whole_file_is_enough(self, server: Server, tmp_path: Path, web: Web):
         part_of(tmp_path / "w.bin").write_bytes(CONTENT)
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified  # 416, and the size agrees
@@ -251,6 +260,13 @@ class TestAWrongFile:
             bring(server, tmp_path / "w.bin", web, sha256=SHA256)
         server.next(PATH, says(1000))
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
+
+    def test_less_than_was_expected_is_refused_where_the_server_names_no_length(
+        self, server: Server, tmp_path: Path, web: Web
+    ):
+        server.put(PATH, CONTENT, length=False)
+        with pytest.raises(VerificationFailed, match="102,400 bytes, not 102,405"):
+            bring(server, tmp_path / "w.bin", web, size_bytes=len(CONTENT) + 5)
 
     def test_more_than_was_expected_is_not_written(self, server: Server, tmp_path: Path, web: Web):
         server.put(PATH, CONTENT, length=False)

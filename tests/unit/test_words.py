@@ -99,6 +99,20 @@ def test_words_past_the_context_are_not_scored() -> None:
     assert [word.text for word in reading.beyond] == ["falls"]
 
 
+def test_a_word_that_ends_where_the_context_does_is_not_cut() -> None:
+    reading = _read([0.0, 0.3, -0.2, -0.2], cut_at=7)
+    assert reading.cut == ()
+    assert [word.text for word in reading.beyond] == ["falls"]
+
+
+def test_a_token_right_behind_a_word_is_none_of_it() -> None:
+    words = reported_words(split_words("red,cup"))  # the comma is a token and no word
+    reading = word_scores(
+        words, [(0, 3), (3, 4), (4, 7)], [0.3, -9.0, 0.1], mode=Mode.THRESHOLD, epsilon=-1.0, cut_at=7
+    )
+    assert [(word.text, word.attribution) for word in reading.words] == [("red", 0.3), ("cup", 0.1)]
+
+
 def test_a_word_within_the_context_without_a_token_is_told_apart() -> None:
     words = reported_words(split_words("red \x00 cup"))
     reading = word_scores(words, [(0, 3), (6, 9)], [0.1, 0.2], mode=Mode.THRESHOLD, epsilon=0.0, cut_at=9)
@@ -113,6 +127,13 @@ def test_a_token_of_two_words_counts_for_both_by_characters_and_shifts_the_count
     counts = [2, 1, 1, 1, 1]
     assert counted_spans(words[:4], counts[:4], spans[:4]) == spans[:4], "b would go without a token"
     assert counted_spans(words, [2, 1, 1, 2, 1], [*spans, (7, 8), (7, 8)])[3:] == [(3, 4), (5, 6), (5, 6), (7, 8)]
+
+
+def test_counting_goes_on_where_a_word_without_tokens_only_touches_one() -> None:
+    words = split_words("a.b")
+    spans: list[Span | None] = [(0, 1), (1, 2)]  # the context ended before b
+    assert counted_spans(words, [1, 1, 1], spans) == [(0, 1), (1, 2)]
+    assert counted_spans(words, [2, 1, 1], spans) == [(0, 1), (0, 1)], "b starves of nothing that was its own"
 
 
 def test_tokens_of_one_word_each_need_no_counting() -> None:
