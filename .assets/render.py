@@ -36,7 +36,7 @@ COLUMNS: Final = 80
 TERMINALS: Final = {
     "classify": "classify images/cat.png --descriptions descriptions.json --explain --top 2",
     "score-long": "score-long images/cat.png --text-file caption.txt",
-    "eval": "eval --dataset pictogram-foil --limit 300",
+    "eval": "eval --dataset pictogram-foil --limit 200",
 }
 """Picture → command line, in the folder of the examples; ``detect`` is the README's first command."""
 
@@ -48,7 +48,7 @@ HTML: Final = {
         980,
     ),
     "eval": (
-        "eval --dataset pictogram-foil --limit 300 --output run --report html",
+        "eval --dataset pictogram-foil --limit 200 --output run --report html",
         "run/report.html",
         1000,
     ),

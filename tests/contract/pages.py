@@ -214,18 +214,19 @@ def _arguments(words: Sequence[str]) -> list[str] | None:
 
 def renew(page: str, desk: Desk) -> int:
     """Put what the program says now under every script of ``page``; returns how many outputs changed."""
-    path = ROOT / page
-    text, changed = path.read_text(encoding="utf-8"), 0
-    new = []
+    said: dict[str, str] = {}
     for script, output in scripts_of(page):
-        status, said = desk.run(script)
-        if output is None:
-            print(f"{script}: status {status}", *([said] if status else []), sep="\n")
-        elif differences(output.code, said):
-            new.append((output.span, said.rstrip("\n").removeprefix("\n") + "\n"))
+        status, shown = desk.run(script)
+        if output is None and status:
+            print(f"{script}: status {status}", shown, sep="\n")
+        said[script.code] = shown.rstrip("\n").removeprefix("\n") + "\n"
+    path, changed = ROOT / page, 0
+    text = path.read_text(encoding="utf-8")
+    for script, output in reversed(scripts_of(page)):  # read anew: somebody may have edited the page meanwhile
+        if output is not None and script.code in said and differences(output.code, said[script.code]):
+            start, end = output.span
+            text = text[:start] + said[script.code] + text[end:]
             changed += 1
-    for (start, end), said in reversed(new):
-        text = text[:start] + said + text[end:]
     path.write_text(text, encoding="utf-8")
     return changed
 

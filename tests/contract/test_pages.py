@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,36 @@ def test_every_option_stands_in_the_page_of_the_commands() -> None:
 )
 def test_what_counts_as_the_same_output(shown: str, said: str, alike: bool) -> None:
     assert bool(differences(shown, said)) is not alike
+
+
+CELL_PX = 12.2
+"""How wide a character is in Rich's pictures."""
+
+
+def lines_of(picture: Path) -> str:
+    """What stands in a picture of the terminal, line by line."""
+    lines: dict[str, str] = {}
+    drawn = re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>', picture.read_text("utf-8"), re.DOTALL)
+    for left, height, text in drawn:
+        before = lines.get(height, "").ljust(round(float(left) / CELL_PX))
+        lines[height] = (before + unescape(text).replace("\xa0", " ").strip("\n")).rstrip()
+    return "\n".join(lines.values()).partition("$ clipalign ")[2]
+
+
+TERMINALS = [
+    path for path in sorted((ROOT / ".assets").glob("*.svg")) if "$&#160;clipalign&#160;" in path.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("picture", TERMINALS, ids=lambda path: path.name)
+def test_a_picture_of_the_terminal_is_what_the_program_prints(picture: Path, warm: Warm, tmp_path: Path) -> None:
+    command, _, shown = lines_of(picture).partition("\n\n")
+    script = Block(picture.name, 0, "run", "sh", f"clipalign {' '.join(command.split())}", (0, 0))
+    desk = Desk(tmp_path, warm)
+    (desk.place / "clipalign").symlink_to(ROOT / "clipalign")
+    status, said = desk.run(script)
+    assert status == 0
+    assert differences(shown, said) == [], "to renew the pictures: python .assets/render.py pictures"
 
 
 def test_pictures_of_the_pages_are_small() -> None:
