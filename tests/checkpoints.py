@@ -51,6 +51,16 @@ class _Holder(nn.Module):
 
 def save_torchscript(tensors: dict[str, Tensor], path: Path) -> None:
     """An archive as OpenAI publishes them: fp16 weights in nested modules, and three numbers among them."""
+    _scripted(tensors).save(str(path))
+
+
+def torchscript_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """The same archive in memory."""
+    content: bytes = _scripted(tensors).save_to_buffer()
+    return content
+
+
+def _scripted(tensors: dict[str, Tensor]) -> Any:
     root = _Holder()
     facts = {"input_resolution": torch.tensor(8), "context_length": torch.tensor(77), "vocab_size": torch.tensor(64)}
     for name, tensor in {**tensors, **facts}.items():
@@ -61,4 +71,4 @@ def save_torchscript(tensors: dict[str, Tensor], path: Path) -> None:
                 place.add_module(parent, _Holder())
             place = place.get_submodule(parent)
         place.register_buffer(leaf, tensor.half() if tensor.is_floating_point() else tensor)
-    torch.jit.script(root).save(str(path))
+    return torch.jit.script(root)

@@ -278,8 +278,8 @@ def _fill(network: Any, tensors: dict[str, Tensor], open_clip: ModuleType, *, la
         for name in wanted
         if name in tensors and tensors[name].is_floating_point() != wanted[name].is_floating_point()
     ]
-    found = (("missing", missing), ("not expected", unexpected), ("of another shape", misshapen))
-    found += (("of another type", mistyped),)
+    found = [("missing", missing), ("not expected", unexpected), ("of another shape", misshapen)]
+    found.append(("of another type", mistyped))
     wrong = [f"{what}: {name_some(names)}" for what, names in found if names]
     if wrong:
         raise ModelMismatch(
