@@ -54,6 +54,8 @@ def calibrate(
         UsageError: the benchmark does not know false words, or a setting is out of its range.
         InputUnreadable: no sample can be read, or none has a false word.
     """
+    if type(benchmark).wrong_words is Benchmark.wrong_words:  # told before a class is encoded
+        raise _without_words(benchmark)
     benchmark.check()
     shelf, tried = Shelf(), []
     counts: dict[str, int] = {}

@@ -84,7 +84,10 @@ def test_data_sets_of_photographs_serve_too_and_their_files_are_named(tmp_path: 
         assert len(dict(found.settings["data"])) == 1  # type: ignore[call-overload]
 
 
-def test_a_data_set_without_false_words_is_refused() -> None:
+def test_a_data_set_without_false_words_is_refused_before_its_classes_are_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PictogramClassify, "route", lambda *_: pytest.fail("classes are encoded"))
     with pytest.raises(UsageError, match="pictogram-classify does not say which words are false"):
         calibrate(PictogramClassify(), load_tiny(), Settings(limit=2))
 
