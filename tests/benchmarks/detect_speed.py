@@ -29,6 +29,7 @@ from tests.benchmarks.subjects import (
     in_bf16,
     one_by_one,
     random_pictures,
+    random_vectors,
     random_vit_b_32,
     real_captions,
 )
@@ -47,7 +48,7 @@ def measure_text(bench: Bench, loaded: LoadedModel, captions: Sequence[str]) -> 
     """Attribution of all tokens against reading the same captions once."""
     texts = [encode_text(loaded, DEFAULT_TEMPLATE + caption) for caption in captions]
     padded = torch.tensor([text.ids + text.padding for text in texts])
-    images = torch.nn.functional.normalize(torch.randn(len(texts), 512), dim=-1)
+    images = random_vectors(loaded, len(texts))
 
     @torch.no_grad()
     def encode() -> None:

@@ -22,7 +22,7 @@ from clipalign.pipeline.long_context import stretched
 from clipalign.pipeline.sentences import Cut, split_text
 from clipalign.pipeline.text import encode_text
 from tests.benchmarks.measure import Bench, Measured, Reading, alone
-from tests.benchmarks.subjects import HERE, NOCAPS, random_vit_b_32
+from tests.benchmarks.subjects import HERE, NOCAPS, random_vectors, random_vit_b_32
 
 CAPTIONS: Final = 12
 TOKENS: Final = (100, 200)
@@ -77,7 +77,7 @@ def measure(bench: Bench) -> Measured:
     prefixes = [[caption[: piece.end] for piece in split_text(caption, Cut.SENTENCE)] for caption in captions]
     tokens = [[encode_text(scorer.loaded, text) for text in texts] for texts in prefixes]
     padded = [torch.tensor([text.ids + text.padding for text in texts]) for texts in tokens]
-    images = list(torch.nn.functional.normalize(torch.randn(len(captions), 512), dim=-1))
+    images = list(random_vectors(scorer.loaded, len(captions)))
     names = [(str(number), "") for number in range(len(captions))]
     baseline_captions = bench.of(BASELINE_CAPTIONS, 1)
     few = torch.cat(padded[:baseline_captions])

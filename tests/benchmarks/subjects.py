@@ -124,6 +124,12 @@ def written(folder: Path, captions: Sequence[str], pictures: int, size: tuple[in
     return Files(table, [Path(row["image"]) for row in rows], list(captions))
 
 
+def random_vectors(loaded: LoadedModel, count: int) -> torch.Tensor:
+    """Unit vectors of as many pictures, of the width that the model's have."""
+    width = loaded.network.text_projection.shape[-1]
+    return torch.nn.functional.normalize(torch.randn(count, width), dim=-1)
+
+
 def ids_of(loaded: LoadedModel, text: str) -> torch.Tensor:
     """Template and text as the straightforward program reads them, padded to the context."""
     tokens = encode_text(loaded, DEFAULT_TEMPLATE + text)

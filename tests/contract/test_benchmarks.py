@@ -177,3 +177,17 @@ def test_measured_figures_survive_json() -> None:
     row = a_row()
     assert Row.of(json.loads(json.dumps(row.__dict__))) == row
     assert Measured([row]).missing == {}
+
+
+@pytest.mark.parametrize("name", ["detect_speed", "batch_speed", "classify_speed", "score_long_speed", "eval_speed"])
+def test_every_program_runs_to_its_end_on_a_small_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module(f"tests.benchmarks.{name}")
+    seconds = count(1.0)
+    monkeypatch.setitem(measure.CLOCKS, "wall", lambda: next(seconds))
+    monkeypatch.setattr(module, "random_vit_b_32", load_tiny)
+    for name, small in (("LARGE", (400, 300)), ("CROPS", 2), ("TOP_1_PICTURES", 2)):
+        monkeypatch.setattr(module, name, small, raising=False)
+    found = module.measure(QUICK)
+    assert found.rows
+    assert len({row.key for row in found.rows}) == len(found.rows)
+    assert all(row.median > 0 and row.rounds == 1 for row in found.rows)
