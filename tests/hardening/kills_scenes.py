@@ -265,7 +265,7 @@ def _batch(
         lay_out=lay_out or _pairs(count, long),
         lines=_batch_lines(arguments, outputs, shards),
         compare=_batch_compare(outputs, count),
-        done=frozenset({0, 3} if shards else {3}),  # some pictures are missing, perhaps of the other shard
+        done=frozenset({3} if count > MISSING_EVERY and not shards else {0, 3}),  # some pictures are missing
         look=_batch_look(outputs),
         stray=is_cache_part,
         progress=_batch_progress(outputs, count),
