@@ -16,7 +16,7 @@ import torch
 
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.published import PUBLISHED
-from clipalign.benchmarks.task import AnySample, Benchmark, Route
+from clipalign.benchmarks.task import LONG_OPTIONS, AnySample, Benchmark, Route
 from clipalign.cache import data_folder
 from clipalign.device import halving
 from clipalign.errors import ClipalignError, InputUnreadable, TextUnusable
@@ -160,6 +160,8 @@ class LongBenchmark(Benchmark[P, O]):
     Args:
         folder: of the data; None for where ``download`` puts it.
     """
+
+    options = LONG_OPTIONS
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = data_folder(self.name) if folder is None else folder

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clipalign.benchmarks.classification import classification_metrics, classification_statistics
 from clipalign.benchmarks.classify_route import Classified, ClassifyRoute, ClassTask, LabelledImage, read_classified
 from clipalign.benchmarks.statistics import Statistic
-from clipalign.benchmarks.task import Benchmark
+from clipalign.benchmarks.task import CLASS_OPTIONS, Benchmark
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import PREFIXES, article
 from clipalign.pictogram.scenes import COLOR_JITTER, Group, Scene, Thing, draw_scene, place_thing
@@ -64,6 +64,7 @@ class PictogramClassify(Benchmark[LabelledImage, Classified]):
     name = "pictogram-classify"
     size = DEFAULT_SAMPLES
     notes = ("generated pictogram scenes; says nothing about photographs",)
+    options = CLASS_OPTIONS
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LabelledImage]:
         """Scenes, ``DEFAULT_SAMPLES`` in all unless limited; parts take turns, classes come as they are drawn."""

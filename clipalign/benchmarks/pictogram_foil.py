@@ -14,7 +14,7 @@ from clipalign.benchmarks import statistics
 from clipalign.benchmarks.detect_route import DetectRoute, read_outcome
 from clipalign.benchmarks.metrics import lies_within, lowest_word
 from clipalign.benchmarks.statistics import Statistic
-from clipalign.benchmarks.task import Benchmark, Outcome, Sample
+from clipalign.benchmarks.task import WORD_OPTIONS, Benchmark, Outcome, Sample
 from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import FOIL_KINDS, write_caption
 from clipalign.pictogram.scenes import compose_scene, draw_scene
@@ -35,6 +35,7 @@ class PictogramFoil(Benchmark[Sample, Outcome]):
     name = "pictogram-foil"
     size = DEFAULT_SAMPLES
     notes = ("generated pictogram scenes; says nothing about photographs",)
+    options = WORD_OPTIONS
 
     def __init__(self, *, split: str = "test") -> None:
         self.split = split

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from clipalign.errors import ClipalignError
 from clipalign.results import DetectResult, Metric, Provenance, Published
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from clipalign.benchmarks.statistics import Statistic
     from clipalign.pipeline.loaded import LoadedModel
     from clipalign.settings import Settings
+
+
+NO_RECORD: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+"""What comes of records that hold something else than they should."""
 
 
 class AnySample(Protocol):
@@ -149,6 +153,13 @@ class Route(ABC, Generic[S, O]):
         return
 
 
+WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template", "alignment")
+CLASS_OPTIONS: Final = ("method", "crops", "alpha", "image_logscale", "text_logscale", "prompt")
+CLASS_FILES: Final = ("descriptions", "templates", "words")
+LONG_OPTIONS: Final = ("stretch",)
+"""Settings that shape benchmarks of words, of classes, of classes that are read from files, of long captions."""
+
+
 class Benchmark(ABC, Generic[S, O]):
     """A data set with its protocol.
 
@@ -157,6 +168,7 @@ class Benchmark(ABC, Generic[S, O]):
         size: samples in all, None where that is not known beforehand.
         published: numbers of papers.
         notes: what a reader must know before comparing.
+        options: settings that shape what is measured, besides those of every run.
         data: SHA-256 of the annotation files by name; kept in the settings of a run, which is resumed on the same only.
     """
 
@@ -164,6 +176,7 @@ class Benchmark(ABC, Generic[S, O]):
     size: int | None = None
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     data: Mapping[str, str] = MappingProxyType({})
 
     def check(self) -> None:

@@ -19,7 +19,7 @@ from clipalign.benchmarks.data import find_in, is_file
 from clipalign.benchmarks.detect_route import read_outcome
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.statistics import Statistic
-from clipalign.benchmarks.task import Benchmark, BrokenSample, Outcome, Sample
+from clipalign.benchmarks.task import WORD_OPTIONS, Benchmark, BrokenSample, Outcome, Sample
 from clipalign.cache import data_folder
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.results import DetectResult, Metric, Provenance, WordScore
@@ -45,6 +45,8 @@ class WordBenchmark(Benchmark[Sample, Outcome]):
     Args:
         folder: of the data; None for where ``download`` puts it.
     """
+
+    options = WORD_OPTIONS
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = data_folder(self.name) if folder is None else folder

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Unpack
 
 import typer
 
+from clipalign.cache import cache_folder
 from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
 from clipalign.options.download import DownloadOptions
@@ -74,6 +75,7 @@ def download(
         raise UsageError("--from needs the name of one data set, and nothing else", input="--from")
     if remove and not names:
         raise UsageError("--remove needs a name", hint="clipalign download lists what is here", input="--remove")
+    notices.inform(f"data sets and hashes are kept in {cache_folder(settings.cache_dir)}")
     task = _Task(settings, names)
     if verify:
         return task.verify()
@@ -96,7 +98,6 @@ class _Task:
         self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
 
     def list_them(self) -> int:
-        from clipalign.cache import cache_folder
         from clipalign.downloads.catalogue import everything, standing
         from clipalign.report.downloads import listing, listing_record
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
@@ -44,10 +44,10 @@ def evaluate(
     if settings.compare is not None:
         return more.compare(settings)
     with _writing(settings.output):
-        return _run(settings)
+        return _run(settings, [name for name, value in typed.items() if value is not None])
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, typed: Sequence[str]) -> int:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
     if settings.resume and settings.overwrite:
@@ -58,6 +58,7 @@ def _run(settings: Settings) -> int:
 
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
+    more.check_options(benchmark, typed)
     if settings.output is not None and not axes:  # a sweep has a folder a run in it
         check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clipalign.commands.model import choose_model
@@ -10,7 +10,7 @@ from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
 from clipalign.registry import find_model
 from clipalign.report import chosen_format
 from clipalign.report.console import notices, stdout_is_terminal, write_output
-from clipalign.settings import Settings
+from clipalign.settings import Settings, flag_name
 
 if TYPE_CHECKING:
     from clipalign.benchmarks.task import Benchmark
@@ -94,6 +94,22 @@ def report(benchmark: Benchmark[Any, Any], settings: Settings) -> None:
     page = eval_page(showcase(benchmark, settings))
     write_whole(settings.output / REPORT_FILE, page.encode("utf-8", "backslashreplace"))
     notices.inform(f"the report is {settings.output / REPORT_FILE}")
+
+
+def check_options(benchmark: Benchmark[Any, Any], typed: Sequence[str]) -> None:
+    """Options that the benchmark has no use for; settings of files and variables are for whatever has.
+
+    Raises:
+        UsageError: one was typed.
+    """
+    from clipalign.benchmarks.task import CLASS_FILES, CLASS_OPTIONS, LONG_OPTIONS, WORD_OPTIONS
+
+    for name in (*WORD_OPTIONS, *CLASS_OPTIONS, *CLASS_FILES, *LONG_OPTIONS):
+        if name in typed and name not in benchmark.options:
+            flag = flag_name(name)
+            has = ", ".join(flag_name(one) for one in benchmark.options)
+            hint = f"it has {has}" if has else "leave it out"
+            raise UsageError(f"{benchmark.name} makes no use of {flag}", hint=hint, input=flag)
 
 
 def check_together(settings: Settings) -> None:

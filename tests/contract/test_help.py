@@ -1,0 +1,105 @@
+"""Every option is in the help with its default and unit, and the same one reads the same in all commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clipalign.commands import COMMANDS
+from tests.contract.test_options import options_of
+
+QUANTITIES = {
+    "--threads": "threads", "--batch-size": "at a time", "--layers": "layers", "--epsilon": "attribution",
+    "--top": "N", "--limit": "samples", "--crops": "crops", "--alpha": "share of the picture", "--margin": "score",
+    "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
+    "--accumulate": "batches", "--draws": "beginnings", "--learning-rate": "height", "--warmup-steps": "steps",
+    "--weight-decay": "adamw", "--clip-norm": "norm of the gradients", "--validate-every": "steps",
+    "--save-every": "steps", "--blend": "share of the trained weights", "--image-logscale": "how sharply",
+    "--text-logscale": "how sharply", "--seed": "drawn at random", "--lambda-contrastive": "weight",
+    "--lambda-detail": "weight", "--lambda-negative": "weight", "--lambda-short": "weight",
+}  # fmt: skip
+"""What each number counts or measures, in the words of its help."""
+
+OTHER_MEANINGS = {
+    ("train-specs", "--batch-size"): "samples",
+    ("train-specs", "--epsilon"): "units of the scaled cosine",
+}
+NOTHING_BY_DEFAULT = {
+    "--input", "--output", "--labels", "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
+    "--accept-license", "--data", "--prepare", "--sweep", "--compare", "--report", "--save", "--from", "--list",
+    "--dry-run", "--verify", "--remove", "--quiet", "--verbose", "--debug", "--help",
+}  # fmt: skip
+"""Without them there is none of what they name."""
+
+MEANINGS = {
+    "--output": "a file of records; a folder of a run",
+    "--epsilon": "where a word is wrong; how much a detail should weigh",
+    "--batch-size": "of a model that is asked; of one that learns",
+    "--check": "words; sentences",
+    "--top": "words of a table; classes",
+    "--dataset": "a benchmark; classes",
+    "--stretch": "what is scored; what is published",
+    "--format": "with records; without",
+}
+"""Options whose help differs between commands because they mean something else there."""
+
+
+def long_name(option: Any) -> str:
+    return next(name for name in option.opts if name.startswith("--"))
+
+
+EVERY = [(command, long_name(one), one) for command in COMMANDS for one in options_of(command).values()]
+NAMED = pytest.mark.parametrize(("command", "name", "option"), EVERY, ids=[f"{c} {n}" for c, n, _ in EVERY])
+
+
+@NAMED
+def test_the_help_of_an_option_says_what_holds_without_it(command: str, name: str, option: Any) -> None:
+    assert ("[default: " in option.help) == (name not in NOTHING_BY_DEFAULT)
+
+
+@NAMED
+def test_the_help_of_a_number_says_what_it_counts(command: str, name: str, option: Any) -> None:
+    is_number = option.metavar in ("N", "X", "K", "auto|N", "I/N")
+    assert is_number == (name in QUANTITIES)
+    if is_number:
+        unit = OTHER_MEANINGS.get((command, name), QUANTITIES[name])
+        assert unit.lower() in f"{option.help} {option.metavar}".lower()
+
+
+def test_the_same_option_has_the_same_words_and_names_in_all_commands() -> None:
+    said: dict[str, set[tuple[str, str | None, str | None]]] = {}
+    for _, name, option in EVERY:
+        names = " ".join(sorted([*option.opts, *option.secondary_opts]))
+        said.setdefault(name, set()).add((names, option.metavar, option.help))
+    assert {name for name, found in said.items() if len(found) > 1} == set(MEANINGS)
+    assert all(len({names for names, _, _ in found}) == 1 for found in said.values())
+
+
+def test_a_default_that_help_names_is_the_one_that_holds() -> None:
+    from clipalign.methods.classify_settings import ClassifySettings
+    from clipalign.methods.detect import DetectSettings
+    from clipalign.methods.score_long import LongSettings
+    from clipalign.training.specs_settings import Intervals, SpecsSettings
+
+    holders = {
+        "detect": (DetectSettings(),),
+        "classify": (ClassifySettings(),),
+        "score-long": (LongSettings(),),
+        "train-specs": (SpecsSettings(), Intervals(), SpecsSettings().weights),
+    }
+    checked = 0
+    for command, objects in holders.items():
+        for name, option in options_of(command).items():
+            said = (option.help or "").partition("[default: ")[2].rstrip("]").partition(",")[0].strip('"')
+            for one in objects:
+                held = getattr(one, name.removeprefix("lambda_"), None)
+                if name == "precision" or isinstance(held, bool) or not isinstance(held, int | float | str):
+                    continue
+                if said.replace(".", "").replace("e-", "").isdigit():
+                    assert float(said) == float(held), (command, name)
+                    checked += 1
+                elif isinstance(held, str) and said:
+                    assert said == held, (command, name)
+                    checked += 1
+    assert checked >= 20
