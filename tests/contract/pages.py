@@ -29,7 +29,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from tests.contract.warm import Warm
+from tests.contract.warm import PYTHON, Warm
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / ".assets" / "examples"
@@ -113,13 +113,14 @@ class Desk:
     def __init__(self, folder: Path, warm: Warm) -> None:
         self.place = folder / "examples"
         shutil.copytree(EXAMPLES, self.place)
+        self._python = warm.bin / PYTHON
         self._home = warm.environment["HOME"]
         path = [str(warm.bin), str(Path(sys.executable).parent), os.environ["PATH"]]
         self._environment = warm.environment | {"PATH": os.pathsep.join(path)}
 
     def run(self, block: Block, **environment: str) -> tuple[int, str]:
         """Status, and all that a terminal of 80 columns showed."""
-        command = ["bash", "-c", block.code] if block.language == "sh" else [sys.executable, "-c", block.code]
+        command = ["bash", "-c", block.code] if block.language == "sh" else [str(self._python), block.code]
         ours, theirs = pty.openpty()
         try:
             process = subprocess.Popen(

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -31,6 +32,8 @@ TERMINAL = {
     "CLIPALIGN_DEVICE": "cpu",
     "OMP_NUM_THREADS": "1",
 }
+PYTHON = "warm-python"
+"""The other program: runs the Python that is its one argument."""
 NOT_TAKEN_OVER = ("CLIPALIGN_", "HF_", "XDG_", "FORCE_COLOR", "GITHUB_", "CI")
 
 CLIENT = """\
@@ -38,7 +41,8 @@ CLIENT = """\
 import array, json, os, socket, sys
 caller = socket.socket(socket.AF_UNIX)
 caller.connect({address!r})
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
+words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+asked = json.dumps([words, os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
 streams = array.array("i", [0, 1, 2])
 caller.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
 caller.sendall(asked)
@@ -67,9 +71,10 @@ class Warm:
 
     def __enter__(self) -> Warm:
         self.bin.mkdir(parents=True)
-        program = self.bin / "clipalign"
-        program.write_text(CLIENT.format(python=sys.executable, address=self._address), encoding="utf-8")
-        program.chmod(0o755)
+        for name in ("clipalign", PYTHON):
+            program = self.bin / name
+            program.write_text(CLIENT.format(python=sys.executable, address=self._address), encoding="utf-8")
+            program.chmod(0o755)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.contract.warm", self._address], cwd=self._checkout, env=self.environment
         )
@@ -117,20 +122,27 @@ def _answer(caller: socket.socket) -> NoReturn:
         asked = b""
         while len(asked) < int.from_bytes(length, "big"):
             asked += caller.recv(1 << 16)
-        arguments, folder, environment = json.loads(asked.decode("utf-8", "surrogateescape"))
+        (name, *arguments), folder, environment = json.loads(asked.decode("utf-8", "surrogateescape"))
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        sys.argv = ["clipalign", *arguments]
+        sys.argv = [name, *arguments]
         sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in enumerate("rww"))  # noqa: PTH123, SIM115
 
-        from clipalign.__main__ import run
+        if name == PYTHON:
+            exec(compile(arguments[0], "a page", "exec"), {"__name__": "__main__"})
+            status = 0
+        else:
+            from clipalign.__main__ import run
 
-        status = run()
+            status = run()
         sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
         sys.stderr.flush()
     finally:
         caller.sendall(str(status).encode())
