@@ -186,6 +186,11 @@ def test_columns_under_other_names_are_refused_with_the_one_meant(tmp_path: Path
     assert "is Image the image" in caught.value.hint
 
 
+def test_an_id_may_be_a_whole_number_and_is_the_record_s_own_where_there_is_none(tmp_path: Path) -> None:
+    rows = [{"image": "a", "text": "x", "id": 41}, {"image": "a", "text": "x", "id": None}, {"image": "a", "text": "x"}]
+    assert [record.id for record in read(write(tmp_path, "p.jsonl", rows))] == ["41", "2", "3"]
+
+
 def test_other_columns_are_left_alone(tmp_path: Path) -> None:
     path = write(tmp_path, "p.jsonl", [{"image": "a", "text": "x", "caption": "y", "url": 5}])
     assert read(path)[0].problem is None
