@@ -1,6 +1,6 @@
 """Runs that are killed at random moments and gone on with, until they are done: nothing may be lost or doubled.
 
-    python -m tests.hardening kills --kills 500 --seed 0
+    python -m tests.hardening kills --cases 500 --seed 0
 
 A scene (:mod:`tests.hardening.kills_scenes`) is played in a folder of its own: its command is started, ended by a
 signal, started again with ``--resume``, and so on, until it comes to its end. Then the folder is held against one in
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import random
 import signal
 import sys
@@ -23,12 +22,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.hardening.kills_process import Blow, Ended, Run, Started, count_operations, run_until, warm
 from tests.hardening.kills_scenes import Scene, batch_scenes, fresh, strays
+from tests.hardening.report import Part, Row, typed_command, write_figures
 
 SHARES: Final = {"batch": 0.5, "downloads": 0.24, "eval": 0.16, "training": 0.1}
 """Of all kills."""
@@ -44,7 +44,7 @@ MOST_KILLS: Final = 5
 FAILURES: Final = (
     "lost, doubled or torn", "other numbers", "left behind", "refused", "traceback", "wrong status", "hang", "orphans",
 )  # fmt: skip
-FIGURES: Final = Path(__file__).parent / "figures" / "kills.json"
+KILLS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -283,87 +283,77 @@ def _play(kind: str, whole: Whole, seed: int, *, cold: bool = False) -> Played:
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def rows_of(plays: Sequence[Played], chosen: dict[str, Scene]) -> list[dict[str, Any]]:
+def rows_of(plays: Sequence[Played], chosen: dict[str, Scene]) -> list[Row]:
     """A row a scene: how often it was struck, by what, and what went wrong."""
     found = []
     for kind, scene in chosen.items():
         mine = [one for one in plays if one.kind == kind]
         blows = [blow for one in mine for blow in one.blows]
         failures = Counter(failure for one in mine for failure, _ in one.problems)
-        by_signal = Counter(name for blow in blows for name in blow.split() if name.startswith("SIG"))
+        by_signal = Counter(word for blow in blows for word in blow.split() if word.startswith("SIG"))
         at = sum(" at " in blow for blow in blows)
         signals = ", ".join(f"{count} {name}" for name, count in sorted(by_signal.items()))
-        found.append(
-            {
-                "what": kind,
-                "commands": list(scene.commands),
-                "cases": len(blows),
-                "failures": {failure: failures[failure] for failure in FAILURES},
-                "note": f"{len(mine)} plays, {sum(one.runs for one in mine)} runs; {signals}; {at} at file operations",
-            }
-        )
+        note = f"{len(mine)} plays, {sum(one.runs for one in mine)} runs; {signals}; {at} before file operations"
+        counts = {failure: failures[failure] for failure in FAILURES}
+        found.append(Row(kind, list(scene.commands), len(blows), counts, note))
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Kill, tell, and write the figures."""
-    options = argparse.ArgumentParser(prog="python -m tests.hardening kills", description=__doc__)
+def kill(
+    kills: int,
+    *,
+    seed: int,
+    jobs: int,
+    minutes: float,
+    groups: Sequence[str] = tuple(SHARES),
+    only: Sequence[str] = (),
+    scale: float = 1.0,
+    cold: int = 8,
+) -> Part:
+    """Strike so many times, and see what came of it; failures are told as they come."""
+    warm()
+    began = time.monotonic()
+    found = scenes(groups, scale)
+    chosen = {kind: scene for kind, scene in found.items() if not only or any(word in kind for word in only)}
+    plays: list[Played] = []
+    for played in play_all(chosen, kills=kills, seed=seed, jobs=jobs, seconds=minutes * 60, cold=cold):
+        plays.append(played)
+        for failure, said in played.problems:
+            print(f"{played.kind}, seed {played.seed}: {failure}: {said}; {played.blows}", file=sys.stderr, flush=True)
+    failing = [
+        {"case": f"{one.kind}, seed {one.seed}: {', '.join(one.blows)}", "failures": {failure: said}}
+        for one in plays
+        for failure, said in one.problems
+    ]
+    bounds = "Every record once, in order, whole and with the numbers of an unbroken run; no file more and none less."
+    return Part("kills", seed, time.monotonic() - began, rows_of(plays, chosen), typed_command(), failing, bounds)
+
+
+def run(*, cases: int | None = None, seed: int = 0, jobs: int = 2, minutes: float | None = None) -> Part:
+    """Kill everything, and keep the figures."""
+    part = kill(cases or KILLS, seed=seed, jobs=jobs, minutes=minutes or 30.0)
+    write_figures(part)
+    return part
+
+
+def main() -> int:
+    """Some of it, without figures: for looking at a failure."""
+    options = argparse.ArgumentParser(prog="python -m tests.hardening.kills", description=__doc__)
     options.formatter_class = argparse.RawDescriptionHelpFormatter
-    options.add_argument("--kills", type=int, default=500)
+    options.add_argument("--kills", type=int, default=KILLS)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--jobs", type=int, default=2)
     options.add_argument("--minutes", type=float, default=30.0, help="no play is begun after so many")
     options.add_argument("--cold", type=int, default=8, help="plays with real processes, at the end")
+    options.add_argument("--scale", type=float, default=1.0, help="of the inputs")
     options.add_argument("--groups", nargs="+", default=list(SHARES), choices=list(SHARES))
-    options.add_argument("--only", default="", help="scenes with this in their name")
-    options.add_argument("--figures", type=Path, default=FIGURES)
-    chosen = options.parse_args(arguments)
-    warm()
-    began = time.monotonic()
-    all_scenes = {kind: scene for kind, scene in scenes(chosen.groups).items() if chosen.only in kind}
-    plays: list[Played] = []
-    for played in play_all(
-        all_scenes, kills=chosen.kills, seed=chosen.seed, jobs=chosen.jobs, seconds=chosen.minutes * 60,
-        cold=chosen.cold,
-    ):  # fmt: skip
-        plays.append(played)
-        for failure, said in played.problems:
-            print(f"{played.kind}, seed {played.seed}: {failure}: {said}; {played.blows}", file=sys.stderr, flush=True)
-    rows = rows_of(plays, all_scenes)
-    struck = sum(row["cases"] for row in rows)
-    failing = [
-        {"case": f"{one.kind}, seed {one.seed}: {failure}: {said}; {', '.join(one.blows)}"}
-        for one in plays
-        for failure, said in one.problems
-    ]
-    command = f"python -m tests.hardening kills --kills {chosen.kills} --seed {chosen.seed}"
-    write_figures(
-        chosen.figures, "kills", command, seed=chosen.seed, seconds=time.monotonic() - began, rows=rows, failing=failing
-    )
-    print(f"{struck} kills in {len(plays)} plays, {time.monotonic() - began:.0f} s; {len(failing)} failures")
-    return 1 if failing or struck < chosen.kills else 0
-
-
-def write_figures(
-    place: Path, part: str, command: str, *, seed: int, seconds: float, rows: list[dict[str, Any]], failing: list[Any]
-) -> None:
-    """A part's figures, as the report reads them."""
-    import platform
-
-    import torch
-
-    machine = {
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    document = {
-        "part": part, "command": command, "seed": seed, "date": time.strftime("%Y-%m-%d"), "machine": machine,
-        "seconds": round(seconds, 1), "rows": rows, "failing": failing,
-    }  # fmt: skip
-    place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    options.add_argument("--only", nargs="+", default=[], help="scenes with one of these in their name")
+    chosen = options.parse_args()
+    part = kill(**vars(chosen))
+    print(json.dumps([asdict(row) for row in part.rows]))
+    struck = sum(row.cases for row in part.rows)
+    print(f"{struck} kills, {part.seconds:.0f} s; {len(part.failing)} failures", file=sys.stderr)
+    return 1 if part.failing or struck < chosen.kills else 0
 
 
 if __name__ == "__main__":
