@@ -84,6 +84,49 @@ def test_two_runs_are_compared(capsys: Capture, tmp_path: Path) -> None:
     assert "there is no" in err
 
 
+def test_two_runs_on_long_captions_are_compared(capsys: Capture, tmp_path: Path) -> None:
+    plain, stretched = str(tmp_path / "plain"), str(tmp_path / "stretched")
+    line = ("eval", "--dataset", "pictogram-long", "--model", TINY, "--limit", "6")
+    run_here(capsys, *line, "--output", plain)
+    run_here(capsys, *line, "--output", stretched, "--stretch")
+    status, out, err = run_here(capsys, "eval", "--compare", plain, stretched, "--format", "json")
+    assert (status, err) == (0, "")
+    document = json.loads(out)
+    assert document["differing"] == {"stretch": [False, True], "context_tokens": [77, 248]}
+    ours = [json.loads((tmp_path / run / "result.json").read_text())["metrics"] for run in ("plain", "stretched")]
+    for name, metric in document["metrics"].items():
+        assert metric["values"] == pytest.approx([run[name] for run in ours])
+    assert {"positive", "negative", "average"} <= set(document["metrics"])
+    status, out, _ = run_here(capsys, "eval", "--compare", plain, stretched, "--format", "table")
+    assert (status, "pictogram-long: two runs" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "option", "has"),
+    [
+        ("pictogram-foil", ("--crops", "3"), "it has --mode, --epsilon, --layers, --template, --alignment"),
+        ("pictogram-classify", ("--templates", "a.txt"), "it has --method, --crops"),
+        ("pictogram-long", ("--epsilon", "0"), "it has --stretch"),
+    ],
+)
+def test_an_option_that_the_benchmark_makes_no_use_of_is_refused(
+    capsys: Capture, dataset: str, option: tuple[str, str], has: str
+) -> None:
+    status, out, err = run_here(capsys, "eval", "--dataset", dataset, "--model", TINY, "--limit", "2", *option)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {dataset} makes no use of {option[0]}\nhint: {has}")
+
+
+def test_a_setting_of_a_file_is_for_whatever_benchmark_has_it(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("clipalign.toml").write_text("crops = 3\nlayers = 1\n")
+    status, out, err = run_here(capsys, *PICTOGRAM, "--format", "json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["settings"]["layers"] == 1
+
+
 def test_a_sweep_has_a_row_a_combination(capsys: Capture, tmp_path: Path) -> None:
     sweep = ("--sweep", "layers=1,2", "--sweep", "epsilon=-1e-5,0", "--mode", "threshold")
     status, out, err = run_here(capsys, *PICTOGRAM, *sweep, "--format", "json", "--output", str(tmp_path / "out"))
