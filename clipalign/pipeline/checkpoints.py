@@ -175,6 +175,13 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             input=str(path),
         )
     tensors: dict[str, Tensor] = dict(loaded)
+    hollow = [name for name, tensor in tensors.items() if not _is_plain(tensor)]
+    if hollow:
+        raise ModelMismatch(
+            f"{path} holds tensors without values of their own: {name_some(hollow)}",
+            hint="save a state_dict of dense tensors on the CPU",
+            input=str(path),
+        )
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -185,6 +192,15 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             input=str(path),
         )
     return tensors
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether every value has a place in the file: not sparse, quantized or only described, and no value stands for
+    many, by which a file of a few bytes would fill the memory.
+    """
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

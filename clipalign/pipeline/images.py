@@ -7,7 +7,6 @@ missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` tha
 from __future__ import annotations
 
 import io
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -53,12 +52,6 @@ _large_one = threading.Lock()
 _SIGNATURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """How pictures begin, to tell a damaged one from no picture."""
 
-_DAMAGE: Final = (
-    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError),
-    *(EOFError, ArithmeticError, MemoryError, RuntimeError, struct.error),
-)
-"""Pillow's decoders raise nearly anything on damaged bytes."""
-
 _ORIENTATION: Final = 0x0112
 """The EXIF entry; 1 is upright."""
 
@@ -94,7 +87,9 @@ def open_image(
         raise ImageUnreadable(f"{name} is not a picture", hint=_what_it_is(content), input=name) from error
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
-    except _DAMAGE as error:
+    except ImageUnreadable:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes, assertions included
         raise _damaged(name, str(error).partition("\n")[0] or type(error).__name__) from error
 
 
@@ -197,7 +192,7 @@ def _turn_upright(image: Image.Image) -> Image.Image:
     """As EXIF says; a picture whose EXIF cannot be read stays as it is."""
     try:
         return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
-    except _DAMAGE:
+    except Exception:  # as above
         return image
 
 

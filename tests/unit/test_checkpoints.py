@@ -162,6 +162,17 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float):
         read_checkpoint(tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(2).to_sparse(), torch.zeros(2, device="meta"), torch.zeros(1).expand(10**10)],
+    ids=["sparse", "described alone", "ten billion times the same"],
+)
+def test_tensors_without_values_of_their_own(tmp_path: Path, tensor: Tensor):
+    torch.save({"a": tensor}, tmp_path / "w.pt")
+    with pytest.raises(ModelMismatch, match="tensors without values of their own: a"):
+        read_checkpoint(tmp_path / "w.pt")
+
+
 class TestCompactVocabulary:
     def test_rows_go_where_they_belong_and_the_rest_is_zero(self, tmp_path: Path):
         rows, values = torch.tensor([7, 49407]), torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16)

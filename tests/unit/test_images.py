@@ -250,6 +250,14 @@ class TestDamage:
         assert str(path) in error.message and "too large" in error.message and "100 million" in error.message
         assert not recwarn
 
+    def test_a_palette_that_comes_before_the_header(self, tmp_path: Path):
+        content = encoded(Image.new("RGB", (8, 6), RED).quantize(2))
+        size = 12 + int.from_bytes(content[33:37], "big")
+        assert content[37:41] == b"PLTE"
+        path = tmp_path / "swapped.png"
+        path.write_bytes(content[:8] + content[33 : 33 + size] + content[8:33] + content[33 + size :])
+        assert "damaged or cut short" in self.fail(path).message
+
     def test_programs_that_would_draw_a_picture_are_not_run(self, tmp_path: Path):
         content = encoded(Image.new("RGB", (8, 6), RED), "EPS")
         assert content.startswith(b"%!PS")
