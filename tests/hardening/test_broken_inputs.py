@@ -1,0 +1,142 @@
+"""A sample of the broken inputs in every run of the suite, and a proof that the arena notices what it is there for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hardening.arena import Case, Outcome, Verdict, fight
+from tests.hardening.captions import _comes_back
+from tests.hardening.inputs import CASES, cases_of
+from tests.hardening.report import Part, Row, read_figures, render, write_figures
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = 180
+"""Cases of all generators together: half a minute."""
+
+STANDIN = "tests.hardening.standin:run"
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="cases are forks of one process")
+
+
+def test_a_sample_of_all_broken_inputs_ends_as_promised(tmp_path: Path) -> None:
+    arguments = ("inputs", "--cases", str(SAMPLE), "--seed", "7", "--jobs", "2", "--figures", str(tmp_path))
+    command = [sys.executable, "-m", "tests.hardening", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    parts = read_figures(tmp_path)
+    failing = [one for part in parts for one in part["failing"]]
+    assert not failing, json.dumps(failing, indent=1)
+    assert done.returncode == 0, done.stderr
+    assert {part["part"] for part in parts} == set(CASES)
+    assert sum(row["cases"] for part in parts for row in part["rows"]) >= SAMPLE - len(CASES)
+
+
+def test_the_report_asks_for_ten_thousand_cases_and_more() -> None:
+    assert sum(CASES.values()) >= 12_000
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_seed_says_which_cases_these_are_and_fewer_are_the_first_of_more(name: str) -> None:
+    some = [(case.kind, case.command, case.arguments, case.stdin) for case in cases_of(name, 12, 3)]
+    more = [(case.kind, case.command, case.arguments, case.stdin) for case in cases_of(name, 20, 3)]
+    assert some == more[:12] and len(more) == 20
+    assert [case.files for case in cases_of(name, 5, 3)] == [case.files for case in cases_of(name, 5, 3)]
+
+
+def _fight(deed: str, format: str = "json", **options: float) -> Verdict:
+    case = Case(deed, "detect", (deed, "--format", format), {}, statuses=frozenset({0, 1, 2, 3}), check=_look)
+    (verdict,) = fight([case], program=STANDIN, **options)  # type: ignore[arg-type]
+    return verdict
+
+
+def _look(outcome: Outcome) -> Iterator[str]:
+    if (outcome.folder / "marker").exists():
+        yield "code ran"
+    if outcome.case.arguments[0] == "another's words":
+        check = _comes_back("json", "a dog")
+        assert check is not None
+        yield from check(outcome)
+
+
+@pytest.mark.parametrize("deed", ["nothing wrong", "a usage error"])
+def test_nothing_is_said_against_a_program_that_keeps_its_promises(deed: str) -> None:
+    assert _fight(deed).failures == {}
+
+
+@pytest.mark.parametrize(
+    ("deed", "format", "column"),
+    [
+        ("traceback", "json", "traceback"),
+        ("crash", "json", "crash"),
+        ("wrong status", "json", "wrong status"),
+        ("internal error", "json", "wrong status"),
+        ("no word", "json", "stderr"),
+        ("not JSON", "json", "stdout"),
+        ("JSON and more", "json", "stdout"),
+        ("torn lines", "jsonl", "stdout"),
+        ("torn table", "csv", "stdout"),
+        ("markup", "html", "stdout"),
+        ("colours", "table", "stdout"),
+        ("colours in an error", "table", "stderr"),
+        ("runs code", "json", "content"),
+        ("another's words", "json", "content"),
+    ],
+)
+def test_a_program_that_breaks_a_promise_is_noticed(deed: str, format: str, column: str) -> None:
+    assert column in _fight(deed, format).failures
+
+
+@pytest.mark.parametrize("deed", ["hang", "hang with a child"])
+def test_a_program_that_does_not_end_is_ended(deed: str) -> None:
+    verdict = _fight(deed, seconds=0.5)
+    assert "hang" in verdict.failures and verdict.seconds < 10
+
+
+def test_a_program_that_takes_too_much_memory_is_noticed() -> None:
+    assert "memory" in _fight("memory", memory_bytes=100_000_000).failures
+    assert "memory" not in _fight("memory").failures
+
+
+def test_a_case_has_its_own_folder_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    here = sorted(ROOT.iterdir())
+    _fight("runs code")
+    assert list(tmp_path.iterdir()) == [] and sorted(ROOT.iterdir()) == here
+
+
+def test_a_failing_case_can_be_taken_home(tmp_path: Path) -> None:
+    arguments = (
+        "inputs",
+        "--case",
+        "pictures:3",
+        "--seed",
+        "1",
+        "--keep",
+        str(tmp_path / "kept"),
+        "--program",
+        STANDIN,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.hardening", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("cd ")]
+    assert f"cd {tmp_path / 'kept' / 'case'} && " in line and "-m clipalign" in line
+    assert (tmp_path / "kept" / "models" / "tiny-clip.json").is_file() and (tmp_path / "kept" / "stdin").is_file()
+
+
+def test_the_report_shows_every_column_and_what_failed(tmp_path: Path) -> None:
+    row = Row("mutated PNG", ["detect"], 1200, {"traceback": 0, "hang": 2}, note="a | b")
+    part = Part("pictures", 7, 61.2, [row], "python -m tests.hardening pictures", [{"case": "again", "failures": {}}])
+    write_figures(part, tmp_path)
+    page = render(read_figures(tmp_path), "- A defect; `tests/a.py::test_b`.")
+    assert "| mutated PNG | detect | 1,200 | 0 | **2** | a \\| b |" in page
+    assert "1,200 cases, 1,200 of them broken inputs; **2 failures**" in page
+    assert "- `again`" in page and "## Defects found on the way" in page
+    shutil.rmtree(tmp_path)
