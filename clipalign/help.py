@@ -6,6 +6,7 @@ at 40 columns.
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,10 @@ NAME_CELLS: Final = 30
 
 NARROW_CELLS: Final = 60
 """Below this many columns descriptions stand under their names."""
+
+_SHORT_DEFAULT: Final = re.compile(r"\[default: [^]]{1,20}\]")
+_HELD: Final = "\N{NO-BREAK SPACE}"
+"""``[default: auto]`` is read at a glance, so it is kept on one line."""
 
 
 def page(
@@ -75,13 +80,14 @@ def _section(title: str, rows: list[tuple[str, str]], room: int) -> str:
     widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=0)
     indent = 6 if room < NARROW_CELLS else widest + 4
     for name, description in rows:
-        wrapped = textwrap.wrap(description, room - indent, break_on_hyphens=False) or [""]
+        held = _SHORT_DEFAULT.sub(lambda found: found[0].replace(" ", _HELD), description)
+        wrapped = textwrap.wrap(held, room - indent, break_on_hyphens=False) or [""]
         if len(name) + 4 <= indent:
             lines.append(f"  {name}".ljust(indent) + wrapped.pop(0))
         else:
             lines += textwrap.wrap(f"  {name}", room, subsequent_indent="    ", break_long_words=False)
         lines += [" " * indent + line for line in wrapped]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in lines).replace(_HELD, " ")
 
 
 def _filled(text: str, room: int, *, hanging: str = "") -> str:

@@ -176,7 +176,7 @@ complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l init -r -F
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -s o -l output -x -a '(__fish_complete_directories)' -d 'Where weights, checkpoints and metrics go; a folder that holds them already is refused without --resume or --overwrite'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l resume -l no-resume -d 'Go on where an earlier run into the same --output ended'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l overwrite -l no-overwrite -d 'Replace an --output that exists'
-complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l epochs -x -d 'Over the data'
+complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l epochs -x -d 'Passes over the data'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l batch-size -x -d 'Samples a process and a batch'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l accumulate -x -d 'Batches a step'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l draws -x -d 'Beginnings of each caption that a step reads; more cost little'

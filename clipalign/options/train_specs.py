@@ -80,7 +80,7 @@ class _DataOptions(TypedDict, total=False):
 class _StepOptions(TypedDict, total=False):
     epochs: Annotated[
         str | None,
-        option("--epochs", value="N", help="Over the data.", default="6", panel=TRAINING_PANEL),
+        option("--epochs", value="N", help="Passes over the data.", default="6", panel=TRAINING_PANEL),
     ]
     batch_size: Annotated[
         str | None,

@@ -44,7 +44,7 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
     from_file = _from_file(command, start)
     found: dict[str, Any] = {}
     for name in READERS:
-        if flags.get(name) not in (None, [], ()):  # an option that may be repeated is an empty list where it was not
+        if flags.get(name) is not None:
             found[name] = checked(name, flags[name], origin=flag_name(name), error=UsageError)
         elif variable := _variable(name):
             found[name] = checked(name, os.environ[variable], origin=variable, error=SettingsError)

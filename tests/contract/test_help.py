@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clipalign.commands import COMMANDS
+from tests.cli.run import run_here
 from tests.contract.test_options import options_of
 
 QUANTITIES = {
@@ -103,3 +104,10 @@ def test_a_default_that_help_names_is_the_one_that_holds() -> None:
                     assert said == held, (command, name)
                     checked += 1
     assert checked >= 20
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_short_default_stands_on_one_line(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    page = run_here(capsys, command, "--help").out
+    assert "[default:\n" not in page
+    assert "\N{NO-BREAK SPACE}" not in page
