@@ -156,7 +156,7 @@ def remembered_hash(path: Path, cache: Path) -> str:
     try:
         known = json.loads(_record(path, cache).read_text(encoding="utf-8"))
         return str(known["sha256"]) if known["identity"] == list(_identity(path)) else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""  # nothing remembered, or nothing readable
 
 

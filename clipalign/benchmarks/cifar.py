@@ -107,7 +107,10 @@ class _Cifar(ClassificationBenchmark):
 
     def _read(self) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[int]]:
         if self.marker.suffix == ".bin":
-            content = np.fromfile(self.marker, dtype=np.uint8)
+            try:
+                content = np.fromfile(self.marker, dtype=np.uint8)
+            except OSError as error:
+                raise InputUnreadable(f"{self.marker} cannot be read: {error}", input=str(self.marker)) from error
             row = self.label_bytes + PICTURE_BYTES
             if not len(content) or len(content) % row:
                 raise InputUnreadable(f"{self.marker} is cut short", hint="fetch it again", input=str(self.marker))

@@ -143,7 +143,7 @@ def _names_in(place: Path) -> list[str]:
     """A list of names, or the keys of an object in their order; empty for anything else."""
     try:
         listed = list(json.loads(place.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return []
     return listed if all(isinstance(one, str) for one in listed) else []
 

@@ -17,6 +17,7 @@ import numpy as np
 from clipalign.benchmarks.finished import FinishedRun, finished_run, outcomes_in_order
 from clipalign.benchmarks.metrics import BOOTSTRAP_DRAWS, INTERVAL_PERCENT, Array
 from clipalign.benchmarks.statistics import Statistic
+from clipalign.benchmarks.task import NO_RECORD
 from clipalign.errors import UsageError
 from clipalign.results import ComparedMetric, Comparison
 
@@ -46,7 +47,14 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
     shared = [id for id in runs[0].outcomes if id in runs[1].outcomes]
     if all(run.outcomes for run in runs) and not shared:
         raise UsageError("the two runs share no sample", hint="was the seed another?", input="--compare")
-    metrics = tuple(_tested(runs, shared, seed)) or tuple(_untested(runs))
+    try:
+        metrics = tuple(_tested(runs, shared, seed)) or tuple(_untested(runs))
+    except NO_RECORD as error:
+        raise UsageError(
+            f"the runs in {runs[0].folder} and {runs[1].folder} cannot be compared: one is damaged",
+            hint="--resume of a run repairs it",
+            input="--compare",
+        ) from error
     return Comparison(
         dataset=names[0],
         models=(str(runs[0].document["model"]), str(runs[1].document["model"])),

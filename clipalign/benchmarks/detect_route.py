@@ -149,6 +149,9 @@ def read_outcome(record: dict[str, Any], provenance: Provenance) -> Outcome:
         KeyError, TypeError, ValueError: it is no such record.
     """
     result = dict(record["result"])
+    for name in ("cosine", "clip_score", "f_clip_score", "sum_negative_attribution"):
+        if not isinstance(result[name], float | int):
+            raise TypeError(f"{name} is no number")
     result["words"] = tuple(WordScore(**word) for word in result["words"])
     for name in ("misaligned", "unknown_words", "references", "warnings"):
         result[name] = tuple(result[name])

@@ -14,7 +14,7 @@ import orjson
 
 from clipalign.benchmarks.records import RESULT_FILE, SAMPLES_FILE
 from clipalign.benchmarks.table import find_benchmark
-from clipalign.benchmarks.task import Benchmark
+from clipalign.benchmarks.task import NO_RECORD, Benchmark
 from clipalign.errors import UsageError
 from clipalign.results import Provenance
 
@@ -60,7 +60,9 @@ def finished_run(place: Path) -> FinishedRun:
         benchmark = find_benchmark(str(document["dataset"]))
         provenance = read_provenance(document["provenance"])
         metrics = document["metrics"]
-        if not isinstance(metrics, dict):
+        model, settings = document["model"], document.get("settings", {})
+        numbers = isinstance(metrics, dict) and all(isinstance(one, float | int) for one in metrics.values())
+        if not numbers or not isinstance(model, str) or not isinstance(settings, dict | None):
             raise TypeError
     except (KeyError, TypeError) as error:
         raise UsageError(
@@ -97,7 +99,7 @@ def _outcomes(samples: Path, benchmark: Benchmark[Any, Any], provenance: Provena
         raise UsageError(
             f"{samples} cannot be read: {error.strerror}", hint="it belongs beside result.json", input=str(samples)
         ) from None
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except NO_RECORD as error:
         raise UsageError(
             f"{samples} is damaged after {len(found):,} samples",
             hint="--resume of its run repairs it",

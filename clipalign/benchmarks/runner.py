@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipalign.benchmarks.ranks import Ranks, join_ranks
 from clipalign.benchmarks.records import RESULT_FILE, SampleRecords, join_parts, open_records, write_whole
-from clipalign.benchmarks.task import Benchmark, BrokenSample, Route, Unreadable
+from clipalign.benchmarks.task import NO_RECORD, Benchmark, BrokenSample, Route, Unreadable
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.report.json import encode, eval_record
 from clipalign.results import EvalResult
@@ -77,7 +77,16 @@ def run_benchmark(
             found = [[_from_line(route, line) for line in chunk] for chunk in gathered]
             if settings.output is not None:
                 join_parts(settings.output, [line for chunk in gathered for line in chunk])
-        result = _measured(benchmark, route, [one for chunk in found for one in chunk], settings, header)
+        try:
+            result = _measured(benchmark, route, [one for chunk in found for one in chunk], settings, header)
+        except NO_RECORD as error:
+            if not records.kept_count:
+                raise
+            raise UsageError(
+                f"records in {settings.output} are not ones of this version",
+                hint="--overwrite starts anew",
+                input=str(settings.output),
+            ) from error
         if settings.output is not None:
             write_whole(settings.output / RESULT_FILE, encode(eval_record(result), indent=True))
     return result
@@ -179,11 +188,11 @@ def _remembered(
     found: list[Any] = []
     kept = records.take(len(samples))
     for sample, record in zip(samples, kept, strict=False):
-        if record["id"] != sample.id:
-            raise _other_data(settings, f"it has {record['id']} where the data set has {sample.id}")
+        if record.get("id") != sample.id:
+            raise _other_data(settings, f"it has {record.get('id')} where the data set has {sample.id}")
         try:
             found.append(_from_line(route, record))
-        except (KeyError, TypeError, ValueError) as error:
+        except NO_RECORD as error:
             raise UsageError(
                 f"the record of sample {sample.id} in {settings.output} is not one of this version",
                 hint="--overwrite starts anew",

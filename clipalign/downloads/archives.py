@@ -8,12 +8,14 @@ data set has. Owners, modes and dates are not taken over.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import lzma
 import os
 import posixpath
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -37,6 +39,13 @@ _FRESH: Final = ".unpacking-"
 
 LONGEST_NAME_BYTES: Final = 255
 LONGEST_LINK_BYTES: Final = 4096
+
+
+_DAMAGE: Final = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
+    *(ValueError, IndexError, OverflowError, struct.error),
+)
+"""What readers of archives raise over a damaged one: the first line as they say, the second by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +170,10 @@ def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
                 yield _zip_entries(zipped, archive)
         else:
             raise _refused(archive, "it is no zip or tar archive")
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise _refused(archive, f"it is damaged ({error})") from error
     except OSError as error:
-        if error.errno is None:  # gzip.BadGzipFile and the like
+        if error.errno in (None, errno.EINVAL):  # gzip.BadGzipFile and the like; a place before the beginning
             raise _refused(archive, f"it is damaged ({error})") from error
         raise
     except RuntimeError as error:  # a zip with a password
@@ -240,6 +249,15 @@ def _make_folder(place: Path, archive: Path, path: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise _refused(archive, f"{path!r} in it is a file and a folder at once") from error
+    except OSError as error:
+        raise _refused_or(error, archive, path) from error
+
+
+def _refused_or(error: OSError, archive: Path, path: str) -> Exception:
+    """The refusal where ``path`` is too much for the file system; else the error itself, such as of a full disk."""
+    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+        return _refused(archive, f"{path[:LONGEST_NAME_BYTES]!r} in it is no file name")
+    return error
 
 
 def _write(entry: _Entry, place: Path, path: str, archive: Path, room: int) -> Member:
@@ -250,7 +268,11 @@ def _write(entry: _Entry, place: Path, path: str, archive: Path, room: int) -> M
         raise _refused(archive, f"{path!r} in it cannot be read")
     if place.is_dir():
         raise _refused(archive, f"{path!r} in it is a file and a folder at once")
-    with source, place.open("wb") as stream:
+    try:
+        stream = place.open("wb")
+    except OSError as error:
+        raise _refused_or(error, archive, path) from error
+    with source, stream:
         while piece := source.read(PIECE_BYTES):
             size += len(piece)
             if size > room:

@@ -205,7 +205,7 @@ class _Fetching:
     def _known(self) -> dict[str, Any]:
         try:
             note = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 

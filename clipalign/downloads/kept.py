@@ -68,7 +68,7 @@ def kept(folder: Path, file: DataFile) -> Kept | None:
             bool(document["verified"]),
             members,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -80,7 +80,14 @@ def is_complete(folder: Path, what: Kept) -> bool:
 def _has_size(path: Path, size: int) -> bool:
     try:
         return path.stat().st_size == size
-    except OSError:
+    except (OSError, ValueError):
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
         return False
 
 
@@ -100,7 +107,7 @@ def damaged(row: DatasetRow, folder: Path) -> list[str]:
         what = kept(folder, file)
         for one in what.members if what else ():
             path = folder / one.path
-            if not path.is_file():
+            if not _is_file(path):
                 found.append(f"{path} is missing")
             elif _sha256(path) != one.sha256:
                 found.append(f"{path} is not what it was")

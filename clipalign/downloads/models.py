@@ -211,7 +211,7 @@ def _config(row: ModelRow) -> dict[str, Any]:
     for place in places:
         try:
             config = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(config, dict):
             inner = config.get("model_cfg", config)

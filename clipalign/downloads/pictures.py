@@ -96,7 +96,7 @@ def _addresses(row: DatasetRow, folder: Path) -> dict[str, str]:
         addresses = {str(image["file_name"]): str(image["coco_url"]) for image in listed}
         names = sorted({str(one["image_path"]) for one in needed})
         found = {name: addresses[name] for name in names if name in addresses}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise VerificationFailed(
             f"{row.pictures.listed_in} of {row.name} is not laid out as it should be", input=row.name
         ) from error

@@ -51,7 +51,7 @@ def read_config(path: Path) -> Architecture:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelMismatch(f"{path} is not readable as JSON: {error}", input=str(path)) from error
     outer = content if isinstance(content, dict) else {}
     config = dict(outer.get("model_cfg", outer)) if isinstance(outer.get("model_cfg", outer), dict) else {}

@@ -73,7 +73,7 @@ def _whole_lines(path: Path) -> list[str]:
 def _is_record(line: str) -> bool:
     try:
         return isinstance(json.loads(line).get("step"), int)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return False
 
 

@@ -11,7 +11,7 @@ import json
 import random
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -239,6 +239,7 @@ class PreparedData:
                 file.seek(begin)
                 record = json.loads(file.read(end - begin))
             image = str(record["image"])
+            _check_texts(record)
             return SpecsSample(
                 name=image,
                 caption=record["caption"],
@@ -247,10 +248,22 @@ class PreparedData:
                 open=partial(open_image, self._image_root / image),
                 shorts=(record["captions"][0],),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise InputUnreadable(
                 f"{path}:{row + 1} cannot be read: {error}", hint="prepare the data again", input=str(path)
             ) from error
+
+
+def _check_texts(record: Mapping[str, Any]) -> None:
+    """See that a sample's texts are texts, as many wrong ones as true ones.
+
+    Raises:
+        TypeError, KeyError: they are not.
+    """
+    captions, negatives = record["captions"], record["neg_captions"]
+    lists = isinstance(captions, list) and isinstance(negatives, list) and 0 < len(captions) == len(negatives)
+    if not lists or not all(isinstance(one, str) for one in (record["caption"], *captions, *negatives)):
+        raise TypeError("its texts are not what --prepare writes")
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -270,7 +283,11 @@ def _about(folder: Path) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != DATA_FORMAT:
             raise UsageError(f"{path} was written by another version", hint="prepare the data again", input="--data")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(about[name], int) for name in ("samples", "bytes")):
+            raise TypeError
+        if not all(isinstance(about[name], str) for name in ("fingerprint", "image_root")):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} describes no training data", hint="prepare it again", input="--data") from error
     if not about["samples"]:
         raise UsageError(f"{folder} has no samples", hint="see what was skipped when it was prepared", input="--data")
@@ -288,7 +305,8 @@ def _offsets(folder: Path, samples: int, size: int) -> Sequence[int]:
         raise InputUnreadable(
             f"{path} cannot be read: {error}", hint="prepare the data again", input=str(path)
         ) from error
-    if len(offsets) != samples + 1 or offsets[-1] != size or found != size:
+    places = np.array(offsets)
+    if len(offsets) != samples + 1 or offsets[-1] != size or found != size or (places[1:] < places[:-1]).any():
         raise InputUnreadable(
             f"{folder / SAMPLES_FILE} is not the file that was prepared", hint="prepare it again", input=str(folder)
         )

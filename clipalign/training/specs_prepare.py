@@ -99,14 +99,14 @@ def prepare(
     with exclusive(folder / LOCK_FILE, remove=True):
         _plan(folder, {"source": source.identity(), "image_root": str(root), **asdict(settings)})
         if (folder / DATA_FILE).exists():  # an earlier run was killed while it took its parts away
-            about = json.loads((folder / DATA_FILE).read_text(encoding="utf-8"))
+            about = _read_back(folder / DATA_FILE, "samples", "skipped")
             shutil.rmtree(folder / PARTS_FOLDER)
             return Prepared(folder, about["samples"], about["skipped"], {})
         parts = _first_pass(source, folder, settings, root=root, workers=workers, told=told)
         skipped: Counter[str] = Counter()
         examples: dict[str, str] = {}
         for part in parts:
-            counts = json.loads(part.with_suffix(".counts.json").read_text(encoding="utf-8"))
+            counts = _read_back(part.with_suffix(".counts.json"), "skipped", "examples")
             skipped.update(counts["skipped"])
             examples = counts["examples"] | examples
         samples = _second_pass(parts, folder, settings, root, skipped)
@@ -117,6 +117,21 @@ def prepare(
     return Prepared(folder, samples, dict(skipped), examples)
 
 
+def _read_back(path: Path, *keys: str) -> dict[str, Any]:
+    """What was written down here by an earlier run, with at least these keys.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or any(key not in found for key in keys):
+        raise UsageError(f"{path} is damaged", hint="delete its folder and prepare again", input=str(path))
+    return found
+
+
 def _plan(folder: Path, plan: dict[str, Any]) -> None:
     """Write down what is prepared here, or see that it is the same."""
     path = folder / PLAN_FILE
@@ -125,7 +140,7 @@ def _plan(folder: Path, plan: dict[str, Any]) -> None:
             f"{folder} holds prepared data already", hint="train on it, or name another folder", input="--data"
         )
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = _read_back(path)
         for name, value in plan.items():
             if old.get(name) != value:
                 raise UsageError(

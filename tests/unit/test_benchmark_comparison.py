@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,28 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, runs: tuple[Path, Pa
     (tmp_path / "other" / "samples.jsonl").write_text('{"id": "0-foil"')
     with pytest.raises(UsageError, match=r"samples\.jsonl is damaged after 0 samples"):
         compare_runs(tmp_path / "other", tmp_path / "other")
+    for model, metrics in ((None, {}), ("a", {"la": "0.5"}), ("a", [])):
+        result = json.loads((runs[0] / "result.json").read_text()) | {"model": model, "metrics": metrics}
+        (tmp_path / "other" / "result.json").write_text(json.dumps(result))
+        with pytest.raises(UsageError, match="is no result of eval"):
+            compare_runs(tmp_path / "other", runs[0])
     (tmp_path / "other" / "result.json").write_text("{}")
     with pytest.raises(UsageError, match="is no result of eval"):
         compare_runs(tmp_path / "other", runs[0])
     (tmp_path / "other" / "result.json").write_text("{")
     with pytest.raises(UsageError, match="is damaged"):
         compare_runs(tmp_path / "other", runs[0])
+
+
+@pytest.mark.parametrize("change", [{"clip_score": "0.5"}, {"f_clip_score": None}, {"words": 3}, {"words": [{}]}])
+def test_a_record_that_holds_something_else_than_it_should_is_damage(
+    tmp_path: Path, runs: tuple[Path, Path], change: dict[str, object]
+) -> None:
+    shutil.copytree(runs[0], tmp_path / "other")
+    samples = tmp_path / "other" / "samples.jsonl"
+    first, *others = samples.read_text().splitlines(keepends=True)
+    record = json.loads(first)
+    record["result"] |= change
+    samples.write_text(json.dumps(record) + "\n" + "".join(others))
+    with pytest.raises(UsageError, match=r"samples\.jsonl is damaged after 0 samples"):
+        compare_runs(tmp_path / "other", runs[1])

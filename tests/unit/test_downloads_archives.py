@@ -169,6 +169,27 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_path_longer_than_any_file_system_takes_is_refused_and_is_not_called_a_full_disk(tmp_path: Path):
+    with pytest.raises(VerificationFailed, match="is no file name"):
+        unpack(tar_of(tmp_path / "a.tar", ("x/" * 3000 + "y", b"1")), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [IndexError("string index out of range"), ValueError("negative seek"), OSError(22, "")]
+)
+def test_what_readers_of_archives_raise_by_mistake_is_damage_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def failing(*arguments: object) -> None:
+        raise error
+
+    archive = zip_of(tmp_path / "a.zip", ("x", b"1"))
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", failing)
+    with pytest.raises(VerificationFailed, match="it is damaged"):
+        unpack(archive, tmp_path / "out")
+
+
 def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path):
     for members in ([("x", b"1"), ("x/y", b"2")], [("x/y", b"2"), ("x", b"1")]):
         with pytest.raises(VerificationFailed, match="a file and a folder at once"):

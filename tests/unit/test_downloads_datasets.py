@@ -299,6 +299,22 @@ class TestAfterwards:
             "b is missing",
         ]
 
+    @pytest.mark.parametrize("note", ["[" * 10_000, '{"members": [["a", 1e999, ""]]}', "null", ""])
+    def test_a_damaged_note_counts_as_none(self, server: Server, errand: Errand, note: str):
+        row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        (place,) = (folder / ".clipalign").glob("*.json")
+        place.write_text(note)
+        assert verify(row, errand.cache_dir) == []
+
+    def test_a_note_about_a_name_that_no_file_can_have_names_it_as_missing(self, server: Server, errand: Errand):
+        row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
+        fetch_dataset(row, errand)
+        (place,) = (data_folder("tiny", cache_dir=errand.cache_dir) / ".clipalign").glob("*.json")
+        place.write_text(place.read_text().replace("set/a", "x" * 300))
+        assert [line.endswith("x is missing") for line in verify(row, errand.cache_dir)] == [True]
+
     def test_it_can_be_removed(self, server: Server, errand: Errand):
         row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, errand)

@@ -321,3 +321,46 @@ def test_a_sample_draws_a_beginning_its_next_and_its_wrong_one() -> None:
     everything = sample.draw(random.Random(0), 99)
     assert len(everything.triples) == len(sample.captions) - 1
     assert len(set(everything.texts)) == len(everything.texts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"captions": "a string"}, {"captions": []}, {"neg_captions": ["one"]}, {"caption": 5}, {"captions": [1, 2, 3]}],
+)
+def test_a_sample_of_other_types_is_named_by_its_line(raw: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = prepared(raw, tmp_path / "data").folder
+    first, *others = (folder / SAMPLES_FILE).read_bytes().splitlines(keepends=True)
+    line = json.dumps(json.loads(first) | change).encode()[: len(first) - 1].ljust(len(first) - 1) + b"\n"
+    (folder / SAMPLES_FILE).write_bytes(line + b"".join(others))
+    data = open_data(str(folder), held_out=0)
+    with pytest.raises(InputUnreadable, match=rf"{SAMPLES_FILE}:1 cannot be read"):
+        for number in range(len(data)):
+            data.sample(number)
+
+
+@pytest.mark.parametrize("change", [{"samples": "12"}, {"bytes": None}, {"image_root": 5}, {"fingerprint": []}])
+def test_a_description_of_other_types_is_refused(raw: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    place = prepared(raw, tmp_path / "data").folder / DATA_FILE
+    place.write_text(json.dumps(json.loads(place.read_text()) | change))
+    with pytest.raises(UsageError, match="describes no training data"):
+        open_data(str(place.parent), held_out=0)
+    place.write_text("[" * 10_000)
+    with pytest.raises(UsageError, match="describes no training data"):
+        open_data(str(place.parent), held_out=0)
+
+
+def test_a_damaged_plan_is_refused(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "data" / specs_prepare.PLAN_FILE
+    place.parent.mkdir()
+    place.write_text('{"seed": 0')
+    with pytest.raises(UsageError, match=rf"{specs_prepare.PLAN_FILE} is damaged"):
+        prepared(raw, tmp_path / "data")
+
+
+def test_offsets_that_do_not_grow_are_refused_before_anything_is_read(raw: Path, tmp_path: Path) -> None:
+    place = prepared(raw, tmp_path / "data").folder / "samples.offsets"
+    content = bytearray(place.read_bytes())
+    content[8:16] = (2**62).to_bytes(8, "little")
+    place.write_bytes(content)
+    with pytest.raises(InputUnreadable, match="is not the file that was prepared"):
+        open_data(str(place.parent), held_out=0)
