@@ -52,7 +52,7 @@ def chosen_batch_format(settings: Settings) -> str:
     if settings.output is None or str(settings.output) == STDOUT:
         return "table" if stdout_is_terminal() else "jsonl"
     said = FORMAT_OF_ENDING.get(settings.output.suffix.lower())
-    if said is None and not _is_device(settings.output):
+    if said is None and not _is_no_file(settings.output):
         endings = [ending for ending in FORMAT_OF_ENDING if ending not in OTHER_SPELLINGS]
         raise UsageError(
             f"the name of --output {settings.output} does not say a format",
@@ -62,11 +62,11 @@ def chosen_batch_format(settings: Settings) -> str:
     return said or "jsonl"
 
 
-def _is_device(path: Path) -> bool:
-    """Whether it is there and neither a file nor a folder."""
+def _is_no_file(path: Path) -> bool:
+    """Whether it is there, and is a pipe, a device, or a folder, which is refused where it is opened."""
     try:
-        return path.exists() and not path.is_file() and not path.is_dir()
-    except (OSError, ValueError):  # told where it is opened
+        return path.exists() and not path.is_file()
+    except (OSError, ValueError):
         return False
 
 

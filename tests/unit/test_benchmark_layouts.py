@@ -3,171 +3,28 @@
 from __future__ import annotations
 
 import io
-import json
-import pickle
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clipalign.benchmarks.cifar import PICTURE_BYTES, read_pickle
-from clipalign.benchmarks.class_files import ALPHA_NOTE, read_task
 from clipalign.benchmarks.classification import ClassificationBenchmark
 from clipalign.benchmarks.classify_route import LabelledImage
 from clipalign.benchmarks.imagenet import GROUND_TRUTH as LABELS
-from clipalign.benchmarks.imagenet import META, imagenet_names, synsets
-from clipalign.benchmarks.pictures import opened
+from clipalign.benchmarks.imagenet import META, synsets
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.settings import Settings
-
-FOLDERS = ("imagenet", "imagenetv2", "imagenet-a", "imagenet-r", "imagenet-s", "cub", "dtd", "food101", "oxford_pet")
-FOLDERS += ("place365", "cifar10", "cifar100")
+from tests.classified import FOLDERS, MAKERS, dataset, found_in, lines, make_food101, make_place365, picture
 
 
 @pytest.fixture(autouse=True)
 def no_downloads_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies in the cache of whoever runs the tests must not decide them."""
     monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def picture(place: Path, color: str = "red") -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (40, 30), color).save(place)
-
-
-def lines(place: Path, *text: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text("".join(f"{line}\n" for line in text))
-
-
-def dataset(name: str, folder: Path) -> ClassificationBenchmark:
-    found = find_benchmark(name, data_root=folder)
-    assert isinstance(found, ClassificationBenchmark)
-    found.check()
-    return found
-
-
-def found_in(name: str, folder: Path) -> dict[str, str]:
-    """Name of every sample and of its class; each picture can be opened."""
-    benchmark = dataset(name, folder)
-    names = benchmark.class_names()
-    samples = list(benchmark.samples(limit=None, seed=0))
-    for sample in samples:
-        assert opened(sample.image).size in {(40, 30), (32, 32)}
-    assert len({sample.id for sample in samples}) == len(samples)
-    return {sample.id: names[sample.label] for sample in samples}
-
-
-def make_food101(folder: Path) -> dict[str, str]:
-    lines(folder / "food-101/meta/classes.txt", "apple_pie", "sushi")
-    lines(folder / "food-101/meta/test.txt", "apple_pie/11", "sushi/7")
-    for name in ("apple_pie/11", "apple_pie/12", "sushi/7"):
-        picture(folder / f"food-101/images/{name}.jpg")
-    return {"apple_pie/11": "apple_pie", "sushi/7": "sushi"}
-
-
-def make_dtd(folder: Path) -> dict[str, str]:
-    top = folder / "dtd/dtd"
-    lines(top / "labels/train1.txt", "dotted/dotted_0001.jpg", "braided/braided_0001.jpg")
-    lines(top / "labels/test1.txt", "banded/banded_0002.jpg", "dotted/dotted_0003.jpg")
-    lines(top / "labels/test2.txt", "banded/banded_0009.jpg")
-    picture(top / "images/banded/banded_0002.jpg")
-    picture(top / "images/dotted/dotted_0003.jpg")
-    return {"banded/banded_0002.jpg": "banded", "dotted/dotted_0003.jpg": "dotted"}
-
-
-def make_oxford_pet(folder: Path) -> dict[str, str]:
-    top = folder / "oxford-iiit-pet"
-    lines(top / "annotations/trainval.txt", "american_bulldog_10 2 2 1", "Abyssinian_100 1 1 1")
-    lines(top / "annotations/test.txt", "Abyssinian_201 1 1 1", "american_bulldog_202 2 2 1")
-    for name in ("Abyssinian_201", "american_bulldog_202"):
-        picture(top / f"images/{name}.jpg")
-    return {"Abyssinian_201": "Abyssinian", "american_bulldog_202": "american_bulldog"}
-
-
-def make_place365(folder: Path) -> dict[str, str]:
-    lines(folder / "categories_places365.txt", "/a/airfield 0", "/a/arena/hockey 1", "/z/zen_garden 2")
-    lines(folder / "places365_val.txt", "Places365_val_00000001.jpg 2", "Places365_val_00000002.jpg 1")
-    for number in (1, 2):
-        picture(folder / f"val_256/Places365_val_0000000{number}.jpg")
-    return {"Places365_val_00000001.jpg": "zen_garden", "Places365_val_00000002.jpg": "arena hockey"}
-
-
-def make_cub(folder: Path) -> dict[str, str]:
-    top = folder / "CUB_200_2011"
-    files = ("001.Black_footed_Albatross/a.jpg", "001.Black_footed_Albatross/b.jpg", "002.Laysan_Albatross/c.jpg")
-    lines(top / "classes.txt", "1 001.Black_footed_Albatross", "2 002.Laysan_Albatross")
-    lines(top / "images.txt", *(f"{number} {file}" for number, file in enumerate(files, 1)))
-    lines(top / "image_class_labels.txt", "1 1", "2 1", "3 2")
-    lines(top / "train_test_split.txt", "1 0", "2 1", "3 0")
-    for file in files:
-        picture(top / "images" / file)
-    return {files[0]: "Black_footed_Albatross", files[2]: "Laysan_Albatross"}
-
-
-def make_cifar10(folder: Path) -> dict[str, str]:
-    top = folder / "cifar-10-batches-py"
-    top.mkdir(parents=True)
-    pixels = np.arange(2 * PICTURE_BYTES, dtype=np.uint8).reshape(2, PICTURE_BYTES)
-    write_pickle(top / "test_batch", {b"data": pixels, b"labels": [1, 0], b"filenames": [b"a", b"b"]})
-    write_pickle(top / "batches.meta", {b"label_names": [b"airplane", b"automobile"], b"num_cases_per_batch": 10000})
-    return {"test-00000": "automobile", "test-00001": "airplane"}
-
-
-def make_cifar100(folder: Path) -> dict[str, str]:
-    top = folder / "cifar-100-python"
-    top.mkdir(parents=True)
-    pixels = np.zeros((1, PICTURE_BYTES), dtype=np.uint8)
-    write_pickle(top / "test", {b"data": pixels, b"fine_labels": [1], b"coarse_labels": [7]})
-    write_pickle(top / "meta", {b"fine_label_names": [b"apple", b"aquarium_fish"], b"coarse_label_names": []})
-    return {"test-00000": "aquarium_fish"}
-
-
-def make_imagenet(folder: Path) -> dict[str, str]:
-    picture(folder / "val/n01440764/ILSVRC2012_val_00000293.JPEG")
-    picture(folder / "val/n01443537/ILSVRC2012_val_00000236.JPEG")
-    return {
-        "n01440764/ILSVRC2012_val_00000293.JPEG": "tench",
-        "n01443537/ILSVRC2012_val_00000236.JPEG": "goldfish",
-    }
-
-
-def make_imagenetv2(folder: Path) -> dict[str, str]:
-    top = folder / "imagenetv2-matched-frequency-format-val"
-    picture(top / "2/aa.jpeg")
-    picture(top / "10/bb.jpeg")  # as text it would sort before 2
-    return {"2/aa.jpeg": "great white shark", "10/bb.jpeg": "brambling"}
-
-
-def make_imagenet_a(folder: Path) -> dict[str, str]:
-    lines(folder / "imagenet-a/README.txt", "n01498041 stingray")
-    picture(folder / "imagenet-a/n01498041/0.00001_stingray.jpg")
-    picture(folder / "imagenet-a/n01440764/0.1_tench.jpg")  # not one of its 200
-    return {"n01498041/0.00001_stingray.jpg": "stingray"}
-
-
-def make_imagenet_r(folder: Path) -> dict[str, str]:
-    picture(folder / "imagenet-r/n01443537/art_0.jpg")
-    return {"n01443537/art_0.jpg": "goldfish"}
-
-
-def make_imagenet_s(folder: Path) -> dict[str, str]:
-    picture(folder / "sketch/n01443537/sketch_0.JPEG")
-    return {"n01443537/sketch_0.JPEG": "goldfish"}
-
-
-MAKERS: dict[str, Callable[[Path], dict[str, str]]] = {
-    name: globals()[f"make_{name.replace('-', '_')}"] for name in FOLDERS
-}
-
-
-def write_pickle(place: Path, content: object) -> None:
-    place.write_bytes(pickle.dumps(content, protocol=2))
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -337,168 +194,6 @@ def test_archives_of_imagenet_that_are_none_are_named(archive: str, tmp_path: Pa
     (tmp_path / archive).write_bytes(b"no archive")
     with pytest.raises(InputUnreadable, match=f"{archive} cannot be read"):
         found_in("imagenet", tmp_path)
-
-
-# --- CIFAR ----------------------------------------------------------------------------------------------------------
-
-
-def test_cifars_binary_version_comes_first_and_its_planes_become_pixels(tmp_path: Path) -> None:
-    make_cifar10(tmp_path)
-    top = tmp_path / "cifar-10-batches-bin"
-    lines(top / "batches.meta.txt", "airplane", "automobile", "")
-    red = bytes([1]) + bytes([255]) * 1024 + bytes(2048)
-    (top / "test_batch.bin").write_bytes(red)
-    benchmark = dataset("cifar10", tmp_path)
-    assert benchmark.class_names() == ("airplane", "automobile")
-    (sample,) = benchmark.samples(limit=None, seed=0)
-    assert sample.label == 1
-    assert opened(sample.image).getcolors() == [(1024, (255, 0, 0))]
-    (top / "test_batch.bin").write_bytes(red[:-1] + b"x")
-    (other,) = benchmark.samples(limit=None, seed=0)
-    assert sample.identity != other.identity  # kept vectors are of the pixels, not of the name
-    (top / "test_batch.bin").write_bytes(red[:-1])
-    with pytest.raises(InputUnreadable, match="cut short"):
-        list(benchmark.samples(limit=None, seed=0))
-
-
-def test_cifar100s_binary_version_has_its_fine_label_second(tmp_path: Path) -> None:
-    top = tmp_path / "cifar-100-binary"
-    lines(top / "fine_label_names.txt", *(f"kind_{number}" for number in range(100)))
-    (top / "test.bin").write_bytes(bytes([3, 42]) + bytes(3072))
-    assert found_in("cifar100", tmp_path) == {"test-00000": "kind_42"}
-
-
-class Harmful:
-    """Would run a line of Python if it were unpickled."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return eval, ("1 / 0",)
-
-
-def test_a_pickle_that_asks_for_anything_but_arrays_is_refused(tmp_path: Path) -> None:
-    make_cifar10(tmp_path)
-    place = tmp_path / "cifar-10-batches-py/test_batch"
-    write_pickle(place, {b"data": Harmful()})
-    with pytest.raises(InputUnreadable, match=r"asks for .*eval, which no picture needs"):
-        read_pickle(place)
-    place.write_bytes(b"\x80\x02}q")
-    with pytest.raises(InputUnreadable, match="is no file of CIFAR"):
-        read_pickle(place)
-    write_pickle(place, {b"data": np.zeros((1, 7), dtype=np.uint8), b"labels": [1]})
-    with pytest.raises(InputUnreadable, match="is no file of CIFAR"):
-        list(dataset("cifar10", tmp_path).samples(limit=None, seed=0))
-
-
-def test_pickles_written_by_old_numpy_are_read() -> None:
-    content = pickle.dumps(np.arange(3, dtype=np.uint8), protocol=2)
-    assert b"numpy._core" in content or b"numpy.core" in content
-    old = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    place = Path("unused")
-
-    class File(type(place)):  # type: ignore[misc]
-        def read_bytes(self) -> bytes:
-            return pickle.dumps({}, protocol=2)[:-1] + b"X\x04\x00\x00\x00data" + old[2:-1] + b"s."
-
-    assert read_pickle(File("x"))["data"].tolist() == [0, 1, 2]
-
-
-# --- classes and descriptions ---------------------------------------------------------------------------------------
-
-
-def test_descriptions_beside_the_pictures_serve_every_method(tmp_path: Path) -> None:
-    make_food101(tmp_path / "food101")
-    prompts = tmp_path / "wca-descriptions/prompts/food101"
-    lines(prompts / "cupl.json", json.dumps({"sushi": ["Sushi is rice."], "apple pie": ["Pie has a crust."]}))
-    lines(prompts / "clip-d.json", json.dumps({"apple pie": ["a crust"], "sushi": ["rice"]}))
-    lines(prompts / "clip-e.json", json.dumps(["a photo of {}, a type of food."]))
-    lines(tmp_path / "waffle-words/waffle_words.txt", "lorem", "ipsum")
-    task = dataset("food101", tmp_path).task(Settings())
-    assert task.names == ("apple pie", "sushi")
-    assert list(task.by_method) == ["clip", "clip-e", "clip-d", "waffle", "cupl", "wca"]
-    assert task.by_method["clip-e"].templates == ("a photo of {}, a type of food.",)
-    assert task.by_method["wca"].descriptions == {"apple pie": ("Pie has a crust.",), "sushi": ("Sushi is rice.",)}
-    assert task.notes == (ALPHA_NOTE,)
-    assert dataset("food101", tmp_path).task(Settings(method="cupl")).notes == ()
-
-
-def test_downloaded_descriptions_serve_pictures_that_are_kept_elsewhere(tmp_path: Path) -> None:
-    make_food101(tmp_path / "disk/pictures")
-    place = tmp_path / "cache/datasets/wca-descriptions/prompts/food101/cupl.json"
-    lines(place, json.dumps({"sushi": ["Sushi is rice."], "apple pie": ["Pie has a crust."]}))
-    lines(tmp_path / "cache/datasets/waffle-words/waffle_words.txt", "lorem", "ipsum")
-    task = dataset("food101", tmp_path / "disk/pictures").task(Settings(cache_dir=tmp_path / "cache"))
-    assert list(task.by_method) == ["clip", "clip-e", "waffle", "cupl", "wca"]
-
-
-def test_methods_without_their_files_are_left_out_and_named(tmp_path: Path) -> None:
-    make_food101(tmp_path)
-    task = dataset("food101", tmp_path).task(Settings())
-    assert list(task.by_method) == ["clip", "clip-e"]
-    assert [note.partition(":")[0] for note in task.notes] == [
-        "without clip-d", "without waffle", "without cupl and wca",
-    ]  # fmt: skip
-
-
-def test_descriptions_of_other_classes_are_left_out_when_found_and_refused_when_given(tmp_path: Path) -> None:
-    make_food101(tmp_path)
-    place = tmp_path / "descriptions/cupl.json"
-    lines(place, json.dumps({"ramen": ["Ramen is soup."], "sushi": ["Rice."]}))
-    task = dataset("food101", tmp_path).task(Settings())
-    assert "wca" not in task.by_method
-    assert task.notes[0].startswith(f"not used: {place} describes 1 of 2 classes; not 'apple pie'")
-    with pytest.raises(Exception, match="describes 1 of 2 classes"):
-        dataset("food101", tmp_path).task(Settings(descriptions=place))
-
-
-def test_files_of_the_same_classes_may_name_a_few_differently(tmp_path: Path) -> None:
-    names = [f"class {number}" for number in range(38)]
-    own, listed = [*names, "eft", "one-piece suit"], [*names, "newt", "tights"]
-    lines(tmp_path / "prompts/cupl.json", json.dumps({name: [f"{name} it is"] for name in listed}))
-    lines(tmp_path / "prompts/clip-d.json", json.dumps({name: ["a tail"] for name in own}))
-    task = read_task("imagenet", tmp_path, own, Settings())
-    assert task.names == tuple(own)
-    described = task.by_method["wca"].descriptions
-    assert described is not None and described["eft"] == ("newt it is",) and described["class 3"] == ("class 3 it is",)
-
-
-@pytest.mark.parametrize("name", ["imagenetv2", "imagenet-s", "imagenet-a"])
-def test_what_is_said_about_imagenets_classes_serves_its_variants(name: str, tmp_path: Path) -> None:
-    MAKERS[name](tmp_path / name)
-    described = {one: [f"{one} it is"] for one in imagenet_names()}
-    lines(tmp_path / "wca-descriptions/prompts/imagenet/cupl.json", json.dumps(described))
-    task = dataset(name, tmp_path).task(Settings())
-    assert list(task.by_method) == ["clip", "clip-e", "cupl", "wca"]
-    assert len(task.names) == (200 if name == "imagenet-a" else 1000)
-
-
-def test_published_class_lists_win_over_the_folders_names_when_they_are_of_the_same_classes(tmp_path: Path) -> None:
-    make_cub(tmp_path)
-    listed = tmp_path / "features/cub/cub.json"
-    lines(listed, json.dumps(["Black-footed Albatross", "Laysan Albatross"]))
-    assert dataset("cub", tmp_path).task(Settings()).names == ("Black-footed Albatross", "Laysan Albatross")
-    lines(listed, json.dumps(["Ostrich", "Emu"]))
-    assert dataset("cub", tmp_path).task(Settings()).names == ("Black footed Albatross", "Laysan Albatross")
-
-
-def test_names_that_occur_twice_are_said(tmp_path: Path) -> None:
-    make_place365(tmp_path)
-    lines(tmp_path / "features/place365/place365.json", json.dumps(["airfield", "zen garden", "zen garden"]))
-    lines(tmp_path / "categories_places365.txt", "/a/airfield 0", "/z/zen_garden/a 1", "/z/zen_garden/b 2")
-    task = dataset("place365", tmp_path).task(Settings())
-    assert task.names == ("airfield", "zen garden", "zen garden")
-    assert any("3 classes have 2 distinct names" in note for note in task.notes)
-
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the published descriptions are not here")
-@pytest.mark.parametrize(("name", "classes"), [("cub", 200), ("dtd", 47), ("food101", 101), ("oxford_pet", 37)])
-def test_the_published_descriptions_fit_the_published_classes(name: str, classes: int, tmp_path: Path) -> None:
-    listed = json.loads((SHARED / "classes" / f"{name}.json").read_text())
-    task = read_task(name, SHARED / name, listed, Settings(words=SHARED / "waffle_words.txt"))
-    assert len(task.names) == classes
-    assert list(task.by_method) == ["clip", "clip-e", "clip-d", "waffle", "cupl", "wca"]
 
 
 def test_published_numbers_are_shares_of_known_data_sets() -> None:

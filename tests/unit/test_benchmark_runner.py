@@ -3,122 +3,23 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from clipalign.benchmarks import runner, statistics
-from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import DetectRoute
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from clipalign.benchmarks.ranks import Ranks, join_ranks
-from clipalign.benchmarks.records import part_name
 from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Benchmark, BrokenSample, Route, Sample
-from clipalign.cache import data_folder
-from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, MissingDataset, UsageError
+from clipalign.benchmarks.task import Sample
+from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, UsageError
 from clipalign.locks import exclusive
-from clipalign.results import EvalResult, Metric, Provenance
+from clipalign.results import EvalResult
 from clipalign.settings import Settings
+from tests.halves import PROVENANCE, Halves, Halving, interrupted, lines, run
 from tests.tiny import load_tiny
-
-PROVENANCE = Provenance("m", "a", "hash", False, "cpu", "fp32", 0, {"clipalign": "1"}, {"scale": 2.0})
-NOBODY: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A sample: a number, which the toy route halves."""
-
-    id: str
-    image_name: str
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Half:
-    """An outcome."""
-
-    id: str
-    half: float
-
-
-class Halving(Route[Number, Half]):
-    """Halves numbers, three at a time, and cannot read negative ones."""
-
-    chunk_samples = 3
-
-    def __init__(self, provenance: Provenance = PROVENANCE) -> None:
-        self.provenance = provenance
-        self.scored: list[str] = []
-        self.fails_at = ""
-
-    def score(self, samples: Sequence[Number]) -> list[Half | ClipalignError]:
-        found: list[Half | ClipalignError] = []
-        for sample in samples:
-            if sample.id == self.fails_at:
-                raise KeyboardInterrupt
-            self.scored.append(sample.id)
-            if sample.value < 0:
-                found.append(ImageUnreadable(f"there is no file {sample.image_name}", hint="look again"))
-            else:
-                found.append(Half(sample.id, sample.value / 2 + 0.1))
-        return found
-
-    def record(self, outcome: Half) -> dict[str, Any]:
-        return asdict(outcome)
-
-    def outcome(self, record: dict[str, Any]) -> Half:
-        return Half(record["id"], record["half"])
-
-
-class Halves(Benchmark[Number, Half]):
-    """Numbers from 0 on; the mean of their halves."""
-
-    name = "halves"
-    size = 10
-
-    def __init__(self, *values: int, route: Halving | None = None, broken: int = -1) -> None:
-        self.values = values or tuple(range(10))
-        self.halving = route or Halving()
-        self.broken = broken
-
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[Number | BrokenSample]:
-        for place, value in enumerate(self.values[:limit]):
-            if place == self.broken:
-                yield BrokenSample(f"n{value}", f"{value}.png", InputUnreadable("line 7 is no JSON"))
-            else:
-                yield Number(f"n{value}", f"{value}.png", value)
-
-    def route(self, loaded: Any, settings: Settings) -> Halving:
-        return self.halving
-
-    def measure(self, outcomes: Sequence[Half], *, seed: int) -> list[Metric]:
-        ids = [outcome.id for outcome in outcomes]
-        return [statistics.mean("half", ids, [outcome.half for outcome in outcomes]).metric(seed=seed)]
-
-
-def run(benchmark: Benchmark[Any, Any], **settings: Any) -> EvalResult:
-    result = run_benchmark(benchmark, NOBODY, Settings(**settings))
-    assert result is not None
-    return result
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
-
-
-def interrupted(folder: Path, *, at: str) -> None:
-    """A run that ends when it comes to sample ``at``."""
-    route = Halving()
-    route.fails_at = at
-    with pytest.raises(KeyboardInterrupt):
-        run(Halves(route=route), output=folder)
 
 
 def test_a_run_leaves_a_line_a_sample_the_settings_and_the_result(tmp_path: Path) -> None:
@@ -319,124 +220,3 @@ def test_pictures_of_data_sets_are_turned_by_exif_only_where_asked(tmp_path: Pat
         return outcome.result.cosine
 
     assert cosine("paper") != pytest.approx(cosine("exif"), abs=1e-6)
-
-
-def test_a_data_set_lies_in_the_cache_or_where_it_is_said_to(tmp_path: Path) -> None:
-    assert data_folder("dtd", cache_dir=tmp_path) == tmp_path / "datasets" / "dtd"
-    assert data_folder("dtd", data_root=tmp_path) == tmp_path
-    (tmp_path / "dtd").mkdir()
-    assert data_folder("dtd", data_root=tmp_path) == tmp_path / "dtd"
-
-
-def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataset) as error:
-        find_in(tmp_path / "dtd", "dtd", "labels/test1.txt", "dtd/labels/test1.txt")
-    assert error.value.exit_status == 4
-    assert error.value.hint == "clipalign download dtd, or --data-root DIR"
-    with pytest.raises(MissingDataset, match=r"there is no labels/test1\.txt and no dtd/labels/test1\.txt"):
-        find_in(tmp_path, "dtd", "labels/test1.txt", "dtd/labels/test1.txt")
-    (tmp_path / "dtd" / "labels").mkdir(parents=True)
-    assert find_in(tmp_path, "dtd", "labels", "dtd/labels") == tmp_path / "dtd" / "labels"
-
-
-# --- several processes -----------------------------------------------------------------------------------------------
-
-
-class Together(threading.local):
-    """Which process a thread of the test stands for."""
-
-    ranks = Ranks()
-
-
-def run_by(processes: int, **settings: Any) -> tuple[EvalResult, list[Halving]]:
-    """The first's result and every one's route; threads stand for processes, a barrier for the network."""
-    here, barrier = Together(), threading.Barrier(processes)
-    exchanged: dict[int, Any] = {}
-
-    class Dealt(Ranks):
-        def wait(self) -> None:
-            barrier.wait(timeout=60)
-
-        def gather(self, mine: Any) -> list[Any]:
-            exchanged[self.index] = mine
-            barrier.wait(timeout=60)
-            return [exchanged[index] for index in range(processes)] if self.first else []
-
-        def close(self) -> None:
-            """Nothing to leave."""
-
-    routes = [Halving() for _ in range(processes)]
-    results: dict[int, EvalResult | None] = {}
-
-    def work(index: int) -> None:
-        here.ranks = Dealt(index, processes)
-        results[index] = run_benchmark(Halves(route=routes[index]), NOBODY, Settings(**settings))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "join_ranks", lambda: here.ranks)
-        threads = [threading.Thread(target=work, args=(index,)) for index in range(processes)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert [index for index, result in results.items() if result is not None] == [0]
-    assert results[0] is not None
-    return results[0], routes
-
-
-@pytest.mark.parametrize("processes", [2, 3, 5])
-def test_several_processes_share_the_chunks_and_end_as_one(tmp_path: Path, processes: int) -> None:
-    whole = run(Halves(), output=tmp_path / "one")
-    result, routes = run_by(processes, output=tmp_path / "many")
-    assert result == whole == run_by(processes)[0]
-    assert routes[1].scored[:3] == ["n3", "n4", "n5"]
-    assert sorted(one for route in routes for one in route.scored) == [f"n{value}" for value in range(10)]
-    for path in (tmp_path / "one").iterdir():
-        assert (tmp_path / "many" / path.name).read_bytes() == path.read_bytes()
-    assert len([*(tmp_path / "many").iterdir()]) == 3
-
-
-@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3), (3, 3)])
-def test_a_run_is_resumed_by_any_number_of_processes(tmp_path: Path, before: int, after: int) -> None:
-    """What two processes had left when they were stopped: chunks 0 and 2 of one, chunk 1 and a torn line of another."""
-    whole = run(Halves(), output=tmp_path)
-    content = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
-    chunks = [b"".join(content[begin : begin + 3]) for begin in range(0, 9, 3)]
-    (tmp_path / "samples.jsonl").unlink()
-    for index in range(before):
-        torn = content[9][:7] if index == before - 1 else b""
-        (tmp_path / part_name(index, before)).write_bytes(b"".join(chunks[index::before]) + torn)
-    if after == 1:
-        route = Halving()
-        assert run(Halves(route=route), output=tmp_path, resume=True) == whole
-        scored = route.scored
-    else:
-        result, routes = run_by(after, output=tmp_path, resume=True)
-        assert result == whole
-        scored = [one for route in routes for one in route.scored]
-    assert scored == ["n9"]
-    assert (tmp_path / "samples.jsonl").read_bytes() == b"".join(content)
-    assert len([*tmp_path.iterdir()]) == 3
-
-
-def test_a_gap_between_processes_is_scored_anew(tmp_path: Path) -> None:
-    run(Halves(), output=tmp_path)
-    content = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "samples.jsonl").unlink()
-    (tmp_path / part_name(0, 2)).write_bytes(b"".join(content[:3] + content[6:9]))  # the second had nothing yet
-    route = Halving()
-    run(Halves(route=route), output=tmp_path, resume=True)
-    assert route.scored == [f"n{value}" for value in range(3, 10)]
-
-
-def test_parts_of_an_earlier_run_are_a_run_too(tmp_path: Path) -> None:
-    (tmp_path / part_name(1, 2)).write_bytes(b'{"id": "n3", "half": 1.0}\n')
-    with pytest.raises(UsageError, match="already holds the records"):
-        run(Halves(), output=tmp_path)
-    run(Halves(), output=tmp_path, overwrite=True)
-    assert not (tmp_path / part_name(1, 2)).exists()
-
-
-def test_nobody_waits_for_processes_that_were_not_launched() -> None:
-    assert join_ranks({}) == join_ranks({"RANK": "0", "WORLD_SIZE": "1"}) == Ranks()
-    assert Ranks().gather("mine") == ["mine"]

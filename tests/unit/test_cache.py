@@ -1,41 +1,41 @@
-"""Files of the cache: whole or not at all, and nothing stays of processes that were killed."""
+"""Where the cache folder is, and what lies where in it."""
 
 from __future__ import annotations
 
-import errno
-import os
-import time
 from pathlib import Path
 
 import pytest
 
-from clipalign.cache import write_kept
+from clipalign.cache import cache_folder, data_folder
 
 
-def test_a_file_is_written_and_replaced_and_its_folder_made(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "a.json"
-    write_kept(file, b"one")
-    write_kept(file, b"two")
-    assert file.read_bytes() == b"two" and len([*file.parent.iterdir()]) == 1
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and no caches but those in it."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
 
 
-def test_a_full_disk_leaves_what_was_there_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, target: Path) -> None:
-        raise OSError(errno.ENOSPC, "no space")
+def test_the_cache_is_the_option_then_the_variable_then_the_platforms(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert cache_folder("~/mine") == home / "mine"
+    monkeypatch.setattr("sys.platform", "linux")
+    assert cache_folder() == home / ".cache" / "clipalign"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "clipalign"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert cache_folder() == home / "Library" / "Caches" / "clipalign"
+    monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path / "env"))
+    assert cache_folder() == tmp_path / "env"
+    assert not (tmp_path / "env").exists()
 
-    write_kept(tmp_path / "a", b"one")
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="no space"):
-        write_kept(tmp_path / "a", b"two")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"one"
 
-
-def test_parts_of_killed_processes_go_after_an_hour_and_other_peoples_files_stay(tmp_path: Path) -> None:
-    old, young, others = (tmp_path / name for name in (".clipalign-x.part", ".clipalign-y.part", "movie.part"))
-    for path in (old, young, others):
-        path.write_bytes(b"half")
-    hours_ago = time.time() - 7200
-    os.utime(old, (hours_ago, hours_ago))
-    os.utime(others, (hours_ago, hours_ago))
-    write_kept(tmp_path / "a", b"whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"a", young.name, others.name}
+def test_a_data_set_lies_in_the_cache_or_where_it_is_said_to(tmp_path: Path) -> None:
+    assert data_folder("dtd", cache_dir=tmp_path) == tmp_path / "datasets" / "dtd"
+    assert data_folder("dtd", data_root=tmp_path) == tmp_path
+    (tmp_path / "dtd").mkdir()
+    assert data_folder("dtd", data_root=tmp_path) == tmp_path / "dtd"

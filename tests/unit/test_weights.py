@@ -43,21 +43,6 @@ def write(path: Path, content: bytes = CONTENT) -> Path:
     return path
 
 
-def test_the_cache_is_the_option_then_the_variable_then_the_platforms(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    assert cache_folder("~/mine") == home / "mine"
-    monkeypatch.setattr("sys.platform", "linux")
-    assert cache_folder() == home / ".cache" / "clipalign"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "clipalign"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert cache_folder() == home / "Library" / "Caches" / "clipalign"
-    monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path / "env"))
-    assert cache_folder() == tmp_path / "env"
-    assert not (tmp_path / "env").exists()
-
-
 def test_the_own_cache_comes_first(home: Path, tmp_path: Path):
     path = write(place_in_cache(HUB, tmp_path / "own"))
     _hub_snapshot(home)

@@ -1,0 +1,111 @@
+"""A toy benchmark: numbers that are halved, and a run over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipalign.benchmarks import statistics
+from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.task import Benchmark, BrokenSample, Route
+from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable
+from clipalign.results import EvalResult, Metric, Provenance
+from clipalign.settings import Settings
+
+PROVENANCE = Provenance("m", "a", "hash", False, "cpu", "fp32", 0, {"clipalign": "1"}, {"scale": 2.0})
+NOBODY: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A sample: a number, which the toy route halves."""
+
+    id: str
+    image_name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """An outcome."""
+
+    id: str
+    half: float
+
+
+class Halving(Route[Number, Half]):
+    """Halves numbers, three at a time, and cannot read negative ones."""
+
+    chunk_samples = 3
+
+    def __init__(self, provenance: Provenance = PROVENANCE) -> None:
+        self.provenance = provenance
+        self.scored: list[str] = []
+        self.fails_at = ""
+
+    def score(self, samples: Sequence[Number]) -> list[Half | ClipalignError]:
+        found: list[Half | ClipalignError] = []
+        for sample in samples:
+            if sample.id == self.fails_at:
+                raise KeyboardInterrupt
+            self.scored.append(sample.id)
+            if sample.value < 0:
+                found.append(ImageUnreadable(f"there is no file {sample.image_name}", hint="look again"))
+            else:
+                found.append(Half(sample.id, sample.value / 2 + 0.1))
+        return found
+
+    def record(self, outcome: Half) -> dict[str, Any]:
+        return asdict(outcome)
+
+    def outcome(self, record: dict[str, Any]) -> Half:
+        return Half(record["id"], record["half"])
+
+
+class Halves(Benchmark[Number, Half]):
+    """Numbers from 0 on; the mean of their halves."""
+
+    name = "halves"
+    size = 10
+
+    def __init__(self, *values: int, route: Halving | None = None, broken: int = -1) -> None:
+        self.values = values or tuple(range(10))
+        self.halving = route or Halving()
+        self.broken = broken
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[Number | BrokenSample]:
+        for place, value in enumerate(self.values[:limit]):
+            if place == self.broken:
+                yield BrokenSample(f"n{value}", f"{value}.png", InputUnreadable("line 7 is no JSON"))
+            else:
+                yield Number(f"n{value}", f"{value}.png", value)
+
+    def route(self, loaded: Any, settings: Settings) -> Halving:
+        return self.halving
+
+    def measure(self, outcomes: Sequence[Half], *, seed: int) -> list[Metric]:
+        ids = [outcome.id for outcome in outcomes]
+        return [statistics.mean("half", ids, [outcome.half for outcome in outcomes]).metric(seed=seed)]
+
+
+def run(benchmark: Benchmark[Any, Any], **settings: Any) -> EvalResult:
+    result = run_benchmark(benchmark, NOBODY, Settings(**settings))
+    assert result is not None
+    return result
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+
+def interrupted(folder: Path, *, at: str) -> None:
+    """A run that ends when it comes to sample ``at``."""
+    route = Halving()
+    route.fails_at = at
+    with pytest.raises(KeyboardInterrupt):
+        run(Halves(route=route), output=folder)

@@ -1,0 +1,74 @@
+"""CIFAR in its two versions: bytes, and pickles that may hold nothing but arrays."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipalign.benchmarks.cifar import read_pickle
+from clipalign.benchmarks.pictures import opened
+from clipalign.errors import InputUnreadable
+from tests.classified import dataset, found_in, lines, make_cifar10, write_pickle
+
+
+def test_cifars_binary_version_comes_first_and_its_planes_become_pixels(tmp_path: Path) -> None:
+    make_cifar10(tmp_path)
+    top = tmp_path / "cifar-10-batches-bin"
+    lines(top / "batches.meta.txt", "airplane", "automobile", "")
+    red = bytes([1]) + bytes([255]) * 1024 + bytes(2048)
+    (top / "test_batch.bin").write_bytes(red)
+    benchmark = dataset("cifar10", tmp_path)
+    assert benchmark.class_names() == ("airplane", "automobile")
+    (sample,) = benchmark.samples(limit=None, seed=0)
+    assert sample.label == 1
+    assert opened(sample.image).getcolors() == [(1024, (255, 0, 0))]
+    (top / "test_batch.bin").write_bytes(red[:-1] + b"x")
+    (other,) = benchmark.samples(limit=None, seed=0)
+    assert sample.identity != other.identity  # kept vectors are of the pixels, not of the name
+    (top / "test_batch.bin").write_bytes(red[:-1])
+    with pytest.raises(InputUnreadable, match="cut short"):
+        list(benchmark.samples(limit=None, seed=0))
+
+
+def test_cifar100s_binary_version_has_its_fine_label_second(tmp_path: Path) -> None:
+    top = tmp_path / "cifar-100-binary"
+    lines(top / "fine_label_names.txt", *(f"kind_{number}" for number in range(100)))
+    (top / "test.bin").write_bytes(bytes([3, 42]) + bytes(3072))
+    assert found_in("cifar100", tmp_path) == {"test-00000": "kind_42"}
+
+
+class Harmful:
+    """Would run a line of Python if it were unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1 / 0",)
+
+
+def test_a_pickle_that_asks_for_anything_but_arrays_is_refused(tmp_path: Path) -> None:
+    make_cifar10(tmp_path)
+    place = tmp_path / "cifar-10-batches-py/test_batch"
+    write_pickle(place, {b"data": Harmful()})
+    with pytest.raises(InputUnreadable, match=r"asks for .*eval, which no picture needs"):
+        read_pickle(place)
+    place.write_bytes(b"\x80\x02}q")
+    with pytest.raises(InputUnreadable, match="is no file of CIFAR"):
+        read_pickle(place)
+    write_pickle(place, {b"data": np.zeros((1, 7), dtype=np.uint8), b"labels": [1]})
+    with pytest.raises(InputUnreadable, match="is no file of CIFAR"):
+        list(dataset("cifar10", tmp_path).samples(limit=None, seed=0))
+
+
+def test_pickles_written_by_old_numpy_are_read() -> None:
+    content = pickle.dumps(np.arange(3, dtype=np.uint8), protocol=2)
+    assert b"numpy._core" in content or b"numpy.core" in content
+    old = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    place = Path("unused")
+
+    class File(type(place)):  # type: ignore[misc]
+        def read_bytes(self) -> bytes:
+            return pickle.dumps({}, protocol=2)[:-1] + b"X\x04\x00\x00\x00data" + old[2:-1] + b"s."
+
+    assert read_pickle(File("x"))["data"].tolist() == [0, 1, 2]

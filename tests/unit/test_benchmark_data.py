@@ -1,0 +1,21 @@
+"""What lies in the folder of a data set, and what is said when it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipalign.benchmarks.data import find_in
+from clipalign.errors import MissingDataset
+
+
+def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataset) as error:
+        find_in(tmp_path / "dtd", "dtd", "labels/test1.txt", "dtd/labels/test1.txt")
+    assert error.value.exit_status == 4
+    assert error.value.hint == "clipalign download dtd, or --data-root DIR"
+    with pytest.raises(MissingDataset, match=r"there is no labels/test1\.txt and no dtd/labels/test1\.txt"):
+        find_in(tmp_path, "dtd", "labels/test1.txt", "dtd/labels/test1.txt")
+    (tmp_path / "dtd" / "labels").mkdir(parents=True)
+    assert find_in(tmp_path, "dtd", "labels", "dtd/labels") == tmp_path / "dtd" / "labels"
