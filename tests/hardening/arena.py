@@ -8,6 +8,7 @@ runs what ``python -m clipalign`` runs. What it took is the kernel's own figure;
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -312,6 +313,7 @@ def _fight_it_out(case: Case, folder: Path, home: Path, program: str) -> None:
     status = 70
     try:
         os.setsid()  # whatever it starts ends with it
+        faulthandler.disable()  # a crash is seen by its signal
         resource.setrlimit(resource.RLIMIT_DATA, (LAST_RESORT_BYTES, LAST_RESORT_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGINT, signal.default_int_handler)
