@@ -6,7 +6,6 @@ at 40 columns.
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -21,9 +20,8 @@ NAME_CELLS: Final = 30
 NARROW_CELLS: Final = 60
 """Below this many columns descriptions stand under their names."""
 
-_SHORT_DEFAULT: Final = re.compile(r"\[default: [^]]{1,20}\]")
 _HELD: Final = "\N{NO-BREAK SPACE}"
-"""``[default: auto]`` is read at a glance, so it is kept on one line."""
+"""Between ``[default:`` and what it is, so that no line ends there."""
 
 
 def page(
@@ -80,7 +78,7 @@ def _section(title: str, rows: list[tuple[str, str]], room: int) -> str:
     widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=0)
     indent = 6 if room < NARROW_CELLS else widest + 4
     for name, description in rows:
-        held = _SHORT_DEFAULT.sub(lambda found: found[0].replace(" ", _HELD), description)
+        held = description.replace("[default: ", f"[default:{_HELD}")
         wrapped = textwrap.wrap(held, room - indent, break_on_hyphens=False) or [""]
         if len(name) + 4 <= indent:
             lines.append(f"  {name}".ljust(indent) + wrapped.pop(0))

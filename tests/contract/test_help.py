@@ -107,7 +107,7 @@ def test_a_default_that_help_names_is_the_one_that_holds() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_short_default_stands_on_one_line(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_no_line_ends_before_a_default(capsys: pytest.CaptureFixture[str], command: str) -> None:
     page = run_here(capsys, command, "--help").out
     assert "[default:\n" not in page
     assert "\N{NO-BREAK SPACE}" not in page
