@@ -213,9 +213,12 @@ def picture_vectors(
     shared[(shared == 0).all(-1)] = torch.nan
     if world.is_first:
         part = kept_in.with_name(kept_in.name + ".part")
-        with suppress(OSError):  # only a second run would be slower
+        try:
             save_file({"vectors": shared}, part, metadata={"key": key})
             part.replace(kept_in)
+        except (OSError, SafetensorError):  # only a second run is slower
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
     return shared
 
 

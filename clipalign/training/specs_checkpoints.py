@@ -7,6 +7,7 @@ is read with ``weights_only=True``.
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -38,6 +39,9 @@ _FLAGS: Final = {
     "processes": "torchrun --nproc-per-node",
 }
 """What a user types for settings that are called otherwise here."""
+
+_FULL_BYTES: Final = 1 << 20
+"""A disk with less room is full: what did not fit was larger."""
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -71,8 +75,8 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
         try:
             save_file(checkpoint.weights, part / WEIGHTS_FILE, metadata={"format": "pt", "step": str(step)})
             torch.save(checkpoint.state, part / STATE_FILE)
-        except (SafetensorError, RuntimeError) as error:  # how the two say that a file cannot be written
-            raise OSError(None, str(error).partition("\n")[0]) from error
+        except (SafetensorError, RuntimeError) as error:
+            raise as_os_error(error, part) from error
         for name in (WEIGHTS_FILE, STATE_FILE):
             _to_disk(part / name)
         if whole.exists():
@@ -86,6 +90,18 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
         if old != whole:
             shutil.rmtree(old, ignore_errors=True)
     return whole
+
+
+def as_os_error(error: Exception, folder: Path) -> OSError:
+    """What safetensors and torch raise when a file in ``folder`` cannot be written, as the system would have said it.
+
+    The one hides the reason in its sentence, the other drops it.
+    """
+    said = str(error).partition("\n")[0]
+    code = re.search(r"code: (\d+)", said)
+    if code is None and shutil.disk_usage(folder).free < _FULL_BYTES:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(None, said)
 
 
 def last_checkpoint(run: Path) -> Path | None:

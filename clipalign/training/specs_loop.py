@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from clipalign.errors import ClipalignError, OutputError, UsageError
+from clipalign.errors import DISK_FULL, ClipalignError, OutputError, UsageError
 from clipalign.training.metrics_log import MetricsLog
 from clipalign.training.specs_batches import Batch, Batches, picture_vectors
 from clipalign.training.specs_checkpoints import (
@@ -163,8 +163,9 @@ class SpecsRun:
             write()
         except OSError as error:
             kept = last_checkpoint(self._folder)
+            reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
             raise OutputError(
-                f"{self._folder} cannot be written to: {error.strerror or error}",
+                f"{self._folder} cannot be written to: {reason}",
                 hint=f"{kept.name if kept else 'nothing'} is safe; make room and go on with --resume",
             ) from error
 

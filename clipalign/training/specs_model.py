@@ -29,6 +29,7 @@ from clipalign.pipeline.long_context import can_be_stretched, stretched
 from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.text import encode_text
 from clipalign.registry.rows import LONG_CONTEXT_TOKENS
+from clipalign.training.specs_checkpoints import as_os_error
 from clipalign.training.specs_text import TextReader
 
 TOWERS: Final = ("image", "text")
@@ -201,8 +202,8 @@ def save_weights(path: Path, tensors: dict[str, Tensor], *, step: int) -> None:
     mode = part.stat().st_mode
     try:
         save_file(tensors, part, metadata={"format": "pt", "step": str(step)})
-    except SafetensorError as error:  # how it says that a file cannot be written
-        raise OSError(None, str(error)) from error
+    except SafetensorError as error:
+        raise as_os_error(error, path.parent) from error
     part.chmod(mode)
     part.replace(path)
 

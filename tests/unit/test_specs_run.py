@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
 from clipalign.pipeline.model import load_model
-from clipalign.training import specs_loop
+from clipalign.training import specs_batches, specs_loop
 from clipalign.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
-from clipalign.training.specs_checkpoints import STATE_FILE, last_checkpoint, load_checkpoint
+from clipalign.training.specs_checkpoints import STATE_FILE, as_os_error, last_checkpoint, load_checkpoint
 from clipalign.training.specs_data import PictogramData, SpecsSample
 from clipalign.training.specs_loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
 from clipalign.training.specs_loss import SpecsWeights
@@ -244,7 +246,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
             raise OSError(errno.ENOSPC, "No space left on device")
         save(*arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(OutputError, match="No space left on device") as caught:
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="the disk is full") as caught:
         patch.setattr(torch, "save", full)
         make_run(tmp_path).train()
     assert caught.value.exit_status == 70
@@ -252,6 +254,30 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     assert not list((tmp_path / "checkpoints").glob("*.part"))
     make_run(tmp_path, resume=True).train()
     assert curve(tmp_path) == curve(whole)
+
+
+TORN = "[enforce fail at inline_container.cc:672] . unexpected pos 15686720 vs 15686672"
+SERIALIZED = 'Error while serializing: I/O error: Os { code: 28, kind: StorageFull, message: "No space left" }'
+
+
+def test_what_the_libraries_say_of_a_full_disk_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert as_os_error(SafetensorError(SERIALIZED), tmp_path).errno == errno.ENOSPC
+    assert as_os_error(RuntimeError(f"{TORN}\nframe #0"), tmp_path).args == (None, TORN)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=4096))
+    assert as_os_error(RuntimeError(TORN), tmp_path).errno == errno.ENOSPC
+
+
+def test_vectors_of_pictures_that_find_no_room_are_no_reason_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: Any, path: Path, **given: Any) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError(SERIALIZED)
+
+    monkeypatch.setattr(specs_batches, "save_file", full)
+    make_run(tmp_path, replace(SETTINGS, frozen=("image",))).train()
+    assert not [*tmp_path.glob("pictures*")] and (tmp_path / LAST_FILE).exists()
 
 
 class Spoiled(PictogramData):
