@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.batch_kill import kill_runs, write_pairs
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, TINY, run_here
+from tests.hardening.kills_scenes import write_pairs
 
 Capture = pytest.CaptureFixture[str]
 PAIRS = 12
@@ -172,12 +172,3 @@ def test_two_runs_on_one_output_are_refused_and_ctrl_c_ends_the_first(tmp_path: 
     assert err_bytes == b"error: interrupted\n"
     assert output.read_text().startswith("id,image,text,")
 
-
-@posix
-def test_killed_runs_go_on_with_every_record_once(tmp_path: Path, capsys: Capture) -> None:
-    write_pairs(tmp_path / "pairs.jsonl", 150, seed=1)
-    whole = tmp_path / "whole.jsonl"
-    inputs = ["--input", str(tmp_path / "pairs.jsonl"), "--image-root", str(GOLDEN / "images")]
-    assert run_here(capsys, "detect", *inputs, "--model", TINY, "--output", str(whole)).status == 3
-    report = kill_runs(tmp_path, "jsonl", pairs=150, kills=2, seed=1, expected=whole.read_bytes())
-    assert (report.once, report.same) == (True, True)
