@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from clipalign.pipeline.model import import_open_clip
 from tests.benchmarks import __main__ as all_of_them
-from tests.benchmarks import accelerator, measure, page
+from tests.benchmarks import accelerator, measure, page, train_speed
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, Turns
 from tests.benchmarks.plot import place, plot
 from tests.benchmarks.profile import REST, STEPS, WORKERS, profile, sentences
@@ -144,6 +145,12 @@ def test_a_benchmark_that_fails_costs_no_other_and_the_rest_can_be_made_up_for(
 # What needs an accelerator, and what looks inside
 
 
+def small_tower(layers: int) -> Any:
+    text = {"context_length": train_speed.CONTEXT, "vocab_size": 49408, "width": 16, "heads": 1, "layers": layers}
+    vision = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 32, "head_width": 16}
+    return import_open_clip().model.CLIP(16, vision, text).eval()
+
+
 def test_without_an_accelerator_its_rows_are_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     found = accelerator.measure(Bench(device="cuda"))
@@ -156,6 +163,9 @@ def test_the_accelerator_s_way_works_on_the_cpu(monkeypatch: pytest.MonkeyPatch)
     seconds = count(1.0)
     monkeypatch.setitem(measure.CLOCKS, "wall", lambda: next(seconds))
     monkeypatch.setattr(accelerator, "CROPS", 2)
+    every = accelerator.plans()
+    monkeypatch.setattr(accelerator, "plans", lambda: every[:3])
+    monkeypatch.setattr(train_speed, "build_tower", small_tower)
     rows = [
         *accelerator.measure_detect(QUICK, load_tiny()),
         *accelerator.measure_rest(QUICK, load_tiny(), train_layers=1),
