@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from clipalign.device import choose_device
 from clipalign.errors import UsageError
@@ -19,6 +19,7 @@ from clipalign.registry import DEFAULT_MODEL
 from clipalign.results import ClassifyResult, DetectResult, LongResult
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from PIL.Image import Image
     from torch import Tensor
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from clipalign.pipeline.loaded import LoadedModel
 
     ImageLike: TypeAlias = str | bytes | Path | Image | Tensor
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def load(
@@ -107,11 +110,8 @@ class Session:
         from clipalign.methods.detect import detect_pairs
         from clipalign.methods.detect_settings import DetectSettings
 
-        known = [field.name for field in fields(DetectSettings)]
-        unknown = [name for name in settings if name not in known]
-        if unknown:
-            raise UsageError(f"detect has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
-        return detect_pairs(self.loaded, self._read(pairs), DetectSettings(**settings))
+        chosen = _settings_of(DetectSettings, "detect", settings)
+        return detect_pairs(self.loaded, self._read(pairs), chosen)
 
     def classifier(
         self,
@@ -141,17 +141,14 @@ class Session:
         from clipalign.methods.classify_settings import ClassifySettings
         from clipalign.pipeline.descriptions import Classes, check_descriptions
 
-        known = [field.name for field in fields(ClassifySettings)]
-        unknown = [name for name in settings if name not in known]
-        if unknown:
-            raise UsageError(f"classify has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
+        chosen = _settings_of(ClassifySettings, "classify", settings)
         for name, value in (("labels", labels), ("templates", templates), ("words", words)):
             if isinstance(value, str):
                 raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{value!r}]", input=name)
         described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
         classes = Classes(tuple(labels), described, tuple(templates), tuple(words))
         cache = cache_folder(self.cache_dir) / VECTORS_FOLDER
-        return make_classifier(self.loaded, classes, ClassifySettings(**settings), cache=cache, offline=self.offline)
+        return make_classifier(self.loaded, classes, chosen, cache=cache, offline=self.offline)
 
     def classify(self, image: ImageLike, labels: Sequence[str] = (), **settings: Any) -> ClassifyResult:
         """The classes that fit ``image`` best, best first.
@@ -199,11 +196,8 @@ class Session:
         """
         from clipalign.methods.score_long import LongSettings, score_long_pairs
 
-        known = [field.name for field in fields(LongSettings)]
-        unknown = [name for name in settings if name not in known]
-        if unknown:
-            raise UsageError(f"score_long has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
-        return score_long_pairs(self.loaded, self._read(pairs), LongSettings(**settings))
+        chosen = _settings_of(LongSettings, "score_long", settings)
+        return score_long_pairs(self.loaded, self._read(pairs), chosen)
 
     def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
         """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""
@@ -224,6 +218,15 @@ class Session:
                 image = opened[image]
             ready.append(replace(pair, image=image, references=_references(pair.references), image_name=name))
         return ready
+
+
+def _settings_of(kind: type[T], method: str, given: Mapping[str, Any]) -> T:
+    """The settings of a method, or a sentence about a name that it does not have."""
+    known = [field.name for field in fields(kind)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UsageError(f"{method} has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
+    return kind(**given)
 
 
 def _references(given: Sequence[str] | None) -> tuple[str, ...]:
