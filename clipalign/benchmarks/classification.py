@@ -143,6 +143,9 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
             names = self.class_names()
             if not names:
                 raise ValueError("they name no class")
+            for number, one in enumerate(names, 1):
+                if not one.strip(" _"):
+                    raise ValueError(f"class {number} has no name")
         return read_task(self.name, self.folder, names, settings)
 
     def route(self, loaded: LoadedModel, settings: Settings) -> ClassifyRoute:

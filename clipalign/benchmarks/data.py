@@ -37,6 +37,20 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def files_in(folder: Path) -> list[Path]:
+    """What lies in a folder that belongs to a data set, by name.
+
+    Raises:
+        InputUnreadable: it is no folder, or cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputUnreadable(
+            f"{folder} cannot be read: {error.strerror}", hint="is the data set complete?", input=str(folder)
+        ) from error
+
+
 def text_lines(path: Path) -> list[str]:
     """The lines of a list that belongs to a data set, without blank ones.
 

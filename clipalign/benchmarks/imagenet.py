@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
-from clipalign.benchmarks.data import text_lines
+from clipalign.benchmarks.data import files_in, text_lines
 from clipalign.benchmarks.pictures import FileInTar
 from clipalign.errors import InputUnreadable
 from clipalign.extras import need
@@ -171,7 +171,7 @@ def _damaged(what: str, place: Path) -> InputUnreadable:
 
 
 def _flat(folder: Path) -> Iterator[tuple[str, Path]]:
-    for file in sorted(folder.iterdir()):
+    for file in files_in(folder):
         yield file.name, file
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.benchmarks import statistics
 from clipalign.benchmarks.annotations import read_annotations
-from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.data import files_in, find_in
 from clipalign.benchmarks.detect_route import DetectRoute
 from clipalign.benchmarks.pickapic import SHARDS, extract
 from clipalign.benchmarks.statistics import Statistic
@@ -57,7 +57,7 @@ class RichHF(WordBenchmark):
         self._rows = list(tfrecord_rows(file.path))
         self._take_out()
         self._folder = find_in(self.folder, self.name, *PICTURES)
-        self._files = {path.stem: path for path in self._folder.iterdir() if path.suffix.lower() in ENDINGS}
+        self._files = {path.stem: path for path in files_in(self._folder) if path.suffix.lower() in ENDINGS}
         if not self._files:
             raise MissingDataset(
                 f"{self._folder} holds no pictures",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.data import files_in, find_in
 from clipalign.benchmarks.retrieval import Captioned, RetrievalBenchmark
 from clipalign.benchmarks.task import BrokenSample
 from clipalign.errors import InputUnreadable, MissingDataset
@@ -25,7 +25,7 @@ class Urban1k(RetrievalBenchmark):
         """Pair the files."""
         captions = find_in(self.folder, self.name, "caption", "Urban1k/caption", "urban1k/caption")
         images = find_in(captions.parent, self.name, "image")
-        pictures = {file.stem: file for file in images.iterdir() if file.suffix.lower() in PICTURES}
+        pictures = {file.stem: file for file in files_in(images) if file.suffix.lower() in PICTURES}
         texts = {file.stem: file for file in captions.glob("*.txt")}
         # Numbers in the order of numbers: 2 before 10.
         stems = sorted(pictures.keys() | texts.keys(), key=lambda stem: (len(stem) if stem.isdigit() else 99, stem))

@@ -138,17 +138,8 @@ def _vectors_case(random: Random) -> Case:
         command, kind = "eval", "kept vectors of pictures"
         root = next(one for one in roots() if one.dataset == "dtd")
         files = {f"data/{name}": content for name, content in root.files.items()}
-        arguments = (
-            "--dataset",
-            "dtd",
-            "--data-root",
-            "data",
-            "--method",
-            "clip",
-            *MODEL["classify"],
-            "--format",
-            "json",
-        )
+        arguments = ("--dataset", "dtd", "--data-root", "data", "--method", "clip", *MODEL["classify"])
+        arguments += ("--format", "json")
 
     def kept(random: Random) -> dict[str, bytes]:
         left = dict(left_by(Case("", command, (*arguments, "--quiet"), files, environment=environment)))
@@ -222,7 +213,7 @@ def _harmful_state(random: Random) -> bytes:
     import torch
 
     stream = io.BytesIO()
-    content = random.choice(
+    content: object = random.choice(
         (Harmful(), {"step": Harmful()}, {"step": 1}, [], {"step": "x", "settings": None}, torch.zeros(2))
     )
     torch.save(content, stream)
@@ -336,18 +327,18 @@ def _zip(random: Random) -> bytes:
             elif kind == 1:
                 content = bytes(random.choice((100_000, 2_000_000)))
             archive.writestr(info, content)
-    content = bytearray(stream.getvalue())
+    whole = bytearray(stream.getvalue())
     lie = random.randrange(6)
-    central = content.rfind(b"PK\x01\x02")
+    central = whole.rfind(b"PK\x01\x02")
     if lie == 0:  # encrypted
-        content[central + 8] |= 1
+        whole[central + 8] |= 1
     elif lie == 1:  # unpacked size
-        content[central + 24 : central + 28] = random.choice(
+        whole[central + 24 : central + 28] = random.choice(
             (b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00", b"\x01\x00\x00\x00")
         )
     elif lie == 2:  # a method that is none
-        content[central + 10] = random.choice((1, 9, 12, 14, 99))
-    return bytes(content)
+        whole[central + 10] = random.choice((1, 9, 12, 14, 99))
+    return bytes(whole)
 
 
 def _download_case(random: Random) -> Case:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.benchmarks.data import find_in
-from clipalign.errors import MissingDataset
+from clipalign.benchmarks.data import files_in, find_in, is_file
+from clipalign.errors import InputUnreadable, MissingDataset
 
 
 def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
@@ -19,3 +19,14 @@ def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None
         find_in(tmp_path, "dtd", "labels/test1.txt", "dtd/labels/test1.txt")
     (tmp_path / "dtd" / "labels").mkdir(parents=True)
     assert find_in(tmp_path, "dtd", "labels", "dtd/labels") == tmp_path / "dtd" / "labels"
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "images").touch()
+    with pytest.raises(InputUnreadable, match="images cannot be read: Not a directory"):
+        files_in(tmp_path / "images")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "x/" * 3000])
+def test_a_name_that_no_file_can_have_is_of_none(tmp_path: Path, name: str) -> None:
+    assert not is_file(tmp_path / name)

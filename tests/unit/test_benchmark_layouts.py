@@ -99,6 +99,10 @@ def test_lists_without_a_class_are_said(tmp_path: Path) -> None:
     (tmp_path / "food-101/meta/classes.txt").write_text("\n")
     with pytest.raises(InputUnreadable, match="they name no class"):
         dataset("food101", tmp_path).task(Settings())
+    make_place365(tmp_path)
+    lines(tmp_path / "categories_places365.txt", "/a/airfield 0", "/a/ 1", "/z/zen_garden 2")
+    with pytest.raises(InputUnreadable, match="the lists of place365 in .*: class 2 has no name"):
+        dataset("place365", tmp_path).task(Settings())
 
 
 def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
