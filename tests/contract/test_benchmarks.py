@@ -163,6 +163,8 @@ def test_the_accelerator_s_way_works_on_the_cpu(monkeypatch: pytest.MonkeyPatch)
     seconds = count(1.0)
     monkeypatch.setitem(measure.CLOCKS, "wall", lambda: next(seconds))
     monkeypatch.setattr(accelerator, "CROPS", 2)
+    described = {f"class {number}": ["a cup", "a red cup"] for number in range(8)}
+    monkeypatch.setattr(accelerator, "real_descriptions", lambda: (described, "made up"))
     every = accelerator.plans()
     monkeypatch.setattr(accelerator, "plans", lambda: every[:3])
     monkeypatch.setattr(train_speed, "build_tower", small_tower)
