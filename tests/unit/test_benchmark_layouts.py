@@ -101,7 +101,7 @@ def test_lists_without_a_class_are_said(tmp_path: Path) -> None:
         dataset("food101", tmp_path).task(Settings())
     make_place365(tmp_path)
     lines(tmp_path / "categories_places365.txt", "/a/airfield 0", "/a/ 1", "/z/zen_garden 2")
-    with pytest.raises(InputUnreadable, match="the lists of place365 in .*: class 2 has no name"):
+    with pytest.raises(InputUnreadable, match=r"the lists of place365 in .*: class 2 has no name"):
         dataset("place365", tmp_path).task(Settings())
 
 
