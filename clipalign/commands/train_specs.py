@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from clipalign.commands.model import choose_model
 from clipalign.commands.settled import settle
-from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.errors import DISK_FULL, EXIT_DONE, OutputError, UsageError
 from clipalign.options.option import one_by_one
 from clipalign.options.train_specs import TrainSpecsOptions
 from clipalign.registry import find_model
@@ -110,14 +110,23 @@ def _prepared(settings: Settings) -> Any:
         notices.inform(f"{done} raw captions cut")
 
     chosen = PrepareSettings(seed=settings.seed, by=settings.by or PrepareSettings().by)
-    return prepare(
-        source,
-        Path(settings.data).expanduser(),
-        chosen,
-        image_root=settings.image_root,
-        workers=settings.workers or os.cpu_count() or 1,
-        told=told,
-    )
+    folder = Path(settings.data).expanduser()
+    try:
+        return prepare(
+            source,
+            folder,
+            chosen,
+            image_root=settings.image_root,
+            workers=settings.workers or os.cpu_count() or 1,
+            told=told,
+        )
+    except OSError as error:
+        reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
+        raise OutputError(
+            f"{folder} cannot be written to: {reason}",
+            hint="make room and run the same line again: it goes on with the part it was at",
+            input="--data",
+        ) from error
 
 
 def _trained(settings: Settings) -> SpecsResult:

@@ -86,10 +86,15 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
         raise
+    keep_only(run, whole)
+    return whole
+
+
+def keep_only(run: Path, whole: Path) -> None:
+    """Take every checkpoint of a run away but one."""
     for old in _all(run):
         if old != whole:
             shutil.rmtree(old, ignore_errors=True)
-    return whole
 
 
 def as_os_error(error: Exception, folder: Path) -> OSError:
@@ -98,7 +103,7 @@ def as_os_error(error: Exception, folder: Path) -> OSError:
     The one hides the reason in its sentence, the other drops it.
     """
     said = str(error).partition("\n")[0]
-    code = re.search(r"code: (\d+)", said)
+    code = re.search(r"(?:code:|os error) (\d+)", said)
     if code is None and shutil.disk_usage(folder).free < _FULL_BYTES:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(None, said)

@@ -24,6 +24,7 @@ from clipalign.training.specs_batches import Batch, Batches, picture_vectors
 from clipalign.training.specs_checkpoints import (
     Checkpoint,
     check_settings,
+    keep_only,
     last_checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -123,6 +124,8 @@ class SpecsRun:
         found = last_checkpoint(folder) if resume else None
         if found is not None:
             self._take_up(load_checkpoint(found), str(found))
+        if world.is_first:
+            self._tidy(found)
 
     # --- going on ---
 
@@ -130,6 +133,13 @@ class SpecsRun:
         """What must be the same when a run is gone on with."""
         start = {"start": self._trainee.loaded.weights_sha256, "data": self._data.fingerprint}
         return self._settings.identity() | start | {"processes": self._world.size}
+
+    def _tidy(self, found: Path | None) -> None:
+        """Take away what a run that was killed left: unfinished files, and the checkpoint before the last."""
+        for name in (CONFIG_FILE, BEST_FILE, LAST_FILE, VECTORS_FILE):
+            (self._folder / f"{name}.part").unlink(missing_ok=True)
+        if found is not None:
+            keep_only(self._folder, found)
 
     def _take_up(self, checkpoint: Checkpoint, where: str) -> None:
         state = checkpoint.state

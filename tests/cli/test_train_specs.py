@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clipalign.training import specs_prepare
 from tests.cli.run import GOLDEN, ROOT, run_here
 
 LONG = str(GOLDEN / "tiny-longclip.safetensors")
@@ -133,3 +135,16 @@ def test_two_processes_with_local_pictures_are_one_that_accumulates(
     for mine, other in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
         for term in TERMS:
             assert mine[term] == pytest.approx(other[term], rel=2e-3, abs=2e-5)
+
+
+def test_a_full_disk_while_captions_are_prepared_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(specs_prepare, "write_whole", full)
+    (tmp_path / "raw.jsonl").write_text('{"image": "a.png", "text": "A. B c."}\n')
+    run = run_here(capsys, "train-specs", "--prepare", str(tmp_path / "raw.jsonl"), "--data", str(tmp_path / "data"))
+    assert (run.status, run.out) == (70, "")
+    assert run.err.startswith(f"error: {tmp_path / 'data'} cannot be written to: the disk is full (--data)\nhint: make")

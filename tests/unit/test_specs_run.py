@@ -262,10 +262,21 @@ SERIALIZED = 'Error while serializing: I/O error: Os { code: 28, kind: StorageFu
 
 def test_what_the_libraries_say_of_a_full_disk_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert as_os_error(SafetensorError(SERIALIZED), tmp_path).errno == errno.ENOSPC
+    assert as_os_error(SafetensorError("I/O error: File too large (os error 27)"), tmp_path).errno == errno.EFBIG
     assert as_os_error(RuntimeError(f"{TORN}\nframe #0"), tmp_path).args == (None, TORN)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=4096))
     assert as_os_error(RuntimeError(TORN), tmp_path).errno == errno.ENOSPC
+
+
+def test_what_a_killed_run_left_beside_its_last_checkpoint_goes_with_the_next(tmp_path: Path) -> None:
+    make_run(tmp_path).train()
+    there = {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "checkpoints" / "step-00000002").mkdir()
+    (tmp_path / f"{BEST_FILE}.part").write_bytes(b"half")
+    make_run(tmp_path, resume=True).train()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"step-{STEPS:08}"]
+    assert {path.name for path in tmp_path.iterdir()} == there
 
 
 def test_vectors_of_pictures_that_find_no_room_are_no_reason_to_end(
