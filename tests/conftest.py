@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.server import Server, running
@@ -25,6 +26,10 @@ def pytest_configure() -> None:
     for name in [*DROPPED, *(name for name in os.environ if name.startswith(DROPPED_PREFIXES))]:
         os.environ.pop(name, None)
     os.environ.update(PINNED | THREADS)
+    # How long an example takes says more about the machine than about the product.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("suite")
     # A shell starts background jobs deaf to Ctrl-C, and so would be the programs that tests start and interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
