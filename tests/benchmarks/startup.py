@@ -1,4 +1,4 @@
-"""What starting costs: help, version, completion and mistakes, and a first ``detect`` with the embedded model.
+"""What starting costs: help, version and mistakes, and a first ``detect`` with the embedded model.
 
     python -m tests.benchmarks.startup
 
@@ -38,18 +38,15 @@ LIGHT: Final[Mapping[str, tuple[str, ...]]] = {
     "a mistyped command": ("detct",),
     "a missing argument": ("detect", PICTURE),
 }
-COMPLETION: Final = {"_CLIPALIGN_COMPLETE": "complete_bash", "COMP_WORDS": "clipalign de", "COMP_CWORD": "1"}
 HELP_SECONDS: Final = 0.25
 ANSWER_SECONDS: Final = 0.3
 """For what is said before anything heavy is imported."""
 DETECT_TIMES: Final = 2.0
 
 
-def process(
-    bench: Bench, line: Sequence[str], variables: Mapping[str, str] | None = None, statuses: Sequence[int] = (0,)
-) -> Callable[[], float]:
+def process(bench: Bench, line: Sequence[str], statuses: Sequence[int] = (0,)) -> Callable[[], float]:
     """What runs ``line`` in a fresh process and returns its seconds by the clock of the run."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(bench.threads), **(variables or {})}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(bench.threads)}
 
     def run() -> float:
         before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -78,9 +75,6 @@ def measure(bench: Bench) -> Measured:
     lines: dict[str, Callable[[], float]] = {
         name: process(bench, [*program, *arguments], statuses=(0, 2)) for name, arguments in LIGHT.items()
     }
-    console = Path(sys.executable).with_name("clipalign")  # completion goes by the program's name
-    if console.exists():
-        lines["completion"] = process(bench, [str(console)], COMPLETION)
     detect = process(
         bench, [*program, "detect", PICTURE, TEXT, "--model", "pictogram", "--format", "json", "--offline"]
     )
@@ -126,7 +120,11 @@ def measure(bench: Bench) -> Measured:
             )
         )
     share = statistics.median(times["--help"]) / statistics.median(base for base, _ in pairs)
-    return Measured(rows, [f"--help takes {share:.3f} of the time of the imports"])
+    notes = [
+        f"--help takes {share:.3f} of the time of the imports",
+        "completion starts no process: the scripts in completions/ hold all words",
+    ]
+    return Measured(rows, notes)
 
 
 if __name__ == "__main__":
