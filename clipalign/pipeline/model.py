@@ -249,7 +249,7 @@ def _build(config: dict[str, Any], open_clip: ModuleType, row: ModelRow) -> Any:
     try:
         with _NoRandomNumbers():  # type: ignore[no-untyped-call]
             return kind(**config)
-    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # a config may hold anything, and open_clip takes it at its word
         raise ModelMismatch(
             f"open_clip cannot build the architecture of {row.name}: {str(error).partition(chr(10))[0]}", input=row.name
         ) from error
@@ -308,6 +308,8 @@ def _tokenizer(text: dict[str, Any], context_tokens: int, open_clip: ModuleType,
 
 def _hub_folder(repo: str, files: tuple[str, ...], row: ModelRow) -> str:
     """The folder of a Hub repository in the local cache; transformers reads a folder without asking the network."""
+    if not isinstance(repo, str):
+        raise ModelMismatch(f"the config of {row.name} names a model or tokenizer {repo!r}", input=row.name)
     if importlib.util.find_spec("transformers") is None:
         raise UsageError(
             f"the text side of {row.name} needs the package transformers",

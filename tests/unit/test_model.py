@@ -199,6 +199,19 @@ class TestMismatches:
         with pytest.raises(ModelMismatch, match=why):
             load_model(f"{tmp_path / 'bad.json'}@{write_weights(tmp_path)}", choice=CPU)
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"text_cfg": {"hf_model_name": 3}},
+            {"text_cfg": {"hf_tokenizer_name": ["a"]}},
+            {"vision_cfg": {"timm_model_name": 3}},
+            {"vision_cfg": {"patch_size": 0}},
+            {"vision_cfg": {"layers": "two"}},
+        ],
+    )
+    def test_configs_with_values_of_other_types(self, tmp_path: Path, changes: dict[str, Any]):
+        assert self.fail(tmp_path, state_dict(), **changes).message
+
     def test_configs_that_open_clip_does_not_understand(self, tmp_path: Path):
         error = self.fail(tmp_path, state_dict(), text_cfg={"depth": 3})
         assert "open_clip cannot build" in error.message and "depth" in error.message
