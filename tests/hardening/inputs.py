@@ -29,12 +29,12 @@ from tests.hardening.arena import (
 from tests.hardening.report import FIGURES, Part, Row, typed_command, write_figures
 
 CASES: Final[Mapping[str, int]] = {
-    "pictures": 4200,
-    "captions": 2400,
-    "checkpoints": 1600,
-    "annotations": 2400,
-    "tables": 1200,
-    "folders": 1200,
+    "pictures": 4600,
+    "captions": 2000,
+    "checkpoints": 2000,
+    "annotations": 1600,
+    "tables": 1300,
+    "folders": 700,
 }
 """Generators, each a module of this room with ``cases(random, number)``, and how many cases are its share."""
 
