@@ -370,7 +370,9 @@ def _list_case(random: Random) -> Case:
         return Case("text file", "score-long", ("0.png", *line), files, statuses=frozenset({0, 2, 3}))
     if what == "descriptions":
         described = {"dog": ["a dog barks", "fur"], "cat": ["a cat"], "red car": ["wheels"]}
-        document: Any = random.choice((described, [{"name": "dog", "descriptions": ["fur"]}], {"dog": "fur"}))
+        document: Any = random.choice(
+            (described, described, described, [{"name": "dog", "descriptions": ["fur"]}], {"dog": "fur"})
+        )
         files["described.json"] = mutated_json(random, document)
         arguments += (
             "--descriptions",
