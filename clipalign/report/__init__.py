@@ -105,6 +105,11 @@ def render(
         OutputError: stdout, or the file, cannot be written.
     """
     content = _document(result, format=format, top=top, thumbnail=thumbnail)
+    return deliver(content, output=output, overwrite=overwrite)
+
+
+def deliver(content: str | bytes, *, output: Path | None, overwrite: bool) -> bool:
+    """Write a whole document to stdout, or into a file; arguments, result and errors as of :func:`render`."""
     if output is None or str(output) == STDOUT:
         return write_output(content)
     from clipalign.report.files import write_document

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from clipalign.report.console import visible, width
 from clipalign.report.evidence import Evidence, read_evidence
-from clipalign.report.layout import Signs, flowing, printed, shortened, signed_bar, signs
+from clipalign.report.layout import Signs, origin_line, printed, shortened, signed_bar, signs
 
 NAME_CELLS: Final = (6, 40)
 """Columns of the widest class name: at least, at most."""
@@ -26,8 +26,6 @@ SHOWN_CROPS: Final = 3
 SHOWN_SENTENCES: Final = 3
 """Of each class, those with the largest share of its score; the whole matrix is in JSON and HTML."""
 
-HASH_DIGITS: Final = 12
-
 
 def classify_table(record: Mapping[str, Any]) -> str:
     """The page for the record of one picture."""
@@ -36,7 +34,7 @@ def classify_table(record: Mapping[str, Any]) -> str:
     parts.append(_classes(record["classes"], drawn_with))
     for evidence in read_evidence(record):
         parts += [Text(""), _heading(evidence), _evidence(evidence, drawn_with)]
-    parts += [Text(""), _rule(record), _origin(record["provenance"], drawn_with)]
+    parts += [Text(""), _rule(record), origin_line(record["provenance"], drawn_with)]
     return printed(parts)
 
 
@@ -112,15 +110,3 @@ def _rule(record: Mapping[str, Any]) -> Text:
         f"{record['method']}: {crops}, {settings.get('classes')} {known}, {settings.get('texts')} {texts}",
         overflow="fold",
     )
-
-
-def _origin(origin: Mapping[str, Any], drawn_with: Signs) -> Text:
-    """Model, weights, device and versions, as many as fit a line."""
-    pieces = [visible(origin["model"])]
-    if origin["weights_sha256"]:
-        pieces.append(f"weights {origin['weights_sha256'][:HASH_DIGITS]}")
-    pieces.append(f"{origin['device']} {origin['precision']}")
-    pieces += [f"{name} {number}" for name, number in origin["versions"].items()]
-    line = flowing(pieces, gap=f" {drawn_with.dot} ")
-    line.stylize("dim")
-    return line

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
@@ -17,7 +17,7 @@ from rich.text import Text
 from clipalign.report.console import colour_allowed, speaks_unicode, visible, width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class Signs:
     dot: str
     none: str
 
+
+HASH_DIGITS: Final = 12
+"""Digits of the weights' SHA-256 that a reader needs to tell two files apart."""
 
 UNICODE_SIGNS: Final = Signs("✗", "?", "‹", "›", "│", "█", "▐", "▌", "·", "–")
 ASCII_SIGNS: Final = Signs("x", "?", "<", ">", "|", "#", "", "", "-", "-")
@@ -122,4 +125,16 @@ def flowing(pieces: Iterable[str | Text], *, gap: str = "  ") -> Text:
             used += len(gap)
         line.append_text(text)
         used += text.cell_len
+    return line
+
+
+def origin_line(origin: Mapping[str, Any], drawn_with: Signs, *, also: Sequence[str] = ()) -> Text:
+    """Model, weights, device, ``also`` and versions of a provenance, each kept whole."""
+    pieces = [visible(origin["model"])]
+    if origin["weights_sha256"]:
+        pieces.append(f"weights {origin['weights_sha256'][:HASH_DIGITS]}")
+    pieces += [f"{origin['device']} {origin['precision']}", *also]
+    pieces += [f"{name} {number}" for name, number in origin["versions"].items()]
+    line = flowing(pieces, gap=f" {drawn_with.dot} ")
+    line.stylize("dim")
     return line

@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clipalign.report.console import visible, width
-from clipalign.report.layout import Signs, flowing, printed, shortened, signs
-from clipalign.report.table import HASH_DIGITS
+from clipalign.report.layout import HASH_DIGITS, Signs, flowing, printed, shortened, signs
 from clipalign.results import EvalResult, Metric, Published
 
 GAP_CELLS: Final = 2

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.report.console import write_output
 from clipalign.report.records import Column, Kind, Record, Sort
 from clipalign.report.summary import number_text, score_name
 
@@ -22,8 +21,10 @@ NAMED_SENTENCES: Final = 3
 """How many sentences an annotation quotes before it only counts."""
 
 ID_CELLS: Final = 24
+"""Columns of the table's names, at most."""
+
 FOLDED_SENTENCES: Final = 24
-"""Columns of the table's names, at most; sentences from which on a card shows them on demand."""
+"""From more sentences on a card shows them on demand."""
 
 BAR_UNITS: Final = 100
 """Length of a bar in its own coordinates."""
@@ -75,7 +76,7 @@ def render_long(
         UsageError: a file that may not be written.
         OutputError: stdout, or the file, cannot be written.
     """
-    from clipalign.report import STDOUT
+    from clipalign.report import deliver
     from clipalign.report.one import document
     from clipalign.report.score_long_table import score_long_table
 
@@ -83,13 +84,7 @@ def render_long(
         return score_long_table([score_long_record(result) for result in results])
 
     content = document(ScoreLongView(), results, format=format, table=table, thumbnail=thumbnail)
-    if output is None or str(output) == STDOUT:
-        return write_output(content)
-    from clipalign.report.files import write_document
-
-    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    write_document(output, content, overwrite=overwrite)
-    return True
+    return deliver(content, output=output, overwrite=overwrite)
 
 
 class ScoreLongView:

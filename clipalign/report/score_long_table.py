@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clipalign.report.console import MAX_WIDTH, visible, width
-from clipalign.report.layout import UNICODE_SIGNS, Signs, flowing, printed, shortened, signs
+from clipalign.report.layout import UNICODE_SIGNS, Signs, flowing, origin_line, printed, shortened, signs
 
-HASH_DIGITS: Final = 12
 BAR_CELLS: Final = (8, 24)
 """Columns of a bar: at least, at most."""
 
@@ -64,7 +63,9 @@ def score_long_table(records: Sequence[Mapping[str, Any]]) -> str:
         parts += [_sentences(record, scale, drawn_with), Text(""), verdict(record, drawn_with), Text("")]
     if len(ranked) == 1:
         parts[-1:] = [_scores(ranked[0])]
-    return printed([*parts, _legend(scale, drawn_with), _origin(ranked[0]["provenance"], drawn_with)])
+    origin = ranked[0]["provenance"]
+    context = f"{origin['settings'].get('context_tokens')} tokens"
+    return printed([*parts, _legend(scale, drawn_with), origin_line(origin, drawn_with, also=[context])])
 
 
 def _title(record: Mapping[str, Any], room: int) -> str:
@@ -195,16 +196,3 @@ def _legend(scale: Scale, drawn_with: Signs) -> Text:
     return Text(
         f"bars from {scale.low:.4f} to {scale.high:.4f}: {gained} gained, {lost} lost", style="dim", overflow="fold"
     )
-
-
-def _origin(origin: Mapping[str, Any], drawn_with: Signs) -> Text:
-    """Model, weights, device and versions, as many as fit a line."""
-    pieces = [visible(origin["model"])]
-    if origin["weights_sha256"]:
-        pieces.append(f"weights {origin['weights_sha256'][:HASH_DIGITS]}")
-    pieces.append(f"{origin['device']} {origin['precision']}")
-    pieces.append(f"{origin['settings'].get('context_tokens')} tokens")
-    pieces += [f"{name} {number}" for name, number in origin["versions"].items()]
-    line = flowing(pieces, gap=f" {drawn_with.dot} ")
-    line.stylize("dim")
-    return line

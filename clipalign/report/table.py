@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 from rich.cells import cell_len
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clipalign.report.console import visible, width
-from clipalign.report.layout import Signs, flowing, printed, shortened, signed_bar, signs
+from clipalign.report.layout import Signs, flowing, origin_line, printed, shortened, signed_bar, signs
 from clipalign.results import DetectResult, WordScore
 
 WORD_CELLS: Final = (6, 24)
@@ -23,8 +24,6 @@ WORD_CELLS: Final = (6, 24)
 BAR_CELLS: Final = (6, 20)
 """Columns of one side of a bar."""
 
-HASH_DIGITS: Final = 12
-"""Digits of the weights' SHA-256 that a reader needs to tell two files apart."""
 
 GAPS_CELLS: Final = 6
 """What mark, spaces and axis of a row take."""
@@ -56,7 +55,12 @@ def detect_table(result: DetectResult, *, top: int | None = None) -> str:
         parts.append(_rows(rows, result, drawn_with))
     if left_out := len(within) - len(rows):
         parts.append(Text(f"  {left_out} more {'word' if left_out == 1 else 'words'} not shown", style="dim"))
-    parts += [Text(""), verdict(result, drawn_with), _scores(result), provenance_line(result, drawn_with)]
+    parts += [
+        Text(""),
+        verdict(result, drawn_with),
+        _scores(result),
+        origin_line(asdict(result.provenance), drawn_with),
+    ]
     return printed(parts)
 
 
@@ -189,16 +193,3 @@ def _scores(result: DetectResult) -> Text:
 def _small(value: float) -> str:
     """Three significant digits; F-CLIPScores lie near -1e-4."""
     return f"{value:.{_decimals(abs(value))}f}" if value else "0"
-
-
-def provenance_line(result: DetectResult, drawn_with: Signs) -> Text:
-    """Model, weights, device and versions, as many as fit a line."""
-    origin = result.provenance
-    pieces = [visible(origin.model)]
-    if origin.weights_sha256:
-        pieces.append(f"weights {origin.weights_sha256[:HASH_DIGITS]}")
-    pieces.append(f"{origin.device} {origin.precision}")
-    pieces += [f"{name} {number}" for name, number in origin.versions.items()]
-    line = flowing(pieces, gap=f" {drawn_with.dot} ")
-    line.stylize("dim")
-    return line
