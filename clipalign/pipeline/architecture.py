@@ -24,6 +24,13 @@ _RESNET_STAGES: Final = 4
 _RESNET_DOWNSAMPLING: Final = 32  # input pixels to a cell of the last map, a side
 
 _REQUIRED: Final = ("embed_dim", "vision_cfg", "text_cfg")
+_TOWERS: Final = ("vision_cfg", "text_cfg", "multimodal_cfg")
+
+_MAX_LAYERS: Final = 1000
+"""Far more than any CLIP has; a million, as a slip of the hand, would be built for hours."""
+
+_SHOWN: Final = 200
+"""Characters of a message that repeats what a config holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,26 @@ def read_config(path: Path) -> Architecture:
     missing = [key for key in _REQUIRED if key not in config]
     if missing:
         raise ModelMismatch(f"{path} is not an open_clip config: it lacks {', '.join(missing)}", input=str(path))
+    for key, part in (*((key, config.get(key, {})) for key in _TOWERS), ("preprocess_cfg", preprocess)):
+        if not isinstance(part, dict):
+            raise ModelMismatch(
+                f"{path} is not an open_clip config: its {key} is no object but {part!r}"[:_SHOWN], input=str(path)
+            )
+        layers = part.get("layers", 0)
+        deepest = max(layers, default=0) if isinstance(layers, list) and _are_numbers(layers) else layers
+        if isinstance(deepest, int) and deepest > _MAX_LAYERS:
+            raise ModelMismatch(
+                f"{path} asks for {deepest} layers in its {key}; at most {_MAX_LAYERS} are built", input=str(path)
+            )
+    for key in ("mean", "std"):
+        numbers = preprocess.get(key, 0.0)
+        if not _are_numbers(numbers if isinstance(numbers, list) and len(numbers) == 3 else [numbers]):
+            raise ModelMismatch(f"{path} has a {key} that is not three numbers", input=str(path))
     return Architecture(str(path), config, preprocess, is_fixed=True)
+
+
+def _are_numbers(values: list[object]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def infer_architecture(tensors: dict[str, Tensor]) -> Architecture:

@@ -192,7 +192,13 @@ class TestMismatches:
 
     @pytest.mark.parametrize(
         ("content", "why"),
-        [("{", "not readable as JSON"), ("[]", "lacks embed_dim"), ('{"embed_dim": 1}', "lacks vision_cfg, text_cfg")],
+        [
+            ("{", "not readable as JSON"),
+            ("[]", "lacks embed_dim"),
+            ('{"embed_dim": 1}', "lacks vision_cfg, text_cfg"),
+            ('{"embed_dim": 1, "vision_cfg": 3, "text_cfg": {}}', "its vision_cfg is no object but 3"),
+            ('{"embed_dim": 1, "vision_cfg": {}, "text_cfg": []}', "its text_cfg is no object"),
+        ],
     )
     def test_configs_that_are_none(self, tmp_path: Path, content: str, why: str):
         (tmp_path / "bad.json").write_text(content)
@@ -207,6 +213,9 @@ class TestMismatches:
             {"vision_cfg": {"timm_model_name": 3}},
             {"vision_cfg": {"patch_size": 0}},
             {"vision_cfg": {"layers": "two"}},
+            {"vision_cfg": {"layers": 10**6}},
+            {"preprocess": 3},
+            {"preprocess": {"mean": "grey"}},
         ],
     )
     def test_configs_with_values_of_other_types(self, tmp_path: Path, changes: dict[str, Any]):
