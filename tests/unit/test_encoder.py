@@ -62,3 +62,10 @@ def test_equal_files_and_objects_are_encoded_once(tmp_path, monkeypatch: pytest.
     features = encode_distinct(loaded, images, names=[""] * 4)
     assert seen == [2]
     torch.testing.assert_close(features, features[:1].expand_as(features), rtol=0, atol=1e-6)
+
+
+def test_every_image_gets_its_own_vector_in_the_order_given() -> None:
+    loaded = load_random("clip")
+    first, second = torch.eye(loaded.network.text_projection.shape[1])[:2]
+    found = encode_distinct(loaded, [first, second, first], names=["a", "b", "a"])
+    assert torch.equal(found, torch.stack([first, second, first]))
