@@ -60,7 +60,9 @@ class TestTheList:
         assert run.status == 0 and run.err == ""
         lines = run.out.splitlines()
         assert "  ViT-B-32             605 MB  not here" in lines
-        assert f"      free (MIT) · 127.0.0.1:{os.environ['HF_ENDPOINT'].rpartition(':')[2]}/{REPO}" in lines
+        about = f"      free (MIT) · 127.0.0.1:{os.environ['HF_ENDPOINT'].rpartition(':')[2]}/{REPO}"
+        assert any(line.startswith(about) for line in lines)
+        assert "for detect, classify" in " ".join(run.out.split())
         assert any(line.startswith("  pictogram ") and line.endswith("here, verified") for line in lines)
         assert any(line.startswith("  imagenet ") and line.endswith("by hand") for line in lines)
         assert all(len(line) <= 80 for line in lines)
