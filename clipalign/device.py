@@ -23,7 +23,7 @@ T = TypeVar("T")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
 DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
 
-_OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory")
+_OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory", "can't start new thread")
 
 _fitting: Final[dict[str, int]] = {}
 """Batch sizes that fitted after memory had run out; see :func:`halving`."""
@@ -169,7 +169,7 @@ def halving(batch_size: int, run: Callable[[int], T]) -> T:
         try:
             result = run(size)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if size == 1:
                 raise DeviceUnavailable(
@@ -187,7 +187,7 @@ def halving(batch_size: int, run: Callable[[int], T]) -> T:
         _release_memory()
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """CUDA has a type of its own for it; the CPU and MPS only a sentence."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
 

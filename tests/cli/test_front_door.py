@@ -12,7 +12,7 @@ import pytest
 
 from clipalign import cli
 from clipalign.__main__ import run
-from clipalign.cli import CLOSING, built_command
+from clipalign.cli import CLOSING, as_clipalign_error, built_command
 from clipalign.commands import COMMANDS, CommandRow
 from clipalign.settings.choices import FORMATS, FORMATS_OF
 from clipalign.settings.readers import READERS
@@ -266,3 +266,12 @@ def test_an_interruption_while_the_program_itself_is_imported_is_a_sentence(
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     assert run() == 130
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread"), RuntimeError("CUDA out of memory. Tried to")]
+)
+def test_memory_that_runs_out_is_no_defect(error: Exception) -> None:
+    known = as_clipalign_error(error)
+    assert (known.message, known.exit_status) == ("memory ran out", 70)
+    assert "--batch-size" in known.hint
