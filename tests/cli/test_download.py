@@ -172,7 +172,7 @@ class TestLicences:
         assert run.status == 4 and server.asked == []
         assert "error: tiny is not for commercial use (CC-BY-NC-4.0); see https://example.org/tiny" in run.err
         assert run.err.endswith("hint: clipalign download tiny --accept-license tiny\n")
-        assert run_here(capsys, "download", "tiny", "--accept-license", "other").status == 4
+        assert run_here(capsys, "download", "tiny", "--accept-license", "cub").status == 4
         assert run_here(capsys, "download", "tiny", "--accept-license", "tiny").status == 0
 
     def test_of_what_is_fetched_by_hand_are_not_asked_twice(self, capsys: pytest.CaptureFixture[str]):
