@@ -250,10 +250,10 @@ def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> Clipalign
         return error
     if isinstance(error, typer.TyperException):
         return _usage_error(error, typed)
+    from clipalign.device import is_out_of_memory  # only here: it costs --help a little
+
     if is_out_of_memory(error):
-        return InternalError(
-            "memory ran out", hint="a smaller --batch-size or model, or fewer programs beside this one"
-        )
+        return InternalError("memory ran out", hint="a smaller --batch-size, a smaller model, or fewer other programs")
     said = " ".join(str(error).split())
     return InternalError(
         f"unexpected {type(error).__name__}{f': {said}' if said else ''}",
