@@ -207,13 +207,14 @@ def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """``token_embedding.weight`` from the rows that are not zero, as the embedded model stores them."""
     expanded = dict(tensors)
     rows, values = expanded.pop(_COMPACT_ROWS), expanded.pop(_COMPACT_VALUES, torch.empty(0))
-    fits = rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values) and not rows.is_floating_point()
+    fits = rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values)
+    fits = fits and rows.dtype in (torch.int32, torch.int64) and values.is_floating_point()
     if not fits or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < CLIP_VOCABULARY):
         raise ModelMismatch(
             f"{_COMPACT_ROWS} {tuple(rows.shape)} and {_COMPACT_VALUES} {tuple(values.shape)} do not belong together"
         )
     weight = torch.zeros(CLIP_VOCABULARY, values.shape[1])
-    weight[rows] = values
+    weight[rows.long()] = values
     expanded["token_embedding.weight"] = weight
     return expanded
 

@@ -192,6 +192,15 @@ class TestCompactVocabulary:
         with pytest.raises(ModelMismatch, match="do not belong together"):
             read_checkpoint(tmp_path / "w.safetensors")
 
+    @pytest.mark.parametrize("type", [torch.uint8, torch.bool, torch.complex64])
+    def test_rows_are_whole_numbers_and_values_are_not(self, tmp_path: Path, type: torch.dtype):
+        for types in ((type, torch.float32), (torch.int64, type)):
+            content = {"token_embedding.rows": torch.tensor([1]).to(types[0])}
+            content["token_embedding.values"] = torch.ones(1, 2).to(types[1])
+            save_file(content, tmp_path / "w.safetensors")
+            with pytest.raises(ModelMismatch, match="do not belong together"):
+                read_checkpoint(tmp_path / "w.safetensors")
+
 
 def test_names_are_shortened_with_their_count():
     assert name_some(["a", "b"]) == "a, b"
