@@ -47,7 +47,7 @@ class Annotations:
             return ""
         return (
             f"{self.path.name} is another version than {self.version}: its SHA-256 begins {self.sha256[:HASH_DIGITS]}, "
-            f"not {self.known[:HASH_DIGITS]}"
+            f"not {self.known[:HASH_DIGITS]}; published numbers are of the latter"
         )
 
     def json(self) -> Any:
@@ -66,11 +66,16 @@ class Annotations:
             )
             raise self.unusable(where) from None
 
+    def misbuilt(self, form: str, error: KeyError | TypeError | AttributeError) -> MissingDataset:
+        """The error for a file that is not of ``form``, as ``error`` showed while it was taken apart."""
+        why = f"it lacks {error}" if isinstance(error, KeyError) else "lists and objects are not where it has them"
+        return self.unusable(f"is not {form}: {why}")
+
     def unusable(self, what: str) -> MissingDataset:
         """The error for a file that ``what``, a clause such as "breaks off"."""
         return MissingDataset(
             f"{self.path} {what}; its SHA-256 begins {self.sha256[:HASH_DIGITS]}",
-            hint=f"delete it and fetch it again: clipalign download {self.dataset}",
+            hint=f"mend it, or delete it and fetch it again: clipalign download {self.dataset}",
             input=str(self.path),
         )
 

@@ -32,7 +32,7 @@ class Coco2017(RetrievalBenchmark):
             for row in document["annotations"]:
                 self._captions.setdefault(row["image_id"], []).append(str(row["caption"]).strip())
         except (KeyError, TypeError) as error:
-            raise file.unusable(f"is not COCO's format: it lacks {error}") from None
+            raise file.misbuilt("COCO's format", error) from None
         self._folder = find_in(self.folder, self.name, "val2017", "images/val2017", "images")
         self.data = {FILE: file.sha256}
         self.size = len(self._images)

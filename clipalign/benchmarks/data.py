@@ -21,10 +21,11 @@ def find_in(folder: Path, name: str, *places: str) -> Path:
         if (folder / place).exists():
             return folder / place
     if folder.is_dir():
-        message = f"{folder} is not laid out as {name}: there is no {' and no '.join(places[:2])}"
+        message = f"{folder} is not laid out as {name}: there is no {' and no '.join(places[:3])}"
         hint = f"clipalign download {name}, or --data-root with the folder that holds {places[0]}"
     else:
-        message = f"the data set {name} is not in {folder}"
+        why = "that is a file" if folder.exists() else "there is no such folder"
+        message = f"the data set {name} is not in {folder}: {why}"
         hint = f"clipalign download {name}, or --data-root DIR"
     raise MissingDataset(message, hint=hint, input=str(folder))
 

@@ -37,15 +37,25 @@ CAPTIONS_PLACES: Final = (
     *CAPTIONS,
     *(f"{folder}/{name}" for folder in ("../coco", "../coco-val2014") for name in CAPTIONS),
 )
+PICTURES: Final = "COCO_val2014_"
+"""How the names of FOIL's own pictures begin."""
 CORRECT: Final = "ORIG"
 """What stands for the foil word of a correct caption."""
+
+
+OTHER: Final = (
+    f"the pictures are not those of FOIL, so this is not the paper's {FILE}: published numbers are of other data"
+)
+UNKNOWN: Final = (
+    f"published numbers are of the paper's {FILE}; no hash of it is on record, so whether this is it is not known"
+)
 
 
 class Foil(WordBenchmark):
     """The benchmark; see the module's text for its protocol."""
 
     name = "foil"
-    notes: tuple[str, ...] = (ABOUT,)
+    notes: tuple[str, ...] = (UNKNOWN, ABOUT)
 
     def check(self) -> None:
         """Read the annotations, and find the pictures and, where they are, COCO's captions."""
@@ -55,7 +65,7 @@ class Foil(WordBenchmark):
             names = {image["id"]: str(image["file_name"]) for image in document["images"]}
             rows = list(document["annotations"])
         except (KeyError, TypeError) as error:
-            raise file.unusable(f"is not FOIL's format: it lacks {error}") from None
+            raise file.misbuilt("FOIL's format", error) from None
         places = [self.folder / place for place in CAPTIONS_PLACES]
         captions = next((read_annotations(place, self.name) for place in places if place.is_file()), None)
         self._references = {} if captions is None else _by_image(captions)
@@ -64,7 +74,13 @@ class Foil(WordBenchmark):
         self.data = hashes(file, *([captions] if captions else []))
         self.size = len(rows)
         none = f"without {CAPTIONS[0]} there are no references, and no RefCLIPScore"
-        self.notes = (ABOUT, none if captions is None else NEAREST)
+        of_coco = any(name.startswith(PICTURES) for name in names.values())
+        self.notes = (
+            UNKNOWN if of_coco else OTHER,
+            *([] if (lost := _not_in_captions(rows)) is None else [lost]),
+            ABOUT,
+            none if captions is None else NEAREST,
+        )
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
         """Image after image, as they first occur in the file; within an image in the file's order."""
@@ -106,6 +122,26 @@ class Foil(WordBenchmark):
         return foil_words(outcome)
 
 
+def _not_in_captions(rows: Sequence[Any]) -> str | None:
+    """A sentence where foil words do not stand in their captions, which no prediction can find."""
+    foils, lost = 0, []
+    for number, row in enumerate(rows):
+        try:
+            word, text = row["foil_word"].strip(), row["caption"].lower()
+        except (KeyError, TypeError, AttributeError):
+            continue  # said where the sample is read
+        if word != CORRECT:
+            foils += 1
+            if word.lower() not in text:
+                lost.append(number)
+    if not lost:
+        return None
+    return (
+        f"{len(lost):,} of {foils:,} foil words do not stand in their captions and cannot be found, "
+        f"the first that of annotation {lost[0]}"
+    )
+
+
 def foil_statistics(outcomes: Sequence[Outcome], *, suffix: str = "") -> list[Statistic]:
     """LA by equality with the foil word, and AP of the three scores with correct captions as the positive class."""
     return [*localisation(f"la{suffix}", outcomes, found=found_foil, hit=is_foil), *precisions(outcomes, suffix=suffix)]
@@ -145,5 +181,5 @@ def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
         for row in captions.json()["annotations"]:
             found[row["image_id"]] = (*found.get(row["image_id"], ()), (row["id"], row["caption"].strip()))
     except (KeyError, TypeError, AttributeError) as error:
-        raise captions.unusable(f"is not COCO's format: it lacks {error}") from None
+        raise captions.misbuilt("COCO's format", error) from None
     return found

@@ -35,7 +35,7 @@ class Sdci(GrowingBenchmark):
         try:
             names = [str(entry["filename"]) for entry in state.json()["_data_files"]]
         except (KeyError, TypeError) as error:
-            raise state.unusable(f"is not what datasets saves: it lacks {error}") from None
+            raise state.misbuilt("what datasets saves", error) from None
         self._files = [state.path.parent / Path(name).name for name in names]
         for file in self._files:
             if not is_file(file):

@@ -7,6 +7,7 @@ which some are wrong, the wrong ones are, ranked by the negated score.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -72,12 +73,13 @@ class WordBenchmark(Benchmark[Sample, Outcome]):
             if any(is_file(folder / name) for name in tried):
                 return folder
         if there:
+            looked = Path(os.path.normpath(there[0]))  # "data/../data" is one of the places
             raise MissingDataset(
-                f"{there[0]} holds none of the first {len(tried)} pictures of {self.name}, such as {tried[0]}"
+                f"{looked} holds none of the first {len(tried)} pictures of {self.name}, such as {tried[0]}"
                 if tried
                 else f"{self.folder} has no pictures of {self.name}",
                 hint=f"clipalign download {self.name}, or --data-root with the folder that holds {places[0]}",
-                input=str(there[0]),
+                input=str(looked),
             )
         return find_in(self.folder, self.name, *places)
 

@@ -293,6 +293,7 @@ def fetch_row(
     from clipalign.downloads.catalogue import check_licence, standing
     from clipalign.downloads.datasets import fetch_dataset
     from clipalign.downloads.models import fetch_model, with_files
+    from clipalign.downloads.web import NO_NETWORK
     from clipalign.registry.datasets import DatasetRow
 
     if not isinstance(row, DatasetRow):
@@ -305,14 +306,29 @@ def fetch_row(
         if settings.offline:
             raise MissingWeights(
                 f"{row.name} is not on this machine, and --offline forbids fetching it",
-                hint="run it without --offline (and without HF_HUB_OFFLINE)",
+                hint=f"run it without --offline (and without HF_HUB_OFFLINE); or, {_elsewhere(row, settings)}",
                 input=row.name,
             )
-    if isinstance(row, DatasetRow):
-        if handed_over:
-            return fetch_dataset(row, errand, handed_over=handed_over)
-        return fetch_dataset(row, errand)
-    return fetch_model(row, errand)
+    try:
+        if isinstance(row, DatasetRow):
+            if handed_over:
+                return fetch_dataset(row, errand, handed_over=handed_over)
+            return fetch_dataset(row, errand)
+        return fetch_model(row, errand)
+    except DownloadFailed as error:
+        if error.hint == NO_NETWORK:
+            error.hint = f"{NO_NETWORK} If not, {_elsewhere(row, settings)}"
+        raise
+
+
+def _elsewhere(row: ModelRow | DatasetRow, settings: Settings) -> str:
+    """What to type on another machine, and what to do with what comes."""
+    accepted = f" --accept-license {shlex.quote(row.name)}" if row.name in settings.accept_license else ""
+    line = f"clipalign download {shlex.quote(row.name)} --cache-dir carry/clipalign{accepted}"
+    return (
+        f"on a machine with a network: HF_HOME=carry/huggingface {line}; "
+        "then bring the folder carry here, and run with the same HF_HOME and --cache-dir"
+    )
 
 
 def _record(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> dict[str, object]:

@@ -71,7 +71,7 @@ def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path
         raise disk_error(error, row.name, folder) from error
     if lines := by_hand(row, folder):
         raise MissingDataset(
-            f"{row.name} has to be fetched by hand, at least in part: {row.licence}, see {row.page}",
+            f"{row.name} has to be fetched by hand, at least in part (licence: {row.licence}), see {row.page}",
             hint="; ".join(lines),
             input=row.name,
         )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PASSING_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+NO_NETWORK: Final = "is there a network?"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -185,9 +186,7 @@ class Web:
             raise PassingError(f"the proxy gives no connection to {_host(url)}") from error
         except (requests.exceptions.RequestException, OSError) as error:
             if _has_no_name(error):
-                raise PassingError(
-                    f"no connection: {_host(url)} cannot be found", hint="is there a network?", weight=3
-                ) from error
+                raise PassingError(f"no connection: {_host(url)} cannot be found", hint=NO_NETWORK, weight=3) from error
             raise PassingError(f"no connection to {_host(url)} ({_said(error)})") from error
 
     def patiently(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:

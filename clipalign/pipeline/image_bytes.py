@@ -106,7 +106,9 @@ def _where(path: Path) -> str:
 def _fetch(address: str, *, offline: bool) -> bytes:
     """The bytes at an http(s) address, within the limits of size and time."""
     if offline:
-        raise ImageUnreadable(f"{address} is not fetched while offline", hint="leave out --offline", input=address)
+        raise ImageUnreadable(
+            f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
+        )
     import requests
 
     from clipalign.version import __version__
@@ -134,8 +136,9 @@ def _fetch(address: str, *, offline: bool) -> bytes:
             f"{address} did not answer within {TIMEOUT_SECONDS:.0f} seconds", hint="try again later", input=address
         ) from error
     except requests.RequestException as error:
+        said = "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
         raise ImageUnreadable(
-            f"{address} cannot be fetched: {type(error).__name__}",
+            f"{address} cannot be fetched: {said}",
             hint="check the address and the network",
             input=address,
         ) from error

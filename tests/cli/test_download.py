@@ -148,11 +148,21 @@ class TestFetching:
     ):
         run = run_here(capsys, "download", "tiny", "--offline")
         assert run.status == 4 and "--offline forbids" in run.err and server.asked == []
+        assert "HF_HOME=carry/huggingface clipalign download tiny --cache-dir carry/clipalign;" in run.err
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         assert run_here(capsys, "download", "tiny").status == 4
         assert run_here(capsys, "download", "tiny", "--no-offline").status == 0
         assert run_here(capsys, "download", "tiny").status == 0
         assert run_here(capsys, "download", "pictogram").status == 0
+
+    def test_without_a_network_the_line_for_another_machine_is_said(
+        self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
+    ):
+        away = replace(tiny.files[0], url="https://nowhere.invalid/a.json")
+        monkeypatch.setitem(DATASETS, "tiny", replace(tiny, licence_class="none stated", files=(away,)))
+        run = run_here(capsys, "download", "tiny", "--accept-license", "tiny")
+        line = "clipalign download tiny --cache-dir carry/clipalign --accept-license tiny;"
+        assert run.status == 4 and f"HF_HOME=carry/huggingface {line}" in run.err
 
     def test_what_another_needs_comes_first(
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch

@@ -204,7 +204,16 @@ def test_a_data_set_that_is_not_here_ends_with_status_4_before_the_model_is_look
     status, out, err = run_here(capsys, "eval", "--dataset", "food101", "--model", "ViT-B-32", "--offline")
     assert (status, out) == (4, "")
     assert err.splitlines()[0].startswith("error: the data set food101 is not in ")
+    assert err.splitlines()[0].endswith(": there is no such folder")
     assert err.splitlines()[1] == "hint: clipalign download food101, or --data-root DIR"
+
+
+def test_a_data_root_that_is_a_file_is_called_one(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    line = ("eval", "--dataset", "nocaps-foil", "--model", TINY, "--data-root", str(tmp_path / "list.json"))
+    status, _, err = run_here(capsys, *line)
+    assert status == 4
+    assert err.splitlines()[0].endswith("list.json: that is a file")
 
 
 def test_two_processes_of_torchrun_measure_what_one_does(capsys: Capture, tmp_path: Path) -> None:

@@ -88,6 +88,34 @@ def test_without_coco_s_captions_there_is_no_ref_clip_score_and_it_is_said(tmp_p
     assert any("without captions_val2014.json there are no references" in note for note in result.notes)
 
 
+def test_it_is_said_whether_published_numbers_are_of_this_data(tmp_path: Path) -> None:
+    benchmark = Foil(write_foil(tmp_path))
+    benchmark.check()
+    assert benchmark.notes[0].endswith("no hash of it is on record, so whether this is it is not known")
+    place = tmp_path / "foilv1.0_test_2017.json"
+    place.write_text(place.read_text().replace("COCO_val2014_", "mine_"))
+    for picture in list((tmp_path / "val2014").iterdir()):
+        picture.rename(picture.with_name(picture.name.replace("COCO_val2014_", "mine_")))
+    benchmark.check()
+    assert benchmark.notes[0].endswith("published numbers are of other data")
+
+
+def test_foil_words_that_no_caption_holds_are_said(tmp_path: Path) -> None:
+    place = write_foil(tmp_path) / "foilv1.0_test_2017.json"
+    benchmark = Foil(tmp_path)
+    benchmark.check()
+    assert not any("foil words do not stand" in note for note in benchmark.notes)
+    document = json.loads(place.read_text())
+    wrong = next(n for n, row in enumerate(document["annotations"]) if row["foil_word"] != "ORIG")
+    document["annotations"][wrong]["foil_word"] = "zeppelin"
+    place.write_text(json.dumps(document))
+    benchmark.check()
+    expected = (
+        f"1 of 10 foil words do not stand in their captions and cannot be found, the first that of annotation {wrong}"
+    )
+    assert expected in benchmark.notes
+
+
 def test_a_wrong_folder_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match=r"there is no foilv1\.0_test_2017\.json"):
         Foil(tmp_path).check()
@@ -97,7 +125,7 @@ def test_a_wrong_folder_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match="val2014 holds none of the first 10 pictures of foil"):
         Foil(tmp_path).check()
     (tmp_path / "val2014").rmdir()
-    with pytest.raises(MissingDataset, match="there is no val2014 and no images/val2014"):
+    with pytest.raises(MissingDataset, match=r"there is no val2014 and no images/val2014 and no images$"):
         Foil(tmp_path).check()
 
 
@@ -114,4 +142,7 @@ def test_rows_that_are_none_are_counted_and_another_format_is_refused(tmp_path: 
     assert result.counts == {"samples": 19, "unreadable": 3}
     place.write_text('{"images": []}')
     with pytest.raises(MissingDataset, match="is not FOIL's format: it lacks 'annotations'"):
+        Foil(tmp_path).check()
+    place.write_text("[]")
+    with pytest.raises(MissingDataset, match="is not FOIL's format: lists and objects are not where it has them"):
         Foil(tmp_path).check()

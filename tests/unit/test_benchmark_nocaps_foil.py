@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def test_missing_pictures_are_counted_and_a_folder_with_none_is_refused(tmp_path
         picture.unlink()
     with pytest.raises(MissingDataset, match="images holds none of the first 10 pictures"):
         NocapsFoil(tmp_path).check()
+    place = tmp_path / "nocaps"
+    place.mkdir()
+    (tmp_path / "nocaps-val-foil.json").rename(place / "nocaps-val-foil.json")
+    beside = re.escape(f"{place} holds none of the first 10 pictures")
+    with pytest.raises(MissingDataset, match=f"^{beside}"):  # the folder as one would write it
+        NocapsFoil(place).check()
 
 
 def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_pointer_of_git_lfs_is_named_as_one(data: Path) -> None:
     (data / "test.tfrecord").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:68\nsize 10112337\n")
     with pytest.raises(MissingDataset, match=r"test\.tfrecord is a Git LFS pointer of \d+ bytes") as error:
         RichHF(data).check()
-    assert error.value.hint == "delete it and fetch it again: clipalign download richhf"
+    assert error.value.hint == "mend it, or delete it and fetch it again: clipalign download richhf"
 
 
 @pytest.mark.parametrize("left", [7, 11, 100, -2])

@@ -39,6 +39,7 @@ def test_the_page_has_numbers_intervals_published_values_plots_and_pictures(tmp_
     assert page.count("<figure") == 4
     assert page.count("data:image/jpeg;base64,") == 10
     assert "2 of the 10 foils have several words" in page
+    assert re.search(r"\.metrics \.known div \{ min-width: \d+rem", page)  # else a narrow window makes it a tower
     for name in document["metrics"]:
         assert name in page
 

@@ -345,7 +345,7 @@ class TestAddresses:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"http://127.0.0.1:{free.getsockname()[1]}/a.png"
-        assert "cannot be fetched" in self.fail(address)
+        assert "cannot be fetched: no connection" in self.fail(address)
 
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
