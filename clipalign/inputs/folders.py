@@ -18,9 +18,12 @@ from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import bad_record
 
 PICTURES: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
+    )
 )
-"""Endings of pictures, in lower case."""
+"""Endings of pictures, in lower case: what a picture given by its name is read from, so that none is passed over."""
 
 MAX_CAPTION_BYTES: Final = 16_000_000
 

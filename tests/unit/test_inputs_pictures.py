@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from clipalign.errors import InputUnreadable
 from clipalign.inputs import InputRecord, open_input
+from clipalign.pipeline.images import open_image
 
 
 def read(name: Path, *, needs_text: bool = True) -> list[InputRecord]:
@@ -58,6 +60,23 @@ def test_a_folder_in_sorted_order_with_captions_beside(folder: Path) -> None:
     assert told(records[5]) == f"{folder / 'deep' / 'none.jpeg'} has no caption"
     assert [record.place.number for record in records] == list(range(6))
     assert open_input([str(folder)]).count() == 6
+
+
+@pytest.mark.parametrize(
+    "ending", [".apng", ".bmp", ".gif", ".ico", ".jp2", ".JPG", ".png", ".ppm", ".tga", ".tif", ".webp"]
+)
+def test_a_picture_of_any_format_is_found_in_a_folder_and_in_a_tar(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "photos").mkdir()
+    picture = tmp_path / "photos" / f"cup{ending}"
+    Image.new("RGB", (16, 16), "red").save(picture)
+    picture.with_name("cup.txt").write_text("a cup")
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for file in sorted(picture.parent.iterdir()):
+            tar.add(file, arcname=file.name)
+    found = [*read(picture.parent), *read(tmp_path / "photos.tar")]
+    assert [(record.id, record.text, told(record)) for record in found] == [("cup", "a cup", "")] * 2
+    for record in found:
+        assert open_image(record.image, name=record.image_name).size == (16, 16)
 
 
 def test_a_folder_needs_no_captions_where_no_text_is_needed(folder: Path) -> None:
