@@ -80,6 +80,7 @@ class Sink:
         self._progress: Progress | None = None
         self._provenance: dict[str, Any] = {}
         self._old = self._new = self._told = 0
+        self._hint = ""  # of the first record that could not be used
         self._reader_left = False
         self._ended_well = False
         self.tally = Tally(view)
@@ -214,6 +215,7 @@ class Sink:
         if isinstance(outcome, ClipalignError):
             if self._to.path is not None or self._to.format not in ("table", "github"):  # those tell it themselves
                 self._tell(asked, outcome)
+            self._hint = self._hint or outcome.hint or ""
             record = plain(error_record(asked, outcome))
         else:
             record = plain(self._view.record(outcome))
@@ -297,6 +299,8 @@ class Sink:
         if not on_stdout and not self._reader_left:
             for line in summary_lines(self._view, summary):
                 notices.tell(line)
+        if self._hint and self.tally.unreadable == self.tally.records:  # one mistake for all, such as no --image-root
+            notices.tell(f"hint: {self._hint}")
 
     def _render(self, book: AppendedFile, summary: Mapping[str, Any]) -> None:
         """The whole document, to stdout or in one step in the place of the output."""

@@ -6,16 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.report.records import Column, Kind, Record, Sort
+from clipalign.report.records import Column, Kind, NameColumn, Record, Sort
 from clipalign.results import ClassifyResult, ClassScore
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from clipalign.report.html.markup import Markup
-
-ID_CELLS: Final = 24
-"""Columns of the table's names, at most."""
 
 RUNNERS_UP: Final = 2
 """Classes behind the best one that a line names."""
@@ -79,6 +76,9 @@ class ClassifyView:
         Sort("score, highest first", "score", descending=True),
     )
 
+    def __init__(self) -> None:
+        self._names = NameColumn()
+
     def record(self, result: ClassifyResult) -> Record:
         """As in JSON."""
         return classify_record(result)
@@ -111,11 +111,10 @@ class ClassifyView:
         from rich.text import Text
 
         from clipalign.report.console import visible
-        from clipalign.report.layout import shortened
 
         best, *others = record["classes"]
         text = Text(f"{best['score']:.4f}  ", style="bold")
-        text.append(shortened(record["id"], ID_CELLS).ljust(8) + "  ", style="dim")
+        text.append(self._names.cell(record["id"]) + "  ", style="dim")
         text.append(visible(best["name"]), style="bold")
         for one in others[:RUNNERS_UP]:
             text.append(f"  {visible(one['name'])} {one['score']:.4f}", style="dim")

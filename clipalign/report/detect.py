@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.report.records import Column, Kind, Record, Sort
+from clipalign.report.records import Column, Kind, NameColumn, Record, Sort
 from clipalign.report.summary import number_text, score_name
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 NAMED_WORDS: Final = 8
 """How many words an annotation names before it only counts."""
-
-ID_CELLS: Final = 24
-"""Columns of the table's names, at most."""
 
 
 class DetectView:
@@ -52,6 +49,9 @@ class DetectView:
         Sort("CLIPScore, highest first", "clip_score", descending=True),
         Sort("F-CLIPScore, lowest first", "f_clip_score"),
     )
+
+    def __init__(self) -> None:
+        self._names = NameColumn()
 
     def record(self, result: DetectResult) -> Record:
         """As in JSON."""
@@ -111,13 +111,13 @@ class DetectView:
         from rich.text import Text
 
         from clipalign.report.console import visible, width
-        from clipalign.report.layout import shortened, signs
+        from clipalign.report.layout import signs
 
         drawn_with = signs()
         wrong = self.found(record)
         text = Text(f"{drawn_with.wrong if wrong else ' '} ", style="bold red" if wrong else "")
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
-        text.append(shortened(record["id"], ID_CELLS).ljust(8) + "  ", style="dim")
+        text.append(self._names.cell(record["id"]) + "  ", style="dim")
         words = Text()
         position = 0
         for word in record["words"]:

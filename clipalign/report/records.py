@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from clipalign.errors import ClipalignError
 
@@ -88,6 +88,36 @@ class Sort:
     label: str
     key: str
     descending: bool = False
+
+
+class NameColumn:
+    """The ids in a table that is written line by line: as wide as the longest so far, so that what follows lines up.
+
+    Attributes:
+        cells: columns of the terminal that it takes, without the space behind it.
+    """
+
+    LEAST: Final = 8
+    MOST: Final = 24
+
+    def __init__(self) -> None:
+        self.cells = self.LEAST
+
+    def cell(self, name: str) -> str:
+        """``name``, made visible and filled up; of a long one its end, for paths differ there."""
+        from rich.cells import cell_len
+
+        from clipalign.report.console import visible
+
+        shown = visible(name)
+        if cell_len(shown) > self.MOST:
+            kept = shown[1 - self.MOST :]
+            while cell_len(kept) >= self.MOST:
+                kept = kept[1:]
+            shown = f"…{kept}"
+        width = cell_len(shown)
+        self.cells = max(self.cells, width)
+        return shown + " " * (self.cells - width)
 
 
 class RecordView(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.report.records import Column, Kind, Record, Sort
+from clipalign.report.records import Column, Kind, NameColumn, Record, Sort
 from clipalign.report.summary import number_text, score_name
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 NAMED_SENTENCES: Final = 3
 """How many sentences an annotation quotes before it only counts."""
-
-ID_CELLS: Final = 24
-"""Columns of the table's names, at most."""
 
 FOLDED_SENTENCES: Final = 24
 """From more sentences on a card shows them on demand."""
@@ -114,6 +111,9 @@ class ScoreLongView:
         Sort("score, highest first", "specs_score", descending=True),
     )
 
+    def __init__(self) -> None:
+        self._names = NameColumn()
+
     def record(self, result: LongResult) -> Record:
         """As in JSON."""
         return score_long_record(result)
@@ -164,7 +164,7 @@ class ScoreLongView:
         from rich.text import Text
 
         from clipalign.report.console import visible
-        from clipalign.report.layout import shortened, signs
+        from clipalign.report.layout import signs
 
         drawn_with = signs()
         lowering = [sentence["text"] for sentence in record["sentences"] if sentence["lowers"]]
@@ -172,7 +172,7 @@ class ScoreLongView:
         text = Text(f"{drawn_with.wrong if lowering else ' '} ", style="bold red" if lowering else "")
         text.append(f"{record['specs_score']:.4f}  ", style="bold")
         text.append(f"{f'{len(lowering)}/{count}':>5}  ", style="bold red" if lowering else "dim")
-        text.append(shortened(record["id"], ID_CELLS).ljust(8) + "  ", style="dim")
+        text.append(self._names.cell(record["id"]) + "  ", style="dim")
         if lowering:
             text.append(visible(" ".join(lowering[0].split())), style="bold red").append(" in: ")
         return text.append(visible(" ".join(record["text"].split())))

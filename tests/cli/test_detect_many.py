@@ -327,3 +327,15 @@ def test_many_as_a_program_of_its_own_says_nothing_but_results_on_stdout(tmp_pat
     document = json.loads(out)
     assert len(document["results"]) == 4
     assert document["summary"]["unreadable"] == 2
+
+
+@pytest.mark.parametrize("format", ["jsonl", "table"])
+def test_where_nothing_could_be_read_the_first_hint_is_told(capsys: Capture, tmp_path: Path, format: str) -> None:
+    rows = [{"image": "a.png", "text": "a cat"}, {"image": "b.png", "text": "a dog"}]
+    status, _, err = run_here(
+        capsys, "detect", "--input", table(tmp_path, rows), "--image-root", str(tmp_path), *MODEL, "--format", format
+    )
+    assert status == 3
+    assert err.endswith(f"hint: looked in {tmp_path}\n")
+    whole = table(tmp_path, [*rows, *pairs(1)])
+    assert "hint:" not in run_here(capsys, "detect", "--input", whole, *MODEL, "--format", format).err

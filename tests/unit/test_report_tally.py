@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from clipalign.report import tally as room
 from clipalign.report.console import notices
 from clipalign.report.detect import DetectView
 from clipalign.report.json import plain
 from clipalign.report.progress import Progress
-from clipalign.report.records import Record, error_record
+from clipalign.report.records import NameColumn, Record, error_record
 from clipalign.report.summary import number_text, summary_lines
 from clipalign.report.tally import Tally
 from tests.records import asked, finished
@@ -144,3 +145,33 @@ def test_without_a_total_there_is_no_time_left() -> None:
     clock.now = 10.0
     progress.advance()
     assert progress.line() == "1 pair, 0.1/s"
+
+
+class TestNameColumn:
+    """The ids of a table, line by line."""
+
+    def test_what_follows_lines_up_behind_ids_of_like_length(self) -> None:
+        view = DetectView()
+        ids = [f"pr-1234/scene-{number:05}" for number in range(3)] + ["short"]
+        lines = [view.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
+        assert {line.index("red dogs") for line in lines} == {2 + len("0.5246  ") + len(ids[0]) + 2}
+
+    def test_after_a_longer_id_shorter_ones_are_filled_up(self) -> None:
+        column = NameColumn()
+        assert [column.cell(name) for name in ("cat", "breakfast", "cat")] == ["cat     ", "breakfast", "cat      "]
+
+    def test_cells_of_the_terminal_count(self) -> None:
+        column = NameColumn()
+        assert [cell_len(column.cell(name)) for name in ("一二三四五六", "cat", "é" * 40, "一" * 40)] == [
+            12,
+            12,
+            24,
+            24,
+        ]
+
+    def test_of_a_long_path_the_end_is_shown(self) -> None:
+        assert NameColumn().cell("images/validation/000000123456.jpg") == "…dation/000000123456.jpg"
+
+    def test_every_run_begins_anew(self) -> None:
+        first, second = (DetectView().line(record_of("dogs", 1e-4, id=id)).plain for id in ("a" * 20, "7"))
+        assert first.index("dogs") == second.index("dogs") + 12
