@@ -42,6 +42,7 @@ def evaluate(
     """
     settings = settle("eval", typed)
     if settings.compare is not None:
+        more.check_compared(typed)
         return more.compare(settings)
     with _writing(settings.output):
         return _run(settings, [name for name, value in typed.items() if value is not None])
@@ -59,6 +60,7 @@ def _run(settings: Settings, typed: Sequence[str]) -> int:
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
     more.check_options(benchmark, typed)
+    more.check_swept(benchmark, axes)
     if settings.output is not None and not axes:  # a sweep has a folder a run in it
         check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()

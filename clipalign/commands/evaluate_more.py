@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.commands.model import choose_model
 from clipalign.errors import EXIT_DONE, EXIT_INPUTS, UsageError
@@ -11,6 +11,7 @@ from clipalign.registry import find_model
 from clipalign.report import chosen_format
 from clipalign.report.console import notices, stdout_is_terminal, write_output
 from clipalign.settings import Settings, flag_name
+from clipalign.settings.choices import SWEPT
 
 if TYPE_CHECKING:
     from clipalign.benchmarks.task import Benchmark
@@ -110,6 +111,39 @@ def check_options(benchmark: Benchmark[Any, Any], typed: Sequence[str]) -> None:
             has = ", ".join(flag_name(one) for one in benchmark.options)
             hint = f"it has {has}" if has else "leave it out"
             raise UsageError(f"{benchmark.name} makes no use of {flag}", hint=hint, input=flag)
+
+
+def check_swept(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> None:
+    """Settings swept that the benchmark has no use for; before a model is loaded.
+
+    Raises:
+        UsageError: there is one.
+    """
+    others = [name for name in axes if name != "model" and name not in benchmark.options]
+    if others:
+        can = ", ".join(name for name in SWEPT if name == "model" or name in benchmark.options)
+        raise UsageError(
+            f"{benchmark.name} makes no use of {', '.join(others)}",
+            hint=f"--sweep can go through {can} there",
+            input="--sweep",
+        )
+
+
+_WITH_COMPARE: Final = ("compare", "seed", "format", "quiet", "verbose", "debug")
+
+
+def check_compared(typed: Mapping[str, object]) -> None:
+    """Options typed beside ``--compare``, which reads two finished runs as they are.
+
+    Raises:
+        UsageError: one means nothing to it.
+    """
+    for name, value in typed.items():
+        if name not in _WITH_COMPARE and value not in (None, [], ()):
+            flag = flag_name(name)
+            raise UsageError(
+                f"--compare makes no use of {flag}", hint="leave it out, or run without --compare", input=flag
+            )
 
 
 def check_together(settings: Settings) -> None:

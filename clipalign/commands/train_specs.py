@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def train_specs(
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2 --resume
     """
     settings = settle("train-specs", typed)
-    _check(settings)
+    _check(settings, typed)
     prepared = _prepared(settings) if settings.prepare is not None else None
     trained = _trained(settings) if settings.output is not None else None
     if _is_first():
@@ -65,12 +65,17 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, typed: Mapping[str, object]) -> None:
     """What does not make sense together, before torch is imported."""
     if settings.data is None:
         raise UsageError("missing --data", hint="a prepared folder, or pictogram for generated scenes", input="--data")
     if settings.prepare is None and settings.output is None:
         raise UsageError("missing --output", hint="the folder of the run", input="--output")
+    if settings.prepare is None:
+        for name in ("image_root", "by"):
+            if typed.get(name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} is for --prepare", hint="samples are used as they were prepared", input=flag)
     if settings.prepare is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
     if settings.resume and settings.overwrite:
@@ -143,7 +148,7 @@ def _trained(settings: Settings) -> SpecsResult:
     from clipalign.locks import exclusive
     from clipalign.report.training import TrainingDisplay
     from clipalign.training.specs_checkpoints import check_settings, last_checkpoint, settings_of
-    from clipalign.training.specs_data import open_data
+    from clipalign.training.specs_data import PreparedData, open_data
     from clipalign.training.specs_loop import SpecsRun
     from clipalign.training.specs_model import make_trainee
     from clipalign.training.specs_settings import Intervals
@@ -151,6 +156,8 @@ def _trained(settings: Settings) -> SpecsResult:
 
     held_out = DEFAULT_HELD_OUT if settings.held_out is None else settings.held_out
     data = open_data(name, held_out=held_out)
+    if settings.held_out is not None and isinstance(data, PreparedData) and data.held < held_out and _is_first():
+        notices.warn(f"only {data.held} samples are held out: {name} is small, and at most a tenth of it may be")
     arithmetic = choose_device(settings.device, settings.precision, settings.threads)
     if settings.precision not in ("auto", arithmetic.precision):
         notices.warn(arithmetic.reason)

@@ -142,8 +142,7 @@ class Classifier:
             ModelMismatch: the model gives vectors that are not finite.
         """
         rows = [row for pixels in prepared for row in pixels]
-        size = self.settings.batch_size or (_CPU_PICTURES if self.loaded.choice.device == "cpu" else _GPU_PICTURES)
-        vectors = halving(size, lambda size: self._encode_rows(rows, size))
+        vectors = halving(_pictures_at_once(self.loaded, self.settings), lambda size: self._encode_rows(rows, size))
         return list(torch.split(vectors, [len(pixels) for pixels in prepared]))
 
     def _encode_rows(self, rows: Sequence[Tensor], size: int) -> Tensor:
@@ -298,9 +297,13 @@ def make_classifier(
         ),
     )
     notes = notes_of(loaded, texts, vectors)
-    described = settings_record(chosen, texts)
+    described = settings_record(chosen, texts, batch_size=_pictures_at_once(loaded, chosen))
     provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
     return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline)
+
+
+def _pictures_at_once(loaded: LoadedModel, settings: ClassifySettings) -> int:
+    return settings.batch_size or (_CPU_PICTURES if loaded.choice.device == "cpu" else _GPU_PICTURES)
 
 
 def _texts_at_once(loaded: LoadedModel, settings: ClassifySettings) -> int:

@@ -94,8 +94,14 @@ def _check(settings: ClassifySettings) -> None:
             raise UsageError(f"{flag} must be a number, {_LARGEST_LOGSCALE:g} or less, not {value!r}", input=flag)
 
 
-def settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts]) -> dict[str, object]:
-    """What reached the computation; a method without crops or weights does not mention them."""
+def settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *, batch_size: int) -> dict[str, object]:
+    """What reached the computation; a method without crops or weights does not mention them.
+
+    Args:
+        settings: with the method decided.
+        texts: of the classes.
+        batch_size: pictures and crops a batch, decided where the settings leave it to the device.
+    """
     record: dict[str, object] = {"method": settings.method}
     if settings.method == "wca":
         record |= {
@@ -113,7 +119,7 @@ def settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts]) -> 
         "classes_sha256": hashlib.sha256(content).hexdigest(),
         "top": settings.top,
         "explain": settings.explain,
-        "batch_size": settings.batch_size,
+        "batch_size": batch_size,
     }
 
 

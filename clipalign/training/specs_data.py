@@ -219,6 +219,8 @@ class PreparedData:
         count = len(self._offsets) - 1
         permutation = np.random.default_rng(0).permutation(count)  # whoever resumes or validates holds out the same
         out = min(held_out, int(count * MOST_HELD_OUT_SHARE))
+        self.held = out
+        """Samples held out; fewer than asked for where these were more than :data:`MOST_HELD_OUT_SHARE`."""
         self._out = sorted(int(row) for row in permutation[:out])
         self._in = np.sort(permutation[out:])
 

@@ -111,6 +111,7 @@ def prepare(
             examples = counts["examples"] | examples
         samples = _second_pass(parts, folder, settings, root, skipped)
         if not samples:
+            _forget(folder)
             why = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common()) or "it is empty"
             raise UsageError(f"{source.path} gives no sample: {why}", hint="see --image-root", input="--prepare")
         shutil.rmtree(folder / PARTS_FOLDER)
@@ -145,13 +146,20 @@ def _plan(folder: Path, plan: dict[str, Any]) -> None:
             if old.get(name) != value:
                 raise UsageError(
                     f"{folder} was begun with {name} {old.get(name)!r}, now it is {value!r}",
-                    hint="go on with the same settings, or name another folder",
+                    hint="go on with the same settings, or name another folder; this one can be deleted",
                     input="--data",
                 )
         return
     if any(file.name not in (LOCK_FILE, f"{PLAN_FILE}.part") for file in folder.iterdir()):  # the latter by a kill
         raise UsageError(f"{folder} holds other files", hint="name a new folder", input="--data")
     write_whole(path, json.dumps(plan, indent=2).encode())
+
+
+def _forget(folder: Path) -> None:
+    """Take away what was made of a source without a sample: tried again, its pictures may be there."""
+    shutil.rmtree(folder / PARTS_FOLDER)
+    for name in (f"{SAMPLES_FILE}.part", PLAN_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

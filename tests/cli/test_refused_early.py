@@ -40,6 +40,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("dataset", "sweep"), [("pictogram-classify", "epsilon=0,-1"), ("pictogram-classify", "layers=1,2")]
+)
+def test_a_sweep_that_the_benchmark_makes_no_use_of(capsys: Capture, dataset: str, sweep: str) -> None:
+    status, out, err = run_here(capsys, "eval", "--dataset", dataset, "--model", TINY, "--sweep", sweep)
+    assert (status, out) == (2, "")
+    name = sweep.partition("=")[0]
+    assert err == f"error: {dataset} makes no use of {name} (--sweep)\nhint: --sweep can go through model there\n"
+
+
+@pytest.mark.parametrize("other", [("--limit", "5"), ("--dataset", "hat"), ("--output", "x"), ("--epsilon", "0")])
+def test_what_a_comparison_makes_no_use_of(capsys: Capture, other: tuple[str, str]) -> None:
+    status, out, err = run_here(capsys, "eval", "--compare", "runs/1", "runs/2", *other)
+    assert (status, out) == (2, "")
+    assert f"--compare makes no use of {other[0]}" in err
+
+
 @pytest.mark.parametrize("command", ONE)
 def test_an_output_of_one_that_exists(capsys: Capture, command: str) -> None:
     Path("old.json").write_text("{}")

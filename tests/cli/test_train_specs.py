@@ -58,6 +58,10 @@ def test_raw_captions_are_prepared_and_trained_on(tmp_path: Path, capsys: pytest
     assert result["prepared"] == {"folder": data, "samples": 6, "skipped": {"missing picture": 1}}
     assert result["trained"]["steps"] == 3
     assert result["trained"]["best"] is None  # too few samples to hold any out
+    run = run_here(
+        capsys, "train-specs", "--data", data, *small, "--output", str(tmp_path / "other"), "--held-out", "2"
+    )
+    assert "only 0 samples are held out" in " ".join(run.err.split())
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,8 @@ def test_raw_captions_are_prepared_and_trained_on(tmp_path: Path, capsys: pytest
     [
         ((), "missing --data"),
         (("--data", "pictogram"), "missing --output"),
+        (("--data", "pictogram", "--output", "run", "--image-root", "."), "--image-root is for --prepare"),
+        (("--data", "pictogram", "--output", "run", "--by", "phrase"), "--by is for --prepare"),
         (("--data", "gone", "--output", "run"), "there is no data folder gone"),
         (("--data", "empty", "--output", "run"), "empty is empty"),
         (("--data", "pictogram", "--output", "run", "--epsilon", "-1"), "--epsilon must be 0 or more"),

@@ -162,6 +162,9 @@ class TestSettings:
             "batch_size": 2,
         }
 
+    def test_the_batch_size_is_what_was_used_even_where_nobody_set_one(self):
+        assert classify().provenance.settings["batch_size"] == 8  # on a CPU
+
     def test_a_method_without_crops_mentions_none(self):
         assert "crops" not in classify(method="cupl").provenance.settings
 

@@ -214,6 +214,14 @@ def test_data_without_one_usable_record_says_why(tmp_path: Path) -> None:
         prepared(path, tmp_path / "data")
 
 
+def test_after_pictures_were_looked_for_in_the_wrong_place_the_folder_is_free(raw: Path, tmp_path: Path) -> None:
+    source, folder = open_source(raw), tmp_path / "data"
+    with pytest.raises(UsageError, match="gives no sample"):
+        prepare(source, folder, PrepareSettings(), image_root=tmp_path / "wrong")
+    assert list(folder.iterdir()) == []
+    assert prepare(source, folder, PrepareSettings()).samples
+
+
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from clipalign.training.specs_checkpoints import STATE_FILE, as_os_error, last_c
 from clipalign.training.specs_data import PictogramData, SpecsSample
 from clipalign.training.specs_loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
 from clipalign.training.specs_loss import SpecsWeights
-from clipalign.training.specs_model import Trainee, make_trainee
+from clipalign.training.specs_model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
 from clipalign.training.specs_settings import Intervals, SpecsSettings, learning_rate
 from clipalign.training.specs_validation import Increments, increments_of
 from clipalign.training.world import World
@@ -158,6 +158,27 @@ def test_two_small_batches_are_one_large_one(tmp_path: Path) -> None:
     for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):
         if "loss" in ours:
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+            assert ours["norm"] == pytest.approx(theirs["norm"], rel=1e-3)  # gradients are averaged, not summed
+
+
+def test_the_norm_is_logged_as_it_was_and_cut_to_what_was_asked_for(tmp_path: Path, whole: Path) -> None:
+    """Cut to almost nothing, AdamW moves almost nothing: its own epsilon outweighs such gradients."""
+    learner = trainee()
+    before = {name: value.detach().clone() for name, value in learner.parameters.items()}
+    make_run(tmp_path, replace(SETTINGS, clip_norm=1e-12, weight_decay=0.0), trainee=learner).train()
+    moved = max(float((value.detach() - before[name]).abs().max()) for name, value in learner.parameters.items())
+    assert moved < 0.01 * SETTINGS.learning_rate
+    first, as_ever = (next(one for one in curve(run) if "loss" in one) for run in (tmp_path, whole))
+    assert first["norm"] == pytest.approx(as_ever["norm"], rel=1e-6)
+    assert first["norm"] > 1e-6
+
+
+def test_the_temperature_does_not_rise_above_the_largest_of_clip(tmp_path: Path) -> None:
+    learner = trainee()
+    with torch.no_grad():
+        learner.logit_scale.fill_(LARGEST_LOGIT_SCALE + 1)
+    make_run(tmp_path, replace(SETTINGS, epochs=1), trainee=learner, data=PictogramData(4, 0)).train()
+    assert float(learner.logit_scale.detach()) <= LARGEST_LOGIT_SCALE + 1e-6
 
 
 def test_precision_and_recomputation_change_rounding_only(tmp_path: Path, whole: Path) -> None:
@@ -195,9 +216,9 @@ def test_blended_weights_lie_between_start_and_end_and_training_goes_on_unblende
 def test_going_on_with_other_settings_names_the_first_difference(tmp_path: Path, whole: Path) -> None:
     with pytest.raises(UsageError, match=r"begun with --learning-rate 0\.001, now it is --learning-rate 0\.002"):
         make_run(whole, replace(SETTINGS, learning_rate=2e-3), resume=True)
-    with pytest.raises(UsageError, match="begun with weight of detail"):
+    with pytest.raises(UsageError, match="begun with --lambda-detail 8.0, now it is --lambda-detail 2.0"):
         make_run(whole, replace(SETTINGS, weights=SpecsWeights(detail=2.0, short=0.5)), resume=True)
-    with pytest.raises(UsageError, match="begun with data"):
+    with pytest.raises(UsageError, match="begun with --data with the fingerprint pictogram:12, now it is"):
         make_run(whole, data=PictogramData(13, 4), resume=True)
 
 
