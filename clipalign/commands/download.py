@@ -279,7 +279,12 @@ def errand_of(settings: Settings) -> Errand:
     from clipalign.report.downloads import shown
 
     progress: Any = partial(shown, quiet=settings.quiet)
-    return Errand(web=Web(tell=notices.tell), announce=notices.tell, progress=progress, cache_dir=settings.cache_dir)
+    return Errand(
+        web=Web(tell=notices.tell, offline=settings.offline),
+        announce=notices.tell,
+        progress=progress,
+        cache_dir=settings.cache_dir,
+    )
 
 
 def fetch_row(

@@ -101,12 +101,14 @@ class Web:
         sleep: how to wait; tests do not.
         random: of the pauses.
         tell: where it says that it waits or tries again, a line each.
+        offline: ask nobody; what needs no asking, such as files of the user's, goes on.
     """
 
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
     random: Random = field(default_factory=Random)
     tell: Callable[[str], None] = lambda line: None
+    offline: bool = False
     _session: requests.Session | None = field(default=None, repr=False)
 
     @contextmanager
@@ -131,8 +133,15 @@ class Web:
         Raises:
             PassingError: no connection, a stall, or a status that passes.
             RefusedError: any other status that is neither 2xx nor 416.
-            DownloadFailed: an address that is none, a redirect that must not be followed, a false certificate.
+            DownloadFailed: an address that is none, a redirect that must not be followed, a false certificate, or
+                no network is wanted.
         """
+        if self.offline:
+            raise DownloadFailed(
+                f"{_host(url)} is not asked, because --offline forbids it",
+                hint="run it without --offline (and without HF_HUB_OFFLINE)",
+                input=url,
+            )
         origin, current = _origin(url), url
         for _ in range(self.patience.redirects + 1):
             response = self._once(method, current, headers or {}, token if _origin(current) == origin else "")

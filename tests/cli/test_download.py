@@ -155,6 +155,21 @@ class TestFetching:
         assert run_here(capsys, "download", "tiny").status == 0
         assert run_here(capsys, "download", "pictogram").status == 0
 
+    def test_offline_holds_for_the_rest_of_what_was_handed_over_in_part(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        server: Server,
+        tiny: DatasetRow,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ):
+        other = replace(tiny.files[0], path="b.json")
+        monkeypatch.setitem(DATASETS, "tiny", replace(tiny, files=(*tiny.files, other)))
+        (tmp_path / "a.json").write_bytes(b"{}")
+        run = run_here(capsys, "download", "tiny", "--offline", "--from", str(tmp_path / "a.json"))
+        assert run.status == 4 and "is not asked, because --offline forbids it" in run.err
+        assert server.asked == []
+
     def test_without_a_network_the_line_for_another_machine_is_said(
         self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
     ):
