@@ -30,7 +30,7 @@ DocumentFormat = Annotated[
         choices=DOCUMENT_FORMATS,
     ),
 ]
-Quiet = Annotated[bool | None, option("--quiet", "-q", help="No warnings.")]
+Quiet = Annotated[bool | None, option("--quiet", "-q", help="Nothing on stderr but errors.")]
 Verbose = Annotated[bool | None, option("--verbose", "-v", help="Say why, and what other libraries warn of.")]
 Debug = Annotated[bool | None, option("--debug", help="Show the traceback of an error.")]
 

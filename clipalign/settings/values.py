@@ -22,7 +22,7 @@ class Settings:
         cache_dir: where weights are kept.
         offline: whether the network is forbidden.
         format: ``table`` or ``json``; None for the one that suits stdout.
-        quiet: no warnings.
+        quiet: nothing on stderr but errors.
         verbose: reasons too.
         debug: tracebacks.
         mode: ``threshold`` or ``most-negative``.
