@@ -189,7 +189,8 @@ class _Task:
             verified = not wrong and standing(row, cache_dir).verified
             state = "damaged" if wrong else standing(row, cache_dir).state
             records.append({"name": row.name, "state": state, "verified": verified})
-            lines.append(f"{row.name}: {state if wrong else 'verified' if verified else 'here, but no hash is known'}")
+            unknown = "a part of it is here" if state == "part" else "here, but no hash is known"
+            lines.append(f"{row.name}: {state if wrong else 'verified' if verified else unknown}")
             for sentence in wrong:
                 lines.append(f"  {visible(sentence)}")
         if problems:

@@ -169,6 +169,9 @@ class TestFetching:
         run = run_here(capsys, "download", "tiny", "--offline", "--from", str(tmp_path / "a.json"))
         assert run.status == 4 and "is not asked, because --offline forbids it" in run.err
         assert server.asked == []
+        assert (
+            run_here(capsys, "download", "tiny", "--verify", "--format", "table").out == "tiny: a part of it is here\n"
+        )
 
     def test_without_a_network_the_line_for_another_machine_is_said(
         self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
