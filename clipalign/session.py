@@ -8,6 +8,7 @@ The methods take the very route that the command line takes. Torch is loaded wit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -145,8 +146,12 @@ class Session:
         for name, value in (("labels", labels), ("templates", templates), ("words", words)):
             if isinstance(value, str):
                 raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{value!r}]", input=name)
+        labels, templates, words = tuple(labels), tuple(templates), tuple(words)
+        for name, value in (("labels", labels), ("templates", templates), ("words", words)):
+            for one in value:
+                _text(one, f"each of {name}")
         described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
-        classes = Classes(tuple(labels), described, tuple(templates), tuple(words))
+        classes = Classes(labels, described, templates, words)
         cache = cache_folder(self.cache_dir) / VECTORS_FOLDER
         return make_classifier(self.loaded, classes, chosen, cache=cache, offline=self.offline)
 
@@ -161,14 +166,14 @@ class Session:
         Raises:
             ImageUnreadable, UsageError.
         """
-        return self.classifier(labels, **settings).classify(image)
+        return self.classify_many([image], labels, **settings)[0]
 
     def classify_many(
         self, images: Iterable[ImageLike], labels: Sequence[str] = (), **settings: Any
     ) -> list[ClassifyResult]:
         """The same for many pictures; results in their order."""
         classifier = self.classifier(labels, **settings)
-        return [classifier.classify(image) for image in images]
+        return [classifier.classify(_picture(image)) for image in images]
 
     def score_long(self, image: ImageLike, text: str, **settings: Any) -> LongResult:
         """How well a long ``text`` fits ``image``, and which sentence earns or loses what.
@@ -209,8 +214,15 @@ class Session:
         ready = []
         for pair in pairs:
             if not isinstance(pair, Pair):
+                if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) < 2:
+                    raise UsageError(
+                        f"a pair must be an image and a text, not {type(pair).__name__}",
+                        hint="(image, text), or clipalign.Pair",
+                        input="pairs",
+                    )
                 pair = Pair(pair[0], pair[1], references=pair[2] if len(pair) > 2 else ())
-            image: Any = pair.image
+            image: Any = _picture(pair.image)
+            _text(pair.text, "the text")
             name = pair.image_name or (str(image) if isinstance(image, (str, Path)) else "")
             if isinstance(image, bytes) or (isinstance(image, str) and not is_file_name(image)):
                 if image not in opened:
@@ -218,6 +230,26 @@ class Session:
                 image = opened[image]
             ready.append(replace(pair, image=image, references=_references(pair.references), image_name=name))
         return ready
+
+
+def _picture(image: Any) -> Any:
+    """``image``, where it is of a type that can be read."""
+    from PIL.Image import Image
+    from torch import Tensor
+
+    if not isinstance(image, str | bytes | os.PathLike | Image | Tensor):
+        raise UsageError(
+            f"an image must be a path, an address, bytes or a Pillow image, not {type(image).__name__}",
+            hint="PIL.Image.fromarray makes a picture of a NumPy array",
+            input="image",
+        )
+    return image
+
+
+def _text(value: object, what: str) -> None:
+    """See that a text is one."""
+    if not isinstance(value, str):
+        raise UsageError(f"{what} must be a string, not {type(value).__name__}", input="text")
 
 
 def _settings_of(kind: type[T], method: str, given: Mapping[str, Any]) -> T:

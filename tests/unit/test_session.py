@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -97,6 +99,32 @@ class TestDetect:
         assert [result.text for result in results] == ["a red car", "a cup", "a blue car", "a car", "a cup"]
         assert results[2].references == ("a car",) and results[4].id == "last"
         assert session.detect_many([]) == []
+
+    @pytest.mark.parametrize(
+        ("image", "text", "said"),
+        [
+            (np.zeros((8, 8, 3), np.uint8), "a cat", "an image must be .* not ndarray"),
+            (None, "a cat", "an image must be .* not NoneType"),
+            (PICTURE, 3, "the text must be a string, not int"),
+            (PICTURE, ["a cat"], "the text must be a string, not list"),
+        ],
+    )
+    def test_other_types_are_said_in_a_sentence(self, session: Session, image: Any, text: Any, said: str):
+        for method in (session.detect, session.score_long):
+            with pytest.raises(UsageError, match=said):
+                method(image, text)
+
+    def test_what_is_no_pair_or_label_is_said_in_a_sentence(self, session: Session):
+        pair: Any
+        for pair in (5, "a cat", (PICTURE,)):
+            with pytest.raises(UsageError, match="a pair must be an image and a text"):
+                session.detect_many([pair])
+        labels: Any = [1, 2]
+        with pytest.raises(UsageError, match="each of labels must be a string, not int"):
+            session.classify(PICTURE, labels)
+        array: Any = np.zeros((8, 8, 3), np.uint8)
+        with pytest.raises(UsageError, match="an image must be"):
+            session.classify(array, ["cat", "dog"])
 
     def test_is_offline_when_told(self, session: Session):
         with pytest.raises(ImageUnreadable, match="offline"):
