@@ -25,8 +25,10 @@ from clipalign.help import page
 from clipalign.options.everywhere import Debug, Quiet, Verbose
 from clipalign.report.console import (
     Notices,
+    abridged,
     listen,
     notices,
+    readable,
     styled,
     visible,
     write_output,
@@ -266,13 +268,14 @@ def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
     if json:
         from clipalign.report.json import encode
 
-        return [encode(error.as_dict()).decode("utf-8").rstrip("\n")]
+        said = {name: abridged(one) if isinstance(one, str) else one for name, one in error.as_dict()["error"].items()}
+        return [encode({"error": said}).decode("utf-8").rstrip("\n")]
     message, place = visible(error.message), visible(error.input)
     if place not in message:
         message += f" ({place})"
-    lines = [styled("error:", "red", stream=sys.stderr) + " " + message]
+    lines = [styled("error:", "red", stream=sys.stderr) + " " + readable(message)]
     if error.hint:
-        lines.append(styled("hint:", "cyan", stream=sys.stderr) + " " + visible(error.hint))
+        lines.append(styled("hint:", "cyan", stream=sys.stderr) + " " + readable(error.hint))
     return lines
 
 

@@ -39,7 +39,7 @@ class ClipalignError(Exception):
         self.hint = hint
         self.input = input
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, dict[str, object]]:
         """The object printed on stderr with ``--format json``."""
         return {
             "error": {

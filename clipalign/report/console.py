@@ -29,6 +29,9 @@ JOINERS: Final = frozenset("\u200c\u200d")
 HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder a line or show nothing."""
 
+MAX_SAID: Final = 2_000
+"""Characters of one message on stderr: some repeat a caption, and a caption may be a book."""
+
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 100
 """Columns: what layouts still hold in, what a stream without a size gets, and where longer lines stop helping."""
 
@@ -49,6 +52,19 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as Python carries it in arguments and file names
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def abridged(text: str) -> str:
+    """``text`` without the middle of what nobody would read to its end; a hint or a cause often stands at the end."""
+    if len(text) <= MAX_SAID:
+        return text
+    begin, end = MAX_SAID * 2 // 3, MAX_SAID // 4
+    return f"{text[:begin]}… ({len(text) - begin - end:,} characters left out) …{text[-end:]}"
+
+
+def readable(text: str) -> str:
+    """``text`` for a person on stderr: :func:`visible` and :func:`abridged`."""
+    return abridged(visible(text))
 
 
 def colour_allowed(stream: TextIO | None) -> bool:
@@ -147,17 +163,17 @@ class Notices:
     def warn(self, message: str) -> None:
         """Something the user should know about the result."""
         if not self.quiet:
-            self._say(styled("warning:", "yellow", stream=sys.stderr) + " " + visible(message))
+            self._say(styled("warning:", "yellow", stream=sys.stderr) + " " + readable(message))
 
     def inform(self, message: str) -> None:
         """Something only ``-v`` tells."""
         if self.verbose and not self.quiet:
-            self._say(styled(visible(message), "dim", stream=sys.stderr))
+            self._say(styled(readable(message), "dim", stream=sys.stderr))
 
     def tell(self, message: str) -> None:
         """What a long run is at, and what it found; neither a warning nor a result."""
         if not self.quiet:
-            self._say(visible(message))
+            self._say(readable(message))
 
     def _say(self, line: str) -> None:
         if self.json:

@@ -196,6 +196,13 @@ def test_quiet_drops_warnings_and_keeps_errors(capsys: Capture, failing: None) -
     assert run_here(capsys, "-q", "fail", "defect").err.startswith("error: ")
 
 
+@pytest.mark.parametrize("more", [[], ["--format", "json"]])
+def test_what_repeats_an_endless_argument_is_cut_in_its_middle(capsys: Capture, more: list[str]) -> None:
+    err = run_here(capsys, "detect", "a.png", "a cat", "--device", "x" * 50_000, *more).err
+    assert "characters left out" in err
+    assert len(err) < 10_000
+
+
 def test_escape_codes_in_arguments_are_shown_not_obeyed(capsys: Capture) -> None:
     err = run_here(capsys, "de\x1b[31mtect").err
     assert "\x1b" not in err

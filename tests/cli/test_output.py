@@ -171,4 +171,3 @@ def test_two_runs_on_one_output_are_refused_and_ctrl_c_ends_the_first(tmp_path: 
     assert (first.returncode, out_bytes) == (130, b"")
     assert err_bytes == b"error: interrupted\n"
     assert output.read_text().startswith("id,image,text,")
-
