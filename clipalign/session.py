@@ -53,11 +53,13 @@ def load(
         threads: CPU threads of torch, for the whole process; None leaves them.
 
     Raises:
-        UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
+        UsageError, UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
     """
     from clipalign.pipeline.model import load_model
     from clipalign.registry import find_model
 
+    if not isinstance(model, str):
+        raise UsageError("the model is named by a text", hint="clipalign.load('ViT-B-32')", input="model")
     row = find_model(model)
     choice = choose_device(device, precision, threads)
     loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)

@@ -269,6 +269,7 @@ def test_an_interruption_while_the_program_itself_is_imported_is_a_sentence(
             if name == "clipalign.cli":
                 raise KeyboardInterrupt
 
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back after the test
     monkeypatch.delitem(sys.modules, "clipalign.cli")
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     assert run() == 130
@@ -282,3 +283,23 @@ def test_memory_that_runs_out_is_no_defect(error: Exception) -> None:
     known = as_clipalign_error(error)
     assert (known.message, known.exit_status) == ("memory ran out", 70)
     assert "--batch-size" in known.hint
+
+
+def test_an_interruption_that_python_swallows_comes_again() -> None:
+    program = """
+import sys, time
+from clipalign import __main__, cli
+
+class Gone:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def work():
+    Gone()  # as in a callback while a module is imported: Python says "Exception ignored" and goes on
+    time.sleep(20)
+
+cli._run = lambda typed: work()
+sys.exit(__main__.run())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")

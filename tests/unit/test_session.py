@@ -27,6 +27,11 @@ def session() -> Session:
     return Session(load_tiny())
 
 
+def test_a_model_that_is_named_by_no_text() -> None:
+    with pytest.raises(UsageError, match="named by a text"):
+        clipalign.load(3)  # type: ignore[arg-type]
+
+
 class TestPublicNames:
     @pytest.mark.parametrize("name", clipalign.__all__)
     def test_each_is_there_and_documented(self, name: str):
