@@ -31,6 +31,7 @@ from clipalign.report.console import (
     readable,
     styled,
     visible,
+    visible_json,
     write_output,
     write_stderr,
 )
@@ -269,7 +270,7 @@ def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
         from clipalign.report.json import encode
 
         said = {name: abridged(one) if isinstance(one, str) else one for name, one in error.as_dict()["error"].items()}
-        return [encode({"error": said}).decode("utf-8").rstrip("\n")]
+        return [visible_json(encode({"error": said}).decode("utf-8").rstrip("\n"))]
     message, place = visible(error.message), visible(error.input)
     if place not in message:
         message += f" ({place})"

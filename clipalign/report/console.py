@@ -47,6 +47,13 @@ def visible(text: str) -> str:
     return "".join(_escape(c) if unicodedata.category(c) in HIDDEN_CATEGORIES and c not in JOINERS else c for c in text)
 
 
+def visible_json(line: str) -> str:
+    r"""A line of JSON that says the same, with what :func:`visible` escapes written as ``\u202e``."""
+    import json  # only where it is needed: it costs --help a little
+
+    return "".join(json.dumps(c)[1:-1] if unicodedata.category(c) in HIDDEN_CATEGORIES else c for c in line)
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as Python carries it in arguments and file names

@@ -209,6 +209,13 @@ def test_escape_codes_in_arguments_are_shown_not_obeyed(capsys: Capture) -> None
     assert "\\x1b[31m" in err
 
 
+def test_no_hidden_character_reaches_a_terminal_in_an_error_object_either(capsys: Capture) -> None:
+    strange = "a\u202eb\x9bc\U000e0041d\u2028é.png"
+    err = run_here(capsys, "detect", strange, "a cat", "--model", TINY, "--format", "json").err
+    assert not any(character in err for character in "\u202e\x9b\U000e0041\u2028")
+    assert strange in json.loads(err)["error"]["message"]
+
+
 def test_a_closed_pipe_is_a_silent_end() -> None:
     run = subprocess.Popen([*PROGRAM, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     assert run.stdout is not None
