@@ -269,7 +269,8 @@ def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
     if json:
         from clipalign.report.json import encode
 
-        said = {name: abridged(one) if isinstance(one, str) else one for name, one in error.as_dict()["error"].items()}
+        said = error.as_dict()["error"] | {"message": readable(error.message), "hint": readable(error.hint) or None}
+        said["input"] = abridged(error.input) or None
         return [visible_json(encode({"error": said}).decode("utf-8").rstrip("\n"))]
     message, place = visible(error.message), visible(error.input)
     if place not in message:

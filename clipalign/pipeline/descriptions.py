@@ -223,6 +223,8 @@ def _json(path: Path) -> object:
             hint='{"cat": ["A cat has fur.", …], …}',
             input=str(path),
         ) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path} holds something else than lists of sentences", input=str(path)) from error
     except RecursionError as error:
         raise UsageError(f"{path} is nested too deeply", input=str(path)) from error
     return found

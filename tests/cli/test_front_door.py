@@ -213,7 +213,9 @@ def test_no_hidden_character_reaches_a_terminal_in_an_error_object_either(capsys
     strange = "a\u202eb\x9bc\U000e0041d\u2028é.png"
     err = run_here(capsys, "detect", strange, "a cat", "--model", TINY, "--format", "json").err
     assert not any(character in err for character in "\u202e\x9b\U000e0041\u2028")
-    assert strange in json.loads(err)["error"]["message"]
+    error = json.loads(err)["error"]
+    assert error["input"] == strange
+    assert r"a\u202eb\x9bc" in error["message"]
 
 
 def test_a_closed_pipe_is_a_silent_end() -> None:

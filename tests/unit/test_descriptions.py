@@ -175,6 +175,7 @@ class TestFiles:
             ('{"cat": ["A cat.", "  "]}', "description 2 of 'cat' is empty"),
             ('{"cat": []}', "a class has no descriptions: 'cat'"),
             ('{"cat": ["A."], "cat": ["B."]}', "the class 'cat' is there twice"),
+            ('{"cat": ' + "9" * 5000 + "}", "holds something else than lists of sentences"),
             ('{"": ["A."]}', "class 1 has an empty name"),
             ("{}", "there are no classes"),
             ("{", "not valid JSON: .* line 1"),
