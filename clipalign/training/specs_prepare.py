@@ -255,7 +255,11 @@ def write_part(path: Path, records: Sequence[RawCaption | Skipped], settings: Pr
 
 def _cut(record: RawCaption, settings: PrepareSettings, root: Path) -> dict[str, Any] | Skipped:
     """A caption as phrases with their tokens counted; start and end token are not among them."""
-    if not (root / record.image).is_file():
+    try:
+        missing = not (root / record.image).is_file()
+    except OSError:  # a name that no file can have
+        missing = True
+    if missing:
         return Skipped("missing picture", record.image)
     pieces = split_text(record.text, Cut(settings.by))
     if len(pieces) < FEWEST_PHRASES:

@@ -76,6 +76,12 @@ def test_beginnings_grow_and_each_has_a_wrong_detail_of_another_picture(raw: Pat
             assert any(sorted(piece.split()) == wrong for text in others for piece in pieces(text))
 
 
+def test_a_picture_under_a_name_that_no_file_can_have_is_missing(raw: Path, tmp_path: Path) -> None:
+    with raw.open("a") as file:
+        file.write(json.dumps({"image": "x" * 300 + ".png", "text": "One thing. Another thing."}) + "\n")
+    assert prepared(raw, tmp_path / "data").skipped["missing picture"] == 2
+
+
 def pieces(text: str) -> list[str]:
     return [f"{piece}." for piece in text.rstrip(".").split(". ")]
 
