@@ -130,6 +130,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             hint="begin again with --overwrite",
             input=str(folder),
         ) from error
+    if not isinstance(state, dict):
+        raise ModelMismatch(
+            f"the checkpoint {folder} holds something else than a run's state",
+            hint="begin again with --overwrite",
+            input=str(folder),
+        )
     return Checkpoint(weights, state)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from clipalign.device import is_out_of_memory
 from clipalign.errors import DISK_FULL, ClipalignError, OutputError, UsageError
 from clipalign.training.metrics_log import MetricsLog
 from clipalign.training.specs_batches import Batch, Batches, picture_vectors
@@ -149,7 +150,9 @@ class SpecsRun:
             self._mover.take_up(state)
             torch.set_rng_state(state["random"])
             self.progress.take_up(state["progress"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise UsageError(
                 f"{where} is no checkpoint of this program: {error}", hint="--overwrite begins again", input="--resume"
             ) from error

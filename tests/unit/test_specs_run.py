@@ -236,6 +236,26 @@ def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
         make_run(tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (torch.zeros(3), "holds something else than a run's state"),
+        ({"settings": torch.zeros(3)}, "is no checkpoint of this program"),
+        ({"random": torch.zeros(3, dtype=torch.uint8)}, "is no checkpoint of this program"),
+        ({"progress": [1]}, "is no checkpoint of this program"),
+        ({"progress": None}, "is no checkpoint of this program"),
+    ],
+)
+def test_a_checkpoint_of_something_else_says_so(tmp_path: Path, whole: Path, state: Any, said: str) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    file = (last_checkpoint(run) or run) / STATE_FILE
+    if isinstance(state, dict):
+        state = torch.load(file, weights_only=True) | state
+    torch.save(state, file)
+    with pytest.raises((ModelMismatch, UsageError), match=said):
+        make_run(run, resume=True)
+
+
 def test_too_few_samples_for_one_step_are_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a step takes 4 samples, but pictogram:3 has 3"):
         make_run(tmp_path, data=PictogramData(3, 0))
