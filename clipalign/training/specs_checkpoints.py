@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import shutil
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ _FLAGS: Final = {
 }
 """What a user types for settings that are called otherwise here."""
 
+_SUM: Final = "weights_crc32"
 _FULL_BYTES: Final = 1 << 20
 """A disk with less room is full: what did not fit was larger."""
 
@@ -74,7 +76,7 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
         part.mkdir()
         try:
             save_file(checkpoint.weights, part / WEIGHTS_FILE, metadata={"format": "pt", "step": str(step)})
-            torch.save(checkpoint.state, part / STATE_FILE)
+            torch.save(checkpoint.state | {_SUM: _sum_of(checkpoint.weights)}, part / STATE_FILE)
         except (SafetensorError, RuntimeError) as error:
             raise as_os_error(error, part) from error
         for name in (WEIGHTS_FILE, STATE_FILE):
@@ -119,24 +121,31 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        ModelMismatch: it is damaged, or holds more than tensors and numbers.
+        ModelMismatch: it is damaged, or holds something else than tensors and numbers.
     """
     try:
         weights = load_file(folder / WEIGHTS_FILE)
         state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ModelMismatch(
-            f"the checkpoint {folder} cannot be read: {str(error).partition(chr(10))[0]}",
-            hint="begin again with --overwrite",
-            input=str(folder),
-        ) from error
+        raise _damaged(folder, f"cannot be read: {str(error).partition(chr(10))[0]}") from error
     if not isinstance(state, dict):
-        raise ModelMismatch(
-            f"the checkpoint {folder} holds something else than a run's state",
-            hint="begin again with --overwrite",
-            input=str(folder),
-        )
+        raise _damaged(folder, "holds something else than a run's state")
+    if state.pop(_SUM, None) != _sum_of(weights):
+        raise _damaged(folder, f"is damaged: {WEIGHTS_FILE} is not what was written")
     return Checkpoint(weights, state)
+
+
+def _damaged(folder: Path, said: str) -> ModelMismatch:
+    return ModelMismatch(f"the checkpoint {folder} {said}", hint="begin again with --overwrite", input=str(folder))
+
+
+def _sum_of(weights: Mapping[str, Tensor]) -> int:
+    """CRC-32 over all values, by name: a safetensors file itself does not notice a flipped bit."""
+    found = 0
+    for name in sorted(weights):
+        values = weights[name].detach().cpu().contiguous().reshape(-1)
+        found = zlib.crc32(values.view(torch.uint8).numpy().data, found)
+    return found
 
 
 def settings_of(folder: Path) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, Out
 from clipalign.pipeline.model import load_model
 from clipalign.training import specs_batches, specs_loop
 from clipalign.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
-from clipalign.training.specs_checkpoints import STATE_FILE, as_os_error, last_checkpoint, load_checkpoint
+from clipalign.training.specs_checkpoints import STATE_FILE, WEIGHTS_FILE, as_os_error, last_checkpoint, load_checkpoint
 from clipalign.training.specs_data import PictogramData, SpecsSample
 from clipalign.training.specs_loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
 from clipalign.training.specs_loss import SpecsWeights
@@ -253,6 +253,16 @@ def test_a_checkpoint_of_something_else_says_so(tmp_path: Path, whole: Path, sta
         state = torch.load(file, weights_only=True) | state
     torch.save(state, file)
     with pytest.raises((ModelMismatch, UsageError), match=said):
+        make_run(run, resume=True)
+
+
+def test_weights_with_a_flipped_bit_are_refused(tmp_path: Path, whole: Path) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    file = (last_checkpoint(run) or run) / WEIGHTS_FILE
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelMismatch, match=r"is damaged: weights\.safetensors is not what was written"):
         make_run(run, resume=True)
 
 
