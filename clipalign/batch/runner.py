@@ -221,7 +221,7 @@ class _Run(Generic[R]):
         assert picture.future is not None
         future, picture.future = picture.future, None
         try:
-            tensor, picture.thumbnail = wait_for(future)
+            tensor, picture.thumbnail = wait_for(future, self.threads)
         except ClipalignError as error:
             error.input = error.input or record.image_name
             picture.error = error

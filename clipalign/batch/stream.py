@@ -37,7 +37,11 @@ def workers_for_this_machine() -> int:
 
 
 class Workers(Generic[T]):
-    """Threads that call functions in the order they are handed in; a context manager that ends them."""
+    """Threads that call functions in the order they are handed in; a context manager that ends them.
+
+    Attributes:
+        died: whether a thread had not even the memory to say what went wrong.
+    """
 
     def __init__(self, threads: int) -> None:
         """Start them.
@@ -47,6 +51,7 @@ class Workers(Generic[T]):
         """
         self._tasks: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
         self._ended = threading.Event()
+        self.died = False
         self._threads = [
             threading.Thread(target=self._work, name=f"clipalign-picture-{index}", daemon=True)
             for index in range(threads)
@@ -76,6 +81,12 @@ class Workers(Generic[T]):
         return future
 
     def _work(self) -> None:
+        try:
+            self._go_on()
+        except BaseException:
+            self.died = True  # and nothing else: that would take memory
+
+    def _go_on(self) -> None:
         while (task := self._tasks.get()) is not None:
             if self._ended.is_set():
                 return
@@ -87,11 +98,17 @@ class Workers(Generic[T]):
             del task, function, future  # a thread that waits must not hold a picture
 
 
-def wait_for(future: Future[T]) -> T:
-    """What ``future`` holds, waited for in a way that Ctrl-C ends."""
+def wait_for(future: Future[T], workers: Workers[T]) -> T:
+    """What ``future`` holds once ``workers`` have filled it, waited for in a way that Ctrl-C ends.
+
+    Raises:
+        MemoryError: nobody is left to fill it.
+    """
     while True:
         try:
             return future.result(_LOOK_SECONDS)
         except TimeoutError:
             if future.done():
                 return future.result()
+            if workers.died:
+                raise MemoryError("a thread that prepares pictures could not even say what went wrong") from None

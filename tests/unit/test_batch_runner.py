@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -256,8 +257,17 @@ def test_what_a_thread_raises_is_raised_where_it_is_waited_for() -> None:
 
     with Workers[None](1) as workers:
         with pytest.raises(TimeoutError, match="of its own"):
-            wait_for(workers.submit(fail))
-        assert wait_for(workers.submit(lambda: None)) is None
+            wait_for(workers.submit(fail), workers)
+        assert wait_for(workers.submit(lambda: None), workers) is None
+
+
+def test_a_thread_without_memory_to_say_so_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Future, "set_exception", fail)
+    with Workers[None](1) as workers, pytest.raises(MemoryError):
+        wait_for(workers.submit(fail), workers)
 
 
 def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
