@@ -19,10 +19,8 @@ FIGURES: Final = ROOM / "figures"
 REPORT: Final = ROOM / "REPORT.md"
 DEFECTS: Final = ROOM / "DEFECTS.md"
 
-ORDER: Final = (
-    *("pictures", "captions", "checkpoints", "annotations", "tables", "folders"),
-    *("words", "kills", "limits", "soak"),
-)
+INPUTS: Final = ("pictures", "captions", "checkpoints", "annotations", "tables", "folders")
+ORDER: Final = (*INPUTS, "kills", "limits", "soak")
 """Parts as the report shows them; others follow by name."""
 
 MAX_FAILING: Final = 50
@@ -109,14 +107,18 @@ def read_figures(folder: Path = FIGURES) -> list[dict[str, Any]]:
 
 def render(parts: Sequence[Mapping[str, Any]], defects: str = "") -> str:
     """The report as Markdown."""
-    cases = sum(row["cases"] for part in parts for row in part["rows"])
-    broken = [part for part in parts if part["part"] in ORDER[:6]]
-    inputs = sum(row["cases"] for part in broken for row in part["rows"])
+    counts = {part["part"]: sum(row["cases"] for row in part["rows"]) for part in parts}
+    said = {
+        "broken inputs": sum(counts.get(name, 0) for name in INPUTS),
+        "kills": counts.get("kills", 0),
+        "times without memory, disk or reader": counts.get("limits", 0),
+        "pairs in one go": counts.get("soak", 0),
+    }
     failed = sum(sum(row["failures"].values()) for part in parts for row in part["rows"])
     lines = [
         "# What clipalign was put through",
         "",
-        f"{cases:,} cases, {inputs:,} of them broken inputs; **{failed} failures**. "
+        f"{', '.join(f'{count:,} {what}' for what, count in said.items() if count)}; **failures: {failed}**. "
         "Made by `python -m tests.hardening`, which runs every part again and renews this page; nothing here is "
         "written by hand but the list of defects.",
         "",
@@ -132,10 +134,11 @@ def render(parts: Sequence[Mapping[str, Any]], defects: str = "") -> str:
         cells = (name, f"{total:,}", _count(sum(sums.values())), shown, f"{part['seconds']:,.0f}", part["date"])
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Machine: {_machine(parts)}.", ""]
-    for part in parts:
-        lines += _section(part)
     if defects:
         lines += ["## Defects found on the way", "", "Each with the test that now guards it.", "", defects.strip(), ""]
+    lines += ["## Row by row", ""]
+    for part in parts:
+        lines += _section(part)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -151,7 +154,7 @@ def _section(part: Mapping[str, Any]) -> list[str]:
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["failures"]))
     notes = any(row.get("note") for row in rows)
     lines = [
-        f"## {part['part']}",
+        f"### {part['part']}",
         "",
         f"`{part['command']}`, seed {part['seed']}. {part.get('bounds') or ''}".rstrip(),
         "",

@@ -137,6 +137,6 @@ def test_the_report_shows_every_column_and_what_failed(tmp_path: Path) -> None:
     write_figures(part, tmp_path)
     page = render(read_figures(tmp_path), "- A defect; `tests/a.py::test_b`.")
     assert "| mutated PNG | detect | 1,200 | 0 | **2** | a \\| b |" in page
-    assert "1,200 cases, 1,200 of them broken inputs; **2 failures**" in page
+    assert "1,200 broken inputs; **failures: 2**" in page
     assert "- `again`" in page and "## Defects found on the way" in page
     shutil.rmtree(tmp_path)
