@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from tests.hardening.arena import Case, Outcome, Verdict, fight
 from tests.hardening.captions import _comes_back
 from tests.hardening.inputs import CASES, cases_of
-from tests.hardening.report import Part, Row, read_figures, render, write_figures
+from tests.hardening.report import DEFECTS, Part, Row, read_figures, render, write_figures
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = 180
@@ -140,3 +141,12 @@ def test_the_report_shows_every_column_and_what_failed(tmp_path: Path) -> None:
     assert "1,200 broken inputs; **failures: 2**" in page
     assert "- `again`" in page and "## Defects found on the way" in page
     shutil.rmtree(tmp_path)
+
+
+def test_every_defect_in_the_report_has_a_test_that_is_there() -> None:
+    tests = "\n".join(file.read_text(encoding="utf-8") for file in Path(ROOT, "tests").rglob("*.py"))
+    defects = DEFECTS.read_text(encoding="utf-8").strip().split("\n- ")
+    for defect in defects:
+        assert re.search(r"tests[/.]", defect), defect
+        for name in re.findall(r"\btest_\w+(?!\.py)\b", defect):
+            assert f"def {name}" in tests or list(Path(ROOT, "tests").rglob(f"{name}.py")), name
