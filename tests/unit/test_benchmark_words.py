@@ -92,7 +92,8 @@ def test_a_file_of_another_version_is_read_and_its_hash_said(tmp_path: Path) -> 
     other = read_annotations(tmp_path / "a.json", "hat", known="f" * 64, version="the real one")
     assert other.json() == [1]
     assert other.note() == (
-        f"a.json is another version than the real one: its SHA-256 begins {digest[:16]}, not ffffffffffffffff"
+        f"a.json is another version than the real one: its SHA-256 begins {digest[:16]}, not ffffffffffffffff; "
+        "published numbers are of the latter"
     )
 
 
