@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from clipalign.report.console import notices
 from tests.server import Server, running
 
 PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
@@ -69,3 +70,11 @@ def few_draws() -> Iterator[None]:
         for room in rooms:
             patch.setattr(room, "BOOTSTRAP_DRAWS", 60)
         yield
+
+
+@pytest.fixture
+def fresh_notices() -> Iterator[None]:
+    """Notices as a run finds them, and nothing left in them."""
+    notices.quiet, notices.json, notices.kept = False, False, ""
+    yield
+    notices.kept = ""

@@ -72,3 +72,20 @@ def run(
 
 def _slowly(records: Sequence[InputRecord]) -> Iterator[InputRecord]:
     yield from records
+
+
+RECORDS = [asked(number) for number in range(12)]
+FORMATS = ("jsonl", "csv", "json", "html", "table", "github")
+APPENDED = ("jsonl", "csv")
+
+
+def whole(folder: Path, format: str) -> bytes:
+    """What an uninterrupted run writes."""
+    path = folder / f"whole.{format}"
+    run(path, RECORDS, format=format)
+    return path.read_bytes()
+
+
+def kept_in(path: Path, format: str) -> Path:
+    """Where an unfinished run keeps its records."""
+    return path if format in APPENDED else path.with_name(path.name + ".journal.jsonl")

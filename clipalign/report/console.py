@@ -44,14 +44,18 @@ def visible(text: str) -> str:
     r"""``text`` with everything a terminal would obey, or hide, written as ``\x1b`` or ``\u202e``."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escape(c) if unicodedata.category(c) in HIDDEN_CATEGORIES and c not in JOINERS else c for c in text)
+    return "".join(_escape(c) if _is_hidden(c) else c for c in text)
 
 
 def visible_json(line: str) -> str:
     r"""A line of JSON that says the same, with what :func:`visible` escapes written as ``\u202e``."""
     import json  # only where it is needed: it costs --help a little
 
-    return "".join(json.dumps(c)[1:-1] if unicodedata.category(c) in HIDDEN_CATEGORIES else c for c in line)
+    return "".join(json.dumps(c)[1:-1] if _is_hidden(c) else c for c in line)
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in HIDDEN_CATEGORIES and character not in JOINERS
 
 
 def _escape(character: str) -> str:

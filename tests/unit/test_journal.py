@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,10 @@ from clipalign.errors import Busy, OutputError, UsageError
 from clipalign.inputs.records import InputRecord
 from clipalign.report.console import notices
 from clipalign.settings import Settings
-from tests.records import HOSTILE, asked, run
+from tests.records import APPENDED, FORMATS, HOSTILE, RECORDS, asked, kept_in, run, whole
 from tests.results import PROVENANCE
 
-RECORDS = [asked(number) for number in range(12)]
-FORMATS = ("jsonl", "csv", "json", "html", "table", "github")
-APPENDED = ("jsonl", "csv")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_notices() -> Iterator[None]:
-    notices.quiet, notices.json, notices.kept = False, False, ""
-    yield
-    notices.kept = ""
-
-
-def whole(folder: Path, format: str) -> bytes:
-    """What an uninterrupted run writes."""
-    path = folder / f"whole.{format}"
-    run(path, RECORDS, format=format)
-    return path.read_bytes()
-
-
-def kept_in(path: Path, format: str) -> Path:
-    """Where an unfinished run keeps its records."""
-    return path if format in APPENDED else path.with_name(path.name + ".journal.jsonl")
+pytestmark = pytest.mark.usefixtures("fresh_notices")
 
 
 @pytest.mark.parametrize("format", FORMATS)

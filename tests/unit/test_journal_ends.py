@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,9 @@ import pytest
 from clipalign.batch import appended
 from clipalign.errors import OutputError
 from clipalign.report.console import notices
-from tests.records import asked, run
+from tests.records import FORMATS, RECORDS, kept_in, run, whole
 
-RECORDS = [asked(number) for number in range(12)]
-FORMATS = ("jsonl", "csv", "json", "html", "table", "github")
-APPENDED = ("jsonl", "csv")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_notices() -> Iterator[None]:
-    notices.quiet, notices.json, notices.kept = False, False, ""
-    yield
-    notices.kept = ""
-
-
-def whole(folder: Path, format: str) -> bytes:
-    """What an uninterrupted run writes."""
-    path = folder / f"whole.{format}"
-    run(path, RECORDS, format=format)
-    return path.read_bytes()
-
-
-def kept_in(path: Path, format: str) -> Path:
-    """Where an unfinished run keeps its records."""
-    return path if format in APPENDED else path.with_name(path.name + ".journal.jsonl")
+pytestmark = pytest.mark.usefixtures("fresh_notices")
 
 
 class _FullDisk:
