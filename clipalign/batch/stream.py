@@ -1,10 +1,11 @@
 """Work done ahead in threads while the model runs: pictures fetched, decoded and prepared, in bounded number.
 
-The threads are daemons: whatever ends the run, a picture that a slow server still sends keeps nobody waiting.
+The end of the process waits for none of them: a picture that a slow server still sends keeps nobody waiting.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import queue
 import threading
@@ -25,6 +26,9 @@ READERS: Final = 16
 _LOOK_SECONDS: Final = 0.5
 """How often a wait looks up, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
 
+_BEGIN_SECONDS: Final = 10.0
+"""How long a thread may take to run its first line, on a machine however busy."""
+
 _FAREWELL_SECONDS: Final = 2.0
 """How long the end of a run waits for threads that are in the middle of a picture."""
 
@@ -39,6 +43,9 @@ def workers_for_this_machine() -> int:
 class Workers(Generic[T]):
     """Threads that call functions in the order they are handed in; a context manager that ends them.
 
+    They are started without ``threading.Thread``, whose ``start`` waits for ever for a thread that had not the memory
+    for its first line.
+
     Attributes:
         died: whether a thread had not even the memory to say what went wrong.
     """
@@ -48,16 +55,20 @@ class Workers(Generic[T]):
 
         Args:
             threads: how many, at least 1.
+
+        Raises:
+            MemoryError: one of them did not come to its first line.
         """
         self._tasks: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self.died = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"clipalign-picture-{index}", daemon=True)
-            for index in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._at_work: list[_thread.LockType] = []
+        try:
+            for _ in range(threads):
+                self._at_work.append(self._start())
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -67,12 +78,16 @@ class Workers(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the threads; what is not begun is dropped."""
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; what is not begun is dropped."""
         self._ended.set()
-        for _ in self._threads:
+        for _ in self._at_work:
             self._tasks.put(None)
         until = time.monotonic() + _FAREWELL_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        while self._at_work:
+            self._at_work.pop().acquire(timeout=max(0.0, until - time.monotonic()))
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
         """Have ``function`` called; its result, or what it raises, is the future's."""
@@ -80,11 +95,24 @@ class Workers(Generic[T]):
         self._tasks.put((function, future))
         return future
 
-    def _work(self) -> None:
+    def _start(self) -> _thread.LockType:
+        """One thread more; what is given is locked while it is at work."""
+        begun, at_work = _thread.allocate_lock(), _thread.allocate_lock()
+        begun.acquire()
+        at_work.acquire()
+        _thread.start_new_thread(self._work, (begun, at_work))
+        if not begun.acquire(timeout=_BEGIN_SECONDS):
+            raise MemoryError("a thread that prepares pictures could not begin")
+        return at_work
+
+    def _work(self, begun: _thread.LockType, at_work: _thread.LockType) -> None:
         try:
+            begun.release()
             self._go_on()
         except BaseException:
             self.died = True  # and nothing else: that would take memory
+        finally:
+            at_work.release()
 
     def _go_on(self) -> None:
         while (task := self._tasks.get()) is not None:

@@ -11,8 +11,9 @@ import hashlib
 import math
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from clipalign.batch.stream import Workers, wait_for
 from clipalign.benchmarks.crop_store import CropStore
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.task import Route
@@ -206,36 +208,34 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         if not self._pool:
             yield from zip(samples, self._whole(samples), strict=True)
             return
-        with ThreadPoolExecutor(AHEAD) as pool:
+        with Workers[Tensor | ClipalignError](AHEAD) as threads:
             waiting: deque[tuple[LabelledImage, Future[Tensor | ClipalignError] | Tensor]] = deque()
             for sample in [*samples, *[None] * AHEAD]:
                 if sample is not None:
                     kept = self._store.get(sample.identity)
-                    waiting.append((sample, pool.submit(self._prepared, sample) if kept is None else kept))
+                    waiting.append((sample, threads.submit(partial(self._prepared, sample)) if kept is None else kept))
                 if waiting and (sample is None or len(waiting) > AHEAD):
-                    yield self._encoded(*waiting.popleft())
+                    first, pending = waiting.popleft()
+                    if isinstance(pending, Tensor):
+                        yield first, pending
+                    else:
+                        yield first, self._encoded(first, wait_for(pending, threads))
 
-    def _encoded(
-        self, sample: LabelledImage, pending: Future[Tensor | ClipalignError] | Tensor
-    ) -> tuple[LabelledImage, Tensor | ClipalignError]:
-        if isinstance(pending, Tensor):
-            return sample, pending
-        prepared = pending.result()
+    def _encoded(self, sample: LabelledImage, prepared: Tensor | ClipalignError) -> Tensor | ClipalignError:
         if isinstance(prepared, ClipalignError):
-            return sample, prepared
+            return prepared
         features = self._maker.encode([prepared])[0].cpu()
         self._store.put(sample.identity, features)
-        return sample, features
+        return features
 
     def _whole(self, samples: Sequence[LabelledImage]) -> list[Tensor | ClipalignError]:
         """Without crops pictures share batches."""
         found: list[Tensor | ClipalignError | None] = [self._store.get(sample.identity) for sample in samples]
         missing = [place for place, features in enumerate(found) if features is None]
-        with ThreadPoolExecutor(AHEAD) as pool:
-            for place, prepared in zip(
-                missing, pool.map(self._prepared, [samples[place] for place in missing]), strict=True
-            ):
-                found[place] = prepared
+        with Workers[Tensor | ClipalignError](AHEAD) as threads:
+            coming = {place: threads.submit(partial(self._prepared, samples[place])) for place in missing}
+            for place, future in coming.items():
+                found[place] = wait_for(future, threads)
         whole = [place for place in missing if isinstance(found[place], Tensor)]
         if whole:
             pixels = [picture for place in whole if isinstance(picture := found[place], Tensor)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from clipalign.batch.stream import Workers, wait_for
 from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.shelf import Shelf, picture_key
 from clipalign.benchmarks.task import Outcome, Route, Sample
@@ -53,7 +55,7 @@ class DetectRoute(Route[Sample, Outcome]):
         )
         self._loaded = loaded
         self._exif = settings.protocol == "exif"
-        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
+        self._threads: Workers[Tensor | ClipalignError] = Workers(WORKERS)
         self._coming: dict[object, Future[Tensor | ClipalignError]] = {}
         self.shelf: Shelf | None = None
         """What this run shares with others of a sweep."""
@@ -64,7 +66,7 @@ class DetectRoute(Route[Sample, Outcome]):
         for sample in samples:
             key = _key(sample)
             if key not in self._coming and not (self.shelf and picture_key(sample) in self.shelf.features):
-                self._coming[key] = self._threads.submit(self._prepared, sample)
+                self._coming[key] = self._threads.submit(partial(self._prepared, sample))
 
     def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
         """Each picture is read once, however many captions follow each other over it."""
@@ -97,7 +99,7 @@ class DetectRoute(Route[Sample, Outcome]):
     def _pictures(self, samples: Sequence[Sample]) -> dict[object, Tensor | ClipalignError]:
         """Prepared pictures, (3, S, S) each, by key."""
         self.expect(samples)
-        return {key: self._coming.pop(key).result() for key in dict.fromkeys(map(_key, samples))}
+        return {key: wait_for(self._coming.pop(key), self._threads) for key in dict.fromkeys(map(_key, samples))}
 
     def _shelved(self, samples: Sequence[Sample], shelf: Shelf) -> dict[object, Tensor | ClipalignError]:
         """Vectors of pictures, (E) each, by key; those that are not known yet are made."""
@@ -121,7 +123,7 @@ class DetectRoute(Route[Sample, Outcome]):
 
     def close(self) -> None:
         """No picture is read any more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _prepared(self, sample: Sample) -> Tensor | ClipalignError:
         try:

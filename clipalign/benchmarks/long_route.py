@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import torch
 
+from clipalign.batch.stream import Workers, wait_for
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.task import LONG_OPTIONS, AnySample, Benchmark, Route
@@ -73,7 +75,7 @@ class LongRoute(Route[P, O]):
         self._loaded = long_reading(loaded, stretch=bool(settings.stretch))
         self._batch_size = settings.batch_size or DEFAULT_BATCH
         self._exif = settings.protocol == "exif"
-        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pictures")
+        self._threads: Workers[Tensor | ClipalignError] = Workers(WORKERS)
         self._coming: dict[str, Future[Tensor | ClipalignError]] = {}
         self._cut = 0
         shaped = {"stretch": bool(settings.stretch), "context_tokens": self._loaded.context_tokens}
@@ -94,7 +96,7 @@ class LongRoute(Route[P, O]):
         """Have threads read and prepare the pictures, unless they are at it."""
         for sample in samples:
             if sample.id not in self._coming:
-                self._coming[sample.id] = self._threads.submit(self._prepared, sample)
+                self._coming[sample.id] = self._threads.submit(partial(self._prepared, sample))
 
     def score(self, samples: Sequence[P]) -> list[O | ClipalignError]:
         """Pictures, then all their texts together; texts that begin alike share that."""
@@ -102,7 +104,7 @@ class LongRoute(Route[P, O]):
         found: dict[str, O | ClipalignError] = {}
         usable: list[tuple[P, Tensor]] = []
         for sample in samples:
-            picture = self._coming.pop(sample.id).result()
+            picture = wait_for(self._coming.pop(sample.id), self._threads)
             if isinstance(picture, ClipalignError):
                 found[sample.id] = picture
             elif not sample.texts or not all(text.strip() for text in sample.texts):
@@ -151,7 +153,7 @@ class LongRoute(Route[P, O]):
 
     def close(self) -> None:
         """No picture is read any more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 class LongBenchmark(Benchmark[P, O]):

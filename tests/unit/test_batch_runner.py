@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -218,12 +219,17 @@ def test_records_are_read_as_they_are_needed(tmp_path: Path) -> None:
     assert len(read) <= 12
 
 
-def _our_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("clipalign-picture")]
+def _gone(threads: int) -> bool:
+    """Whether there are soon no more threads than ``threads``: a thread has a few steps to go once its work is done."""
+    until = time.monotonic() + 5
+    while _thread._count() > threads and time.monotonic() < until:
+        time.sleep(0.01)
+    return _thread._count() <= threads
 
 
 def test_whatever_ends_a_run_ends_its_threads(tmp_path: Path) -> None:
     asked = records(tmp_path, *((red, "t") for red in range(30)))
+    before = _thread._count()
 
     class Interrupted(Colours):
         def score(self, items: Sequence[ScoreItem]) -> list[str | ClipalignError]:
@@ -231,13 +237,13 @@ def test_whatever_ends_a_run_ends_its_threads(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(run_batch(asked, Interrupted(prepare_seconds=0.01)))
-    assert not _our_threads()
+    assert _gone(before)
     run = run_batch(asked, Colours(prepare_seconds=0.01))
     next(run)
     run.close()
-    assert not _our_threads()
+    assert _gone(before)
     list(run_batch(asked, Colours()))
-    assert not _our_threads()
+    assert _gone(before)
 
 
 def test_a_thread_that_hangs_keeps_nobody_waiting() -> None:
@@ -247,7 +253,6 @@ def test_a_thread_that_hangs_keeps_nobody_waiting() -> None:
         workers.submit(lambda: release.wait(60))
         time.sleep(0.05)
     assert time.monotonic() - begin < 10
-    assert all(thread.daemon for thread in _our_threads())
     release.set()
 
 
@@ -268,6 +273,15 @@ def test_a_thread_without_memory_to_say_so_is_waited_for_no_longer(monkeypatch: 
     monkeypatch.setattr(Future, "set_exception", fail)
     with Workers[None](1) as workers, pytest.raises(MemoryError):
         wait_for(workers.submit(fail), workers)
+
+
+def test_a_thread_that_never_begins_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, start, calls = _thread._count(), _thread.start_new_thread, iter(range(3))
+    monkeypatch.setattr("clipalign.batch.stream._BEGIN_SECONDS", 0.05)
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *given: start(*given) if next(calls) < 1 else 0)
+    with pytest.raises(MemoryError, match="could not begin"):
+        Workers[None](3)
+    assert _gone(before)
 
 
 def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
