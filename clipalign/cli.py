@@ -193,7 +193,7 @@ def _start(typed: Sequence[str]) -> None:
     """Fresh notices; whether JSON or tracebacks are wanted must be known before the line is parsed."""
     fresh = Notices(
         debug="--debug" in _before_dashes(typed) or _debug_variable(),
-        json=_asks_for_json(typed),
+        json=_asked_format(typed) == "json",
     )
     for name in ("quiet", "verbose", "debug", "json"):
         setattr(notices, name, getattr(fresh, name))
@@ -215,11 +215,12 @@ def _before_dashes(typed: Sequence[str]) -> list[str]:
     return list(typed[: typed.index("--")]) if "--" in typed else list(typed)
 
 
-def _asks_for_json(typed: Sequence[str]) -> bool:
+def _asked_format(typed: Sequence[str]) -> str | None:
+    """The format as far as it can be known before the line is parsed; settings files are not read for it."""
     words = _before_dashes(typed)
     values = [word.removeprefix("--format=") for word in words if word.startswith("--format=")]
     values += [after for word, after in pairwise(words) if word == "--format"]
-    return values[-1] == "json" if values else os.environ.get("CLIPALIGN_FORMAT") == "json"
+    return values[-1] if values else os.environ.get("CLIPALIGN_FORMAT")
 
 
 def _run(typed: list[str]) -> int:
@@ -244,6 +245,10 @@ def _fail(error: Exception, typed: Sequence[str]) -> int:
     notices.waiting.clear() if notices.json else notices.release()
     for line in error_lines(known, json=notices.json):
         write_stderr(line)
+    if _asked_format(typed) == "github":
+        from clipalign.report.github import failure
+
+        write_stderr(failure(readable(known.message), readable(known.hint)))
     return known.exit_status
 
 

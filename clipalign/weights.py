@@ -91,7 +91,7 @@ def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
         )
     if kinds == {"file"}:
         return MissingWeights(f"there is no file {row.weights[0].file}", input=row.name)
-    forbidden = ", and --offline forbids fetching them" if offline else ""
+    forbidden = ", and --offline (or HF_HUB_OFFLINE) forbids fetching them" if offline else ""
     return MissingWeights(
         f"the weights of {row.name} are not on this machine{forbidden}",
         hint=f"clipalign download {quoted(row.name)}",

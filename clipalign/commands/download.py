@@ -311,7 +311,7 @@ def fetch_row(
             check_licence(row, settings.accept_license)
         if settings.offline:
             raise MissingWeights(
-                f"{row.name} is not on this machine, and --offline forbids fetching it",
+                f"{row.name} is not on this machine, and --offline (or HF_HUB_OFFLINE) forbids fetching it",
                 hint=f"run it without --offline (and without HF_HUB_OFFLINE); or, {_elsewhere(row, settings)}",
                 input=row.name,
             )

@@ -138,7 +138,7 @@ class Web:
         """
         if self.offline:
             raise DownloadFailed(
-                f"{_host(url)} is not asked, because --offline forbids it",
+                f"{_host(url)} is not asked, because --offline (or HF_HUB_OFFLINE) forbids it",
                 hint="run it without --offline (and without HF_HUB_OFFLINE)",
                 input=url,
             )

@@ -57,8 +57,8 @@ def describe_classes(
     missing = [name for name in names if name not in known]
     if missing and offline:
         raise UsageError(
-            f"--offline forbids asking {describer.host} about {_counted(missing)}",
-            hint="leave out --offline, or give --descriptions FILE.json",
+            f"--offline (or HF_HUB_OFFLINE) forbids asking {describer.host} about {_counted(missing)}",
+            hint="run it without them, or give --descriptions FILE.json",
             input="--describe-with",
         )
     if missing:
@@ -68,7 +68,7 @@ def describe_classes(
             if missing and tell is not None:
                 tell(f"asking {describer.model} at {describer.host} about {_counted(missing)}")
             if missing:
-                _ask_about(missing, describer, known, file, progress)
+                _ask_about(missing, describer, known, file, tell, progress)
     return {name: known[name] for name in names}, file
 
 
@@ -89,14 +89,20 @@ def _ask_about(
     describer: Describer,
     known: dict[str, tuple[str, ...]],
     file: Path,
+    tell: Callable[[str], None] | None,
     progress: Callable[[int], None] | None,
 ) -> None:
     """Fill ``known``, and the file every few seconds and at the end, however it ends."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, tuple[str, ...] | Exception]] = queue.SimpleQueue()
-    stop = threading.Event()
+    stop, troubled = threading.Event(), threading.Event()
     for name in names:
         waiting.put(name)
+
+    def again(reason: str) -> None:
+        if tell is not None and not troubled.is_set():
+            troubled.set()  # once a run: a server that is gone is gone for every class
+            tell(f"{describer.host}: {reason}; asking again")
 
     def work() -> None:
         while not stop.is_set():
@@ -105,7 +111,7 @@ def _ask_about(
             except queue.Empty:
                 return
             try:
-                done.put((name, _described(name, describer, stop)))
+                done.put((name, _described(name, describer, stop, again)))
             except Exception as error:
                 stop.set()  # the others finish what they have begun
                 done.put((name, error))
@@ -134,8 +140,8 @@ def _ask_about(
         _keep(known, file)
 
 
-def _described(name: str, describer: Describer, stop: threading.Event) -> tuple[str, ...]:
-    """Ask about one class, again where that may help."""
+def _described(name: str, describer: Describer, stop: threading.Event, again: Callable[[str], None]) -> tuple[str, ...]:
+    """Ask about one class, and ``again``, which is told why, where that may help."""
     reason = ""
     for attempt in range(describer.attempts):
         if attempt and stop.wait(describer.pause_seconds * 2 ** (attempt - 1)):
@@ -144,6 +150,8 @@ def _described(name: str, describer: Describer, stop: threading.Event) -> tuple[
             return ask(name, describer)
         except PassingError as error:
             reason = str(error)
+            if attempt + 1 < describer.attempts:
+                again(reason)
     raise DownloadFailed(
         f"{describer.model} at {describer.host} did not describe {name!r}: {reason or 'stopped'}",
         hint="try again later, what it wrote is kept; or give --descriptions FILE.json",

@@ -127,7 +127,7 @@ def read_labels(path: Path) -> list[str]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UsageError(f"{path} must hold a list of class names", input=str(path))
     else:
-        names = [line.strip() for line in _read(path).splitlines() if line.strip()]
+        names = [line.strip() for line in _read(path, hint="a file with a class a line").splitlines() if line.strip()]
     check_names(names, source=str(path))
     return names
 
@@ -198,13 +198,13 @@ def undescribed(names: Sequence[str], source: str) -> UsageError:
     )
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, *, hint: str = "check the path") -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8", input=str(path)) from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="check the path", input=str(path)) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint, input=str(path)) from error
 
 
 def _json(path: Path) -> object:

@@ -7,6 +7,7 @@ Workflow commands as documented by GitHub Actions ("Workflow commands", "Setting
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,15 @@ def annotation(view: RecordView, entry: Entry) -> str:
 
 
 def _command(kind: str, entry: Entry, title: str, message: str) -> str:
-    properties = _place(entry) | {"title": title}
+    return _line(kind, _place(entry) | {"title": title}, message)
+
+
+def failure(message: str, hint: str) -> str:
+    """The line of an error that ends a run before its records are through, without a line feed."""
+    return _line("error", {"title": "clipalign"}, f"{message}; {hint}" if hint else message).rstrip("\n")
+
+
+def _line(kind: str, properties: Mapping[str, str], message: str) -> str:
     shown = ",".join(f"{name}={escaped_property(value)}" for name, value in properties.items())
     if len(message) > MAX_MESSAGE_CHARACTERS:
         message = message[: MAX_MESSAGE_CHARACTERS - 1] + "…"

@@ -321,7 +321,7 @@ class TestDescribeWith:
         [
             (["--descriptions", "animals.json"], "--describe-with describes the classes of --labels"),
             (["--labels", "labels.txt", "--method", "clip"], "the method clip uses no descriptions"),
-            (["--labels", "labels.txt", "--offline"], "--offline forbids asking"),
+            (["--labels", "labels.txt", "--offline"], "--offline (or HF_HUB_OFFLINE) forbids asking"),
         ],
     )
     def test_what_makes_no_sense_is_refused(

@@ -147,7 +147,7 @@ class TestFetching:
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
     ):
         run = run_here(capsys, "download", "tiny", "--offline")
-        assert run.status == 4 and "--offline forbids" in run.err and server.asked == []
+        assert run.status == 4 and "--offline (or HF_HUB_OFFLINE) forbids" in run.err and server.asked == []
         assert "HF_HOME=carry/huggingface clipalign download tiny --cache-dir carry/clipalign;" in run.err
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         assert run_here(capsys, "download", "tiny").status == 4
@@ -167,7 +167,7 @@ class TestFetching:
         monkeypatch.setitem(DATASETS, "tiny", replace(tiny, files=(*tiny.files, other)))
         (tmp_path / "a.json").write_bytes(b"{}")
         run = run_here(capsys, "download", "tiny", "--offline", "--from", str(tmp_path / "a.json"))
-        assert run.status == 4 and "is not asked, because --offline forbids it" in run.err
+        assert run.status == 4 and "is not asked, because --offline (or HF_HUB_OFFLINE) forbids it" in run.err
         assert server.asked == []
         assert (
             run_here(capsys, "download", "tiny", "--verify", "--format", "table").out == "tiny: a part of it is here\n"

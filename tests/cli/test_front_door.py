@@ -126,6 +126,17 @@ def test_the_format_variable_asks_for_json_too(capsys: Capture, monkeypatch: pyt
     assert json.loads(run_here(capsys, "detect").err)["error"]["message"] == "missing IMAGE and TEXT"
 
 
+def test_an_error_that_ends_a_run_is_an_annotation_for_github_too(capsys: Capture) -> None:
+    assert run_here(capsys, "detect", "a", "b", "--format", "github", "--layers", "100%") == (
+        2,
+        "",
+        "error: --layers must be a whole number, 1 or more, not '100%'\n"
+        "::error title=clipalign::--layers must be a whole number, 1 or more, not '100%25'\n",
+    )
+    annotation = run_here(capsys, "detect", "a", "--format=github").err.splitlines()[-1]
+    assert annotation.startswith("::error title=clipalign::missing TEXT; clipalign detect IMAGE TEXT")
+
+
 def test_json_after_two_dashes_is_an_argument(capsys: Capture) -> None:
     assert run_here(capsys, "detect", "--", "--format", "json", "x").err.startswith("error: unexpected 'x'")
 

@@ -159,7 +159,7 @@ def everywhere() -> Table:
         table[command, "cache_dir"] = Demonstration((*MISSING[command], *tags), kept, look)
         fetched = () if command == "download" else ("--download",)
         free = (*MISSING[command], "longclip-B", *fetched)
-        table[command, "offline"] = Demonstration(free, ("--offline",), says("--offline forbids"))
+        table[command, "offline"] = Demonstration(free, ("--offline",), says("--offline (or HF_HUB_OFFLINE) forbids"))
         bound = (*MISSING[command], TAG, *fetched)
         table[command, "accept_license"] = Demonstration(bound, ("--accept-license", TAG), says("for commercial use"))
     return table

@@ -151,6 +151,14 @@ class TestWhatComesBack:
         with pytest.raises(DownloadFailed, match="cannot be reached"):
             describe_classes(["cat"], gone, folder=tmp_path)
 
+    def test_asking_again_is_told_once(self, tmp_path: Path):
+        told: list[str] = []
+        gone = Describer("http://127.0.0.1:9/v1", "llama", attempts=3, pause_seconds=0.01)
+        with pytest.raises(DownloadFailed):
+            describe_classes(["cat", "dog"], gone, folder=tmp_path, tell=told.append)
+        assert told[0] == "asking llama at 127.0.0.1 about 2 classes"
+        assert [line for line in told if line.endswith("; asking again")] == told[1:] and len(told) == 2
+
 
 class TestWhatIsKept:
     def test_only_new_classes_are_asked_about(self, server: Any, tmp_path: Path):
