@@ -14,18 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.benchmarks.annotations import read_annotations
-from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.aloha import AlohaBenchmark
 from clipalign.benchmarks.detect_route import DetectRoute
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
 from clipalign.benchmarks.words import (
-    ABOUT,
-    NEAREST,
     VAL2014,
-    WordBenchmark,
     broken,
-    hashes,
     localisation,
     lowest_phrase,
     precisions,
@@ -38,31 +33,23 @@ if TYPE_CHECKING:
 
 FILE: Final = "hat-trainval.json"
 SHA256: Final = "18abffb627ef6eb8252e21e2e9bfe55d6431f91056467179d7d17ad87ff8969f"
-VERSION: Final = "that of the ALOHa repository at 7da6b90"
 ROWS: Final = 400
 LETTERS: Final = (
     "la counts a phrase whose letters occur among the marked words, as published; la_whole_words whole words only"
 )
 
 
-class Hat(WordBenchmark):
+class Hat(AlohaBenchmark):
     """The benchmark; see the module's text for its protocol."""
 
     name = "hat"
     size = ROWS
+    file = FILE
+    sha256 = SHA256
+    places = VAL2014
 
-    def check(self) -> None:
-        """Read the annotations and find the pictures."""
-        place = find_in(self.folder, self.name, FILE, f"data/{FILE}", f"annotations/{FILE}")
-        file = read_annotations(place, self.name, known=SHA256, version=VERSION)
-        rows = file.json()
-        if not isinstance(rows, list):
-            raise file.unusable("is no list of rows")
-        self._rows = rows
-        names = [str(row["image_path"]) for row in rows if isinstance(row, dict) and "image_path" in row]
-        self._folder = self._pictures(names, *VAL2014)
-        self.data = hashes(file)
-        self.notes = tuple(filter(None, (_base_rate(rows), LETTERS, file.note(), NEAREST, ABOUT)))
+    def _remarks(self, rows: Sequence[Any]) -> tuple[str, ...]:
+        return (_base_rate(rows), LETTERS)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
         """In the file's order."""

@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.benchmarks.annotations import read_annotations
-from clipalign.benchmarks.data import find_in
+from clipalign.benchmarks.aloha import AlohaBenchmark
 from clipalign.benchmarks.detect_route import DetectRoute
 from clipalign.benchmarks.foil import foil_statistics, foil_words
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import BrokenSample, Outcome, Sample
-from clipalign.benchmarks.words import ABOUT, NEAREST, WordBenchmark, broken, hashes, parts_of, suffix_of
+from clipalign.benchmarks.words import broken, parts_of, suffix_of
 
 if TYPE_CHECKING:
     from clipalign.pipeline.loaded import LoadedModel
@@ -25,30 +24,22 @@ if TYPE_CHECKING:
 
 FILE: Final = "nocaps-val-foil.json"
 SHA256: Final = "ec15966bbaf4ba7faa5cb3eb6a5ebbd4b38bc3345de42b7f0e5f6cc333f642ca"
-VERSION: Final = "that of the ALOHa repository at 7da6b90"
 PICTURES: Final = ("images", "val", "images/val", "nocaps", "../nocaps/images", "../nocaps")
 ROWS: Final = 2500
 SAMPLES_A_ROW: Final = 2
 
 
-class NocapsFoil(WordBenchmark):
+class NocapsFoil(AlohaBenchmark):
     """The benchmark; see the module's text for its protocol."""
 
     name = "nocaps-foil"
     size = ROWS * SAMPLES_A_ROW
+    file = FILE
+    sha256 = SHA256
+    places = PICTURES
 
-    def check(self) -> None:
-        """Read the annotations and find the pictures."""
-        place = find_in(self.folder, self.name, FILE, f"data/{FILE}", f"annotations/{FILE}")
-        file = read_annotations(place, self.name, known=SHA256, version=VERSION)
-        rows = file.json()
-        if not isinstance(rows, list):
-            raise file.unusable("is no list of rows")
-        self._rows = rows
-        names = [str(row["image_path"]) for row in rows if isinstance(row, dict) and "image_path" in row]
-        self._folder = self._pictures(names, *PICTURES)
-        self.data = hashes(file)
-        self.notes = tuple(filter(None, (_ceiling(rows), file.note(), NEAREST, ABOUT)))
+    def _remarks(self, rows: Sequence[Any]) -> tuple[str, ...]:
+        return (_ceiling(rows),)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
         """Row after row: foil, then baseline."""
