@@ -1,4 +1,4 @@
-"""clipalign's own cache folder: where it is, and what lies where in it."""
+"""clipalign's own cache folder: where it is, what lies where in it, and how a file is put there whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ _STALE_SECONDS: Final = 3600.0
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet."""
+    """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet.
+
+    Raises:
+        UsageError: the folder is given with ``~``, and there is no home folder.
+    """
     given = cache_dir or os.environ.get(CACHE_VARIABLE)
     if given:
         try:

@@ -188,7 +188,7 @@ def halving(batch_size: int, run: Callable[[int], T]) -> T:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a type of its own for it; the CPU and MPS only a sentence."""
+    """Whether memory ran out: Python has a type for it, torch on some devices only a sentence."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
 
 

@@ -84,13 +84,13 @@ class UnknownModel(UsageError):
 
 
 class UnknownDataset(UsageError):
-    """A dataset name that no benchmark answers to."""
+    """A dataset name that nothing here answers to."""
 
     type = "unknown_dataset"
 
 
 class DeviceUnavailable(UsageError):
-    """The device or precision that was asked for is not there."""
+    """The device or precision that was asked for is not there, or the device has too little memory."""
 
     type = "device_unavailable"
 

@@ -93,7 +93,7 @@ def _filled(text: str, room: int, *, hanging: str = "") -> str:
 
 
 def _prose(text: str, room: int) -> str:
-    """Paragraphs filled to the width, indented lines kept, a line ending in a colon set as a heading."""
+    """Paragraphs filled to the width, indented lines kept, the line above those set as a heading."""
     blocks = []
     for paragraph in text.strip().split("\n\n"):
         first, *rest = paragraph.splitlines() or [""]

@@ -71,7 +71,7 @@ def exclusive(
 
 
 def _try(path: Path) -> int | None:
-    """An open, locked file; None where another has the lock, or where the file was deleted under our hands."""
+    """An open, locked file, a new one where it was deleted under our hands; None where another has the lock."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         locked = _lock(handle)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clipalign.methods.detect import Pair
     from clipalign.pipeline.loaded import LoadedModel
 
-    ImageLike: TypeAlias = str | bytes | Path | Image | Tensor
+    ImageLike: TypeAlias = str | bytes | os.PathLike[str] | Image | Tensor
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -94,7 +94,7 @@ class Session:
                 ``template``, ``alignment``, ``batch_size``, ``seed``.
 
         Raises:
-            ImageUnreadable, TextUnusable, UsageError.
+            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
         """
         return self.detect_many([(image, text, references)], **settings)[0]
 
@@ -108,7 +108,7 @@ class Session:
             settings: as for :meth:`detect`.
 
         Raises:
-            ImageUnreadable, TextUnusable, UsageError.
+            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
         """
         from clipalign.methods.detect import detect_pairs
         from clipalign.methods.detect_settings import DetectSettings
@@ -166,7 +166,7 @@ class Session:
             settings: as for :meth:`classifier`, ``descriptions`` among them.
 
         Raises:
-            ImageUnreadable, UsageError.
+            ImageUnreadable, InputUnreadable (a tensor), UsageError.
         """
         return self.classify_many([image], labels, **settings)[0]
 
@@ -187,7 +187,7 @@ class Session:
                 ``batch_size``, ``seed``.
 
         Raises:
-            ImageUnreadable, TextUnusable, UsageError.
+            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
         """
         return self.score_long_many([(image, text)], **settings)[0]
 
@@ -199,7 +199,7 @@ class Session:
             settings: as for :meth:`score_long`.
 
         Raises:
-            ImageUnreadable, TextUnusable, UsageError.
+            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
         """
         from clipalign.methods.score_long import LongSettings, score_long_pairs
 
@@ -235,7 +235,7 @@ class Session:
 
 
 def _picture(image: Any) -> Any:
-    """``image``, where it is of a type that can be read."""
+    """``image``, where it is of a type that can be read; a file of any library's as a :class:`Path`."""
     from PIL.Image import Image
     from torch import Tensor
 
@@ -245,6 +245,8 @@ def _picture(image: Any) -> Any:
             hint="PIL.Image.fromarray makes a picture of a NumPy array",
             input="image",
         )
+    if isinstance(image, os.PathLike):
+        return Path(os.fsdecode(image))
     return image
 
 

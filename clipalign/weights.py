@@ -63,21 +63,27 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
         offline: whether the user forbade the network; changes the words of the error alone.
 
     Raises:
-        MissingWeights: none is here; the hint is the line that would fetch them.
+        MissingWeights: none is here, and the hint is the line that would fetch them; or one may not be read.
         VerificationFailed: a file is here, but its SHA-256 is not the one on record.
     """
     cache = cache_folder(cache_dir)
     for source in row.weights:
         for path in candidates(source, cache):
-            if path.is_file():
+            try:
+                if not path.is_file():
+                    continue
                 sha256, on_record = hash_file(path, cache), sha256_on_record(source, path)
-                if not sha256.startswith(on_record):
-                    raise VerificationFailed(
-                        f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {on_record[:12]}…",
-                        hint=f"delete it, then: clipalign download {quoted(row.name)}",
-                        input=row.name,
-                    )
-                return WeightsFile(path, source, sha256)
+            except OSError as error:
+                raise MissingWeights(
+                    f"{path} cannot be read: {error.strerror or error}", hint="check its rights", input=row.name
+                ) from error
+            if not sha256.startswith(on_record):
+                raise VerificationFailed(
+                    f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {on_record[:12]}…",
+                    hint=f"delete it, then: clipalign download {quoted(row.name)}",
+                    input=row.name,
+                )
+            return WeightsFile(path, source, sha256)
     raise _missing(row, offline=offline)
 
 
@@ -138,8 +144,8 @@ def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | Non
 def hash_file(path: Path, cache: Path) -> str:
     """SHA-256 of a file in lower-case hexadecimal.
 
-    A file is hashed once while the process runs; of large ones the result is kept in ``cache`` under path, size and
-    time of change.
+    A small file is hashed once while the process runs; of a large one the result is kept in ``cache`` under path, size
+    and time of change.
     """
     identity = _identity(path)
     if identity[1] < _REMEMBERED_FROM_BYTES:

@@ -1,4 +1,4 @@
-"""Small checkpoints for tests, in every format that is read: OpenAI's naming, 8 pixels, a vocabulary of 64 tokens."""
+"""Small checkpoints for tests: a CLIP and a Long-CLIP in OpenAI's naming, 8 pixels, 64 tokens; OpenAI's archives."""
 
 from __future__ import annotations
 

@@ -38,14 +38,14 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty cache: weights on the developer's machine must not change what a test sees."""
+    """A cache of this run's own: weights on the developer's machine must not change what a test sees."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server on this machine, without files, that no proxy stands before."""
-    for name in ("HTTP_PROXY", "http_proxy"):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with running() as one:
         yield one

@@ -19,7 +19,7 @@ PATH = "/files/weights.bin"
 
 
 def patient(**patience: Any) -> Web:
-    """A network that never waits, and keeps on record what it was told and how long it would have slept."""
+    """A network that never waits, and keeps on record what it told and how long it would have slept."""
     told: list[str] = []
     slept: list[float] = []
     quick = {"attempts": 4, "connect_seconds": 2.0, "stall_seconds": 2.0} | patience

@@ -39,7 +39,7 @@ class Half:
 
 
 class Halving(Route[Number, Half]):
-    """Halves numbers, three at a time, and cannot read negative ones."""
+    """Halves numbers and adds a tenth, three at a time, and cannot read negative ones."""
 
     chunk_samples = 3
 

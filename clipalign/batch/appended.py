@@ -120,6 +120,9 @@ class AppendedFile:
         stream: a regular file, opened unbuffered for reading and writing; closed by :meth:`close`.
         syntax: how entries lie in it.
         name: for messages.
+
+    Attributes:
+        records: whole ones, read and appended so far.
     """
 
     def __init__(self, stream: BinaryIO, syntax: Syntax, *, name: str) -> None:

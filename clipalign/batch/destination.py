@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import glob
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,7 @@ class Destination:
     """Where the records of a run go.
 
     Attributes:
-        format: one of ``settings.FORMATS``.
+        format: one of ``settings.choices.FORMATS``.
         path: the output file, links followed; None for stdout.
         name: as the user named it.
         resume: go on with what is there.
@@ -101,7 +102,7 @@ def document_format(settings: Settings) -> str:
 
 
 def _refuse_picture(path: Path, output: Path) -> None:
-    """A file that was never a result is not replaced by one: pictures, and captions of a folder, may be the input.
+    """A picture was never a result and is not replaced by one: it may be the input.
 
     Raises:
         UsageError: ``path`` is a picture.
@@ -120,7 +121,7 @@ def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> No
 
     Args:
         output: as the user named it; None or ``-`` for stdout.
-        sources: files that are read; what is no file is passed over.
+        sources: files and patterns that are read, as the user named them; what is no file is passed over.
         what: they are, for the message.
 
     Raises:
@@ -128,11 +129,22 @@ def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> No
     """
     for source in sources:
         try:
-            same = output is not None and output.is_file() and Path(source).is_file() and output.samefile(source)
-        except (OSError, ValueError):  # a name with NUL, a folder nobody may read: told where it is opened
+            same = output is not None and output.is_file() and any(map(output.samefile, _files_meant(source)))
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+        ):  # a name with NUL, a folder nobody may read: told where it is opened
             continue
         if same:
             raise UsageError(f"--output {output} is {what}", hint="give another --output", input=str(output))
+
+
+def _files_meant(source: str) -> Iterator[Path]:
+    """The files behind a name as inputs take it: ``~`` is the home folder, and what is no file may be a pattern."""
+    named = Path(source).expanduser()
+    found = [named] if named.exists() else map(Path, glob.iglob(str(named), recursive=True))  # noqa: PTH207
+    yield from (file for file in found if file.is_file())
 
 
 def _refuse_caption(path: Path, inputs: tuple[str, ...], output: Path) -> None:

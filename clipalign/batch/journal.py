@@ -1,9 +1,9 @@
 """Where the records of a run go: one by one to stdout or a file, so that whatever ends the run loses none of them.
 
 ``jsonl`` and ``csv`` are appended to. What can only be shown as a whole (``json``, ``html``; ``table`` and ``github``
-in a file) is kept beside the output in ``OUTPUT.journal.jsonl`` and rendered at the end, in one step. A later run
-walks old records and the input in step: ids, images, texts and the provenance must agree. One run at a time works
-on an output.
+in a file) is kept beside the output in ``OUTPUT.journal.jsonl``, for stdout in a file without a name, and rendered at
+the end, in one step. A later run walks old records and the input in step: ids, images, texts and the provenance must
+agree. One run at a time works on an output.
 """
 
 from __future__ import annotations
@@ -324,7 +324,10 @@ class Sink:
 
     def _with_hint(self, error: OutputError) -> OutputError:
         safe = self._safe()
-        return OutputError(error.message, hint=f"make room; {safe}" if safe else error.hint, input=error.input)
+        if not safe:
+            return error
+        room = "make room; " if "make room" in error.hint else ""
+        return OutputError(error.message, hint=room + safe, input=error.input)
 
     def _say_what_is_kept(self, *, interrupted: bool) -> None:
         if interrupted:

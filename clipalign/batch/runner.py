@@ -103,7 +103,7 @@ class _Preparation:
         with self.decoding:
             picture = open_image(content, name=name)
             del content
-            tensor = self.scorer.prepare(picture, name)
+            tensor = self.scorer.prepare(picture)
             return _Prepared(tensor, None if self.thumbnail_px is None else thumbnail_of(picture, self.thumbnail_px))
 
 

@@ -34,7 +34,10 @@ _FAREWELL_SECONDS: Final = 2.0
 
 
 def workers_for_this_machine() -> int:
-    """As many as this process may use CPUs, at least two, so that one that waits for a disk does not stop the rest."""
+    """As many as this process has CPUs, of which ``torchrun`` gives each a part; at most :data:`MAX_WORKERS`.
+
+    At least two, so that one that waits for a disk does not stop the rest.
+    """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(2, min(MAX_WORKERS, cpus // max(1, int(processes) if processes.isdecimal() else 1)))
@@ -130,7 +133,8 @@ def wait_for(future: Future[T], workers: Workers[T]) -> T:
     """What ``future`` holds once ``workers`` have filled it, waited for in a way that Ctrl-C ends.
 
     Raises:
-        MemoryError: nobody is left to fill it.
+        MemoryError: a thread died of that, perhaps the one that would have filled it.
+        BaseException: what the function that was handed in raised.
     """
     while True:
         try:

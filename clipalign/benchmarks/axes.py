@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -48,7 +49,18 @@ def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
         yield dict(zip(names, values, strict=True))
 
 
-def label(values: Values) -> str:
-    """A combination as the name of a folder."""
+_HASH_DIGITS: Final = 8
+
+
+def labels(combinations: Sequence[Values]) -> list[str]:
+    """Combinations as names of folders; those that would have one name have their hash after it."""
+    plain = [_label(values) for values in combinations]
+    return [
+        f"{name}-{hashlib.sha256(repr(values).encode()).hexdigest()[:_HASH_DIGITS]}" if plain.count(name) > 1 else name
+        for name, values in zip(plain, combinations, strict=True)
+    ]
+
+
+def _label(values: Values) -> str:
     plain = "_".join(f"{name}={value}" for name, value in values.items())
     return "".join(character if character.isalnum() or character in "=_.,-+@" else "-" for character in plain)

@@ -52,6 +52,7 @@ def calibrate(
 
     Raises:
         UsageError: the benchmark does not know false words, or a setting is out of its range.
+        MissingDataset: the data is not there.
         InputUnreadable: no sample can be read, or none has a false word.
     """
     if type(benchmark).wrong_words is Benchmark.wrong_words:  # told before a class is encoded
@@ -201,6 +202,8 @@ def _calibrated(layers: int, outcomes: Sequence[Outcome], words: _Words, seed: i
 def best_epsilon(values: Array, false: Array, counted: Array) -> float:
     """The threshold with the best F1, halfway between the last word it calls false and the first it does not.
 
+    One that calls every word false is not tried.
+
     Args:
         values: attributions, ascending (W).
         false: which words are false (W).
@@ -226,7 +229,7 @@ def precision_recall_f1(values: Array, false: Array, counted: Array, epsilon: fl
 
 
 def _held_out(words: _Words) -> float:
-    """Mean F1 of two halves of the pictures, each at the epsilon of the other; 0 where a half has no false word."""
+    """Mean F1 of two halves of the pictures, each at the epsilon of the other; a half without a false word counts 0."""
     found = []
     for fold in range(FOLDS):
         inside = (words.fold == fold).astype(float)

@@ -1,27 +1,31 @@
 """Classes of a data set and what is said about them, from the files that lie beside its pictures.
 
 Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
-``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where ``SET`` may be left
-out, or in a folder ``wca-descriptions`` beside it, or where ``download`` puts that. A method that lacks its file is
-left out and named.
+``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where the folder ``SET`` may
+be left out, or in a folder ``wca-descriptions`` or ``wca`` beside it, or in the folder that holds it, or where
+``download`` puts them. A method that lacks its file is left out and named; a file that was found, not given, and does
+not fit counts as lacking.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from clipalign.benchmarks.classify_route import ClassTask
 from clipalign.cache import data_folder
 from clipalign.errors import UsageError
-from clipalign.pipeline.descriptions import PUBLISHED, Classes, read_descriptions, read_lines
+from clipalign.pipeline.descriptions import PLACE, PUBLISHED, Classes, read_descriptions, read_lines
 
 if TYPE_CHECKING:
     from clipalign.settings import Settings
+
+T = TypeVar("T")
 
 REPOSITORY: Final = (PUBLISHED, "wca")
 """Folders with the files of WCA's repository, beside the data sets'."""
@@ -55,32 +59,28 @@ def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Setti
     bases = _bases(folder, settings)
     names = _published_names(name, bases, own_names)
     notes: list[str] = []
-    if settings.descriptions is not None:
-        sentences = _described(settings.descriptions, names)
-    else:
-        sentences = _fitting(_find(bases, name, "cupl.json"), names, notes)
-    descriptors = _fitting(_find(bases, name, "clip-d.json"), names, notes)
-    templates = settings.templates or _find(bases, name, "clip-e.json")
-    words = settings.words or _words(folder, settings)
+    described = partial(_described, names=names)
+    sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
+    descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
+    templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
+    words, no_words = _read(_drawn, settings.words, _words(folder, settings))
     clipped = Classes(names=names)
-    by_method = {
-        "clip": clipped,
-        "clip-e": replace(clipped, templates=tuple(read_lines(templates, what="templates")) if templates else ()),
-    }
+    by_method = {"clip": clipped, "clip-e": replace(clipped, templates=templates or ())}
+    if no_templates:
+        notes.append(f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}")
     if descriptors is not None:
         by_method["clip-d"] = replace(clipped, descriptions=descriptors)
     if words is not None:
-        drawn = tuple(read_lines(words, what="words"))
-        by_method["waffle"] = replace(clipped, words=drawn, descriptions=descriptors)
+        by_method["waffle"] = replace(clipped, words=words, descriptions=descriptors)
     if sentences is not None:
         by_method |= {method: replace(clipped, descriptions=sentences) for method in ("cupl", "wca")}
-    for methods, lacking, file in (
-        ("clip-d", descriptors, "clip-d.json"),
-        ("waffle", words, "list of words (--words)"),
-        ("cupl and wca", sentences, "file of descriptions (--descriptions, or cupl.json)"),
+    for methods, lacking, why, file in (
+        ("clip-d", descriptors, no_descriptors, "clip-d.json"),
+        ("waffle", words, no_words, "list of words (--words)"),
+        ("cupl and wca", sentences, no_sentences, "file of descriptions (--descriptions, or cupl.json)"),
     ):
         if lacking is None:
-            notes.append(f"without {methods}: there is no {file} for {name}")
+            notes.append(f"without {methods}: {why or f'there is no {file} for {name}'}")
     if "wca" in by_method and settings.method in (None, "wca"):
         notes.append(ALPHA_NOTE)
     distinct = len(set(names))
@@ -154,28 +154,47 @@ def _agreeing(listed: Sequence[str], own: Sequence[str]) -> int:
     return sum(one <= other or other <= one for one, other in pairs)
 
 
-def _fitting(path: Path | None, names: Sequence[str], notes: list[str]) -> dict[str, tuple[str, ...]] | None:
-    """The same for a file that was not asked for by name: one that does not fit is left out, and noted."""
+def _read(read: Callable[[Path], T], given: Path | None, found: Path | None) -> tuple[T | None, str]:
+    """What is in the file that was given, or else in the one that was found; where the latter does not fit, why not.
+
+    Raises:
+        UsageError: the file that was given cannot be used.
+    """
+    if given is not None:
+        return read(given), ""
     try:
-        return _described(path, names)
+        return (None if found is None else read(found)), ""
     except UsageError as error:
-        notes.append(f"not used: {error.message}")
-        return None
+        return None, error.message
 
 
-def _described(path: Path | None, names: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
-    """Sentences by the very names of the classes, however the file spells them; None without a file.
+def _templates(path: Path) -> tuple[str, ...]:
+    lines = tuple(read_lines(path, what="templates"))
+    without = [line for line in lines if PLACE not in line]
+    if without:
+        raise UsageError(
+            f"{path}: the template {without[0]!r} has no place for the class",
+            hint=f"put {PLACE} where its name goes",
+            input=str(path),
+        )
+    return lines
+
+
+def _drawn(path: Path) -> tuple[str, ...]:
+    return tuple(read_lines(path, what="words"))
+
+
+def _described(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Sentences by the very names of the classes, however the file spells them.
 
     Raises:
         UsageError: a class is not described.
     """
-    if path is None:
-        return None
     found = read_descriptions(path)
     spelled = {_plain(key): sentences for key, sentences in found.items()}
     described = {name: found.get(name) or spelled.get(_plain(name)) for name in names}
     if len(found) == len(names) and _agreeing(list(found), names) >= _SIMILAR * len(names):
-        # The same classes in the same order: of ImageNet's, files name two differently ("newt" for "eft").
+        # The same classes in the same order: of ImageNet's, files name two differently ("eft" for "newt").
         described |= {
             name: sentences for name, sentences in zip(names, found.values(), strict=True) if described[name] is None
         }

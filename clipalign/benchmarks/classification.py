@@ -104,7 +104,11 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
         """All pictures that are evaluated, in any order; cheap: none is opened."""
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LabelledImage | BrokenSample]:
-        """In an order that mixes the classes, always the same: a limit leaves some of all of them."""
+        """In an order that mixes the classes, always the same: a limit does not leave the first classes alone.
+
+        Raises:
+            InputUnreadable: the lists of the data set do not agree with each other.
+        """
         with self._lists_read():
             found = sorted(self.pictures(), key=_place_in_order)
             classes = len(self.class_names())
@@ -221,7 +225,7 @@ def classification_statistics(outcomes: Sequence[Classified]) -> list[Statistic]
 def _right(
     outcomes: Sequence[Classified], method: str, *, within: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """(N, D): whether the true class was among the first ``within``, for every picture and draw."""
+    """Whether the true class was among the first ``within``: a row a picture, a column a draw (one but for ``wca``)."""
     return np.array([[rank < within for rank in outcome.ranks[method]] for outcome in outcomes], dtype=float)
 
 

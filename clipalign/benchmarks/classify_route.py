@@ -49,7 +49,7 @@ WHOLE_CHUNK: Final = 128
 """Samples a chunk, with crops and without: what a run that is cut short loses at most."""
 
 AHEAD: Final = 4
-"""Pictures prepared while the model is at work; with 100 crops each holds 60 MB."""
+"""Pictures prepared while the model is at work; with 100 crops of 224 pixels a side each holds 15 MB."""
 
 CROPLESS: Final = "wca-whole"
 """WCA's class vectors asked with the whole picture: what is left of WCA without crops."""
@@ -119,9 +119,8 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         loaded: the model.
         settings: of the run.
         task: the classes.
-        pool: crops made of a picture.
-        alpha: smallest side of a crop, where the user sets none.
-        keep: whether vectors of pictures are kept on disk.
+        pool: crops made of a picture, or as many as are drawn where those are more.
+        alpha: smallest side of a crop, where the user sets none; None for the method's own.
     """
 
     def __init__(
@@ -132,7 +131,6 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         *,
         pool: int = POOL_CROPS,
         alpha: float | None = None,
-        keep: bool = True,
     ) -> None:
         self._loaded, self._task = loaded, task
         self._exif = settings.protocol == "exif"
@@ -159,8 +157,7 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         self._maker = self._classifiers["wca" if self._pool else methods[0]]
         self.chunk_samples = CROPPED_CHUNK if self._pool else WHOLE_CHUNK
         self.provenance = provenance_of(loaded, self._record_of_settings(chosen), seed=settings.seed)
-        self._store = CropStore(cache if keep and loaded.weights_sha256 else None, self._key(chosen))
-        self._remembered: tuple[str, Tensor] | None = None
+        self._store = CropStore(cache if loaded.weights_sha256 else None, self._key(chosen))
 
     def notes(self) -> tuple[str, ...]:
         """What methods were left out, and what the texts of the others suffered."""
@@ -246,7 +243,7 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
 
     def _prepared(self, sample: LabelledImage) -> Tensor | ClipalignError:
         try:
-            picture: Image.Image = opened(sample.image, exif=self._exif)
+            picture: Image.Image = opened(sample.image, exif=self._exif, name=sample.image_name)
             return self._maker.prepare(picture).pixels
         except InputUnreadable as error:
             return error
@@ -304,7 +301,7 @@ def read_classified(record: dict[str, Any]) -> Classified:
     """The outcome that :meth:`ClassifyRoute.record` made ``record`` of.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no such record.
+        KeyError, TypeError, ValueError, AttributeError: it is no such record.
     """
     return Classified(
         id=record["id"],

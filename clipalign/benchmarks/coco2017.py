@@ -13,7 +13,7 @@ from clipalign.errors import InputUnreadable
 
 FILE: Final = "captions_val2017.json"
 CAPTIONS: Final = 5
-"""Of a picture, as is usual; 14 pictures have six or seven."""
+"""Of a picture, as is usual; a few pictures have more."""
 
 
 class Coco2017(RetrievalBenchmark):

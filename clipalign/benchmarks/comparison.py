@@ -72,8 +72,15 @@ def _tested(runs: tuple[FinishedRun, FinishedRun], shared: list[str], seed: int)
     by_name = {statistic.name: statistic for statistic in others}
     for one in ones:
         other = by_name.get(one.name)
-        if other is not None and other.ids == one.ids:
-            yield _compared(one, other, seed)
+        if other is None:
+            continue
+        if other.ids != one.ids:  # a counting that leaves samples out, each run its own
+            known = set(other.ids)
+            both = [id for id in one.ids if id in known]
+            if not both:
+                continue
+            one, other = one.over(both), other.over(both)
+        yield _compared(one, other, seed)
 
 
 def _untested(runs: tuple[FinishedRun, FinishedRun]) -> Iterator[ComparedMetric]:

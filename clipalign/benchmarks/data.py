@@ -66,7 +66,8 @@ def numbered_rows(path: Path, form: str) -> list[tuple[int, str]]:
 
     Args:
         path: of the list.
-        form: what a line has, such as ``"NUMBER FILE"`` or ``"FILE NUMBER"``; further fields are left alone.
+        form: what a line has: ``"NUMBER FILE"``, where the text goes on to the end of the line, or ``"FILE NUMBER"``,
+            where it has no space and further fields are passed over.
 
     Raises:
         InputUnreadable: it cannot be read, or a line, which is named, has another form.

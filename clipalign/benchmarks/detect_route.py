@@ -69,7 +69,7 @@ class DetectRoute(Route[Sample, Outcome]):
                 self._coming[key] = self._threads.submit(partial(self._prepared, sample))
 
     def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
-        """Each picture is read once, however many captions follow each other over it."""
+        """Each picture of a chunk is read once, however many captions there are about it."""
         if self.shelf is None:
             return self._scored(samples, self._pictures(samples))
         found = self.shelf.found(samples, self.provenance)
@@ -127,7 +127,7 @@ class DetectRoute(Route[Sample, Outcome]):
 
     def _prepared(self, sample: Sample) -> Tensor | ClipalignError:
         try:
-            return to_tensor(opened(sample.image, exif=self._exif), self._loaded)
+            return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
         except InputUnreadable as error:
             return error
 
@@ -148,7 +148,7 @@ def read_outcome(record: dict[str, Any], provenance: Provenance) -> Outcome:
     """The outcome that :meth:`DetectRoute.record` made ``record`` of.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no such record.
+        KeyError, IndexError, TypeError, ValueError: it is no such record.
     """
     result = dict(record["result"])
     for name in ("cosine", "clip_score", "f_clip_score", "sum_negative_attribution"):

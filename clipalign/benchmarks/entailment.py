@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.errors import MissingWeights
+from safetensors import SafetensorError
+
+from clipalign.errors import DownloadFailed, MissingWeights
 from clipalign.extras import need
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 NLI_MODEL: Final = "facebook/bart-large-mnli"
 BATCH_PAIRS: Final = 32
+
+_DAMAGE: Final = (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
+"""What reading damaged files ends with, besides OSError."""
 
 
 class Entailment:
@@ -27,26 +32,52 @@ class Entailment:
         choice: the device it runs on; fp32 whatever the precision of the rest.
         folder: where its files may lie, before the cache of the Hub is looked in.
         download: whether it may be fetched.
+        offline: whether the network is forbidden.
 
     Raises:
         MissingExtra: transformers is not installed.
-        MissingWeights: the model is not on this machine and may not, or could not, be fetched.
+        MissingWeights: the model is not on this machine and may not be fetched, or its files are damaged.
+        DownloadFailed: it could not be fetched.
     """
 
-    def __init__(self, choice: DeviceChoice, *, folder: Path | None = None, download: bool = False) -> None:
+    def __init__(
+        self, choice: DeviceChoice, *, folder: Path | None = None, download: bool = False, offline: bool = False
+    ) -> None:
         transformers = need("transformers", extra="nli", what="natural language inference")
         here = folder is not None and (folder / "config.json").is_file()
         name = str(folder) if here else NLI_MODEL
+        download = download and not offline
         options: dict[str, Any] = {"local_files_only": here or not download}
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
             model = transformers.AutoModelForSequenceClassification.from_pretrained(
                 name, use_safetensors=True, **options
             )
-        except (OSError, ValueError) as error:
+        except (OSError, *_DAMAGE) as error:
+            why = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+            or_put = f", or put its files into {folder}" if folder else ""
+            if here:
+                raise MissingWeights(
+                    f"the model in {folder} cannot be read: {why}",
+                    hint=f"put the files of {NLI_MODEL} there anew, or delete the folder",
+                    input=str(folder),
+                ) from error
+            if not isinstance(error, OSError):
+                raise MissingWeights(
+                    f"the model {NLI_MODEL} in the cache of the Hub cannot be read: {why}",
+                    hint=f"delete it there and fetch it again{or_put}",
+                    input=NLI_MODEL,
+                ) from error
+            if download:
+                raise DownloadFailed(
+                    f"the model {NLI_MODEL} could not be fetched: {why}",
+                    hint=f"try again{or_put}",
+                    input=NLI_MODEL,
+                ) from error
+            forbidden = ", and --offline (or HF_HUB_OFFLINE) forbids fetching it" if offline else ""
             raise MissingWeights(
-                f"the model {NLI_MODEL} is not on this machine",
-                hint=f"add --download, or put its files into {folder}" if folder else "add --download",
+                f"the model {NLI_MODEL} is not on this machine{forbidden}",
+                hint=("fetch it once without --offline" if offline else "add --download") + or_put,
                 input=NLI_MODEL,
             ) from error
         labels = {str(label).lower(): int(place) for place, label in model.config.id2label.items()}

@@ -35,11 +35,6 @@ class FinishedRun:
     benchmark: Benchmark[Any, Any]
     outcomes: dict[str, Any]
 
-    @property
-    def provenance(self) -> Provenance:
-        """Of its numbers."""
-        return read_provenance(self.document["provenance"])
-
 
 def read_provenance(record: dict[str, Any]) -> Provenance:
     """Back from JSON."""

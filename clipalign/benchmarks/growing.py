@@ -1,6 +1,6 @@
 """Captions that grow detail by detail, each beginning also with a wrong detail after it: does the score tell? (SPECS)
 
-``positive``: how often one more right detail raises the score; ``negative``: how often a wrong one does not; both per
+``positive``: how often one more right detail raises the score; ``negative``: how often a wrong one lowers it; both per
 image, then averaged; ``average``: their mean. Counted twice. As published: the last caption is left out, one whose
 cosine is not positive counts as absent, which hits models of negative cosines, and an image with fewer than three left
 is skipped. Corrected: every caption and every wrong detail of every image.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.results import Provenance
     from clipalign.settings import Settings
 
 FEWEST: Final = 3
@@ -69,7 +70,7 @@ class Grown:
 
 
 class Shares(NamedTuple):
-    """Of one image: how often a right detail raised the score, and a wrong one did not; 0 to 1."""
+    """Of one image: how often a right detail raised the score, and a wrong one lowered it; 0 to 1."""
 
     positive: float
     negative: float
@@ -86,8 +87,18 @@ class GrowingRoute(LongRoute[Growing, Grown]):
 
     def outcome(self, record: dict[str, Any]) -> Grown:
         """Back from the record."""
-        self.remember(record["cut"])
-        return Grown(record["id"], tuple(record["cosines"]), tuple(record["negative_cosines"]), record["cut"])
+        self.remember(record)
+        return read_grown(record)
+
+
+def read_grown(record: dict[str, Any]) -> Grown:
+    """The outcome of a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    cosines, negatives = (tuple(map(float, record[name])) for name in ("cosines", "negative_cosines"))
+    return Grown(record["id"], cosines, negatives, record["cut"])
 
 
 class GrowingBenchmark(LongBenchmark[Growing, Grown]):
@@ -102,6 +113,10 @@ class GrowingBenchmark(LongBenchmark[Growing, Grown]):
     def statistics(self, outcomes: Sequence[Grown]) -> list[Statistic]:
         """Both countings."""
         return growing_statistics(outcomes)
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Grown:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_grown(record)
 
 
 def published_shares(outcome: Grown) -> Shares | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.results import Provenance
     from clipalign.settings import Settings
 
 FILE: Final = "human-judgement.jsonl"
@@ -68,8 +69,17 @@ class JudgingRoute(LongRoute[Rated, Judged]):
 
     def outcome(self, record: dict[str, Any]) -> Judged:
         """Back from the record."""
-        self.remember(record["cut"])
-        return Judged(record["id"], record["cosine"], record["human"], record["cut"])
+        self.remember(record)
+        return read_judged(record)
+
+
+def read_judged(record: dict[str, Any]) -> Judged:
+    """The outcome of a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    return Judged(record["id"], float(record["cosine"]), float(record["human"]), record["cut"])
 
 
 class HumanJudgement(LongBenchmark[Rated, Judged]):
@@ -89,22 +99,29 @@ class HumanJudgement(LongBenchmark[Rated, Judged]):
                 else f"there are no ratings in {self.folder}"
             )
             raise MissingDataset(said, hint=HINT, input=str(self.folder))
-        file = read_annotations(files[0], self.name)
+        try:
+            file = read_annotations(files[0], self.name)
+        except MissingDataset as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            raise MissingDataset(error.message, hint=HINT, input=error.input) from error  # nothing to be downloaded
         self._file = file.path
-        self._lines = [line for line in file.path.read_bytes().splitlines() if line.strip()]
+        lines = file.path.read_bytes().splitlines()
+        self._lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         self.data = {file.path.name: file.sha256}
         self.size = len(self._lines)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[Rated | BrokenSample]:
         """Line after line."""
-        for number, line in enumerate(self._lines[:limit], 1):
+        for number, line in self._lines[:limit]:
             yield self._sample(str(number), line)
 
     def _sample(self, id: str, line: bytes) -> Rated | BrokenSample:
         try:
             row = orjson.loads(line)
             image, text, human = row["image"], row["text"], row["human"]
-            if not isinstance(image, str) or not isinstance(text, str) or isinstance(human, bool):
+            texts = isinstance(image, str) and isinstance(text, str)
+            if not texts or isinstance(human, bool) or not isinstance(human, int | float):
                 raise TypeError("image and text must be text, human a number")
             human = float(human)
             if not math.isfinite(human):
@@ -129,3 +146,7 @@ class HumanJudgement(LongBenchmark[Rated, Judged]):
             statistics.spearman("spearman", ids, ours, theirs),
             statistics.pearson("pearson", ids, ours, theirs),
         ]
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Judged:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_judged(record)

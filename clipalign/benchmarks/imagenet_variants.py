@@ -2,8 +2,9 @@
 
 Layouts: ``imagenetv2-matched-frequency-format-val/LABEL/….jpeg`` with labels 0 to 999; ``imagenet-a/SYNSET/….jpg``,
 ``imagenet-r/SYNSET/….jpg`` and ``sketch/SYNSET/….JPEG``. ImageNet-A and -R choose among their own 200 classes only.
-The published descriptors of ImageNet (``clip-d``) go by other names for two of these; that those are the same classes
-follows from their order, which 200 of 1,000 do not share, so ``clip-d`` is left out there, and a note says so.
+The published descriptors of ImageNet (``clip-d``) go by other names for two of its classes; that those are the same
+follows from their order, which 200 of 1,000 do not share. One of the two, "newt", is among ImageNet-A's: ``clip-d`` is
+left out there, and a note says so.
 """
 
 from __future__ import annotations

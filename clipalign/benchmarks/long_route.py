@@ -77,7 +77,8 @@ class LongRoute(Route[P, O]):
         self._exif = settings.protocol == "exif"
         self._threads: Workers[Tensor | ClipalignError] = Workers(WORKERS)
         self._coming: dict[str, Future[Tensor | ClipalignError]] = {}
-        self._cut = 0
+        self._cuts: dict[str, int] = {}
+        """How many of its texts were cut, by sample: one read back may have been counted when it was scored."""
         shaped = {"stretch": bool(settings.stretch), "context_tokens": self._loaded.context_tokens}
         self.provenance = provenance_of(self._loaded, {**shaped, "batch_size": self._batch_size}, seed=settings.seed)
 
@@ -119,7 +120,7 @@ class LongRoute(Route[P, O]):
             rows = torch.split(vectors, [len(texts) for texts in tokens])
             for (sample, _), image, texts, encoded in zip(usable, images, rows, tokens, strict=True):
                 cut = sum(text.truncated for text in encoded)
-                self._cut += cut
+                self._cuts[sample.id] = cut
                 found[sample.id] = self.made(sample, image, texts, cut)
         return [found[sample.id] for sample in samples]
 
@@ -132,7 +133,7 @@ class LongRoute(Route[P, O]):
 
     def _prepared(self, sample: P) -> Tensor | ClipalignError:
         try:
-            return to_tensor(opened(sample.image, exif=self._exif), self._loaded)
+            return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
         except InputUnreadable as error:
             return error
 
@@ -140,16 +141,17 @@ class LongRoute(Route[P, O]):
         """All fields of the outcome, which is a dataclass of JSON's types."""
         return asdict(outcome)  # type: ignore[call-overload, no-any-return]
 
-    def remember(self, cut: int) -> None:
-        """Texts that did not fit the context, of a record that was read back."""
-        self._cut += cut
+    def remember(self, record: dict[str, Any]) -> None:
+        """How many texts of a record that was read back did not fit the context."""
+        self._cuts[record["id"]] = record["cut"]
 
     def notes(self) -> tuple[str, ...]:
         """That texts were cut, where any was."""
-        if not self._cut:
+        cut = sum(self._cuts.values())
+        if not cut:
             return ()
         hint = "" if self._loaded.context_tokens >= LONG_CONTEXT_TOKENS else "; --stretch has it read longer ones"
-        return (f"{self._cut:,} texts did not fit the model's {self._loaded.context_tokens} tokens and were cut{hint}",)
+        return (f"{cut:,} texts did not fit the model's {self._loaded.context_tokens} tokens and were cut{hint}",)
 
     def close(self) -> None:
         """No picture is read any more."""
@@ -157,7 +159,7 @@ class LongRoute(Route[P, O]):
 
 
 class LongBenchmark(Benchmark[P, O]):
-    """A benchmark of long captions on a data set in a folder, or, without a folder, a generated one.
+    """A benchmark of long captions, on a data set in a folder or on generated ones.
 
     Args:
         folder: of the data; None for where ``download`` puts it.

@@ -1,8 +1,9 @@
 """Pictures and prompts of Pick-a-Pic that a benchmark needs, taken out of its Parquet shards once.
 
-A row of a shard holds a prompt and two pictures, each with its uid. What is wanted of them becomes ``UID.jpg`` and
-``UID.txt`` in a folder; what is there already is left alone, so that an extraction that was cut short goes on. Shards
-are read batch by batch, and of a batch without anything wanted not even the pictures.
+A row of a shard holds a prompt and two pictures, each with its uid. What is wanted of them becomes ``UID.jpg`` (or
+``.png``, ``.webp``, as its bytes say) and ``UID.txt`` in a folder; what is there already is left alone, so that an
+extraction that was cut short goes on. Shards are read a few rows at a time, and of a row group without anything wanted
+only the uids.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]
                         uid, content = row[f"image_{side}_uid"], row[f"jpg_{side}"]
                         if uid in wanted and content and row["caption"] is not None:
                             yield str(uid), str(row["caption"]), bytes(content)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # OSError: what pyarrow says of damage in the middle
         raise _unusable(shard, error) from error
 
 

@@ -1,8 +1,9 @@
 """``pictogram-foil``: generated scenes, each with a true caption and the same caption with one word swapped.
 
-Offline and seeded; scenes come from a split of their own that training and calibration never draw from. The foil kinds
-take turns, so that each counts a fifth. Protocol as for FOIL: mode ``most-negative``, LA over the foils, AP with the
-correct caption as the positive class. A foil counts as found when the predicted word lies in the swapped characters.
+Offline and seeded; scenes come from a split of their own, on which the embedded model was neither trained nor
+calibrated. The foil kinds take turns, so that each counts a fifth. Protocol as for FOIL: mode ``most-negative``, LA
+over the foils, AP with the correct caption as the positive class. A foil counts as found when the word with the lowest
+attribution, which is the prediction of that mode, lies in the swapped characters; LA is of that word in any mode.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ SCENES_A_SEED: Final = 1_000_000
 
 
 class PictogramFoil(Benchmark[Sample, Outcome]):
-    """The benchmark; see the module's text for its protocol."""
+    """The benchmark; see the module's text for its protocol.
+
+    Args:
+        split: of the scenes; ``calibration`` for those that the embedded model's k and epsilon were chosen on.
+    """
 
     name = "pictogram-foil"
     size = DEFAULT_SAMPLES

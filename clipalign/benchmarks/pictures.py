@@ -47,12 +47,19 @@ class FileInTar:
 PictureSource: TypeAlias = Image.Image | Path | bytes | FileInTar
 
 
-def opened(image: PictureSource, *, exif: bool = False) -> Image.Image:
+def opened(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
     """The picture in RGB; one that is generated is as it should be already.
+
+    Args:
+        image: the picture, or where it is.
+        exif: whether to turn it the way its EXIF orientation says.
+        name: what errors call bytes; what lies in a file is called by that.
 
     Raises:
         ImageUnreadable: the file is missing, damaged or no picture.
     """
     if isinstance(image, Image.Image):
         return image
-    return open_image(image.read() if isinstance(image, FileInTar) else image, exif=exif)
+    if isinstance(image, FileInTar):
+        return open_image(image.read(), exif=exif, name=f"{image.name} in {image.tar}")
+    return open_image(image, exif=exif, name=name if isinstance(image, bytes) else None)

@@ -222,4 +222,4 @@ PUBLISHED: Final[dict[str, tuple[Published, ...]]] = {
         },
     ),
 }
-"""Data set → its numbers, nearest relatives of ours first."""
+"""Data set → its numbers, in the order in which they are shown."""

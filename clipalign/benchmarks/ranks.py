@@ -1,7 +1,8 @@
 """One run by several processes: ``torchrun`` starts the same command many times, and chunks are dealt out in turns.
 
 Every chunk is scored by one process, composed as in a run of one, so that the numbers are the same to the last digit.
-What each process found is gathered by the first, which measures, writes and prints; the others end quietly.
+Each process writes the records of its own chunks. What all found is gathered by the first, which joins the records,
+measures, writes the result and prints; the others end quietly.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ class Ranks:
     Attributes:
         index: from 0 on.
         count: of all.
+        guest: whether somebody else brought the processes together, and parts them.
     """
 
     index: int = 0
     count: int = 1
+    guest: bool = False
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that measures and writes."""
+        """Whether this is the one that measures and writes the result."""
         return self.index == 0
 
     def has(self, number: int) -> bool:
@@ -60,7 +63,7 @@ class Ranks:
 
     def close(self) -> None:
         """Nothing is exchanged any more."""
-        if self.count > 1:
+        if self.count > 1 and not self.guest:
             from torch import distributed
 
             distributed.destroy_process_group()
@@ -68,12 +71,21 @@ class Ranks:
 
 def join_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
     """The processes that ``torchrun`` started, brought together; one alone where it started none."""
+    launched = launched_ranks(environment)
+    if launched.count == 1:
+        return launched
+    from torch import distributed
+
+    guest = distributed.is_initialized()
+    if not guest:  # over the CPU: what is exchanged are records
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), guest)
+
+
+def launched_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
+    """The same from what ``torchrun`` told this process alone: nobody is brought together, or waited for."""
     environment = os.environ if environment is None else environment
     values = [environment.get(name, "") for name in _VARIABLES]
     if not all(value.isdecimal() for value in values) or int(values[1]) < 2:
         return Ranks()
-    from torch import distributed
-
-    # Over the CPU: what is exchanged are records.
-    distributed.init_process_group("gloo", timeout=PATIENCE)
-    return Ranks(distributed.get_rank(), distributed.get_world_size())
+    return Ranks(int(values[0]), int(values[1]))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.results import Provenance
     from clipalign.settings import Settings
 
 BLOCK_NUMBERS: Final = 4_000_000
@@ -73,9 +74,18 @@ class RetrievalRoute(LongRoute[Captioned, Encoded]):
 
     def outcome(self, record: dict[str, Any]) -> Encoded:
         """Back from the record."""
-        self.remember(record["cut"])
-        image, texts = (base64.b64decode(record[name], validate=True) for name in ("image", "texts"))
-        return Encoded(record["id"], image, texts, record["cut"])
+        self.remember(record)
+        return read_encoded(record)
+
+
+def read_encoded(record: dict[str, Any]) -> Encoded:
+    """The outcome of a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    image, texts = (base64.b64decode(record[name], validate=True) for name in ("image", "texts"))
+    return Encoded(record["id"], image, texts, record["cut"])
 
 
 class RetrievalBenchmark(LongBenchmark[Captioned, Encoded]):
@@ -98,6 +108,10 @@ class RetrievalBenchmark(LongBenchmark[Captioned, Encoded]):
         blocks = [np.frombuffer(one.texts, _FLOAT).reshape(-1, width) for one in outcomes]
         counts = np.array([len(block) for block in blocks])
         return recall_statistics([one.id for one in outcomes], images, np.concatenate(blocks), counts, at=self.at)
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Encoded:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_encoded(record)
 
 
 def _bytes(vectors: Tensor) -> bytes:

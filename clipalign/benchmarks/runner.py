@@ -232,7 +232,9 @@ def _measured(
     header: dict[str, Any],
 ) -> EvalResult:
     if not found:
-        raise InputUnreadable(f"{benchmark.name} has no samples", hint="use --limit 1 or more", input=benchmark.name)
+        raise InputUnreadable(
+            f"{benchmark.name} has no samples", hint="is the data set complete?", input=benchmark.name
+        )
     lost = [one for one in found if isinstance(one, Unreadable)]
     outcomes = [one for one in found if not isinstance(one, Unreadable)]
     if not outcomes:

@@ -78,9 +78,15 @@ class SeeTrue(WordBenchmark):
 
     def route(self, loaded: LoadedModel, settings: Settings) -> SeeTrueRoute:
         """``detect`` in mode ``threshold``, unless the user chose another, and the model for inference."""
-        download = bool(settings.download) and not settings.offline
         return SeeTrueRoute(
-            loaded, settings, Entailment(loaded.choice, folder=self.folder / NLI_FOLDER, download=download)
+            loaded,
+            settings,
+            Entailment(
+                loaded.choice,
+                folder=self.folder / NLI_FOLDER,
+                download=bool(settings.download),
+                offline=settings.offline,
+            ),
         )
 
     def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:

@@ -42,6 +42,19 @@ class Statistic:
         """The number on bootstrap samples, :data:`BOOTSTRAP_DRAWS` of them."""
         return np.array([self.of(counted) for counted in bootstrap_counts(len(self.ids), seed=seed)])
 
+    def over(self, ids: Sequence[str]) -> Statistic:
+        """The same number over some of its samples alone, in this order."""
+        places = {id: place for place, id in enumerate(self.ids)}
+        kept = np.array([places[id] for id in ids])
+
+        def of(counted: Array) -> float:
+            whole = np.zeros(len(self.ids))
+            whole[kept] = counted
+            return self.of(whole)
+
+        per_sample = None if self.per_sample is None else self.per_sample[kept]
+        return Statistic(self.name, tuple(ids), of, self.chance, per_sample)
+
     def metric(self, *, seed: int) -> Metric:
         """The number with its 95 % percentile interval."""
         low, high = np.percentile(self.draws(seed), INTERVAL_PERCENT)

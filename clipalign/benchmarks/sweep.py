@@ -7,12 +7,14 @@ compared like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clipalign.benchmarks.axes import Values, combinations, label
+from clipalign.benchmarks.axes import Values, combinations, labels
 from clipalign.benchmarks.detect_route import DetectRoute
+from clipalign.benchmarks.ranks import join_ranks
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.shelf import Shelf
 from clipalign.benchmarks.task import Benchmark, Route
@@ -60,17 +62,19 @@ def run_sweep(
     found: list[Swept] = []
     loaded: LoadedModel | None = None
     shelf, model = Shelf(), ""
-    for values in combinations(axes):
-        chosen = replace(settings, **values)  # type: ignore[arg-type]
-        if settings.output is not None:
-            chosen = replace(chosen, output=settings.output / label(values))
-        if loaded is None or chosen.model != model:
-            loaded = None  # before the next: two may not fit
-            loaded, model, shelf = load(chosen.model), chosen.model, Shelf()
-        share = partial(_share, shelf=shelf, values=values)
-        result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
-        if result is not None:
-            found.append(Swept(values, result))
+    runs = list(combinations(axes))
+    with closing(join_ranks()):  # of all runs: nobody can leave and come again while others are still measuring
+        for values, name in zip(runs, labels(runs), strict=True):
+            chosen = replace(settings, **values)  # type: ignore[arg-type]
+            if settings.output is not None:
+                chosen = replace(chosen, output=settings.output / name)
+            if loaded is None or chosen.model != model:
+                loaded = None  # before the next: two may not fit
+                loaded, model, shelf = load(chosen.model), chosen.model, Shelf()
+            share = partial(_share, shelf=shelf, values=values)
+            result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
+            if result is not None:
+                found.append(Swept(values, result))
     return found
 
 

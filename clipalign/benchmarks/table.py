@@ -96,7 +96,8 @@ def find_benchmark(name: str, *, data_root: Path | None = None, cache_dir: Path 
 
     Args:
         name: as in the table.
-        data_root: folder of its data, or one that holds it under its name; None for where ``download`` puts it.
+        data_root: folder of its data, or one that holds it under its name (of ``human-judgement`` also its file); None
+            for where ``download`` puts it.
         cache_dir: clipalign's cache folder, where it is not the usual one.
 
     Raises:

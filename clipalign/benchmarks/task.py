@@ -54,7 +54,8 @@ class Sample:
 
     Attributes:
         id: unique within the benchmark.
-        image: a path, a file's bytes, or a picture where it is generated. Samples of one image follow each other.
+        image: a path, a file's bytes, or a picture where it is generated. It is read anew in every chunk: samples of
+            one image had better follow each other.
         image_name: what to call the image in records.
         text: the caption.
         correct: whether the caption is right.
@@ -137,11 +138,11 @@ class Route(ABC, Generic[S, O]):
         """The outcome that :meth:`record` made this of, equal in every digit.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no such record.
+            KeyError, IndexError, TypeError, ValueError, AttributeError: it is no such record (:data:`NO_RECORD`).
         """
 
     def expect(self, samples: Sequence[S]) -> None:
-        """These are scored next, after those that are scored now: a moment to begin reading their pictures."""
+        """These are scored now or next: a moment to begin reading their pictures."""
         return
 
     def notes(self) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ class Benchmark(ABC, Generic[S, O]):
     data: Mapping[str, str] = MappingProxyType({})
 
     def check(self) -> None:
-        """See that the data is there; cheap, and asked before a model is loaded.
+        """See that the data is there, and read its lists; asked before a model is loaded, and once more by the runner.
 
         Raises:
             MissingDataset: it is not, with the folder that was looked in and how to get it.
@@ -199,7 +200,7 @@ class Benchmark(ABC, Generic[S, O]):
         """
 
     def statistics(self, outcomes: Sequence[O]) -> list[Statistic]:
-        """The metrics before they are computed, where two models can be compared sample by sample; else none."""
+        """The metrics before they are computed; with :meth:`reread`, two models are compared sample by sample."""
         return []
 
     def reread(self, record: dict[str, Any], provenance: Provenance) -> O:
@@ -207,7 +208,7 @@ class Benchmark(ABC, Generic[S, O]):
 
         Raises:
             NotImplementedError: outcomes of this benchmark cannot be compared or shown.
-            KeyError, TypeError, ValueError: it is no such record.
+            KeyError, IndexError, TypeError, ValueError, AttributeError: it is no such record (:data:`NO_RECORD`).
         """
         raise NotImplementedError
 

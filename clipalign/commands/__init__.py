@@ -1,4 +1,4 @@
-"""The doors: one module a command, light to import; what is heavy they import when they run.
+"""The doors: one module a command, and what several share; light to import, what is heavy they import when they run.
 
 ``COMMANDS`` is the one table of them. A command that is not in it does not exist: neither ``--help``, nor completion,
 nor a table of a settings file knows it.

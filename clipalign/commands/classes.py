@@ -39,7 +39,7 @@ WORDS_FOLDER: Final = "waffle-words"
 """Among the data sets: words to draw from."""
 
 _FEW_TEXTS: Final = 200
-"""Up to here no progress is shown: a second or two."""
+"""Of fewer no progress is shown: a second or two."""
 
 
 def read_classes(settings: Settings, describe_with: tuple[str, str] | None = None) -> Classes:
@@ -47,6 +47,8 @@ def read_classes(settings: Settings, describe_with: tuple[str, str] | None = Non
 
     Raises:
         UsageError: no classes or too many sources of them, a file of the wrong shape, a class without descriptions.
+        UnknownDataset: nobody published descriptions of that data set.
+        MissingDataset: they are published, and not on this machine.
     """
     _check_sources(settings, describe_with)
     if settings.dataset is not None:

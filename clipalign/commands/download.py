@@ -83,7 +83,19 @@ def download(
         return task.remove()
     if list_them or not names:
         return task.list_them()
-    return task.show_plan() if dry_run else task.fetch([Path(file).expanduser() for file in handed_over or []])
+    if dry_run:
+        return task.show_plan()
+    again = _line_of(names, handed_over or (), typed)
+    return task.fetch([Path(file).expanduser() for file in handed_over or []], again=again)
+
+
+def _line_of(names: Sequence[str], handed_over: Sequence[str], typed: DownloadOptions) -> str:
+    """The same fetch once more, as it is typed; what comes from a settings file or a variable holds anyhow."""
+    words = ["clipalign", "download", *names]
+    words += [word for file in handed_over for word in ("--from", file)]
+    words += [word for name in typed.get("accept_license") or () for word in ("--accept-license", name)]
+    cache_dir = typed.get("cache_dir")
+    return shlex.join(words if cache_dir is None else [*words, "--cache-dir", cache_dir])
 
 
 class _Task:
@@ -138,7 +150,7 @@ class _Task:
         self._results(records, lines)
         return EXIT_DONE
 
-    def fetch(self, handed_over: Sequence[Path]) -> int:
+    def fetch(self, handed_over: Sequence[Path], *, again: str) -> int:
         from clipalign.registry.datasets import DatasetRow
 
         if handed_over and not isinstance(self.rows[0], DatasetRow):
@@ -162,8 +174,7 @@ class _Task:
                 records.append(_record(row, brought))
                 lines += _lines(row, brought)
         except KeyboardInterrupt:
-            line = shlex.join(["clipalign", "download", *self.names])
-            raise Interrupted("interrupted", hint=f"what has come is kept; go on with: {line}") from None
+            raise Interrupted("interrupted", hint=f"what has come is kept; go on with: {again}") from None
         if failed:
             if self.format != "json" and lines:
                 write_output("\n".join([*lines, ""]))
@@ -265,6 +276,7 @@ def check_accepted(settings: Settings) -> None:
 
     Raises:
         UnknownModel, UnknownDataset: it is not, so that nothing would be accepted.
+        UsageError: it is generated, and has no licence.
     """
     if settings.accept_license:
         from clipalign.downloads.catalogue import find
@@ -295,6 +307,7 @@ def fetch_row(
 
     Raises:
         LicenceNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
+        UsageError: a file of the user's own, or one handed over that is none of the data set's.
     """
     from clipalign.downloads.catalogue import check_licence, standing
     from clipalign.downloads.datasets import fetch_dataset

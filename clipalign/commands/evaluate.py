@@ -96,15 +96,16 @@ def _writing(folder: Path | None) -> Iterator[None]:
     except OSError as error:
         if folder is None or not _concerns(error, folder):
             raise
+        room = "make room there and " if error.errno in DISK_FULL else ""
         raise OutputError(
             f"results could not be written to {folder}: {error.strerror}",
-            hint="make room there and go on with --resume, or choose another --output",
+            hint=f"{room}go on with --resume, or choose another --output",
             input=str(folder),
         ) from error
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
-    """Whether it is about ``folder`` or a file in it."""
+    """Whether it is about ``folder`` or a file in it; a full disk that names no file is."""
     if error.filename is None:
         return error.errno in DISK_FULL
     place = Path(str(error.filename))

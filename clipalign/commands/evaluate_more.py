@@ -1,4 +1,4 @@
-"""What ``clipalign eval`` does besides one run: compare runs, sweep settings, calibrate."""
+"""What ``clipalign eval`` does besides one run: compare, sweep, calibrate, report; and which options go together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ Progress = Callable[[int], None]
 
 
 def compare(settings: Settings) -> int:
-    """Two finished runs, beside each other."""
+    """Two finished runs, beside each other; under ``torchrun`` by the first process alone."""
+    from clipalign.benchmarks.ranks import launched_ranks
+
+    if not launched_ranks().first:
+        return EXIT_DONE
     from clipalign.benchmarks.comparison import compare_runs
     from clipalign.report.comparison import comparison_record, comparison_table
 
@@ -68,7 +72,11 @@ def sweep(benchmark: Benchmark[Any, Any], settings: Settings, axes: dict[str, li
 
 
 def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Progress) -> int:
-    """The layers and the epsilon that suit the model."""
+    """The layers and the epsilon that suit the model; under ``torchrun`` by the first process alone."""
+    from clipalign.benchmarks.ranks import launched_ranks
+
+    if not launched_ranks().first:
+        return EXIT_DONE
     loaded = choose_model(find_model(settings.model), settings).load()
 
     from clipalign.benchmarks.calibration import calibrate as fitted
@@ -77,7 +85,10 @@ def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Prog
     calibration = fitted(benchmark, loaded, settings, progress=progress)
     if settings.save is not None:
         save_calibration(calibration, settings.save, model=settings.model)
-        notices.inform(f"detect takes layers and epsilon from {settings.save} now, in its folder and below")
+        notices.inform(
+            f"layers and epsilon stand in {settings.save}; detect reads a clipalign.toml, or a pyproject.toml, in its "
+            "folder and below"
+        )
     if chosen_format(settings) == "json":
         _json(calibration_record(calibration))
     else:

@@ -36,11 +36,13 @@ class ChosenModel:
         row: of the registry.
         choice: device, precision and threads.
         settings: of the run.
+        option: by which the user names a model.
     """
 
     row: ModelRow
     choice: DeviceChoice
     settings: Settings
+    option: str
 
     def load(self) -> LoadedModel:
         """Load it, and tell ``-v`` how long that took.
@@ -53,23 +55,29 @@ class ChosenModel:
         row, settings = self.row, self.settings
         started = time.perf_counter()
         load = partial(load_model, row, choice=self.choice, cache_dir=settings.cache_dir, offline=settings.offline)
-        with _other_model_hinted(row):
+        with _other_model_hinted(row, self.option):
             loaded = _fetching_what_is_missing(load, row, settings)
         notices.inform(f"{row.name} loaded in {time.perf_counter() - started:.1f} s: {row.note or row.architecture}")
         return loaded
 
 
-def choose_model(row: ModelRow, settings: Settings) -> ChosenModel:
+def choose_model(row: ModelRow, settings: Settings, *, option: str = "--model") -> ChosenModel:
     """Check the weights, choose the device, and warn of a precision that is not to be had.
+
+    Args:
+        row: of the registry.
+        settings: of the run.
+        option: by which the user names a model, for hints.
 
     Raises:
         MissingWeights, VerificationFailed, DeviceUnavailable.
+        UnknownModel, UnknownDataset: a licence is accepted of what nobody knows.
     """
     if settings.accept_license:
         from clipalign.commands.download import check_accepted
 
         check_accepted(settings)
-    with _other_model_hinted(row):
+    with _other_model_hinted(row, option):
         _check_weights(row, settings)
     from clipalign.device import choose_device
 
@@ -77,7 +85,7 @@ def choose_model(row: ModelRow, settings: Settings) -> ChosenModel:
     if settings.precision not in ("auto", choice.precision):
         notices.warn(choice.reason)
     notices.inform(choice.reason)
-    return ChosenModel(row, choice, settings)
+    return ChosenModel(row, choice, settings, option)
 
 
 def _check_weights(row: ModelRow, settings: Settings) -> None:
@@ -118,11 +126,11 @@ def _can_be_fetched(row: ModelRow) -> bool:
 
 
 @contextmanager
-def _other_model_hinted(row: ModelRow) -> Iterator[None]:
+def _other_model_hinted(row: ModelRow, option: str) -> Iterator[None]:
     """Where weights would have to be downloaded, name the model that is here."""
     try:
         yield
     except MissingWeights as error:
         if row.name != OFFLINE_MODEL and error.hint.startswith("clipalign download"):
-            error.hint += f"; or --model {OFFLINE_MODEL}, which is here but knows pictogram scenes only"
+            error.hint += f"; or {option} {OFFLINE_MODEL}, which is here but knows pictogram scenes only"
         raise

@@ -113,6 +113,7 @@ def _read(name: str) -> str:
 
     Raises:
         InputUnreadable: it is not there, no text in UTF-8, or far too large.
+        UsageError: it is standard input, which is closed.
     """
     if name == STDIN and sys.stdin is None:
         raise UsageError("--text-file is - but standard input is closed", input="--text-file")
@@ -120,7 +121,7 @@ def _read(name: str) -> str:
         if name == STDIN:
             content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
         else:
-            with Path(name).open("rb") as file:
+            with Path(name).expanduser().open("rb") as file:
                 content = file.read(MAX_TEXT_BYTES + 1)
         if len(content) > MAX_TEXT_BYTES:
             raise InputUnreadable(f"{name} is larger than {MAX_TEXT_BYTES // 1_000_000} MB", input=name)

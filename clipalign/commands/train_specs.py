@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -91,14 +91,25 @@ def _check(settings: Settings, typed: Mapping[str, object]) -> None:
 
 
 def _check_folder(folder: Path, settings: Settings) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file", hint="name a folder", input="--output")
-    if settings.resume or settings.overwrite:
-        return
-    if any((folder / name).exists() for name in (*_RUN_FILES, *_RUN_FOLDERS)):
+    with _writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file", hint="name a folder", input="--output")
+        begun = any((folder / name).exists() for name in (*_RUN_FILES, *_RUN_FOLDERS))
+    if begun and not settings.resume and not settings.overwrite:
         raise UsageError(
             f"{folder} holds a run already", hint="--resume goes on with it, --overwrite replaces it", input="--output"
         )
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Around what touches the folder of a run and nothing else: what fails there is said of it."""
+    try:
+        yield
+    except OSError as error:
+        from clipalign.report.files import output_error
+
+        raise output_error(str(error.filename or folder), error) from error
 
 
 def _prepared(settings: Settings) -> Any:
@@ -126,23 +137,24 @@ def _prepared(settings: Settings) -> Any:
             told=told,
         )
     except OSError as error:
-        reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
+        full = error.errno in DISK_FULL
+        again = "make room and run the same line again: it goes on with the part it was at"
         raise OutputError(
-            f"{folder} cannot be written to: {reason}",
-            hint="make room and run the same line again: it goes on with the part it was at",
+            f"{folder} cannot be written to: {'the disk is full' if full else error.strerror or error}",
+            hint=again if full else "make it writable, or give another --data",
             input="--data",
         ) from error
 
 
 def _trained(settings: Settings) -> SpecsResult:
-    """The route, cheapest check first: data and names before torch, both before the weights."""
+    """The route, cheapest check first: names, whether the weights are here, then the data, before they load."""
     from clipalign.batch.shares import with_own_device
 
     folder, name = settings.output, settings.data
     assert folder is not None and name is not None
     row = find_model(settings.init or DEFAULT_INIT)
     settings = with_own_device(settings)
-    chosen = choose_model(row, replace(settings, precision="auto"))  # weights stay fp32
+    chosen = choose_model(row, replace(settings, precision="auto"), option="--init")  # weights stay fp32
 
     from clipalign.device import choose_device
     from clipalign.locks import exclusive
@@ -162,7 +174,9 @@ def _trained(settings: Settings) -> SpecsResult:
     if settings.precision not in ("auto", arithmetic.precision):
         notices.warn(arithmetic.reason)
     recipe = _recipe(settings, arithmetic.precision)
-    if settings.resume and (found := last_checkpoint(folder)) is not None and (begun := settings_of(found)):
+    with _writing(folder):
+        found = last_checkpoint(folder) if settings.resume else None
+    if found is not None and (begun := settings_of(found)):
         asked = recipe.identity()
         check_settings({name: begun.get(name) for name in asked}, asked, folder)
     trainee = make_trainee(chosen.load(), frozen=recipe.frozen, recompute=recipe.recompute)
@@ -175,12 +189,15 @@ def _trained(settings: Settings) -> SpecsResult:
     )
     with join_world(trainee.loaded.choice.device) as world, _asked_to_stop() as stop:
         if world.is_first:
-            folder.mkdir(parents=True, exist_ok=True)
-            if settings.overwrite:
-                _clear(folder)
+            with _writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                if settings.overwrite:
+                    _clear(folder)
         world.wait()
-        lock = exclusive(folder / ".lock", remove=True) if world.is_first else _nothing()
-        with lock, TrainingDisplay(shown=world.is_first) as display:
+        with ExitStack() as held, TrainingDisplay(shown=world.is_first) as display:
+            if world.is_first:
+                with _writing(folder):
+                    held.enter_context(exclusive(folder / ".lock", remove=True))
             run = SpecsRun(
                 folder, trainee, data, recipe, intervals, world=world, listener=display, stop=stop,
                 resume=settings.resume,
@@ -188,7 +205,8 @@ def _trained(settings: Settings) -> SpecsResult:
             try:
                 result = run.train()
             except KeyboardInterrupt:
-                notices.kept = f"{folder} is saved after step {run.progress.step}; go on with --resume"
+                kept = last_checkpoint(folder)  # the step that was at work is not in it
+                notices.kept = f"{kept} is saved; go on with --resume" if kept else "nothing is saved yet"
                 raise
     if world.is_first:
         _draw(folder)
@@ -226,11 +244,6 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in _RUN_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Unpacking what may not be trusted: zip and tar archives, plain files and folders only, inside their folder only.
 
-An archive is unpacked into a fresh folder beside its place and moved there when all of it is out, so that a wrong one,
-or a full disk, leaves nothing behind. Refused, with the member named: paths that lead out (absolute, ``..``, drives,
+An archive is unpacked into a fresh folder inside its place and moved up when all of it is out, so that a wrong one, or
+a full disk, leaves nothing behind. Refused, with the member named: paths that lead out (absolute, ``..``, drives,
 through a link), links that lead out, devices and pipes, and bombs: more members, more bytes or a higher ratio than any
 data set has. Owners, modes and dates are not taken over.
 """
@@ -40,7 +40,6 @@ _FRESH: Final = ".unpacking-"
 LONGEST_NAME_BYTES: Final = 255
 LONGEST_LINK_BYTES: Final = 4096
 
-
 _DAMAGE: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
     *(ValueError, IndexError, OverflowError, struct.error),
@@ -55,7 +54,7 @@ class Limits:
     Attributes:
         members: files and folders.
         whole_bytes: of all files, unpacked.
-        ratio: of those to the archive's own size.
+        ratio: of those to the archive's own size; 0 for any.
         ratio_from_bytes: below this much a ratio means nothing.
     """
 
@@ -89,22 +88,15 @@ class _Entry:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(
-    archive: Path,
-    folder: Path,
-    *,
-    limits: Limits | None = None,
-    progress: Callable[[int], None] = lambda members: None,
-) -> list[Member]:
+def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list[Member]:
     """Unpack ``archive`` into ``folder``, which may hold other things already; what has the same name is replaced.
 
     One process at a time: the caller sees to that. What one that was killed had unpacked so far is deleted.
 
     Args:
         archive: zip, tar, or tar compressed with gzip, bzip2 or xz.
-        folder: made where it is not there; on the same file system as its parent.
+        folder: made where it is not there.
         limits: what is too much.
-        progress: told the members so far.
 
     Returns:
         The files, in the order of the archive.
@@ -118,7 +110,7 @@ def unpack(
         shutil.rmtree(leftover, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=folder))
     try:
-        found = _unpack_into(archive, fresh, limits or Limits(), progress)
+        found = _unpack_into(archive, fresh, limits or Limits())
         for top in sorted(fresh.iterdir()):
             _move(top, folder / top.name)
     finally:
@@ -126,7 +118,7 @@ def unpack(
     return found
 
 
-def _unpack_into(archive: Path, fresh: Path, limits: Limits, progress: Callable[[int], None]) -> list[Member]:
+def _unpack_into(archive: Path, fresh: Path, limits: Limits) -> list[Member]:
     found: dict[str, Member] = {}
     links: list[tuple[str, str]] = []
     written = count = 0
@@ -152,7 +144,6 @@ def _unpack_into(archive: Path, fresh: Path, limits: Limits, progress: Callable[
                 _make_folder(place.parent, archive, path)
                 found[path] = _write(entry, place, path, archive, ceiling - written)
                 written += found[path].size_bytes
-            progress(count)
     for path, target in links:
         found |= {member.path: member for member in _copy_link(fresh, path, target, archive, found)}
     return list(found.values())

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from clipalign.cache import cache_folder, data_folder
 from clipalign.downloads.datasets import by_hand, remove_dataset
-from clipalign.downloads.fetch import disk_error, drop_part, note_of, part_of
+from clipalign.downloads.fetch import disk_error, drop_part, part_of
 from clipalign.downloads.hub import storage
 from clipalign.downloads.kept import damaged, is_there, kept
 from clipalign.downloads.models import described, place_of_address, with_files
@@ -274,9 +274,7 @@ def _delete(path: Path) -> int:
     blob = path.resolve()
     size = blob.stat().st_size
     if path.suffix == ".part":
-        target = path.with_suffix("")
-        note_of(target).unlink(missing_ok=True)
-        return drop_part(target)
+        return drop_part(path.with_suffix(""))
     path.unlink()
     if blob != path and blob.parent.name == "blobs":
         snapshots = blob.parent.parent / "snapshots"

@@ -16,7 +16,7 @@ from clipalign.cache import data_folder
 from clipalign.downloads import hub
 from clipalign.downloads.archives import Member, unpack
 from clipalign.downloads.errand import Brought, Errand, in_bytes
-from clipalign.downloads.fetch import disk_error, drop_part, fetch
+from clipalign.downloads.fetch import disk_error, drop_part, fetch, part_of
 from clipalign.downloads.kept import NOTES_FOLDER, Kept, is_complete, is_there, keep, kept, members_of
 from clipalign.downloads.pictures import fetch_pictures
 from clipalign.downloads.wanted import Hashes, Wanted
@@ -52,11 +52,11 @@ def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path
 
     Raises:
         MissingDataset: something of it must be fetched by hand, and was not handed over; the hint says how.
-        UsageError: a file handed over is none of this data set's.
+        UsageError: a file handed over is none of this data set's, or a folder in place of one.
         DownloadFailed, VerificationFailed, OutputError.
     """
     folder = data_folder(row.name, cache_dir=errand.cache_dir)
-    given = _matched(row, handed_over)
+    given = _matched(row, handed_over, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / NOTES_FOLDER).mkdir(exist_ok=True)
@@ -78,21 +78,30 @@ def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path
     return brought
 
 
-def _matched(row: DatasetRow, handed_over: Sequence[Path]) -> dict[str, Path]:
+def _matched(row: DatasetRow, handed_over: Sequence[Path], folder: Path) -> dict[str, Path]:
     """The row's files to the user's."""
     found: dict[str, Path] = {}
-    single = [file for file in row.files if not file.pattern]
+    single = {file.path: file for file in row.files if not file.pattern}
+    names = {PurePosixPath(path).name: path for path in single}
     for path in handed_over:
         if not path.exists():
             raise UsageError(f"there is no file {path}", input="--from")
-        names = {PurePosixPath(file.path).name: file.path for file in single}
-        place = names.get(path.name) or (single[0].path if len(single) == len(handed_over) == 1 else None)
+        place = names.get(path.name) or (next(iter(single)) if len(single) == len(handed_over) == 1 else None)
         if place is None:
-            raise UsageError(
-                f"{path.name} is none of the files of {row.name}", hint=f"they are {', '.join(names)}", input="--from"
-            )
+            places = " and ".join(str(folder / file.path) for file in row.files)
+            hint = f"they are {', '.join(names)}" if names else f"put what you have into {places}, and leave out --from"
+            raise UsageError(f"{path.name} is none of the files of {row.name}", hint=hint, input="--from")
+        if path.is_dir() and PurePosixPath(place).suffix:
+            raise _is_a_folder(path, single[place], folder)
         found[place] = path
     return found
+
+
+def _is_a_folder(path: Path, file: DataFile, folder: Path) -> UsageError:
+    """What is said of a folder in place of ``file``; what an archive gave need not be copied, only found."""
+    places = " and ".join(str(folder / place) for place in file.gives)
+    hint = f"what was unpacked by hand is looked for at {places}" if file.gives else "name the file itself"
+    return UsageError(f"{path} is a folder, not {PurePosixPath(file.path).name}", hint=hint, input="--from")
 
 
 def _bring(row: DatasetRow, file: DataFile, folder: Path, errand: Errand, given: Path | None) -> Iterator[Brought]:
@@ -103,10 +112,18 @@ def _bring(row: DatasetRow, file: DataFile, folder: Path, errand: Errand, given:
         yield Brought(folder / file.path, known.source, known.sha256, known.size_bytes, 0, known.verified, fresh=False)
     elif given is not None or (file.by_hand and (folder / file.path).exists()):
         yield _handed_over(row, file, folder, given or folder / file.path)
+    elif known is None and _was_unpacked_by_hand(folder, file):
+        yield Brought(folder / file.gives[0], "there already", "", 0, fresh=False)
     elif file.pattern:
         yield from _folder_of_hub(row, file, folder, errand)
     elif not file.by_hand:
         yield _fetched(row, file, folder, errand)
+
+
+def _was_unpacked_by_hand(folder: Path, file: DataFile) -> bool:
+    """Whether all that an archive gives is there without it; beside it, it is what a killed run left half done."""
+    archive = folder / file.path
+    return bool(file.gives) and is_there(folder, file) and not archive.exists() and not part_of(archive).exists()
 
 
 def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> Brought:
@@ -144,22 +161,31 @@ def _fetched(row: DatasetRow, file: DataFile, folder: Path, errand: Errand) -> B
             file, lambda dataset: hub.look_up(errand.web, file.repo, file.source, dataset=dataset)
         )
         place = f"{urlsplit(hub.endpoint()).netloc}/{file.repo}"
-        wanted = described.wanted(sha256=file.sha256)
+        wanted, dataset = described.wanted(sha256=file.sha256), described.dataset
     else:
         wanted = Wanted(
             file.url, sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes, name=PurePosixPath(file.path).name
         )
-        place = urlsplit(file.url).netloc
-    return _one(row, file, wanted, place, folder, folder / file.path, errand)
+        place, dataset = urlsplit(file.url).netloc, False
+    return _one(row, file, wanted, place, folder, folder / file.path, errand, dataset=dataset)
 
 
 def _one(
-    row: DatasetRow, file: DataFile, wanted: Wanted, place: str, folder: Path, target: Path, errand: Errand
+    row: DatasetRow,
+    file: DataFile,
+    wanted: Wanted,
+    place: str,
+    folder: Path,
+    target: Path,
+    errand: Errand,
+    *,
+    dataset: bool,
 ) -> Brought:
     size = wanted.size_bytes or file.about_bytes
     large = f"{'' if wanted.size_bytes else 'about '}{in_bytes(size)}" if size else "of unknown size"
     errand.announce(f"fetching {row.name}: {wanted.title}, {large}, from {place}")
-    with errand.progress(f"{row.name} {wanted.title}") as advance, hub.explained(file.repo or row.name, wanted.title):
+    refusals = hub.explained(file.repo or row.name, wanted.title, dataset=dataset)
+    with errand.progress(f"{row.name} {wanted.title}") as advance, refusals:
         found = fetch(wanted, target, web=errand.web, progress=advance)
     brought = Brought(found.path, wanted.url, found.sha256, found.size_bytes, found.resumed_bytes, found.verified)
     if not file.pattern:
@@ -188,7 +214,7 @@ def _folder_of_hub(row: DatasetRow, file: DataFile, folder: Path, errand: Errand
     for one in found:
         inner = PurePosixPath(one.path).relative_to(file.source) if file.source else PurePosixPath(one.path)
         target = folder / file.path / Path(*inner.parts)
-        fetched = _one(row, file, one.wanted(), place, folder, target, errand)
+        fetched = _one(row, file, one.wanted(), place, folder, target, errand, dataset=one.dataset)
         members.append(Member(target.relative_to(folder).as_posix(), fetched.size_bytes, fetched.sha256))
         brought.append(fetched)
         yield fetched

@@ -1,4 +1,4 @@
-"""What every fetch of a run shares: the network, and where to say what is going on."""
+"""What every fetch of a run shares: the network, where to say what is going on, and what came."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A file that is here now.
+    """A file, or a folder of files, that is here now.
 
     Attributes:
         path: where.
         source: where it is from, in words.
-        sha256: its hash.
+        sha256: its hash; empty where it is a folder.
         size_bytes: its size.
         resumed_bytes: of an earlier run's.
         verified: whether a hash was on record, and it agreed.

@@ -76,7 +76,6 @@ def fetch(
     web: Web,
     progress: Callable[[int, int], None] = lambda done, total: None,
     lock: Path | None = None,
-    again: bool = False,
 ) -> Fetched:
     """Fetch a file into ``target``.
 
@@ -84,11 +83,10 @@ def fetch(
 
     Args:
         wanted: what to fetch, and how to know it.
-        target: where it goes; its folder is made. A file that is there and has the right hash is left alone.
+        target: where it goes; its folder is made. A file that is there and is not known to be another is left alone.
         web: the network.
         progress: told the bytes that are there and those there will be (0 where unknown).
         lock: what keeps others from the same file; ``target`` with ``.lock`` by default, which does not stay.
-        again: fetch even where a file is there whose hash nobody knows.
 
     Raises:
         DownloadFailed: the server does not give it, or not within the patience of ``web``.
@@ -105,7 +103,7 @@ def fetch(
             on_wait=lambda: web.tell(f"another process is fetching {wanted.title}; waiting for it"),
             remove=lock is None,
         ):
-            if target.is_file() and (found := _already(wanted, target, again=again)) is not None:
+            if target.is_file() and (found := _already(wanted, target)) is not None:
                 drop_part(target)
                 return found
             return _Fetching(wanted, target, web, progress).run()
@@ -113,10 +111,10 @@ def fetch(
         raise disk_error(error, wanted.title, target) from error
 
 
-def _already(wanted: Wanted, target: Path, *, again: bool) -> Fetched | None:
+def _already(wanted: Wanted, target: Path) -> Fetched | None:
     hashes = Hashes(wanted)
     hashes.read(target, target.stat().st_size)
-    if hashes.problem(target) or (again and not wanted.checked):
+    if hashes.problem(target):
         return None
     return Fetched(target, hashes.sha256, hashes.size_bytes, hashes.size_bytes, wanted.checked)
 
@@ -309,7 +307,6 @@ class _Fetching:
             "etag": response.headers.get("ETag", ""),
             "last_modified": response.headers.get("Last-Modified", ""),
             "total": total,
-            "sha256": self.wanted.sha256,
         }
         self.note.write_text(json.dumps(note), encoding="utf-8")
 

@@ -77,7 +77,7 @@ class HubFile:
             raise VerificationFailed(
                 f"{self.path} of {self.repo} is not what it should be: the Hub says its SHA-256 is {self.sha256}, "
                 f"not {sha256}",
-                hint=f"the file was replaced there; see {endpoint()}/{self.repo}",
+                hint=f"the file was replaced there; see {page_of(self.repo, dataset=self.dataset)}",
                 input=self.repo,
             )
         return Wanted(
@@ -93,6 +93,11 @@ class HubFile:
 def endpoint() -> str:
     """``HF_ENDPOINT``, else Hugging Face itself."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+
+
+def page_of(repo: str, *, dataset: bool = False) -> str:
+    """Where a repository is described, for people."""
+    return f"{endpoint()}/{'datasets/' if dataset else ''}{repo}"
 
 
 def token() -> str:
@@ -167,7 +172,7 @@ def explained(repo: str, path: str, *, dataset: bool = False) -> Any:
     except RefusedError as error:
         if not error.input.startswith(endpoint()):
             raise  # another server's, that the Hub sent us to
-        page = f"{endpoint()}/{'datasets/' if dataset else ''}{repo}"
+        page = page_of(repo, dataset=dataset)
         code = error.headers.get("x-error-code", "")
         has_token = bool(token())
         if code == "GatedRepo" or (error.status == 403 and has_token):
@@ -271,11 +276,15 @@ def fetch_into_cache(
         progress: see :func:`clipalign.downloads.fetch.fetch`.
 
     Raises:
-        DownloadFailed, VerificationFailed, OutputError.
-        ValueError: ``file`` has no commit or no ETag, and so no place there.
+        DownloadFailed: the server does not give it, or ``file`` has no commit or no ETag, and so no place there.
+        VerificationFailed, OutputError.
     """
     if not file.commit or not file.etag:
-        raise ValueError(f"{file.path} of {file.repo} has no place in the Hub's cache")
+        raise DownloadFailed(
+            f"{endpoint()} does not say which version of {file.path} of {file.repo} it has",
+            hint="a mirror in HF_ENDPOINT must answer as the Hub does; name another, or none",
+            input=file.repo,
+        )
     folder = storage(file.repo, dataset=file.dataset)
     lock = hub_cache() / ".locks" / folder.name / f"{file.etag}.lock"  # huggingface_hub's own
     with explained(file.repo, file.path, dataset=file.dataset):

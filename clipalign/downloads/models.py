@@ -69,15 +69,18 @@ def fetch_model(row: ModelRow, errand: Errand) -> list[Brought]:
         errand: the way things are fetched.
 
     Returns:
-        The weights, then the files of a text tower or tokenizer that comes from elsewhere.
+        The weights, then the files of a text tower or tokenizer that comes from elsewhere. Of a file of the user's own
+        only the latter, or that file where they are all here.
 
     Raises:
-        UsageError: ``row`` stands for a file of the user's own.
+        UsageError: ``row`` stands for a file of the user's own, and nothing of it comes from elsewhere.
         DownloadFailed, VerificationFailed, OutputError, UnknownModel.
     """
     row = with_files(row)
     if {source.kind for source in row.weights} == {"file"}:
-        raise UsageError(f"{row.name} is a file of yours; there is nothing to fetch", input=row.name)
+        if not any(_text_repositories(row)):
+            raise UsageError(f"{row.name} is a file of yours; there is nothing to fetch", input=row.name)
+        return _text_files(row, errand) or [_weights(row, errand)]
     return [_weights(row, errand), *_text_files(row, errand)]
 
 

@@ -28,7 +28,7 @@ TOGETHER: Final = 4
 
 
 def fetch_pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brought]:
-    """Pictures, a few at a time; those that cannot be had are counted and named together at the end.
+    """Pictures, a few at a time; those that cannot be had are counted, and some of them named, at the end.
 
     Raises:
         DownloadFailed: some cannot be had, or the server answers no more.

@@ -19,7 +19,7 @@ class Wanted:
     Attributes:
         url: http or https.
         sha256: in lower-case hexadecimal, or its first digits; empty where nobody knows it.
-        md5: likewise, for data published with that.
+        md5: all of it, for data published with that.
         git_sha1: name of the file as a git object; what the Hub says of small files.
         size_bytes: exact; 0 where unknown.
         token: for ``url``'s own origin.
@@ -89,7 +89,11 @@ class Hashes:
             one.update(piece)
 
     def read(self, path: Path, size_bytes: int) -> None:
-        """The first ``size_bytes`` of a file, unless they are what was added last."""
+        """The first ``size_bytes`` of a file, unless that many were added already.
+
+        Raises:
+            PassingError: the file has fewer.
+        """
         if self.size_bytes == size_bytes:
             return
         self.restart()

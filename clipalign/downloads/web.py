@@ -132,7 +132,7 @@ class Web:
 
         Raises:
             PassingError: no connection, a stall, or a status that passes.
-            RefusedError: any other status that is neither 2xx nor 416.
+            RefusedError: any other status than 200, 206 and 416, and one that passes later than we wait.
             DownloadFailed: an address that is none, a redirect that must not be followed, a false certificate, or
                 no network is wanted.
         """
@@ -206,7 +206,7 @@ class Web:
             progress: a number that grows when an attempt brought something; the count of attempts then starts afresh.
 
         Raises:
-            DownloadFailed: as often as :class:`Patience` allows, and whatever ``action`` raises itself.
+            DownloadFailed: it failed as often as :class:`Patience` allows; and whatever else ``action`` raises.
         """
         failures = times = 0
         before = progress()

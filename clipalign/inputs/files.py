@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
     Attributes:
         number: in the file, from 1 on.
-        content: without its end; empty where the line is too long.
+        content: without its end and white space around it; empty where the line is too long.
         too_long: whether it is longer than :data:`MAX_LINE_BYTES`.
     """
 
@@ -47,7 +47,7 @@ def opened(name: str) -> Iterator[BinaryIO]:
     """The bytes of a file, or of standard input for ``-``, behind a byte-order mark if there is one.
 
     Raises:
-        InputUnreadable: it cannot be opened, or is UTF-16.
+        InputUnreadable: it cannot be opened, is UTF-16, or is named ``.gz`` and is no gzip file.
     """
     if name == STDIN:
         yield sys.stdin.buffer

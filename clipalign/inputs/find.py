@@ -34,7 +34,8 @@ def open_input(names: Sequence[str], *, image_root: Path | None = None, needs_te
         needs_text: whether a record without a text is a bad one.
 
     Raises:
-        UsageError: no name, a kind of file that is not read, or standard input named twice, closed or a terminal.
+        UsageError: no name, a kind of file that is not read, no folder ``image_root``, or standard input named twice,
+            closed or a terminal.
         InputUnreadable: an input that is not there, is of another kind than its name says, or lacks a column.
         MissingExtra: a kind of file whose library is not installed.
     """

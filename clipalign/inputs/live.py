@@ -19,7 +19,8 @@ class LiveLines:
     """The bytes of a pipe, read as they come.
 
     Attributes:
-        stream: unbuffered where it is a pipe; what has no file number, as in tests, is never late.
+        stream: read with ``read1`` where it has that, which leaves nothing in a buffer that ``select`` does not see;
+            what has no file number, as in tests, is never late.
     """
 
     def __init__(self, stream: BinaryIO) -> None:

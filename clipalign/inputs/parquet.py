@@ -1,4 +1,4 @@
-"""Records of a Parquet file, a few hundred rows at a time.
+"""Records of a Parquet file, a few dozen rows at a time.
 
 ``image`` is a column of names, of the pictures' bytes, or of structs with ``bytes`` and ``path`` as data sets on model
 hubs have it; ``references`` is a list of strings.

@@ -19,7 +19,7 @@ class Pictures:
     """Paths, addresses, ``-`` and folders, as an :class:`clipalign.inputs.records.Input`.
 
     Attributes:
-        names: as the user named them; see :func:`check`.
+        names: as the user named them; see :meth:`check`.
     """
 
     names: Sequence[str]

@@ -43,7 +43,7 @@ class InputRecord:
             key for tars.
         image: what :func:`clipalign.pipeline.images.open_image` takes, joined to ``--image-root`` already.
         image_name: as it stands in the input, for results and errors.
-        text: what is said about the image; empty for commands that need none.
+        text: what is said about the image; may be empty for commands that need none.
         references: other captions of the image, for RefCLIPScore.
         place: where it was read.
         problem: why the record cannot be used, or None; the other fields hold what could be read.

@@ -153,7 +153,7 @@ class _Problems:
         self.first: ClipalignError | None = None
 
     def add(self, message: str) -> bool:
-        """Whether there is anything wrong."""
+        """Keep ``message``, and a hint behind its line feed, if it is the first; whether it says anything."""
         if message and self.first is None:
             message, _, hint = message.partition("\n")
             self.first = InputUnreadable(message, hint=hint, input=str(self.place))
@@ -197,7 +197,7 @@ def _lack(column: str, row: Mapping[str, Any], value: object) -> str:
 
 
 def _unwritable(column: str, value: str) -> str:
-    """Whether ``value`` holds what is no character: a byte that was no UTF-8, half of a surrogate pair, a null."""
+    """What is said of a ``value`` with what is no character: a byte that was no UTF-8, half of a pair, a null."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -43,6 +43,7 @@ class Source(Protocol):
 
         Raises:
             InputUnreadable: it cannot be read as a whole, or has other columns.
+            MissingExtra: its library is not installed.
         """
         ...
 

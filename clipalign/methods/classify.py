@@ -11,6 +11,7 @@ rounding. Nothing here prints.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.device import halving
-from clipalign.errors import InputUnreadable, ModelMismatch
+from clipalign.errors import ImageUnreadable, InputUnreadable, ModelMismatch
 from clipalign.methods.classify_settings import ClassifySettings, notes_of, settings_record, texts_of
 from clipalign.methods.provenance import provenance_of
 from clipalign.pipeline.class_texts import ClassTexts
@@ -108,6 +109,8 @@ class Classifier:
             InputUnreadable: it is a tensor.
             ModelMismatch: the model gave numbers that are not finite.
         """
+        if isinstance(image, os.PathLike):
+            image = Path(os.fsdecode(image))
         if image_name is None:
             image_name = str(image) if isinstance(image, str | Path) else ""
         name = image_name if id is None else id
@@ -118,7 +121,11 @@ class Classifier:
                 input=name,
             )
         picture = open_image(image, exif=not isinstance(image, Image.Image), offline=self.offline)
-        prepared = self.prepare(picture)
+        try:
+            prepared = self.prepare(picture)
+        except ImageUnreadable as error:
+            error.input = error.input or name
+            raise
         features = self.encode([prepared.pixels])[0]
         return self.result(features, prepared.boxes, prepared.size, id=name, image_name=image_name)
 

@@ -57,7 +57,7 @@ class ClassifyScorer:
         each = 1 + (settings.crops if settings.method == "wca" else 0)
         return max(4, AHEAD_SQUARES // each)
 
-    def prepare(self, picture: Image, name: str) -> Tensor:
+    def prepare(self, picture: Image) -> Tensor:
         """Boxes and pixels in one row of bytes: 16 * (1 + N) and (1 + N) * 3 * S * S."""
         prepared = self.classifier.prepare(picture)
         # Not with torch, which would start threads of its own in every thread that prepares pictures.

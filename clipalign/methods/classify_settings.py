@@ -129,7 +129,7 @@ def notes_of(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVec
     if len(texts) == 1:
         notes.append(f"there is one class alone, {texts[0].name!r}: every picture is given to it")
     if vectors.truncated:
-        total = sum(len(one.texts) for one in texts)
+        total = len({text for one in texts for text in one.encoded})
         notes.append(
             f"{vectors.truncated} of {total} texts are longer than the model's context of {loaded.context_tokens} "
             "tokens and were cut"

@@ -92,7 +92,8 @@ def detect_pairs(
     Raises:
         UsageError: a setting out of its range, or a text tower without attention to read.
         TextUnusable: a text without a word to score.
-        InputUnreadable: an image tensor of the wrong shape or with values that are not finite.
+        InputUnreadable: a file that is no picture, an image tensor of the wrong shape or with values that are not
+            finite.
         ModelMismatch: the model gave numbers that are not finite.
     """
     resolved(loaded, settings or DetectSettings())

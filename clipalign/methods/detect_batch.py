@@ -58,7 +58,7 @@ class DetectScorer:
         """See :class:`clipalign.methods.scorer.Scorer`."""
         return 2 * self.settings.batch_size
 
-    def prepare(self, picture: Image, name: str) -> Tensor:
+    def prepare(self, picture: Image) -> Tensor:
         """The picture as the model wants it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 

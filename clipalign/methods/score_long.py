@@ -51,7 +51,7 @@ class LongSettings:
 
     Attributes:
         by: what the text is cut into, ``sentence`` or ``phrase``.
-        margin: a piece that lowers the score by more than this is marked, 0 to 1.
+        margin: a piece that lowers the score by more than this is marked, 0 or more.
         stretch: whether a model that reads fewer than 248 tokens is stretched by Long-CLIP's rule, so that it reads
             long texts, though it was trained on none; else it reads its own context, and the rest is reported.
         batch_size: pictures, and texts, a batch; results change no further than rounding.
@@ -94,7 +94,8 @@ def score_long_pairs(
     Raises:
         UsageError: a setting out of its range.
         TextUnusable: a text without a word.
-        InputUnreadable: an image tensor of the wrong shape or with values that are not finite.
+        InputUnreadable: a file that is no picture, an image tensor of the wrong shape or with values that are not
+            finite.
         ModelMismatch: the model gave numbers that are not finite.
     """
     scorer = LongScorer(loaded, settings)
@@ -162,7 +163,7 @@ class LongScorer:
             seed=settings.seed,
         )
 
-    def prepare(self, picture: Image, name: str) -> Tensor:
+    def prepare(self, picture: Image) -> Tensor:
         """An RGB picture as the image tower takes it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 

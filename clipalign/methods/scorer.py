@@ -48,7 +48,7 @@ class Scorer(Protocol[R_co]):
         """What every result of the run carries."""
         ...
 
-    def prepare(self, picture: Image, name: str) -> Tensor:
+    def prepare(self, picture: Image) -> Tensor:
         """An RGB picture as ``encode`` takes it; in a worker thread, several at once.
 
         Raises:

@@ -87,7 +87,8 @@ class _WrittenOptions(TypedDict, total=False):
         option(
             "--report",
             value="|".join(REPORTS),
-            help="Also write report.html into --output: numbers, distributions, best and worst samples with pictures.",
+            help="Also write report.html into --output: numbers and, of benchmarks of words, distributions and the "
+            "best and worst samples with pictures.",
             panel=OUTPUT_PANEL,
             choices=REPORTS,
         ),

@@ -12,8 +12,8 @@ CacheDir = Annotated[
     option(
         "--cache-dir",
         value="DIR",
-        help="Where weights are kept; also CLIPALIGN_CACHE.",
-        default="the user's cache folder",
+        help="Where data sets and class vectors are kept, and weights too where it is given; also CLIPALIGN_CACHE.",
+        default="the user's cache folder; weights in those of Hugging Face and open_clip",
         panel=MODEL_PANEL,
     ),
 ]

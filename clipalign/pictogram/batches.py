@@ -77,7 +77,8 @@ class Batch:
         pixels: (B, 3, S, S) in 0 to 1.
         ids: (B * (1 + F), T) token ids; the B true captions, then the first foil of every scene, and so on.
         ends: (B * (1 + F),) position of the end token.
-        word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix and padding.
+        word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix, punctuation and
+            padding.
         false_words: (B * (1 + F), W) 1 for words that are false, 0 for true ones, -1 where there is no word.
         cells: (B, GRID, GRID) kind whose centre lies in the cell, ``NO_KIND`` where none does.
         shown: (B, K) 1 for kinds in the picture.

@@ -3,7 +3,7 @@
 A long caption is a row of details, each one statement that the scene decides: what is there, on which ground, how
 large, where, and how two things stand to one another. Every beginning of it is a true caption, and every beginning but
 the last is less specific than the next. A wrong detail falsifies the statement that would come next, contradicts one
-that was made, or speaks of something that is not there. Torch-free but for the split's random numbers.
+that was made, or speaks of something that is not there.
 """
 
 from __future__ import annotations
@@ -116,31 +116,24 @@ class LongSample:
         return picture.resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
 
 
-def make_long_sample(number: int, *, split: str, fewest_details: int = FEWEST_DETAILS) -> LongSample:
+def make_long_sample(number: int, *, split: str) -> LongSample:
     """Sample ``number`` of a split, the same on every machine and in every run.
 
     Args:
         number: from 0 on, without an end.
         split: one of the splits above, or any other name.
-        fewest_details: that the caption must have, at most 6: few scenes give more.
     """
     rng = scene_random(split, number)
     while True:
         caption = write_long_caption(rng, compose_scene(rng))
-        if len(caption.details) >= fewest_details:
+        if len(caption.details) >= FEWEST_DETAILS:
             return LongSample(number, caption, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0])
 
 
-def write_long_caption(rng: random.Random, scene: Scene, *, form: Form | None = None) -> LongCaption:
-    """Everything that can be said of the scene, in a random order that speaks of nothing before it is introduced.
-
-    Args:
-        rng: decides everything.
-        scene: what is described.
-        form: ``sentences`` or ``phrases``; None to draw one.
-    """
-    drawn: Form = rng.choice(("sentences", "phrases"))
-    writer = _Writer(rng, scene, form or drawn)
+def write_long_caption(rng: random.Random, scene: Scene) -> LongCaption:
+    """Everything that can be said of the scene, in a random order that speaks of nothing before it is introduced."""
+    form: Form = rng.choice(("sentences", "phrases"))
+    writer = _Writer(rng, scene, form)
     details = _order(rng, writer.introductions(), writer.statements())
     wrong = tuple(writer.wrong(details, count) for count in range(1, len(details) + 1))
     return LongCaption(scene, writer.form, tuple(detail.text for detail in details), wrong)

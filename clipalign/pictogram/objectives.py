@@ -151,7 +151,7 @@ def compute_losses(
 
 
 def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Pictures against all texts, texts against all pictures, true captions against their own foils, and fit.
+    """Pictures against all texts, true captions against all pictures and against their own foils, and fit.
 
     Args:
         network: for its logit scale.

@@ -1,4 +1,4 @@
-"""What can occur in a pictogram scene: kinds, drawing styles, colours, sizes, counts, places.
+"""What can occur in a pictogram scene: kinds, drawing styles, colours, sizes, counts.
 
 Torch-free. The tables here fix the meaning of the trained weights: a change in their order or extent calls for training
 anew.

@@ -81,6 +81,8 @@ def read_config(path: Path) -> Architecture:
         numbers = preprocess.get(key, 0.0)
         if not _are_numbers(numbers if isinstance(numbers, list) and len(numbers) == 3 else [numbers]):
             raise ModelMismatch(f"{path} has a {key} that is not three numbers", input=str(path))
+    if (preprocess.get("fill_color") or 0) not in range(256):
+        raise ModelMismatch(f"{path} has a fill_color that is no whole number from 0 to 255", input=str(path))
     return Architecture(str(path), config, preprocess, is_fixed=True)
 
 

@@ -43,6 +43,11 @@ class ClassTexts:
     texts: tuple[str, ...]
     label: str = ""
 
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Everything that the text tower reads for it: its texts, and its label where it has one."""
+        return (*self.texts, self.label) if self.label else self.texts
+
 
 def default_method(classes: Classes) -> str:
     """``wca`` where there are descriptions, ``clip`` where there are names alone."""
@@ -124,7 +129,7 @@ def waffle_descriptors(
             input="--words",
         )
     draw = random.Random(f"waffle {seed}").random  # the one method that no version of Python changes
-    split = [name.replace("_", " ").split() for name in names]
+    split = [name.replace("_", " ").split() or [name] for name in names]
     n_words = max(1, round(mean(len(parts) for parts in split)))
     word_length = max(1, round(mean(mean(len(part) for part in parts) for parts in split)))
     shortened = [word[:word_length] for word in words]

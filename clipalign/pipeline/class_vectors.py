@@ -2,7 +2,7 @@
 
 ``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
 plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
-tokens, so that beginnings they share are computed once, and a text that several classes have is encoded once.
+tokens, so that beginnings they share are computed once, and a text that neighbouring classes have is encoded once.
 
 On disk a set of classes is one file, named by a hash of the weights and of every text; the whole key and a checksum
 stand in it. What is damaged, or belongs to other texts or weights, is made again, and a warning says so. A cache that
@@ -57,7 +57,7 @@ class ClassVectors:
 
     Attributes:
         vectors: a unit vector a class (C, E), fp32 on the model's device.
-        truncated: how many texts were cut by the model's context.
+        truncated: how many distinct texts, labels among them, were cut by the model's context.
         cached: whether they came from disk.
     """
 
@@ -117,7 +117,7 @@ def class_vectors(
 
 def describe_class(loaded: LoadedModel, one: ClassTexts, *, logscale: float, batch_size: int = 64) -> DescribedClass:
     """The texts of one class with their vectors and weights."""
-    texts = list(dict.fromkeys([*one.texts, *filter(None, [one.label])]))
+    texts = list(dict.fromkeys(one.encoded))
     rows = {text: row for row, text in enumerate(texts)}
     vectors = encode_tokens(loaded, [encode_text(loaded, text) for text in texts], batch_size=batch_size)
     own, weights = _weighed(one, vectors, rows, logscale)
@@ -139,17 +139,17 @@ def _encoded(
     progress: Progress | None,
 ) -> ClassVectors:
     pooled: list[Tensor] = []
-    truncated = 0
+    cut: set[str] = set()  # a text that distant classes share is encoded in both their groups
     for group in _groups(classes):
-        texts = list(dict.fromkeys(text for one in group for text in [*one.texts, *filter(None, [one.label])]))
+        texts = list(dict.fromkeys(text for one in group for text in one.encoded))
         tokens = [encode_text(loaded, text) for text in texts]
-        truncated += sum(text.truncated for text in tokens)
+        cut.update(text for text, one in zip(texts, tokens, strict=True) if one.truncated)
         vectors = _encode_in_order(loaded, tokens, batch_size, progress)
         rows = {text: row for row, text in enumerate(texts)}
         for one in group:
             own, weights = _weighed(one, vectors, rows, logscale)
             pooled.append(F.normalize(weights @ own, dim=-1))
-    return ClassVectors(torch.stack(pooled), truncated)
+    return ClassVectors(torch.stack(pooled), len(cut))
 
 
 def _weighed(one: ClassTexts, vectors: Tensor, rows: Mapping[str, int], logscale: float) -> tuple[Tensor, Tensor]:
@@ -250,12 +250,18 @@ def _touch(file: Path) -> None:
 
 
 def _forget_old(folder: Path) -> None:
-    files = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found = []
+    for file in folder.glob("*.safetensors"):
+        with contextlib.suppress(OSError):  # another process was quicker
+            stat = file.stat()
+            found.append((stat.st_mtime, stat.st_size, file))
+    found.sort(key=lambda one: one[0], reverse=True)
     used = 0
-    for file in files:
-        used += file.stat().st_size
-        if used > CACHE_BYTES and file != files[0]:
-            file.unlink(missing_ok=True)
+    for number, (_, size, file) in enumerate(found):
+        used += size
+        if used > CACHE_BYTES and number:
+            with contextlib.suppress(OSError):  # it may be another user's, or in use
+                file.unlink()
 
 
 def _first_line(error: Exception) -> str:

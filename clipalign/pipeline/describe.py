@@ -45,11 +45,12 @@ def describe_classes(
         describer: whom to ask.
         folder: of the file.
         offline: whether the network is forbidden.
-        tell: told, in a sentence, what is about to be sent where.
+        tell: told, in a sentence, what is about to be sent where, and once why something is asked again.
         progress: told of every class that is done.
 
     Raises:
         UsageError: offline, and a class is not in the file.
+        Busy: another process has been asking the same model for an hour.
         DownloadFailed: the server cannot be reached, refuses, or gives no sentences. What it gave before is kept.
     """
     file = describer.file_in(folder)
@@ -63,7 +64,7 @@ def describe_classes(
         )
     if missing:
         with _alone_with(file):
-            known = _kept(file)
+            known = _kept(file, again=True)
             missing = [name for name in names if name not in known]
             if missing and tell is not None:
                 tell(f"asking {describer.model} at {describer.host} about {_counted(missing)}")
@@ -159,16 +160,20 @@ def _described(name: str, describer: Describer, stop: threading.Event, again: Ca
     )
 
 
-def _kept(file: Path) -> dict[str, tuple[str, ...]]:
-    """What the file has; a damaged one is put aside, not thrown away."""
+def _kept(file: Path, *, again: bool = False) -> dict[str, tuple[str, ...]]:
+    """What the file has; a damaged one is put aside, not thrown away; where that fails is said once, not ``again``."""
     if not file.is_file():
         return {}
     try:
         return read_descriptions(file)
     except UsageError as error:
         aside = file.with_suffix(".damaged")
-        file.replace(aside)
-        logger.warning("%s; put aside as %s", error.message, aside)
+        try:
+            file.replace(aside)
+            logger.warning("%s; put aside as %s", error.message, aside)
+        except OSError as refused:
+            if not again:
+                logger.warning("%s; it cannot be put aside: %s", error.message, refused.strerror or refused)
         return {}
 
 

@@ -1,8 +1,8 @@
 """A language model at an address, and one question to it.
 
 Any server with OpenAI's ``/chat/completions`` will do. What is sent: the prompt with a class's name, the model's name,
-and ``OPENAI_API_KEY`` where it is set, to the one address named and never after a redirect, never unencrypted to
-another machine. What comes back is checked.
+and ``OPENAI_API_KEY`` where it is set, to the one address named and never after a redirect; the key never to an
+unencrypted address on another machine, nor to a proxy on the way to this one. What comes back is checked.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Describer:
         """The describer the user named, with the key of the environment.
 
         Raises:
-            UsageError: an address that is none, or one that the key would reach unencrypted.
+            UsageError: an address that is none, that holds a name or password, or that the key would reach unencrypted;
+                a model without a name; a key that is none.
         """
         key = os.environ.get(KEY_VARIABLE, "").strip()
         try:
@@ -138,6 +139,8 @@ def ask(name: str, describer: Describer) -> tuple[str, ...]:
             auth=lambda request: _signed(request, describer.key),
             headers={"User-Agent": f"clipalign/{__version__}"},
             timeout=(describer.connect_seconds, describer.answer_seconds),
+            # A proxy would read what is sent to this machine unencrypted, the key included.
+            proxies={"no_proxy": describer.host} if _is_this_machine(describer.host) else None,
             allow_redirects=False,
             stream=True,
         ) as reply:
@@ -196,7 +199,11 @@ def _text_of(content: bytes) -> str:
 
 
 def read_answer(text: str) -> tuple[str, ...]:
-    """The sentences of an answer: a JSON array, perhaps among other words, or a list with a sentence a line."""
+    """The sentences of an answer: a JSON array, perhaps among other words, or a list with a sentence a line.
+
+    Raises:
+        PassingError: it is neither, or holds no sentence that can be used.
+    """
     sentences: list[str] = []
     begin, end = text.find("["), text.rfind("]")
     if 0 <= begin < end:

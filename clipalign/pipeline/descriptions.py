@@ -22,6 +22,10 @@ PLACE: Final = "{}"
 _NAMED: Final = 5
 """How many classes an error names before it only counts."""
 
+_OBJECT: Final = '{"cat": ["A cat has fur.", …], …}'
+_LIST: Final = '["cat", "dog", …]'
+"""What files of descriptions and of names look like, for hints."""
+
 Descriptions = Mapping[str, Sequence[str]]
 """Class name to its sentences."""
 
@@ -87,7 +91,7 @@ def _published(folders: Sequence[Path], name: str, file: str) -> Path | None:
 
 def _strings(path: Path | None) -> list[str]:
     """The names of a list; the first of those that a class goes by."""
-    found = _json(path) if path else []
+    found = _json(path, hint=_LIST) if path else []
     rows = found if isinstance(found, list) else []
     return [str(row[0]) if isinstance(row, list) and row else str(row) for row in rows]
 
@@ -115,13 +119,13 @@ def check_names(names: Iterable[str], *, source: str = "--labels") -> None:
 
 
 def read_labels(path: Path) -> list[str]:
-    """Class names of a text file, a line each, or of a JSON list; blank lines are passed over.
+    """Class names of a text file, a line each, or of a JSON list or an object's keys; blank lines are passed over.
 
     Raises:
         UsageError: the file cannot be read, holds no class, or one twice.
     """
     if path.suffix.lower() == ".json":
-        names = _json(path)
+        names = _json(path, hint=_LIST)
         if isinstance(names, dict):
             names = list(names)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -138,7 +142,10 @@ def read_lines(path: Path, *, what: str) -> list[str]:
     Raises:
         UsageError: the file cannot be read, or holds none.
     """
-    found: object = _json(path) if path.suffix.lower() == ".json" else _read(path).splitlines()
+    if path.suffix.lower() == ".json":
+        found = _json(path, hint=f'["…", …], a list of {what}')
+    else:
+        found = _read(path).splitlines()
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise UsageError(f"{path} must hold a list of {what}", input=str(path))
     lines = [one.strip() for one in found if one.strip()]
@@ -153,7 +160,7 @@ def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         UsageError: the file cannot be read or has another shape, a class is there twice or has no sentence.
     """
-    return check_descriptions(_json(path), source=str(path))
+    return check_descriptions(_json(path, hint=_OBJECT), source=str(path))
 
 
 def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ...]]:
@@ -162,7 +169,7 @@ def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ..
         templates = isinstance(found, list) and all(isinstance(one, str) and PLACE in one for one in found)
         raise UsageError(
             f"{source} must hold an object of class name to list of sentences, not {_kind(found)}",
-            hint="a list of templates goes to --templates" if templates else '{"cat": ["A cat has fur.", …], …}',
+            hint="a list of templates goes to --templates" if templates else _OBJECT,
             input=source,
         )
     checked: dict[str, tuple[str, ...]] = {}
@@ -172,7 +179,7 @@ def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ..
         if not isinstance(sentences, list | tuple):
             raise UsageError(
                 f"{source}: the descriptions of {name!r} must be a list, not {_kind(sentences)}",
-                hint='{"cat": ["A cat has fur.", …], …}',
+                hint=_OBJECT,
                 input=source,
             )
         for number, sentence in enumerate(sentences, 1):
@@ -207,7 +214,7 @@ def _read(path: Path, *, hint: str = "check the path") -> str:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint, input=str(path)) from error
 
 
-def _json(path: Path) -> object:
+def _json(path: Path, *, hint: str) -> object:
     def no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
@@ -220,7 +227,7 @@ def _json(path: Path) -> object:
     except json.JSONDecodeError as error:
         raise UsageError(
             f"{path} is not valid JSON: {error.msg}, line {error.lineno}",
-            hint='{"cat": ["A cat has fur.", …], …}',
+            hint=hint,
             input=str(path),
         ) from error
     except ValueError as error:  # a number of thousands of digits
@@ -232,4 +239,6 @@ def _json(path: Path) -> object:
 
 def _kind(value: object) -> str:
     names = {list: "a list", tuple: "a list", dict: "an object", str: "a string", bool: "true or false"}
-    return names.get(type(value), "null" if value is None else "a number")
+    if value is None:
+        return "null"
+    return "a number" if type(value) in (int, float) else names.get(type(value), type(value).__name__)

@@ -55,7 +55,8 @@ def encode_distinct(
         loaded: the model.
         images: files, Pillow images, preprocessed tensors (3, S, S), or image features (E), in any mixture. Pillow
             images are taken as they are: whoever opened them has turned them, or has left them unturned.
-        names: what errors call them.
+        names: what errors call tensors, features and pictures of no use; a file that cannot be read is called by its
+            path.
         batch_size: pictures prepared and encoded at a time, at most.
 
     Raises:
@@ -109,6 +110,7 @@ def _encode_mixture(
             pictures.append(_prepared(loaded, image, name))
             features.append(None)
         except InputUnreadable as error:
+            error.input = error.input or name
             features.append(error)
     encoded = iter(_unit_or_error(loaded, torch.stack(pictures)) if pictures else ())
     return [next(encoded) if given is None else given for given in features]
@@ -163,6 +165,9 @@ def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_
         loaded: the model.
         texts: in any order.
         batch_size: texts a batch, those that are beginnings of others not counted.
+
+    Raises:
+        ModelMismatch: the model gives vectors that are not finite.
     """
     tower = CausalTextTower.of(loaded.network)
     if tower is not None and not all(tower.ends(text.ids) for text in texts):

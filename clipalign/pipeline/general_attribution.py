@@ -34,7 +34,11 @@ class PooledText(NamedTuple):
 
 
 def text_tower(network: Any, architecture: str) -> Any:
-    """The module that holds the text tower's parts, checked to be one whose attention can be written out."""
+    """The module that holds the text tower's parts, checked to be one whose attention can be written out.
+
+    Raises:
+        UsageError: it is none, such as one from ``transformers``.
+    """
     tower = getattr(network, "text", network)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
     if not len(blocks) or not all(map(can_read, blocks)):

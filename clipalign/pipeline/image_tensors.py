@@ -1,6 +1,6 @@
 """An RGB picture becomes the tensor a model wants, by the model's own numbers.
 
-open_clip's evaluation transform bit for bit, with Pillow and torch alone. Its two halves, :func:`to_square` and
+open_clip's evaluation transform bit for bit, without torchvision. Its two halves, :func:`to_square` and
 :func:`to_values`, serve those who hold many pictures.
 """
 
@@ -26,6 +26,9 @@ def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
     Args:
         image: RGB.
         loaded: its ``image_size``, ``mean``, ``std``, ``interpolation``, ``resize_mode`` and ``fill_color`` count.
+
+    Raises:
+        ImageUnreadable: the picture is too long and thin.
     """
     square = to_square(image, loaded)
     # Not with torch, which would start threads of its own in every thread that prepares pictures.

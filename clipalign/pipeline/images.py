@@ -87,6 +87,10 @@ def open_image(
         raise ImageUnreadable(f"{name} is not a picture", hint=_what_it_is(content), input=name) from error
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
+    except MemoryError as error:
+        raise ImageUnreadable(
+            f"{name} needs more memory than there is", hint="make it smaller first", input=name
+        ) from error
     except ImageUnreadable:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes, assertions included
@@ -192,6 +196,8 @@ def _turn_upright(image: Image.Image) -> Image.Image:
     """As EXIF says; a picture whose EXIF cannot be read stays as it is."""
     try:
         return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
     except Exception:  # as above
         return image
 
@@ -227,9 +233,10 @@ def _scale_deep(image: Image.Image) -> Image.Image:
     elif image.mode == "F" and low >= 0 and high <= 255:
         start, reach = 0.0, 1.0 if high <= 1 else 255.0
     scaled = Image.new("L", image.size)
-    bytes_of = _to_bytes(numpy.arange(_DEEPEST + 1), start, reach)
+    # Only there: of a narrow range the table would hold numbers that no byte has.
+    bytes_of = _to_bytes(numpy.arange(_DEEPEST + 1), start, reach) if is_deep else None
     for top, values in _stripes(image):
-        found = bytes_of[values] if is_deep else _to_bytes(values, start, reach)
+        found = _to_bytes(values, start, reach) if bytes_of is None else bytes_of[values]
         scaled.paste(Image.fromarray(found), (0, top))
     return scaled
 

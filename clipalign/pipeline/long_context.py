@@ -58,7 +58,7 @@ def stretch_positions(table: Tensor) -> Tensor:
     the table goes on as the last interval went.
 
     Raises:
-        ValueError: the table has no row to stretch.
+        ValueError: fewer than two rows follow the kept ones, so that there is no interval to divide.
     """
     rest = table[KEPT_POSITIONS:].float()
     if len(rest) < 2:

@@ -23,14 +23,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipalign.device import DeviceChoice, torch_dtype
-from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
+from clipalign.errors import ClipalignError, MissingWeights, ModelMismatch, UnknownModel, UsageError
 from clipalign.pipeline.architecture import Architecture, infer_architecture, read_config
 from clipalign.pipeline.checkpoints import Checkpoint, name_some, read_checkpoint
 from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.long_context import stretched
 from clipalign.registry import ModelRow, WeightSource, find_model, row_of_weights
 from clipalign.registry.rows import OPENAI_MEAN, OPENAI_STD
-from clipalign.weights import find_in_hub_cache, locate
+from clipalign.weights import find_in_hub_cache, locate, quoted
 
 SHA256_DIGITS: Final = 64
 
@@ -79,7 +78,9 @@ def load_model(
         UnknownModel: no such name, tag or file.
         MissingWeights: known, but not on this machine.
         VerificationFailed: the file's SHA-256 is not the one on record.
-        ModelMismatch: weights that do not fit the architecture in keys, shapes, activation or values.
+        ModelMismatch: weights that do not fit the architecture in keys, shapes, activation or values; an architecture
+            that open_clip cannot build, or that is not served.
+        UsageError: the text side needs the package transformers, and it is not installed.
     """
     row = find_model(row_or_spec) if isinstance(row_or_spec, str) else row_or_spec
     if choice.threads is not None:
@@ -101,7 +102,7 @@ def load_model(
     _fill(network, checkpoint.tensors, open_clip, label=label, row=row)
     context_tokens = int(config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH))
     preprocess = architecture.preprocess | tag
-    loaded = LoadedModel(
+    return LoadedModel(
         row=row,
         network=network.eval().requires_grad_(False).to(choice.device, torch_dtype(choice)),
         tokenizer=_tokenizer(config["text_cfg"], context_tokens, open_clip, row),
@@ -120,7 +121,6 @@ def load_model(
         notes=notes,
         config=config,
     )
-    return stretched(loaded) if row.stretched else loaded
 
 
 def resolve_tag(row: ModelRow) -> ModelRow:
@@ -293,13 +293,20 @@ def _fill(network: Any, tensors: dict[str, Tensor], open_clip: ModuleType, *, la
 def _tokenizer(text: dict[str, Any], context_tokens: int, open_clip: ModuleType, row: ModelRow) -> Any:
     """The tokenizer that open_clip takes for such a config."""
     options = text.get("tokenizer_kwargs") or {}
-    if text.get("hf_tokenizer_name"):
-        folder = _hub_folder(text["hf_tokenizer_name"], ("tokenizer.json", "tokenizer_config.json"), row)
-        return open_clip.tokenizer.HFTokenizer(
-            folder, context_length=context_tokens, tokenizer_mode=text.get("tokenizer_mode"), **options
-        )
-    if options:
-        return open_clip.tokenizer.SimpleTokenizer(context_length=context_tokens, **options)
+    try:
+        if text.get("hf_tokenizer_name"):
+            folder = _hub_folder(text["hf_tokenizer_name"], ("tokenizer.json", "tokenizer_config.json"), row)
+            return open_clip.tokenizer.HFTokenizer(
+                folder, context_length=context_tokens, tokenizer_mode=text.get("tokenizer_mode"), **options
+            )
+        if options:
+            return open_clip.tokenizer.SimpleTokenizer(context_length=context_tokens, **options)
+    except ClipalignError:
+        raise
+    except Exception as error:  # as above
+        raise ModelMismatch(
+            f"open_clip cannot build the tokenizer of {row.name}: {str(error).partition(chr(10))[0]}", input=row.name
+        ) from error
     # open_clip makes one when it is imported, and the merges take a third of a second to read.
     tokenizer = copy.copy(open_clip.tokenizer._tokenizer)
     tokenizer.context_length = context_tokens
@@ -322,7 +329,7 @@ def _hub_folder(repo: str, files: tuple[str, ...], row: ModelRow) -> str:
             return str(path.parent)
     raise MissingWeights(
         f"{row.name} needs files of {repo} that are not on this machine",
-        hint=f"clipalign download {row.name}",
+        hint=f"clipalign download {quoted(row.name)}",
         input=row.name,
     )
 

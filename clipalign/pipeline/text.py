@@ -4,8 +4,8 @@ The ids are exactly those of the model's own open_clip tokenizer. What that toke
 results need, is the way back: it repairs text (mojibake, HTML entities, curly quotes, control characters), folds white
 space and lower-cases before it splits, so places in the repaired text are traced to places in the text as given.
 
-This room refuses to cut silently: what did not fit the context is counted and located. Text never turns into a control
-token either: a caption that spells out ``<end_of_text>`` is read as punctuation and letters.
+This room refuses to cut silently: what did not fit the context is counted and located. With CLIP's own tokenizer, text
+never turns into a control token either: a caption that spells out ``<end_of_text>`` is read as punctuation and letters.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{
 _END_OF_WORD = "</w>"
 
 _LONG_PIECE = 100
-"""Bytes from which a run of letters is merged by our own loop; no word of a language is that long."""
+"""Bytes beyond which a run of letters is merged by our own loop; no word of a language is that long."""
 
 # How far, in characters, a repaired stretch may be from its origin before the rest is taken as one repaired stretch.
 # The longest HTML entity, &CounterClockwiseContourIntegral;, has 33.
@@ -66,7 +66,8 @@ class TokenizedText:
         text: the text as given (template included where there is one).
         ids: token ids from the start token to the end token, cut to the context (T).
         eot: index of the end token in ``ids``, always the last.
-        spans: for each token the characters of ``text`` it came from; None for start and end token (T).
+        spans: for each token the characters of ``text`` it came from; None for start and end token, and for tokens of
+            white space alone (T).
         padding: the ids the tokenizer fills the context with, after the end token; towers that are not causal see them.
         n_tokens: tokens before the cut, start and end included.
         truncated: whether anything was cut.

@@ -83,7 +83,7 @@ def reported_words(words: Sequence[Word]) -> list[Word]:
 
 
 def spans_across(words: Sequence[Word], spans: Sequence[Span | None]) -> bool:
-    """Whether any token shares characters with more than one of ``words``."""
+    """Whether any token that begins inside the caption shares characters with more than one of ``words``."""
     starts = [word.start for word in words]
     return any(
         span is not None and bisect_right(starts, span[0]) < bisect_left(starts, span[1]) and span[0] >= starts[0]
@@ -94,7 +94,8 @@ def spans_across(words: Sequence[Word], spans: Sequence[Span | None]) -> bool:
 def counted_spans(words: Sequence[Word], counts: Sequence[int], spans: Sequence[Span | None]) -> list[Span | None]:
     """The places of tokens when each word takes its count in turn, from the first token of the first word on.
 
-    Where the tokens run out before the words do, counting has no answer and ``spans`` comes back as it is.
+    Where a reported word gets no token that way, but has characters in one, counting has no answer and ``spans`` comes
+    back as it is.
 
     Args:
         words: all words, punctuation included.

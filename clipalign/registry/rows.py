@@ -73,7 +73,6 @@ class ModelRow:
         epsilon: threshold of ``detect``, in units of attribution.
         commands: those it was made for, as the list of models says; no other is refused.
         note: one line for lists.
-        stretched: whether its text positions are stretched by Long-CLIP's rule when it is loaded (77 become 248).
         is_specs: whether it was trained with SPECS' objective, so that ``(cosine + 1) / 2`` is SPECS' published score.
     """
 
@@ -90,7 +89,6 @@ class ModelRow:
     epsilon: float
     commands: tuple[str, ...]
     note: str
-    stretched: bool = False
     is_specs: bool = False
 
 

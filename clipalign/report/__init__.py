@@ -1,6 +1,7 @@
-"""Results to the eye and to programs: tables, JSON. The only place that knows Rich or writes stdout.
+"""Results to the eye and to programs: tables, pages, JSON, CSV, annotations. All that a command prints is made here.
 
-:func:`render` is the one sink: a result and a format in, text on stdout out. Nothing here computes a score.
+:func:`render` writes one result in one format to stdout or into a file; many records go through :mod:`.many`. Nothing
+here computes a score.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from clipalign.report.layout import printed
 from clipalign.results import Calibration, LayerCalibration
 
 GAP_CELLS: Final = 2
-DIGITS: Final = 4
+DIGITS: Final = 3
 """Of a threshold: its interval says how many of them mean anything."""
 
 
@@ -72,7 +72,7 @@ def calibration_table(calibration: Calibration) -> str:
 
 def rounded(epsilon: float) -> str:
     """As it is typed: ``-4.37e-05``."""
-    return f"{epsilon:.{DIGITS - 1}g}"
+    return f"{epsilon:.{DIGITS}g}"
 
 
 def save_calibration(calibration: Calibration, place: Path, *, model: str) -> None:
@@ -86,11 +86,14 @@ def save_calibration(calibration: Calibration, place: Path, *, model: str) -> No
     Raises:
         UsageError: the file has settings of ``detect`` already, is no TOML, or cannot be written.
     """
-    path = ("tool", "clipalign", "detect") if place.name == "pyproject.toml" else ("detect",)
-    lines = _lines(calibration.chosen, calibration, ".".join(path), model)
     try:
         before = place.read_text(encoding="utf-8") if place.exists() else ""
-        table: object = tomllib.loads(before)
+        document = tomllib.loads(before)
+        tools = document.get("tool")
+        nested = place.name == "pyproject.toml" or (isinstance(tools, dict) and "clipalign" in tools)
+        path = ("tool", "clipalign", "detect") if nested else ("detect",)
+        lines = _lines(calibration.chosen, calibration, ".".join(path), model)
+        table: object = document
         for name in path:
             table = table.get(name) if isinstance(table, dict) else None
         if table is not None:

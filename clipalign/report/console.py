@@ -1,8 +1,8 @@
 """The two streams: results on stdout, words to the user on stderr; when colour is allowed; what may reach a terminal.
 
-The only module that writes. Nothing raw passes: :func:`visible` turns control characters, of captions and file names
-alike, into escapes that can be read. Colour follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a CI
-service's own variables do not turn it on. A reader that closes the pipe early is no error.
+Whatever a command says passes here. Nothing raw does: :func:`visible` turns control characters, of captions and file
+names alike, into escapes that can be read. Colour follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a
+CI service's own variables do not turn it on. A reader that closes the pipe early is no error.
 """
 
 from __future__ import annotations

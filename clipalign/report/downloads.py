@@ -34,7 +34,7 @@ def size_of(size: int) -> str:
 
 
 def listing(rows: Sequence[Standing]) -> str:
-    """Models and data sets, two lines each: what and how it stands, then licence and source."""
+    """Models and data sets: a line of what and how it stands, then licence and source, then what it is."""
     room = width()
     lines: list[str] = []
     for kind, heading in (("model", "Models"), ("dataset", "Data sets")):

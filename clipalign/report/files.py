@@ -13,7 +13,7 @@ from clipalign.errors import DISK_FULL, OutputError, UsageError
 def output_error(name: str, error: OSError) -> OutputError:
     """A write that failed, as a sentence."""
     reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
-    hint = "make room there, or give another --output"
+    hint = f"{'make room there, or ' if error.errno in DISK_FULL else ''}give another --output"
     return OutputError(f"{name} cannot be written: {reason}", hint=hint, input=name)
 
 
@@ -21,7 +21,7 @@ def replace_file(path: Path, parts: Iterable[bytes], *, name: str) -> None:
     """Write ``parts`` beside ``path`` and put them in its place in one step.
 
     Raises:
-        OutputError: the disk is full; ``path`` is as it was.
+        OutputError: they cannot be written, as on a full disk; ``path`` is as it was.
     """
     beside = path.with_name(f".{path.name}.part")
     try:
@@ -44,7 +44,7 @@ def write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
 
     Raises:
         UsageError: the file exists and ``overwrite`` is not set, or it cannot be one.
-        OutputError: the disk is full.
+        OutputError: it cannot be written.
     """
     name = str(path)
     try:

@@ -1,7 +1,7 @@
 """Results as JSON documents: the records of the command line and of ``result.json``.
 
-A record holds finite numbers only, and only text that UTF-8 can carry; anything else is refused rather than turned
-into ``null``.
+A record holds finite numbers only: others are refused rather than turned into ``null``. Text that UTF-8 cannot carry is
+written out, and what JSON has no type for, such as a path, becomes text.
 """
 
 from __future__ import annotations

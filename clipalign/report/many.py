@@ -58,7 +58,7 @@ def whole(
     """All records as one document, in pieces.
 
     Args:
-        format: ``json``, ``html``, or a streamed one for a file.
+        format: ``json``, ``html``, or a streamed one, then as for a file.
         view: of the command.
         book: the records.
         summary: of :meth:`clipalign.report.tally.Tally.summary`.

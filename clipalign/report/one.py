@@ -38,7 +38,7 @@ def document(
     Args:
         view: of the command.
         results: at least one, of one picture.
-        format: one of ``settings.FORMATS``.
+        format: one of ``settings.choices.FORMATS``.
         table: draws the results for the eye.
         thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
 

@@ -1,4 +1,7 @@
-"""How far a long run is: a bar on a terminal's stderr, a plain line now and then elsewhere, nothing with ``-q``."""
+"""How far a long run is: a bar on a terminal's stderr, else a plain line now and then; nothing with ``-q``.
+
+Lines are left out with ``--format json``, where they would wait for the end of the run.
+"""
 
 from __future__ import annotations
 

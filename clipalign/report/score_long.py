@@ -61,7 +61,7 @@ def render_long(
 
     Args:
         results: at least one.
-        format: any of ``settings.FORMATS``.
+        format: any of ``settings.choices.FORMATS``.
         thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
         output: the file; None or ``-`` for stdout.
         overwrite: whether a file that exists is replaced.

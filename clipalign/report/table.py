@@ -143,7 +143,7 @@ def _number(word: WordScore, *, decimals: int, drawn_with: Signs) -> str:
 
 
 def verdict(result: DetectResult, drawn_with: Signs) -> Text:
-    """One sentence: which words, by which rule."""
+    """Which words, by which rule; then which are unknown, and which were not scored."""
     settings = result.provenance.settings
     count, words = len(result.misaligned), sum(word.scored for word in result.words)
     rule = (

@@ -18,7 +18,7 @@ class WordScore:
         attribution: mean signed attribution over the word's tokens (CLIP4DM, eq. for R at the EOT row); negative means
             the word pulls text and image apart. None when the word was not scored.
         misaligned: whether the chosen mode calls the word wrong for the image.
-        scored: False for words beyond the model's context.
+        scored: False for words beyond the model's context, and for those it reads nothing of.
     """
 
     text: str
@@ -40,11 +40,11 @@ class DetectResult:
         model: model name as given.
         cosine: cosine of image and text (template included), -1 to 1; higher fits better.
         clip_score: ``2.5 * max(cosine, 0)``, 0 to 2.5; higher fits better.
-        f_clip_score: ``sum_negative_attribution * (1 - clip_score / 2.5)``; at most 0 in threshold mode, closer to 0
-            fits better.
+        f_clip_score: ``sum_negative_attribution * (1 - clip_score / 2.5)``; at most 0 in threshold mode while epsilon
+            is not positive, closer to 0 fits better.
         sum_negative_attribution: sum over the misaligned words, 0 when there are none.
         misaligned: their texts, most negative first.
-        words: all words of the caption in reading order.
+        words: all words of the caption in reading order, without those of punctuation alone.
         n_tokens: tokens of template and caption before truncation, start and end tokens included.
         truncated: whether text fell outside the context.
         unknown_words: words that an embedded model never saw; empty for models with an open vocabulary.

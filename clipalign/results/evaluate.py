@@ -34,7 +34,7 @@ class Published:
 
     Attributes:
         metric: name of the metric it belongs to.
-        value: as printed there.
+        value: as printed there, percents as shares of 1.
         backbone: model it was measured with.
         source: paper, poster or repository.
     """

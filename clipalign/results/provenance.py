@@ -11,8 +11,8 @@ class Provenance:
 
     Attributes:
         model: registry name or specification as given.
-        architecture: open_clip architecture or config.
-        weights_sha256: hash of the weights file, or of the state dict where there is no single file.
+        architecture: open_clip architecture, config file, or the shapes in words.
+        weights_sha256: hash of the weights file.
         quick_gelu: whether the towers used QuickGELU.
         device: resolved device, for example ``cpu`` or ``cuda:0``.
         precision: ``fp32``, ``bf16`` or ``fp16``.

@@ -23,14 +23,14 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
     """
     for folder in (start, *start.parents):
         own = folder / "clipalign.toml"
-        if own.is_file():
+        if _is_file(own):
             document = _toml(own)
             nested = document.get("tool")
             if isinstance(nested, dict) and "clipalign" in nested:
                 return own, _table(nested["clipalign"], own, "[tool.clipalign]"), "tool.clipalign"
             return own, document, ""
         project = folder / "pyproject.toml"
-        if project.is_file():
+        if _is_file(project):
             tools = _toml(project).get("tool")
             if isinstance(tools, dict) and "clipalign" in tools:
                 return project, _table(tools["clipalign"], project, "[tool.clipalign]"), "tool.clipalign"
@@ -41,7 +41,7 @@ def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, 
     """Value, origin for messages, and folder of every setting the nearest file holds for ``command``.
 
     Raises:
-        SettingsError: the file cannot be read, is no TOML, or has a key nobody knows.
+        SettingsError: the file cannot be read, is no TOML, has a key nobody knows, or a value where a table belongs.
     """
     nearest_file = find_settings_file(start)
     if nearest_file is None:
@@ -60,6 +60,36 @@ def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, 
             name = _known(key, path, table_name, [*READERS, *COMMANDS])
             found[name] = (value, _origin(path, table_name, key), path.parent)
     return found | own
+
+
+def beside(folder: Path, name: str, value: object) -> object:
+    """``value`` of setting ``name`` with its paths seen from ``folder``, where the file lies.
+
+    ``model``, ``init`` and ``data`` are names first: a path there is one when it begins with ``./`` or ``../``.
+    """
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, tuple):
+        return tuple(beside(folder, name, one) for one in value)
+    if not isinstance(value, str):
+        return value
+    if name in ("model", "init", "data"):
+        return "@".join(_joined(folder, part) if part.startswith(("./", "../")) else part for part in value.split("@"))
+    if name in ("input", "text_file") and value != "-" and value[:1] != "~" and "://" not in value:
+        return _joined(folder, value)
+    return value
+
+
+def _joined(folder: Path, name: str) -> str:
+    """Left as it is, and short in messages, where it means the same from the working directory."""
+    return name if folder == Path.cwd() else str(folder / name)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that nobody may look into holds no settings of ours
+        return False
 
 
 def _origin(path: Path, table: str, key: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from clipalign.errors import SettingsError, UsageError
 from clipalign.registry import DEFAULT_MODEL
 from clipalign.settings.choices import FORMATS, FORMATS_OF, MODELS_OF
-from clipalign.settings.file import read_settings_file
+from clipalign.settings.file import beside, read_settings_file
 from clipalign.settings.meant import meant_by
 from clipalign.settings.readers import READERS, checked, flag_name, listed
 from clipalign.settings.values import Settings
@@ -43,17 +43,18 @@ def resolve(command: str, flags: Mapping[str, object], *, start: Path | None = N
         raise TypeError(f"no such settings: {sorted(unknown)}")
     from_file = _from_file(command, start)
     found: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for name in READERS:
         if flags.get(name) is not None:
-            found[name] = checked(name, flags[name], origin=flag_name(name), error=UsageError)
+            origins[name] = flag_name(name)
+            found[name] = checked(name, flags[name], origin=origins[name], error=UsageError)
         elif variable := _variable(name):
+            origins[name] = variable
             found[name] = checked(name, os.environ[variable], origin=variable, error=SettingsError)
         elif name in from_file:
-            value, origin, folder = from_file[name]
-            found[name] = checked(name, value, origin=origin, error=SettingsError)
-            if isinstance(found[name], Path):
-                found[name] = folder / found[name]
-    _check_format(command, found.get("format"))
+            value, origins[name], folder = from_file[name]
+            found[name] = beside(folder, name, checked(name, value, origin=origins[name], error=SettingsError))
+    _check_format(command, found.get("format"), origins.get("format", ""))
     found.setdefault("model", MODELS_OF.get(command, DEFAULT_MODEL))
     return Settings(**found)
 
@@ -69,10 +70,11 @@ def unknown_variables() -> list[str]:
     ]
 
 
-def _check_format(command: str, format: str | None) -> None:
+def _check_format(command: str, format: str | None, origin: str) -> None:
     has = FORMATS_OF.get(command, FORMATS)
     if format is not None and format not in has:
-        raise UsageError(f"{command} has no format {format!r}", hint=f"it has {listed(has)}", input="--format")
+        error = UsageError if origin == flag_name("format") else SettingsError
+        raise error(f"{command} has no format {format!r}", hint=f"it has {listed(has)}", input=origin)
 
 
 def _from_file(command: str, start: Path | None) -> dict[str, tuple[object, str, Path]]:

@@ -19,22 +19,22 @@ class Settings:
         batch_size: images, and texts, a batch, at least 1; None for ``auto``.
         threads: CPU threads, at least 1.
         seed: 0 to 2^63 - 1.
-        cache_dir: where weights are kept.
+        cache_dir: clipalign's own cache folder, where data sets are kept, and weights too; None for the usual places.
         offline: whether the network is forbidden.
-        format: ``table`` or ``json``; None for the one that suits stdout.
+        format: one of ``choices.FORMATS`` that the command has; None for the one that suits stdout or the output.
         quiet: nothing on stderr but errors.
         verbose: reasons too.
         debug: tracebacks.
         mode: ``threshold`` or ``most-negative``.
-        epsilon: threshold on a word's attribution, finite.
+        epsilon: threshold on a word's attribution, finite; in training the margin of the objective.
         layers: text layers averaged, at least 1.
         template: put before every caption.
         alignment: ``published`` or ``characters``.
         check: whether a finding sets the exit status.
-        top: rows of a table, at least 1.
+        top: rows of a table, or classes that are named, at least 1.
         dataset: name of a benchmark; whether there is one is found out later.
         limit: samples of a benchmark, at least 1; None for all.
-        output: folder for the records of a benchmark; file for the records of many pairs.
+        output: folder of a benchmark's or a training run; file for all other results.
         input: files, folders or ``-`` to read many records from.
         image_root: folder that relative image names of the input are looked for in.
         shard: which contiguous part of the input is done, and of how many; both from 1 on.

@@ -2,5 +2,6 @@
 
 ``specs_sources`` reads raw captions, ``specs_prepare`` turns them into growing beginnings and wrong details,
 ``specs_data`` serves them in a fixed order, ``specs_text`` and ``specs_loss`` are the arithmetic of one step, which
-``specs_mover`` takes, and ``specs_loop`` is the run. Nothing outside this room knows of gradients of weights.
+``specs_mover`` takes, and ``specs_loop`` is the run. Outside this room only the program that made ``pictogram`` moves
+weights by their gradients.
 """

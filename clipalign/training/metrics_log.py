@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -44,9 +45,11 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # every line was flushed; what found no room was said when it was written
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with suppress(OSError):  # the curve itself stands in the file
+                self._board.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
         """One record with its ``step``; numbers go to TensorBoard under their names, nested ones with a slash."""

@@ -38,21 +38,19 @@ TokenIds = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B samples of one process.
+    """B samples of one process, those whose pictures can be read.
 
     Attributes:
         texts: of each the texts that are read, as tokens; the whole caption first.
         triples: places in its sample's texts of a beginning, the next one, and the beginning with a wrong detail.
         shorts: of each a short caption and false versions of it; empty where they are not asked for.
         pixels: prepared pictures (B, 3, S, S), or their unit vectors (B, E) where the image tower is frozen.
-        unreadable: names of pictures that had to be left out.
     """
 
     texts: list[list[TokenIds]]
     triples: list[list[tuple[int, int, int]]]
     shorts: list[list[TokenIds]]
     pixels: Tensor
-    unreadable: tuple[str, ...]
 
 
 def prepared_picture(sample: SpecsSample, trainee: Trainee) -> Tensor | None:
@@ -144,10 +142,9 @@ class _Made(NamedTuple):
 
 def _assemble(made: Sequence[_Made]) -> Batch:
     kept = [one for one in made if one.picture is not None]
-    missing = tuple(one.name for one in made if one.picture is None)
     if not kept:
         raise InputUnreadable(
-            f"not one picture of a whole batch could be read, {missing[0]} for example",
+            f"not one picture of a whole batch could be read, {made[0].name} for example",
             hint="is --image-root of the preparation still there?",
             input="--data",
         )
@@ -157,7 +154,6 @@ def _assemble(made: Sequence[_Made]) -> Batch:
         [one.triples for one in kept],
         [one.shorts for one in kept if one.shorts],
         pictures,
-        missing,
     )
 
 
@@ -182,6 +178,7 @@ def picture_vectors(
 
     Raises:
         UsageError: not one picture can be read.
+        InputUnreadable: the data are damaged.
     """
     key = hashlib.sha256(f"{data.fingerprint}:{len(data)}:{trainee.image_tower_digest()}".encode()).hexdigest()
     known = _kept(kept_in, key)

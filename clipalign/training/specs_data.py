@@ -257,13 +257,13 @@ class PreparedData:
 
 
 def _check_texts(record: Mapping[str, Any]) -> None:
-    """See that a sample's texts are texts, as many wrong ones as true ones.
+    """See that a sample's texts are texts: at least two beginnings, for one alone has no next; as many wrong ones.
 
     Raises:
         TypeError, KeyError: they are not.
     """
     captions, negatives = record["captions"], record["neg_captions"]
-    lists = isinstance(captions, list) and isinstance(negatives, list) and 0 < len(captions) == len(negatives)
+    lists = isinstance(captions, list) and isinstance(negatives, list) and 1 < len(captions) == len(negatives)
     if not lists or not all(isinstance(one, str) for one in (record["caption"], *captions, *negatives)):
         raise TypeError("its texts are not what --prepare writes")
 

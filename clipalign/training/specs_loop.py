@@ -8,10 +8,9 @@ step's number, so that a run that was killed and resumed draws the loss curve of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,8 +83,10 @@ class SpecsRun:
         resume: go on from the folder's last checkpoint, where there is one.
 
     Raises:
-        UsageError: fewer samples than a step takes, or other settings than those of the run that is gone on with.
+        UsageError: fewer samples than a step takes, other settings than those of the run that is gone on with, or a
+            checkpoint of something else.
         ModelMismatch: a checkpoint of another shape, or a damaged one.
+        OutputError: the folder cannot be written to.
     """
 
     def __init__(
@@ -121,12 +122,14 @@ class SpecsRun:
         )
         self._last_step_at = 0.0
         self.progress = _Progress()
-        folder.mkdir(parents=True, exist_ok=True)
-        found = last_checkpoint(folder) if resume else None
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            found = last_checkpoint(folder) if resume else None
         if found is not None:
             self._take_up(load_checkpoint(found), str(found))
         if world.is_first:
-            self._tidy(found)
+            with self._writing():
+                self._tidy(found)
 
     # --- going on ---
 
@@ -166,20 +169,26 @@ class SpecsRun:
                 "random": torch.get_rng_state(),
                 "progress": self.progress.as_state(),
             }
-            self._writing(
-                lambda: save_checkpoint(self._folder, self.progress.step, Checkpoint(self._trainee.weights(), state))
-            )
+            with self._writing():
+                save_checkpoint(self._folder, self.progress.step, Checkpoint(self._trainee.weights(), state))
         self._world.wait()
 
-    def _writing(self, write: Callable[[], object]) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what touches the run's own files and no others: what fails there is said of them."""
         try:
-            write()
+            yield
         except OSError as error:
-            kept = last_checkpoint(self._folder)
-            reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
+            kept = None
+            with suppress(OSError):  # the folder itself may be what cannot be read
+                kept = last_checkpoint(self._folder)
+            full = error.errno in DISK_FULL
+            safe, room = kept.name if kept else "nothing", "make room" if full else "make the folder writable"
+            place = self._folder if full else error.filename or self._folder
             raise OutputError(
-                f"{self._folder} cannot be written to: {reason}",
-                hint=f"{kept.name if kept else 'nothing'} is safe; make room and go on with --resume",
+                f"{place} cannot be written to: {'the disk is full' if full else error.strerror or error}",
+                hint=f"{safe} is safe; {room} and go on with --resume" if full or kept else "give another --output",
+                input=str(place),
             ) from error
 
     # --- the run ---
@@ -188,17 +197,20 @@ class SpecsRun:
         """To the end, or until ``stop`` says so; the last step is saved in either case.
 
         Raises:
-            OutputError: the disk is full; the last checkpoint is whole.
+            KeyboardInterrupt: ``stop`` said so before the end.
+            OutputError: the disk is full, or the folder cannot be written to; the last checkpoint is whole.
             ClipalignError: gradients stay infinite, or a whole batch of pictures cannot be read.
         """
         progress = self.progress
         vectors = self._vectors()
         validation = Validation(self._data.held_out(), self._trainee, self._world)
-        with self._log() as log:
+        with self._writing():
+            metrics = self._log()
+        with metrics as log:
             self._listener.begins(progress.step, self.steps)
             self._last_step_at = time.monotonic()
             if progress.step == 0:
-                self._writing(lambda: self._begin(validation, log))
+                self._begin(validation, log)
             batches = Batches(
                 self._data,
                 self._order,
@@ -213,17 +225,19 @@ class SpecsRun:
             for ready in batches.steps(progress.step, self.steps):
                 record = self._step(ready) | {"samples_per_second": self._rate()}
                 if log is not None:
-                    self._writing(partial(log.write, record))
+                    with self._writing():
+                        log.write(record)
                 self._listener.step(record)
                 if self._is_due(self._intervals.validate_every or self._order.steps_an_epoch):
-                    self._writing(lambda: self._validate(validation, log))
+                    self._validate(validation, log)
                 stopping = self._world.any(self._stop())
                 if stopping or self._is_due(self._intervals.save_every):
                     self._save()
                 if stopping and progress.step < self.steps:
                     raise KeyboardInterrupt
         if self._world.is_first:
-            self._writing(self._finish)
+            with self._writing():
+                self._finish()
         return SpecsResult(
             self._folder, progress.step, progress.before, progress.best, progress.best_step, progress.skipped_steps
         )
@@ -263,7 +277,8 @@ class SpecsRun:
 
     def _begin(self, validation: Validation, log: MetricsLog | None) -> None:
         if self._world.is_first:
-            save_config(self._folder / CONFIG_FILE, self._trainee)
+            with self._writing():
+                save_config(self._folder / CONFIG_FILE, self._trainee)
         self._validate(validation, log)
         self.progress.before = self.progress.best
 
@@ -283,9 +298,11 @@ class SpecsRun:
             if best:
                 progress.best, progress.best_step = found, progress.step
                 if self._world.is_first:
-                    save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
+                    with self._writing():
+                        save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
         if log is not None:
-            log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
+            with self._writing():
+                log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
         self._listener.validated(progress.step, found, best=best)
 
     def _step(self, batches: list[Batch]) -> dict[str, Any]:

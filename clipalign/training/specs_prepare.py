@@ -62,7 +62,7 @@ class PrepareSettings:
 
 
 class Prepared(NamedTuple):
-    """What came of it: samples written, records left out by reason, and an example of each."""
+    """What came of it: samples written, records left out by reason, and examples of what no phrases were cut from."""
 
     folder: Path
     samples: int
@@ -90,7 +90,8 @@ def prepare(
         told: called with the number of raw records of each part that is done.
 
     Raises:
-        UsageError: the folder holds other data, or the source gives no sample.
+        UsageError: the folder holds other data, what an earlier run left in it is damaged, or the source gives no
+            sample.
         InputUnreadable: the source breaks off.
         Busy: another process prepares the same folder.
     """
@@ -311,6 +312,12 @@ class _Phrases:
         caption: dict[str, Any] = json.loads(content.readline())
         return caption
 
+    def have_several_pictures(self) -> bool:
+        """Whether a caption's wrong details can be another picture's."""
+        pictures = (self.read(number)["image"] for number in range(len(self)))
+        first = next(pictures, None)
+        return any(picture != first for picture in pictures)
+
     def close(self) -> None:
         for content in self._maps:
             content.close()
@@ -353,13 +360,14 @@ def _second_pass(
 
 def _samples(phrases: _Phrases, settings: PrepareSettings, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
     count = len(phrases)
+    too_few = "first phrases too long" if phrases.have_several_pictures() else "only picture"
     for number in range(count):
         rng = random.Random(f"specs-prepare:{settings.seed}:{number}")
         caption = phrases.read(number)
         shuffled = number < SHUFFLED_SHARE * count
         captions, negatives = _grow(caption, phrases, rng, settings.context_tokens - 2, shuffled=shuffled)
         if len(captions) < FEWEST_PHRASES:
-            skipped["first phrases too long" if count > 1 else "only picture"] += 1
+            skipped[too_few] += 1
             continue
         yield {
             "image": caption["image"],

@@ -31,7 +31,7 @@ class SpecsSettings:
         blend: share of the trained weights in those that are validated and kept as the best, above 0 and at most 1; the
             rest are the start's. Weights on the line between the two keep more of what the start could do (WiSE-FT,
             Wortsman et al., CVPR 2022).
-        precision: of the arithmetic, ``fp32``, ``bf16`` or ``fp16``; weights are fp32.
+        precision: of the arithmetic, ``fp32``, ``bf16`` or ``fp16`` (published is a mixed one); weights are fp32.
         recompute: whether inner states are computed twice, to save memory.
         seed: of the order, and of where captions are cut.
     """

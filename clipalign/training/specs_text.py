@@ -29,7 +29,7 @@ CHUNK_TOKENS: Final = 4096
 GPU_CHUNK_TOKENS: Final = 65536
 
 CHUNK_SPREAD: Final = 0.9
-"""The smallest tree of a chunk has at least this share of the largest one's tokens."""
+"""On a CPU the smallest tree of a chunk has at least this share of the largest one's tokens."""
 
 TokenIds = Sequence[int]
 

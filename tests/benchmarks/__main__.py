@@ -3,7 +3,7 @@
     python -m tests.benchmarks                   # all, on a quiet machine
     python -m tests.benchmarks detect_speed      # one of them
     python -m tests.benchmarks --resume          # goes on where the last run was cut
-    python -m tests.benchmarks --quick           # a look; keeps nothing
+    python -m tests.benchmarks --quick           # a look; keeps nothing without --keep
     python -m tests.benchmarks --render          # page, plot and table from the figures that are there
 
 Each runs in a process of its own; its figures are kept as soon as it is done, so that one that fails costs no other.

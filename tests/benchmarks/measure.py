@@ -267,7 +267,7 @@ def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
 
 
 def number(value: float) -> str:
-    """Three digits, as far as they say something."""
+    """A digit behind the point from ten on, two below."""
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

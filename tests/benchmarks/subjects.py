@@ -109,7 +109,7 @@ class Files:
 
 
 def written(folder: Path, captions: Sequence[str], pictures: int, size: tuple[int, int], *, distinct: int) -> Files:
-    """``pictures`` JPEG files, every caption of ``captions`` once, in turn about a picture's neighbours."""
+    """``pictures`` JPEG files, ``distinct`` ones in turn, and a table: as many captions a picture as come out even."""
     folder.mkdir()
     made = jpegs(photos(distinct, size))
     paths = []

@@ -341,7 +341,7 @@ class TestDescribeWith:
         assert done.status == 4 and "set OPENAI_API_KEY" in done.err
 
 
-def test_a_page_of_help_names_every_option(capsys: Capture):
+def test_the_page_of_help_shows_options_with_their_values(capsys: Capture):
     out = run_here(capsys, "classify", "--help").out
     for option in ("--labels", "--describe-with URL MODEL", "--method wca|clip", "--[no-]explain", "--input"):
         assert option in out

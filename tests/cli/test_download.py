@@ -189,6 +189,34 @@ class TestFetching:
         run = run_here(capsys, "download", "more", "--format", "json")
         assert [result["name"] for result in json.loads(run.out)["results"]] == ["tiny", "more"]
 
+    def test_what_was_unpacked_by_hand_is_asked_for_no_licence_and_no_network(
+        self, capsys: pytest.CaptureFixture[str], server: Server, tmp_path: Path
+    ):
+        place = tmp_path / "cache" / "datasets" / "cub" / "CUB_200_2011"
+        place.mkdir(parents=True)
+        line = ("download", "cub", "--cache-dir", str(tmp_path / "cache"), "--offline", "--format", "table")
+        assert run_here(capsys, *line, "--dry-run").out == "cub: nothing: it is here\n"
+        run = run_here(capsys, *line)
+        assert (run.status, run.out) == (0, f"cub: here already, -, no hash is known for all of it, {place}\n")
+
+    def test_after_ctrl_c_the_line_to_go_on_with_is_the_one_that_was_typed(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        tiny: DatasetRow,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ):
+        def interrupted(*arguments: Any, **more: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("clipalign.downloads.datasets.fetch_dataset", interrupted)
+        given, cache = tmp_path / "a file.json", tmp_path / "my cache"
+        options = ("--accept-license", "tiny", "--cache-dir", str(cache))
+        run = run_here(capsys, "download", "tiny", *options, "--from", str(given))
+        line = f"clipalign download tiny --from '{given}' --accept-license tiny --cache-dir '{cache}'"
+        assert run.status == 130 and run.err.endswith(f"hint: what has come is kept; go on with: {line}\n")
+        assert run_here(capsys, "download", "tiny").err.endswith("go on with: clipalign download tiny\n")
+
 
 class TestLicences:
     def test_that_are_not_free_are_asked_for(

@@ -226,3 +226,13 @@ def test_two_processes_of_torchrun_measure_what_one_does(capsys: Capture, tmp_pa
     assert json.loads(done.stdout) == json.loads(whole.out)
     one, two = (tmp_path / name / "samples.jsonl" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_two_processes_of_torchrun_stay_together_over_all_runs_of_a_sweep(capsys: Capture) -> None:
+    line = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "130", "--format", "json")
+    sweep = ("--sweep", "layers=1,2", "--sweep", "epsilon=0,-1")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "clipalign", *line, *sweep]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(run_here(capsys, *line, *sweep).out)

@@ -92,6 +92,7 @@ def test_two_runs_on_long_captions_are_compared(capsys: Capture, tmp_path: Path)
     status, out, err = run_here(capsys, "eval", "--compare", plain, stretched, "--format", "json")
     assert (status, err) == (0, "")
     document = json.loads(out)
+    assert all(metric["low"] <= metric["difference"] <= metric["high"] for metric in document["metrics"].values())
     assert document["differing"] == {"stretch": [False, True], "context_tokens": [77, 248]}
     ours = [json.loads((tmp_path / run / "result.json").read_text())["metrics"] for run in ("plain", "stretched")]
     for name, metric in document["metrics"].items():
@@ -148,6 +149,20 @@ def test_a_calibration_is_saved_for_detect(capsys: Capture, tmp_path: Path) -> N
     status, out, err = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place))
     assert (status, out) == (2, "")
     assert "has a table [detect] already" in err
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_under_torchrun_one_process_calibrates_and_compares(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    run_here(capsys, *PICTOGRAM, "--output", str(tmp_path / "run"))
+    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    place = tmp_path / "clipalign.toml"
+    calibrated = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place))
+    compared = run_here(capsys, "eval", "--compare", str(tmp_path / "run"), str(tmp_path / "run"))
+    assert (calibrated.status, compared.status) == (0, 0)
+    assert [bool(calibrated.out), bool(compared.out), place.is_file()] == [rank == "0"] * 3
 
 
 def test_a_report_lies_beside_the_result(capsys: Capture, tmp_path: Path) -> None:

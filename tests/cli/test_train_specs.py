@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from clipalign.training import specs_prepare
+from clipalign.training.specs_loop import SpecsRun
 from tests.cli.run import GOLDEN, ROOT, run_here
 
 LONG = str(GOLDEN / "tiny-longclip.safetensors")
@@ -100,6 +101,24 @@ def test_mistakes_are_said_in_a_sentence(
     assert run.out == ""
 
 
+def test_missing_weights_name_the_model_that_is_here_by_its_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_here(
+        capsys,
+        "train-specs",
+        "--data",
+        "pictogram",
+        "--output",
+        str(tmp_path / "run"),
+        "--init",
+        "longclip-B",
+        "--offline",
+    )
+    assert run.status == 4
+    assert "; or --init pictogram, which is here" in " ".join(run.err.split())
+
+
 def torchrun(folder: Path, processes: int, *arguments: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command += ["-m", "clipalign", "train-specs", *arguments, "--output", str(folder), "--device", "cpu"]
@@ -154,3 +173,46 @@ def test_a_full_disk_while_captions_are_prepared_is_a_sentence(
     run = run_here(capsys, "train-specs", "--prepare", str(tmp_path / "raw.jsonl"), "--data", str(tmp_path / "data"))
     assert (run.status, run.out) == (70, "")
     assert run.err.startswith(f"error: {tmp_path / 'data'} cannot be written to: the disk is full (--data)\nhint: make")
+
+
+def test_a_folder_in_whose_way_a_file_is_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of samples as of a run; there is nothing to make room for."""
+    (tmp_path / "file").touch()
+    (tmp_path / "raw.jsonl").write_text('{"image": "a.png", "text": "A. B c."}\n')
+    folder = tmp_path / "file" / "data"
+    run = run_here(capsys, "train-specs", "--prepare", str(tmp_path / "raw.jsonl"), "--data", str(folder))
+    assert run.status == 70 and run.err == (
+        f"error: {folder} cannot be written to: Not a directory (--data)\n"
+        "hint: make it writable, or give another --data\n"
+    )
+    said = "cannot be written: Not a directory\nhint: give another --output\n"
+    run = run_here(capsys, "train-specs", *SMALL, "--output", str(folder))
+    assert run.status == 70 and run.err.endswith(f"error: {folder} {said}")
+    long = str(tmp_path / ("x" * 300))
+    run = run_here(capsys, "train-specs", *SMALL, "--output", long)
+    assert run.status == 70 and "cannot be written: File name too long" in run.err
+    lock = tmp_path / "run" / ".lock"
+    lock.mkdir(parents=True)
+    run = run_here(capsys, "train-specs", *SMALL, "--output", str(lock.parent))
+    assert run.status == 70 and f"error: {lock} cannot be written: Is a directory" in run.err
+
+
+def test_ctrl_c_in_the_middle_of_a_step_names_what_is_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, last = SpecsRun._step, 0
+
+    def interrupted(run: SpecsRun, batches: Any) -> Any:
+        if run.progress.step == last:
+            raise KeyboardInterrupt
+        return step(run, batches)
+
+    monkeypatch.setattr(SpecsRun, "_step", interrupted)
+    folder = tmp_path / "run"
+    line = ("train-specs", *SMALL, "--output", str(folder), "--save-every", "2")
+    run = run_here(capsys, *line)
+    assert run.status == 130 and run.err.endswith("error: interrupted\nhint: nothing is saved yet\n")
+    last = 3
+    run = run_here(capsys, *line, "--overwrite")
+    kept = folder / "checkpoints" / "step-00000002"
+    assert run.status == 130 and run.err.endswith(f"hint: {kept} is saved; go on with --resume\n")

@@ -98,7 +98,7 @@ def setting(name: str) -> Callable[[Seen], Any]:
 
 
 def precision_of(seen: Seen) -> Any:
-    """The one in the record or the checkpoint, and what was said where the processor should not compute in it."""
+    """What was written, the curve, and whether it was said that the processor should not compute in it."""
     return seen.out, "fp32 instead of bf16" in seen.err, seen.files.get("run/metrics.jsonl")
 
 
@@ -138,7 +138,7 @@ MANY: Final = {
     "classify": ("classify", "--input", "photos.jsonl", "--labels", "labels.txt", "--model", TINY, "--format", "jsonl"),
     "score-long": ("score-long", "--input", "photos.jsonl", "--model", LONG, "--format", "jsonl"),
 }
-"""Of two pictures in ``photos/``, one of which is not there."""
+"""Of two pictures, one of them beside the table, the other in ``photos/``."""
 
 Table = dict[tuple[str, str], Demonstration]
 

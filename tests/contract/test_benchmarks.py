@@ -192,7 +192,7 @@ def test_measured_figures_survive_json() -> None:
 
 
 @pytest.mark.parametrize("name", ["detect_speed", "batch_speed", "classify_speed", "score_long_speed", "eval_speed"])
-def test_every_program_runs_to_its_end_on_a_small_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_take_a_model_run_to_their_end_on_a_small_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module(f"tests.benchmarks.{name}")
     seconds = count(1.0)
     monkeypatch.setitem(measure.CLOCKS, "wall", lambda: next(seconds))

@@ -20,7 +20,7 @@ BASH, ZSH, FISH = (shutil.which(shell) for shell in SHELLS)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_files_are_current(shell: str) -> None:
     found = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
-    assert found == completion_script(shell), "run: python -m clipalign.completion"
+    assert found == completion_script(shell), "run: python -m clipalign.completion completions"
 
 
 def test_the_module_prints_a_script_or_writes_all_three(tmp_path: Path) -> None:

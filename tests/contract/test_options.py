@@ -173,7 +173,7 @@ SOURCES = ("pyproject.toml", "its table in pyproject.toml", "clipalign.toml", "i
 def test_settings_come_from_every_source(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, source: str
 ) -> None:
-    """Seen in the document that ``format = "json"`` makes of what would be a table, or the other way round."""
+    """Seen in the table that ``format = "table"`` makes of what would be a JSON document."""
     monkeypatch.chdir(tmp_path)
     fill(tmp_path)
     line = list(DEMONSTRATIONS[command, "format"].plain)

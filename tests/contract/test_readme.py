@@ -1,4 +1,4 @@
-"""The README promises what the repository holds: two commands, its map, its credits; ``test_pages`` has the rest."""
+"""What pages promise, the repository holds: two commands, the house's map, credits; ``test_pages`` has the rest."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Root:
     Attributes:
         dataset: name of the benchmark.
         files: content by path, below the data root.
-        annotations: the files that say something about others; the rest are pictures.
+        annotations: the files that say something about others; all of them where there are pictures alone.
     """
 
     dataset: str
@@ -299,14 +299,14 @@ def no_marker(outcome: Outcome) -> Iterable[str]:
 
 
 def named(target: str) -> Check:
-    """Where a run fails, the file that is damaged, or the folder it lies in, is named."""
+    """Where a run fails, the damaged file, the folder it lies in, or the data root is named."""
 
     def check(outcome: Outcome) -> Iterable[str]:
         said = outcome.stderr.decode("utf-8", "replace")
         if outcome.status in (3, 4, 2) and not outcome.stdout and "missing_extra" not in said:
             path = Path("data") / target
-            words = [path.name, path.parent.name, "data"]
-            if not any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", said) for word in words):
+            words = [re.escape(path.name), re.escape(path.parent.name), "data(?! sets?)"]
+            if not any(re.search(rf"(?<!\w){word}(?!\w)", said) for word in words):
                 yield f"{path.name} is not named: {said[:150]!r}"
 
     return check

@@ -391,11 +391,6 @@ def _held_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def first_line(data: bytes) -> str:
-    """The first line of ``data``, for a report."""
-    return data.decode("utf-8", "replace").strip().partition("\n")[0][:200]
-
-
 def shown_arguments(case: Case) -> str:
     """The command line as a shell would take it, long arguments cut."""
     import shlex

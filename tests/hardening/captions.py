@@ -109,7 +109,7 @@ CODES: Final = frozenset({0, 1, 2, 3})
 
 
 def cases(random: Random, number: int) -> Iterator[Case]:
-    """Captions, labels, descriptions, references, templates and texts in files."""
+    """Captions, labels, descriptions, references, templates, prompts and texts in files."""
     for _ in range(number):
         kind, text = _text(random)
         yield random.choice(_WAYS)(random, kind, text)
@@ -376,7 +376,7 @@ def _in_csv(stdout: bytes, text: str) -> Iterator[str]:
 
 
 class _Scripts(HTMLParser):
-    """How many scripts and titles a page has."""
+    """The tags of a page that there may be one of, or none."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -44,7 +44,11 @@ class Later(Mapping[str, bytes]):
 
 
 def left_by(case: Case) -> Mapping[str, bytes]:
-    """All files in the folder of ``case`` when it has ended with status 0; those that it was given too."""
+    """All files in the folder of ``case`` when it has ended with status 0; those that it was given too.
+
+    Raises:
+        Unmade: it ended otherwise, or not as promised.
+    """
     return _left_by(case.command, case.arguments, tuple(case.files.items()), tuple(case.environment.items()))
 
 

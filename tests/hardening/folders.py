@@ -126,23 +126,24 @@ def _damaged(random: Random, name: str, content: bytes) -> bytes:
 
 
 def _vectors_case(random: Random) -> Case:
-    """Damaged vectors of classes or crops are made again, and the numbers are those of an empty cache."""
+    """Damaged vectors of classes or crops are no reason to fail, and change no number."""
     environment = {"CLIPALIGN_CACHE": CACHE}
     if random.random() < 0.5:
-        command, kind = "classify", "kept class vectors"
+        command, kind, earlier, key = "classify", "kept class vectors", "earlier.json", "classes"
         files: dict[str, bytes] = {**pictures(), "labels.txt": b"dog\ncat\nred car\n"}
         arguments: tuple[str, ...] = (
             "0.png", "--labels", "labels.txt", "--method", "clip", *MODEL["classify"], "--format", "json",
         )  # fmt: skip
     else:
-        command, kind = "eval", "kept vectors of pictures"
+        command, kind, earlier, key = "eval", "kept vectors of pictures", "earlier/result.json", "metrics"
         root = next(one for one in roots() if one.dataset == "dtd")
         files = {f"data/{name}": content for name, content in root.files.items()}
         arguments = ("--dataset", "dtd", "--data-root", "data", "--method", "clip", *MODEL["classify"])
         arguments += ("--format", "json")
 
     def kept(random: Random) -> dict[str, bytes]:
-        left = dict(left_by(Case("", command, (*arguments, "--quiet"), files, environment=environment)))
+        line = (*arguments, "--quiet", "--output", earlier.partition("/")[0])
+        left = dict(left_by(Case("", command, line, files, environment=environment)))
         names = [name for name in left if name.endswith(".safetensors")]
         for name in names if random.random() < 0.3 else random.sample(names, 1):
             content = left.pop(name)
@@ -150,7 +151,15 @@ def _vectors_case(random: Random) -> Case:
             left[f"{name}/" if folder else name] = b"" if folder else mutated(random, content, text=False)
         return left
 
-    return Case(kind, command, arguments, Later(random, kept), statuses=frozenset({0, 3}), environment=environment)
+    def same(outcome: Outcome) -> Iterable[str]:
+        if outcome.status == 0:
+            found, wanted = json.loads(outcome.stdout), json.loads((outcome.folder / earlier).read_bytes())
+            if found[key] != wanted[key]:
+                yield f"{key} are not those of the run before: {found[key]}, not {wanted[key]}"
+
+    return Case(
+        kind, command, arguments, Later(random, kept), statuses=frozenset({0, 3}), environment=environment, check=same
+    )
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -190,7 +199,7 @@ def _prepared_case(random: Random) -> Case:
 
 
 def _trained_case(random: Random) -> Case:
-    """A run of one step whose checkpoint, settings or metrics are damaged is resumed."""
+    """A run of two steps whose checkpoint, settings or metrics are damaged is resumed."""
 
     def files(random: Random) -> dict[str, bytes]:
         left = dict(left_by(Case("", "train-specs", TRAINED, {})))
@@ -237,7 +246,7 @@ def _archive_case(random: Random) -> Case:
 
 
 def only_within(place: str, *given: str) -> Check:
-    """Nothing was made outside ``place`` but clipalign's own notes, and what was there is as it was; no links."""
+    """Nothing was made outside ``place``, what was ``given`` is as it was, and there are no links."""
 
     def check(outcome: Outcome) -> Iterable[str]:
         for name in given:

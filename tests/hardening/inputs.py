@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import time
 from collections import Counter
@@ -41,11 +40,6 @@ CASES: Final[Mapping[str, int]] = {
 _TELL_SECONDS: Final = 20.0
 
 
-def generators() -> dict[str, int]:
-    """Those that are there, with their shares."""
-    return {name: share for name, share in CASES.items() if importlib.util.find_spec(f"tests.hardening.{name}")}
-
-
 def cases_of(name: str, number: int, seed: int) -> Iterator[Case]:
     """The cases of a generator: the same for the same seed; fewer of them are the first of more."""
     module = importlib.import_module(f"tests.hardening.{name}")
@@ -55,7 +49,7 @@ def cases_of(name: str, number: int, seed: int) -> Iterator[Case]:
 
 def shares(number: int | None, names: Sequence[str]) -> dict[str, int]:
     """How many cases each generator makes when there are to be ``number`` in all; their own shares for None."""
-    own = {name: share for name, share in generators().items() if not names or name in names}
+    own = {name: share for name, share in CASES.items() if not names or name in names}
     if number is None:
         return own
     total = sum(own.values()) or 1
@@ -135,7 +129,7 @@ def _failing(name: str, verdict: Verdict, *, number: int, seed: int) -> dict[str
 def keep(spec: str, *, cases: int | None, seed: int, folder: Path) -> Case:
     """Write the files of the case ``GENERATOR:NUMBER`` into ``folder`` and print the command line that runs it."""
     name, _, index = spec.partition(":")
-    number = max(int(index) + 1, cases or generators()[name])
+    number = max(int(index) + 1, cases or CASES[name])
     case = next(case for at, case in enumerate(cases_of(name, number, seed)) if at == int(index))
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def judge(outcome: Outcome) -> dict[str, str]:
 
 
 def format_of(case: Case) -> str:
-    """The format that stdout must have: what was asked for, else what a pipe gets."""
+    """The format that stdout must have, as the line or the variable asks for it; empty where neither does."""
     words = case.arguments
     for index, word in enumerate(words):
         if word == "--":
@@ -124,11 +124,9 @@ class Tags(HTMLParser):
         """Nothing seen yet."""
         super().__init__()
         self.strange: list[str] = []
-        self.scripts = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Tags and attributes that a report of ours never has."""
-        self.scripts += tag == "script"
         if not self.ALLOWED.fullmatch(tag):
             self.strange.append(f"<{tag}>")
         for name, value in attrs:

@@ -182,7 +182,7 @@ def _drawn(scene: Scene, whole: Whole, folder: Path, line: int, rng: random.Rand
 
 
 def _together(scene: Scene, run: Run, blow: Blow | None, rng: random.Random, played: Played) -> Ended:
-    """A run that is struck, and beside it one that is not and must end well."""
+    """A run that is struck, and beside it one that is not and must end well; alone where the time is not the moment."""
     if blow is None or blow.after_seconds is None:
         return run_until(run, blow)
     first = Started(run)

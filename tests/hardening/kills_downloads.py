@@ -216,7 +216,7 @@ def _into_clip(size: int, *, together: bool = False, checked: bool = True) -> Sc
 
 
 def archives(members: int) -> dict[str, bytes]:
-    """A zip, a tar.gz and annotations that list pictures, and the pictures."""
+    """A zip and a tar.gz."""
     zipped, tarred = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
         for number in range(members):

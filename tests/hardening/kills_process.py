@@ -1,4 +1,4 @@
-"""Runs of the program that end badly on purpose: a signal at a moment, or before a file operation; a disk that is full.
+"""Runs of the program that end badly on purpose: a signal at a moment, or before a file operation.
 
 A run is a fork of this process, which has imported what takes long, and takes the very path of ``python -m clipalign``
 from there; ``cold`` starts the interpreter instead. Fork before anything has started a thread or computed anything.
@@ -40,7 +40,7 @@ WARM: Final = (
 )
 
 HANG_SECONDS: Final = 60.0
-"""After a signal, or after what a run takes at most."""
+"""How long a run may go on behind its signal, or from its start where there is none."""
 
 _LOOK_SECONDS: Final = 0.002
 
@@ -266,7 +266,7 @@ def _count_into(place: Path) -> None:
 
 
 def watch(folder: Path, told: Callable[[], None]) -> None:
-    """Have ``told`` called before everything this process does to files in ``folder``, from here on."""
+    """Have ``told`` called before this process opens to write, makes, moves or deletes a file in ``folder``."""
     top = str(folder)
 
     def hook(event: str, given: tuple[Any, ...]) -> None:

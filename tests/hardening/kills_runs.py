@@ -199,7 +199,7 @@ def _train_look(folder: Path) -> list[str]:
 
 
 def _train(kind: str, steps: int, *more: str) -> Scene:
-    line = ["train-specs", "--data", f"pictogram:{2 * steps + 4}", "--init", TINY_LONG, "--held-out", "4"]
+    line = ["train-specs", "--data", f"pictogram:{2 * steps}", "--init", TINY_LONG, "--held-out", "4"]
     line += ["--batch-size", "2", "--accumulate", "1", "--epochs", "1", "--learning-rate", "1e-3", "--draws", "2"]
     line += ["--warmup-steps", "2", "--workers", "1", "--save-every", "2", "--validate-every", "5", "-q"]
     line += ["--output", "run", *more]
@@ -275,7 +275,7 @@ def _prepare(kind: str, count: int) -> Scene:
 
 
 def training_scenes(scale: float = 1.0) -> list[Scene]:
-    """Trainings of a few seconds each at a scale of 1, with and without a picture tower that learns."""
+    """Trainings of a few seconds each at a scale of 1, with and without a picture tower that learns; a preparation."""
     steps, raw = max(4, int(12 * scale)), max(200, int(600 * scale))
     return [
         _train("train-specs", steps),

@@ -43,7 +43,7 @@ class Scene:
         kind: what is killed, a row of the report.
         group: ``batch``, ``downloads``, ``eval`` or ``training``.
         commands: it runs.
-        lay_out: writes the inputs into a fresh folder, which is named by its path in every line.
+        lay_out: writes the inputs into a fresh folder, in which the lines run.
         lines: command lines for a folder, one after the other; each is killed, gone on with, and done before the next.
         resume: what is added to a line that goes on with what is there.
         done: statuses of a run that has come to its end.

@@ -2,7 +2,7 @@
 
     python -m tests.hardening limits --cases 120 --seed 0
 
-The scenes are those of :mod:`tests.hardening.kills`. A disk is a file system of this size in memory where that may be
+The scenes are those of :mod:`tests.hardening.kills`. A disk is a small file system in memory where that may be
 mounted; elsewhere, and besides, the system's limit on a file's size. After a failure there is room again, and
 ``--resume`` must come to the end of a run that nothing happened to.
 """
@@ -356,7 +356,10 @@ def _some(found: Iterator[Case], only: Sequence[str]) -> Iterator[Case]:
 
 
 def main() -> None:
-    """Some of the cases, without figures: ``python -m tests.hardening.limits NUMBER SEED [ONLY…]``."""
+    """Some of the cases, without figures: ``python -m tests.hardening.limits NUMBER SEED [ONLY…]``.
+
+    The variable ``SCALE`` is that of the inputs.
+    """
     number, seed, *only = sys.argv[1:]
     part = limits(int(number), seed=int(seed), seconds=1e9, only=only, scale=float(os.environ.get("SCALE", "0.3")))
     print(json.dumps([asdict(row) for row in part.rows]))

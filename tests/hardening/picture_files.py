@@ -390,13 +390,13 @@ def pixel_bombs() -> Iterator[tuple[str, bytes]]:
     yield "PNG, one column of a million pixels", blank_png(1, 1_000_000, colour=2)
     yield "PNG, interlaced, 50 million pixels", blank_png(7_000, 7_000, colour=0, interlaced=True)
     yield "PNG of 2 billion pixels", blank_png(50_000, 40_000, bits=1, colour=0)
-    yield "PNG whose data never end", blank_png(10_000, 10_000, bits=1, colour=0) * 3
+    yield "PNG, three of them one behind another", blank_png(10_000, 10_000, bits=1, colour=0) * 3
     wide = originals()["JPEG"]["progressive"]
     scan = wide.find(b"\xff\xda")
     body = wide[scan:-2]
     start = wide.find(b"\xff\xc2") + 5
     large = wide[:start] + struct.pack(">HH", 10_000, 10_000) + wide[start + 4 : scan]
-    yield "JPEG of 100 million pixels, 2 scans", large + body + b"\xff\xd9"
+    yield "JPEG of 100 million pixels, 10 scans", large + body + b"\xff\xd9"
     yield "JPEG of 100 million pixels, 100 scans", large + body * 10 + b"\xff\xd9"
     yield "JPEG of 100 million pixels, 20,000 scans", large + body * 2000 + b"\xff\xd9"
     gif = originals()["GIF"]["still"]

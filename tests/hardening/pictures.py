@@ -62,7 +62,7 @@ def cases(random: Random, number: int) -> Iterator[Case]:
         else:
             format = random.choice(formats)
             content = random.choice(list(originals()[format].values()))
-            right = _READ if format == "EPS" else frozenset({0})  # in a folder .ico and the like are no pictures
+            right = _READ if format == "EPS" else frozenset({0})  # PostScript is a program, and refused
             yield _case(random, "whole pictures", content, SUFFIXES.get(format), right=right)
 
 

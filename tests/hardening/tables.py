@@ -274,7 +274,7 @@ def _batch(command: str, output: str) -> tuple[dict[str, bytes], tuple[str, ...]
 
 
 def _whole_or_untouched(name: str, records: int, output: str) -> Callable[[Outcome], Iterable[str]]:
-    """A run that ends well has every record once; one that refuses has changed nothing."""
+    """A run that ends well has every record once, looked for in JSON lines; one that refuses has changed nothing."""
 
     def check(outcome: Outcome) -> Iterable[str]:
         if outcome.status == 2 and (outcome.folder / name).read_bytes() != outcome.case.files[name]:

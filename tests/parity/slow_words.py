@@ -1,4 +1,5 @@
-"""LA and AP of nocaps-FOIL and HAT the slow way, from the papers: one caption at a time, with nothing of the product.
+"""LA and AP of nocaps-FOIL and HAT the slow way, from the papers: one caption at a time, with nothing of the
+product but the model in memory.
 
 The network's own ``encode_text`` over the whole padded context, the oracle's relevance, words and their tokens counted
 one by one, sentences of the protocol as they stand, average precision by scikit-learn.

@@ -22,6 +22,9 @@ from clipalign.inputs import InputRecord, Place
 from clipalign.methods.scorer import ScoreItem
 from tests.results import PROVENANCE
 
+ODD = 99
+"""The red of a picture that cannot be prepared."""
+
 
 class Colours:
     """A method that says the red of a picture's corner and its record's text; it counts what it is asked."""
@@ -31,16 +34,17 @@ class Colours:
         self.pictures_ahead = ahead
         self.provenance = PROVENANCE
         self.seconds = prepare_seconds
-        self.prepared: list[str] = []
+        self.prepared: list[int] = []
         self.encoded: list[int] = []
         self.windows: list[int] = []
         self.held = self.most_held = 0
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
-    def prepare(self, picture: Image.Image, name: str) -> Tensor:
+    def prepare(self, picture: Image.Image) -> Tensor:
+        red: int = picture.getpixel((0, 0))[0]  # type: ignore[index,assignment]
         with self.lock:
-            self.prepared.append(name)
+            self.prepared.append(red)
             self.held += 1
             self.most_held = max(self.most_held, self.held)
             self.at_once += 1
@@ -48,9 +52,9 @@ class Colours:
         time.sleep(self.seconds)
         with self.lock:
             self.at_once -= 1
-        if "odd" in name:
+        if red == ODD:
             raise ImageUnreadable("too odd")
-        return torch.tensor([float(picture.getpixel((0, 0))[0])])  # type: ignore[index]
+        return torch.tensor([float(red)])
 
     def encode(self, prepared: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
         self.encoded.append(len(prepared))
@@ -106,7 +110,7 @@ def test_a_picture_of_neighbours_is_prepared_and_encoded_once_also_across_window
     asked = records(tmp_path, *((red, f"t{index}") for index, red in enumerate([1, 1, 2, 1, 1, 2, 2, 3, 3, 3])))
     scorer = Colours(window=3)
     list(run_batch(asked, scorer))
-    assert sorted(scorer.prepared) == ["1.png", "2.png", "3.png"]
+    assert sorted(scorer.prepared) == [1, 2, 3]
     assert sum(scorer.encoded) == 3
 
 
@@ -124,7 +128,7 @@ def test_a_picture_far_away_is_read_again(tmp_path: Path) -> None:
     asked = records(tmp_path, *((red, "t") for red in [1, *range(2, 12), 1]))
     scorer = Colours(window=3)
     list(run_batch(asked, scorer))
-    assert scorer.prepared.count("1.png") == 2
+    assert scorer.prepared.count(1) == 2
 
 
 def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
         record(2, "", "", problem),
         record(3, broken, "c"),
         record(4, broken, "d"),
-        record(5, picture(tmp_path, 5, "odd.png"), "e"),
+        record(5, picture(tmp_path, ODD, "odd.png"), "e"),
         record(6, picture(tmp_path, 13), "f"),
         record(7, picture(tmp_path, 1), "..."),
         record(8, b"no picture", "g"),

@@ -119,6 +119,14 @@ def test_a_project_file_gets_the_table_of_the_project(calibration: Calibration, 
     assert tomllib.loads(place.read_text())["tool"]["clipalign"]["detect"]["model"] == "pictogram"
 
 
+def test_a_file_of_one_nested_table_gets_another_nested_table(calibration: Calibration, tmp_path: Path) -> None:
+    place = tmp_path / "clipalign.toml"
+    place.write_text("[tool.clipalign]\nseed = 3\n")
+    save_calibration(calibration, place, model="pictogram")
+    found = resolve("detect", {}, start=tmp_path)
+    assert (found.seed, found.model, found.layers) == (3, "pictogram", calibration.chosen.layers)
+
+
 def test_settings_that_are_there_are_not_touched(calibration: Calibration, tmp_path: Path) -> None:
     place = tmp_path / "clipalign.toml"
     place.write_text("[detect]\ntop = 3\n")

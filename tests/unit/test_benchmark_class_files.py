@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from clipalign.benchmarks.class_files import ALPHA_NOTE, read_task
 from clipalign.benchmarks.imagenet import imagenet_names
+from clipalign.errors import UsageError
 from clipalign.settings import Settings
 from tests.classified import MAKERS, dataset, lines, make_cub, make_food101, make_place365
 
@@ -59,9 +61,52 @@ def test_descriptions_of_other_classes_are_left_out_when_found_and_refused_when_
     lines(place, json.dumps({"ramen": ["Ramen is soup."], "sushi": ["Rice."]}))
     task = dataset("food101", tmp_path).task(Settings())
     assert "wca" not in task.by_method
-    assert task.notes[0].startswith(f"not used: {place} describes 1 of 2 classes; not 'apple pie'")
+    assert task.notes[-1].startswith(f"without cupl and wca: {place} describes 1 of 2 classes; not 'apple pie'")
     with pytest.raises(Exception, match="describes 1 of 2 classes"):
         dataset("food101", tmp_path).task(Settings(descriptions=place))
+
+
+@pytest.mark.parametrize("name", ["cupl.json", "clip-d.json"])
+def test_a_method_that_is_left_out_has_one_note(tmp_path: Path, name: str) -> None:
+    make_food101(tmp_path)
+    lines(tmp_path / "descriptions" / name, json.dumps({"ramen": ["Ramen is soup."], "sushi": ["Rice."]}))
+    notes = dataset("food101", tmp_path).task(Settings()).notes
+    assert len(notes) == 3
+    assert sum(name in note for note in notes if "there is no" not in note) == 1
+    assert not any(f"there is no {name}" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not valid JSON"),
+        ('{"a": 1}', "must hold a list of templates"),
+        ('["a photo of {}.", "a photo."]', "the template 'a photo.' has no place for the class"),
+    ],
+)
+def test_templates_that_do_not_fit_are_left_out_when_found_and_refused_when_given(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    make_food101(tmp_path)
+    place = tmp_path / "descriptions/clip-e.json"
+    lines(place, content)
+    task = dataset("food101", tmp_path).task(Settings())
+    assert task.by_method["clip-e"].templates == ()
+    assert task.notes[0].startswith("clip-e has the 80 templates of OpenAI's CLIP: ")
+    assert said in task.notes[0]
+    with pytest.raises(UsageError, match=re.escape(said)):
+        dataset("food101", tmp_path).task(Settings(templates=place))
+
+
+def test_words_that_are_none_are_left_out_when_found_and_refused_when_given(tmp_path: Path) -> None:
+    make_food101(tmp_path)
+    place = tmp_path / "waffle_words.txt"
+    place.write_bytes(b"\xff\xfe\xff")
+    task = dataset("food101", tmp_path).task(Settings())
+    assert "waffle" not in task.by_method
+    assert f"without waffle: {place} is not UTF-8" in task.notes
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        dataset("food101", tmp_path).task(Settings(words=place))
 
 
 def test_files_of_the_same_classes_may_name_a_few_differently(tmp_path: Path) -> None:

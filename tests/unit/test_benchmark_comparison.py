@@ -11,14 +11,21 @@ import numpy as np
 import pytest
 
 from clipalign.benchmarks.comparison import compare_runs, mcnemar
+from clipalign.benchmarks.human_judgement import HumanJudgement
 from clipalign.benchmarks.nocaps_foil import NocapsFoil
 from clipalign.benchmarks.pictogram_classify import PictogramClassify
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.benchmarks.pictogram_long import PictogramLong
 from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.task import Benchmark
+from clipalign.benchmarks.urban1k import Urban1k
 from clipalign.errors import UsageError
 from clipalign.report.comparison import comparison_record, comparison_table
+from clipalign.results import ComparedMetric
 from clipalign.settings import Settings
-from tests.tiny import load_tiny
+from tests.tiny import load_random, load_tiny
+from tests.unit.test_benchmark_human_judgement import good_rows, ratings
+from tests.unit.test_benchmark_retrieval import save_urban1k
 from tests.word_datasets import write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -126,6 +133,57 @@ def test_classifications_are_compared_picture_by_picture(tmp_path: Path) -> None
     (metric,) = compare_runs(tmp_path / "clip", tmp_path / "both").metrics
     assert (metric.name, metric.n, metric.test) == ("top1_clip", 12, "mcnemar")
     assert compare_runs(tmp_path / "clip", tmp_path / "cupl").metrics == ()
+
+
+def differing(first: Path, second: Path) -> dict[str, ComparedMetric]:
+    """Of two runs: by metric, what came of comparing them, each with an interval around the difference."""
+    comparison = compare_runs(first, second)
+    for metric in comparison.metrics:
+        assert metric.low is not None and metric.high is not None and metric.p_value is not None
+        assert metric.low - 1e-9 <= metric.difference <= metric.high + 1e-9
+    assert not any("not compared one by one" in note for note in comparison.notes)
+    return {metric.name: metric for metric in comparison.metrics}
+
+
+def twice(benchmark: Benchmark[Any, Any], folder: Path, **settings: Any) -> tuple[Path, Path]:
+    """Runs of two models."""
+    for name, loaded in (("tiny", load_tiny()), ("random", load_random("clip"))):
+        run_benchmark(benchmark, loaded, Settings(output=folder / name, **settings))
+    return folder / "tiny", folder / "random"
+
+
+def test_captions_that_grow_are_compared_picture_by_picture(tmp_path: Path) -> None:
+    found = differing(*twice(PictogramLong(), tmp_path, limit=20))
+    assert found["average_corrected"].n == 20
+
+
+def test_a_counting_that_leaves_out_pictures_is_compared_over_those_that_both_runs_kept(tmp_path: Path) -> None:
+    run_benchmark(PictogramLong(), load_tiny(), Settings(limit=8, output=tmp_path / "one"))
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    samples = tmp_path / "other" / "samples.jsonl"
+    first, *others = samples.read_text().splitlines(keepends=True)
+    record = json.loads(first)
+    absent = {"cosines": [-1.0] * len(record["cosines"])}  # as published, these count as absent
+    samples.write_text(json.dumps(record | absent) + "\n" + "".join(others))
+    alone, found = differing(tmp_path / "one", tmp_path / "one"), differing(tmp_path / "one", tmp_path / "other")
+    for name in ("positive", "negative", "average"):
+        assert found[f"{name}_corrected"].n == alone[f"{name}_corrected"].n == 8
+        assert found[name].n == alone[name].n - 1
+        assert found[name].difference == 0.0
+
+
+def test_recall_is_compared_picture_by_picture(tmp_path: Path) -> None:
+    save_urban1k(tmp_path / "urban1k")
+    found = differing(*twice(Urban1k(tmp_path / "urban1k"), tmp_path))
+    assert {name: metric.n for name, metric in found.items()} == {"r1_image_to_text": 4, "r1_text_to_image": 4}
+    assert found["r1_image_to_text"].test == "mcnemar"
+
+
+def test_correlations_with_ratings_are_compared_text_by_text(tmp_path: Path) -> None:
+    found = differing(*twice(HumanJudgement(ratings(tmp_path / "mine.jsonl", good_rows())), tmp_path))
+    assert {name: metric.n for name, metric in found.items()} == dict.fromkeys(
+        ("tau_b", "tau_c", "spearman", "pearson"), 6
+    )
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, runs: tuple[Path, Path]) -> None:

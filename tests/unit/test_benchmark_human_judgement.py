@@ -12,6 +12,7 @@ import pytest
 from clipalign.benchmarks.human_judgement import HumanJudgement
 from clipalign.benchmarks.kendall import kendall_b, kendall_c
 from clipalign.benchmarks.runner import run_benchmark
+from clipalign.benchmarks.task import BrokenSample
 from clipalign.errors import MissingDataset
 from clipalign.settings import Settings
 from tests.tiny import GOLDEN, load_tiny
@@ -95,3 +96,23 @@ def test_no_file_or_several(tmp_path: Path) -> None:
         ratings(tmp_path / name, good_rows())
     with pytest.raises(MissingDataset, match="holds 2 files"):
         HumanJudgement(tmp_path).check()
+
+
+@pytest.mark.parametrize("content", ["", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"])
+def test_a_file_that_is_none_hints_at_what_one_holds_and_at_no_download(tmp_path: Path, content: str) -> None:
+    (tmp_path / "mine.jsonl").write_text(content)
+    with pytest.raises(MissingDataset, match=r"mine\.jsonl is (empty|a Git LFS pointer)") as caught:
+        HumanJudgement(tmp_path / "mine.jsonl").check()
+    assert "--data-root FILE.jsonl" in caught.value.hint
+    assert "download" not in caught.value.hint
+
+
+def test_a_rating_goes_by_its_line_in_the_file_and_must_be_a_number(tmp_path: Path) -> None:
+    good = json.dumps(good_rows()[0])
+    bad = json.dumps({**good_rows()[0], "human": "4"})
+    benchmark = HumanJudgement(ratings(tmp_path / "mine.jsonl", [good, "", "  ", bad]))
+    benchmark.check()
+    first, second = benchmark.samples(limit=None, seed=0)
+    assert (benchmark.size, first.id, second.id) == (2, "1", "4")
+    assert isinstance(second, BrokenSample)
+    assert second.error.message == "mine.jsonl:4 is no rating: image and text must be text, human a number"

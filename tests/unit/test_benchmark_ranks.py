@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from clipalign.benchmarks import runner
-from clipalign.benchmarks.ranks import Ranks, join_ranks
+from clipalign.benchmarks.growing import Growing
+from clipalign.benchmarks.pictogram_long import PictogramLong
+from clipalign.benchmarks.ranks import Ranks, join_ranks, launched_ranks
 from clipalign.benchmarks.records import part_name
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.errors import UsageError
 from clipalign.results import EvalResult
 from clipalign.settings import Settings
 from tests.halves import NOBODY, Halves, Halving, run
+from tests.tiny import load_tiny
 
 
 class Together(threading.local):
@@ -25,7 +30,18 @@ class Together(threading.local):
 
 
 def run_by(processes: int, **settings: Any) -> tuple[EvalResult, list[Halving]]:
-    """The first's result and every one's route; threads stand for processes, a barrier for the network."""
+    """The first's result and every one's route."""
+    routes = [Halving() for _ in range(processes)]
+    results = in_processes(
+        processes, lambda index: run_benchmark(Halves(route=routes[index]), NOBODY, Settings(**settings))
+    )
+    assert [index for index, result in results.items() if result is not None] == [0]
+    assert results[0] is not None
+    return results[0], routes
+
+
+def in_processes(processes: int, work: Callable[[int], EvalResult | None]) -> dict[int, EvalResult | None]:
+    """What each process has of ``work``; threads stand for processes, a barrier for the network."""
     here, barrier = Together(), threading.Barrier(processes)
     exchanged: dict[int, Any] = {}
 
@@ -41,23 +57,20 @@ def run_by(processes: int, **settings: Any) -> tuple[EvalResult, list[Halving]]:
         def close(self) -> None:
             """Nothing to leave."""
 
-    routes = [Halving() for _ in range(processes)]
     results: dict[int, EvalResult | None] = {}
 
-    def work(index: int) -> None:
+    def at_work(index: int) -> None:
         here.ranks = Dealt(index, processes)
-        results[index] = run_benchmark(Halves(route=routes[index]), NOBODY, Settings(**settings))
+        results[index] = work(index)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "join_ranks", lambda: here.ranks)
-        threads = [threading.Thread(target=work, args=(index,)) for index in range(processes)]
+        threads = [threading.Thread(target=at_work, args=(index,)) for index in range(processes)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert [index for index, result in results.items() if result is not None] == [0]
-    assert results[0] is not None
-    return results[0], routes
+    return results
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
@@ -116,3 +129,26 @@ def test_parts_of_an_earlier_run_are_a_run_too(tmp_path: Path) -> None:
 def test_nobody_waits_for_processes_that_were_not_launched() -> None:
     assert join_ranks({}) == join_ranks({"RANK": "0", "WORLD_SIZE": "1"}) == Ranks()
     assert Ranks().gather("mine") == ["mine"]
+
+
+def test_which_process_this_is_can_be_asked_without_meeting_the_others() -> None:
+    assert launched_ranks({}) == launched_ranks({"RANK": "0", "WORLD_SIZE": "1"}) == Ranks()
+    assert launched_ranks({"RANK": "1", "WORLD_SIZE": "4"}) == Ranks(1, 4)
+    assert [launched_ranks({"RANK": rank, "WORLD_SIZE": "2"}).first for rank in ("0", "1")] == [True, False]
+
+
+def test_texts_that_were_cut_are_counted_once_by_however_many_processes(
+    monkeypatch: pytest.MonkeyPatch, few_draws: None
+) -> None:
+    monkeypatch.setattr(PictogramLong, "samples", _with_a_text_that_is_cut)
+    alone = run_benchmark(PictogramLong(), load_tiny(), Settings(limit=70))
+    shared = in_processes(2, lambda _: run_benchmark(PictogramLong(), load_tiny(), Settings(limit=70)))[0]
+    assert alone is not None and shared is not None
+    assert any(note.startswith("70 texts did not fit") for note in alone.notes)
+    assert shared.notes == alone.notes
+
+
+def _with_a_text_that_is_cut(self: PictogramLong, *, limit: int, seed: int) -> Iterator[Growing]:
+    image = Image.new("RGB", (8, 8))
+    for number in range(limit):
+        yield Growing(str(number), image, str(number), ("a dog", "a dog and " + "a cat " * 90), ("a dog and no cat",))

@@ -194,6 +194,18 @@ def test_a_shard_that_is_none_is_named(data: Path) -> None:
         RichHF(data).check()
 
 
+def test_a_shard_that_is_damaged_in_the_middle_is_named_and_not_the_folder(data: Path) -> None:
+    write_shards(data / "pickapic", richhf_prompts())
+    for place in (data / "images").iterdir():
+        place.unlink()
+    place = data / "pickapic" / "test-00000-of-00002.parquet"
+    content = place.read_bytes()
+    place.write_bytes(content[:4] + b"\xff" * 2000 + content[2004:])
+    with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no shard of Pick-a-Pic") as caught:
+        RichHF(data).check()
+    assert caught.value.hint.startswith("delete it and fetch it again")
+
+
 def test_a_folder_without_pictures_is_refused(data: Path) -> None:
     for place in (data / "images").iterdir():
         place.unlink()

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
-from clipalign.benchmarks import seetrue
+from clipalign.benchmarks import entailment, seetrue
 from clipalign.benchmarks.entailment import Entailment
 from clipalign.benchmarks.runner import run_benchmark
 from clipalign.benchmarks.seetrue import SeeTrue
 from clipalign.benchmarks.task import Sample
 from clipalign.device import DeviceChoice
-from clipalign.errors import MissingDataset, MissingExtra, MissingWeights
+from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
 from clipalign.settings import Settings
 from tests.tiny import load_tiny
 from tests.word_datasets import write_seetrue
@@ -158,13 +159,13 @@ def test_entailment_is_against_contradiction_and_leaves_neutral_out(tmp_path: Pa
     import torch
 
     small_bart(tmp_path, ["contradiction", "neutral", "entailment"])
-    entailment = Entailment(CPU, folder=tmp_path)
+    judge = Entailment(CPU, folder=tmp_path)
     pairs = [("a red dog", "dog"), ("a cat", "red dog"), ("a dog", "a cat")]
-    found = entailment.probabilities(pairs)
+    found = judge.probabilities(pairs)
     for (premise, hypothesis), probability in zip(pairs, found, strict=True):
-        inputs = entailment._tokenizer(premise, hypothesis, return_tensors="pt")
+        inputs = judge._tokenizer(premise, hypothesis, return_tensors="pt")
         with torch.no_grad():
-            against, _, entailed = entailment._model(**inputs).logits[0].double()
+            against, _, entailed = judge._model(**inputs).logits[0].double()
         assert probability == pytest.approx(float(1 / (1 + (against - entailed).exp())), abs=1e-5)
 
 
@@ -176,3 +177,73 @@ def test_a_model_that_is_not_there_or_judges_otherwise_is_refused(tmp_path: Path
     small_bart(tmp_path, ["yes", "no"])
     with pytest.raises(MissingWeights, match="has no label 'contradiction'"):
         Entailment(CPU, folder=tmp_path)
+
+
+class Stubborn:
+    """Stands in for transformers: nothing can be had from it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.AutoTokenizer = self.AutoModelForSequenceClassification = self
+
+    def from_pretrained(self, name: str, **options: Any) -> Any:
+        raise self.error
+
+
+NOT_CACHED = OSError("We couldn't connect to the Hub.\nCheck your internet connection")
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "kind", "said", "hint"),
+    [
+        (NOT_CACHED, {}, MissingWeights, "is not on this machine", "add --download, or put its files into "),
+        (
+            NOT_CACHED,
+            {"download": True, "offline": True},
+            MissingWeights,
+            "is not on this machine, and --offline (or HF_HUB_OFFLINE) forbids fetching it",
+            "fetch it once without --offline, or put its files into ",
+        ),
+        (
+            NOT_CACHED,
+            {"download": True},
+            DownloadFailed,
+            "could not be fetched: We couldn't connect to the Hub",
+            "try again, or put its files into ",
+        ),
+        (
+            SafetensorError("header too small"),
+            {},
+            MissingWeights,
+            "in the cache of the Hub cannot be read: header too small",
+            "delete it there and fetch it again",
+        ),
+    ],
+)
+def test_why_the_model_for_inference_is_not_to_be_had_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    options: dict[str, bool],
+    kind: type[MissingWeights],
+    said: str,
+    hint: str,
+) -> None:
+    monkeypatch.setattr(entailment, "need", lambda *_, **__: Stubborn(error))
+    with pytest.raises(MissingWeights) as caught:
+        Entailment(CPU, folder=tmp_path, **options)
+    assert type(caught.value) is kind
+    assert caught.value.message == f"the model facebook/bart-large-mnli {said}"
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("error", [SafetensorError("header too small"), OSError("no valid JSON file."), KeyError("x")])
+def test_a_model_for_inference_whose_files_are_damaged_is_named_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(entailment, "need", lambda *_, **__: Stubborn(error))
+    with pytest.raises(MissingWeights) as caught:
+        Entailment(CPU, folder=tmp_path, download=True)
+    assert caught.value.message.startswith(f"the model in {tmp_path} cannot be read: ")
+    assert "--download" not in caught.value.hint

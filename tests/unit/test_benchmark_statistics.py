@@ -113,3 +113,24 @@ def test_draws_are_the_same_for_two_models_on_the_same_samples() -> None:
     assert all((one == two).all() for one, two in zip(first, second, strict=True))
     assert {int(draw.sum()) for draw in first} == {7}
     assert any((one != two).any() for one, two in zip(first, bootstrap_counts(7, seed=2), strict=True))
+
+
+def test_a_number_over_some_of_its_samples_is_that_of_these_alone() -> None:
+    kept, places = ["31", "4", "17", "8", "2"], [31, 4, 17, 8, 2]
+    for whole, alone in (
+        (
+            statistics.mean("m", IDS, values(0), chance=0.5),
+            statistics.mean("m", kept, np.array(values(0))[places].tolist()),
+        ),
+        (
+            statistics.spearman("rho", IDS, values(1), values(2)),
+            statistics.spearman(
+                "rho", kept, np.array(values(1))[places].tolist(), np.array(values(2))[places].tolist()
+            ),
+        ),
+    ):
+        some = whole.over(kept)
+        assert (some.name, some.ids, some.chance) == (whole.name, tuple(kept), whole.chance)
+        assert some.value() == pytest.approx(alone.value())
+        assert some.draws(3) == pytest.approx(alone.draws(3))
+        assert (some.per_sample is None) == (alone.per_sample is None)

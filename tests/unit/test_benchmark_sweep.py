@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clipalign.benchmarks import detect_route
-from clipalign.benchmarks.axes import combinations, label, read_axes
+from clipalign.benchmarks.axes import combinations, labels, read_axes
 from clipalign.benchmarks.nocaps_foil import NocapsFoil
 from clipalign.benchmarks.pictogram_classify import PictogramClassify
 from clipalign.benchmarks.pictogram_foil import PictogramFoil
@@ -67,7 +68,21 @@ def test_combinations_turn_the_cheapest_setting_fastest() -> None:
         {"model": "b", "layers": 3, "epsilon": 1},
         {"model": "b", "layers": 3, "epsilon": 2},
     ]
-    assert label({"model": "a/b c@d.pt", "epsilon": -1e-5}) == "model=a-b-c@d.pt_epsilon=-1e-05"
+    assert labels([{"model": "a/b c@d.pt", "epsilon": -1e-5}]) == ["model=a-b-c@d.pt_epsilon=-1e-05"]
+
+
+def test_values_that_differ_in_what_no_folder_is_called_have_folders_of_their_own(tmp_path: Path) -> None:
+    templates: list[object] = ["A photo of ", "A photo-of ", "An image of "]
+    swept = run_sweep(PictogramFoil(), load, Settings(limit=2, output=tmp_path), {"template": templates})
+    folders = sorted(path.name for path in tmp_path.iterdir())
+    assert folders[2] == "template=An-image-of-"
+    assert all(re.fullmatch("template=A-photo-of--[0-9a-f]{8}", folder) for folder in folders[:2])
+    results = [json.loads((tmp_path / folder / "result.json").read_text()) for folder in folders]
+    assert {result["settings"]["template"] for result in results} == set(templates)
+    again = run_sweep(
+        PictogramFoil(), load, Settings(limit=2, output=tmp_path, resume=True), {"template": templates[::-1]}
+    )
+    assert [one.result for one in again[::-1]] == [one.result for one in swept]
 
 
 def test_every_combination_gives_what_a_run_alone_gives(tmp_path: Path) -> None:

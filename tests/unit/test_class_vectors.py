@@ -161,6 +161,19 @@ class TestCache:
         assert not vectors(loaded, cache=tmp_path).cached
         assert not list(tmp_path.iterdir())
 
+    def test_a_file_that_another_process_deletes_meanwhile_is_passed_over(
+        self, loaded: LoadedModel, tmp_path: Path, caplog
+    ):
+        (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nothing")  # listed, but not there to be looked at
+        with caplog.at_level(logging.INFO):
+            vectors(loaded, cache=tmp_path)
+        assert "could not be kept" not in caplog.text
+        assert vectors(loaded, cache=tmp_path).cached
+
+    def test_a_long_text_of_distant_classes_is_one_that_was_cut(self, loaded: LoadedModel, monkeypatch):
+        monkeypatch.setattr(room, "_GROUP_TEXTS", 1)
+        assert vectors(loaded, [ClassTexts(name, ("cat " * 100,)) for name in "abc"]).truncated == 1
+
     def test_the_files_used_longest_ago_go_first(self, loaded: LoadedModel, tmp_path: Path, monkeypatch):
         for age, classes in ((300, CLASSES[:1]), (200, CLASSES[:2])):
             vectors(loaded, classes, cache=tmp_path)

@@ -233,8 +233,10 @@ class TestPictures:
         (tmp_path / "a.jpg").write_bytes(b"no picture")
         with pytest.raises(ImageUnreadable, match=r"a\.jpg is not a picture"):
             classify(tmp_path / "a.jpg")
-        with pytest.raises(ImageUnreadable, match="too long and thin"):
-            classify(Image.new("RGB", (4_000_000, 1)))
+        Image.new("RGB", (4_000_000, 1)).save(tmp_path / "thin.png")
+        with pytest.raises(ImageUnreadable, match="too long and thin") as caught:
+            classify(tmp_path / "thin.png")
+        assert caught.value.input == str(tmp_path / "thin.png")
         with pytest.raises(InputUnreadable, match="not a tensor"):
             classify(torch.zeros(3, 64, 64))
         with pytest.raises(ImageUnreadable, match="offline"):
@@ -248,7 +250,9 @@ class TestPictures:
 class TestNotes:
     def test_texts_beyond_the_context_are_counted(self):
         result = classify(descriptions={"cat": ("cat " * 100, "A cat."), "dog": ("A dog.",)})
-        assert any("1 of 3 texts are longer" in note for note in result.provenance.notes)
+        assert any("1 of 5 texts are longer" in note for note in result.provenance.notes), "labels are texts too"
+        result = classify(descriptions={"cat " * 100: ("A cat. " * 100, "A cat. " * 100)})
+        assert any("2 of 2 texts are longer" in note for note in result.provenance.notes)
 
     def test_words_that_an_embedded_model_never_saw(self):
         loaded = dataclasses.replace(load_tiny(), vocabulary=frozenset({"cat", "red"}))

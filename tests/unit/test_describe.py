@@ -55,6 +55,19 @@ class TestWhatIsSent:
         described(server, tmp_path / "kept", ("cat",))
         assert "Authorization" not in server.asked[0][1]
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+    def test_this_machine_is_asked_past_every_proxy(
+        self, server: Any, tmp_path: Path, monkeypatch, host: str, variable: str
+    ):
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with chat_server() as proxy:
+            monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+            server.url = server.url.replace("127.0.0.1", host)
+            described(server, tmp_path, ("cat",), key="sk-123")
+            assert not proxy.asked and server.asked[0][1]["Authorization"] == "Bearer sk-123"
+
     def test_a_redirect_is_not_followed(self, server: Any, tmp_path: Path):
         server.usual = status(302, Location=f"{server.url}/elsewhere")
         with pytest.raises(DownloadFailed, match="302") as caught:
@@ -192,6 +205,20 @@ class TestWhatIsKept:
         file.write_text('{"cat": ')
         assert described(server, tmp_path)[0]["cat"] and len(server.asked) == 4
         assert file.with_suffix(".damaged").read_text() == '{"cat": '
+
+    def test_a_damaged_file_that_cannot_be_put_aside_is_a_warning(
+        self, server: Any, tmp_path: Path, monkeypatch, caplog
+    ):
+        _, file = described(server, tmp_path)
+        file.write_text('{"cat": ')
+
+        def refuse(*arguments: object) -> None:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        assert described(server, tmp_path)[0]["cat"] and len(server.asked) == 4
+        assert caplog.text.count("it cannot be put aside: Read-only file system") == 1
+        assert file.read_text() == '{"cat": '
 
     def test_a_folder_that_cannot_be_written_is_a_warning(self, server: Any, tmp_path: Path, caplog):
         (tmp_path / "file").write_text("")

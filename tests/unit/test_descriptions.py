@@ -124,6 +124,10 @@ class TestWaffle:
         assert waffle_descriptors(("cat",), WORDS, seed=1) == waffle_descriptors(("cat",), WORDS, seed=1)
         assert waffle_descriptors(("cat",), WORDS, seed=1) != waffle_descriptors(("cat",), WORDS, seed=2)
 
+    def test_a_name_of_underscores_alone_is_a_word(self):
+        clauses = waffle_descriptors(["_", "cat"], WORDS, seed=0)
+        assert len(clauses) == 30 and {len(word) for word in clauses[::2]} == {2}
+
     def test_without_words_it_says_how_to_get_some_and_takes_nothing_else_instead(self):
         with pytest.raises(UsageError, match="draws from a list of words") as caught:
             class_texts(Classes(("cat",)), method="waffle")
@@ -206,6 +210,15 @@ class TestFiles:
         (tmp_path / "none.txt").write_text(" \n")
         with pytest.raises(UsageError, match="holds no words"):
             read_lines(tmp_path / "none.txt", what="words")
+
+    def test_a_broken_list_is_told_what_a_list_looks_like(self, tmp_path: Path):
+        (tmp_path / "a.json").write_text('["moss"')
+        with pytest.raises(UsageError, match="not valid JSON") as caught:
+            read_lines(tmp_path / "a.json", what="templates")
+        assert caught.value.hint == '["…", …], a list of templates'
+        with pytest.raises(UsageError, match="not valid JSON") as caught:
+            read_labels(tmp_path / "a.json")
+        assert caught.value.hint == '["cat", "dog", …]'
 
 
 class TestDatasets:

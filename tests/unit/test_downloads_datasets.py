@@ -163,10 +163,54 @@ class TestFetching:
         ].encode()
         assert not any(one.fresh for one in fetch_dataset(row, errand))
 
+    def test_the_page_of_a_gated_data_set_is_one_of_data(self, server: Server, errand: Errand):
+        address = "/datasets/o/n/resolve/main/a.json"
+        server.put_in_hub("datasets/o/n", "a.json", b"{}", large=False)
+        server.next(address, lambda handler: False, status(403, X_Error_Code="GatedRepo"))
+        with pytest.raises(DownloadFailed, match="o/n is gated") as caught:
+            fetch_dataset(of(DataFile("a.json", repo="o/n", source="a.json")), errand)
+        assert f"{server.url}/datasets/o/n" in caught.value.hint
+        server.put_in_hub("datasets/o/n", "b.json", b"{}")
+        with pytest.raises(VerificationFailed) as caught:
+            fetch_dataset(of(DataFile("b.json", repo="o/n", source="b.json", sha256="0" * 64)), errand)
+        assert caught.value.hint.endswith(f"see {server.url}/datasets/o/n")
+
     def test_a_repository_may_be_one_of_models(self, server: Server, errand: Errand):
         server.put_in_hub("o/n", "a.bin", b"abc")
         row = of(DataFile("a.bin", repo="o/n", source="a.bin", kinds=("dataset", "model")))
         assert fetch_dataset(row, errand)[0].verified
+
+
+class TestUnpackedByHand:
+    """What an archive gives, put there by the user: nothing is remembered of it, and nothing is fetched for it."""
+
+    def test_is_taken_as_it_is(self, server: Server, errand: Errand):
+        row = of(
+            DataFile("a.zip", url=f"{server.url}/a.zip", gives=("set/a",)),
+            DataFile("b.zip", gives=("more",), by_hand="save b.zip"),
+        )
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        for name in ("set", "more"):
+            (folder / name).mkdir(parents=True)
+        (folder / "set" / "a").write_bytes(b"aa")
+        found = fetch_dataset(row, errand)
+        assert [(one.path, one.fresh, one.verified) for one in found] == [
+            (folder / "set" / "a", False, False),
+            (folder / "more", False, False),
+        ]
+        assert server.asked == [] and standing(row, errand.cache_dir).state == "here"
+
+    @pytest.mark.parametrize("beside", ["a.zip", "a.zip.part"])
+    def test_is_what_a_killed_run_left_where_the_archive_is_there_too(
+        self, server: Server, errand: Errand, beside: str
+    ):
+        content = zipped(set__a=b"aa", set__b=b"bb")
+        row = of(DataFile("a.zip", url=server.put("/a.zip", content), gives=("set",)))
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        (folder / "set").mkdir(parents=True)
+        (folder / beside).write_bytes(content)
+        fetch_dataset(row, errand)
+        assert (folder / "set" / "b").exists() and kept(folder, row.files[0]) is not None
 
 
 class TestPictures:
@@ -278,6 +322,27 @@ class TestByHand:
         assert "val.tar, kit.json" in caught.value.hint
         with pytest.raises(UsageError, match="there is no file"):
             fetch_dataset(self.ROW, errand, handed_over=[tmp_path / "missing"])
+
+    def test_says_where_files_go_that_have_no_names_of_their_own(self, errand: Errand, tmp_path: Path):
+        (tmp_path / "x.parquet").write_bytes(b"")
+        with pytest.raises(UsageError, match="none of the files of tiny") as caught:
+            fetch_dataset(of(DataFile("shards", repo="o/n", pattern="*")), errand, handed_over=[tmp_path / "x.parquet"])
+        place = data_folder("tiny", cache_dir=errand.cache_dir) / "shards"
+        assert caught.value.hint == f"put what you have into {place}, and leave out --from"
+
+    def test_a_folder_is_taken_for_a_folder_only(self, errand: Errand, tmp_path: Path):
+        given = tmp_path / "given"
+        given.mkdir()
+        (given / "1.json").write_text("{}")
+        folder = data_folder("tiny", cache_dir=errand.cache_dir)
+        with pytest.raises(UsageError, match=r"given is a folder, not kit.json$"):
+            fetch_dataset(of(DataFile("kit.json", by_hand="save it")), errand, handed_over=[given])
+        with pytest.raises(UsageError, match=r"given is a folder, not val.tar$") as caught:
+            fetch_dataset(of(self.ROW.files[0]), errand, handed_over=[given])
+        assert caught.value.hint == f"what was unpacked by hand is looked for at {folder / 'val'}"
+        assert not folder.exists()
+        fetch_dataset(of(DataFile("annotations", by_hand="save them")), errand, handed_over=[given])
+        assert (folder / "annotations" / "1.json").exists()
 
     def test_also_what_could_be_fetched_may_be_handed_over(self, server: Server, errand: Errand, tmp_path: Path):
         row = of(DataFile("a.json", url=server.url + "/a", sha256=sha256(b"{}")))

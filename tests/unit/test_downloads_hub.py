@@ -83,7 +83,7 @@ class TestLookingUp:
         server.put(f"/{REPO}/resolve/main/{FILE}", CONTENT, etag=f'"{etag}"', headers={"X-Repo-Commit": "../../x"})
         found = hub.look_up(web, REPO, FILE)
         assert (found.etag, found.commit) == ("", "")
-        with pytest.raises(ValueError, match="has no place"):
+        with pytest.raises(DownloadFailed, match="does not say which version"):
             hub.fetch_into_cache(web, found)
 
     @pytest.mark.parametrize("token", ["", "hf_secret"])
@@ -263,6 +263,20 @@ class TestAModel:
         with pytest.raises(UsageError, match="a file of yours"):
             fetch_model(find_model(f"ViT-B-32@{tmp_path / 'w.pt'}"), errand)
 
+    def test_of_the_users_own_is_brought_the_text_side_that_it_lacks(
+        self, server: Server, errand: Errand, tmp_path: Path
+    ):
+        """The line that loading it names: ``CONFIG.json@FILE`` whose tokenizer is on the Hub."""
+        config, weights = tmp_path / "mine.json", tmp_path / "w.pt"
+        config.write_text('{"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"hf_tokenizer_name": "owner/words"}}')
+        weights.write_bytes(b"")
+        server.put_in_hub("owner/words", "tokenizer.json", b"{}", large=False)
+        mine = find_model(f"{config}@{weights}")
+        (found,) = fetch_model(mine, errand)
+        assert found.fresh and found.path == find_in_hub_cache("owner/words", "tokenizer.json")
+        (found,) = fetch_model(mine, errand)
+        assert not found.fresh and found.path == weights
+
     def test_of_the_package_is_here(self, errand: Errand):
         (found,) = fetch_model(find_model("pictogram"), errand)
         assert not found.fresh and found.verified
@@ -327,6 +341,14 @@ def test_a_tag_with_a_tokenizer_of_its_own_brings_that_too(server: Server, erran
         "open_clip_pytorch_model.bin", "config.json", "tokenizer.json", "vocab.json",
     ]  # fmt: skip
     assert find_in_hub_cache("roberta-base", "config.json")
+
+
+def test_a_mirror_that_names_no_versions_is_not_called_a_defect(server: Server, errand: Errand):
+    server.put_in_hub("laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k", "open_clip_pytorch_model.bin", CONTENT)
+    server.put("/roberta-base/resolve/main/config.json", b"{}", etag="")
+    with pytest.raises(DownloadFailed, match=r"does not say which version of config.json of roberta-base") as caught:
+        fetch_model(find_model("roberta-ViT-B-32@laion2b_s12b_b32k"), errand)
+    assert "HF_ENDPOINT" in caught.value.hint
 
 
 def test_sizes_are_told_in_decimal_units():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
 
+from clipalign.errors import ImageUnreadable
 from clipalign.pipeline.encoder import encode_distinct, encode_texts
 from clipalign.pipeline.image_tower import encode_pictures
 from clipalign.pipeline.text import encode_text
@@ -69,3 +72,10 @@ def test_every_image_gets_its_own_vector_in_the_order_given() -> None:
     first, second = torch.eye(loaded.network.text_projection.shape[1])[:2]
     found = encode_distinct(loaded, [first, second, first], names=["a", "b", "a"])
     assert torch.equal(found, torch.stack([first, second, first]))
+
+
+def test_a_picture_that_cannot_be_prepared_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (4_000_000, 1)).save(tmp_path / "thin.png")
+    with pytest.raises(ImageUnreadable, match="too long and thin") as caught:
+        encode_distinct(load_random("clip"), [tmp_path / "thin.png"], names=["thin.png"])
+    assert caught.value.input == "thin.png"

@@ -97,6 +97,13 @@ class TestFormats:
         image = open_image(encoded(Image.fromarray(numpy.array([values], dtype=numpy.float32)), "TIFF"))
         assert [image.getpixel((x, 0))[0] for x in range(3)] == wanted
 
+    def test_a_narrow_range_is_stretched_without_a_word(self):
+        values = numpy.array([[-0.001, 0.0, 0.001]], dtype=numpy.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image = open_image(encoded(Image.fromarray(values), "TIFF"))
+        assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
+
     def test_deep_grey_is_scaled_by_its_whole_range_in_stripes(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(images, "_STRIPE_PIXELS", 1)
         values = numpy.array([[-1.0], [0.0], [float("inf")], [1.0]], dtype=numpy.float32)
@@ -241,6 +248,16 @@ class TestDamage:
                 with contextlib.suppress(ImageUnreadable):
                     assert open_image(bytes(broken)).mode == "RGB"
         assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize("place", ["Image.Image.load", "ImageOps.exif_transpose"])
+    def test_a_picture_that_finds_no_memory_is_not_called_damaged(self, monkeypatch: pytest.MonkeyPatch, place: str):
+        content = TestOrientation().turned()
+
+        def fail(*arguments: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(f"PIL.{place}", fail)
+        assert self.fail(content).message == "the image needs more memory than there is"
 
     @pytest.mark.parametrize("size", [(11_000, 10_000), (20_000, 10_000), (1 << 31 - 1, 1 << 20)])
     def test_decompression_bombs(self, tmp_path: Path, size: tuple[int, int], recwarn: pytest.WarningsRecorder):

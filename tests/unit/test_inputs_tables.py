@@ -277,11 +277,11 @@ def test_a_gz_that_is_cut_short_ends_with_a_bad_record(tmp_path: Path) -> None:
 @given(st.lists(st.text(max_size=40), max_size=20), st.integers(1, 64))
 def test_an_array_is_read_alike_in_pieces_of_any_size(texts: list[str], piece: int) -> None:
     values = [{"text": text, "n": [1.5, True, None]} for text in texts] + [12345]
-    document = json.dumps(values, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass")
+    document = json.dumps(values, ensure_ascii=False, indent=2).encode("utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "_PIECE_BYTES", piece)
         found = [element.value for element in documents.elements_of(io.BytesIO(document))]
-    assert found == json.loads(json.dumps(values)) or any("\ud800" <= c <= "\udfff" for t in texts for c in t)
+    assert found == values
 
 
 def test_parquet_with_pictures_in_it(tmp_path: Path) -> None:

@@ -301,6 +301,18 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
         run(tmp_path / "out.jsonl", RECORDS, resume=True, overwrite=True)
 
 
+@pytest.mark.parametrize("typed", ["~/pairs.jsonl", "*.jsonl", "**/p?irs.jsonl"])
+def test_an_input_is_no_output_however_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("pairs.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match="is an --input"):
+        run(Path("pairs.jsonl"), RECORDS, overwrite=True, input=(typed,))
+    assert Path("pairs.jsonl").read_text() == "{}\n"
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real.html").write_text("old")
     (tmp_path / "link.html").symlink_to("real.html")

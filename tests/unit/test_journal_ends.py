@@ -13,6 +13,7 @@ import pytest
 from clipalign.batch import appended
 from clipalign.errors import OutputError
 from clipalign.report.console import notices
+from clipalign.report.files import output_error
 from tests.records import FORMATS, RECORDS, kept_in, run, whole
 
 pytestmark = pytest.mark.usefixtures("fresh_notices")
@@ -101,3 +102,10 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_whole_records(tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt):
         run(path, RECORDS, resume=True)
     assert path.read_bytes() == before
+
+
+def test_room_is_to_be_made_only_where_room_is_the_trouble() -> None:
+    full = output_error("out.csv", OSError(errno.ENOSPC, "No space left on device"))
+    closed = output_error("out.csv", OSError(errno.EACCES, "Permission denied"))
+    assert full.hint == "make room there, or give another --output"
+    assert (closed.message, closed.hint) == ("out.csv cannot be written: Permission denied", "give another --output")

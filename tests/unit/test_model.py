@@ -216,6 +216,11 @@ class TestMismatches:
             {"vision_cfg": {"layers": 10**6}},
             {"preprocess": 3},
             {"preprocess": {"mean": "grey"}},
+            {"preprocess": {"fill_color": "white"}},
+            {"preprocess": {"fill_color": [0, 0, 0]}},
+            {"preprocess": {"fill_color": 256}},
+            {"text_cfg": {"tokenizer_kwargs": {"speed": 3}}},
+            {"text_cfg": {"tokenizer_kwargs": "fast"}},
         ],
     )
     def test_configs_with_values_of_other_types(self, tmp_path: Path, changes: dict[str, Any]):

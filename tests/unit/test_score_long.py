@@ -33,7 +33,7 @@ def score(loaded: LoadedModel, text: str, **settings: object) -> LongResult:
 def alone(loaded: LoadedModel, text: str) -> float:
     """The cosine of one text, encoded by itself."""
     features = LongScorer(loaded, LongSettings(stretch=False))
-    image = features.encode([features.prepare(PICTURE, "")])[0]
+    image = features.encode([features.prepare(PICTURE)])[0]
     return float(encode_texts(loaded, [text])[0] @ image)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,13 @@ class TestDetect:
     def test_names_the_picture(self, session: Session):
         assert session.detect(PICTURE, "a red car").image == str(PICTURE)
         assert session.detect(PICTURE.read_bytes(), "a red car").image == ""
+
+    def test_a_file_of_another_librarys_is_a_path(self, session: Session):
+        with os.scandir(PICTURE.parent) as folder:
+            entry: Any = next(one for one in folder if one.name == PICTURE.name)
+        assert session.detect(entry, "a red car").image == str(PICTURE)
+        assert session.classify(entry, ["cat", "dog"]).image == str(PICTURE)
+        assert session.classifier(["cat", "dog"]).classify(entry).id == str(PICTURE)
 
     def test_settings_reach_the_computation(self, session: Session):
         result = session.detect(PICTURE, "a red car", mode="most-negative", layers=2, references=["a car"])

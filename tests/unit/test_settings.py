@@ -85,6 +85,38 @@ def test_hyphens_and_underscores_are_the_same_and_a_folder_is_relative_to_the_fi
     assert found.cache_dir == project / "weights"
 
 
+def test_paths_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent)
+    write(
+        project / "clipalign.toml",
+        """
+        model = "./config.json@../best.safetensors"
+        init = "pictogram"
+        data = "./samples"
+        input = ["pairs.jsonl", "more/*.csv", "-", "https://example.org/x.jsonl", "~/y.jsonl"]
+        text-file = "a.txt"
+        compare = ["one", "two"]
+        """,
+    )
+    found = resolve("train-specs", {}, start=project)
+    assert found.model == f"{project}/config.json@{project}/../best.safetensors"
+    assert (found.init, found.data, found.text_file) == ("pictogram", f"{project}/samples", (f"{project}/a.txt",))
+    assert found.input == (
+        f"{project}/pairs.jsonl", f"{project}/more/*.csv", "-", "https://example.org/x.jsonl", "~/y.jsonl"
+    )  # fmt: skip
+    assert found.compare == (project / "one", project / "two")
+    monkeypatch.chdir(project)
+    assert resolve("train-specs", {}, start=project).text_file == ("a.txt",)
+
+
+def test_a_folder_that_nobody_may_look_into_holds_no_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert resolve("detect", {}, start=project) == Settings()
+
+
 def test_an_unknown_key_names_file_key_and_what_was_meant(project: Path) -> None:
     path = write(project / "pyproject.toml", "[tool.clipalign]\nlayer = 1")
     with pytest.raises(SettingsError) as caught:
@@ -213,6 +245,19 @@ def test_names_come_alone_or_several(project):
 def test_a_format_that_the_command_does_not_have_is_refused(project):
     with pytest.raises(UsageError, match="eval has no format 'csv'"):
         resolve("eval", {"format": "csv"}, start=project)
+
+
+def test_a_format_that_was_not_typed_is_blamed_on_where_it_came_from(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(project / "clipalign.toml", 'format = "html"')
+    with pytest.raises(SettingsError, match="download has no format 'html'") as caught:
+        resolve("download", {}, start=project)
+    assert caught.value.input == f"{path}: format"
+    monkeypatch.setenv("CLIPALIGN_FORMAT", "jsonl")
+    with pytest.raises(SettingsError) as caught:
+        resolve("eval", {}, start=project)
+    assert caught.value.input == "CLIPALIGN_FORMAT"
 
 
 @pytest.mark.parametrize(("name", "good", "bad"), [("alpha", "0.5", "0.95"), ("margin", "0", "-0.1")])

@@ -220,6 +220,13 @@ def test_data_without_one_usable_record_says_why(tmp_path: Path) -> None:
         prepared(path, tmp_path / "data")
 
 
+def test_several_captions_of_one_picture_have_no_other_to_take_wrong_details_from(raw: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(json.dumps({"image": "pictures/0.png", "text": text}) + "\n" for text in TEXTS))
+    with pytest.raises(UsageError, match="gives no sample: 4 only picture"):
+        prepared(path, tmp_path / "data")
+
+
 def test_after_pictures_were_looked_for_in_the_wrong_place_the_folder_is_free(raw: Path, tmp_path: Path) -> None:
     source, folder = open_source(raw), tmp_path / "data"
     with pytest.raises(UsageError, match="gives no sample"):
@@ -339,7 +346,14 @@ def test_a_sample_draws_a_beginning_its_next_and_its_wrong_one() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"captions": "a string"}, {"captions": []}, {"neg_captions": ["one"]}, {"caption": 5}, {"captions": [1, 2, 3]}],
+    [
+        {"captions": "a string"},
+        {"captions": []},
+        {"neg_captions": ["one"]},
+        {"caption": 5},
+        {"captions": [1, 2, 3]},
+        {"captions": ["alone"], "neg_captions": ["alone"]},
+    ],
 )
 def test_a_sample_of_other_types_is_named_by_its_line(raw: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     folder = prepared(raw, tmp_path / "data").folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,7 +28,7 @@ from clipalign.training.specs_loop import BEST_FILE, CONFIG_FILE, LAST_FILE, Spe
 from clipalign.training.specs_loss import SpecsWeights
 from clipalign.training.specs_model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
 from clipalign.training.specs_settings import Intervals, SpecsSettings, learning_rate
-from clipalign.training.specs_validation import Increments, increments_of
+from clipalign.training.specs_validation import Increments, Validation, increments_of
 from clipalign.training.world import World
 from tests.tiny import GOLDEN
 
@@ -305,6 +306,53 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     assert not list((tmp_path / "checkpoints").glob("*.part"))
     make_run(tmp_path, resume=True).train()
     assert curve(tmp_path) == curve(whole)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_metrics_that_find_no_room_are_said_and_all_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Board:
+        def close(self) -> None:
+            closed.append(self)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Full(MetricsLog):
+        def __init__(self, run: Path, *, last_step: int) -> None:
+            super().__init__(run, last_step=last_step)
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, self._file.fileno())
+            os.close(full)
+            self._board = Board()
+
+    monkeypatch.setattr(specs_loop, "MetricsLog", Full)
+    with pytest.raises(OutputError, match="cannot be written to: the disk is full"):
+        make_run(tmp_path).train()
+    assert len(closed) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_not_called_full(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/run cannot be written to: Not a directory") as caught:
+        make_run(tmp_path / "file" / "run")
+    assert caught.value.hint == "give another --output"
+    (tmp_path / "run" / f"{METRICS_FILE}.part").mkdir(parents=True)
+    with pytest.raises(OutputError, match=rf"{METRICS_FILE}.part cannot be written to: Is a directory"):
+        make_run(tmp_path / "run").train()
+    (tmp_path / "run" / "checkpoints" / "step-00000002").mkdir(parents=True)
+    (tmp_path / "run" / f"{CONFIG_FILE}.part").mkdir()
+    with pytest.raises(OutputError, match=rf"{CONFIG_FILE}.part cannot be written to") as caught:
+        make_run(tmp_path / "run")
+    assert caught.value.hint == "step-00000002 is safe; make the folder writable and go on with --resume"
+
+
+def test_the_folder_is_not_blamed_for_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(validation: Validation) -> None:
+        raise OSError(errno.EIO, "Input/output error", "pictures/1.png")
+
+    monkeypatch.setattr(Validation, "measure", breaks)
+    with pytest.raises(OSError, match=r"pictures/1.png"):
+        make_run(tmp_path).train()
 
 
 TORN = "[enforce fail at inline_container.cc:672] . unexpected pos 15686720 vs 15686672"

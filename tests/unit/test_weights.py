@@ -101,6 +101,20 @@ def test_missing_weights_name_the_line_that_fetches_them():
         locate(find_model("ViT-B-32"), offline=True)
 
 
+@pytest.mark.parametrize("refused", ["open", "is_file"])
+def test_weights_that_may_not_be_read_say_so(home: Path, monkeypatch: pytest.MonkeyPatch, refused: str):
+    """The file's own rights, or those of its folder; superusers may read anything, so the refusal is played."""
+    path = write(home / "closed.safetensors", refused.encode())
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, refused, refuse)
+    with pytest.raises(MissingWeights, match=r"closed\.safetensors cannot be read: Permission denied$") as caught:
+        locate(row(WeightSource("file", file=str(path))))
+    assert caught.value.hint == "check its rights" and caught.value.input == "ViT-B-32"
+
+
 def test_missing_embedded_weights_are_an_installation_that_is_broken():
     with pytest.raises(MissingWeights, match="missing from this installation"):
         locate(row(WeightSource("embedded", file="/nowhere/w.safetensors")))

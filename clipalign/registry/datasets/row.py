@@ -93,5 +93,5 @@ class DatasetRow:
 
     @property
     def size_bytes(self) -> int:
-        """Of what is fetched, where known."""
+        """Of all files, where known; ``pictures`` are not counted."""
         return sum(file.size_bytes or file.about_bytes for file in self.files)

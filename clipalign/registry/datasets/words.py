@@ -1,4 +1,4 @@
-"""Captions whose wrong words are known, and the pictures of COCO that they are about."""
+"""Captions whose wrong words are known, and COCO's pictures, which some of them are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken out of: text becomes :class:`Markup` by being escaped, and in no other way.
+"""HTML that cannot be broken out of: a text of others becomes :class:`Markup` by being escaped, and in no other way.
 
 Captions, file names and error messages are anybody's. :func:`tag` escapes whatever is no ``Markup`` yet, attribute
 values always, so that forgetting to escape is not possible. Characters that show nothing or reorder a line are written
@@ -25,7 +25,7 @@ _ENTITIES: Final = str.maketrans(
 
 
 class Markup(str):
-    """A piece of HTML; made by :func:`escaped`, :func:`tag` and :func:`joined` alone."""
+    """A piece of HTML; made by :func:`escaped`, :func:`tag` and :func:`joined`, or of constants and files of ours."""
 
     __slots__ = ()
 

@@ -23,7 +23,7 @@ def data_address(picture: bytes | None) -> str:
 
 
 def picture(thumbnail: str, *, alt: str) -> Markup:
-    """A thumbnail, or an empty frame of the same size where there is none.
+    """A thumbnail, or an empty frame in its place where there is none.
 
     Args:
         thumbnail: a ``data:`` address, or an empty string.
