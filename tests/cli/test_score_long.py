@@ -87,9 +87,7 @@ class TestSeveralTexts:
         assert [record["id"] for record in document["results"]] == ["1", "2", file]
         assert document["results"][2]["text"] == WRONG
 
-    def test_a_tilde_is_the_home_folder(
-        self, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_tilde_is_the_home_folder(self, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / "long.txt").write_text(WRONG)
         _, record, _ = scored(capsys, PICTURE, "--text-file", "~/long.txt", *LONG)
