@@ -128,7 +128,7 @@ def _prepared(settings: Settings) -> Any:
     chosen = PrepareSettings(seed=settings.seed, by=settings.by or PrepareSettings().by)
     folder = Path(settings.data).expanduser()
     try:
-        return prepare(
+        prepared = prepare(
             source,
             folder,
             chosen,
@@ -136,6 +136,9 @@ def _prepared(settings: Settings) -> Any:
             workers=settings.workers or os.cpu_count() or 1,
             told=told,
         )
+        if prepared.finished_before:
+            notices.tell(f"{folder} was prepared before, with these settings; nothing is done again")
+        return prepared
     except OSError as error:
         full = error.errno in DISK_FULL
         again = "make room and run the same line again: it goes on with the part it was at"

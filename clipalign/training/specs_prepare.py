@@ -62,12 +62,16 @@ class PrepareSettings:
 
 
 class Prepared(NamedTuple):
-    """What came of it: samples written, records left out by reason, and examples of what no phrases were cut from."""
+    """What came of it: samples written, records left out by reason, and examples of what no phrases were cut from.
+
+    ``finished_before`` says that an earlier run had come to its end already; its examples are not kept.
+    """
 
     folder: Path
     samples: int
     skipped: dict[str, int]
     examples: dict[str, str]
+    finished_before: bool = False
 
 
 def prepare(
@@ -79,7 +83,7 @@ def prepare(
     workers: int = 1,
     told: Callable[[int], None] = lambda records: None,
 ) -> Prepared:
-    """Write the samples of ``source`` into ``folder``, or go on where an earlier run stopped.
+    """Write the samples of ``source`` into ``folder``, or go on where an earlier run stopped, also at its very end.
 
     Args:
         source: raw captions.
@@ -90,8 +94,8 @@ def prepare(
         told: called with the number of raw records of each part that is done.
 
     Raises:
-        UsageError: the folder holds other data, what an earlier run left in it is damaged, or the source gives no
-            sample.
+        UsageError: the folder holds other data or data of other settings, what an earlier run left in it is damaged,
+            or the source gives no sample.
         InputUnreadable: the source breaks off.
         Busy: another process prepares the same folder.
     """
@@ -99,10 +103,11 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK_FILE, remove=True):
         _plan(folder, {"source": source.identity(), "image_root": str(root), **asdict(settings)})
-        if (folder / DATA_FILE).exists():  # an earlier run was killed while it took its parts away
+        if (folder / DATA_FILE).exists():  # whole; an earlier run may have been killed while it took its parts away
             about = _read_back(folder / DATA_FILE, "samples", "skipped")
-            shutil.rmtree(folder / PARTS_FOLDER)
-            return Prepared(folder, about["samples"], about["skipped"], {})
+            if (folder / PARTS_FOLDER).exists():
+                shutil.rmtree(folder / PARTS_FOLDER)
+            return Prepared(folder, about["samples"], about["skipped"], {}, finished_before=True)
         parts = _first_pass(source, folder, settings, root=root, workers=workers, told=told)
         skipped: Counter[str] = Counter()
         examples: dict[str, str] = {}
@@ -137,16 +142,13 @@ def _read_back(path: Path, *keys: str) -> dict[str, Any]:
 def _plan(folder: Path, plan: dict[str, Any]) -> None:
     """Write down what is prepared here, or see that it is the same."""
     path = folder / PLAN_FILE
-    if (folder / DATA_FILE).exists() and not (folder / PARTS_FOLDER).exists():
-        raise UsageError(
-            f"{folder} holds prepared data already", hint="train on it, or name another folder", input="--data"
-        )
     if path.exists():
         old = _read_back(path)
+        verb = "prepared" if (folder / DATA_FILE).exists() else "begun"
         for name, value in plan.items():
             if old.get(name) != value:
                 raise UsageError(
-                    f"{folder} was begun with {name} {old.get(name)!r}, now it is {value!r}",
+                    f"{folder} was {verb} with {name} {old.get(name)!r}, now it is {value!r}",
                     hint="go on with the same settings, or name another folder; this one can be deleted",
                     input="--data",
                 )

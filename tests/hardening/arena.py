@@ -384,9 +384,10 @@ def _kill(pid: int) -> None:
 
 
 def _held_bytes() -> int:
-    """What this process holds now, and so a fork of it from its first moment on."""
+    """What a fork of this process holds from its first moment on: pages of files are not among it."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        _, resident, of_files, *_ = Path("/proc/self/statm").read_text().split()
+        return (int(resident) - int(of_files)) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

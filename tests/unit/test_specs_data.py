@@ -146,7 +146,7 @@ def test_a_preparation_that_was_stopped_goes_on(
     assert found.skipped["missing picture"] == 1
 
 
-def test_other_settings_or_finished_data_are_refused(
+def test_other_settings_are_refused_and_finished_data_are_left_alone(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*arguments: Any) -> None:
@@ -157,9 +157,14 @@ def test_other_settings_or_finished_data_are_refused(
         prepared(raw, tmp_path / "data")
     with pytest.raises(UsageError, match="was begun with seed 0, now it is 1"):
         prepared(raw, tmp_path / "data", seed=1)
-    prepared(raw, tmp_path / "data")
-    with pytest.raises(UsageError, match="holds prepared data already"):
-        prepared(raw, tmp_path / "data")
+    whole = prepared(raw, tmp_path / "data")
+    written = (tmp_path / "data" / SAMPLES_FILE).stat().st_mtime_ns
+    again = prepared(raw, tmp_path / "data")
+    assert (again.samples, again.skipped) == (whole.samples, whole.skipped)
+    assert again.finished_before and not whole.finished_before
+    assert (tmp_path / "data" / SAMPLES_FILE).stat().st_mtime_ns == written
+    with pytest.raises(UsageError, match="was prepared with seed 0, now it is 1"):
+        prepared(raw, tmp_path / "data", seed=1)
 
 
 def test_a_preparation_killed_in_its_first_or_last_moment_goes_on(raw: Path, tmp_path: Path) -> None:
