@@ -153,6 +153,17 @@ class TestCache:
         (tmp_path / "file").write_text("")
         assert not vectors(loaded, cache=tmp_path / "file").cached
 
+    def test_a_folder_that_may_not_be_searched_costs_nothing_but_time(
+        self, loaded: LoadedModel, tmp_path: Path, monkeypatch
+    ):
+        vectors(loaded, cache=tmp_path)
+
+        def closed(file: Path) -> bool:
+            raise PermissionError(13, "Permission denied", str(file))
+
+        monkeypatch.setattr(Path, "is_file", closed)
+        assert not vectors(loaded, cache=tmp_path).cached
+
     def test_nothing_half_written_stays(self, loaded: LoadedModel, tmp_path: Path, monkeypatch):
         def full(*arguments, **options):
             raise OSError(28, "No space left on device")
