@@ -71,14 +71,6 @@ def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | N
     return inner if inner.is_dir() else data_root
 
 
-def is_kept(file: Path) -> bool:
-    """Whether ``file`` is there; in a folder that this user may not search, nothing is."""
-    try:
-        return file.is_file()
-    except OSError:
-        return False
-
-
 def write_kept(file: Path, content: bytes) -> None:
     """Put ``content`` into ``file``, whole or not at all, whoever else does it meanwhile.
 

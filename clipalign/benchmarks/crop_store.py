@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from clipalign.cache import is_kept, write_kept
+from clipalign.cache import write_kept
+from clipalign.paths import is_file
 
 FORMAT: Final = 1
 """Raised whenever the numbers in a file would come out differently."""
@@ -50,7 +51,7 @@ class CropStore:
     def get(self, identity: str) -> Tensor | None:
         """The vectors of the picture ``identity``, or None."""
         file = self._file(identity)
-        if file is None or not is_kept(file):
+        if file is None or not is_file(file):
             return None
         try:
             with safe_open(file, framework="pt") as content:

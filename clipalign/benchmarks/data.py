@@ -30,14 +30,6 @@ def find_in(folder: Path, name: str, *places: str) -> Path:
     raise MissingDataset(message, hint=hint, input=str(folder))
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a file; a name that no file can have, as damaged annotations hold them, is of none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def files_in(folder: Path) -> list[Path]:
     """What lies in a folder that belongs to a data set, by name.
 

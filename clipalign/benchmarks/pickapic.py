@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from clipalign.benchmarks.data import is_file
 from clipalign.errors import MissingDataset
 from clipalign.extras import need
+from clipalign.paths import is_file
 
 SHARDS: Final = "test-*.parquet"
 SIDES: Final = ("0", "1")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipalign.benchmarks.annotations import read_annotations
-from clipalign.benchmarks.data import find_in, is_file
+from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.growing import Growing, GrowingBenchmark
 from clipalign.benchmarks.task import BrokenSample
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.extras import need
+from clipalign.paths import is_file
 
 STATE: Final = "state.json"
 COLUMNS: Final = ("image", "captions", "neg_captions")

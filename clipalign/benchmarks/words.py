@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from clipalign.benchmarks import statistics
 from clipalign.benchmarks.annotations import Annotations
-from clipalign.benchmarks.data import find_in, is_file
+from clipalign.benchmarks.data import find_in
 from clipalign.benchmarks.detect_route import read_outcome
 from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.statistics import Statistic
 from clipalign.benchmarks.task import WORD_OPTIONS, Benchmark, BrokenSample, Outcome, Sample
 from clipalign.cache import data_folder
 from clipalign.errors import InputUnreadable, MissingDataset
+from clipalign.paths import is_file
 from clipalign.results import DetectResult, Metric, Provenance, WordScore
 
 ABOUT: Final = "read published numbers as “about”: the papers' own tables differ by up to 0.03"

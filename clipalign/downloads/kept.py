@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from clipalign.downloads.archives import Member
 from clipalign.downloads.wanted import Hashes, Wanted
+from clipalign.paths import is_file
 from clipalign.registry.datasets import DataFile, DatasetRow
 
 NOTES_FOLDER: Final = ".clipalign"
@@ -84,13 +85,6 @@ def _has_size(path: Path, size: int) -> bool:
         return False
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
 def is_there(folder: Path, file: DataFile) -> bool:
     """Whether what ``file`` gives lies in ``folder``, wherever it came from; contents are not looked at."""
     places = file.gives or (file.path,)
@@ -107,7 +101,7 @@ def damaged(row: DatasetRow, folder: Path) -> list[str]:
         what = kept(folder, file)
         for one in what.members if what else ():
             path = folder / one.path
-            if not _is_file(path):
+            if not is_file(path):
                 found.append(f"{path} is missing")
             elif _sha256(path) != one.sha256:
                 found.append(f"{path} is not what it was")

@@ -28,7 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.cache import is_kept, write_kept
+from clipalign.cache import write_kept
+from clipalign.paths import is_file
 from clipalign.pipeline.class_texts import ClassTexts
 from clipalign.pipeline.encoder import encode_tokens
 from clipalign.pipeline.text import TokenizedText, encode_text
@@ -207,7 +208,7 @@ def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) ->
 
 def _read(file: Path, key: str, n_classes: int) -> tuple[Tensor, int] | None:
     """Vectors and the count of truncated texts; None where nothing usable is there, and a warning if something is."""
-    if not is_kept(file):
+    if not is_file(file):
         return None
     try:
         with safe_open(file, framework="pt") as content:

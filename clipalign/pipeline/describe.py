@@ -16,9 +16,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from clipalign.cache import is_kept, write_kept
+from clipalign.cache import write_kept
 from clipalign.errors import DownloadFailed, UsageError
 from clipalign.locks import exclusive
+from clipalign.paths import is_file
 from clipalign.pipeline.describer import Describer, PassingError, ask
 from clipalign.pipeline.descriptions import read_descriptions
 
@@ -162,7 +163,7 @@ def _described(name: str, describer: Describer, stop: threading.Event, again: Ca
 
 def _kept(file: Path, *, again: bool = False) -> dict[str, tuple[str, ...]]:
     """What the file has; a damaged one is put aside, not thrown away; where that fails is said once, not ``again``."""
-    if not is_kept(file):
+    if not is_file(file):
         return {}
     try:
         return read_descriptions(file)

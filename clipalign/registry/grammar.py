@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from clipalign.errors import UnknownModel
+from clipalign.paths import is_file, is_folder
 from clipalign.registry.rows import DETECT_EPSILON, DETECT_LAYERS, ROWS, TAGS_OF_ROWS, ModelRow, WeightSource
 
 CHECKPOINT_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -50,7 +51,7 @@ def find_model(spec: str) -> ModelRow:
     if spec in ROWS:
         return ROWS[spec]
     path = _path(spec)
-    if spec and _is_file(path):
+    if spec and is_file(path):
         return _lone_file(spec, path)
     for left, right in _splits(spec):
         row = _left_side(spec, left)
@@ -65,21 +66,6 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that the system finds too long is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _splits(spec: str) -> Iterator[tuple[str, str]]:
@@ -101,7 +87,7 @@ def _lone_file(spec: str, path: Path) -> ModelRow:
 def _left_side(spec: str, left: str) -> ModelRow | None:
     """What stands before the ``@``, still without weights."""
     path = _path(left)
-    if left and path.suffix == ".json" and _is_file(path):
+    if left and path.suffix == ".json" and is_file(path):
         return _blank_row(spec, str(path), note="local config")
     # open_clip's name before the registry's: ViT-B-32@laion2b_e16 is no model of OpenAI's.
     if left in architecture_names():
@@ -129,13 +115,13 @@ def _blank_row(name: str, architecture: str, *, note: str) -> ModelRow:
 
 def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
     path = _path(right)
-    if right and _is_file(path):
+    if right and is_file(path):
         return replace(row, weights=(WeightSource("file", file=str(path)),))
     if not right:
         raise UnknownModel(
             f"nothing follows the @ of {row.name!r}", hint=f"--model {left}@TAG or --model {left}@FILE", input=row.name
         )
-    if path.suffix in CHECKPOINT_SUFFIXES or "/" in right or _is_folder(path):
+    if path.suffix in CHECKPOINT_SUFFIXES or "/" in right or is_folder(path):
         raise UnknownModel(f"there is no checkpoint file {right}", hint=_where(path), input=row.name)
     tag = right.lower().replace("-", "_")  # as open_clip reads tags
     if (tag, left) in TAGS_OF_ROWS:
@@ -164,7 +150,7 @@ def _unknown(spec: str, path: Path) -> UnknownModel:
             hint=f"did you mean {' or '.join(name + at + right for name in near)}?",
             input=spec,
         )
-    if path.suffix in (*CHECKPOINT_SUFFIXES, ".json") or "/" in spec or _is_folder(path):
+    if path.suffix in (*CHECKPOINT_SUFFIXES, ".json") or "/" in spec or is_folder(path):
         return UnknownModel(f"there is no model file {spec}", hint=_where(path), input=spec)
     return UnknownModel(f"unknown model {spec!r}", hint=f"one of {', '.join(ROWS)}", input=spec)
 
@@ -182,8 +168,8 @@ def _nearest(name: str) -> list[str]:
 
 
 def _where(path: Path) -> str:
-    if _is_folder(path):
+    if is_folder(path):
         return "that is a folder; name the file in it"
-    if not _is_folder(path.parent):
+    if not is_folder(path.parent):
         return f"there is no folder {path.parent}"
     return f"looked in {path.absolute().parent}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from clipalign.commands import COMMANDS
 from clipalign.errors import SettingsError
+from clipalign.paths import is_file
 from clipalign.settings.meant import meant_by
 from clipalign.settings.readers import READERS
 
@@ -23,14 +24,14 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
     """
     for folder in (start, *start.parents):
         own = folder / "clipalign.toml"
-        if _is_file(own):
+        if is_file(own):
             document = _toml(own)
             nested = document.get("tool")
             if isinstance(nested, dict) and "clipalign" in nested:
                 return own, _table(nested["clipalign"], own, "[tool.clipalign]"), "tool.clipalign"
             return own, document, ""
         project = folder / "pyproject.toml"
-        if _is_file(project):
+        if is_file(project):
             tools = _toml(project).get("tool")
             if isinstance(tools, dict) and "clipalign" in tools:
                 return project, _table(tools["clipalign"], project, "[tool.clipalign]"), "tool.clipalign"
@@ -83,13 +84,6 @@ def beside(folder: Path, name: str, value: object) -> object:
 def _joined(folder: Path, name: str) -> str:
     """Left as it is, and short in messages, where it means the same from the working directory."""
     return name if folder == Path.cwd() else str(folder / name)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder that nobody may look into holds no settings of ours
-        return False
 
 
 def _origin(path: Path, table: str, key: str) -> str:
