@@ -3,12 +3,12 @@
 Two layouts: the binary version (``cifar-10-batches-bin/test_batch.bin``, ``cifar-100-binary/test.bin``: label bytes,
 then 3072 bytes of red, green and blue, a picture after the other), which is taken first, and the Python version
 (``cifar-10-batches-py/test_batch``, ``cifar-100-python/test``), which most have on disk. That one is a pickle, and
-pickles run code: it is read by an unpickler that knows arrays and their parts and refuses every other name.
+pickles run code: it is read with stand-ins that know arrays of bytes and refuse every other name and type.
 """
 
 from __future__ import annotations
 
-import io
+import math
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
 from clipalign.benchmarks.data import text_lines
 from clipalign.errors import InputUnreadable
+from clipalign.pipeline.pickles import load_inert
 
 SIDE_PX: Final = 32
 PICTURE_BYTES: Final = 3 * SIDE_PX * SIDE_PX
@@ -32,26 +33,47 @@ def _latin(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-_RECONSTRUCT: Final = np.zeros(0).__reduce__()[0]
-"""Of arrays; its module has another name in every major version of numpy."""
+class _Bytes:
+    """Stands for ``numpy.dtype``: the type of bytes without sign, and no other.
+
+    numpy's own would also make types that hold pointers, which a pickle may then set to any address.
+    """
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if code not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"it holds numbers of type {code!r}, not bytes")
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # byte order and the like, of which bytes have none
+
+
+class _Array:
+    """Stands for ``numpy.ndarray``: bytes, and exactly as many as its shape has."""
+
+    values: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros(0, np.uint8)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, column_first, content = state
+        if not isinstance(kind, _Bytes) or not isinstance(content, bytes) or math.prod(shape) != len(content):
+            raise pickle.UnpicklingError("it holds an array that does not fit its shape")
+        self.values = np.frombuffer(content, np.uint8).reshape(shape, order="F" if column_first else "C")
+
+
+def _new_array(*_: Any) -> _Array:
+    return _Array()
+
 
 _ARRAY_PARTS: Final[dict[tuple[str, str], Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Bytes,
+    ("numpy.core.multiarray", "_reconstruct"): _new_array,  # another module in every major version of numpy
+    ("numpy._core.multiarray", "_reconstruct"): _new_array,
     ("_codecs", "encode"): _latin,
 }
-"""All that a pickled array is made with; none of them does anything else."""
+"""All that the files name."""
 
-
-class _ArraysOnly(pickle.Unpickler):
-    """Numbers, strings, lists, dictionaries and arrays; no other name is looked up, so nothing can be run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no picture needs")
-        return _ARRAY_PARTS[module, name]
+_MAX_BYTES: Final = 256 * 1024 * 1024
+"""Of a file; the largest has 31 MB."""
 
 
 def read_pickle(path: Path) -> dict[bytes, Any]:
@@ -61,7 +83,9 @@ def read_pickle(path: Path) -> dict[bytes, Any]:
         InputUnreadable: it is damaged, or holds anything but data.
     """
     try:
-        found = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_BYTES:,} bytes, or no plain file")
+        found = load_inert(path.read_bytes(), _ARRAY_PARTS, encoding="bytes")
     except OSError as error:
         raise InputUnreadable(f"{path} cannot be read: {error.strerror}", input=str(path)) from error
     except Exception as error:  # a damaged pickle raises nearly anything
@@ -117,13 +141,14 @@ class _Cifar(ClassificationBenchmark):
             rows = content.reshape(-1, row)
             return rows[:, self.label_bytes :], rows[:, self.label_bytes - 1].tolist()
         found = read_pickle(self.marker)
-        pixels, labels = found.get(b"data"), found.get(self.label_key)
+        held, labels = found.get(b"data"), found.get(self.label_key)
+        pixels = held.values if isinstance(held, _Array) else _Array.values
         if (
-            not isinstance(pixels, np.ndarray)
-            or pixels.dtype != np.uint8
+            pixels.ndim != 2
             or pixels.shape[1:] != (PICTURE_BYTES,)
             or not isinstance(labels, list)
             or len(labels) != len(pixels)
+            or not all(isinstance(label, int) for label in labels)
         ):
             raise InputUnreadable(f"{self.marker} is no file of CIFAR", hint="fetch it again", input=str(self.marker))
         return pixels, labels

@@ -58,6 +58,8 @@ class ChosenModel:
         with _other_model_hinted(row, self.option):
             loaded = _fetching_what_is_missing(load, row, settings)
         notices.inform(f"{row.name} loaded in {time.perf_counter() - started:.1f} s: {row.note or row.architecture}")
+        for guess in loaded.notes:
+            notices.warn(guess)
         return loaded
 
 

@@ -21,6 +21,7 @@ from clipalign.downloads.fetch import fetch, tidy
 from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import RefusedError
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
+from clipalign.pipeline.architecture import read_config
 from clipalign.registry import WeightSource
 from clipalign.weights import (
     OPENAI_CACHE,
@@ -176,7 +177,7 @@ def _text_files(row: ModelRow, errand: Errand) -> list[Brought]:
     """A text tower's config and a tokenizer's files, where open_clip takes them from a repository of their own."""
     brought = []
     for repo, files in _text_repositories(row):
-        if repo.startswith((".", "/")) or _is_here(repo, files):
+        if _is_here(repo, files):
             continue
         errand.announce(f"fetching {row.name}: {'tokenizer' if len(files) > 1 else 'config'} of {repo}")
         missing: RefusedError | None = None
@@ -206,8 +207,14 @@ def _text_repositories(row: ModelRow) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _config(row: ModelRow) -> dict[str, Any]:
-    """The config of an open_clip architecture, read without importing it."""
-    places = [Path(row.architecture)] if row.architecture.endswith(".json") else []
+    """The config of an open_clip architecture, read without importing it.
+
+    Raises:
+        ModelMismatch: a config of the user's that says what it may not.
+    """
+    if row.architecture.endswith(".json"):
+        return read_config(Path(row.architecture)).config
+    places = []
     package = find_spec("open_clip")
     for folder in (package.submodule_search_locations or []) if package else []:
         places.append(Path(folder, "model_configs", f"{row.architecture}.json"))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import ModelMismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEAD_WIDTH: Final = 64
 """Of every CLIP that OpenAI published."""
@@ -26,8 +28,127 @@ _RESNET_DOWNSAMPLING: Final = 32  # input pixels to a cell of the last map, a si
 _REQUIRED: Final = ("embed_dim", "vision_cfg", "text_cfg")
 _TOWERS: Final = ("vision_cfg", "text_cfg", "multimodal_cfg")
 
-_MAX_LAYERS: Final = 1000
-"""Far more than any CLIP has; a million, as a slip of the hand, would be built for hours."""
+_MAX_CONFIG_BYTES: Final = 1024 * 1024
+_MAX_CELLS: Final = 128
+"""Patches a side of a picture; attention takes the fourth power of them."""
+
+Check = tuple[Callable[[Any], bool], str]
+"""Whether a field's value may be that, and what it must be, in words."""
+
+
+def _whole(low: int, high: int) -> Check:
+    return lambda value: type(value) is int and low <= value <= high, f"a whole number from {low} to {high:,}"
+
+
+def _number(low: float, high: float) -> Check:
+    return lambda value: type(value) in (int, float) and low <= value <= high, f"a number from {low:g} to {high:g}"
+
+
+def _word(pattern: str, what: str) -> Check:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, what
+
+
+def _fields(**checks: Check) -> Check:
+    def fits(value: Any) -> bool:
+        return isinstance(value, dict) and all(name in checks and checks[name][0](value[name]) for name in value)
+
+    return fits, f"an object of {', '.join(checks)}"
+
+
+def _either(one: Check, other: Check) -> Check:
+    return lambda value: one[0](value) or other[0](value), f"{one[1]}, or {other[1]}"
+
+
+def _list_of(count: int, check: Check) -> Check:
+    return (
+        lambda value: isinstance(value, list) and len(value) == count and all(map(check[0], value)),
+        f"{count} of them, each {check[1]}",
+    )
+
+
+_NULL: Final[Check] = (lambda value: value is None, "null")
+_TRUTH: Final[Check] = (lambda value: isinstance(value, bool), "true or false")
+_NAME: Final = _word(r"[a-z_]{0,32}", "a word")
+_LAYERS: Final = _whole(1, 1000)
+_WIDTH: Final = _whole(1, 16_384)
+_HEADS: Final = _whole(1, 1024)
+_SIDE: Final = _whole(1, 4096)
+_REPOSITORY: Final = _word(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", "the name of a repository, as in owner/name")
+
+_TOWER: Final[dict[str, Check]] = {
+    "layers": _LAYERS,
+    "width": _WIDTH,
+    "mlp_ratio": _number(0.01, 64),
+    "ls_init_value": _either(_number(0, 1), _NULL),
+    "pool_type": _NAME,
+    "final_ln_after_pool": _TRUTH,
+    "output_tokens": _TRUTH,
+    "act_kwargs": _either(_fields(approximate=_NAME), _NULL),
+    "norm_kwargs": _either(_fields(eps=_number(0, 1)), _NULL),
+    "block_type": _either(_NAME, _NULL),
+    "qk_norm": _TRUTH,
+    "scaled_cosine_attn": _TRUTH,
+    "scale_heads": _TRUTH,
+    "scale_attn_inner": _TRUTH,
+    "scale_attn": _TRUTH,
+    "scale_fc": _TRUTH,
+}
+_TEXT: Final[dict[str, Check]] = _TOWER | {
+    "context_length": _whole(1, 4096),
+    "vocab_size": _whole(1, 2_000_000),
+    "heads": _HEADS,
+    "embed_cls": _TRUTH,
+    "pad_id": _whole(0, 2_000_000),
+    "eos_id": _whole(0, 2_000_000),
+    "no_causal_mask": _TRUTH,
+    "proj_bias": _TRUTH,
+    "proj_type": _either(_NAME, _NULL),
+    "hf_tokenizer_name": _either(_REPOSITORY, _NULL),
+    "tokenizer_mode": _either(_NAME, _NULL),
+    "tokenizer_kwargs": _either(_fields(clean=_NAME, strip_sep_token=_TRUTH, language=_word(r"\w{1,32}", "")), _NULL),
+    "hf_model_name": _either(_REPOSITORY, _NULL),
+    "hf_model_pretrained": _TRUTH,
+    "hf_proj_type": _either(_NAME, _NULL),
+    "hf_pooler_type": _NAME,
+}
+_FIELDS: Final[dict[str, dict[str, Check]]] = {
+    "vision_cfg": _TOWER
+    | {
+        "layers": _either(_LAYERS, _list_of(_RESNET_STAGES, _LAYERS)),
+        "head_width": _WIDTH,
+        "patch_size": _either(_whole(1, 1024), _NULL),
+        "image_size": _either(_SIDE, _list_of(2, _SIDE)),
+        "patch_dropout": _number(0, 1),
+        "attentional_pool": _either(_TRUTH, _NAME),
+        "attn_pooler_queries": _SIDE,
+        "attn_pooler_heads": _HEADS,
+        "no_ln_pre": _TRUTH,
+        "pos_embed_type": _NAME,
+        # A name with a scheme (hf-hub:, local-dir:) makes timm fetch or read a config of somebody else.
+        "timm_model_name": _either(_word(r"[\w.]{1,128}", "the plain name of an architecture of timm"), _NULL),
+        "timm_model_pretrained": _TRUTH,
+        "timm_pool": _NAME,
+        "timm_proj": _either(_NAME, _NULL),
+        "timm_proj_bias": _TRUTH,
+        "timm_drop": _number(0, 1),
+        "timm_drop_path": _either(_number(0, 1), _NULL),
+    },
+    "text_cfg": _TEXT,
+    "multimodal_cfg": _TEXT | {"dim_head": _WIDTH, "n_queries": _SIDE, "attn_pooler_heads": _HEADS},
+    "": {
+        "embed_dim": _WIDTH,
+        "quick_gelu": _TRUTH,
+        "custom_text": _TRUTH,
+        "init_logit_scale": _number(-100, 100),
+        "init_logit_bias": _either(_number(-100, 100), _NULL),
+        "nonscalar_logit_scale": _TRUTH,
+    },
+}
+"""All that a config may say. Nothing else reaches open_clip, timm or transformers, some of which would run code for it.
+
+The bounds are far beyond every published CLIP: the largest text of open_clip's own table has 77 positions, 901,629
+tokens and a width of 1,280, the largest image tower 56 layers.
+"""
 
 _SHOWN: Final = 200
 """Characters of a message that repeats what a config holds."""
@@ -57,6 +178,8 @@ def read_config(path: Path) -> Architecture:
         ModelMismatch: no JSON, or not a config.
     """
     try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"it is larger than {_MAX_CONFIG_BYTES:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelMismatch(f"{path} is not readable as JSON: {error}", input=str(path)) from error
@@ -71,12 +194,7 @@ def read_config(path: Path) -> Architecture:
             raise ModelMismatch(
                 f"{path} is not an open_clip config: its {key} is no object but {part!r}"[:_SHOWN], input=str(path)
             )
-        layers = part.get("layers", 0)
-        deepest = max(layers, default=0) if isinstance(layers, list) and _are_numbers(layers) else layers
-        if isinstance(deepest, int) and deepest > _MAX_LAYERS:
-            raise ModelMismatch(
-                f"{path} asks for {deepest} layers in its {key}; at most {_MAX_LAYERS} are built", input=str(path)
-            )
+    _check_fields(path, config)
     for key in ("mean", "std"):
         numbers = preprocess.get(key, 0.0)
         if not _are_numbers(numbers if isinstance(numbers, list) and len(numbers) == 3 else [numbers]):
@@ -84,6 +202,32 @@ def read_config(path: Path) -> Architecture:
     if (preprocess.get("fill_color") or 0) not in range(256):
         raise ModelMismatch(f"{path} has a fill_color that is no whole number from 0 to 255", input=str(path))
     return Architecture(str(path), config, preprocess, is_fixed=True)
+
+
+def _check_fields(path: Path, config: dict[str, Any]) -> None:
+    """Whether every field is known, and what it may be."""
+    parts = {key: config[key] for key in _TOWERS if key in config}
+    for part, values in {**parts, "": {key: config[key] for key in config if key not in _TOWERS}}.items():
+        for name, value in values.items():
+            place = f"{part}.{name}" if part else name
+            if name not in _FIELDS[part]:
+                raise ModelMismatch(
+                    f"{path} has a field {place!r} that clipalign does not pass on"[:_SHOWN],
+                    hint="remove it, if the model does not need it",
+                    input=str(path),
+                )
+            fits, what = _FIELDS[part][name]
+            if not fits(value):
+                raise ModelMismatch(f"{path}: {place} must be {what}, not {repr(value)[:60]}", input=str(path))
+    sides, patch = config["vision_cfg"].get("image_size", 224), config["vision_cfg"].get("patch_size", 16)
+    if max(sides if isinstance(sides, list) else [sides]) > _MAX_CELLS * (patch or _RESNET_DOWNSAMPLING):
+        raise ModelMismatch(f"{path} cuts pictures into more than {_MAX_CELLS} patches a side", input=str(path))
+    if "multimodal_cfg" not in config and any(config[key].get("output_tokens") for key in ("vision_cfg", "text_cfg")):
+        raise ModelMismatch(
+            f"{path} asks for output_tokens, which only models with a text decoder (multimodal_cfg) have",
+            hint="set it to false",
+            input=str(path),
+        )
 
 
 def _are_numbers(values: list[object]) -> bool:

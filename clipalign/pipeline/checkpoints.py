@@ -1,9 +1,9 @@
 """A weights file becomes named tensors in open_clip's naming, fp32, checked for values that are not finite.
 
-Read are safetensors, pickles (always ``weights_only=True``) and OpenAI's TorchScript archives; those can hold code, so
-only a file whose SHA-256 is on record is opened that way. Wrappings of training programs are taken off; Long-CLIP's two
-position tables are folded; the compact vocabulary of the embedded model is expanded. What a file does not say about
-itself is not guessed: the activation is known for OpenAI's own and Long-CLIP's formats only.
+Read are safetensors, pickles (always ``weights_only=True``) and OpenAI's TorchScript archives, whose code is never run.
+Wrappings of training programs are taken off; Long-CLIP's two position tables are folded; the compact vocabulary of the
+embedded model is expanded. What a file does not say about itself is not guessed: the activation is known for OpenAI's
+own and Long-CLIP's formats only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from clipalign.errors import ModelMismatch
 from clipalign.pipeline.long_context import fold_tables, is_two_tables
+from clipalign.pipeline.torchscript import is_torchscript, read_torchscript
 
 CLIP_VOCABULARY: Final = 49408
 """Tokens of CLIP's byte-pair vocabulary, start and end token included."""
@@ -59,17 +60,13 @@ class Checkpoint:
     quick_gelu: bool | None
 
 
-def read_checkpoint(path: Path, *, trusted: bool = False) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a weights file.
-
-    Args:
-        path: of the file.
-        trusted: whether its SHA-256 is on record, so that a TorchScript archive may be opened.
 
     Raises:
         ModelMismatch: not a weights file, a refused pickle, a format of another library, or values that are not finite.
     """
-    tensors = _unwrap(_read(path, trusted=trusted), path)
+    tensors = _unwrap(_read(path), path)
     quick_gelu = None
     if any(name in tensors for name in _OPENAI_FACTS):
         quick_gelu = True
@@ -94,24 +91,18 @@ def name_some(names: list[str]) -> str:
     return shown if len(names) <= _NAMED_KEYS else f"{shown}, … ({len(names)} in all)"
 
 
-def _read(path: Path, *, trusted: bool) -> Any:
+def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise _unreadable(path, f"{error}") from error
-    if _is_torchscript(path):
-        if not trusted:
-            raise ModelMismatch(
-                f"{path} is a TorchScript archive, which can run code, and not one of OpenAI's by its SHA-256",
-                hint="save its state_dict as safetensors, or name the model: --model ViT-B-32",
-                input=str(path),
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-        return dict(archive.state_dict())
-    return _read_pickle(path)
+    if not is_torchscript(path):
+        return _read_pickle(path)
+    try:
+        return read_torchscript(path)
+    except Exception as error:  # a damaged archive raises nearly anything
+        raise _unreadable(path, f"it is no TorchScript archive of weights: {error}") from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -134,13 +125,6 @@ def _read_pickle(path: Path) -> Any:
         ) from error
     except _DAMAGE as error:
         raise _unreadable(path, str(error).partition("\n")[0]) from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _unreadable(path: Path, why: str) -> ModelMismatch:

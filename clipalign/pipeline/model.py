@@ -15,7 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -30,8 +30,6 @@ from clipalign.pipeline.loaded import LoadedModel
 from clipalign.registry import ModelRow, WeightSource, find_model, row_of_weights
 from clipalign.registry.rows import OPENAI_MEAN, OPENAI_STD
 from clipalign.weights import find_in_hub_cache, locate, quoted
-
-SHA256_DIGITS: Final = 64
 
 _torchvision_schemas: torch.library.Library | None = None
 
@@ -89,8 +87,7 @@ def load_model(
     row, tag = _resolve_tag(row, open_clip)
     found = locate(row, cache_dir=cache_dir, offline=offline)
     known = row_of_weights(found.sha256)
-    on_record = known is not None or len(found.source.sha256) == SHA256_DIGITS
-    checkpoint = read_checkpoint(found.path, trusted=on_record)
+    checkpoint = read_checkpoint(found.path)
     architecture, notes = _architecture(row, checkpoint, known, open_clip)
     quick_gelu, label = _activation(row, architecture, checkpoint, known, tag)
     if found.source.kind == "embedded":
@@ -101,6 +98,9 @@ def load_model(
     network = _build(config, open_clip, row)
     _fill(network, checkpoint.tensors, open_clip, label=label, row=row)
     context_tokens = int(config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH))
+    image_size = _image_size(network, row)
+    if architecture.is_fixed:
+        _try_out(network, image_size, context_tokens, row)
     preprocess = architecture.preprocess | tag
     return LoadedModel(
         row=row,
@@ -111,7 +111,7 @@ def load_model(
         architecture=label,
         quick_gelu=quick_gelu,
         context_tokens=context_tokens,
-        image_size=_image_size(network, row),
+        image_size=image_size,
         mean=row.mean or _three(preprocess.get("mean", OPENAI_MEAN)),
         std=row.std or _three(preprocess.get("std", OPENAI_STD)),
         vocabulary=_vocabulary(found.path) if found.source.kind == "embedded" else None,
@@ -182,7 +182,15 @@ def _architecture(
         assumed = checkpoint.quick_gelu is None
         note = "QuickGELU and attention heads of width 64 assumed: the checkpoint does not say"
         return infer_architecture(checkpoint.tensors), (note,) if assumed else ()
-    return Architecture(name, open_clip.get_model_config(name)), ()
+    config = open_clip.get_model_config(name)
+    # Weights fine-tuned from OpenAI's are of the twin's kind, and nothing in them says so.
+    guessed = (
+        known is None and checkpoint.quick_gelu is None and not config.get("quick_gelu") and row.quick_gelu is None
+    )
+    if not guessed or row.weights[0].kind != "file" or f"{name}-quickgelu" not in open_clip.list_models():
+        return Architecture(name, config), ()
+    note = f"GELU assumed: the checkpoint does not say; if it grew out of OpenAI's weights, name {name}-quickgelu"
+    return Architecture(name, config), (note,)
 
 
 def _activation(
@@ -297,7 +305,11 @@ def _tokenizer(text: dict[str, Any], context_tokens: int, open_clip: ModuleType,
         if text.get("hf_tokenizer_name"):
             folder = _hub_folder(text["hf_tokenizer_name"], ("tokenizer.json", "tokenizer_config.json"), row)
             return open_clip.tokenizer.HFTokenizer(
-                folder, context_length=context_tokens, tokenizer_mode=text.get("tokenizer_mode"), **options
+                folder,
+                context_length=context_tokens,
+                tokenizer_mode=text.get("tokenizer_mode"),
+                trust_remote_code=False,  # without a word transformers asks on stdin whether to run it
+                **options,
             )
         if options:
             return open_clip.tokenizer.SimpleTokenizer(context_length=context_tokens, **options)
@@ -326,6 +338,12 @@ def _hub_folder(repo: str, files: tuple[str, ...], row: ModelRow) -> str:
     for file in files:
         path = find_in_hub_cache(repo, file)
         if path is not None:
+            if file == "config.json" and b'"auto_map"' in path.read_bytes():
+                raise ModelMismatch(
+                    f"{repo}, which {row.name} needs, brings Python code of its own, and that is never run",
+                    hint="take a model whose text side is part of transformers",
+                    input=row.name,
+                )
             return str(path.parent)
     raise MissingWeights(
         f"{row.name} needs files of {repo} that are not on this machine",
@@ -340,6 +358,25 @@ def _image_size(network: Any, row: ModelRow) -> int:
     if len(sides) != 1:
         raise ModelMismatch(f"{row.name} wants pictures of {size} pixels; only squares are served", input=row.name)
     return int(sides.pop())
+
+
+def _try_out(network: Any, image_size: int, context_tokens: int, row: ModelRow) -> None:
+    """Whether both towers of a config that somebody wrote run, and end in vectors of one length."""
+    network.eval()
+    try:
+        with torch.inference_mode():
+            image = network.encode_image(torch.zeros(1, 3, image_size, image_size))
+            text = network.encode_text(torch.zeros(1, context_tokens, dtype=torch.long))
+            lengths = tuple(image.shape), tuple(text.shape)
+    except Exception as error:  # a config may put together what does not fit
+        why = str(error).partition("\n")[0]
+        raise ModelMismatch(f"the architecture of {row.name} does not run: {why}", input=row.name) from error
+    if lengths[0] != lengths[1] or len(lengths[0]) != 2:
+        raise ModelMismatch(
+            f"{row.name} turns a picture into numbers of shape {lengths[0]} and a text into {lengths[1]}; "
+            "both must be one vector of one length",
+            input=row.name,
+        )
 
 
 def _three(numbers: Any) -> tuple[float, float, float]:

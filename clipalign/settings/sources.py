@@ -21,7 +21,7 @@ from clipalign.settings.values import Settings
 ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
 OTHER_VARIABLES: Final[dict[str, tuple[str, ...]]] = {
     "cache_dir": ("CLIPALIGN_CACHE",),
-    "offline": ("HF_HUB_OFFLINE",),
+    "offline": ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
 }
 """Variables that set something besides the one named after it."""
 

@@ -51,7 +51,7 @@ def test_a_pickle_that_asks_for_anything_but_arrays_is_refused(tmp_path: Path) -
     make_cifar10(tmp_path)
     place = tmp_path / "cifar-10-batches-py/test_batch"
     write_pickle(place, {b"data": Harmful()})
-    with pytest.raises(InputUnreadable, match=r"asks for .*eval, which no picture needs"):
+    with pytest.raises(InputUnreadable, match=r"asks for .*eval, which data does not need"):
         read_pickle(place)
     place.write_bytes(b"\x80\x02}q")
     with pytest.raises(InputUnreadable, match="is no file of CIFAR"):
@@ -61,14 +61,31 @@ def test_a_pickle_that_asks_for_anything_but_arrays_is_refused(tmp_path: Path) -
         list(dataset("cifar10", tmp_path).samples(limit=None, seed=0))
 
 
-def test_pickles_written_by_old_numpy_are_read() -> None:
-    content = pickle.dumps(np.arange(3, dtype=np.uint8), protocol=2)
+def test_pickles_written_by_old_numpy_are_read(tmp_path: Path) -> None:
+    content = pickle.dumps({b"data": np.arange(6, dtype=np.uint8).reshape(2, 3)}, protocol=2)
     assert b"numpy._core" in content or b"numpy.core" in content
-    old = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    place = Path("unused")
+    (tmp_path / "x").write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert read_pickle(tmp_path / "x")[b"data"].values.tolist() == [[0, 1, 2], [3, 4, 5]]
 
-    class File(type(place)):  # type: ignore[misc]
-        def read_bytes(self) -> bytes:
-            return pickle.dumps({}, protocol=2)[:-1] + b"X\x04\x00\x00\x00data" + old[2:-1] + b"s."
 
-    assert read_pickle(File("x"))["data"].tolist() == [0, 1, 2]
+def _array(dtype: bytes, shape: bytes, content: bytes) -> bytes:
+    """A pickled array of any type over any bytes, as no numpy would write it."""
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n" + shape + b"cnumpy\ndtype\n(S'"
+        b"" + dtype + b"'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI63\ntbI00\n" + content + b"tb."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (_array(b"O8", b"(I1\nt", b"S'AAAAAAAA'\n"), "numbers of type b'O8', not bytes"),  # pointers of its choice
+        (_array(b"u1", b"(I3072\nt", b"S'A'\n"), "does not fit its shape"),  # memory that nobody wrote
+        (_array(b"u1", b"(I1\nt", b"N"), "does not fit its shape"),
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "LONG_BINPUT"),
+    ],
+)
+def test_arrays_are_bytes_and_as_many_as_they_say(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(InputUnreadable, match=why):
+        read_pickle(tmp_path / "x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,16 @@ from torch import Tensor
 
 from clipalign.errors import ModelMismatch
 from clipalign.pipeline.checkpoints import CLIP_VOCABULARY, name_some, read_checkpoint
-from tests.checkpoints import save_torchscript
+from clipalign.pipeline.torchscript import read_torchscript
+from tests.checkpoints import save_torchscript, state_dict
 
 TENSORS = {"visual.proj": torch.arange(6.0).reshape(2, 3), "logit_scale": torch.tensor(1.5)}
+
+
+def _tensor(size_and_stride: bytes) -> bytes:
+    """A pickled tensor over the two floats of ``data/0``."""
+    storage = b"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI2\ntQ"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"I0\n" + size_and_stride + b"tR."
 
 
 def same(found: dict[str, Tensor], wanted: dict[str, Tensor] = TENSORS) -> bool:
@@ -75,16 +83,47 @@ def test_long_clips_two_tables_become_one_and_tell_quickgelu(tmp_path: Path):
 
 
 class TestTorchScript:
-    def test_one_on_record_is_opened(self, tmp_path: Path):
-        save_torchscript(TENSORS, tmp_path / "clip.pt")
-        checkpoint = read_checkpoint(tmp_path / "clip.pt", trusted=True)
-        assert same(checkpoint.tensors) and checkpoint.quick_gelu is True
+    """OpenAI's archives are read; nothing in them runs."""
 
-    def test_any_other_is_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        save_torchscript(TENSORS, tmp_path / "clip.pt")
-        monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("opened"))
-        with pytest.raises(ModelMismatch, match="TorchScript archive, which can run code"):
-            read_checkpoint(tmp_path / "clip.pt")
+    def test_its_weights_are_those_that_running_it_would_give(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        tensors = {**state_dict(), "blocks.0.transposed": torch.arange(6.0).reshape(2, 3).T, "empty": torch.zeros(0)}
+        save_torchscript(tensors, tmp_path / "clip.pt")
+        expected = torch.jit.load(tmp_path / "clip.pt").state_dict()  # type: ignore[no-untyped-call]
+        monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("it was run"))
+        found = read_torchscript(tmp_path / "clip.pt")
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        assert read_checkpoint(tmp_path / "clip.pt").quick_gelu is True
+
+    @pytest.mark.parametrize(
+        ("instructions", "why"),
+        [
+            (b"cos\nmkdir\n(S'PLACE'\ntR.", "it asks for os.mkdir"),
+            (b"ctorch\nload\n(S'PLACE'\ntR.", "it asks for torch.load"),
+            (b"ctorch.hub\nload\n(S'PLACE'\ntR.", "it asks for torch.hub.load"),
+            (b"\x80\x02]r\xff\xff\xff\x7f.", "LONG_BINPUT"),
+            (b"\x80\x05\x96" + (2**40).to_bytes(8, "little"), ""),
+            (_tensor(b"(I4000000000\nt(I0\nt"), "a tensor beyond its data"),
+            (_tensor(b"(I3\nt(I1\nt"), "a tensor beyond its data"),
+            (_tensor(b"(I2\nt(I-1\nt"), "a tensor that is none"),
+        ],
+    )
+    def test_what_would_run_or_unfold_is_refused(self, tmp_path: Path, instructions: bytes, why: str):
+        place = tmp_path / "sprung"
+        with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
+            archive.writestr("evil/data.pkl", instructions.replace(b"PLACE", str(place).encode()))
+            archive.writestr("evil/constants.pkl", b"N.")
+            archive.writestr("evil/data/0", bytes(8))
+        with pytest.raises(ModelMismatch, match=f"no TorchScript archive of weights.*{why}"):
+            read_checkpoint(tmp_path / "evil.pt")
+        assert not place.exists()
+
+    def test_compressed_members_are_refused_before_they_are_read(self, tmp_path: Path):
+        with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bomb/constants.pkl", b"N.")
+            archive.writestr("bomb/data.pkl", bytes(10_000_000))
+        with pytest.raises(ModelMismatch, match="its members claim more bytes than the file has"):
+            read_checkpoint(tmp_path / "bomb.pt")
 
 
 class _Trap:
