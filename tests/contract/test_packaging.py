@@ -6,8 +6,10 @@ with the setuptools of this environment and no network.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,17 +20,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
+from clipalign.commands import COMMANDS
 from clipalign.completion import FILES
 from clipalign.version import __version__
 from tests.cli.run import ROOT
+from tests.contract.pages import command_lines
+from tests.contract.test_pages import take
 
 NAME = f"clipalign-{__version__}"
 PACKAGE = ROOT / "clipalign"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+DECLARED = {
+    extra: [Requirement(line) for line in lines]
+    for extra, lines in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()
+}
+"""By extra, the empty name for what every installation gets."""
 
 MOST_BYTES = 35_000_000
 LICENCES = ("LICENSE", "NOTICE", "clipalign/pictogram/licences/CC-BY-4.0.txt")
@@ -39,7 +54,7 @@ PLACES = {
 }
 """Where each shell looks for completions, below the prefix of an installation."""
 
-BUILD = "import sys; from setuptools import build_meta; build_meta.{kind}(sys.argv[1])"
+BUILD = "import sys; sys.path.insert(0, {path!r}); import {backend}; {backend}.{kind}(sys.argv[1])"
 RUN = "import sys, clipalign; print(clipalign.__file__, file=sys.stderr); from clipalign.__main__ import run; run()"
 
 
@@ -85,7 +100,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distributions]:
 
 def build(kind: str, repository: Path, folder: Path) -> None:
     """One hook of the build backend, in a process of its own as installers call it."""
-    command = [sys.executable, "-c", BUILD.format(kind=kind), str(folder)]
+    system = PYPROJECT["build-system"]
+    script = BUILD.format(path=system["backend-path"][0], backend=system["build-backend"], kind=kind)
+    command = [sys.executable, "-c", script, str(folder)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
@@ -141,22 +158,93 @@ def test_licences_travel_with_it_unchanged(built: Distributions, name: str) -> N
     assert built.metadata["License-Expression"] == "Apache-2.0 AND CC-BY-4.0"
 
 
-def test_an_index_shows_the_readme_and_the_one_version(built: Distributions) -> None:
+def test_an_index_shows_a_text_that_stands_alone(built: Distributions, tmp_path: Path) -> None:
     assert built.metadata["Version"] == __version__
     assert built.metadata["Description-Content-Type"] == "text/markdown"
-    assert built.metadata.get_payload().strip() == (built.repository / "README.md").read_text(encoding="utf-8").strip()
+    text = built.metadata.get_payload()
+    assert isinstance(text, str)
+    assert [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("https://")] == []
+    assert re.findall(r"!\[|<\w", text) == []
+    lines = command_lines(text.partition("```sh")[2].partition("```")[0])
+    assert lines
+    for line in lines:
+        take(line, tmp_path)
+    assert set(re.findall(r"^\| `clipalign ([\w-]+)`", text, re.MULTILINE)) == set(COMMANDS)
 
 
 def test_every_extra_that_is_declared_can_be_asked_for(built: Distributions) -> None:
     assert built.metadata.get_all("Provides-Extra") == list(PROJECT["optional-dependencies"])
 
 
-def test_the_source_distribution_holds_what_the_wheel_is_built_from_and_no_tests(built: Distributions) -> None:
-    # who wants to run the tests takes the repository: with their models they are half as large again as the product
-    kept = {"clipalign", "completions", "README.md", "LICENSE", "NOTICE", "pyproject.toml"}
-    written = {"PKG-INFO", "setup.cfg", "clipalign.egg-info"}
-    names = {path.name for path in built.source.iterdir()} - {"build"}  # where the wheel was built
-    assert names == kept | written
+def test_the_source_distribution_is_the_repository(built: Distributions) -> None:
+    written = {"PKG-INFO", "setup.cfg"}
+    made = ("clipalign.egg-info/", "build/")  # by the build of one, and of the wheel from it
+    found = {name for name in files_of(built.source) if not name.startswith(made)}
+    others = (".gitignore", ".gitattributes", ".github/")  # of the repository's own
+    kept = {name for name in files_of(built.repository) if not name.startswith((*made, *others))}
+    assert found == kept | written
+
+
+PLACES_OF_IMPORTS = {"clipalign": {"dev"}, "tests": set(), ".assets": set(), ".ci": set()}
+"""Folder → extras that nothing in it may need."""
+
+
+def imported(folder: str) -> set[str]:
+    """Packages of others that the modules of a folder import, by any statement or by name."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import():
+                    found |= {alias.name for alias in node.names}
+                case ast.ImportFrom(level=0, module=str(name)):
+                    found.add(name)
+                case ast.Call(func=ast.Name("need" | "import_module") | ast.Attribute(attr="import_module")):
+                    if isinstance(name := getattr(node.args[0], "value", None), str):
+                        found.add(name)
+    ours = {
+        "clipalign",
+        *(path.stem for folder in PLACES_OF_IMPORTS for path in (ROOT / folder, *(ROOT / folder).glob("*"))),
+    }
+    return {name.partition(".")[0] for name in found} - sys.stdlib_module_names - ours - {"_typeshed"}
+
+
+def distributions(package: str) -> set[str]:
+    """Names of what installs a package, as indexes compare them."""
+    return {canonicalize_name(name) for name in metadata.packages_distributions().get(package, [package])}
+
+
+@pytest.mark.parametrize("folder", PLACES_OF_IMPORTS)
+def test_what_is_imported_is_declared(folder: str) -> None:
+    allowed = {
+        canonicalize_name(one.name)
+        for extra, ones in DECLARED.items()
+        if extra not in PLACES_OF_IMPORTS[folder]
+        for one in ones
+    }
+    assert [package for package in imported(folder) if not distributions(package) & allowed] == []
+
+
+def test_what_every_installation_gets_is_imported() -> None:
+    used = {name for package in imported("clipalign") for name in distributions(package)}
+    assert {canonicalize_name(one.name) for one in DECLARED[""]} <= used
+
+
+def test_every_dependency_has_a_lowest_version_and_runs_with_it() -> None:
+    lines = (ROOT / ".ci" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {
+        canonicalize_name(one.name): next(iter(one.specifier)).version
+        for one in (Requirement(line) for line in lines if line and not line.startswith("#"))
+    }
+    lowest = {
+        canonicalize_name(one.name): [item.version for item in one.specifier if item.operator == ">="]
+        for ones in DECLARED.values()
+        for one in ones
+        if one.name != "clipalign"
+    }
+    assert {name: [Version(version) for version in versions] for name, versions in lowest.items()} == {
+        name: [Version(pinned[name])] if name in pinned else [] for name in lowest
+    }
 
 
 def test_the_wheel_alone_tells_which_word_does_not_fit(built: Distributions, tmp_path: Path) -> None:
