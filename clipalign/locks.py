@@ -22,7 +22,12 @@ _ASK_AGAIN_SECONDS: Final = 0.05
 _FAR_BEYOND: Final = 0x7FFF_FFFF_0000
 """Windows' locks keep others from reading what is locked: a byte that no file reaches is locked instead of the data."""
 
-_NO_LOCKS_HERE: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_HELD: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+"""What asking for a lock fails with where another holds it. Anything else (network file systems have many) means that
+there are no locks here: waiting would have no end."""
+
+_TRIES: Final = 100
+"""After as many deleted files in a row, or on a file system that numbers files anew, the lock at hand will do."""
 
 
 @contextmanager
@@ -72,16 +77,26 @@ def exclusive(
 
 def _try(path: Path) -> int | None:
     """An open, locked file, a new one where it was deleted under our hands; None where another has the lock."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        locked = _lock(handle)
-        if locked and _is_still(path, handle):
-            return handle
-    except BaseException:
+    for number in range(_TRIES):
+        handle = _open(path)
+        try:
+            locked = _lock(handle)
+            if locked and (number == _TRIES - 1 or _is_still(path, handle)):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
         os.close(handle)
-        raise
-    os.close(handle)
-    return None if not locked else _try(path)
+        if not locked:
+            break
+    return None
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)  # another user's, in a shared cache: it can be locked all the same
 
 
 def _is_still(path: Path, handle: int) -> bool:
@@ -101,7 +116,7 @@ if sys.platform == "win32":
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError as error:
-            return error.errno in _NO_LOCKS_HERE - {errno.EINVAL}
+            return error.errno not in _HELD
         return True
 
     def _release(handle: int) -> None:
@@ -117,7 +132,7 @@ else:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            return error.errno in _NO_LOCKS_HERE
+            return error.errno not in _HELD
         return True
 
     def _release(handle: int) -> None:

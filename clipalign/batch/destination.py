@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,15 @@ def _refuse_caption(path: Path, inputs: tuple[str, ...], output: Path) -> None:
             raise UsageError(message, hint="give another --output", input=str(output))
 
 
+def _refuse_special(path: Path, name: str) -> None:
+    """What is no place for results: a disk itself, the kernel's own files, and where the user may not write."""
+    kernels = path.parts[1:2] in (("proc",), ("sys",)) and "/fd/" not in str(path)
+    if kernels or path.is_block_device():
+        raise UsageError(f"--output {name} is no file for results", hint="give another --output", input=name)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--output {name} may not be written: Permission denied", hint="check its rights", input=name)
+
+
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
     name = str(output)
     try:
@@ -166,6 +176,7 @@ def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
             raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
         if not path.parent.is_dir():
             raise UsageError(f"--output {name} is in a folder that is not there", hint="make the folder", input=name)
+        _refuse_special(path, name)
         refuse_sources(output, inputs, "an --input")
         _refuse_caption(path, inputs, output)
         if path.is_file():

@@ -22,7 +22,7 @@ from clipalign.batch.compare import first_difference, record_difference
 from clipalign.batch.destination import APPENDED, Destination, find_destination
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
 from clipalign.locks import exclusive
-from clipalign.report import many
+from clipalign.report import DATA_FORMATS, many
 from clipalign.report.console import notices, write_output
 from clipalign.report.files import output_error, replace_file
 from clipalign.report.html.parts import data_address
@@ -245,7 +245,7 @@ class Sink:
         if self._reader_left:
             return False
         if self._device is None:
-            self._reader_left = bool(data) and not write_output(data)
+            self._reader_left = bool(data) and not write_output(data, is_data=self._to.format in DATA_FORMATS)
             return not self._reader_left
         try:
             write_all(self._device, data)

@@ -268,7 +268,7 @@ class _Task:
     def _write_json(self, document: dict[str, object]) -> None:
         from clipalign.report.json import encode
 
-        write_output(encode(document, indent=stdout_is_terminal()))
+        write_output(encode(document, indent=stdout_is_terminal()), is_data=True)
 
 
 def check_accepted(settings: Settings) -> None:

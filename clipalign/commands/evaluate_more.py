@@ -178,5 +178,5 @@ def check_together(settings: Settings) -> None:
 def _json(record: dict[str, object]) -> int:
     from clipalign.report.json import encode
 
-    write_output(encode(record, indent=stdout_is_terminal()))
+    write_output(encode(record, indent=stdout_is_terminal()), is_data=True)
     return EXIT_DONE

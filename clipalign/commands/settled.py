@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from clipalign.report import configure
 from clipalign.report.console import notices
 from clipalign.settings import Settings, resolve
-from clipalign.settings.sources import unknown_variables
+from clipalign.settings.sources import foreign_settings_files, unknown_variables
 
 
 def settle(command: str, typed: Mapping[str, object]) -> Settings:
-    """The settings of this run; variables that set nothing are told, as a misspelt one is silent otherwise.
+    """The settings of this run; variables and files that set nothing are told.
 
     Raises:
         UsageError: a flag's value is out of its range.
@@ -19,6 +19,6 @@ def settle(command: str, typed: Mapping[str, object]) -> Settings:
     """
     settings = resolve(command, typed)
     configure(settings)
-    for sentence in unknown_variables():
+    for sentence in (*unknown_variables(), *foreign_settings_files()):
         notices.warn(sentence)
     return settings

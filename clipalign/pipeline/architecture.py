@@ -206,8 +206,9 @@ def read_config(path: Path) -> Architecture:
 
 def _check_fields(path: Path, config: dict[str, Any]) -> None:
     """Whether every field is known, and what it may be."""
-    parts = {key: config[key] for key in _TOWERS if key in config}
-    for part, values in {**parts, "": {key: config[key] for key in config if key not in _TOWERS}}.items():
+    parts: dict[str, dict[str, Any]] = {key: config[key] for key in _TOWERS if key in config}
+    parts[""] = {key: value for key, value in config.items() if key not in _TOWERS}
+    for part, values in parts.items():
         for name, value in values.items():
             place = f"{part}.{name}" if part else name
             if name not in _FIELDS[part]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from clipalign.settings import Settings
 
 STDOUT: Final = "-"
+
+DATA_FORMATS: Final = ("json", "jsonl", "csv")
+"""Formats that hold texts exactly as they were given."""
 """What names it as an output."""
 
 FORMAT_OF_ENDING: Final = {
@@ -106,13 +109,13 @@ def render(
         OutputError: stdout, or the file, cannot be written.
     """
     content = _document(result, format=format, top=top, thumbnail=thumbnail)
-    return deliver(content, output=output, overwrite=overwrite)
+    return deliver(content, output=output, overwrite=overwrite, is_data=format in DATA_FORMATS)
 
 
-def deliver(content: str | bytes, *, output: Path | None, overwrite: bool) -> bool:
+def deliver(content: str | bytes, *, output: Path | None, overwrite: bool, is_data: bool = False) -> bool:
     """Write a whole document to stdout, or into a file; arguments, result and errors as of :func:`render`."""
     if output is None or str(output) == STDOUT:
-        return write_output(content)
+        return write_output(content, is_data=is_data)
     from clipalign.report.files import write_document
 
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content

@@ -112,8 +112,13 @@ def speaks_unicode(stream: TextIO | None) -> bool:
     return True
 
 
-def write_output(content: str | bytes) -> bool:
+def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
     """Write a result to stdout, all of it, at once.
+
+    Args:
+        content: what to write.
+        is_data: whether it is JSON, JSON lines or CSV, which hold texts as they were given: on a terminal, and there
+            alone, characters that it would obey are written as escapes.
 
     Returns:
         False when nobody reads any more (a closed pipe): a stream may stop, and no error is due.
@@ -124,6 +129,10 @@ def write_output(content: str | bytes) -> bool:
     stream = sys.stdout
     if stream is None:
         raise OutputError("stdout is closed, the result cannot be written", hint="redirect it to a file or /dev/null")
+    if is_data and stream.isatty():
+        text = content.decode("utf-8", "backslashreplace") if isinstance(content, bytes) else content
+        lines = [line.removesuffix("\r") for line in text.split("\n")]
+        content = "\n".join(map(visible_json, lines))
     data = content.encode(stream.encoding or "utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
         stream.flush()

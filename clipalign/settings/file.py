@@ -1,41 +1,81 @@
 """The settings file: ``clipalign.toml``, or ``[tool.clipalign]`` of ``pyproject.toml``, whichever is nearest upward.
 
-A table named after a command (``[tool.clipalign.detect]``) holds for that command alone.
+A table named after a command (``[tool.clipalign.detect]``) holds for that command alone. Folders above the working
+directory are looked at up to the root of the repository or the home folder, and a file counts only where the user or
+root owns it: what a stranger left in a shared folder changes nothing.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from clipalign.cache import home_folder
 from clipalign.commands import COMMANDS
 from clipalign.errors import SettingsError
-from clipalign.paths import is_file
+from clipalign.paths import is_file, is_folder
 from clipalign.settings.meant import meant_by
-from clipalign.settings.readers import READERS
+from clipalign.settings.readers import NOT_FROM_FILES, READERS, flag_name
+
+_MAX_BYTES: Final = 1024 * 1024
 
 
 def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
     """The nearest settings file upward from ``start``: path, table, and the table's name in messages.
 
     ``clipalign.toml`` wins over a ``pyproject.toml`` beside it; a ``pyproject.toml`` without ``[tool.clipalign]`` is
-    passed over.
+    passed over, and so is a file of another user.
     """
-    for folder in (start, *start.parents):
+    for folder in _folders(start):
         own = folder / "clipalign.toml"
-        if is_file(own):
+        if _counts(own):
             document = _toml(own)
             nested = document.get("tool")
             if isinstance(nested, dict) and "clipalign" in nested:
                 return own, _table(nested["clipalign"], own, "[tool.clipalign]"), "tool.clipalign"
             return own, document, ""
         project = folder / "pyproject.toml"
-        if is_file(project):
+        if _counts(project):
             tools = _toml(project).get("tool")
             if isinstance(tools, dict) and "clipalign" in tools:
                 return project, _table(tools["clipalign"], project, "[tool.clipalign]"), "tool.clipalign"
     return None
+
+
+def foreign_files(start: Path) -> list[str]:
+    """A sentence about each settings file that does not count because somebody else owns it."""
+    places = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
+    return [
+        f"{place} is not read, because it belongs to another user"
+        for place in places
+        if is_file(place) and not _counts(place) and (place.name == "clipalign.toml" or _names_us(place))
+    ]
+
+
+def _names_us(project: Path) -> bool:
+    try:
+        with project.open("rb") as stream:
+            return b"[tool.clipalign" in stream.read(_MAX_BYTES)
+    except OSError:
+        return False
+
+
+def _folders(start: Path) -> list[Path]:
+    """``start`` and those above it, up to the repository's root or the home folder; without either, it alone."""
+    home = home_folder()
+    found = []
+    for folder in (start, *start.parents):
+        found.append(folder)
+        if folder == home or is_folder(folder / ".git") or is_file(folder / ".git"):
+            return found
+    return found[:1]
+
+
+def _counts(path: Path) -> bool:
+    """Whether it is a file of this user's or of root's."""
+    return is_file(path) and (not hasattr(os, "getuid") or path.stat().st_uid in (0, os.getuid()))
 
 
 def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, str, Path]]:
@@ -66,19 +106,11 @@ def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, 
 def beside(folder: Path, name: str, value: object) -> object:
     """``value`` of setting ``name`` with its paths seen from ``folder``, where the file lies.
 
-    ``model``, ``init`` and ``data`` are names first: a path there is one when it begins with ``./`` or ``../``.
+    ``model`` and ``init`` are names first: a path there is one when it begins with ``./`` or ``../``.
     """
-    if isinstance(value, Path):
-        return folder / value
-    if isinstance(value, tuple):
-        return tuple(beside(folder, name, one) for one in value)
-    if not isinstance(value, str):
+    if name not in ("model", "init") or not isinstance(value, str):
         return value
-    if name in ("model", "init", "data"):
-        return "@".join(_joined(folder, part) if part.startswith(("./", "../")) else part for part in value.split("@"))
-    if name in ("input", "text_file") and value != "-" and value[:1] != "~" and "://" not in value:
-        return _joined(folder, value)
-    return value
+    return "@".join(_joined(folder, part) if part.startswith(("./", "../")) else part for part in value.split("@"))
 
 
 def _joined(folder: Path, name: str) -> str:
@@ -93,6 +125,13 @@ def _origin(path: Path, table: str, key: str) -> str:
 def _known(key: str, path: Path, table: str, known: list[str]) -> str:
     """``key`` as a setting's name; ``batch-size`` and ``batch_size`` are the same."""
     name = key.replace("-", "_")
+    if name in NOT_FROM_FILES:
+        variable = {"cache_dir": "CLIPALIGN_CACHE"}.get(name, f"CLIPALIGN_{name.upper()}")
+        raise SettingsError(
+            f"{path}: {key} does not belong in a settings file, which says nothing of files, data sets and fetching",
+            hint=f"give {flag_name(name)} on the command line, or set {variable}",
+            input=str(path),
+        )
     if name in READERS:
         return name
     place = f" in [{table}]" if table else ""
@@ -111,9 +150,15 @@ def _table(value: object, path: Path, name: str) -> dict[str, Any]:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}", input=str(path)) from error
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise SettingsError(f"{path} is larger than {_MAX_BYTES:,} bytes", input=str(path))
+        return tomllib.loads(content.decode("utf-8"))
+    except RecursionError as error:
+        raise SettingsError(f"{path} is not valid TOML: nested too deep", input=str(path)) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise SettingsError(f"{path} cannot be read: {reason}", input=str(path)) from error
+    except ValueError as error:  # no TOML, or a number of more digits than Python reads
+        raise SettingsError(f"{path} is not valid TOML: {error}", input=str(path)) from error

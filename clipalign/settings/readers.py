@@ -53,15 +53,20 @@ def listed(choices: tuple[str, ...]) -> str:
     return f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
 
 
-def _whole(low: int, high: int | None = None) -> Callable[[object], int]:
-    bounds = f"{low} or more" if high is None else f"{low} to {high}"
+_MOST: Final = 2**31 - 1
+"""Of numbers that have no bound of their own: what every library takes."""
+_MOST_THREADS: Final = 1024
+_MOST_AT_ONCE: Final = 65_536
 
+
+def _whole(low: int, high: int = _MOST) -> Callable[[object], int]:
     def read(value: object) -> int:
         number = value
         if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,19}\s*", value):
             number = int(value)
-        if not isinstance(number, int) or isinstance(number, bool) or number < low or (high and number > high):
-            raise _BadValueError(f"a whole number, {bounds}")
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            too_large = isinstance(number, int) and number > high
+            raise _BadValueError(f"a whole number, {low} {f'to {high}' if too_large or high != _MOST else 'or more'}")
         return number
 
     return read
@@ -69,9 +74,9 @@ def _whole(low: int, high: int | None = None) -> Callable[[object], int]:
 
 def _batch_size(value: object) -> int | None:
     try:
-        return None if value == "auto" else _whole(1)(value)
+        return None if value == "auto" else _whole(1, _MOST_AT_ONCE)(value)
     except _BadValueError:
-        raise _BadValueError("auto or a whole number, 1 or more") from None
+        raise _BadValueError(f"auto or a whole number, 1 to {_MOST_AT_ONCE}") from None
 
 
 def _finite(value: object) -> float:
@@ -161,7 +166,7 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "device": _device,
     "precision": _one_of(*PRECISIONS),
     "batch_size": _batch_size,
-    "threads": _whole(1),
+    "threads": _whole(1, _MOST_THREADS),
     "seed": _whole(0, MAX_SEED),
     "cache_dir": _folder,
     "offline": _truth,
@@ -190,7 +195,7 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "labels": _folder,
     "descriptions": _folder,
     "method": _one_of(*METHODS),
-    "crops": _whole(1),
+    "crops": _whole(1, _MOST_AT_ONCE),
     "alpha": _between(0.0, 0.9),
     "explain": _truth,
     "image_logscale": _between(-20.0, 20.0),
@@ -230,9 +235,22 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "held_out": _whole(0),
     "validate_every": _whole(1),
     "save_every": _whole(1),
-    "workers": _whole(1),
+    "workers": _whole(1, _MOST_THREADS),
 }
 """How each setting is read and checked, from text and from TOML alike."""
+
+
+NOT_FROM_FILES: Final = frozenset(
+    {
+        *("cache_dir", "data_root", "dataset", "data", "input", "image_root", "text_file", "shard", "compare"),
+        *("labels", "descriptions", "templates", "words"),
+        *("output", "save", "prepare", "resume", "overwrite", "download", "accept_license"),
+    }
+)
+"""What only a flag or a variable may say: where to read and write, what to replace, fetch and accept.
+
+A settings file may come with somebody else's data; it changes numbers and looks, and nothing else.
+"""
 
 
 def flag_name(setting: str) -> str:
@@ -244,8 +262,15 @@ def checked(name: str, value: object, *, origin: str, error: type[UsageError]) -
     try:
         return READERS[name](value)
     except _BadValueError as bad:
-        message = f"{origin} must be {bad.expected}, not {value!r}"
+        message = f"{origin} must be {bad.expected}, not {_shown(value)}"
         raise error(message, hint=bad.hint, input=origin) from None
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return "a number of thousands of digits"
 
 
 def value_of(name: str, value: object, *, origin: str) -> Any:

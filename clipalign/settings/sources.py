@@ -13,7 +13,7 @@ from typing import Any, Final
 from clipalign.errors import SettingsError, UsageError
 from clipalign.registry import DEFAULT_MODEL
 from clipalign.settings.choices import FORMATS, FORMATS_OF, MODELS_OF
-from clipalign.settings.file import beside, read_settings_file
+from clipalign.settings.file import beside, foreign_files, read_settings_file
 from clipalign.settings.meant import meant_by
 from clipalign.settings.readers import READERS, checked, flag_name, listed
 from clipalign.settings.values import Settings
@@ -75,6 +75,14 @@ def _check_format(command: str, format: str | None, origin: str) -> None:
     if format is not None and format not in has:
         error = UsageError if origin == flag_name("format") else SettingsError
         raise error(f"{command} has no format {format!r}", hint=f"it has {listed(has)}", input=origin)
+
+
+def foreign_settings_files() -> list[str]:
+    """A sentence about each settings file near the working directory that another user owns, and that is not read."""
+    try:
+        return foreign_files(Path.cwd())
+    except FileNotFoundError:
+        return []
 
 
 def _from_file(command: str, start: Path | None) -> dict[str, tuple[object, str, Path]]:

@@ -171,3 +171,41 @@ def test_two_runs_on_one_output_are_refused_and_ctrl_c_ends_the_first(tmp_path: 
     assert (first.returncode, out_bytes) == (130, b"")
     assert err_bytes == b"error: interrupted\n"
     assert output.read_text().startswith("id,image,text,")
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv"])
+def test_data_on_a_terminal_holds_nothing_that_a_terminal_obeys(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """And in a pipe or a file the text stays as it was given."""
+    text = "a \x1b[8mcup\x9b \u202eof\rcoke"
+    for line in (
+        ["detect", IMAGE, text, "--model", TINY, "--format", format],
+        ["detect", "--input", str(tmp_path / "pairs.jsonl"), "--model", TINY, "--format", format],
+    ):
+        (tmp_path / "pairs.jsonl").write_text(json.dumps({"image": IMAGE, "text": text}) + "\n")
+        piped = run_here(capsys, *line).out
+        monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True, raising=False)
+        shown = run_here(capsys, *line).out
+        monkeypatch.undo()
+        assert "\x9b" in piped and "\u202e" in piped
+        assert not set(shown.replace("\r\n", "\n")) & set("\x1b\x9b\u202e\r") and "\\u202e" in shown
+
+
+@posix
+@pytest.mark.parametrize("name", ["/proc/self/mem", "/proc/new.json", "/sys/new.json"])
+def test_the_kernels_files_are_no_place_for_results(capsys: Capture, name: str) -> None:
+    found = run_here(capsys, "detect", IMAGE, "a cup", "--model", TINY, "--format", "json", "--output", name)
+    assert found.status == 2 and "is no file for results" in found.err
+
+
+@posix
+@pytest.mark.parametrize("line", [["detect", IMAGE, "a cup"], ["detect", "--input", "pairs.jsonl"]])
+def test_where_nobody_may_write_is_wrong_usage(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"image": IMAGE, "text": "a cup"}))
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    found = run_here(capsys, *line, "--model", TINY, "--output", "x.jsonl")
+    assert found.status == 2 and "x.jsonl may not be written" in found.err

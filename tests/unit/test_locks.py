@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -99,15 +101,44 @@ def test_an_error_inside_lets_go(tmp_path: Path):
         pass
 
 
-def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    if sys.platform == "win32":
-        pytest.skip("flock is not Windows'")
-    import errno
+_HELD = ("EWOULDBLOCK", "EAGAIN", "EACCES")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is not Windows'")
+@pytest.mark.parametrize("name", sorted(set(errno.errorcode.values()) - {"EINTR", "EDEADLK", "EDEADLOCK"}))
+def test_only_what_is_held_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Network file systems refuse locks with many errors, and none of them ends by waiting."""
     import fcntl
 
     def refuse(handle: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        raise OSError(getattr(errno, name), name)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Busy) if name in _HELD else nullcontext(), exclusive(tmp_path / "file"):
+        pass
+
+
+def test_a_file_system_that_numbers_files_anew_is_no_endless_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_is_still", lambda *_: False)
     with exclusive(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such rights there")
+def test_a_lock_file_of_another_user_is_locked_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    real = os.open
+
+    def closed(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", closed)
+    with exclusive(place), pytest.raises(Busy), exclusive(place):
+        pass
+    with pytest.raises(OSError, match="No such file"), exclusive(tmp_path / "new"):
         pass

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from clipalign.errors import SettingsError, UsageError
 from clipalign.settings import Settings, flag_name, meant_by, resolve
-from clipalign.settings.file import find_settings_file
-from clipalign.settings.readers import READERS
+from clipalign.settings.file import find_settings_file, foreign_files
+from clipalign.settings.readers import NOT_FROM_FILES, READERS
 from clipalign.settings.sources import unknown_variables
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder of its own, with nothing above it that holds settings."""
+    """The root of a repository: nothing above it counts."""
+    (tmp_path / ".git").mkdir()
     return tmp_path
 
 
@@ -78,35 +81,63 @@ def test_a_command_s_table_holds_for_that_command_alone(project: Path) -> None:
     assert resolve("eval", {}, start=project).layers == 1
 
 
-def test_hyphens_and_underscores_are_the_same_and_a_folder_is_relative_to_the_file(project: Path) -> None:
-    write(project / "clipalign.toml", 'batch-size = 8\ncache_dir = "weights"')
+def test_hyphens_and_underscores_are_the_same(project: Path) -> None:
+    write(project / "clipalign.toml", "batch-size = 8\nimage_logscale = 2")
     found = resolve("detect", {}, start=project)
-    assert found.batch_size == 8
-    assert found.cache_dir == project / "weights"
+    assert (found.batch_size, found.image_logscale) == (8, 2)
 
 
-def test_paths_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.parent)
-    write(
-        project / "clipalign.toml",
-        """
-        model = "./config.json@../best.safetensors"
-        init = "pictogram"
-        data = "./samples"
-        input = ["pairs.jsonl", "more/*.csv", "-", "https://example.org/x.jsonl", "~/y.jsonl"]
-        text-file = "a.txt"
-        compare = ["one", "two"]
-        """,
-    )
+    write(project / "clipalign.toml", 'model = "./config.json@../best.safetensors"\ninit = "pictogram"')
     found = resolve("train-specs", {}, start=project)
     assert found.model == f"{project}/config.json@{project}/../best.safetensors"
-    assert (found.init, found.data, found.text_file) == ("pictogram", f"{project}/samples", (f"{project}/a.txt",))
-    assert found.input == (
-        f"{project}/pairs.jsonl", f"{project}/more/*.csv", "-", "https://example.org/x.jsonl", "~/y.jsonl"
-    )  # fmt: skip
-    assert found.compare == (project / "one", project / "two")
-    monkeypatch.chdir(project)
-    assert resolve("train-specs", {}, start=project).text_file == ("a.txt",)
+    assert found.init == "pictogram"
+
+
+@pytest.mark.parametrize("name", sorted(NOT_FROM_FILES - {"download"}))  # the name of a command's table
+def test_a_file_does_not_say_where_to_read_and_write_or_what_to_fetch(project: Path, name: str) -> None:
+    path = write(project / "clipalign.toml", f'{name} = "x"')
+    with pytest.raises(SettingsError, match=f"{name} does not belong in a settings file") as caught:
+        resolve("detect", {}, start=project)
+    assert str(path) in caught.value.message
+    assert flag_name(name) in caught.value.hint and "CLIPALIGN_" in caught.value.hint
+
+
+def test_what_a_file_may_say_is_no_place() -> None:
+    """A new setting that takes a path or an address is one for flags and variables alone."""
+    fields = Settings.__dataclass_fields__
+    places = {name for name, field in fields.items() if "Path" in str(field.type)}
+    assert places <= NOT_FROM_FILES
+
+
+def test_files_count_up_to_the_repository_or_the_home_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = project / "a" / "b"
+    inner.mkdir(parents=True)
+    write(project / "clipalign.toml", "layers = 1")
+    assert resolve("detect", {}, start=inner).layers == 1
+    (project / "a" / ".git").mkdir()
+    assert resolve("detect", {}, start=inner).layers != 1
+    (project / "a" / ".git").rmdir()
+    (project / ".git").rmdir()
+    monkeypatch.setenv("HOME", str(project / "elsewhere"))
+    monkeypatch.setenv("USERPROFILE", str(project / "elsewhere"))
+    assert resolve("detect", {}, start=inner).layers != 1
+    assert resolve("detect", {}, start=project).layers == 1
+    monkeypatch.setenv("HOME", str(project))
+    monkeypatch.setenv("USERPROFILE", str(project))
+    assert resolve("detect", {}, start=inner).layers == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
+def test_a_file_of_another_user_is_told_and_not_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(project / "clipalign.toml", "layers = 1")
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert (resolve("detect", {}, start=project).layers == 1) is (owner == 0)
+    monkeypatch.setattr(Path, "stat", lambda self, **_: SimpleNamespace(st_uid=4711, st_mode=0o100644))
+    assert resolve("detect", {}, start=project).layers != 1
+    assert foreign_files(project)[0] == f"{path} is not read, because it belongs to another user"
 
 
 def test_a_folder_that_nobody_may_look_into_holds_no_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +174,10 @@ def test_an_unknown_key_in_another_command_s_table_is_an_error_too(project: Path
         ("check = 'perhaps'", "check must be true or false"),
         ("detect = 3", "[detect] must be a table, not 3"),
         ("layers = ", "is not valid TOML"),
+        (f"layers = {'9' * 5000}", "is not valid TOML"),
+        (f"layers = {'[' * 5000}", "is not valid TOML: nested too deep"),
+        (f"layers = {2**40}", "layers must be a whole number, 1 to 2147483647"),
+        ("#" * (1024 * 1024 + 1), "is larger than 1,048,576 bytes"),
     ],
 )
 def test_a_bad_value_in_a_file_is_a_sentence_that_names_the_file(project: Path, toml: str, said: str) -> None:
@@ -170,7 +205,9 @@ def test_a_bad_value_in_a_variable_names_the_variable(project: Path, monkeypatch
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
-        ("layers", "0"), ("layers", "two"), ("layers", ""), ("top", "-1"), ("threads", "0"), ("batch_size", "none"),
+        ("layers", "0"), ("layers", "two"), ("layers", ""), ("top", "-1"), ("threads", "0"),
+        ("threads", "20000"), ("threads", str(2**31)),
+        ("workers", "2000"), ("crops", "100000"), ("limit", "9" * 30), ("batch_size", "none"),
         ("seed", "-1"), ("seed", str(2**63)), ("epsilon", "inf"), ("epsilon", "x"), ("mode", "most_negative"),
         ("device", "gpu"), ("device", "cuda:"), ("device", "cpu:0"), ("precision", "fp64"), ("model", " "),
     ],
