@@ -16,7 +16,7 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
-        *\ --accept-license|*\ --shard|*\ --epsilon|*\ --layers|*\ --template|*\ --reference|*\ --top|*\ --batch-size|*\ --threads|*\ --seed|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --limit|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
+        *\ --accept-license|*\ --timeout|*\ --shard|*\ --epsilon|*\ --layers|*\ --template|*\ --reference|*\ --top|*\ --batch-size|*\ --threads|*\ --seed|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --limit|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
             return ;;
         download\ --format|eval\ --format|train-specs\ --format)
             COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
@@ -82,21 +82,21 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--timeout\n--shard\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         classify)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--data-root\n--describe-with\n--descriptions\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--top\n--explain\n--no-explain\n--format\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--data-root\n--describe-with\n--descriptions\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--top\n--explain\n--no-explain\n--format\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--timeout\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--format\n--check\n--no-check\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--format\n--check\n--no-check\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--timeout\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))

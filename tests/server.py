@@ -253,6 +253,19 @@ def trickle(pause: float, pieces: int) -> Behaviour:
     return slowly
 
 
+def drip(pause: float, *, head: bytes = b"HTTP/1.1 200 OK\r\nX-Long: ", drop: bytes = b"x") -> Behaviour:
+    """A start of an answer, and then something of it from time to time, without end."""
+
+    def without_end(handler: Handler) -> bool:
+        handler.close_connection = True
+        handler.wfile.write(head)
+        while not handler.server.owner.released.wait(pause):
+            handler.wfile.write(drop)
+        return True
+
+    return without_end
+
+
 def _served(handler: Handler) -> Served:
     served = handler.server.owner.files[handler.path]
     assert isinstance(served, Served)

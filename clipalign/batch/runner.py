@@ -48,6 +48,7 @@ def run_batch(
     scorer: Scorer[R],
     *,
     offline: bool = False,
+    timeout: float | None = None,
     workers: int | None = None,
     on_error: str = "skip",
     thumbnail_px: int | None = None,
@@ -59,6 +60,7 @@ def run_batch(
         records: read as they are needed.
         scorer: the method.
         offline: whether pictures at addresses are refused.
+        timeout: seconds for one of them; None for 30.
         workers: pictures decoded at once, at least 1, however many are read; None for what the machine suggests.
         on_error: ``skip``: a record that cannot be used is finished with its error; ``fail``: the first such error is
             raised, after everything before it was finished.
@@ -70,7 +72,7 @@ def run_batch(
     """
     workers = workers or workers_for_this_machine()
     with Workers[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
-        prepare = _Preparation(scorer, threading.Semaphore(workers), offline, thumbnail_px)
+        prepare = _Preparation(scorer, threading.Semaphore(workers), offline, timeout, thumbnail_px)
         run = _Run(iter(records), scorer, threads, prepare, late)
         while window := run.window():
             for finished in run.scored(window):
@@ -93,13 +95,14 @@ class _Preparation:
     scorer: Scorer[Any]
     decoding: threading.Semaphore
     offline: bool
+    timeout: float | None
     thumbnail_px: int | None
 
     def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
         from clipalign.pipeline.image_bytes import read_image
         from clipalign.pipeline.images import open_image, thumbnail_of
 
-        content = read_image(source, offline=self.offline, name=name)
+        content = read_image(source, offline=self.offline, timeout=self.timeout, name=name)
         with self.decoding:
             picture = open_image(content, name=name)
             del content

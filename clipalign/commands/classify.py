@@ -108,7 +108,7 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
 
     from clipalign.pipeline.images import open_image, thumbnail_of
 
-    picture = open_image(image, offline=settings.offline)
+    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     result = ready_classifier(chosen.load(), classes, settings).classify(picture, image_name=image)
     for warning in result.warnings:
         notices.warn(warning)

@@ -132,7 +132,7 @@ def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Se
     from clipalign.methods.detect import Pair, detect_pairs
     from clipalign.pipeline.images import open_image, thumbnail_of
 
-    picture = open_image(image, offline=settings.offline)
+    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pair = Pair(picture, text, references=references, image_name=image)
     result = detect_pairs(chosen.load(), [pair], detect_settings(settings))[0]
     for warning in result.warnings:

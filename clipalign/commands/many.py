@@ -67,6 +67,7 @@ def run_many(
             sink.unfinished(source.records(part)),
             method,
             offline=settings.offline,
+            timeout=settings.timeout,
             on_error=settings.on_error or SKIP,
             thumbnail_px=sink.thumbnail_px,
             late=source.late,

@@ -166,7 +166,7 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
     from clipalign.pipeline.images import open_image, thumbnail_of
     from clipalign.report.score_long import render_long
 
-    picture = open_image(image, offline=settings.offline)
+    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
     results = score_long_pairs(chosen.load(), pairs, long_settings(settings))
     for result in results:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
 from clipalign.cache import data_folder
 from clipalign.downloads import hub
@@ -20,7 +19,7 @@ from clipalign.downloads.fetch import disk_error, drop_part, fetch, part_of
 from clipalign.downloads.kept import NOTES_FOLDER, Kept, is_complete, is_there, keep, kept, members_of
 from clipalign.downloads.pictures import fetch_pictures
 from clipalign.downloads.wanted import Hashes, Wanted
-from clipalign.downloads.web import RefusedError
+from clipalign.downloads.web import RefusedError, host_of
 from clipalign.errors import DownloadFailed, MissingDataset, UsageError, VerificationFailed
 from clipalign.locks import exclusive
 from clipalign.registry.datasets import DataFile, DatasetRow
@@ -160,13 +159,13 @@ def _fetched(row: DatasetRow, file: DataFile, folder: Path, errand: Errand) -> B
         described = _in_first_kind(
             file, lambda dataset: hub.look_up(errand.web, file.repo, file.source, dataset=dataset)
         )
-        place = f"{urlsplit(hub.endpoint()).netloc}/{file.repo}"
+        place = f"{host_of(hub.endpoint())}/{file.repo}"
         wanted, dataset = described.wanted(sha256=file.sha256), described.dataset
     else:
         wanted = Wanted(
             file.url, sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes, name=PurePosixPath(file.path).name
         )
-        place, dataset = urlsplit(file.url).netloc, False
+        place, dataset = host_of(file.url), False
     return _one(row, file, wanted, place, folder, folder / file.path, errand, dataset=dataset)
 
 
@@ -209,7 +208,7 @@ def _folder_of_hub(row: DatasetRow, file: DataFile, folder: Path, errand: Errand
     found = [one for one in listed if fnmatchcase(one.path, file.pattern)]
     if not found:
         raise DownloadFailed(f"the Hub's {file.repo} has no files like {file.pattern}", hint=f"see {row.page}")
-    place = f"{urlsplit(hub.endpoint()).netloc}/{file.repo}"
+    place = f"{host_of(hub.endpoint())}/{file.repo}"
     members, brought = [], []
     for one in found:
         inner = PurePosixPath(one.path).relative_to(file.source) if file.source else PurePosixPath(one.path)

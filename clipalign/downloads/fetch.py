@@ -13,14 +13,13 @@ import math
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.downloads.wanted import PIECE_BYTES, Fetched, Hashes, Wanted
-from clipalign.downloads.web import PassingError, Web
+from clipalign.downloads.wanted import Fetched, Hashes, Wanted
+from clipalign.downloads.web import PassingError, Web, length_of
 from clipalign.errors import DISK_FULL, Busy, DownloadFailed, OutputError, VerificationFailed
 from clipalign.locks import exclusive
 
@@ -245,7 +244,7 @@ class _Fetching:
             raise PassingError("the part on the disk does not belong to this file any more", wait_seconds=0)
         encoded = response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "")
         length = response.headers.get("Content-Length", "")
-        start, total = 0, int(length) if length.isdecimal() and not encoded else 0
+        start, total = 0, 0 if encoded else length_of(length)
         if response.status_code == 206:
             begin, total = _range(response.headers.get("Content-Range", ""))
             known = self._known()
@@ -290,7 +289,7 @@ class _Fetching:
             stream.seek(start)
             stream.truncate()
             self.progress(start, total)
-            for piece in self._pieces(response):
+            for piece in self.web.pieces(response):
                 if self.hashes.size_bytes + len(piece) > limit:
                     raise _WrongFileError(f"it has more than {limit:,} bytes")
                 _write(stream, piece)
@@ -309,30 +308,6 @@ class _Fetching:
             "total": total,
         }
         self.note.write_text(json.dumps(note), encoding="utf-8")
-
-    def _pieces(self, response: requests.Response) -> Any:
-        """What comes, as it comes.
-
-        Raises:
-            PassingError: nothing, or next to nothing, came for too long, or the connection broke.
-        """
-        import urllib3
-
-        patience = self.web.patience
-        since, counted = time.monotonic(), 0
-        try:
-            while piece := response.raw.read1(PIECE_BYTES, decode_content=True):
-                yield piece
-                counted += len(piece)
-                passed = time.monotonic() - since
-                if passed >= patience.stall_seconds:
-                    if counted < patience.slowest_bytes * passed:
-                        raise PassingError("next to nothing comes from the server")
-                    since, counted = time.monotonic(), 0
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise PassingError(f"nothing came for {patience.stall_seconds:.0f} s") from error
-        except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-            raise PassingError("the connection was cut") from error
 
 
 def _write(stream: Any, piece: bytes) -> None:
@@ -354,12 +329,12 @@ def _changed(response: requests.Response, known: dict[str, Any]) -> bool:
 
 def _range(header: str) -> tuple[int, int]:
     """Begin and whole size of ``bytes 10-19/20``; -1 and 0 where it says nothing of the kind."""
-    found = re.fullmatch(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", header)
+    found = re.fullmatch(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*", header)
     if not found:
         return -1, 0
     return int(found[1]), 0 if found[3] == "*" else int(found[3])
 
 
 def _whole_size(header: str) -> int:
-    found = re.fullmatch(r"\s*bytes\s+\*/(\d+)\s*", header)
+    found = re.fullmatch(r"\s*bytes\s+\*/(\d{1,18})\s*", header)
     return int(found[1]) if found else -1

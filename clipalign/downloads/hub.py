@@ -9,6 +9,7 @@ of a ``HEAD`` request: SHA-256 for large files, git's name for small ones.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import re
@@ -20,7 +21,7 @@ from urllib.parse import quote
 
 from clipalign.downloads.fetch import disk_error, fetch
 from clipalign.downloads.wanted import Fetched, Wanted
-from clipalign.downloads.web import PassingError, RefusedError, Web
+from clipalign.downloads.web import RefusedError, Web, length_of, same_origin
 from clipalign.errors import DownloadFailed, VerificationFailed
 from clipalign.locks import exclusive
 
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 PAGES: Final = 1000
 """Of a folder's list; more are a loop."""
+
+LIST_BYTES: Final = 16_000_000
+"""Of a page of it."""
+
+FILES: Final = 100_000
+LONGEST_PATH: Final = 1000
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
@@ -153,7 +160,7 @@ def _described(response: requests.Response, blank: HubFile) -> HubFile:
         etag=etag,
         sha256=etag if _SHA256.fullmatch(etag) else "",
         git_sha1=etag if _SHA1.fullmatch(etag) and not linked else "",
-        size_bytes=int(length) if length.isdecimal() else 0,
+        size_bytes=length_of(length),
         dataset=blank.dataset,
     )
 
@@ -170,7 +177,7 @@ def explained(repo: str, path: str, *, dataset: bool = False) -> Any:
     try:
         yield
     except RefusedError as error:
-        if not error.input.startswith(endpoint()):
+        if not same_origin(error.input, endpoint()):
             raise  # another server's, that the Hub sent us to
         page = page_of(repo, dataset=dataset)
         code = error.headers.get("x-error-code", "")
@@ -202,37 +209,44 @@ def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset
     kind, where = "datasets" if dataset else "models", quote(revision or "main", safe="")
     inner = f"/{quote(folder, safe='/')}" if folder else ""
     url = f"{endpoint()}/api/{kind}/{quote(repo, safe='/')}/tree/{where}{inner}?recursive=true"
-    found: list[HubFile] = []
+    found: dict[str, HubFile] = {}
     with explained(repo, folder or "its files", dataset=dataset):
         for _ in range(PAGES):
             entries, url = web.patiently(lambda url=url: _page(web, url))  # type: ignore[misc]
             for entry in entries:
-                found += _listed(entry, HubFile(repo, "", revision or "main", "", dataset=dataset))
+                for file in _listed(entry, HubFile(repo, "", revision or "main", "", dataset=dataset)):
+                    if found.setdefault(file.path.casefold(), file) is not file:
+                        raise DownloadFailed(f"the list of {repo} has {file.path!r:.200} twice", input=repo)
+            if len(found) > FILES:
+                break
             if not url:
-                return sorted(found, key=lambda file: file.path)
+                return sorted(found.values(), key=lambda file: file.path)
     raise DownloadFailed(f"the list of {repo} has no end", input=repo)
 
 
 def _page(web: Web, url: str) -> tuple[list[Any], str]:
-    import requests
-
     with web.ask("GET", url, token=token()) as response:
-        try:
-            entries = response.json()
-            following = response.links.get("next", {}).get("url", "")
-        except requests.exceptions.JSONDecodeError as error:
-            raise DownloadFailed(f"{endpoint()} gives no list of files", input=url) from error
-        except requests.exceptions.RequestException as error:
-            raise PassingError("the connection was cut") from error
-    return (entries if isinstance(entries, list) else []), following if following.startswith(endpoint()) else ""
+        content = web.read(response, LIST_BYTES)
+        following = response.links.get("next", {}).get("url", "")
+    try:
+        entries = json.loads(content)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, list):
+        raise DownloadFailed(f"{endpoint()} gives no list of files", input=url)
+    if following and not same_origin(following, endpoint()):  # the token would go there
+        raise DownloadFailed(f"the list of {endpoint()} goes on at another server, which is not asked", input=url)
+    return entries, following
 
 
 def _listed(entry: Any, blank: HubFile) -> list[HubFile]:
-    if not isinstance(entry, dict) or entry.get("type") != "file" or not _is_inside(str(entry.get("path", ""))):
+    if not isinstance(entry, dict) or entry.get("type") != "file":
         return []
-    large = entry.get("lfs") or {}
+    path, large = entry.get("path"), entry.get("lfs")
+    if not isinstance(path, str) or not _is_inside(path):
+        raise DownloadFailed(f"the list of {blank.repo} has a file that is none: {path!r:.200}", input=blank.repo)
+    large = large if isinstance(large, dict) else {}
     sha256, git = str(large.get("oid", "")), str(entry.get("oid", ""))
-    path = str(entry["path"])
     return [
         HubFile(
             repo=blank.repo,
@@ -241,15 +255,16 @@ def _listed(entry: Any, blank: HubFile) -> list[HubFile]:
             url=address(blank.repo, path, revision=blank.revision, dataset=blank.dataset),
             sha256=sha256 if _SHA256.fullmatch(sha256) else "",
             git_sha1=git if not large and _SHA1.fullmatch(git) else "",
-            size_bytes=int(large.get("size") or entry.get("size") or 0),
+            size_bytes=length_of(large.get("size")) or length_of(entry.get("size")),
             dataset=blank.dataset,
         )
     ]
 
 
 def _is_inside(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path and ":" not in path
+    if {"", ".", ".."} & set(path.split("/")) or set("\\:") & set(path):
+        return False
+    return path.isprintable() and len(path) <= LONGEST_PATH
 
 
 def hub_cache() -> Path:

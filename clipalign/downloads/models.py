@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from clipalign.cache import cache_folder, home_folder
 from clipalign.downloads import hub
@@ -20,6 +19,7 @@ from clipalign.downloads.errand import Brought, Errand, in_bytes
 from clipalign.downloads.fetch import fetch, tidy
 from clipalign.downloads.wanted import Fetched, Wanted
 from clipalign.downloads.web import RefusedError
+from clipalign.downloads.web import host_of as host_of_address
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
 from clipalign.pipeline.architecture import read_config
 from clipalign.registry import WeightSource
@@ -126,7 +126,7 @@ def _first_source(row: ModelRow, errand: Errand) -> Brought:
 
 def host_of(source: WeightSource) -> str:
     """The server a source's file is on."""
-    return urlsplit(hub.endpoint() if source.kind == "hub" else source.url).netloc
+    return host_of_address(hub.endpoint() if source.kind == "hub" else source.url)
 
 
 def described(source: WeightSource) -> str:

@@ -17,6 +17,7 @@ import orjson
 
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.inputs.records import InputRecord, Place
+from clipalign.pipeline.image_bytes import is_file_name, short_name
 
 COLUMNS: Final = ("image", "text", "id", "references")
 
@@ -128,7 +129,7 @@ class RowReader:
         if value == STDIN_NAME:
             problems.add("the image is -, but standard input is no picture of an input")
             return "", value
-        return self.located(value), value
+        return self.located(value), short_name(value)
 
     def _text(self, row: Mapping[str, Any], problems: _Problems) -> str:
         value = row.get("text")
@@ -140,7 +141,7 @@ class RowReader:
 
     def located(self, image: str) -> str | Path:
         """An image's name joined to the image root, if there is one and the name is a relative path."""
-        if self.image_root is None or image.lower().startswith(("http://", "https://")):
+        if self.image_root is None or not is_file_name(image):
             return image
         return self.image_root / image
 

@@ -77,6 +77,16 @@ class PartOptions(TypedDict, total=False):
     """What of the input is done, and what of it may be wrong."""
 
     on_error: OnError
+    timeout: Annotated[
+        str | None,
+        option(
+            "--timeout",
+            value="SECONDS",
+            help="For a picture at an address, from asking to the last byte.",
+            default="30",
+            panel=MANY_PANEL,
+        ),
+    ]
     shard: Annotated[
         str | None,
         option(

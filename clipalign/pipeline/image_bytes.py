@@ -1,69 +1,99 @@
-"""The bytes of a picture, from wherever it is: a file, an http(s) address, standard input.
+"""The bytes of a picture, from wherever it is: a file, an address, standard input.
 
 What is missing, empty, too large or out of reach is an ``ImageUnreadable`` that names it. Nothing is decoded here.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, Final
+from urllib.parse import unquote_to_bytes
 
-from clipalign.errors import ImageUnreadable
+from clipalign.errors import DownloadFailed, ImageUnreadable
 
 STDIN: Final = "-"
 
 MAX_DOWNLOAD_BYTES: Final = 100_000_000
 """Largest file fetched from an address."""
 
-TIMEOUT_SECONDS: Final = 20.0
-"""To connect to an address, and between two pieces from it."""
+MAX_DATA_CHARACTERS: Final = 2 * MAX_DOWNLOAD_BYTES
+"""Of a ``data:`` address."""
+
+TIMEOUT_SECONDS: Final = 30.0
+"""For a picture at an address, from the first attempt to the last byte."""
+
+ATTEMPTS: Final = 3
+"""At a picture, where asking again may help."""
 
 MAX_FILE_BYTES: Final = 1_000_000_000
 """Most that is read of a file, a pipe or stdin, some of which never end."""
 
-_PIECE_BYTES: Final = 1 << 16
+DATA: Final = "data:"
 
 _OTHER_ADDRESSES: Final = ("ftp://", "ftps://", "sftp://", "file://", "s3://", "gs://")
 
 
-def read_image(source: str | bytes | Path, *, offline: bool = False, name: str | None = None) -> bytes:
+def read_image(
+    source: str | bytes | Path,
+    *,
+    offline: bool = False,
+    timeout: float | None = None,
+    name: str | None = None,
+) -> bytes:
     """The bytes of a picture, for ``open_image`` to decode.
 
     Args:
-        source: a path, an http(s) address, ``-`` for stdin, or bytes, which are returned as they are.
-        offline: whether addresses are refused.
+        source: a path, an http(s) or data: address, ``-`` for stdin, or bytes, which are returned as they are.
+        offline: whether http(s) addresses are refused.
+        timeout: seconds for one at an http(s) address, headers, body and further attempts together;
+            None for :data:`TIMEOUT_SECONDS`.
         name: what errors call it; None for its own name.
 
     Raises:
         ImageUnreadable: it is not there, empty, too large, or may not be fetched.
     """
     name = name or name_of(source)
-    content = _read(source, name, offline=offline)
+    content = _read(source, name, offline=offline, timeout=timeout or TIMEOUT_SECONDS)
     if not content:
         raise ImageUnreadable(f"{name} is empty", hint="is the file complete?", input=name)
     return content
 
 
 def is_file_name(source: str) -> bool:
-    """Whether ``source`` names a file: it is no http(s) address and not ``-`` for stdin."""
-    return source != STDIN and not source.lower().startswith(("http://", "https://"))
+    """Whether ``source`` names a file: it is no http(s) or data: address and not ``-`` for stdin."""
+    return source != STDIN and not source[:8].lower().startswith(("http://", "https://", DATA))
+
+
+def _is_data(source: str) -> bool:
+    return source[: len(DATA)].lower() == DATA
+
+
+def short_name(source: str) -> str:
+    """``source``, or for a data: address, which may have millions of characters, its kind and the hash of the rest."""
+    if not _is_data(source):
+        return source
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{source.partition(',')[0][:60]} (sha256 {digest})"
 
 
 def name_of(source: str | bytes | Path) -> str:
     """What errors call a picture that was given no name."""
     if isinstance(source, bytes):
         return "the image"
-    return "standard input" if str(source) == STDIN else str(source)
+    return "standard input" if str(source) == STDIN else short_name(str(source))
 
 
-def _read(source: str | bytes | Path, name: str, *, offline: bool) -> bytes:
+def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: float) -> bytes:
     if isinstance(source, bytes):
         return source
     if str(source) == STDIN:
         return _limited(sys.stdin.buffer, name)
     if isinstance(source, str) and not is_file_name(source):
-        return _fetch(source, offline=offline)
+        return _decoded(source, name) if _is_data(source) else _fetch(source, offline=offline, timeout=timeout)
     if not str(source).strip():
         raise ImageUnreadable("the image name is empty", hint="give a path or an http(s) address")
     if isinstance(source, str) and source.lower().startswith(_OTHER_ADDRESSES):
@@ -103,42 +133,43 @@ def _where(path: Path) -> str:
     return f"looked in {parent.absolute()}" if parent.is_dir() else f"there is no folder {parent}"
 
 
-def _fetch(address: str, *, offline: bool) -> bytes:
+def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
     """The bytes at an http(s) address, within the limits of size and time."""
     if offline:
         raise ImageUnreadable(
             f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
         )
-    import requests
+    from clipalign.downloads.web import Patience, Web
 
-    from clipalign.version import __version__
+    patience = Patience(ATTEMPTS, connect_seconds=timeout, stall_seconds=timeout, whole_seconds=timeout)
 
+    def ask() -> bytes:
+        with web.ask("GET", address) as reply:
+            return web.read(reply, MAX_DOWNLOAD_BYTES)
+
+    with closing(Web(patience)) as web:
+        try:
+            return web.patiently(ask)
+        except DownloadFailed as error:
+            raise ImageUnreadable(
+                f"{address} cannot be fetched: {error.message}",
+                hint=error.hint or "check the address",
+                input=address,
+            ) from error
+
+
+def _decoded(address: str, name: str) -> bytes:
+    """The bytes that a ``data:`` address holds itself."""
+    kind, comma, held = address[len(DATA) :].partition(",")
     try:
-        with requests.get(
-            address, stream=True, timeout=TIMEOUT_SECONDS, headers={"User-Agent": f"clipalign/{__version__}"}
-        ) as reply:
-            if not reply.ok:
-                raise ImageUnreadable(
-                    f"{address} answered {reply.status_code} {reply.reason}", hint="check the address", input=address
-                )
-            pieces: list[bytes] = []
-            size = 0
-            for piece in reply.iter_content(_PIECE_BYTES):
-                pieces.append(piece)
-                size += len(piece)
-                if size > MAX_DOWNLOAD_BYTES:
-                    raise ImageUnreadable(
-                        f"{address} is larger than {MAX_DOWNLOAD_BYTES // 1_000_000} MB", input=address
-                    )
-            return b"".join(pieces)
-    except requests.Timeout as error:
+        if not comma or len(held) > MAX_DATA_CHARACTERS:
+            raise ValueError("it has no comma" if not comma else f"it has over {MAX_DATA_CHARACTERS:,} characters")
+        content = unquote_to_bytes(held)
+        if kind.strip().lower().endswith(";base64"):
+            content = b"".join(content.split()).rstrip(b"=")
+            content = base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
+        return content
+    except ValueError as error:  # binascii.Error, and of surrogates, too
         raise ImageUnreadable(
-            f"{address} did not answer within {TIMEOUT_SECONDS:.0f} seconds", hint="try again later", input=address
-        ) from error
-    except requests.RequestException as error:
-        said = "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
-        raise ImageUnreadable(
-            f"{address} cannot be fetched: {said}",
-            hint="check the address and the network",
-            input=address,
+            f"{name} cannot be read: {error}", hint="data:image/png;base64, and the picture in base64", input=name
         ) from error

@@ -59,7 +59,12 @@ _FORMATS: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF"
 
 
 def open_image(
-    source: ImageSource, *, exif: bool = True, offline: bool = False, name: str | None = None
+    source: ImageSource,
+    *,
+    exif: bool = True,
+    offline: bool = False,
+    timeout: float | None = None,
+    name: str | None = None,
 ) -> Image.Image:
     """A picture in RGB, 8 bits a channel.
 
@@ -67,6 +72,7 @@ def open_image(
         source: a path, an http(s) address, ``-`` for the bytes on stdin, bytes, or a Pillow image (left as it was).
         exif: whether to turn the picture the way its EXIF orientation says.
         offline: whether addresses are refused.
+        timeout: seconds for a picture at an address; None for 30.
         name: what errors call it; None for its own name.
 
     Raises:
@@ -77,7 +83,7 @@ def open_image(
         name = name or str(getattr(source, "filename", "") or "the image")
     else:
         name = name or name_of(source)
-        content = read_image(source, offline=offline, name=name)
+        content = read_image(source, offline=offline, timeout=timeout, name=name)
     try:
         with _without_warnings():
             return _opened(source, content, name, exif=exif)

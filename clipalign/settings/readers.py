@@ -170,6 +170,7 @@ READERS: Final[dict[str, Callable[[object], Any]]] = {
     "seed": _whole(0, MAX_SEED),
     "cache_dir": _folder,
     "offline": _truth,
+    "timeout": _between(0.1, 3600.0),
     "format": _one_of(*FORMATS),
     "quiet": _truth,
     "verbose": _truth,

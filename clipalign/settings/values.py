@@ -21,6 +21,7 @@ class Settings:
         seed: 0 to 2^63 - 1.
         cache_dir: clipalign's own cache folder, where data sets are kept, and weights too; None for the usual places.
         offline: whether the network is forbidden.
+        timeout: seconds for a picture at an address, 0.1 to 3600; None for 30.
         format: one of ``choices.FORMATS`` that the command has; None for the one that suits stdout or the output.
         quiet: nothing on stderr but errors.
         verbose: reasons too.
@@ -97,6 +98,7 @@ class Settings:
     seed: int = 0
     cache_dir: Path | None = None
     offline: bool = False
+    timeout: float | None = None
     format: str | None = None
     quiet: bool = False
     verbose: bool = False

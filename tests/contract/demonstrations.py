@@ -197,6 +197,7 @@ def many() -> Table:
         table[command, "input"] = Demonstration(nothing, noun, status)
         table[command, "image_root"] = Demonstration(line, ("--image-root", "photos"), out)
         table[command, "on_error"] = Demonstration(line, ("--on-error", "fail"), lines_out)
+        table[command, "timeout"] = Demonstration(line, ("--timeout", "0"), status)
         table[command, "shard"] = Demonstration(line, ("--shard", "1/2"), lines_out)
         written = (*line, "--output", "found.jsonl")
         table[command, "output"] = Demonstration(line, ("--output", "found.jsonl"), files)

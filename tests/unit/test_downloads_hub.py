@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -167,8 +168,6 @@ class TestAFolder:
         {"type": "directory", "path": "data"},
         {"type": "file", "path": "data/b.parquet", "size": 3, "lfs": {"oid": "a" * 64, "size": 300}},
         {"type": "file", "path": "data/a.json", "size": 2, "oid": "b" * 40},
-        {"type": "file", "path": "../evil", "size": 2, "oid": "b" * 40},
-        {"type": "file", "path": "/evil", "size": 2, "oid": "b" * 40},
     )
 
     def test_is_listed_with_sizes_and_hashes(self, server: Server, web: Web):
@@ -182,10 +181,54 @@ class TestAFolder:
         assert (found[1].sha256, found[0].git_sha1) == ("a" * 64, "b" * 40)
         assert found[0].url == f"{server.url}/datasets/{REPO}/resolve/main/data/a.json"
 
-    def test_that_is_no_list_is_an_error(self, server: Server, web: Web):
-        server.next("*", status(200, b"<html>"))
+    @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[" * 100_000, b"[" + b"9" * 5000 + b"]", b"\xff"])
+    def test_that_is_no_list_is_an_error(self, server: Server, web: Web, body: bytes) -> None:
+        server.next("*", status(200, body))
         with pytest.raises(DownloadFailed, match="no list of files"):
             hub.list_folder(web, REPO, "data")
+
+    @pytest.mark.parametrize(
+        "path", ["../evil", "/evil", "a/../../evil", "a//b", "c:evil", "a\\b", "nul\0", "\ud800", "x" * 5000, None, 7]
+    )
+    def test_with_a_file_that_leads_elsewhere_is_refused(self, server: Server, web: Web, path: object) -> None:
+        server.next("*", status(200, json.dumps([{"type": "file", "path": path}]).encode()))
+        with pytest.raises(DownloadFailed, match="a file that is none"):
+            hub.list_folder(web, REPO, "data")
+
+    def test_with_two_files_of_one_name_is_refused(self, server: Server, web: Web) -> None:
+        server.next("*", status(200, json.dumps([{"type": "file", "path": name} for name in ("a", "A")]).encode()))
+        with pytest.raises(DownloadFailed, match="'A' twice"):
+            hub.list_folder(web, REPO, "data")
+
+    @pytest.mark.parametrize("size", ["9" * 5000, -3, 1e300, None, [], {}, "x", 10**30])
+    def test_with_an_odd_size_has_none(self, server: Server, web: Web, size: object) -> None:
+        for entry in ({"size": size}, {"lfs": {"size": size}}, {"lfs": size}):
+            server.next("*", status(200, json.dumps([{"type": "file", "path": "a", **entry}]).encode()))
+            assert hub.list_folder(web, REPO, "data")[0].size_bytes == 0
+
+    def test_without_an_end_of_one_page_is_not_read(self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(hub, "LIST_BYTES", 1000)
+        server.next("*", status(200, gzip.compress(bytes(10**7)), Content_Encoding="gzip"))
+        with pytest.raises(DownloadFailed, match="larger than"):
+            hub.list_folder(web, REPO, "data")
+
+    @pytest.mark.parametrize("suffix", [".evil.example/x", "@127.0.0.2/x", "1/x"])
+    def test_never_takes_the_token_to_another_server(
+        self, server: Server, web: Web, suffix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        asked: list[str] = []
+        monkeypatch.setattr(web, "patiently", lambda action: (asked.append(""), action())[1])
+        server.next("*", status(200, b"[]", Link=f'<{server.url}{suffix}>; rel="next"'))
+        with pytest.raises(DownloadFailed, match="another server, which is not asked"):
+            hub.list_folder(web, REPO, "data")
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3"])
+    def test_and_odd_lengths_of_a_file(self, server: Server, web: Web, length: str) -> None:
+        headers = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{SHA256}"', "X-Linked-Size": length}
+        server.put(f"/{REPO}/resolve/main/{FILE}", CONTENT, headers=headers)
+        assert hub.look_up(web, REPO, FILE).size_bytes == 0
 
 
 class TestAModel:

@@ -345,7 +345,7 @@ class TestAddresses:
         assert open_image(f"{address}/a.png").size == (5, 4)
 
     def test_answer_with_their_status(self, address: str):
-        assert "answered 404 Not Found" in self.fail(f"{address}/none.png")
+        assert "has no such file (404)" in self.fail(f"{address}/none.png")
 
     def test_are_refused_offline(self, address: str):
         assert "offline" in self.fail(f"{address}/a.png", offline=True)
