@@ -57,7 +57,7 @@ class Watch:
         self.late = False
 
         def watch() -> None:
-            while not done.wait(min(max(self.left(), 0.0), 1.0)):
+            while not done.wait(min(max(self.left(), 0.0), 0.5)):
                 if self.left() <= 0:
                     self._shut()
                     return

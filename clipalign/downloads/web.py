@@ -167,6 +167,7 @@ class Web:
         watch.private_allowed = True
         origin, current = origin_of(url), url
         authorization = f"Bearer {token}" if token else _named_in(url)
+        watch.until = self._until
         with watch.watching():
             for _ in range(self.patience.redirects + 1):
                 own = authorization if origin_of(current) == origin else ""
