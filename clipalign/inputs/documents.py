@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
 from clipalign.errors import InputUnreadable
+from clipalign.inputs.files import pass_over
 
 MAX_ELEMENT_CHARACTERS: Final = 16_000_000
 _PIECE_BYTES: Final = 1 << 17
@@ -70,8 +71,10 @@ class _Text:
 
     def next_character(self) -> str:
         """The next one that is no white space; empty at the end."""
+        passed = 0
         while True:
             end = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr]
+            passed = pass_over(end - self.at, passed, self.line)
             self.skip(end - self.at)
             if self.at < len(self.held) or not self._more(_PIECE_BYTES):
                 return self.held[self.at : self.at + 1]

@@ -21,11 +21,18 @@ STDIN: Final = "-"
 MAX_LINE_BYTES: Final = 16_000_000
 """Longest line that is read; a record takes some hundred bytes, so a longer line is a file of another kind."""
 
+MAX_PASSED_BYTES: Final = 256_000_000
+"""Most that is passed over in search of the next record, in a line without an end or in blank ones."""
+
+BLANK_BYTES: Final = 256
+"""What a blank line counts for: each takes time, however short it is."""
+
 BREAKS: Final = (OSError, EOFError, zlib.error)
 """What reading may end with in the middle of a file: a disk that fails, an archive that is cut short."""
 
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_NO_TEXT: Final = " is UTF-16 or no text at all"
 
 
 class Line(NamedTuple):
@@ -77,8 +84,8 @@ def _pass_mark(stream: BinaryIO, name: str) -> None:
         raise InputUnreadable(f"{name} is no gzip file", hint="take .gz off its name", input=name) from error
     except BREAKS as error:
         raise broken_off(name, error) from error
-    if beginning.startswith(_UTF16_MARKS):
-        raise InputUnreadable(f"{name} is UTF-16", hint="save it as UTF-8", input=name)
+    if _is_no_text(beginning):
+        raise InputUnreadable(f"{name}{_NO_TEXT}", hint="save it as UTF-8", input=name)
     stream.seek(len(_UTF8_MARK) if beginning == _UTF8_MARK else 0)
 
 
@@ -94,21 +101,41 @@ def lines_of(stream: Lines) -> Iterator[Line]:
     """The lines of ``stream`` that are not blank.
 
     Raises:
+        InputUnreadable: the first is no text, or the next one does not come; the message lacks the file's name.
         OSError, EOFError, zlib.error: reading breaks off.
     """
-    number = 0
+    number = passed = 0
     while piece := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
-        if len(piece) > MAX_LINE_BYTES and not piece.endswith(b"\n"):
-            while (piece := stream.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
-                pass
-            yield Line(number, b"", too_long=True)
-            continue
         if number == 1:
             piece = piece.removeprefix(_UTF8_MARK)  # of standard input
+            if _is_no_text(piece[: len(_UTF8_MARK)]):
+                raise InputUnreadable(_NO_TEXT, hint="save it as UTF-8")
+        if len(piece) > MAX_LINE_BYTES and not piece.endswith(b"\n"):
+            while (piece := stream.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
+                passed = pass_over(len(piece), passed, number)
+            yield Line(number, b"", too_long=True)
+            passed = 0
+            continue
         content = piece.strip(b"\r\n\t ")
         if content:
             yield Line(number, content)
+        passed = 0 if content else pass_over(max(len(piece), BLANK_BYTES), passed, number)
+
+
+def pass_over(size: int, passed: int, line: int) -> int:
+    """Bytes passed over in search of the next record, with ``size`` more.
+
+    Raises:
+        InputUnreadable: they are too many; the message lacks the file's name.
+    """
+    if passed > MAX_PASSED_BYTES:
+        raise InputUnreadable(f":{line} goes on and on without a record", hint="what follows is not read")
+    return passed + size
+
+
+def _is_no_text(beginning: bytes) -> bool:
+    return beginning.startswith(_UTF16_MARKS) or b"\0" in beginning
 
 
 def broken_off(name: str, error: BaseException) -> InputUnreadable:
@@ -117,3 +144,10 @@ def broken_off(name: str, error: BaseException) -> InputUnreadable:
     return InputUnreadable(
         f"{name} breaks off: {why}", hint="what stands before it was read; is the file complete?", input=name
     )
+
+
+def named(name: str, error: InputUnreadable) -> InputUnreadable:
+    """``error`` with the name of the file that its message lacks."""
+    error.message, error.input = f"{name}{error.message}", name
+    error.args = (error.message,)
+    return error

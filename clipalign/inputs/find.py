@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from clipalign.inputs.records import Input, InputRecord
 from clipalign.inputs.rows import RowReader
 from clipalign.inputs.tables import DELIMITERS, JsonDocument, JsonLines, Source, TextTable
 from clipalign.inputs.tars import TarShard
+from clipalign.paths import is_file, is_folder
 
 KINDS: Final = ".jsonl, .json, .csv, .tsv (all of them also as .gz), .parquet, .tar, a folder, or -"
 
@@ -101,9 +104,14 @@ def _matching(name: str) -> list[str]:
     """The name itself, or what it stands for where it is a pattern that the shell has left alone."""
     if not name.strip():
         raise UsageError("an input's name is empty", hint=f"give {KINDS}", input="--input")
-    if not glob.has_magic(name) or Path(name).expanduser().exists():
+    path = Path(name).expanduser()
+    if not glob.has_magic(name) or is_file(path) or is_folder(path):
         return [name]
-    found = sorted(glob.glob(str(Path(name).expanduser()), recursive=True))  # noqa: PTH207 - a whole path, perhaps absolute
+    there = next(
+        (str(folder) for folder in path.parents if is_folder(folder)), ""
+    )  # in[1] is no pattern if it is there
+    pattern = os.path.join(glob.escape(there), *path.parts[len(Path(there).parts) :])  # noqa: PTH118
+    found = sorted(str(Path(one)) for one in glob.glob(pattern, recursive=True))  # noqa: PTH207 - perhaps absolute
     if not found:
         raise InputUnreadable(f"no file matches {name}", hint="check the pattern", input=name)
     return found
@@ -116,8 +124,14 @@ def _source(name: str, reader: RowReader) -> Source:
     path = Path(name).expanduser()
     if path.is_dir():
         return Folder(name, reader.needs_text)
-    if not path.exists():
-        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name) from error
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UsageError(f"{name} is a device, not a file of records", hint=f"give {KINDS}", input=name)
+    if not stat.S_ISREG(mode):  # a pipe of the shell, <(…); other kinds are looked into before they are read
+        return JsonLines(name, reader)
     lowered = path.name.lower()
     plain = Path(lowered.removesuffix(".gz")).suffix
     if lowered.endswith(_TARS):
@@ -130,8 +144,6 @@ def _source(name: str, reader: RowReader) -> Source:
         return JsonDocument(name, reader)
     if plain in DELIMITERS:
         return TextTable(name, reader, DELIMITERS[plain])
-    if not path.is_file():  # a pipe of the shell, <(…)
-        return JsonLines(name, reader)
     picture = plain in PICTURES
     raise UsageError(
         f"{name} is a picture, not a list of records" if picture else f"{name} is of no kind that is read",

@@ -6,6 +6,7 @@ walked too, all names in sorted order; hidden ones are passed over. Only the nam
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 from collections.abc import Iterator
@@ -49,7 +50,11 @@ class Folder:
         if next(iter(self._pictures()), None) is None:
             endings = {path.suffix.lower() for path in self._path.iterdir()}
             hint = next(
-                (f"name the files in it: '{self.name}/*{e}'" for e in (".tar", ".jsonl", ".parquet") if e in endings),
+                (
+                    f"name the files in it: '{glob.escape(self.name)}/*{e}'"
+                    for e in (".tar", ".jsonl", ".parquet")
+                    if e in endings
+                ),
                 "",
             )
             raise InputUnreadable(f"there are no pictures in {self.name}", hint=hint, input=self.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,18 @@ import orjson
 
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.inputs.documents import elements_of
-from clipalign.inputs.files import BREAKS, MAX_LINE_BYTES, STDIN, Line, broken_off, lines_of, opened
+from clipalign.inputs.files import (
+    BLANK_BYTES,
+    BREAKS,
+    MAX_LINE_BYTES,
+    STDIN,
+    Line,
+    broken_off,
+    lines_of,
+    named,
+    opened,
+    pass_over,
+)
 from clipalign.inputs.live import LiveLines
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import RowReader, bad_record
@@ -212,25 +224,83 @@ class TextTable:
         """The header and the rows, or why one cannot be read; not the blank ones."""
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # 131,072 as Python comes
         with opened(self.name) as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
-            rows = csv.reader(text, delimiter=self.delimiter, strict=True)
+            lines = _TextLines(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""))
+            passed = 0
             while True:
-                line = rows.line_num + 1
                 try:
-                    fields = next(rows, None)
+                    line, fields = lines.row(self.delimiter)
+                    passed = 0 if fields else pass_over(BLANK_BYTES, passed, line)
                 except csv.Error as error:
-                    problem = InputUnreadable(
-                        f"not valid CSV: {error}", hint="are its quotes closed?", input=f"{self.name}:{line}"
-                    )
-                    yield _Row(line, problem)
+                    at = f"{self.name}:{lines.first}"
+                    hint = 'is a quote not closed? put quotes around the text, and write each " in it twice'
+                    yield _Row(lines.first, InputUnreadable(f"not valid CSV: {error}", hint=hint, input=at))
                     continue
+                except InputUnreadable as error:
+                    yield _Row(lines.first, named(self.name, error))
+                    return
                 except BREAKS as error:
-                    yield _Row(line, broken_off(self.name, error))
+                    yield _Row(lines.first, broken_off(self.name, error))
                     return
                 if fields is None:
                     return
-                if any(field.strip() for field in fields):
+                if fields:
                     yield _Row(line, fields)
+
+
+class _TextLines:
+    """The lines of a table of text, and rows that are made of them.
+
+    Where a row turns out to be none, it is its first line that is wrong, most often by a quote that is not closed: the
+    lines behind it, which it has swallowed, are read again, each by itself, so that no line is read more than thrice.
+
+    Attributes:
+        first: the number of the line that the last row began with.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream
+        self._again: deque[str] = deque()
+        self._next = 1
+        self.first = 1
+
+    def row(self, delimiter: str) -> tuple[int, list[str] | None]:
+        """The next row and the number of its line; without fields where it is blank, None at the end.
+
+        Raises:
+            csv.Error: it is none.
+            InputUnreadable: a line has no end; the message lacks the file's name.
+        """
+        self.first = self._next
+        taken: list[str] = []
+        alone = len(self._again) > 1
+        try:
+            fields = next(csv.reader(self._lines(taken, alone=alone), delimiter=delimiter, strict=True), None)
+            if delimiter == "\t" and any("\t" in field and "\n" in field for field in fields or ()):
+                raise csv.Error(f"a quote is closed {len(taken) - 1} lines below only, behind other columns")
+        except csv.Error as error:
+            self._again.extendleft(reversed(taken[1:]))
+            self._next = self.first + 1
+            if "unexpected end" in str(error):
+                raise csv.Error("a quote is not closed") from error
+            raise
+        return self.first, [] if fields is not None and not any(field.strip() for field in fields) else fields
+
+    def _lines(self, taken: list[str], *, alone: bool) -> Iterator[str]:
+        room = MAX_LINE_BYTES
+        while line := self._again.popleft() if self._again else self._stream.readline(MAX_LINE_BYTES):
+            self._next += 1
+            taken.append(line)
+            room -= max(len(line), BLANK_BYTES)  # short lines are held too
+            if not line.endswith(("\n", "\r")) and len(line) >= MAX_LINE_BYTES:
+                passed = 0
+                while (line := self._stream.readline(MAX_LINE_BYTES)) and not line.endswith(("\n", "\r")):
+                    passed = pass_over(len(line), passed, self.first)
+                room = -1
+            if room < 0:
+                raise csv.Error(f"a row is longer than {MAX_LINE_BYTES // 1_000_000} MB")
+            yield line
+            if alone:
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +323,4 @@ def _whole(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
         except BREAKS as error:
             yield broken_off(name, error)
         except InputUnreadable as error:
-            error.message, error.input = f"{name}{error.message}", name
-            error.args = (error.message,)
-            yield error
+            yield named(name, error)

@@ -26,11 +26,31 @@ from clipalign.inputs.rows import RowReader, bad_record
 MAX_PICTURE_BYTES: Final = 200_000_000
 """Largest picture that is read from a tar."""
 
-_DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError)
+MAX_HEADER_BYTES: Final = 1 << 13
+"""Longest header with a long name or attributes; the time that some versions of tarfile need grows with its square."""
+
+_LONG_HEADERS: Final = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+_SUFFIXES: Final = frozenset(
+    (
+        *("image", "img", "picture", "photo", "input", "output", "target", "source", "left", "right"),
+        *("seg", "mask", "depth", "caption", "captions", "text", "cls", "label", "meta", "metadata", "info"),
+    )
+)
+"""What may stand between the key and the ending: the names that shards give to several members of one record."""
+
+_DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError, RecursionError)  # headers of headers of headers
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose damaged header is an error; tarfile takes one behind the first member for the end of the tar."""
+    """A member whose header is damaged or too large is an error.
+
+    By itself tarfile takes a damaged one behind the first member for the end of the tar, and reads long names and
+    attributes of any length before it looks at them.
+    """
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
@@ -41,15 +61,27 @@ class _Member(tarfile.TarInfo):
                 raise ReadError(str(error)) from error
             raise
 
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
+        if member.type in _LONG_HEADERS and member.size > MAX_HEADER_BYTES:
+            raise ReadError(f"a header is longer than {MAX_HEADER_BYTES:,} bytes")
+        if member.type == tarfile.GNUTYPE_SPARSE:  # its map of holes may be of any length
+            raise ReadError("it holds a sparse file")
+        return member
+
+    def _proc_gnusparse_10(self, *_: object) -> None:  # the other kind of sparse file, likewise
+        raise ReadError("it holds a sparse file")
+
 
 @dataclass(slots=True)
 class _Sample:
-    """What neighbours of one name hold."""
+    """What neighbours of one name hold; ``names`` says of which member a picture or text is."""
 
     key: str
     picture: bytes = b""
-    picture_name: str = ""
     texts: dict[str, bytes] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     problem: InputUnreadable | None = None
 
 
@@ -97,7 +129,9 @@ class TarShard:
             if ".json" in sample.texts:
                 row |= _json(sample.texts[".json"], strict=".txt" not in sample.texts)
             if ".txt" in sample.texts:
-                row["text"] = sample.texts[".txt"].decode("utf-8-sig").strip()
+                other, row["text"] = row.get("text"), sample.texts[".txt"].decode("utf-8-sig").strip()
+                if self.reader.needs_text and isinstance(other, str) and other.strip() != row["text"]:
+                    problem = problem or _two("texts", sample.key, sample.names[".txt"], sample.names[".json"])
         except ValueError as error:
             problem = problem or InputUnreadable(f"the caption of {where} cannot be read: {error}", input=where)
         if self.reader.needs_text and not row.get("text") and problem is None:
@@ -107,7 +141,7 @@ class TarShard:
         return InputRecord(
             record.id,
             sample.picture,
-            sample.picture_name,
+            sample.names.get("picture", ""),
             record.text,
             record.references,
             place,
@@ -119,10 +153,14 @@ class TarShard:
         sample: _Sample | None = None
         index = 0
         try:
-            with tarfile.open(Path(self.name).expanduser(), "r:*", tarinfo=_Member) as tar:
+            path = Path(self.name).expanduser()
+            with path.open("rb") as stream:
+                zipped = stream.read(2) == b"\x1f\x8b"
+            with tarfile.open(path, "r:gz" if zipped else "r:", tarinfo=_Member) as tar:
                 members: list[object] = vars(tar)["members"]  # read so far; it would grow with the shard
                 while (member := tar.next()) is not None:
                     members.clear()
+                    vars(tar)["pax_headers"] = {}  # so would these
                     key, ending = _key(member.name)
                     if not member.isfile() or not _of_interest(ending):
                         continue
@@ -136,10 +174,10 @@ class TarShard:
         except FileNotFoundError as error:
             raise InputUnreadable(f"there is no input {self.name}", hint="check the path", input=self.name) from error
         except _DAMAGE as error:
-            why = str(error) or type(error).__name__
+            nested = isinstance(error, RecursionError)
+            why = "headers of headers without end" if nested else str(error) or type(error).__name__
             if sample is None:
-                tried = why.startswith("file could not be opened")  # a line for every compression that Python knows
-                message = f"{self.name} is no readable tar file{'' if tried else f': {why}'}"
+                message = f"{self.name} is no readable tar file: {why}"
                 problem = InputUnreadable(message, hint="is the file complete?", input=self.name)
             else:
                 yield sample
@@ -152,10 +190,24 @@ class TarShard:
 
 
 def _key(name: str) -> tuple[str, str]:
-    """The name up to the first dot behind the last slash, and its last ending in lower case."""
+    """The name up to its last dot, less known suffixes before that, and its last ending in lower case."""
     folder, slash, file = name.removeprefix("./").rpartition("/")
-    stem, dot, endings = file.partition(".")
-    return f"{folder}{slash}{stem}", f".{endings.rpartition('.')[2].lower()}" if dot and stem else ""
+    stem, dot, ending = file.rpartition(".")
+    if not stem:
+        return f"{folder}{slash}{file}", ""
+    while (shorter := stem.rpartition("."))[0] and _is_suffix(shorter[2].lower()):
+        stem = shorter[0]
+    return f"{folder}{slash}{stem}", f"{dot}{ending.lower()}"
+
+
+def _is_suffix(part: str) -> bool:
+    return part in _SUFFIXES or _of_interest(f".{part}")
+
+
+def _two(what: str, key: str, first: str, second: str) -> InputUnreadable:
+    return InputUnreadable(
+        f"there are two {what} of {key}: {first} and {second}", hint="leave one out, or rename it", input=key
+    )
 
 
 def _of_interest(ending: str) -> bool:
@@ -171,10 +223,15 @@ def _take(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, ending
     content = stream.read() if stream is not None else b""
     if len(content) < member.size:
         raise EOFError("the last file is not whole")
-    if not picture:
+    kind, name = "picture" if picture else ending, member.name.removeprefix("./")
+    if kind in sample.names:
+        sample.problem = _two("pictures" if picture else "texts", sample.key, sample.names[kind], name)
+        return
+    sample.names[kind] = name
+    if picture:
+        sample.picture = content
+    else:
         sample.texts[ending] = content
-    elif not sample.picture_name:
-        sample.picture, sample.picture_name = content, member.name.removeprefix("./")
 
 
 def _json(content: bytes, *, strict: bool) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.inputs.documents import elements_of
-from clipalign.inputs.files import BREAKS, broken_off, lines_of, opened
+from clipalign.inputs.files import BREAKS, broken_off, lines_of, named, opened
 
 TEXT_KEYS: Final = ("text", "caption")
 ARRAY_ENDINGS: Final = (".json", ".json.gz")
@@ -102,27 +103,31 @@ def open_source(path: Path) -> RawSource:
 
 
 def _lines(path: Path) -> Iterator[RawCaption | Skipped]:
-    with opened(str(path)) as stream:
-        try:
-            for line in lines_of(stream):
-                place = f"{path.name}:{line.number}"
-                try:
-                    value = json.loads(line.content)
-                except (ValueError, RecursionError):
-                    yield Skipped("not valid JSON", place)
-                else:
-                    yield _read(value, place)
-        except BREAKS as error:
-            raise broken_off(str(path), error) from error
+    with _reading(path) as stream:
+        for line in lines_of(stream):
+            place = f"{path.name}:{line.number}"
+            try:
+                value = json.loads(line.content)
+            except (ValueError, RecursionError):
+                yield Skipped("not valid JSON", place)
+            else:
+                yield _read(value, place)
 
 
 def _array(path: Path) -> Iterator[RawCaption | Skipped]:
+    with _reading(path) as stream:
+        for element in elements_of(stream):
+            yield _read(element.value, f"{path.name}:{element.line}")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file; what ends their reading names it."""
     with opened(str(path)) as stream:
         try:
-            for element in elements_of(stream):
-                yield _read(element.value, f"{path.name}:{element.line}")
+            yield stream
         except InputUnreadable as error:
-            raise InputUnreadable(f"{path}{error.message}", hint=error.hint, input=str(path)) from error
+            raise named(str(path), error) from error.__cause__
         except BREAKS as error:
             raise broken_off(str(path), error) from error
 

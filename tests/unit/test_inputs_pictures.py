@@ -14,6 +14,7 @@ from PIL import Image
 
 from clipalign.errors import InputUnreadable
 from clipalign.inputs import InputRecord, open_input
+from clipalign.inputs.tars import MAX_HEADER_BYTES
 from clipalign.pipeline.images import open_image
 
 
@@ -119,7 +120,7 @@ def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
 
 
 SHARD = {
-    "x/000.jpg": b"first", "x/000.txt": b"a cup\n", "x/000.json": b'{"references": ["cup"], "text": "other"}',
+    "x/000.jpg": b"first", "x/000.txt": b"a cup\n", "x/000.json": b'{"references": ["cup"], "text": "a cup"}',
     "./001.txt": b"a dog", "./001.seg.png": b"second", "./001.cls": b"7",
     "002.json": json.dumps({"text": "a cat", "id": "cat"}).encode(), "002.webp": b"third",
     "003.txt": b"no picture",
@@ -144,6 +145,58 @@ def test_neighbours_of_one_name_in_a_tar_are_a_record(tmp_path: Path, name: str,
     assert told(records[5]).startswith(f"the caption of {path}, 005 cannot be read")
     assert told(records[6]) == ""
     assert open_input([str(path)]).count() == 7
+
+
+def test_a_dot_in_a_name_belongs_to_the_key(tmp_path: Path) -> None:
+    names = ("scene 2.0.png", "scene 2.0.txt", "scene 2.1.png", "scene 2.1.txt", ".hidden.png", ".hidden.txt")
+    path = write_tar(tmp_path / "s.tar", {name: name.encode() for name in names})
+    found = [(record.id, record.image, record.text) for record in read(path)]
+    assert found == [(key, f"{key}.png".encode(), f"{key}.txt") for key in ("scene 2.0", "scene 2.1", ".hidden")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        ("x.left.png", "x.right.png", "pictures"),
+        ("x.jpg", "x.png", "pictures"),
+        ("x.txt", "x.caption.txt", "texts"),
+        ("x.txt", "x.json", "texts"),
+    ],
+)
+def test_two_members_of_one_kind_and_key_are_an_error_that_names_both(
+    tmp_path: Path, one: str, other: str, kind: str
+) -> None:
+    both = {name: b'{"text": "another"}' if name.endswith(".json") else name.encode() for name in (one, other)}
+    files = {"x.gif": b"g", **both} if kind == "texts" else {**both, "x.txt": b"a cup"}
+    bad, good = read(write_tar(tmp_path / "s.tar", {**files, "y.gif": b"g", "y.txt": b"a dog"}))
+    assert told(bad) == f"there are two {kind} of x: {one} and {other}"
+    assert (good.id, told(good)) == ("y", "")
+
+
+def header(kind: bytes, content: bytes) -> bytes:
+    """A header that says something of the next one."""
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, len(content)
+    return member.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (header(tarfile.GNUTYPE_LONGNAME, b"a" * (MAX_HEADER_BYTES + 1)), "a header is longer than 8,192 bytes"),
+        (header(tarfile.XHDTYPE, b"1" * (MAX_HEADER_BYTES + 1)), "a header is longer than 8,192 bytes"),
+        (header(tarfile.GNUTYPE_LONGNAME, b"a") * 2000, "headers of headers without end"),
+        (header(tarfile.GNUTYPE_SPARSE, b""), "it holds a sparse file"),
+        (header(tarfile.XHDTYPE, b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"), "it holds a sparse file"),
+    ],
+    ids=["long name", "attributes", "nested", "sparse", "newer sparse"],
+)
+def test_headers_are_bounded(tmp_path: Path, headers: bytes, said: str) -> None:
+    path = write_tar(tmp_path / "s.tar", {"a.jpg": b"", "b.jpg": b""})
+    content = path.read_bytes()
+    path.write_bytes(content[:512] + headers + content[512:])
+    _, bad = read(path, needs_text=False)
+    assert told(bad) == f"{path} breaks off after a: {said}"
 
 
 def test_shares_of_a_tar(tmp_path: Path) -> None:
@@ -190,7 +243,7 @@ def test_a_tar_that_ends_in_half_a_header_or_a_damaged_one_says_so(tmp_path: Pat
 
 def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s.tar").write_bytes(b"not a tar" * 1000)
-    with pytest.raises(InputUnreadable, match=r"is no readable tar file$"):
+    with pytest.raises(InputUnreadable, match=r"is no readable tar file: invalid header$"):
         open_input([str(tmp_path / "s.tar")])
     with pytest.raises(InputUnreadable, match="there are no pictures in"):
         open_input([str(write_tar(tmp_path / "empty.tar", {"a.cls": b"1"}))])

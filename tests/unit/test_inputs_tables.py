@@ -222,6 +222,29 @@ def test_rows_of_csv_that_do_not_fit(tmp_path: Path) -> None:
     assert (fine.text, fine.problem, fine.place.line) == ("fine", None, 6)
 
 
+def test_a_quote_that_is_not_closed_costs_its_own_record(tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text('image\ttext\na\t"so nice\nb\tfine\nc\tsaid "\nd\t"open\ne\tfine\n')
+    (tmp_path / "p.csv").write_text('image,text\na,"so nice\nb,fine\n\nc,fine\n')
+    for name, good, bad in (("p.tsv", "bce", {2, 5}), ("p.csv", "bc", {2})):
+        records = read(tmp_path / name)
+        assert "".join(record.image_name for record in records if record.problem is None) == good
+        assert {record.place.line for record in records if record.problem is not None} == bad
+        assert all("a quote is" in problem(record) for record in records if record.problem is not None)
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "jsonl.gz", "json.gz"])
+@pytest.mark.parametrize("filler", [b"a", b"\n"])
+def test_what_never_ends_is_left(tmp_path: Path, ending: str, filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, limit in (("tables", "MAX_LINE_BYTES"), ("files", "MAX_LINE_BYTES"), ("files", "MAX_PASSED_BYTES")):
+        monkeypatch.setattr(f"clipalign.inputs.{module}.{limit}", 100_000)
+    path = tmp_path / f"p.{ending}"
+    first = {"c": b"image,text\n", "j": b'[{"image": "a", "text": "x"}\n'}[ending[0]]
+    first = first.removeprefix(b"[") if ending == "jsonl.gz" else first
+    path.write_bytes(gzip.compress(first + filler * 1_000_000))
+    *_, last = read(path)
+    assert ("is not valid JSON" if filler == b"a" and ending == "json.gz" else "goes on and on") in problem(last)
+
+
 def test_a_field_longer_than_python_allows_by_itself(tmp_path: Path) -> None:
     text = "word " * 100_000
     assert read(write(tmp_path, "p.csv", [{"image": "a", "text": text}]))[0].text == text
@@ -345,6 +368,7 @@ def test_what_is_no_input_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "a.docx").write_bytes(b"x")
     (tmp_path / "u.jsonl").write_text("x", encoding="utf-16")
+    (tmp_path / "u.csv").write_text("image,text", encoding="utf-16-le")
     (tmp_path / "array.jsonl").write_text('[\n{"image": "a", "text": "x"}\n]\n')
     for name, kind, said in (
         ("a.jpg", UsageError, "is a picture, not a list"),
@@ -356,6 +380,8 @@ def test_what_is_no_input_is_said(tmp_path: Path) -> None:
         ("no", InputUnreadable, "there is no input"),
         ("*.jsonlx", InputUnreadable, "no file matches"),
         ("u.jsonl", InputUnreadable, "is UTF-16"),
+        ("u.csv", InputUnreadable, "is UTF-16 or no text"),
+        (os.devnull, UsageError, "is a device"),
         ("array.jsonl", InputUnreadable, "is not JSON lines"),
     ):
         if name.endswith(".parquet"):
@@ -378,3 +404,10 @@ def test_a_pattern_that_the_shell_left_alone(tmp_path: Path) -> None:
     odd = tmp_path / "[1].jsonl"
     odd.write_text('{"image": "a", "text": "x"}\n')
     assert len(read(odd)) == 1
+    (tmp_path / "in[1]").mkdir()
+    write(tmp_path, "in[1]/x.jsonl", ROWS[:1])
+    for pattern in ("in[1]/*.jsonl", "in[[]1]/*.jsonl"):
+        assert len(read(tmp_path / pattern)) == 1
+    with pytest.raises(InputUnreadable, match="no pictures") as caught:
+        open_input([str(tmp_path / "in[1]")])
+    assert len(read(caught.value.hint.split("'")[1])) == 1
