@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import lzma
 import os
 import posixpath
@@ -38,6 +39,14 @@ _FRESH: Final = ".unpacking-"
 """How the fresh folder's name begins."""
 
 LONGEST_NAME_BYTES: Final = 255
+LONGEST_PATH: Final = 4096
+
+HEADER_BYTES: Final = 1 << 16
+"""Of a name or of other words about a member of a tar; read as a whole, and searched, before anybody can look."""
+
+DIRECTORY_BYTES: Final = 256 << 20
+"""Of the list of members at the end of a zip, which is read as a whole."""
+
 LONGEST_LINK_BYTES: Final = 4096
 
 _DAMAGE: Final = (
@@ -149,15 +158,46 @@ def _unpack_into(archive: Path, fresh: Path, limits: Limits) -> list[Member]:
     return list(found.values())
 
 
+_HEADER_TYPES: Final = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+
+class _BoundedInfo(tarfile.TarInfo):
+    """A header of a tar, of which nothing is read that has no bound."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise ValueError("a file with holes")
+        if self.type in _HEADER_TYPES and self.size > HEADER_BYTES:
+            raise ValueError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc, no-any-return]
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise ValueError("a file with holes")
+
+
+class _BoundedFile(io.BufferedReader):
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > DIRECTORY_BYTES:
+            raise ValueError(f"a list of members of {size:,} bytes")
+        return super().read(size)
+
+
 @contextmanager
 def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
     """Entries of an archive of either kind; what its reader complains of becomes our error."""
     try:
-        if tarfile.is_tarfile(archive):
-            with tarfile.open(archive, "r:*") as tar:
+        try:
+            tar = tarfile.open(archive, "r:*", tarinfo=_BoundedInfo)  # noqa: SIM115
+        except tarfile.TarError:
+            tar = None
+        if tar is not None:
+            with tar:
                 yield _tar_entries(tar, archive)
         elif zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as zipped:
+            with _BoundedFile(io.FileIO(archive)) as stream, zipfile.ZipFile(stream) as zipped:
                 yield _zip_entries(zipped, archive)
         else:
             raise _refused(archive, "it is no zip or tar archive")
@@ -172,7 +212,8 @@ def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
 
 
 def _tar_entries(tar: tarfile.TarFile, archive: Path) -> Iterator[_Entry]:
-    for info in tar:
+    while info := tar.next():
+        tar.members.clear()  # type: ignore[attr-defined]  # it keeps all of them
         if info.isdir():
             kind = "folder"
         elif info.issym() or info.islnk():
@@ -188,6 +229,8 @@ def _tar_entries(tar: tarfile.TarFile, archive: Path) -> Iterator[_Entry]:
 
 def _zip_entries(zipped: zipfile.ZipFile, archive: Path) -> Iterator[_Entry]:
     for info in zipped.infolist():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # unpacked without a bound
+            raise _refused(archive, f"{info.filename!r} in it is packed in a way that no data set is")
         mode = stat.S_IFMT(info.external_attr >> 16)
         if info.is_dir():
             kind = "folder"
@@ -214,10 +257,10 @@ def _safe(path: str, archive: Path) -> str:
     reason = ""
     if plain.startswith("/") or ".." in parts or (len(plain) > 1 and plain[1] == ":"):
         reason = "leads out of its folder"
-    elif any(_is_no_name(part) for part in parts):
+    elif len(plain) > LONGEST_PATH or any(_is_no_name(part) for part in parts):
         reason = "is no file name"
     if reason:
-        raise _refused(archive, f"{path!r} in it {reason}")
+        raise _refused(archive, f"{path[:LONGEST_NAME_BYTES]!r} in it {reason}")
     return "/".join(parts)
 
 

@@ -177,6 +177,8 @@ class Web:
                 response = None
                 try:
                     response = self._once(method, current, headers or {}, own, json, direct=direct)
+                    if watch.late:  # headers that were shut read like all of them
+                        raise self._too_slow(current, f"{host_of(current)} does not answer")
                     watch.private_allowed = watch.met_private
                     target = response.headers.get("Location", "")
                     if response.status_code not in REDIRECTS or not target:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from clipalign.cache import write_kept
+from clipalign.downloads.web import PassingError
 from clipalign.errors import DownloadFailed, UsageError
 from clipalign.locks import exclusive
 from clipalign.paths import is_file
-from clipalign.pipeline.describer import Describer, PassingError, ask
+from clipalign.pipeline.describer import Describer, ask
 from clipalign.pipeline.descriptions import read_descriptions
 
 SAVE_SECONDS: Final = 5.0

@@ -12,16 +12,14 @@ import ipaddress
 import json
 import os
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from clipalign.downloads.web import PassingError, Patience, RefusedError, TooLargeError, Web
 from clipalign.errors import DownloadFailed, UsageError
-from clipalign.version import __version__
-
-if TYPE_CHECKING:
-    import requests
 
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
 """Where the key is read from; every client of such servers knows it by this name."""
@@ -40,7 +38,6 @@ LONGEST_SENTENCE: Final = 400
 """Characters; CLIP reads about 300."""
 
 ANSWER_BYTES: Final = 1_000_000
-_PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +111,6 @@ class Describer:
         return folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 
-class PassingError(Exception):
-    """What may go better next time."""
-
-
 def ask(name: str, describer: Describer) -> tuple[str, ...]:
     """Ask about the class ``name``, once; sentences, at least one.
 
@@ -125,62 +118,34 @@ def ask(name: str, describer: Describer) -> tuple[str, ...]:
         PassingError: no answer, or none that can be used.
         DownloadFailed: the server refuses.
     """
-    import requests
-
     address = describer.url if describer.url.endswith(PATH) else describer.url + PATH
     body = {
         "model": describer.model,
         "messages": [{"role": "user", "content": PROMPT.format(count=SENTENCES, name=name)}],
     }
-    try:
-        with requests.post(
-            address,
-            json=body,
-            auth=lambda request: _signed(request, describer.key),
-            headers={"User-Agent": f"clipalign/{__version__}"},
-            timeout=(describer.connect_seconds, describer.answer_seconds),
-            # A proxy would read what is sent to this machine unencrypted, the key included.
-            proxies={"no_proxy": describer.host} if _is_this_machine(describer.host) else None,
-            allow_redirects=False,
-            stream=True,
-        ) as reply:
-            _check_status(reply, describer)
-            content = b""
-            for piece in reply.iter_content(1 << 16):
-                content += piece
-                if len(content) > ANSWER_BYTES:
-                    raise PassingError("the answer is endless")
-    except requests.exceptions.SSLError as error:
-        raise _failed(describer, "its certificate cannot be verified", "is the address right?") from error
-    except requests.Timeout as error:
-        raise PassingError("it does not answer") from error
-    except requests.ConnectionError as error:
-        raise PassingError("it cannot be reached") from error
-    except requests.RequestException as error:
-        raise PassingError(type(error).__name__) from error
+    patience = Patience(connect_seconds=describer.connect_seconds, stall_seconds=describer.answer_seconds)
+    # A proxy would read what is sent to this machine unencrypted, the key included.
+    direct = _is_this_machine(describer.host)
+    with closing(Web(patience)) as web:
+        try:
+            with web.ask(
+                "POST", address, json=body, token=describer.key, direct=direct, enough=lambda _: True
+            ) as reply:
+                if reply.status_code != 200:
+                    raise _failed(
+                        describer,
+                        f"it answered {reply.status_code}",
+                        "it wants to send the request elsewhere; give the final address",
+                    )
+                content = web.read(reply, ANSWER_BYTES)
+        except TooLargeError as error:
+            raise PassingError("the answer is endless") from error
+        except RefusedError as error:
+            hint = "check the address (it usually ends in /v1) and the model's name"
+            if error.status in (401, 403):
+                hint = f"check {KEY_VARIABLE}" if describer.key else f"does it need a key? set {KEY_VARIABLE}"
+            raise _failed(describer, f"it answered {error.status}", hint) from error
     return read_answer(_text_of(content))
-
-
-def _signed(request: requests.PreparedRequest, key: str) -> requests.PreparedRequest:
-    """With the key, or without one: either way requests does not look for a password in ``.netrc``."""
-    if key:
-        request.headers["Authorization"] = f"Bearer {key}"
-    return request
-
-
-def _check_status(reply: requests.Response, describer: Describer) -> None:
-    status = reply.status_code
-    if status == 200:
-        return
-    if status in _PASSING:
-        raise PassingError(f"it answered {status} {reply.reason}")
-    if status in (401, 403):
-        said = f"check {KEY_VARIABLE}" if describer.key else f"does it need a key? set {KEY_VARIABLE}"
-    elif 300 <= status < 400:
-        said = "it wants to send the request elsewhere; give the final address"
-    else:
-        said = "check the address (it usually ends in /v1) and the model's name"
-    raise _failed(describer, f"it answered {status} {reply.reason}", said)
 
 
 def _failed(describer: Describer, why: str, hint: str) -> DownloadFailed:

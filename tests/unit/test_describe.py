@@ -161,8 +161,20 @@ class TestWhatComesBack:
         with pytest.raises(DownloadFailed, match="does not answer"):
             described(server, tmp_path, ("cat",), answer_seconds=0.1, attempts=2)
         gone = Describer("http://127.0.0.1:9/v1", "llama", attempts=2, pause_seconds=0.01)
-        with pytest.raises(DownloadFailed, match="cannot be reached"):
+        with pytest.raises(DownloadFailed, match=r"no connection to 127\.0\.0\.1:9"):
             describe_classes(["cat"], gone, folder=tmp_path)
+
+    def test_a_server_that_drips_is_left(self, server: Any, tmp_path: Path) -> None:
+        def drip(handler: Any, name: str) -> None:
+            handler.send_response(200)
+            handler.flush_headers()
+            for _ in range(100):
+                handler.wfile.write(b"X-Long: x\r\n")
+                time.sleep(0.05)
+
+        server.usual = drip
+        with pytest.raises(DownloadFailed, match="does not answer"):
+            described(server, tmp_path, ("cat",), answer_seconds=0.2, connect_seconds=0.2, attempts=1)
 
     def test_asking_again_is_told_once(self, tmp_path: Path):
         told: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import os
 import stat
@@ -211,3 +212,38 @@ def test_modes_are_not_taken_over(tmp_path: Path):
     info.size, info.mode = 0, 0o4777
     unpack(tar_of(tmp_path / "a.tar", info), tmp_path / "out")
     assert not (tmp_path / "out" / "set" / "a").stat().st_mode & 0o7111
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_unfolds_without_end_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("name")
+    info.type, info.size = kind, 1 << 32
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    with pytest.raises(VerificationFailed, match="a header of 4,294,967,296 bytes"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+def test_a_tar_file_with_holes_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("name")
+    info.type = tarfile.GNUTYPE_SPARSE
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(VerificationFailed, match="a file with holes"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_unfolds_without_a_bound_is_refused(tmp_path: Path, packed: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", packed) as made:
+        made.writestr("zeros", bytes(1000))
+    with pytest.raises(VerificationFailed, match="packed in a way that no data set is"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_a_zip_with_too_long_a_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        for number in range(1000):
+            made.writestr(f"{number}", b"")
+    monkeypatch.setattr(archives, "DIRECTORY_BYTES", 1 << 15)
+    with pytest.raises(VerificationFailed, match="a list of members of"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")

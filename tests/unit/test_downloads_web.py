@@ -16,7 +16,7 @@ from clipalign.downloads.wanted import Wanted
 from clipalign.downloads.web import RefusedError, Web, retry_after
 from clipalign.errors import DownloadFailed
 from tests.fetching import CONTENT, PATH, SHA256, bring, patient
-from tests.server import Server, cut, redirect, silence, stall, status, trickle
+from tests.server import Server, cut, drip, redirect, silence, stall, status, trickle
 
 
 @pytest.fixture
@@ -130,6 +130,11 @@ class TestASilentServer:
         web = patient(stall_seconds=0.3, slowest_bytes=1000)
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
         assert "next to nothing" in web.told[0]  # type: ignore[attr-defined]
+
+    def test_that_drips_headers_is_given_up(self, server: Server, tmp_path: Path) -> None:
+        server.next(PATH, *[drip(0.05, head=b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n", drop=b"X: y\r\n")] * 2)
+        with pytest.raises(DownloadFailed, match="does not answer, 2 times"):
+            bring(server, tmp_path / "w.bin", patient(stall_seconds=0.3, connect_seconds=0.2, attempts=2))
 
     def test_that_is_not_there_is_named(self, tmp_path: Path):
         with socket.socket() as free:
