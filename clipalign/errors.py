@@ -108,6 +108,20 @@ class InputUnreadable(ClipalignError):
     type = "input_unreadable"
 
 
+class RecordFailed(InputUnreadable):
+    """An error that nobody foresaw, met while one record was read, prepared or scored; it costs that record alone."""
+
+    type = "unexpected_error"
+
+
+def record_failed(error: Exception, name: str) -> RecordFailed:
+    """The error of the record ``name``, for which ``error`` was met; its cause is shown with ``--debug``."""
+    what = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+    failed = RecordFailed(f"{name}: unexpected error, {what}", hint="--debug shows where; please report it", input=name)
+    failed.__cause__ = error
+    return failed
+
+
 class ImageUnreadable(InputUnreadable):
     """A picture that is missing, empty, cut short, too large, or no picture at all."""
 

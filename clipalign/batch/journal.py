@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -237,6 +238,8 @@ class Sink:
         self._told += 1
         if self._told <= TOLD:
             notices.warn(f"{asked.place}: {error.message}")
+            if notices.debug and error.__cause__ is not None:
+                notices.tell("".join(traceback.format_exception(error.__cause__)))
         elif self._told == TOLD + 1:
             notices.warn(f"further {self._view.noun[1]} that cannot be read are only counted")
 

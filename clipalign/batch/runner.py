@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from clipalign.batch.stream import READERS, Workers, wait_for, workers_for_this_machine
-from clipalign.errors import ClipalignError
-from clipalign.inputs.records import InputRecord
+from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
+from clipalign.inputs.records import InputRecord, Place
 from clipalign.methods.scorer import ScoreItem, Scorer
+from clipalign.paths import is_special
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+A = TypeVar("A")
+B = TypeVar("B")
 R = TypeVar("R")
 
 
@@ -99,9 +102,11 @@ class _Preparation:
     thumbnail_px: int | None
 
     def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
-        from clipalign.pipeline.image_bytes import read_image
+        from clipalign.pipeline.image_bytes import is_file_name, read_image
         from clipalign.pipeline.images import open_image, thumbnail_of
 
+        if isinstance(source, str | Path) and is_file_name(str(source)) and is_special(Path(source)):
+            raise ImageUnreadable(f"{name} is a device, a pipe or a socket, not a file", input=name)
         content = read_image(source, offline=self.offline, timeout=self.timeout, name=name)
         with self.decoding:
             picture = open_image(content, name=name)
@@ -144,6 +149,7 @@ class _Run(Generic[R]):
         self.threads = threads
         self.prepare = prepare
         self.ended = False
+        self.number = 0  # of records read
         self.ahead: deque[_Waiting] = deque()
         self.recent: OrderedDict[str, _Picture] = OrderedDict()
         self.held = 0  # pictures in the threads' hands or prepared, not yet encoded
@@ -185,7 +191,7 @@ class _Run(Generic[R]):
             for record, picture in window
             if picture is not None and picture.features is not None
         ]
-        outcomes = iter(self.scorer.score(items) if items else ())
+        outcomes = iter(each_alone(self.scorer.score, items, "the text") if items else ())
         for record, picture in window:
             outcome: R | ClipalignError | None = record.problem or (picture.error if picture is not None else None)
             thumbnail = picture.thumbnail if picture is not None else None
@@ -200,7 +206,7 @@ class _Run(Generic[R]):
                 self.waits = self.waits or self.late()
                 if self.waits:
                     return
-            record = next(self.records, None)
+            record = self._next()
             if record is None:
                 self.ended = True
                 return
@@ -219,6 +225,20 @@ class _Run(Generic[R]):
             self.recent.move_to_end(key)
             self.ahead.append((_without_bytes(record), picture))
 
+    def _next(self) -> InputRecord | None:
+        """The next record; where reading itself fails, its error in its place, and the input ends there."""
+        try:
+            record = next(self.records, None)
+        except (ClipalignError, MemoryError):
+            raise
+        except Exception as error:
+            self.records = iter(())
+            problem = record_failed(error, "the next record")
+            problem.hint = f"nothing behind it was read; {problem.hint}"
+            return InputRecord(str(self.number + 1), "", "", "", (), Place("the input", 0, self.number), problem)
+        self.number += record is not None
+        return record
+
     def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
         """Add a picture to those that will be encoded, or keep its error."""
         assert picture.future is not None
@@ -229,6 +249,11 @@ class _Run(Generic[R]):
             error.input = error.input or record.image_name
             picture.error = error
             self.held -= 1
+        except MemoryError:
+            raise
+        except Exception as error:
+            picture.error = record_failed(error, record.image_name)
+            self.held -= 1
         else:
             group.append((picture, tensor))
 
@@ -238,12 +263,30 @@ class _Run(Generic[R]):
         tensors = [tensor for _, tensor in group]
         group.clear()
         self._read_ahead()
-        for picture, features in zip(pictures, self.scorer.encode(tensors), strict=True):
+        for picture, features in zip(pictures, each_alone(self.scorer.encode, tensors, "the picture"), strict=True):
             if isinstance(features, ClipalignError):
                 picture.error = features
             else:
                 picture.features = features
         self.held -= len(pictures)
+
+
+def each_alone(
+    run: Callable[[list[A]], Iterable[B | ClipalignError]], items: list[A], name: str
+) -> list[B | ClipalignError]:
+    """``run(items)``; where that meets an error nobody foresaw, one by one, so that it costs its own item alone.
+
+    Raises:
+        ClipalignError, MemoryError: what is no matter of one item.
+    """
+    try:
+        return list(run(items))
+    except (ClipalignError, MemoryError):
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            return [record_failed(error, name)]
+        return [outcome for item in items for outcome in each_alone(run, [item], name)]
 
 
 def _without_bytes(record: InputRecord) -> InputRecord:

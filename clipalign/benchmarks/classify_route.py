@@ -28,7 +28,7 @@ from clipalign.benchmarks.crop_store import CropStore
 from clipalign.benchmarks.pictures import PictureSource, opened
 from clipalign.benchmarks.task import Route
 from clipalign.cache import VECTORS_FOLDER, cache_folder
-from clipalign.errors import ClipalignError, InputUnreadable, UsageError
+from clipalign.errors import ClipalignError, InputUnreadable, UsageError, record_failed
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.classify_settings import ClassifySettings
 from clipalign.methods.provenance import provenance_of
@@ -247,6 +247,10 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
             return self._maker.prepare(picture).pixels
         except InputUnreadable as error:
             return error
+        except MemoryError:
+            raise
+        except Exception as error:
+            return record_failed(error, sample.image_name)
 
     def _classified(self, sample: LabelledImage, features: Tensor) -> Classified:
         ranks: dict[str, tuple[int, ...]] = {}

@@ -12,7 +12,7 @@ from clipalign.batch.stream import Workers, wait_for
 from clipalign.benchmarks.pictures import opened
 from clipalign.benchmarks.shelf import Shelf, picture_key
 from clipalign.benchmarks.task import Outcome, Route, Sample
-from clipalign.errors import ClipalignError, InputUnreadable
+from clipalign.errors import ClipalignError, InputUnreadable, record_failed
 from clipalign.methods.detect import Pair, detect_each, detect_provenance
 from clipalign.methods.detect_settings import DetectSettings
 from clipalign.pipeline.image_tensors import to_tensor
@@ -130,6 +130,10 @@ class DetectRoute(Route[Sample, Outcome]):
             return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
         except InputUnreadable as error:
             return error
+        except MemoryError:
+            raise
+        except Exception as error:
+            return record_failed(error, sample.image_name)
 
     def record(self, outcome: Outcome) -> dict[str, Any]:
         """The outcome, less the provenance, which is the same in every line and stands in ``run.json``."""

@@ -21,7 +21,7 @@ from clipalign.benchmarks.published import PUBLISHED
 from clipalign.benchmarks.task import LONG_OPTIONS, AnySample, Benchmark, Route
 from clipalign.cache import data_folder
 from clipalign.device import halving
-from clipalign.errors import ClipalignError, InputUnreadable, TextUnusable
+from clipalign.errors import ClipalignError, InputUnreadable, TextUnusable, record_failed
 from clipalign.methods.provenance import provenance_of
 from clipalign.methods.score_long import long_reading
 from clipalign.pipeline.encoder import encode_images, encode_tokens
@@ -136,6 +136,10 @@ class LongRoute(Route[P, O]):
             return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
         except InputUnreadable as error:
             return error
+        except MemoryError:
+            raise
+        except Exception as error:
+            return record_failed(error, sample.image_name)
 
     def record(self, outcome: O) -> dict[str, Any]:
         """All fields of the outcome, which is a dataclass of JSON's types."""

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from clipalign.batch.runner import each_alone
 from clipalign.benchmarks.ranks import Ranks, join_ranks
 from clipalign.benchmarks.records import RESULT_FILE, SampleRecords, join_parts, open_records, write_whole
 from clipalign.benchmarks.task import NO_RECORD, Benchmark, BrokenSample, Route, Unreadable
@@ -162,7 +163,7 @@ def _scored(
 ) -> list[Any]:
     """Outcomes of one chunk, and :class:`Unreadable` where there are none; recorded."""
     whole = _whole(samples)
-    scored = iter(route.score(whole) if whole else ())
+    scored = iter(each_alone(route.score, whole, "the sample") if whole else ())
     found: list[Any] = []
     for sample in samples:
         outcome = sample.error if isinstance(sample, BrokenSample) else next(scored)

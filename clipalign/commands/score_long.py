@@ -17,6 +17,7 @@ from clipalign.commands.settled import settle
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.options.option import one_by_one
 from clipalign.options.score_long import ScoreLongOptions
+from clipalign.paths import open_plain
 from clipalign.registry import find_model
 from clipalign.report.console import notices
 from clipalign.settings import Settings, flag_name
@@ -121,7 +122,7 @@ def _read(name: str) -> str:
         if name == STDIN:
             content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
         else:
-            with Path(name).expanduser().open("rb") as file:
+            with open_plain(Path(name).expanduser()) as file:
                 content = file.read(MAX_TEXT_BYTES + 1)
         if len(content) > MAX_TEXT_BYTES:
             raise InputUnreadable(f"{name} is larger than {MAX_TEXT_BYTES // 1_000_000} MB", input=name)

@@ -17,6 +17,7 @@ from typing import Final
 from clipalign.errors import InputUnreadable
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import bad_record
+from clipalign.paths import open_plain
 
 PICTURES: Final = frozenset(
     (
@@ -110,7 +111,7 @@ def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterat
 def _caption(picture: Path) -> str:
     file = picture.with_suffix(".txt")
     try:
-        with file.open("rb") as stream:
+        with open_plain(file) as stream:
             content = stream.read(MAX_CAPTION_BYTES + 1)
         if len(content) > MAX_CAPTION_BYTES:
             raise InputUnreadable(f"{file} is too long for a caption", input=str(file))

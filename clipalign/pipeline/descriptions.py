@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from clipalign.errors import MissingDataset, UsageError
+from clipalign.paths import read_text_bytes
 
 PUBLISHED: Final = "wca-descriptions"
 """What ``clipalign download`` calls the files of WCA's repository."""
@@ -207,7 +208,7 @@ def undescribed(names: Sequence[str], source: str) -> UsageError:
 
 def _read(path: Path, *, hint: str = "check the path") -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8", input=str(path)) from error
     except OSError as error:

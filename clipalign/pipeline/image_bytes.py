@@ -10,10 +10,11 @@ import hashlib
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from clipalign.errors import DownloadFailed, ImageUnreadable
+from clipalign.paths import open_plain
 
 STDIN: Final = "-"
 
@@ -29,8 +30,8 @@ TIMEOUT_SECONDS: Final = 30.0
 ATTEMPTS: Final = 3
 """At a picture, where asking again may help."""
 
-MAX_FILE_BYTES: Final = 1_000_000_000
-"""Most that is read of a file, a pipe or stdin, some of which never end."""
+MAX_FILE_BYTES: Final = 100_000_000
+"""Of a picture, wherever it is read from: up to 16 are held at once before they are decoded."""
 
 DATA: Final = "data:"
 
@@ -89,9 +90,9 @@ def name_of(source: str | bytes | Path) -> str:
 
 def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: float) -> bytes:
     if isinstance(source, bytes):
-        return source
+        return _limited(source, name)
     if str(source) == STDIN:
-        return _limited(sys.stdin.buffer, name)
+        return _limited(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), name)
     if isinstance(source, str) and not is_file_name(source):
         return _decoded(source, name) if _is_data(source) else _fetch(source, offline=offline, timeout=timeout)
     if not str(source).strip():
@@ -100,8 +101,8 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
         raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
     path = Path(source)
     try:
-        with path.expanduser().open("rb") as stream:
-            return _limited(stream, name)
+        with open_plain(path.expanduser()) as stream:
+            return _limited(stream.read(MAX_FILE_BYTES + 1), name)
     except FileNotFoundError as error:
         raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
     except IsADirectoryError as error:
@@ -117,8 +118,7 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
         raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
 
 
-def _limited(stream: BinaryIO, name: str) -> bytes:
-    content = stream.read(MAX_FILE_BYTES + 1)
+def _limited(content: bytes, name: str) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise ImageUnreadable(
             f"{name} is too large; at most {MAX_FILE_BYTES // 1_000_000} MB are read",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from clipalign.batch.runner import Finished, run_batch
 from clipalign.batch.stream import Workers, wait_for, workers_for_this_machine
-from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, TextUnusable
+from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, RecordFailed, TextUnusable
 from clipalign.inputs import InputRecord, Place
 from clipalign.methods.scorer import ScoreItem
 from tests.results import PROVENANCE
@@ -298,3 +299,59 @@ def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(256), raising=False)
     assert workers_for_this_machine() == 16
+
+
+class Faulty(Colours):
+    """Meets an error nobody foresaw, at one stage and for one record."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        tensor = super().prepare(picture)
+        if self.stage == "prepare" and tensor[0] == 2:
+            raise RecursionError("too deep")
+        return tensor
+
+    def encode(self, prepared: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
+        if self.stage == "encode" and any(tensor[0] == 2 for tensor in prepared):
+            raise AssertionError("a shape")
+        return super().encode(prepared)
+
+    def score(self, items: Sequence[ScoreItem]) -> list[Any]:
+        if self.stage == "score" and any(item.features[0] == 2 for item in items):
+            raise KeyError("a word")
+        return super().score(items)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "encode", "score"])
+def test_an_error_nobody_foresaw_costs_its_record_alone(tmp_path: Path, stage: str) -> None:
+    finished = list(run_batch(records(tmp_path, *((red, "a cat") for red in range(6))), Faulty(stage)))
+    wrong = [one for one in finished if isinstance(one.outcome, ClipalignError)]
+    assert len(finished) == 6 and [one.record.id for one in wrong] == [finished[2].record.id]
+    outcome = wrong[0].outcome
+    assert isinstance(outcome, RecordFailed) and "unexpected error" in outcome.message and outcome.__cause__
+
+
+def test_reading_that_fails_ends_the_input_and_not_the_run(tmp_path: Path) -> None:
+    def failing() -> Iterator[InputRecord]:
+        yield from records(tmp_path, *((red, "a cat") for red in range(3)))
+        raise OverflowError("a number")
+
+    finished = list(run_batch(failing(), Colours()))
+    assert len(finished) == 4 and isinstance(finished[3].outcome, RecordFailed)
+    assert finished[3].outcome.hint.startswith("nothing behind it was read")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("name", ["pipe.png", "/dev/zero", "/dev/fd/0"])
+def test_devices_and_pipes_in_a_list_are_not_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    read, write = os.pipe()
+    image = name if name.startswith("/dev/zero") else f"/dev/fd/{read}" if name.startswith("/dev") else tmp_path / name
+    record = InputRecord("1", image, str(image), "a cat", (), Place("pairs.jsonl", 1, 0))
+    (finished,) = run_batch([record], Colours())
+    os.close(read)
+    os.close(write)
+    assert isinstance(finished.outcome, ImageUnreadable) and "not a file" in finished.outcome.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import socket
 import struct
 import sys
@@ -410,10 +411,24 @@ def test_an_empty_name_and_other_addresses_are_named():
             open_image(address)
 
 
-def test_a_file_without_end_is_too_large(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("kind", ["path", "bytes", "stdin"])
+def test_a_picture_has_a_largest_size_wherever_it_is_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr(image_bytes, "MAX_FILE_BYTES", 1000)
+    content = bytes(1001)
+    (tmp_path / "x.png").write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
     with pytest.raises(ImageUnreadable, match="too large"):
-        open_image("/dev/zero")
+        open_image({"path": tmp_path / "x.png", "bytes": content, "stdin": "-"}[kind])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no devices and pipes with names here")
+def test_a_device_or_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for place in ("/dev/zero", tmp_path / "pipe.png"):
+        with pytest.raises(ImageUnreadable, match="a device, a pipe or a socket, not a file"):
+            open_image(place)
 
 
 def test_the_warning_filters_stay_as_they_were():
