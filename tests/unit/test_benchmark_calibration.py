@@ -45,8 +45,12 @@ def test_words_count_as_often_as_they_are_drawn() -> None:
     assert best_epsilon(VALUES, FALSE, np.array([1.0, 1, 0, 1, 1])) == -4.5
 
 
-def test_a_threshold_between_equal_attributions_is_none() -> None:
-    values, false = np.array([-2.0, -2.0, -1.0]), np.array([True, False, False])
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+@pytest.mark.parametrize("apart", [0.0, 2e-6])
+def test_a_threshold_between_attributions_that_only_rounding_orders_is_none(
+    apart: float, order: tuple[bool, bool]
+) -> None:
+    values, false = np.array([-2.0 - apart, -2.0, -1.0]), np.array([*order, False])
     assert best_epsilon(values, false, np.ones(3)) == -1.5
 
 
