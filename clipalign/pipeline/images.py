@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from clipalign.errors import ImageUnreadable
 from clipalign.pipeline.image_bytes import name_of, read_image
+from clipalign.pipeline.image_kinds import FORMATS, describe_tiff, misread_tiff, not_read, why_unreadable
 
 ImageSource: TypeAlias = str | bytes | Path | Image.Image
 Values: TypeAlias = "numpy.ndarray[tuple[int, ...], numpy.dtype[Any]]"
@@ -44,18 +45,16 @@ _PROGRAMS: Final = (b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a\0\0")
 _DEEPEST: Final = 65535
 """Largest value of 16 bits."""
 
+_DARKEST: Final = 16
+"""Floats that reach beyond 1 and not this far are no 8-bit values: a picture of them would be all but black."""
+
 _STRIPE_PIXELS: Final = 1 << 22
 """Deep grey is scaled so many pixels at a time, since each takes several floats meanwhile."""
 
 _large_one = threading.Lock()
 
-_SIGNATURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-"""How pictures begin, to tell a damaged one from no picture."""
-
 _ORIENTATION: Final = 0x0112
 """The EXIF entry; 1 is upright."""
-
-_FORMATS: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF"
 
 
 def open_image(
@@ -84,23 +83,21 @@ def open_image(
     else:
         name = name or name_of(source)
         content = read_image(source, offline=offline, timeout=timeout, name=name)
-    try:
-        with _without_warnings():
+    with _without_warnings():
+        try:
             return _opened(source, content, name, exif=exif)
-    except UnidentifiedImageError as error:
-        if content.startswith(_SIGNATURES):
-            raise _damaged(name, "its header breaks off") from error
-        raise ImageUnreadable(f"{name} is not a picture", hint=_what_it_is(content), input=name) from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(name) from error
-    except MemoryError as error:
-        raise ImageUnreadable(
-            f"{name} needs more memory than there is", hint="make it smaller first", input=name
-        ) from error
-    except ImageUnreadable:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes, assertions included
-        raise _damaged(name, str(error).partition("\n")[0] or type(error).__name__) from error
+        except UnidentifiedImageError as error:
+            raise why_unreadable(content, name, "") from error
+        except Image.DecompressionBombError as error:
+            raise _too_large(name) from error
+        except MemoryError as error:
+            raise ImageUnreadable(
+                f"{name} needs more memory than there is", hint="make it smaller first", input=name
+            ) from error
+        except ImageUnreadable:
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes, assertions included
+            raise why_unreadable(content, name, str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Image.Image:
@@ -108,7 +105,7 @@ def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Im
         return _decode(source, name, exif=exif)
     if content.startswith(_PROGRAMS) or content[40:44] == b" EMF":
         raise ImageUnreadable(
-            f"{name} is not a picture but a program that draws one", hint=f"pictures are {_FORMATS}", input=name
+            f"{name} is not a picture but a program that draws one", hint=f"pictures are {FORMATS}", input=name
         )
     _register_heif()
     with Image.open(io.BytesIO(content)) as image:
@@ -119,6 +116,8 @@ def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Im
                 hint="save it once more, with another program",
                 input=name,
             )
+        if image.format == "PNG" and image.mode == "L" and content[24] in (2, 4) and "transparency" in image.info:
+            image.info["transparency"] *= 255 // (2 ** content[24] - 1)  # Pillow scales the pixels alone
         return _decode(image, name, exif=exif)
 
 
@@ -162,16 +161,6 @@ def _register_heif() -> None:
     register_heif_opener()
 
 
-def _what_it_is(content: bytes) -> str:
-    if content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return "it looks like HEIC: pip install 'clipalign[heic]'"
-    if content.lstrip()[:1] == b"<":
-        return "it looks like a web page or SVG; pictures are " + _FORMATS
-    if content.startswith(b"%PDF"):
-        return "it looks like a PDF; pictures are " + _FORMATS
-    return "pictures are " + _FORMATS
-
-
 def _too_large(name: str, size: str = "") -> ImageUnreadable:
     return ImageUnreadable(
         f"{name} is too large{size}; at most {MAX_PIXELS // 1_000_000} million pixels are decoded",
@@ -180,22 +169,20 @@ def _too_large(name: str, size: str = "") -> ImageUnreadable:
     )
 
 
-def _damaged(name: str, why: str) -> ImageUnreadable:
-    return ImageUnreadable(
-        f"{name} is damaged or cut short: {why}", hint="is the file complete? fetch it again", input=name
-    )
-
-
 def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
     """Pixels of the first frame, upright, in RGB."""
     width, height = image.size
+    if isinstance(image, ImageFile.StubImageFile):
+        raise not_read(name, str(image.format))
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and misread_tiff(image.tag_v2):
+        raise not_read(name, describe_tiff(image.tag_v2))
     if width * height > MAX_PIXELS:
         raise _too_large(name, f" ({width} × {height} pixels)")
     if not width or not height:
         raise ImageUnreadable(f"{name} has no pixels ({width} × {height})", input=name)
     with _large_one if width * height > LARGE_PIXELS else nullcontext():
         image.load()
-        return _to_rgb(_turn_upright(image) if exif else image)
+        return _to_rgb(_turn_upright(image) if exif else image, name)
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
@@ -208,12 +195,14 @@ def _turn_upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """8 bits a channel, transparency over white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _scale_deep(image).convert("RGB")
+        return _scale_deep(image, name).convert("RGB")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in ("P", "PA"):
+        _brighten_palette(image)
     if image.has_transparency_data:
         # Pillow converts grey with premultiplied alpha to nothing but grey with plain alpha.
         layered = image.convert("LA") if image.mode == "La" else image
@@ -224,25 +213,46 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scale_deep(image: Image.Image) -> Image.Image:
+def _brighten_palette(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Some programs write the 16-bit palettes of TIFF with 8-bit values, which Pillow takes for black."""
+    colors = image.tag_v2.get(320, ())
+    if colors and max(colors) < 256:
+        third = len(colors) // 3
+        image.putpalette([colors[channel * third + index] for index in range(third) for channel in range(3)])
+
+
+def _scale_deep(image: Image.Image, name: str) -> Image.Image:
     """Grey with more than 8 bits, scaled to them; Pillow's own conversion would clip.
 
-    16-bit values are taken as a share of 65535. Floating ones are taken as they are in 0 to 1, as 8-bit ones in 0 to
-    255; any other range is stretched from minimum to maximum.
+    16-bit values are taken as a share of 65535, the 12-bit ones of a TIFF of 4095. Floating ones are taken as they are
+    in 0 to 1, as 8-bit ones in 0 to 255; any other range is stretched from minimum to maximum.
+
+    Raises:
+        ImageUnreadable: floats somewhat beyond 1, which are neither; unsigned 32 bits that Pillow holds as negative.
     """
+    directory = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     ends = [(float(values.min()), float(values.max())) for _, values in _stripes(image)]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if image.mode == "F" and low >= 0 and 1 < high < _DARKEST:
+        raise not_read(name, f"floating-point samples up to {high:.4g}, neither 0 to 1 nor 0 to 255")
+    if directory and image.mode == "I" and low < 0 and 2 not in directory.get(339, (1,)):
+        raise not_read(name, describe_tiff(directory))
     is_deep = image.mode != "F" and low >= 0 and high <= _DEEPEST
     start, reach = low, (high - low) or 1.0
     if is_deep:
-        start, reach = 0.0, float(_DEEPEST)
+        start, reach = 0.0, 4095.0 if directory.get(258) == (12,) else float(_DEEPEST)
     elif image.mode == "F" and low >= 0 and high <= 255:
         start, reach = 0.0, 1.0 if high <= 1 else 255.0
     scaled = Image.new("L", image.size)
     # Only there: of a narrow range the table would hold numbers that no byte has.
-    bytes_of = _to_bytes(numpy.arange(_DEEPEST + 1), start, reach) if is_deep else None
+    bytes_of = _to_bytes(numpy.arange(int(reach) + 1), start, reach) if is_deep else None
+    clear = image.info.get("transparency")
     for top, values in _stripes(image):
         found = _to_bytes(values, start, reach) if bytes_of is None else bytes_of[values]
+        if directory.get(262) == 0:  # white is 0, which Pillow minds up to 8 bits
+            found = 255 - found
+        if isinstance(clear, int):
+            found = numpy.where(values == clear, 255, found).astype(numpy.uint8)
         scaled.paste(Image.fromarray(found), (0, top))
     return scaled
 

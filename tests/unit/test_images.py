@@ -222,7 +222,8 @@ class TestDamage:
             (b"hello, I am text", "pictures are JPEG"),
             (b"<svg xmlns=''/>", "web page or SVG"),
             (b"%PDF-1.7", "looks like a PDF"),
-            (b"\0\0\0\x18ftypheic....", "clipalign[heic]"),
+            (b"RIFF....WAVEfmt ", "looks like sound"),
+            (b"BMW drawings are in the other folder", "pictures are JPEG"),
         ],
     )
     def test_files_that_are_no_picture(self, tmp_path: Path, content: bytes, hint: str):
