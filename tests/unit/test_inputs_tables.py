@@ -8,6 +8,8 @@ import io
 import json
 import os
 import threading
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +326,47 @@ def test_parquet_with_pictures_in_it(tmp_path: Path) -> None:
     assert problem(third) == "the image is empty"
     assert fourth.image == b"x"
     assert fourth.image_name
+
+
+def test_a_column_of_another_type_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    good = {"image": "a", "text": "x", "id": 1, "references": ["y"]}
+    odd = (timedelta(1), datetime(2000, 1, 1), Decimal("1.5"), 1.5, True, [1], [["y"]], {"a": "b"})
+    for name in good:
+        for value in odd:
+            if (name, value) == ("image", {"a": "b"}):
+                continue  # a struct without bytes and path: an error of each record
+            parquet.write_table(pyarrow.Table.from_pylist([{**good, name: value}]), tmp_path / "p.parquet")
+            with pytest.raises(InputUnreadable, match=f"the column {name} of .* is "):
+                open_input([str(tmp_path / "p.parquet")])
+
+
+def test_a_text_of_parquet_that_is_no_utf8_costs_its_own_record(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    text = pyarrow.array([b"x", b"\xff", b"y"]).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"image": ["a", "b", "c"], "text": text}), tmp_path / "p.parquet")
+    assert [record.problem is None for record in read(tmp_path / "p.parquet")] == [True, False, True]
+
+
+def test_a_small_parquet_does_not_fill_the_memory(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    repeated = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 64, pyarrow.int32()), ["a" * 80_000_000])
+    table = pyarrow.table({"image": ["a"] * 64, "text": repeated})
+    parquet.write_table(table, tmp_path / "p.parquet", compression="zstd", write_statistics=False)
+    assert (tmp_path / "p.parquet").stat().st_size < 10_000
+    before = pyarrow.total_allocated_bytes()
+    (record,) = read(tmp_path / "p.parquet")
+    assert "a page of the column text takes 80,000,004 bytes" in problem(record)
+    assert pyarrow.total_allocated_bytes() - before < 1_000_000
+    half = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 64, pyarrow.int32()), ["a" * 40_000_000])
+    parquet.write_table(table.set_column(1, "text", half), tmp_path / "p.parquet", compression="zstd")
+    before = pyarrow.total_allocated_bytes()
+    records = open_input([str(tmp_path / "p.parquet")]).records()
+    assert len(next(records).text) == 40_000_000
+    assert pyarrow.total_allocated_bytes() - before < 200_000_000
 
 
 def test_parquet_needs_its_library_and_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
