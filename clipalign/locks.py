@@ -1,13 +1,15 @@
 """One process at a time on one file: a lock that the kernel lets go of when its process dies, however it dies.
 
 Nothing is written into the locked file and nothing has to be tidied up after a crash. Locks hold between processes and
-between two opens in one process. Where a file system knows no locks (some network drives), there is none, and the work
-goes on: a lock guards against a slip, the atomic renames elsewhere guard the data.
+between two opens in one process. Only a lock that another holds is waited for: where one fails for any other reason
+(network drives that know none, a server that does not answer), the work goes on without and says so once, for a lock
+guards against a slip, and the atomic renames elsewhere guard the data.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import time
@@ -23,11 +25,13 @@ _FAR_BEYOND: Final = 0x7FFF_FFFF_0000
 """Windows' locks keep others from reading what is locked: a byte that no file reaches is locked instead of the data."""
 
 _HELD: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-"""What asking for a lock fails with where another holds it. Anything else (network file systems have many) means that
-there are no locks here: waiting would have no end."""
+"""What systems, and network drives, say of a lock that another has; Windows says the last two."""
 
-_TRIES: Final = 100
-"""After as many deleted files in a row, or on a file system that numbers files anew, the lock at hand will do."""
+_NOT_OURS: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DELETED_AGAIN: Final = 100
+"""How often a lock may be deleted under our hands before it counts as another's."""
+
+_told: set[str] = set()
 
 
 @contextmanager
@@ -68,7 +72,8 @@ def exclusive(
         yield
     finally:
         if remove and sys.platform != "win32":  # Windows does not delete what is open
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's, which stays
+                path.unlink(missing_ok=True)
         _release(handle)
         if remove and sys.platform == "win32":
             with suppress(OSError):  # the next one has it open already
@@ -77,47 +82,67 @@ def exclusive(
 
 def _try(path: Path) -> int | None:
     """An open, locked file, a new one where it was deleted under our hands; None where another has the lock."""
-    for number in range(_TRIES):
+    for _ in range(_DELETED_AGAIN):
         handle = _open(path)
         try:
-            locked = _lock(handle)
-            if locked and (number == _TRIES - 1 or _is_still(path, handle)):
+            locked = _locked(path, handle)
+            if locked and _is_still(path, handle):
                 return handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
         if not locked:
-            break
+            return None
     return None
 
 
 def _open(path: Path) -> int:
+    """The file, made where there is none, and never one elsewhere that a link leads to; another user's to be read."""
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)  # another user's, in a shared cache: it can be locked all the same
+        return os.open(path, os.O_RDWR | os.O_CREAT | careful, 0o666)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        try:
+            return os.open(path, os.O_RDONLY | careful)
+        except OSError:
+            raise error from None
+
+
+def _locked(path: Path, handle: int) -> bool:
+    """Whether the lock is ours, or there can be none; False where another has it."""
+    try:
+        _lock(handle)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        reason = error.strerror or str(error)
+        if reason not in _told:
+            _told.add(reason)
+            log = logging.getLogger(__name__)
+            log.warning("%s cannot be locked (%s); nothing keeps a second run from it", path, reason)
+    return True
 
 
 def _is_still(path: Path, handle: int) -> bool:
     """Whether ``path`` names the file that was opened: its last holder may have deleted it in between."""
     try:
         there, ours = path.stat(), os.fstat(handle)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(handle: int) -> bool:
+    def _lock(handle: int) -> None:
         os.lseek(handle, _FAR_BEYOND, os.SEEK_SET)
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            return error.errno not in _HELD
-        return True
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 
     def _release(handle: int) -> None:
         os.lseek(handle, _FAR_BEYOND, os.SEEK_SET)
@@ -128,12 +153,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(handle: int) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno not in _HELD
-        return True
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _release(handle: int) -> None:
         os.close(handle)  # and with it the lock

@@ -25,7 +25,7 @@ from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError,
 from clipalign.locks import exclusive
 from clipalign.report import DATA_FORMATS, many
 from clipalign.report.console import notices, write_output
-from clipalign.report.files import output_error, replace_file
+from clipalign.report.files import open_special, output_error, replace_file
 from clipalign.report.html.parts import data_address
 from clipalign.report.json import plain, plain_text
 from clipalign.report.progress import Progress
@@ -103,10 +103,7 @@ class Sink:
             nameless = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (closed with the others)
             self._file = self._keep(nameless, JournalLines(), "the temporary folder")
         if to.path is not None and not to.is_file:
-            try:
-                self._device = self._stack.enter_context(to.path.open("ab", buffering=0))
-            except OSError as error:
-                raise output_error(to.name, error) from error
+            self._device = self._stack.enter_context(open_special(to.path, to.name))
 
     def _keep(self, stream: BinaryIO, syntax: Syntax, name: str) -> AppendedFile:
         kept = AppendedFile(stream, syntax, name=name)

@@ -51,7 +51,7 @@ def visible_json(line: str) -> str:
     r"""A line of JSON that says the same, with what :func:`visible` escapes written as ``\u202e``."""
     import json  # only where it is needed: it costs --help a little
 
-    return "".join(json.dumps(c)[1:-1] if _is_hidden(c) else c for c in line)
+    return "".join("\\u007f" if c == "\x7f" else json.dumps(c)[1:-1] if _is_hidden(c) else c for c in line)
 
 
 def _is_hidden(character: str) -> bool:

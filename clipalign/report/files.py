@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from clipalign.errors import DISK_FULL, OutputError, UsageError
 
@@ -15,6 +17,25 @@ def output_error(name: str, error: OSError) -> OutputError:
     reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
     hint = f"{'make room there, or ' if error.errno in DISK_FULL else ''}give another --output"
     return OutputError(f"{name} cannot be written: {reason}", hint=hint, input=name)
+
+
+def open_special(path: Path, name: str) -> BinaryIO:
+    """A pipe or a device, to be written; one that nobody reads is not waited for.
+
+    Raises:
+        UsageError: nobody reads the pipe.
+        OutputError: it cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            message = f"--output {name} is a pipe that nobody reads"
+            raise UsageError(message, hint="start its reader first", input=name) from None
+        raise output_error(name, error) from error
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(handle, True)
+    return cast(BinaryIO, os.fdopen(handle, "ab", buffering=0))
 
 
 def replace_file(path: Path, parts: Iterable[bytes], *, name: str) -> None:
@@ -52,7 +73,8 @@ def write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
         if target.is_dir():
             raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
         if target.exists() and not target.is_file():
-            target.open("ab", buffering=0).write(content)
+            with open_special(target, name) as stream:
+                stream.write(content)
             return
         if target.exists() and not overwrite:
             raise UsageError(f"--output {name} exists already", hint="--overwrite makes it anew", input=name)

@@ -8,6 +8,7 @@ root owns it: what a stranger left in a shared folder changes nothing.
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +18,11 @@ from clipalign.commands import COMMANDS
 from clipalign.errors import SettingsError
 from clipalign.paths import is_file, is_folder
 from clipalign.settings.meant import meant_by
-from clipalign.settings.readers import NOT_FROM_FILES, READERS, flag_name
+from clipalign.settings.readers import NOT_FROM_FILES, READERS, flag_name, shown
 
 _MAX_BYTES: Final = 1024 * 1024
+_MAX_DOTS: Final = 200
+"""Of a line: the time that a dotted key takes grows with the square of its parts."""
 
 
 def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
@@ -37,7 +40,7 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
                 return own, _table(nested["clipalign"], own, "[tool.clipalign]"), "tool.clipalign"
             return own, document, ""
         project = folder / "pyproject.toml"
-        if _counts(project):
+        if _counts(project) and _names_us(project):
             tools = _toml(project).get("tool")
             if isinstance(tools, dict) and "clipalign" in tools:
                 return project, _table(tools["clipalign"], project, "[tool.clipalign]"), "tool.clipalign"
@@ -45,10 +48,10 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
 
 
 def foreign_files(start: Path) -> list[str]:
-    """A sentence about each settings file that does not count because somebody else owns it."""
+    """A sentence about each settings file that does not count because somebody else owns it or may write it."""
     places = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
     return [
-        f"{place} is not read, because it belongs to another user"
+        f"{place} is not read, because another user owns it or may write it"
         for place in places
         if is_file(place) and not _counts(place) and (place.name == "clipalign.toml" or _names_us(place))
     ]
@@ -57,7 +60,7 @@ def foreign_files(start: Path) -> list[str]:
 def _names_us(project: Path) -> bool:
     try:
         with project.open("rb") as stream:
-            return b"[tool.clipalign" in stream.read(_MAX_BYTES)
+            return b"clipalign" in stream.read(_MAX_BYTES)
     except OSError:
         return False
 
@@ -74,8 +77,11 @@ def _folders(start: Path) -> list[Path]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether it is a file of this user's or of root's."""
-    return is_file(path) and (not hasattr(os, "getuid") or path.stat().st_uid in (0, os.getuid()))
+    """Whether only this user or root can have written it; of a link, both its owner and what it leads to count."""
+    if not is_file(path) or not hasattr(os, "getuid"):
+        return is_file(path)
+    there = path.stat()
+    return {there.st_uid, path.lstat().st_uid} <= {0, os.getuid()} and not there.st_mode & stat.S_IWOTH
 
 
 def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, str, Path]]:
@@ -145,7 +151,7 @@ def _known(key: str, path: Path, table: str, known: list[str]) -> str:
 def _table(value: object, path: Path, name: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    raise SettingsError(f"{path}: {name} must be a table, not {value!r}", input=str(path))
+    raise SettingsError(f"{path}: {name} must be a table, not {shown(value)}", input=str(path))
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -154,6 +160,8 @@ def _toml(path: Path) -> dict[str, Any]:
             content = stream.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise SettingsError(f"{path} is larger than {_MAX_BYTES:,} bytes", input=str(path))
+        if any(line.count(b".") > _MAX_DOTS for line in content.split(b"\n")):
+            raise SettingsError(f"{path} has a line of more than {_MAX_DOTS} dots", input=str(path))
         return tomllib.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise SettingsError(f"{path} is not valid TOML: nested too deep", input=str(path)) from error

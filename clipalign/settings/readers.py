@@ -263,15 +263,16 @@ def checked(name: str, value: object, *, origin: str, error: type[UsageError]) -
     try:
         return READERS[name](value)
     except _BadValueError as bad:
-        message = f"{origin} must be {bad.expected}, not {_shown(value)}"
+        message = f"{origin} must be {bad.expected}, not {shown(value)}"
         raise error(message, hint=bad.hint, input=origin) from None
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A bad value in a message."""
     try:
         return repr(value)
-    except ValueError:  # a number of more digits than Python writes
-        return "a number of thousands of digits"
+    except (ValueError, RecursionError):  # thousands of digits, or of levels
+        return "a value of thousands of digits or levels"
 
 
 def value_of(name: str, value: object, *, origin: str) -> Any:

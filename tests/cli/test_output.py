@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from clipalign.errors import UsageError
+from clipalign.report.files import open_special
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, TINY, run_here
 from tests.hardening.kills_scenes import write_pairs
 
@@ -209,3 +211,15 @@ def test_where_nobody_may_write_is_wrong_usage(
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     found = run_here(capsys, *line, "--model", TINY, "--output", "x.jsonl")
     assert found.status == 2 and "x.jsonl may not be written" in found.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is a pipe that nobody reads"):
+        open_special(tmp_path / "pipe", "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with open_special(tmp_path / "pipe", "pipe") as stream:
+        stream.write(b"read")
+    assert os.read(reader, 9) == b"read"
+    os.close(reader)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -84,10 +84,10 @@ def test_a_file_that_is_only_a_lock_is_removed(tmp_path: Path):
 def test_a_file_deleted_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, lock, deleted = tmp_path / "x.lock", locks._lock, []
 
-    def lock_what_is_gone(handle: int) -> bool:
+    def lock_what_is_gone(handle: int) -> None:
         if not deleted:
             deleted.append(path.unlink())
-        return lock(handle)
+        lock(handle)
 
     monkeypatch.setattr(locks, "_lock", lock_what_is_gone)
     with exclusive(path):
@@ -101,44 +101,70 @@ def test_an_error_inside_lets_go(tmp_path: Path):
         pass
 
 
-_HELD = ("EWOULDBLOCK", "EAGAIN", "EACCES")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="flock is not Windows'")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="flock is not Windows'")
-@pytest.mark.parametrize("name", sorted(set(errno.errorcode.values()) - {"EINTR", "EDEADLK", "EDEADLOCK"}))
-def test_only_what_is_held_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Network file systems refuse locks with many errors, and none of them ends by waiting."""
-    import fcntl
+@posix
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL", "EIO", "ESTALE", "EBADF", "EPERM"])
+def test_a_lock_that_fails_is_told_once_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    _let_flock_fail(monkeypatch, code)
+    for _ in range(2):
+        with exclusive(tmp_path / "file", wait_seconds=math.inf, on_wait=lambda: pytest.fail("waits")):
+            pass
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'file'} cannot be locked ({os.strerror(getattr(errno, code))}); "
+        "nothing keeps a second run from it"
+    ]
+
+
+@posix
+@pytest.mark.parametrize("code", ["EWOULDBLOCK", "EAGAIN", "EACCES"])
+def test_a_lock_that_is_held_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    _let_flock_fail(monkeypatch, code)
+    with pytest.raises(Busy), exclusive(tmp_path / "file"):
+        pass
+
+
+def _let_flock_fail(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    number = getattr(errno, code)
 
     def refuse(handle: int, operation: int) -> None:
-        raise OSError(getattr(errno, name), name)
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(Busy) if name in _HELD else nullcontext(), exclusive(tmp_path / "file"):
-        pass
-
-
-def test_a_file_system_that_numbers_files_anew_is_no_endless_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "_is_still", lambda *_: False)
-    with exclusive(tmp_path / "file"):
-        pass
+    monkeypatch.setattr(locks, "_told", set())
+    monkeypatch.setattr("fcntl.flock", refuse)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no such rights there")
-def test_a_lock_file_of_another_user_is_locked_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "file"
-    place.touch()
-    real = os.open
+@posix
+@pytest.mark.parametrize("code", ["EACCES", "EPERM", "EROFS"])
+def test_another_user_s_lock_is_opened_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    number, opened = getattr(errno, code), os.open
 
-    def closed(path: Path, flags: int, mode: int = 0o777) -> int:
+    def refuse_writing(path: Path, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_RDWR:
-            raise PermissionError(errno.EACCES, "Permission denied", path)
-        return real(path, flags, mode)
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, flags, mode)
 
-    monkeypatch.setattr(os, "open", closed)
-    with exclusive(place), pytest.raises(Busy), exclusive(place):
+    monkeypatch.setattr(os, "open", refuse_writing)
+    with pytest.raises(OSError, match=os.strerror(number)), exclusive(tmp_path / "file"):
         pass
-    with pytest.raises(OSError, match="No such file"), exclusive(tmp_path / "new"):
+    (tmp_path / "file").touch()
+    with exclusive(tmp_path / "file"), pytest.raises(Busy), exclusive(tmp_path / "file"):
+        pass
+
+
+@posix
+def test_a_link_is_no_lock_and_nothing_is_made_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to("elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@posix
+def test_a_lock_that_is_deleted_again_and_again_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_is_still", lambda path, handle: False)
+    with pytest.raises(Busy), exclusive(tmp_path / "file"):
         pass

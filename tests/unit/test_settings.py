@@ -135,9 +135,25 @@ def test_a_file_of_another_user_is_told_and_not_read(project: Path, monkeypatch:
     owner = path.stat().st_uid
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     assert (resolve("detect", {}, start=project).layers == 1) is (owner == 0)
+    monkeypatch.undo()
+    path.chmod(0o646)
+    assert resolve("detect", {}, start=project).layers != 1
     monkeypatch.setattr(Path, "stat", lambda self, **_: SimpleNamespace(st_uid=4711, st_mode=0o100644))
     assert resolve("detect", {}, start=project).layers != 1
-    assert foreign_files(project)[0] == f"{path} is not read, because it belongs to another user"
+    assert foreign_files(project)[0] == f"{path} is not read, because another user owns it or may write it"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="gives a link to another user")
+def test_a_link_counts_for_no_more_than_who_made_it(project: Path) -> None:
+    write(project / "mine.toml", "layers = 1")
+    (project / "clipalign.toml").symlink_to("mine.toml")
+    os.chown(project / "clipalign.toml", 12345, -1, follow_symlinks=False)
+    assert resolve("detect", {}, start=project).layers != 1
+
+
+def test_a_project_file_of_other_tools_is_none_of_ours(project: Path) -> None:
+    write(project / "pyproject.toml", "no TOML at all")
+    assert resolve("detect", {}, start=project) == Settings()
 
 
 def test_a_folder_that_nobody_may_look_into_holds_no_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +192,8 @@ def test_an_unknown_key_in_another_command_s_table_is_an_error_too(project: Path
         ("layers = ", "is not valid TOML"),
         (f"layers = {'9' * 5000}", "is not valid TOML"),
         (f"layers = {'[' * 5000}", "is not valid TOML: nested too deep"),
+        (f"layers{'.a' * 5000} = 1", "a line of more than 200 dots"),
+        (f"layers = 0x{'f' * 5000}", "not a value of thousands of digits"),
         (f"layers = {2**40}", "layers must be a whole number, 1 to 2147483647"),
         ("#" * (1024 * 1024 + 1), "is larger than 1,048,576 bytes"),
     ],
