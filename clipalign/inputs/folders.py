@@ -12,12 +12,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+from unicodedata import normalize
 
 from clipalign.errors import InputUnreadable
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import bad_record
 from clipalign.paths import open_plain
+
+_Found: TypeAlias = "tuple[Path, Path | InputUnreadable]"
 
 PICTURES: Final = frozenset(
     (
@@ -68,11 +71,13 @@ class Folder:
         """See :class:`clipalign.inputs.tables.Source`."""
         for index, path in enumerate(itertools.islice(self._pictures(), begin, end), begin):
             place = Place(self.name, 0, index + offset)
-            yield bad_record(place, path) if isinstance(path, InputUnreadable) else self._record(path, place)
+            yield bad_record(place, path) if isinstance(path, InputUnreadable) else self._record(*path, place)
 
-    def _record(self, path: Path, place: Place) -> InputRecord:
+    def _record(self, path: Path, file: Path | InputUnreadable, place: Place) -> InputRecord:
         try:
-            text, problem = (_caption(path) if self.needs_text else ""), None
+            if self.needs_text and isinstance(file, InputUnreadable):
+                raise file
+            text, problem = (_caption(path, file) if self.needs_text and isinstance(file, Path) else ""), None
         except InputUnreadable as error:
             text, problem = "", error
         id = path.relative_to(self._path).with_suffix("").as_posix()
@@ -82,12 +87,12 @@ class Folder:
     def _path(self) -> Path:
         return Path(self.name).expanduser()
 
-    def _pictures(self) -> Iterator[Path | InputUnreadable]:
+    def _pictures(self) -> Iterator[_Found | InputUnreadable]:
         return _walk(self._path, self.name, ())
 
 
-def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Path | InputUnreadable]:
-    """The pictures below ``folder`` in sorted order, or why one of the folders cannot be read."""
+def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[_Found | InputUnreadable]:
+    """The pictures below ``folder`` in sorted order with the files of their captions, or why one cannot be read."""
     try:
         state = folder.stat()
         with os.scandir(folder) as found:
@@ -101,15 +106,44 @@ def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterat
     here = (state.st_dev, state.st_ino)
     if here in above:  # a link to a folder that it stands in
         return
+    beside = _beside([entry for entry, is_folder in entries if not is_folder], folder)
     for entry, is_folder in entries:
         if is_folder:
             yield from _walk(folder / entry, name, (*above, here))
-        elif Path(entry).suffix.lower() in PICTURES:
-            yield folder / entry
+        elif entry in beside:
+            yield folder / entry, beside[entry]
 
 
-def _caption(picture: Path) -> str:
-    file = picture.with_suffix(".txt")
+def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]:
+    """Of each picture the text file beside it, or why there are several; the ending's case and how é is written vary.
+
+    Two pictures with one text file are an error of both: nobody knows which of them it is about.
+    """
+    stems: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        path = Path(name)
+        picture = path.suffix.lower() in PICTURES
+        if picture or path.suffix.lower() == ".txt":
+            stems.setdefault((normalize("NFC", path.stem), picture), []).append(name)
+    found: dict[str, Path | InputUnreadable] = {}
+    for (stem, picture), pictures in stems.items():
+        texts = stems.get((stem, False), [])
+        for name in pictures if picture else ():
+            file = folder / (texts[0] if len(texts) == 1 else Path(name).with_suffix(".txt").name)
+            others = texts if len(texts) > 1 and file.name not in texts else []
+            if texts and len(texts) < len(pictures):
+                others = pictures
+            if others:
+                what = (
+                    f"{others[0]} and {others[1]} in {folder} are two {'pictures' if others is pictures else 'texts'}"
+                )
+                found[name] = InputUnreadable(f"{what} of {stem}", hint="rename one", input=str(folder / name))
+            else:
+                found[name] = file
+    return found
+
+
+def _caption(picture: Path, file: Path) -> str:
     try:
         with open_plain(file) as stream:
             content = stream.read(MAX_CAPTION_BYTES + 1)

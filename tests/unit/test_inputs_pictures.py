@@ -80,6 +80,24 @@ def test_a_picture_of_any_format_is_found_in_a_folder_and_in_a_tar(tmp_path: Pat
         assert open_image(record.image, name=record.image_name).size == (16, 16)
 
 
+def test_captions_of_folders_from_other_systems(tmp_path: Path) -> None:
+    names = (
+        *("A.PNG", "A.TXT", "caf\u00e9.jpg", "cafe\u0301.txt", "cat.jpg", "cat.png", "cat.txt"),
+        *("dog.jpg", "dog.Txt", "dog.TXT", "egg.jpg", "egg.txt", "egg.TXT"),
+    )
+    for name in names:
+        (tmp_path / name).write_text(name)
+    if len(list(tmp_path.iterdir())) < len(names):
+        pytest.skip("names that differ in case are one here")
+    records = {record.image_name.rpartition("/")[2]: record for record in read(tmp_path)}
+    found = {name: record.text for name, record in records.items() if record.problem is None}
+    assert found == {"A.PNG": "A.TXT", "caf\u00e9.jpg": "cafe\u0301.txt", "egg.jpg": "egg.txt"}
+    assert told(records["cat.jpg"]) == told(records["cat.png"])
+    assert told(records["cat.jpg"]) == f"cat.jpg and cat.png in {tmp_path} are two pictures of cat"
+    assert told(records["dog.jpg"]) == f"dog.TXT and dog.Txt in {tmp_path} are two texts of dog"
+    assert [told(record) for record in read(tmp_path, needs_text=False)] == [""] * len(records)
+
+
 def test_a_folder_needs_no_captions_where_no_text_is_needed(folder: Path) -> None:
     assert all(record.problem is None and record.text == "" for record in read(folder, needs_text=False))
 
