@@ -6,6 +6,7 @@ Everything that is read is checked here, once, and an error names the file and t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,25 @@ _NAMED: Final = 5
 _OBJECT: Final = '{"cat": ["A cat has fur.", …], …}'
 _LIST: Final = '["cat", "dog", …]'
 """What files of descriptions and of names look like, for hints."""
+
+_ALL: Final = 1.0
+_NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
+    ("a binary file", r".*[\x00-\x08].*", 0.0),
+    ("a web page", r"(?i)<(!doctype|html|head|body)\b.*", 0.0),
+    ("ids alone, without the names", r"[-+]?\d+[.,;]?|n\d{8},?", _ALL),
+    ("a table of ids and names", r"(n\d{8}|class[_ ]?\d+)[\s,;:|]+\S.*|\d+\s*[,;:|\t]\s*\S.*", _ALL),
+    ("a table of names and ids", r"\S.*?\s*[,;:|\t]\s*(\d+|n\d{8})", _ALL),
+    ("JSON lines", r"\{.*\}|\[.*\]", _ALL),
+    ("JSON or Python", r"[\[{].*|[\]})]+[,;]?|.*[\]}],?|['\"].*['\"],?|\w+\s*=\s*[\[{(].*|['\"\w]+:\s*['\"].*,", _ALL),
+    ("a list with commas at the ends", r".*,", _ALL),
+    ("YAML", r"[-*]\s+\S.*|---", _ALL),
+    ("a table", r"[^\t]+\t[^\t].*", _ALL),
+)
+"""What people give for a list of names, by the share of the lines that has such a shape; a name may have some of it
+("7 up", "747 airplane", "tench, Tinca tinca"), so all the lines must."""
+
+_HEADER: Final = r"(?i)names:|(id|index|class|label|name|class_?id|wnid)s?[,;\t]\s*\w+([,;\t].*)?"
+"""How the first line of a table begins."""
 
 Descriptions = Mapping[str, Sequence[str]]
 """Class name to its sentences."""
@@ -120,21 +140,43 @@ def check_names(names: Iterable[str], *, source: str = "--labels") -> None:
 
 
 def read_labels(path: Path) -> list[str]:
-    """Class names of a text file, a line each, or of a JSON list or an object's keys; blank lines are passed over.
+    """Class names of a text file, a line each, or of a JSON list; blank lines are passed over.
+
+    Of an object of lists, a file of descriptions, the keys are taken.
 
     Raises:
-        UsageError: the file cannot be read, holds no class, or one twice.
+        UsageError: the file cannot be read, holds no class, or one twice, or something else than a list of names.
     """
     if path.suffix.lower() == ".json":
         names = _json(path, hint=_LIST)
-        if isinstance(names, dict):
+        if isinstance(names, dict) and all(isinstance(value, list) for value in names.values()):
             names = list(names)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UsageError(f"{path} must hold a list of class names", input=str(path))
+            table = isinstance(names, dict) or any(isinstance(name, list | dict) for name in names or ())
+            seems = "looks like a table of ids and names" if table else f"is {_kind(names)}"
+            raise _no_labels(path, seems if not isinstance(names, list) or table else "is not of names alone")
     else:
         names = [line.strip() for line in _read(path, hint="a file with a class a line").splitlines() if line.strip()]
+    rows = names[1:] if names and re.fullmatch(_HEADER, names[0]) else names
+    numbers = [number[0] for name in rows if (number := re.findall(r"^(\d+)[.)]?\s+\S", name))]
+    if len(rows) > 1 and numbers in ([*map(str, range(len(rows)))], [*map(str, range(1, len(rows) + 1))]):
+        raise _no_labels(path, "looks like a table of ids and names")
+    if len(rows) < len(names) and all(re.search(r"[,;\t:]", row) for row in rows):
+        raise _no_labels(path, "looks like a table with a header")
+    for seems, shape, share in _NOT_LABELS:
+        found = sum(re.fullmatch(shape, name) is not None for name in names)
+        if found and found >= share * len(names) and set(names) != set("0123456789"):
+            raise _no_labels(path, f"looks like {seems}")
     check_names(names, source=str(path))
     return names
+
+
+def _no_labels(path: Path, seems: str) -> UsageError:
+    return UsageError(
+        f"{path} must hold a list of class names, and {seems}",
+        hint=f"put one name a line and nothing else, or {_LIST} in a .json file",
+        input=str(path),
+    )
 
 
 def read_lines(path: Path, *, what: str) -> list[str]:

@@ -257,3 +257,48 @@ class TestDatasets:
     def test_a_set_that_is_not_here(self, tmp_path: Path):
         with pytest.raises(MissingDataset):
             read_dataset([tmp_path], "zoo", method="clip")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "seems"),
+    [
+        ("a.txt", "0 cat\n1 dog\n", "ids and names"),
+        ("a.txt", "n01440764 tench\nn01443537 goldfish\n", "ids and names"),
+        ("a.txt", "cat\t0\ndog\t1\n", "names and ids"),
+        ("a.txt", "id,name\n0,cat\n1,dog\n", "a table"),
+        ("a.txt", "class,description\ncat,has fur\ndog,barks\n", "a table with a header"),
+        ("a.txt", "{0: 'cat',\n 1: 'dog'}\n", "JSON or Python|ids and names"),
+        ("a.txt", '[\n"cat",\n"dog"\n]\n', "JSON or Python"),
+        ("a.txt", '{"id": 0}\n{"id": 1}\n', "JSON"),
+        ("a.txt", "names:\n 0: cat\n 1: dog\n", "a table"),
+        ("a.txt", "- cat\n- dog\n", "YAML"),
+        ("a.txt", "<!DOCTYPE html>\n<p>cat\n", "a web page"),
+        ("a.txt", "0\n1\n2\n", "ids alone"),
+        ("a.txt", "cat,\ndog,\n", "commas at the ends"),
+        ("a.json", '{"0": "cat"}', "ids and names"),
+        ("a.json", '{"cat": 0}', "ids and names"),
+        ("a.json", '[["n01440764", "tench"]]', "ids and names"),
+        ("a.json", "[0, 1]", "not of names alone"),
+    ],
+)
+def test_what_is_no_list_of_names_is_refused(tmp_path: Path, file: str, content: str, seems: str) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises(UsageError, match=seems) as caught:
+        read_labels(tmp_path / file)
+    assert "one name a line" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["7 up", "747 airplane", "2 CV"],
+        ["707-320", "727-200"],
+        ["tench, Tinca tinca", "goldfish, Carassius auratus"],
+        ["hen's egg", "Dr. Who: the doctor", "crane (bird)"],
+        ["crane (bird)", "bat (animal)"],
+        [*"0123456789"],
+    ],
+)
+def test_names_with_digits_and_marks_are_names(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(names))
+    assert read_labels(tmp_path / "a.txt") == names
