@@ -34,7 +34,7 @@ _NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
     ("a web page", r"(?i)<(!doctype|html|head|body)\b.*", 0.0),
     ("ids alone, without the names", r"[-+]?\d+[.,;]?|n\d{8},?", _ALL),
     ("a table of ids and names", r"(n\d{8}|class[_ ]?\d+)[\s,;:|]+\S.*|\d+\s*[,;:|\t]\s*\S.*", _ALL),
-    ("a table of names and ids", r"\S.*?\s*[,;:|\t]\s*(\d+|n\d{8})", _ALL),
+    ("a table of names and ids", r"\S.*[,;:|\t]\s*(\d+|n\d{8})", _ALL),
     ("JSON lines", r"\{.*\}|\[.*\]", _ALL),
     ("JSON or Python", r"[\[{].*|[\]})]+[,;]?|.*[\]}],?|['\"].*['\"],?|\w+\s*=\s*[\[{(].*|['\"\w]+:\s*['\"].*,", _ALL),
     ("a list with commas at the ends", r".*,", _ALL),
@@ -152,19 +152,20 @@ def read_labels(path: Path) -> list[str]:
         if isinstance(names, dict) and all(isinstance(value, list) for value in names.values()):
             names = list(names)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            table = isinstance(names, dict) or any(isinstance(name, list | dict) for name in names or ())
-            seems = "looks like a table of ids and names" if table else f"is {_kind(names)}"
-            raise _no_labels(path, seems if not isinstance(names, list) or table else "is not of names alone")
+            rows: list[object] = names if isinstance(names, list) else []
+            if isinstance(names, dict) or any(isinstance(row, list | dict) for row in rows):
+                raise _no_labels(path, "looks like a table of ids and names")
+            raise _no_labels(path, "is not of names alone" if rows else f"is {_kind(names)}")
     else:
         names = [line.strip() for line in _read(path, hint="a file with a class a line").splitlines() if line.strip()]
-    rows = names[1:] if names and re.fullmatch(_HEADER, names[0]) else names
-    numbers = [number[0] for name in rows if (number := re.findall(r"^(\d+)[.)]?\s+\S", name))]
-    if len(rows) > 1 and numbers in ([*map(str, range(len(rows)))], [*map(str, range(1, len(rows) + 1))]):
+    below = names[1:] if names and re.fullmatch(_HEADER, names[0]) else names
+    numbers = [number[0] for name in below if (number := re.findall(r"^(\d+)[.)]?\s+\S", name))]
+    if len(below) > 1 and numbers in ([*map(str, range(len(below)))], [*map(str, range(1, len(below) + 1))]):
         raise _no_labels(path, "looks like a table of ids and names")
-    if len(rows) < len(names) and all(re.search(r"[,;\t:]", row) for row in rows):
+    if len(below) < len(names) and all(re.search(r"[,;\t:]", row) for row in below):
         raise _no_labels(path, "looks like a table with a header")
     for seems, shape, share in _NOT_LABELS:
-        found = sum(re.fullmatch(shape, name) is not None for name in names)
+        found = sum(re.fullmatch(shape, name[:300]) is not None for name in names)
         if found and found >= share * len(names) and set(names) != set("0123456789"):
             raise _no_labels(path, f"looks like {seems}")
     check_names(names, source=str(path))
