@@ -20,7 +20,7 @@ from PIL import Image
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
 from clipalign.benchmarks.data import text_lines
 from clipalign.errors import InputUnreadable
-from clipalign.pipeline.pickles import load_inert
+from clipalign.pipeline.pickles import StandIn, load_inert
 
 SIDE_PX: Final = 32
 PICTURE_BYTES: Final = 3 * SIDE_PX * SIDE_PX
@@ -33,7 +33,7 @@ def _latin(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-class _Bytes:
+class _Bytes(StandIn):
     """Stands for ``numpy.dtype``: the type of bytes without sign, and no other.
 
     numpy's own would also make types that hold pointers, which a pickle may then set to any address.
@@ -47,7 +47,7 @@ class _Bytes:
         pass  # byte order and the like, of which bytes have none
 
 
-class _Array:
+class _Array(StandIn):
     """Stands for ``numpy.ndarray``: bytes, and exactly as many as its shape has."""
 
     values: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros(0, np.uint8)

@@ -47,7 +47,7 @@ class Entailment:
         here = folder is not None and (folder / "config.json").is_file()
         name = str(folder) if here else NLI_MODEL
         download = download and not offline
-        options: dict[str, Any] = {"local_files_only": here or not download}
+        options: dict[str, Any] = {"local_files_only": here or not download, "trust_remote_code": False}
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
             model = transformers.AutoModelForSequenceClassification.from_pretrained(

@@ -13,6 +13,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from clipalign.errors import ModelMismatch
 from clipalign.pipeline.long_context import fold_tables, is_two_tables
-from clipalign.pipeline.torchscript import is_torchscript, read_torchscript
+from clipalign.pipeline.torchscript import is_torchscript, read_torchscript, refuse_unfolding
 
 CLIP_VOCABULARY: Final = 49408
 """Tokens of CLIP's byte-pair vocabulary, start and end token included."""
@@ -37,12 +38,16 @@ _OPENAI_FACTS: Final = ("input_resolution", "context_length", "vocab_size")
 
 _COMPACT_ROWS: Final = "token_embedding.rows"
 _COMPACT_VALUES: Final = "token_embedding.values"
+_WIDEST: Final = 16_384  # numbers a token, where no row need be in the file
 
 _NAMED_KEYS: Final = 3
 
+_SHARED: Final = 4
+"""Times that the values of a file may occur in its tensors; weights that are tied occur twice."""
+
 _DAMAGE: Final = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError),
-    *(struct.error, zipfile.BadZipFile),
+    *(struct.error, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError),
 )
 """What torch raises on bytes that are no weights."""
 
@@ -108,6 +113,8 @@ def _read(path: Path) -> Any:
 def _read_pickle(path: Path) -> Any:
     zipped = zipfile.is_zipfile(path)
     try:
+        if zipped:
+            refuse_unfolding(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on pickle protocols
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -166,6 +173,13 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             hint="save a state_dict of dense tensors on the CPU",
             input=str(path),
         )
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if held > _SHARED * path.stat().st_size:
+        raise ModelMismatch(
+            f"{path} holds the same values in many tensors, {held:,} bytes of them",
+            hint="save a state_dict in which tensors share nothing",
+            input=str(path),
+        )
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -193,6 +207,7 @@ def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     rows, values = expanded.pop(_COMPACT_ROWS), expanded.pop(_COMPACT_VALUES, torch.empty(0))
     fits = rows.ndim == 1 and values.ndim == 2 and len(rows) == len(values)
     fits = fits and rows.dtype in (torch.int32, torch.int64) and values.is_floating_point()
+    fits = fits and values.shape[1] <= _WIDEST
     if not fits or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < CLIP_VOCABULARY):
         raise ModelMismatch(
             f"{_COMPACT_ROWS} {tuple(rows.shape)} and {_COMPACT_VALUES} {tuple(values.shape)} do not belong together"

@@ -22,7 +22,20 @@ Find = Callable[[str, str], Any]
 """From module and name to a stand-in; None refuses."""
 
 
-class _Inert(pickle.Unpickler):
+_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
+"""The one written in Python, of which an instruction can be changed."""
+
+
+class StandIn:
+    """What a pickle may set the state of, by its ``__setstate__``: of functions and tensors that would do much."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets a state where there is none")
+
+
+class _Inert(_Unpickler):  # type: ignore[misc]
+    dispatch: Final = dict(_Unpickler.dispatch)
+
     def __init__(self, content: bytes, find: Find, persistent: Callable[[Any], Any] | None, encoding: str) -> None:
         super().__init__(io.BytesIO(content), encoding=encoding)
         self._find = find
@@ -33,6 +46,14 @@ class _Inert(pickle.Unpickler):
         if found is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data does not need")
         return found
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], StandIn):
+            raise pickle.UnpicklingError(f"it sets the state of a {type(self.stack[-1]).__name__}")
+        self.stack[-1].__setstate__(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent is None:

@@ -2,22 +2,26 @@
 
 OpenAI published CLIP as such archives. They hold code beside the weights, and ``torch.jit.load`` executes some of it.
 The weights are plain: ``data.pkl`` names modules and tensors, and ``data/0``, ``data/1``, … hold their bytes. Both are
-read here with stand-ins for modules and tensors, so an archive of anybody can be opened.
+read here with stand-ins for modules and tensors, so an archive of anybody can be opened. Its code is looked at for one
+thing, the lists of those tensors of a module that are weights: a mask of attention is none.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import pickle
+import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from clipalign.pipeline.pickles import load_inert
+from clipalign.pipeline.pickles import StandIn, load_inert
 
 _STORAGES: Final[dict[str, torch.dtype]] = {
     "HalfStorage": torch.float16,
@@ -34,11 +38,25 @@ _STORAGES: Final[dict[str, torch.dtype]] = {
 _DEEPEST: Final = 64
 """Modules within modules; a CLIP has some eight."""
 
+_MOST: Final = 100_000
+"""Modules of an archive; one may be within several others, and a few bytes could name one without end."""
 
-class _Module:
-    """Stands for every class of the archive: its attributes, and nothing that runs."""
+_MOST_CODE: Final = 64 * 1024 * 1024
+"""Bytes of an archive's code, unpacked; that of the largest CLIP has less than two million."""
 
-    attributes: dict[str, Any]
+_LISTS: Final = re.compile(r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n  __buffers__ = \[(.*)\]", re.M)
+
+
+class _Module(StandIn):
+    """Stands for every class of the archive: its attributes, and nothing that runs.
+
+    Attributes:
+        attributes: by name.
+        weights: names of those that are weights.
+    """
+
+    attributes: dict[str, Any] = {}  # noqa: RUF012
+    weights: frozenset[str] = frozenset()
 
     def __setstate__(self, state: Any) -> None:
         self.attributes = state if isinstance(state, dict) else {}
@@ -60,9 +78,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
-        # Torch stores members as they are; compressed or overlapping ones could unfold to any size.
-        if sum(member.file_size for member in members.values()) > path.stat().st_size:
-            raise ValueError("its members claim more bytes than the file has")
+        refuse_unfolding(path)
+        weights: dict[str, frozenset[str]] = {}
         (index,) = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
         folder = index.removesuffix("data.pkl")
         storages: dict[str, Tensor] = {}
@@ -74,15 +91,32 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
                 storages[key] = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
             return storages[key]
 
-        root = load_inert(archive.read(members[index]), _stand_in, persistent=storage)
-    tensors: dict[str, Tensor] = {}
-    _collect(root, "", tensors, 0)
-    return tensors
+        for name in members:
+            if name.startswith(f"{folder}code/") and name.endswith(".py"):
+                module = name.removeprefix(f"{folder}code/").removesuffix(".py").replace("/", ".")
+                for kind, *lists in _LISTS.findall(archive.read(name).decode()):
+                    weights[f"{module}.{kind}"] = frozenset(re.findall(r'"([^"]*)"', " ".join(lists)))
+        find = functools.partial(_stand_in, weights)
+        root = load_inert(archive.read(members[index]), find, persistent=storage)
+    return dict(_collect(root, "", 0, itertools.count()))
 
 
-def _stand_in(module: str, name: str) -> Any:
+def refuse_unfolding(path: Path) -> None:
+    """torch packs nothing but code; a file that unfolds to more than that is made to fill the memory.
+
+    Raises:
+        ValueError: it is such a file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    code = sum(member.file_size for member in members if "/code/" in member.filename)
+    if sum(member.file_size for member in members) - code > path.stat().st_size or code > _MOST_CODE:
+        raise ValueError("its members claim more bytes than the file has")
+
+
+def _stand_in(weights: dict[str, frozenset[str]], module: str, name: str) -> Any:
     if module == "__torch__" or module.startswith("__torch__."):
-        return _Module
+        return type("_Module", (_Module,), {"weights": weights.get(f"{module}.{name}", frozenset())})
     if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
         return _rebuild
     if module == "torch.jit._pickle":
@@ -103,11 +137,11 @@ def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[
     return storage.as_strided(size, stride, offset)
 
 
-def _collect(module: Any, prefix: str, tensors: dict[str, Tensor], depth: int) -> None:
-    if depth > _DEEPEST:
+def _collect(module: Any, prefix: str, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, Tensor]]:
+    if depth > _DEEPEST or next(visits) > _MOST:
         raise ValueError("its modules hold one another")
-    for name, value in getattr(module, "attributes", {}).items():
-        if isinstance(value, Tensor):
-            tensors[f"{prefix}{name}"] = value
+    for name, value in module.attributes.items():
+        if isinstance(value, Tensor) and name in module.weights:
+            yield f"{prefix}{name}", value
         elif isinstance(value, _Module):
-            _collect(value, f"{prefix}{name}.", tensors, depth + 1)
+            yield from _collect(value, f"{prefix}{name}.", depth + 1, visits)

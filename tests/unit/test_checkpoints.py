@@ -27,6 +27,14 @@ def _tensor(size_and_stride: bytes) -> bytes:
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"I0\n" + size_and_stride + b"tR."
 
 
+def _nested_modules() -> bytes:
+    """Modules that each hold the one before twice: a thousand bytes that name 2 to the 40 of them."""
+    program = b"c__torch__\nM\np0\n)\x81p1\n"
+    for _ in range(40):
+        program += b"g0\n)\x81(dS'a'\ng1\nsS'b'\ng1\nsbp1\n"
+    return program + b"."
+
+
 def same(found: dict[str, Tensor], wanted: dict[str, Tensor] = TENSORS) -> bool:
     return found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
 
@@ -106,6 +114,9 @@ class TestTorchScript:
             (_tensor(b"(I4000000000\nt(I0\nt"), "a tensor beyond its data"),
             (_tensor(b"(I3\nt(I1\nt"), "a tensor beyond its data"),
             (_tensor(b"(I2\nt(I-1\nt"), "a tensor that is none"),
+            (_tensor(b"(I2\nt(I1\nt")[:-1] + b"(NI0\n(tI9\ntb.", "it sets the state of a Tensor"),
+            (b"ctorch._utils\n_rebuild_tensor_v2\n(N(dtb.", "it sets the state of a function"),
+            (_nested_modules(), "its modules hold one another"),
         ],
     )
     def test_what_would_run_or_unfold_is_refused(self, tmp_path: Path, instructions: bytes, why: str):
@@ -124,6 +135,57 @@ class TestTorchScript:
             archive.writestr("bomb/data.pkl", bytes(10_000_000))
         with pytest.raises(ModelMismatch, match="its members claim more bytes than the file has"):
             read_checkpoint(tmp_path / "bomb.pt")
+
+
+class _Block(torch.nn.Module):
+    """With everything that TorchScript keeps beside weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 4)
+        self.tied = torch.nn.Linear(3, 4)
+        self.tied.weight = self.linear.weight
+        self.inner = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.BatchNorm1d(4))
+        self.register_buffer("table", torch.arange(6).reshape(2, 3).T)
+        self.mask = torch.ones(2)
+        self.sizes = [1, 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.linear(x) + self.tied(x)) * self.mask.sum() + self.table.sum() + self.sizes[0]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_of_a_torchscript_archive_parameters_and_buffers_are_weights(tmp_path: Path, kind: torch.dtype, how: str):
+    block: Any = _Block().eval().to(kind)
+    jit: Any = torch.jit
+    archive = jit.script(block) if how == "script" else jit.trace(block, torch.rand(2, 3, dtype=kind))
+    archive.save(str(tmp_path / "w.pt"))
+    found, wanted = read_torchscript(tmp_path / "w.pt"), archive.state_dict()
+    assert list(found) == list(wanted)
+    assert all(torch.equal(found[name], wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted)
+
+
+def test_much_packed_code_beside_few_weights_is_no_bomb(tmp_path: Path):
+    save_torchscript(TENSORS, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/code/__torch__/large.py", "# as OpenAI's, far larger unpacked\n" * 10_000)
+    assert same(read_checkpoint(tmp_path / "w.pt").tensors)
+
+
+def test_a_pickle_packed_to_unfold_to_any_size_is_refused(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", bytes(10**6))
+    with pytest.raises(ModelMismatch, match="its members claim more bytes than the file has"):
+        read_checkpoint(tmp_path / "w.pt")
+
+
+def test_many_tensors_of_the_same_values(tmp_path: Path):
+    values = torch.zeros(10**5)
+    torch.save({f"w{number}": values for number in range(9)}, tmp_path / "w.pt")
+    with pytest.raises(ModelMismatch, match="the same values in many tensors"):
+        read_checkpoint(tmp_path / "w.pt")
 
 
 class _Trap:
@@ -223,7 +285,13 @@ class TestCompactVocabulary:
 
     @pytest.mark.parametrize(
         ("rows", "values"),
-        [([1, 2], torch.zeros(3, 2)), ([49408], torch.zeros(1, 2)), ([-1], torch.zeros(1, 2)), ([1], torch.zeros(1))],
+        [
+            ([1, 2], torch.zeros(3, 2)),
+            ([], torch.zeros(0, 10**7)),
+            ([49408], torch.zeros(1, 2)),
+            ([-1], torch.zeros(1, 2)),
+            ([1], torch.zeros(1)),
+        ],
     )
     def test_rows_and_values_must_belong_together(self, tmp_path: Path, rows: list[int], values: Tensor):
         content = {"token_embedding.rows": torch.tensor(rows), "token_embedding.values": values}
