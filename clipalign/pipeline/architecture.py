@@ -150,6 +150,29 @@ The bounds are far beyond every published CLIP: the largest text of open_clip's 
 tokens and a width of 1,280, the largest image tower 56 layers.
 """
 
+_FEED: Final = _whole(1, 65_536)
+_TOKEN: Final = _either(_whole(0, 2_000_000), _NULL)
+_ACTIVATION: Final = _word(r"[a-z_-]{1,32}", "a word")
+_TEXT_REPOSITORY: Final[dict[str, Check]] = {
+    # Those that open_clip serves; every other kind could only be built by code of the repository.
+    "model_type": _word("bert|roberta|xlm-roberta|mt5|m2m_100", "bert, roberta, xlm-roberta, mt5 or m2m_100"),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "num_decoder_layers"), _LAYERS),
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), _LAYERS),
+    **dict.fromkeys(("hidden_size", "d_model", "d_kv"), _WIDTH),
+    **dict.fromkeys(("intermediate_size", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"), _FEED),
+    **dict.fromkeys(("num_attention_heads", "num_heads"), _HEADS),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), _HEADS),
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), _TOKEN),
+    **dict.fromkeys(("hidden_act", "activation_function", "feed_forward_proj", "dense_act_fn"), _ACTIVATION),
+    **dict.fromkeys(("is_encoder_decoder", "scale_embedding", "tie_word_embeddings", "is_gated_act"), _TRUTH),
+    **dict.fromkeys(("layer_norm_eps", "layer_norm_epsilon"), _number(0, 1)),
+    **dict.fromkeys(("relative_attention_num_buckets", "relative_attention_max_distance"), _SIDE),
+    "vocab_size": _whole(1, 2_000_000),
+    "max_position_embeddings": _whole(1, 16_384),
+    "type_vocab_size": _whole(0, 1024),
+}
+"""What is read of the ``config.json`` of a text tower's repository. Some of what else it may hold names code to run."""
+
 _SHOWN: Final = 200
 """Characters of a message that repeats what a config holds."""
 
@@ -202,6 +225,29 @@ def read_config(path: Path) -> Architecture:
     if (preprocess.get("fill_color") or 0) not in range(256):
         raise ModelMismatch(f"{path} has a fill_color that is no whole number from 0 to 255", input=str(path))
     return Architecture(str(path), config, preprocess, is_fixed=True)
+
+
+def read_text_tower(path: Path) -> dict[str, Any]:
+    """What transformers may know of a text tower's repository.
+
+    Raises:
+        ModelMismatch: no config of a text tower that is served.
+    """
+    try:
+        content = json.loads(path.read_bytes()[: _MAX_CONFIG_BYTES + 1])
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelMismatch(f"{path} is not readable as JSON: {error}", input=str(path)) from error
+    held = content if isinstance(content, dict) else {}
+    known = {"model_type": None} | {name: value for name, value in held.items() if name in _TEXT_REPOSITORY}
+    for name, value in known.items():
+        fits, what = _TEXT_REPOSITORY[name]
+        if not fits(value):
+            raise ModelMismatch(
+                f"{path}: {name} must be {what}, not {repr(value)[:60]}",
+                hint="Python code of a repository is never run; take a model whose text side is part of transformers",
+                input=str(path),
+            )
+    return known
 
 
 def _check_fields(path: Path, config: dict[str, Any]) -> None:

@@ -11,11 +11,16 @@ import copy
 import difflib
 import importlib
 import importlib.util
+import json
+import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import torch
@@ -24,12 +29,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipalign.device import DeviceChoice, torch_dtype
 from clipalign.errors import ClipalignError, MissingWeights, ModelMismatch, UnknownModel, UsageError
-from clipalign.pipeline.architecture import Architecture, infer_architecture, read_config
+from clipalign.pipeline.architecture import Architecture, infer_architecture, read_config, read_text_tower
 from clipalign.pipeline.checkpoints import Checkpoint, name_some, read_checkpoint
 from clipalign.pipeline.loaded import LoadedModel
 from clipalign.registry import ModelRow, WeightSource, find_model, row_of_weights
 from clipalign.registry.rows import OPENAI_MEAN, OPENAI_STD
 from clipalign.weights import find_in_hub_cache, locate, quoted
+
+_ROOM: Final = 4
+_ROOM_BYTES: Final = 1024**3
+"""A network may take four times its weights and a gibibyte while it is built: open_clip makes a text tower of a
+repository with its decoder, and throws that away.
+"""
 
 _torchvision_schemas: torch.library.Library | None = None
 
@@ -95,7 +106,8 @@ def load_model(
     config = architecture.config | {"quick_gelu": quick_gelu}
     if row.context_tokens:
         config["text_cfg"] = config["text_cfg"] | {"context_length": row.context_tokens}
-    network = _build(config, open_clip, row)
+    weights_bytes = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
+    network = _build(config, open_clip, row, _ROOM * weights_bytes + _ROOM_BYTES)
     _fill(network, checkpoint.tensors, open_clip, label=label, row=row)
     context_tokens = int(config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH))
     image_size = _image_size(network, row)
@@ -225,13 +237,36 @@ def _activation(
     return True, f"{architecture.label}-quickgelu"
 
 
-class _NoRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, random initial values are left out: every one of them is overwritten, and drawing them takes seconds."""
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Inside, what asks the Hub gets an error, whichever library it is and whenever that was imported."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+class _Building(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside, random initial values are left out: every one of them is overwritten, and drawing them takes seconds.
+
+    A network that needs more memory than its weights account for is not built to its end.
+    """
+
+    def __init__(self, room_bytes: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._room_bytes = room_bytes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten = torch.ops.aten
         kwargs = dict(kwargs or {})
         operator = func.overloadpacket
+        if operator in (aten.empty, aten.zeros, aten.ones, aten.full, aten.randn, aten.rand):
+            self._room_bytes -= 4 * math.prod(args[0])
+            if self._room_bytes < 0:
+                raise ValueError("it is far larger than its weights")
         if operator in (aten.normal_, aten.uniform_):
             return args[0]
         if operator in (aten.randn, aten.rand):
@@ -240,9 +275,10 @@ class _NoRandomNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def _build(config: dict[str, Any], open_clip: ModuleType, row: ModelRow) -> Any:
+def _build(config: dict[str, Any], open_clip: ModuleType, row: ModelRow, room_bytes: int) -> Any:
     """The network with arbitrary weights, by the class that open_clip takes for such a config."""
     config = copy.deepcopy(config)
+    tower: dict[str, Any] = {}
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "timm_model_name" in vision:
         vision["timm_model_pretrained"] = False
@@ -250,12 +286,15 @@ def _build(config: dict[str, Any], open_clip: ModuleType, row: ModelRow) -> Any:
     if "hf_model_name" in text:
         custom_text = True
         text["hf_model_pretrained"] = False
-        text["hf_model_name"] = _hub_folder(text["hf_model_name"], ("config.json",), row)
+        tower = read_text_tower(Path(_hub_folder(text["hf_model_name"], ("config.json",), row), "config.json"))
     kind = open_clip.model.CustomTextCLIP if custom_text else open_clip.model.CLIP
     if custom_text and "multimodal_cfg" in config:
         kind = open_clip.coca_model.CoCa
     try:
-        with _NoRandomNumbers():  # type: ignore[no-untyped-call]
+        with TemporaryDirectory() as folder, no_network(), _Building(room_bytes):
+            if tower:
+                Path(folder, "config.json").write_text(json.dumps(tower), encoding="utf-8")
+                text["hf_model_name"] = folder
             return kind(**config)
     except Exception as error:  # a config may hold anything, and open_clip takes it at its word
         raise ModelMismatch(
@@ -304,13 +343,14 @@ def _tokenizer(text: dict[str, Any], context_tokens: int, open_clip: ModuleType,
     try:
         if text.get("hf_tokenizer_name"):
             folder = _hub_folder(text["hf_tokenizer_name"], ("tokenizer.json", "tokenizer_config.json"), row)
-            return open_clip.tokenizer.HFTokenizer(
-                folder,
-                context_length=context_tokens,
-                tokenizer_mode=text.get("tokenizer_mode"),
-                trust_remote_code=False,  # without a word transformers asks on stdin whether to run it
-                **options,
-            )
+            with no_network():
+                return open_clip.tokenizer.HFTokenizer(
+                    folder,
+                    context_length=context_tokens,
+                    tokenizer_mode=text.get("tokenizer_mode"),
+                    trust_remote_code=False,  # without a word transformers asks on stdin whether to run it
+                    **options,
+                )
         if options:
             return open_clip.tokenizer.SimpleTokenizer(context_length=context_tokens, **options)
     except ClipalignError:
@@ -338,12 +378,6 @@ def _hub_folder(repo: str, files: tuple[str, ...], row: ModelRow) -> str:
     for file in files:
         path = find_in_hub_cache(repo, file)
         if path is not None:
-            if file == "config.json" and b'"auto_map"' in path.read_bytes():
-                raise ModelMismatch(
-                    f"{repo}, which {row.name} needs, brings Python code of its own, and that is never run",
-                    hint="take a model whose text side is part of transformers",
-                    input=row.name,
-                )
             return str(path.parent)
     raise MissingWeights(
         f"{row.name} needs files of {repo} that are not on this machine",

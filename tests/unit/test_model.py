@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import subprocess
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from clipalign.device import DeviceChoice
 from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
 from clipalign.pipeline import model as model_module
+from clipalign.pipeline.architecture import read_text_tower
 from clipalign.pipeline.loaded import LoadedModel
 from clipalign.pipeline.model import import_open_clip, load_model
 from clipalign.registry import WeightSource
@@ -323,6 +325,65 @@ def test_text_towers_from_the_hub_need_its_files(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
     with pytest.raises(MissingWeights, match="needs files of owner/words"):
         load_model(spec, choice=CPU)
+
+
+def in_hub(tmp_path: Path, repo: str, **files: str) -> None:
+    """A repository in the Hub's cache of this machine."""
+    folder = tmp_path / "hub" / f"models--{repo.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("a" * 40)
+    (folder / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    for name, content in files.items():
+        (folder / "snapshots" / ("a" * 40) / name.replace("__", ".")).write_text(content)
+
+
+AUTO_MAP = '{"tokenizer_class": "Own", "auto_m\\u0061p": {"AutoTokenizer": ["own.Own", null], "AutoConfig": "own.Own"}}'
+
+
+@pytest.mark.parametrize("field", ["hf_tokenizer_name", "hf_model_name"])
+def test_code_of_a_repository_is_neither_run_nor_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
+):
+    code = f"open({str(tmp_path / 'sprung')!r}, 'w')"
+    in_hub(tmp_path, "owner/own", config__json=AUTO_MAP, tokenizer_config__json=AUTO_MAP, own__py=code)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    if importlib.util.find_spec("transformers") is None:
+        monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
+    with pytest.raises(ModelMismatch):
+        load_model(f"{write_config(tmp_path, text_cfg={field: 'owner/own'})}@{write_weights(tmp_path)}", choice=CPU)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_tokenizer_is_made_without_trust_and_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import constants
+
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(
+        import_open_clip().tokenizer,
+        "HFTokenizer",
+        lambda _, **options: told.update(options, offline=constants.HF_HUB_OFFLINE),
+    )
+    monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
+    in_hub(tmp_path, "owner/words", tokenizer__json="{}")
+    spec = f"{write_config(tmp_path, text_cfg={'hf_tokenizer_name': 'owner/words'})}@{write_weights(tmp_path)}"
+    load_model(spec, choice=CPU)
+    assert told["trust_remote_code"] is False and told["offline"] and not constants.HF_HUB_OFFLINE
+
+
+def test_of_a_text_repository_known_fields_alone_are_read(tmp_path: Path):
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "bert", "hidden_size": 64, "auto_map": {}, "attn_implementation": "owner/kernel"}'
+    )
+    assert read_text_tower(tmp_path / "config.json") == {"model_type": "bert", "hidden_size": 64}
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 1000000}')
+    with pytest.raises(ModelMismatch, match="hidden_size must be a whole number from 1 to 16,384"):
+        read_text_tower(tmp_path / "config.json")
+
+
+def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path):
+    config = write_config(tmp_path, text_cfg={"width": 16_384, "heads": 1, "layers": 1000})
+    with pytest.raises(ModelMismatch, match="far larger than its weights"):
+        load_model(f"{config}@{write_weights(tmp_path)}", choice=CPU)
 
 
 def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path):
