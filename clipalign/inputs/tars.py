@@ -22,8 +22,9 @@ from clipalign.inputs.files import BREAKS
 from clipalign.inputs.folders import MAX_CAPTION_BYTES, PICTURES
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import RowReader, bad_record
+from clipalign.pipeline.image_bytes import MAX_FILE_BYTES
 
-MAX_PICTURE_BYTES: Final = 200_000_000
+MAX_PICTURE_BYTES: Final = MAX_FILE_BYTES
 """Largest picture that is read from a tar."""
 
 MAX_HEADER_BYTES: Final = 1 << 13
