@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from clipalign.errors import InputUnreadable
 from clipalign.extras import need
+from clipalign.inputs.files import MAX_LINE_BYTES
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import COLUMNS, RowReader, bad_record
 
@@ -96,6 +97,8 @@ class ParquetFile:
 
     def _record(self, batch: Any, number: int, place: Place) -> InputRecord:
         try:
+            if (listed := _listed_bytes(batch, number)) > MAX_LINE_BYTES:
+                raise ValueError(f"its references take {listed:,} bytes; at most {MAX_LINE_BYTES:,} are read")
             (row,) = batch.slice(number, 1).to_pylist()
         except _BATCH_ERRORS as error:  # a text that is no UTF-8
             return bad_record(place, InputUnreadable(_sentence(error), input=str(place)))
@@ -104,12 +107,35 @@ class ParquetFile:
     def _opened(self) -> Any:
         parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
         try:
-            return parquet.ParquetFile(Path(self.name).expanduser(), pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            path = Path(self.name).expanduser()
+            about = parquet.read_metadata(path)
+            leaves = [about.schema.column(number) for number in range(about.num_columns)]
+            # A value that a list repeats is kept once, until its length has been looked at.
+            repeated = [
+                leaf.path for leaf in leaves if leaf.max_repetition_level and leaf.path.startswith("references.")
+            ]
+            return parquet.ParquetFile(
+                path, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=repeated, metadata=about
+            )
         except FileNotFoundError as error:
             raise InputUnreadable(f"there is no input {self.name}", hint="check the path", input=self.name) from error
         except (OSError, ValueError) as error:
             message = f"{self.name} is not a readable Parquet file: {_sentence(error)}"
             raise InputUnreadable(message, input=self.name) from error
+
+
+def _listed_bytes(batch: Any, number: int) -> int:
+    """What the references of a row take, each as often as the row has it."""
+    from pyarrow import compute, types
+
+    column = batch.schema.get_field_index("references")
+    if column < 0 or not types.is_nested(batch.schema.field(column).type):
+        return 0
+    values = batch.column(column).slice(number, 1).flatten()
+    if not types.is_dictionary(values.type):
+        return int(values.nbytes)
+    lengths = compute.binary_length(values.dictionary)
+    return int(compute.sum(compute.cast(compute.take(lengths, values.indices), "int64")).as_py() or 0)
 
 
 def _groups(file: Any, begin: int, end: int) -> tuple[list[int], int]:

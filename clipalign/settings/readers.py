@@ -245,7 +245,8 @@ NOT_FROM_FILES: Final = frozenset(
     {
         *("cache_dir", "data_root", "dataset", "data", "input", "image_root", "text_file", "shard", "compare"),
         *("labels", "descriptions", "templates", "words"),
-        *("output", "save", "prepare", "resume", "overwrite", "download", "accept_license"),
+        *("output", "save", "report", "prepare", "resume", "overwrite", "download", "accept_license"),
+        *("sweep", "calibrate"),
     }
 )
 """What only a flag or a variable may say: where to read and write, what to replace, fetch and accept.

@@ -369,6 +369,20 @@ def test_a_small_parquet_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert pyarrow.total_allocated_bytes() - before < 200_000_000
 
 
+def test_references_that_repeat_a_long_text_cost_their_own_record(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    references = pyarrow.array([["b", "c"], ["x" * 1_000_000] * 2000, None, ["b"]], pyarrow.list_(pyarrow.string()))
+    table = pyarrow.table({"image": ["a"] * 4, "text": ["a cat"] * 4, "references": references})
+    parquet.write_table(table, tmp_path / "p.parquet", compression="zstd", write_statistics=False)
+    assert (tmp_path / "p.parquet").stat().st_size < 10_000
+    before = pyarrow.default_memory_pool().max_memory()
+    good, large, none, last = read(tmp_path / "p.parquet")
+    assert (good.references, none.references, last.references) == (("b", "c"), (), ("b",))
+    assert "its references take 2,000,000,000 bytes" in problem(large)
+    assert pyarrow.default_memory_pool().max_memory() - before < 200_000_000
+
+
 def test_parquet_needs_its_library_and_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "p.parquet"
     path.write_bytes(b"PAR1 not at all PAR1")
