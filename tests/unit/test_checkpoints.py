@@ -294,7 +294,7 @@ class TestCompactVocabulary:
         ],
     )
     def test_rows_and_values_must_belong_together(self, tmp_path: Path, rows: list[int], values: Tensor):
-        content = {"token_embedding.rows": torch.tensor(rows), "token_embedding.values": values}
+        content = {"token_embedding.rows": torch.tensor(rows, dtype=torch.int64), "token_embedding.values": values}
         save_file(content, tmp_path / "w.safetensors")
         with pytest.raises(ModelMismatch, match="do not belong together"):
             read_checkpoint(tmp_path / "w.safetensors")
