@@ -116,8 +116,12 @@ class _Cifar(ClassificationBenchmark):
         for file, key in self.names_files:
             place = self.marker.parent / file
             if place.is_file():
-                names = [one.decode("ascii") for one in read_pickle(place)[key]] if key else text_lines(place)
-                return tuple(names)
+                if not key:
+                    return tuple(text_lines(place))
+                held = read_pickle(place).get(key)
+                if not isinstance(held, list) or not all(isinstance(one, bytes) and one.isascii() for one in held):
+                    raise InputUnreadable(f"{place} is no file of CIFAR", hint="fetch it again", input=str(place))
+                return tuple(one.decode("ascii") for one in held)
         raise InputUnreadable(
             f"{self.marker.parent} has no list of classes", hint="is the data set complete?", input=str(self.folder)
         )
@@ -132,7 +136,7 @@ class _Cifar(ClassificationBenchmark):
     def _read(self) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[int]]:
         if self.marker.suffix == ".bin":
             try:
-                content = np.fromfile(self.marker, dtype=np.uint8)
+                content = np.fromfile(self.marker, dtype=np.uint8, count=_MAX_BYTES)
             except OSError as error:
                 raise InputUnreadable(f"{self.marker} cannot be read: {error}", input=str(self.marker)) from error
             row = self.label_bytes + PICTURE_BYTES

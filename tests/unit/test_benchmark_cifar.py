@@ -68,6 +68,14 @@ def test_pickles_written_by_old_numpy_are_read(tmp_path: Path) -> None:
     assert read_pickle(tmp_path / "x")[b"data"].values.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+@pytest.mark.parametrize("content", [{}, {b"label_names": 7}, {b"label_names": ["cat"]}, {b"label_names": [b"\xff"]}])
+def test_names_of_classes_are_names(tmp_path: Path, content: object) -> None:
+    make_cifar10(tmp_path)
+    write_pickle(tmp_path / "cifar-10-batches-py/batches.meta", content)
+    with pytest.raises(InputUnreadable, match="is no file of CIFAR"):
+        dataset("cifar10", tmp_path).class_names()
+
+
 def _array(dtype: bytes, shape: bytes, content: bytes) -> bytes:
     """A pickled array of any type over any bytes, as no numpy would write it."""
     return (
