@@ -102,14 +102,23 @@ def encode_text(loaded: LoadedModel, text: str) -> TokenizedText:
             f"the tokenizer {type(tokenizer).__name__} of {loaded.architecture} cannot locate its tokens in the text",
             hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
         )
-    rows = _vocabulary_rows(loaded.network)
-    if rows is not None and max(encoded.ids, default=0) >= rows:
-        raise ModelMismatch(
-            f"{loaded.row.name} knows {rows} tokens, and its tokenizer makes others",
-            hint="these weights were trained with another vocabulary; its tokenizer belongs into a config",
-            input=loaded.row.name,
-        )
+    check_vocabulary(loaded.network, max(encoded.ids, default=0), loaded.row.name)
     return encoded
+
+
+def check_vocabulary(network: Any, highest: int, name: str) -> None:
+    """Whether a model has a row for every token up to ``highest``.
+
+    Raises:
+        ModelMismatch: it has not.
+    """
+    rows = _vocabulary_rows(network)
+    if rows is not None and highest >= rows:
+        raise ModelMismatch(
+            f"{name} knows {rows} tokens, and its tokenizer makes others",
+            hint="these weights were trained with another vocabulary; its tokenizer belongs into a config",
+            input=name,
+        )
 
 
 def _vocabulary_rows(network: Any) -> int | None:

@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
 from clipalign.pipeline.blocks import close, project, project_keys_values, project_pooled, project_queries
+from clipalign.pipeline.text import check_vocabulary
 from clipalign.pipeline.text_tower import CausalTextTower
 
 CHUNK_TOKENS: Final = 4096
@@ -121,6 +122,8 @@ class TextReader:
             samples: each of one text or more; a text is its token ids from the start token to the end token, already
                 cut to the context. Texts of one sample share what they have in common.
         """
+        highest = max((token for texts in samples for text in texts for token in text), default=0)
+        check_vocabulary(self.network, highest, "the model to train")
         tower = self.tower
         if tower is None or not all(tower.ends(text) for texts in samples for text in texts):
             return self._read_one_by_one(samples)

@@ -77,7 +77,7 @@ def test_a_program_that_writes_one_line_gets_its_answer(
     answers: list[bytes] = []
     answered = threading.Semaphore(0)
 
-    def answer(content: str | bytes) -> bool:
+    def answer(content: str | bytes, **_: bool) -> bool:
         answers.append(content.encode() if isinstance(content, str) else content)
         answered.release()
         return True

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from clipalign.errors import ModelMismatch
+from clipalign.pipeline.model import import_open_clip
 from clipalign.pipeline.text import encode_text
 from clipalign.training.specs_text import TextReader, TokenTree
+from tests.checkpoints import config
 from tests.tiny import CAUSAL, TEXT, TOWERS, load_random
 
 SAMPLES = (
@@ -104,3 +107,9 @@ def test_samples_may_have_different_numbers_of_texts() -> None:
     ragged = reader.read([samples[0][:1], samples[1], samples[2][:2]])
     whole = reader.read(samples)
     torch.testing.assert_close(ragged, whole[[0, 4, 5, 6, 7, 8, 9]], atol=1e-6, rtol=0)
+
+
+def test_a_token_that_the_model_has_no_row_for_is_said() -> None:
+    reader = TextReader.of(import_open_clip().model.CLIP(**config()), context_tokens=77)
+    with pytest.raises(ModelMismatch, match="the model to train knows 64 tokens, and its tokenizer makes others"):
+        reader.read([[[62, 63, 1000]]])
