@@ -90,7 +90,7 @@ class World:
         counts = self.sum(torch.eye(self.size)[self.rank] * len(rows)).int().tolist()
         most = max(counts)
         padded = torch.cat([rows, rows.new_zeros(most - len(rows), rows.shape[1])])
-        gathered: Tensor = _Gather.apply(padded, self)  # type: ignore[no-untyped-call]
+        gathered: Tensor = _Gather.apply(padded, self)  # type: ignore[no-untyped-call, unused-ignore]
         real = [gathered[rank * most : rank * most + count] for rank, count in enumerate(counts)]
         return torch.cat(real), sum(counts[: self.rank])
 
