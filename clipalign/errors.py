@@ -171,6 +171,18 @@ class OutputError(ClipalignError):
     type = "output_failed"
 
 
+class OutputDenied(OutputError):
+    """The user lacks the rights to write there, from the beginning or since the run began."""
+
+    exit_status = EXIT_USAGE
+    type = "output_denied"
+
+
+def unwritable(error: OSError) -> type[OutputError]:
+    """Which of the two a failed write is."""
+    return OutputDenied if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else OutputError
+
+
 class Interrupted(ClipalignError):
     """Ctrl-C; the hint says what of the work is kept."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clipalign.errors import UsageError
+from clipalign.paths import is_special
 from clipalign.report import STDOUT, chosen_batch_format, chosen_format
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def _refuse_special(path: Path, name: str) -> None:
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
     name = str(output)
     try:
-        path = output.resolve()
+        # A pipe behind /dev/fd has no name that it could be resolved to.
+        path = output if is_special(output) else output.resolve()
         if path.is_dir():
             raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
         if not path.parent.is_dir():

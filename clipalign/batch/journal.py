@@ -24,7 +24,7 @@ from clipalign.batch.destination import APPENDED, Destination, find_destination
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
 from clipalign.locks import exclusive
 from clipalign.report import DATA_FORMATS, many
-from clipalign.report.console import notices, write_output
+from clipalign.report.console import notices, shown_on_terminal, write_output
 from clipalign.report.files import open_special, output_error, replace_file
 from clipalign.report.html.parts import data_address
 from clipalign.report.json import plain, plain_text
@@ -248,7 +248,7 @@ class Sink:
             self._reader_left = bool(data) and not write_output(data, is_data=self._to.format in DATA_FORMATS)
             return not self._reader_left
         try:
-            write_all(self._device, data)
+            write_all(self._device, shown_on_terminal(data).encode() if self._device.isatty() else data)
         except BrokenPipeError:
             self._reader_left = True
         except OSError as error:
@@ -327,7 +327,7 @@ class Sink:
         if not safe:
             return error
         room = "make room; " if "make room" in error.hint else ""
-        return OutputError(error.message, hint=room + safe, input=error.input)
+        return type(error)(error.message, hint=room + safe, input=error.input)
 
     def _say_what_is_kept(self, *, interrupted: bool) -> None:
         if interrupted:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from clipalign.batch.stream import READERS, Workers, wait_for, workers_for_this_machine
 from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
@@ -127,6 +127,9 @@ class _Picture:
         self.thumbnail: bytes | None = None
 
 
+WINDOW_CHARACTERS: Final = 1_000_000
+"""Of the texts of a window, and of those read ahead: a result may take a hundred bytes for each."""
+
 _Waiting = tuple[InputRecord, _Picture | None]
 """A record and its picture; no picture where the record itself is bad."""
 
@@ -152,6 +155,7 @@ class _Run(Generic[R]):
         self.number = 0  # of records read
         self.ahead: deque[_Waiting] = deque()
         self.recent: OrderedDict[str, _Picture] = OrderedDict()
+        self.characters = 0  # of texts ahead
         self.held = 0  # pictures in the threads' hands or prepared, not yet encoded
 
     def window(self) -> list[_Waiting]:
@@ -160,11 +164,14 @@ class _Run(Generic[R]):
         group: list[tuple[_Picture, Tensor]] = []
         together = max(1, self.scorer.pictures_ahead // 2)
         self.waits = False
-        while len(window) < self.scorer.window_records:
+        room = WINDOW_CHARACTERS
+        while len(window) < self.scorer.window_records and room > 0:
             self._read_ahead(wait=not window)
             if not self.ahead:
                 break
             record, picture = self.ahead.popleft()
+            room -= len(record.text)
+            self.characters -= len(record.text)
             if picture is not None and picture.future is not None:
                 self._await(picture, record, group)
                 if len(group) == together:
@@ -200,7 +207,7 @@ class _Run(Generic[R]):
     def _read_ahead(self, *, wait: bool = False) -> None:
         """Read records and hand out their pictures, as far as the limits allow; ``wait`` for one if there is none."""
         while not self.ended and len(self.ahead) < self.scorer.window_records:
-            if self.ahead and self.held >= self.scorer.pictures_ahead:
+            if self.ahead and (self.held >= self.scorer.pictures_ahead or self.characters > WINDOW_CHARACTERS):
                 return
             if not (wait and not self.ahead):
                 self.waits = self.waits or self.late()
@@ -210,6 +217,7 @@ class _Run(Generic[R]):
             if record is None:
                 self.ended = True
                 return
+            self.characters += len(record.text)
             if record.problem is not None:
                 self.ahead.append((_without_bytes(record), None))
                 continue

@@ -12,7 +12,7 @@ from clipalign.benchmarks.table import benchmark_names, find_benchmark
 from clipalign.commands import evaluate_more as more
 from clipalign.commands.model import choose_model
 from clipalign.commands.settled import settle
-from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, OutputError, UsageError
+from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwritable
 from clipalign.options.evaluate import EvalOptions
 from clipalign.options.option import one_by_one
 from clipalign.registry import find_model
@@ -97,7 +97,7 @@ def _writing(folder: Path | None) -> Iterator[None]:
         if folder is None or not _concerns(error, folder):
             raise
         room = "make room there and " if error.errno in DISK_FULL else ""
-        raise OutputError(
+        raise unwritable(error)(
             f"results could not be written to {folder}: {error.strerror}",
             hint=f"{room}go on with --resume, or choose another --output",
             input=str(folder),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from clipalign.commands.model import choose_model
 from clipalign.commands.settled import settle
-from clipalign.errors import DISK_FULL, EXIT_DONE, OutputError, UsageError
+from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError, unwritable
 from clipalign.options.option import one_by_one
 from clipalign.options.train_specs import TrainSpecsOptions
 from clipalign.registry import find_model
-from clipalign.report import chosen_format
+from clipalign.report import DATA_FORMATS, chosen_format
 from clipalign.report.console import notices, write_output
 from clipalign.settings import Settings
 
@@ -56,7 +56,8 @@ def train_specs(
     if _is_first():
         from clipalign.report.training import training_document
 
-        write_output(training_document(prepared, trained, format=chosen_format(settings)))
+        format = chosen_format(settings)
+        write_output(training_document(prepared, trained, format=format), is_data=format in DATA_FORMATS)
     return EXIT_DONE
 
 
@@ -142,7 +143,7 @@ def _prepared(settings: Settings) -> Any:
     except OSError as error:
         full = error.errno in DISK_FULL
         again = "make room and run the same line again: it goes on with the part it was at"
-        raise OutputError(
+        raise unwritable(error)(
             f"{folder} cannot be written to: {'the disk is full' if full else error.strerror or error}",
             hint=again if full else "make it writable, or give another --data",
             input="--data",

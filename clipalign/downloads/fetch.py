@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.downloads.wanted import Fetched, Hashes, Wanted
 from clipalign.downloads.web import PassingError, Web, length_of
-from clipalign.errors import DISK_FULL, Busy, DownloadFailed, OutputError, VerificationFailed
+from clipalign.errors import DISK_FULL, Busy, DownloadFailed, OutputError, VerificationFailed, unwritable
 from clipalign.locks import exclusive
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def disk_error(error: OSError, title: str, target: Path) -> Exception:
             input=str(target.parent),
         )
     place = error.filename or target
-    return OutputError(
+    return unwritable(error)(
         f"{title} cannot be written to {place}: {error.strerror or error}",
         hint="choose another folder with --cache-dir",
         input=str(place),

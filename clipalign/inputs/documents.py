@@ -91,7 +91,7 @@ class _Text:
             try:
                 value, end = self.json.raw_decode(self.held, self.at)
             except RecursionError:
-                self.fail("is nested too deeply")
+                self.fail("is nested too deeply; what follows is not read")
             except ValueError as error:
                 why = getattr(error, "msg", str(error))
             else:

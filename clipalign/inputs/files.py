@@ -1,12 +1,14 @@
 """Files as lines: unzipped where they are, without a byte-order mark, and never a line that fills the memory.
 
-A line is what ends with a line feed; a carriage return before it is not part of it. Blank lines are passed over, and
+A line is what ends with a line feed; a carriage return before it is not part of it, and one between two objects of JSON
+ends a line too. Blank lines are passed over, and
 counted for the line numbers that errors name.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -29,6 +31,9 @@ BLANK_BYTES: Final = 256
 
 BREAKS: Final = (OSError, EOFError, zlib.error)
 """What reading may end with in the middle of a file: a disk that fails, an archive that is cut short."""
+
+_BARE_RETURN: Final = re.compile(rb"(?<=\})[ \t]*\r\s*(?=\{)")
+"""A line end of old systems between two objects; elsewhere JSON may have it for white space."""
 
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -119,7 +124,11 @@ def lines_of(stream: Lines) -> Iterator[Line]:
             continue
         content = piece.strip(b"\r\n\t ")
         if content:
-            yield Line(number, content)
+            first, *others = _BARE_RETURN.split(content) if b"\r" in content else (content,)
+            yield Line(number, first)
+            for other in others:
+                number += 1
+                yield Line(number, other)
         passed = 0 if content else pass_over(max(len(piece), BLANK_BYTES), passed, number)
 
 

@@ -19,6 +19,7 @@ from clipalign.errors import InputUnreadable
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import bad_record
 from clipalign.paths import open_plain
+from clipalign.pipeline.words import check_length
 
 _Found: TypeAlias = "tuple[Path, Path | InputUnreadable]"
 
@@ -115,7 +116,7 @@ def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterat
 
 
 def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]:
-    """Of each picture the text file beside it, or why there are several; the ending's case and how é is written vary.
+    """Of each picture the text file beside it, or why there are several; the name's case and how é is written vary.
 
     Two pictures with one text file are an error of both: nobody knows which of them it is about.
     """
@@ -125,9 +126,14 @@ def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]
         picture = path.suffix.lower() in PICTURES
         if picture or path.suffix.lower() == ".txt":
             stems.setdefault((normalize("NFC", path.stem), picture), []).append(name)
+    alike: dict[str, list[tuple[str, bool]]] = {}
+    for key in stems:
+        alike.setdefault(key[0].casefold(), []).append(key)
     found: dict[str, Path | InputUnreadable] = {}
     for (stem, picture), pictures in stems.items():
         texts = stems.get((stem, False), [])
+        if not texts and len(others := alike[stem.casefold()]) == 2:  # IMG.JPG and img.txt, as Windows allows it
+            texts = stems.get((next(other for other, _ in others if other != stem), False), [])
         for name in pictures if picture else ():
             file = folder / (texts[0] if len(texts) == 1 else Path(name).with_suffix(".txt").name)
             others = texts if len(texts) > 1 and file.name not in texts else []
@@ -150,6 +156,7 @@ def _caption(picture: Path, file: Path) -> str:
         if len(content) > MAX_CAPTION_BYTES:
             raise InputUnreadable(f"{file} is too long for a caption", input=str(file))
         text = content.decode("utf-8-sig").strip()
+        check_length(text, str(file))
     except FileNotFoundError as error:
         hint = f"write it into {file.name} beside the picture"
         raise InputUnreadable(f"{picture} has no caption", hint=hint, input=str(picture)) from error

@@ -18,6 +18,7 @@ import orjson
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.pipeline.image_bytes import is_file_name, short_name
+from clipalign.pipeline.words import too_long
 
 COLUMNS: Final = ("image", "text", "id", "references")
 
@@ -137,7 +138,7 @@ class RowReader:
             if self.needs_text or value is not None:
                 problems.add(_lack("text", row, value))
             return ""
-        return "" if problems.add(_unwritable("text", value)) else value
+        return "" if problems.add(_unwritable("text", value) or _too_long("text has", len(value))) else value
 
     def located(self, image: str) -> str | Path:
         """An image's name joined to the image root, if there is one and the name is a relative path."""
@@ -206,6 +207,12 @@ def _unwritable(column: str, value: str) -> str:
     return f"the {column} holds a null character" if column == "image" and "\0" in value else ""
 
 
+def _too_long(what: str, characters: int) -> str:
+    """What is said of a text that no method takes; refused here, it is not held until its turn comes."""
+    said = too_long(characters)
+    return f"the {what} {said}\nshorten it; models read the beginning alone" if said else ""
+
+
 def _id(value: object, place: Place, problems: _Problems) -> str:
     number = str(place.number + 1)
     if value is None or value == "":
@@ -231,5 +238,7 @@ def _references(value: object, problems: _Problems) -> tuple[str, ...]:
         problems.add('the references must be a list of strings, such as ["a dog", "a brown dog"]')
         return ()
     if any(problems.add(_unwritable("references", one)) for one in value):
+        return ()
+    if problems.add(_too_long("references have", sum(map(len, value)))):
         return ()
     return tuple(value)

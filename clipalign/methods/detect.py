@@ -28,6 +28,7 @@ from clipalign.pipeline.words import (
     Span,
     Word,
     WordReading,
+    check_length,
     counted_spans,
     reported_words,
     spans_across,
@@ -91,7 +92,7 @@ def detect_pairs(
 
     Raises:
         UsageError: a setting out of its range, or a text tower without attention to read.
-        TextUnusable: a text without a word to score.
+        TextUnusable: a text without a word to score, or a text or reference that is too long.
         InputUnreadable: a file that is no picture, an image tensor of the wrong shape or with values that are not
             finite.
         ModelMismatch: the model gave numbers that are not finite.
@@ -170,6 +171,8 @@ def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
 
 
 def _words(pair: Pair) -> list[Word]:
+    for text in (pair.text, *pair.references):
+        check_length(text, _name(pair))
     words = split_words(pair.text)
     if not reported_words(words):
         message = (

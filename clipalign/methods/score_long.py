@@ -25,7 +25,7 @@ from clipalign.pipeline.image_tensors import to_tensor
 from clipalign.pipeline.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.pipeline.sentences import Cut, Piece, split_text
 from clipalign.pipeline.text import TokenizedText, encode_text
-from clipalign.pipeline.words import reported_words, split_words, unknown_words
+from clipalign.pipeline.words import check_length, reported_words, split_words, unknown_words
 from clipalign.registry.rows import LONG_CONTEXT_TOKENS
 from clipalign.results import LongResult, SentenceScore
 
@@ -93,7 +93,7 @@ def score_long_pairs(
 
     Raises:
         UsageError: a setting out of its range.
-        TextUnusable: a text without a word.
+        TextUnusable: a text without a word, or too long.
         InputUnreadable: a file that is no picture, an image tensor of the wrong shape or with values that are not
             finite.
         ModelMismatch: the model gave numbers that are not finite.
@@ -189,7 +189,11 @@ class LongScorer:
         return [one if isinstance(one, ClipalignError) else next(results) for one in asked]
 
     def ask(self, text: str, name: str) -> _Asked | TextUnusable:
-        """Cut and tokenize one text; an error, not raised, where there is nothing to score in it."""
+        """Cut and tokenize one text; an error, not raised, where there is nothing to score in it, or too much."""
+        try:
+            check_length(text, name)
+        except TextUnusable as error:
+            return error
         if not reported_words(split_words(text)):
             what = f"the text {text.strip()[:20]!r} has no word to score" if text.strip() else "the text is empty"
             return TextUnusable(what, hint="give a text with at least one word", input=name)

@@ -5,6 +5,7 @@ Everything that is read is checked here, once, and an error names the file and t
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,17 +30,18 @@ _LIST: Final = '["cat", "dog", …]'
 """What files of descriptions and of names look like, for hints."""
 
 _ALL: Final = 1.0
+_ID: Final = r"[-+]?\d+|n\d{8}"
 _NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
     ("a binary file", r".*[\x00-\x08].*", 0.0),
     ("a web page", r"(?i)<(!doctype|html|head|body)\b.*", 0.0),
-    ("ids alone, without the names", r"[-+]?\d+[.,;]?|n\d{8},?", _ALL),
+    ("ids alone, without the names", rf"({_ID})[.,;]?", _ALL),
     ("a table of ids and names", r"(n\d{8}|class[_ ]?\d+)[\s,;:|]+\S.*|\d+\s*[,;:|\t]\s*\S.*", _ALL),
     ("a table of names and ids", r"\S.*[,;:|\t]\s*(\d+|n\d{8})", _ALL),
     ("JSON lines", r"\{.*\}|\[.*\]", _ALL),
     ("JSON or Python", r"[\[{].*|[\]})]+[,;]?|.*[\]}],?|['\"].*['\"],?|\w+\s*=\s*[\[{(].*|['\"\w]+:\s*['\"].*,", _ALL),
     ("a list with commas at the ends", r".*,", _ALL),
     ("YAML", r"[-*]\s+\S.*|---", _ALL),
-    ("a table", r"[^\t]+\t[^\t].*", _ALL),
+    ("a table", r"[^\t]+\t[^\t].*|.*\S,\S.*", _ALL),
 )
 """What people give for a list of names, by the share of the lines that has such a shape; a name may have some of it
 ("7 up", "747 airplane", "tench, Tinca tinca"), so all the lines must."""
@@ -164,12 +166,19 @@ def read_labels(path: Path) -> list[str]:
         raise _no_labels(path, "looks like a table of ids and names")
     if len(below) < len(names) and all(re.search(r"[,;\t:]", row) for row in below):
         raise _no_labels(path, "looks like a table with a header")
+    if len(names) == 1 and re.search(r"[,;|\t]", names[0]):
+        raise _no_labels(path, "looks like a list on one line")
     for seems, shape, share in _NOT_LABELS:
         found = sum(re.fullmatch(shape, name[:300]) is not None for name in names)
-        if found and found >= share * len(names) and set(names) != set("0123456789"):
+        if found and found >= share * len(names) and not _are_digits(names):
             raise _no_labels(path, f"looks like {seems}")
     check_names(names, source=str(path))
     return names
+
+
+def _are_digits(names: Iterable[str]) -> bool:
+    """Whether the classes are the ten digits, as of handwriting, rather than ids."""
+    return set(names) == set("0123456789")
 
 
 def _no_labels(path: Path, seems: str) -> UsageError:
@@ -232,6 +241,12 @@ def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ..
                 raise UsageError(f"{source}: description {number} of {name!r} is {what}", input=source)
         checked[name] = tuple(sentence.strip() for sentence in sentences)
     check_names(checked, source=source)
+    if all(re.fullmatch(_ID, name) for name in checked) and not _are_digits(checked):
+        raise UsageError(
+            f"{source} has ids for its keys, such as {next(iter(checked))!r}",
+            hint="put the names of the classes in their place, for they are what is said of a picture",
+            input=source,
+        )
     without = [name for name, sentences in checked.items() if not sentences]
     if without:
         raise undescribed(without, source)
@@ -251,11 +266,19 @@ def undescribed(names: Sequence[str], source: str) -> UsageError:
 
 def _read(path: Path, *, hint: str = "check the path") -> str:
     try:
-        return read_text_bytes(path).decode("utf-8-sig")
+        content = read_text_bytes(path)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _every_other_is_nil(content[:64]):
+            raise UsageError(f"{path} is UTF-16, not UTF-8", hint="save it as UTF-8", input=str(path))
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8", input=str(path)) from error
+        raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8", input=str(path)) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint, input=str(path)) from error
+
+
+def _every_other_is_nil(content: bytes) -> bool:
+    """How UTF-16 without a mark begins, in the scripts of Europe."""
+    return any(half and not any(half) for half in (content[::2], content[1::2]))
 
 
 def _json(path: Path, *, hint: str) -> object:

@@ -11,10 +11,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
 from clipalign.errors import DownloadFailed, ImageUnreadable
-from clipalign.paths import open_plain
+from clipalign.paths import is_file, open_plain
 
 STDIN: Final = "-"
 
@@ -101,7 +102,7 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
         raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
     path = Path(source)
     try:
-        with open_plain(path.expanduser()) as stream:
+        with open_plain(_as_written(path.expanduser())) as stream:
             return _limited(stream.read(MAX_FILE_BYTES + 1), name)
     except FileNotFoundError as error:
         raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
@@ -116,6 +117,12 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
     except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
+
+
+def _as_written(path: Path) -> Path:
+    """``path``, or the file there whose name has é in one character instead of two, or the other way round."""
+    others = (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return path if str(path).isascii() or is_file(path) else next((one for one in others if is_file(one)), path)
 
 
 def _limited(content: bytes, name: str) -> bytes:

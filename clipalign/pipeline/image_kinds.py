@@ -131,6 +131,7 @@ def describe_tiff(directory: Any) -> str:
         f"a TIFF of {colors}, {directory.get(277, 1)} × {bits}-bit {kind} samples"
         + (", plane by plane" if directory.get(284, 1) == 2 else "")
         + (f", compression {packed}" if packed != 1 else "")
+        + (f", predictor {directory[317]}" if directory.get(317, 1) != 1 else "")
     )
 
 
@@ -139,6 +140,8 @@ def misread_tiff(directory: Any) -> bool:
     bits, kinds = directory.get(258, (1,)), directory.get(339, (1,))
     if 2 in kinds and max(bits) <= 16:
         return True  # as if unsigned, or half as bright
+    if directory.get(317, 1) != 1 and directory.get(259, 1) in (1, 32773):
+        return True  # the differences of pixels, which only decoders of other compressions add up
     if directory.get(259, 1) != 1:
         return False
     subsampled = directory.get(262) == 6 and tuple(directory.get(530, (1, 1))) != (1, 1)

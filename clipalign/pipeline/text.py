@@ -22,6 +22,7 @@ import regex  # type: ignore[import-untyped, unused-ignore]
 
 from clipalign.errors import ModelMismatch, UsageError
 from clipalign.pipeline.model import import_open_clip
+from clipalign.pipeline.words import check_length
 
 if TYPE_CHECKING:
     from clipalign.pipeline.loaded import LoadedModel
@@ -90,7 +91,9 @@ def encode_text(loaded: LoadedModel, text: str) -> TokenizedText:
     Raises:
         UsageError: the model's tokenizer cannot say which characters its tokens came from.
         ModelMismatch: the tokenizer makes tokens that the model has no row for.
+        TextUnusable: the text is too long.
     """
+    check_length(text)
     tokenizer: Any = loaded.tokenizer
     kinds = import_open_clip().tokenizer
     if isinstance(tokenizer, kinds.SimpleTokenizer):

@@ -16,12 +16,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from clipalign.errors import TextUnusable
 from clipalign.results import WordScore
 
 PUNCTUATION = frozenset('.,!"?;:')
 """A word of nothing but these is not reported (CLIP4DM)."""
+
+MAX_TEXT_CHARACTERS: Final = 1_000_000
+"""Longest text that is taken apart. The longest context reads some thousand characters, while a text takes time and a
+word of a result takes memory for each of its own: a few bytes of a packed table may hold a thousand long texts."""
 
 Span = tuple[int, int]
 """First character and one past the last."""
@@ -72,8 +77,30 @@ class WordReading:
     beyond: tuple[Word, ...]
 
 
+def check_length(text: str, name: str = "") -> None:
+    """Refuse a text of more than :data:`MAX_TEXT_CHARACTERS`.
+
+    Raises:
+        TextUnusable: it says the length and the limit, and has ``name`` for its input.
+    """
+    if said := too_long(len(text)):
+        raise TextUnusable(f"the text has {said}", hint="shorten it; models read the beginning alone", input=name)
+
+
+def too_long(characters: int) -> str:
+    """What is said of a text of so many characters, empty where it is short enough."""
+    if characters <= MAX_TEXT_CHARACTERS:
+        return ""
+    return f"{characters:,} characters; at most {MAX_TEXT_CHARACTERS:,} are read"
+
+
 def split_words(caption: str) -> list[Word]:
-    """All words of ``caption``, punctuation included; their offsets give back their text exactly."""
+    """All words of ``caption``, punctuation included; their offsets give back their text exactly.
+
+    Raises:
+        TextUnusable: it is too long.
+    """
+    check_length(caption)
     return [Word(match.group(), match.start(), match.end()) for match in _WORD.finditer(caption)]
 
 

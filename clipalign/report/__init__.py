@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from clipalign.settings import Settings
 
 STDOUT: Final = "-"
+"""What names it as an output."""
 
 DATA_FORMATS: Final = ("json", "jsonl", "csv")
 """Formats that hold texts exactly as they were given."""
-"""What names it as an output."""
 
 FORMAT_OF_ENDING: Final = {
     ".jsonl": "jsonl",

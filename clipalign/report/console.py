@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from clipalign.errors import OutputError
+from clipalign.errors import OutputError, unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +52,12 @@ def visible_json(line: str) -> str:
     import json  # only where it is needed: it costs --help a little
 
     return "".join("\\u007f" if c == "\x7f" else json.dumps(c)[1:-1] if _is_hidden(c) else c for c in line)
+
+
+def shown_on_terminal(data: str | bytes) -> str:
+    """JSON, JSON lines or CSV as they may go to a terminal."""
+    text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
+    return "\n".join(visible_json(line.removesuffix("\r")) for line in text.split("\n"))
 
 
 def _is_hidden(character: str) -> bool:
@@ -130,9 +136,7 @@ def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
     if stream is None:
         raise OutputError("stdout is closed, the result cannot be written", hint="redirect it to a file or /dev/null")
     if is_data and stream.isatty():
-        text = content.decode("utf-8", "backslashreplace") if isinstance(content, bytes) else content
-        lines = [line.removesuffix("\r") for line in text.split("\n")]
-        content = "\n".join(map(visible_json, lines))
+        content = shown_on_terminal(content)
     data = content.encode(stream.encoding or "utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
         stream.flush()
@@ -143,7 +147,7 @@ def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
         return False
     except OSError as error:
         _discard(stream)
-        raise OutputError(
+        raise unwritable(error)(
             f"the result cannot be written to stdout: {error.strerror or error}",
             hint="is the disk full, or the file closed?",
         ) from error

@@ -9,14 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from clipalign.errors import DISK_FULL, OutputError, UsageError
+from clipalign.errors import DISK_FULL, OutputError, UsageError, unwritable
+from clipalign.paths import is_special
+from clipalign.report.console import shown_on_terminal
 
 
 def output_error(name: str, error: OSError) -> OutputError:
     """A write that failed, as a sentence."""
     reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
     hint = f"{'make room there, or ' if error.errno in DISK_FULL else ''}give another --output"
-    return OutputError(f"{name} cannot be written: {reason}", hint=hint, input=name)
+    return unwritable(error)(f"{name} cannot be written: {reason}", hint=hint, input=name)
 
 
 def open_special(path: Path, name: str) -> BinaryIO:
@@ -69,13 +71,13 @@ def write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
     """
     name = str(path)
     try:
+        if is_special(path):
+            with open_special(path, name) as stream, open(stream.fileno(), "wb", closefd=False) as buffered:
+                buffered.write(shown_on_terminal(content).encode() if stream.isatty() else content)
+            return
         target = path.resolve()
         if target.is_dir():
             raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
-        if target.exists() and not target.is_file():
-            with open_special(target, name) as stream:
-                stream.write(content)
-            return
         if target.exists() and not overwrite:
             raise UsageError(f"--output {name} exists already", hint="--overwrite makes it anew", input=name)
     except (OSError, ValueError, RuntimeError) as error:

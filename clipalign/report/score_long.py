@@ -73,7 +73,7 @@ def render_long(
         UsageError: a file that may not be written.
         OutputError: stdout, or the file, cannot be written.
     """
-    from clipalign.report import deliver
+    from clipalign.report import DATA_FORMATS, deliver
     from clipalign.report.one import document
     from clipalign.report.score_long_table import score_long_table
 
@@ -81,7 +81,7 @@ def render_long(
         return score_long_table([score_long_record(result) for result in results])
 
     content = document(ScoreLongView(), results, format=format, table=table, thumbnail=thumbnail)
-    return deliver(content, output=output, overwrite=overwrite)
+    return deliver(content, output=output, overwrite=overwrite, is_data=format in DATA_FORMATS)
 
 
 class ScoreLongView:

@@ -16,9 +16,9 @@ from typing import Any, Final
 from clipalign.cache import home_folder
 from clipalign.commands import COMMANDS
 from clipalign.errors import SettingsError
-from clipalign.paths import is_file, is_folder
+from clipalign.paths import is_file, is_folder, is_special
 from clipalign.settings.meant import meant_by
-from clipalign.settings.readers import NOT_FROM_FILES, READERS, flag_name, shown
+from clipalign.settings.readers import FLAGS_ALONE, NOT_FROM_FILES, READERS, flag_name, shown
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_DOTS: Final = 200
@@ -48,9 +48,13 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
 
 
 def foreign_files(start: Path) -> list[str]:
-    """A sentence about each settings file that does not count because somebody else owns it or may write it."""
+    """A sentence about each settings file that does not count: no file, or somebody else owns it or may write it."""
     places = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
     return [
+        f"{place} is not read, because it is a device, a pipe or a socket, not a file"
+        for place in places
+        if place.name == "clipalign.toml" and is_special(place)
+    ] + [
         f"{place} is not read, because another user owns it or may write it"
         for place in places
         if is_file(place) and not _counts(place) and (place.name == "clipalign.toml" or _names_us(place))
@@ -97,7 +101,7 @@ def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, 
     found: dict[str, tuple[object, str, Path]] = {}
     own: dict[str, tuple[object, str, Path]] = {}
     for key, value in table.items():
-        if key in COMMANDS:
+        if key in COMMANDS and (isinstance(value, dict) or key not in READERS):
             inner_name = f"{table_name}.{key}".lstrip(".")
             for inner, inner_value in _table(value, path, f"[{inner_name}]").items():
                 name = _known(inner, path, inner_name, list(READERS))
@@ -131,11 +135,11 @@ def _origin(path: Path, table: str, key: str) -> str:
 def _known(key: str, path: Path, table: str, known: list[str]) -> str:
     """``key`` as a setting's name; ``batch-size`` and ``batch_size`` are the same."""
     name = key.replace("-", "_")
-    if name in NOT_FROM_FILES:
+    if name in NOT_FROM_FILES | FLAGS_ALONE:
         variable = {"cache_dir": "CLIPALIGN_CACHE"}.get(name, f"CLIPALIGN_{name.upper()}")
         raise SettingsError(
             f"{path}: {key} does not belong in a settings file, which says nothing of files, data sets and fetching",
-            hint=f"give {flag_name(name)} on the command line, or set {variable}",
+            hint=f"give {flag_name(name)} on the command line" + (f", or set {variable}" if name in READERS else ""),
             input=str(path),
         )
     if name in READERS:

@@ -255,6 +255,10 @@ A settings file may come with somebody else's data; it changes numbers and looks
 """
 
 
+FLAGS_ALONE: Final = frozenset({"describe_with", "reference", "remove", "verify", "dry_run"})
+"""What is typed for one run and is no setting, so that a variable does not say it either."""
+
+
 def flag_name(setting: str) -> str:
     """``batch_size`` as it is typed: ``--batch-size``."""
     return "--" + setting.replace("_", "-")

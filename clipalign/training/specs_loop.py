@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from clipalign.device import is_out_of_memory
-from clipalign.errors import DISK_FULL, ClipalignError, OutputError, UsageError
+from clipalign.errors import DISK_FULL, ClipalignError, UsageError, unwritable
 from clipalign.training.metrics_log import MetricsLog
 from clipalign.training.specs_batches import Batch, Batches, picture_vectors
 from clipalign.training.specs_checkpoints import (
@@ -185,7 +185,7 @@ class SpecsRun:
             full = error.errno in DISK_FULL
             safe, room = kept.name if kept else "nothing", "make room" if full else "make the folder writable"
             place = self._folder if full else error.filename or self._folder
-            raise OutputError(
+            raise unwritable(error)(
                 f"{place} cannot be written to: {'the disk is full' if full else error.strerror or error}",
                 hint=f"{safe} is safe; {room} and go on with --resume" if full or kept else "give another --output",
                 input=str(place),

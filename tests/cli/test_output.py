@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import re
@@ -9,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clipalign.batch.appended import write_all
 from clipalign.errors import UsageError
 from clipalign.report.files import open_special
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, TINY, run_here
@@ -192,6 +197,66 @@ def test_data_on_a_terminal_holds_nothing_that_a_terminal_obeys(
         monkeypatch.undo()
         assert "\x9b" in piped and "\u202e" in piped
         assert not set(shown.replace("\r\n", "\n")) & set("\x1b\x9b\u202e\r") and "\\u202e" in shown
+
+
+@posix
+@pytest.mark.parametrize("more", ["json", "csv --output /dev/tty", "jsonl --output /dev/tty"])
+def test_a_real_terminal_gets_nothing_to_obey_from_data(more: str) -> None:
+    """Of standard output, and of a terminal that --output names."""
+    text = "a \x1b[8mcup\x9b \u202eof\rcoke"
+    command = "score-long" if more == "json" else "detect"
+    shown = on_a_terminal([*PROGRAM, command, IMAGE, text, "--model", TINY, "-q", "--format", *more.split()])
+    assert not set(shown.replace("\r\n", "\n")) & set("\x1b\x9b\u202e\r") and "202e" in shown
+
+
+def on_a_terminal(line: list[str]) -> str:
+    """What a command writes on a terminal of its own."""
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(line[0], line, os.environ | {"PYTHONPATH": str(ROOT)})
+    shown = b""
+    with suppress(OSError):  # how Linux ends it
+        while piece := os.read(terminal, 1 << 16):
+            shown += piece
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
+    return shown.decode()
+
+
+@posix
+@pytest.mark.parametrize("line", [["detect", IMAGE, "a \u202ecup"], ["detect", "--input", "pairs.jsonl"]])
+def test_standard_output_by_its_name_is_a_pipe_of_data(tmp_path: Path, line: list[str]) -> None:
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"image": IMAGE, "text": "a \u202ecup"}) + "\n")
+    here = [*PROGRAM, *line, "--model", TINY, "--format", "jsonl", "--output", "/dev/stdout"]
+    there = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(here, cwd=tmp_path, env=there, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == "a \u202ecup" and "\u202e".encode() in done.stdout
+
+
+@posix
+@pytest.mark.parametrize("format", ["json", "jsonl"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_rights_that_are_lost_in_mid_run_keep_what_is_done(
+    capsys: Capture, tmp_path: Path, line: list[str], monkeypatch: pytest.MonkeyPatch, format: str, number: int
+) -> None:
+    output = tmp_path / f"out.{format}"
+    place, writes = ("clipalign.batch.appended.write_all", 5) if format == "jsonl" else ("pathlib.Path.replace", 0)
+    counted = itertools.count()
+
+    def denied(*given: Any) -> None:
+        if next(counted) >= writes:
+            raise OSError(number, os.strerror(number))
+        write_all(*given)
+
+    monkeypatch.setattr(place, denied)
+    found = run_here(capsys, *line, "--output", str(output))
+    assert found.status == 2 and found.err.startswith(f"error: {output} cannot be written: {os.strerror(number)}\n")
+    assert f"{PAIRS if format == 'json' else 5} pairs are safe in {output}" in found.err
+    monkeypatch.undo()
+    assert run_here(capsys, *line, "--output", str(output), "--resume").status == 0
 
 
 @posix

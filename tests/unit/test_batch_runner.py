@@ -107,6 +107,13 @@ def test_results_come_in_the_order_of_the_input_whatever_the_bounds(
     assert scorer.most_at_once <= workers
 
 
+def test_long_texts_make_short_windows(tmp_path: Path) -> None:
+    scorer = Colours(window=6)
+    path = picture(tmp_path, 5)
+    found = list(run_batch([record(n, path, "t" * 400_000) for n in range(7)], scorer))
+    assert (len(found), scorer.windows) == (7, [3, 3, 1])
+
+
 def test_a_picture_of_neighbours_is_prepared_and_encoded_once_also_across_windows(tmp_path: Path) -> None:
     asked = records(tmp_path, *((red, f"t{index}") for index, red in enumerate([1, 1, 2, 1, 1, 2, 2, 3, 3, 3])))
     scorer = Colours(window=3)

@@ -150,6 +150,12 @@ class TestFiles:
             ("a.txt", b"cat\ncat\n", "'cat' is there twice, as number 1 and 2"),
             ("a.txt", b"\n \n", "there are no classes"),
             ("a.txt", b"\xff\xfe", "not UTF-8"),
+            ("a.txt", "cat\ndog\n".encode("utf-16"), "is UTF-16, not UTF-8"),
+            ("a.txt", "cat\ndog\n".encode("utf-16-le"), "is UTF-16, not UTF-8"),
+            ("a.json", '["cat"]'.encode("utf-16-be"), "is UTF-16, not UTF-8"),
+            ("a.txt", b"cat,dog\n", "looks like a list on one line"),
+            ("a.txt", b"cat; dog, bird", "looks like a list on one line"),
+            ("a.txt", b"cat,animal\noak,plant\n", "looks like a table"),
             ("a.json", b'[["cat", "tom"]]', "must hold a list of class names"),
             ("a.json", b"[1", "not valid JSON"),
         ],
@@ -180,6 +186,8 @@ class TestFiles:
             ('{"cat": []}', "a class has no descriptions: 'cat'"),
             ('{"cat": ["A."], "cat": ["B."]}', "the class 'cat' is there twice"),
             ('{"cat": ' + "9" * 5000 + "}", "holds something else than lists of sentences"),
+            ('{"0": ["A cat."], "1": ["A dog."]}', "has ids for its keys, such as '0'"),
+            ('{"n01440764": ["A fish."]}', "has ids for its keys"),
             ('{"": ["A."]}', "class 1 has an empty name"),
             ("{}", "there are no classes"),
             ("{", "not valid JSON: .* line 1"),
@@ -190,6 +198,12 @@ class TestFiles:
         with pytest.raises(UsageError, match=said) as caught:
             read_descriptions(tmp_path / "a.json")
         assert caught.value.input
+
+    def test_names_that_look_a_little_like_something_else(self, tmp_path: Path):
+        (tmp_path / "a.txt").write_text("tench, Tinca tinca\n7 up\n1,000-year-old oak\n")
+        assert read_labels(tmp_path / "a.txt")[0] == "tench, Tinca tinca"
+        (tmp_path / "digits.json").write_text(json.dumps({digit: ["A digit."] for digit in "0123456789"}))
+        assert list(read_descriptions(tmp_path / "digits.json")) == list("0123456789")
 
     def test_templates_in_place_of_descriptions_are_recognised(self, tmp_path: Path):
         (tmp_path / "clip-e.json").write_text('["a photo of a {}."]')

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from clipalign.errors import InputUnreadable, ModelMismatch, TextUnusable, UsageError
-from clipalign.methods.detect import Pair, detect_pairs
+from clipalign.methods.detect import Pair, detect_each, detect_pairs
 from clipalign.methods.detect_settings import DetectSettings
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
 from clipalign.pipeline.encoder import encode_texts
@@ -114,6 +114,16 @@ def test_a_text_without_words_is_unusable(text: str) -> None:
     with pytest.raises(TextUnusable) as caught:
         _detect(text)
     assert caught.value.input == "0.png"
+
+
+@pytest.mark.parametrize("references", [(), ("b" * 1_000_001,)])
+def test_a_text_of_endless_length_is_its_own_error(references: tuple[str, ...]) -> None:
+    """Before it is taken apart: a thousand of them may come from a table of a few hundred bytes."""
+    long = Pair(PICTURE, "a dog" if references else "a " * 500_001, references=references, id="long")
+    outcomes = detect_each(load_tiny(), [long, Pair(PICTURE, "a dog", id="short")])
+    assert isinstance(outcomes[0], TextUnusable) and outcomes[0].input == "long"
+    assert "at most 1,000,000 are read" in outcomes[0].message
+    assert isinstance(outcomes[1], DetectResult)
 
 
 def test_references_use_the_nearest_and_the_template() -> None:

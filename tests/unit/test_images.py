@@ -425,6 +425,15 @@ def test_a_picture_has_a_largest_size_wherever_it_is_from(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no devices and pipes with names here")
+@pytest.mark.parametrize(("there", "asked"), [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_name_that_another_system_composed_is_found(tmp_path: Path, there: str, asked: str) -> None:
+    (tmp_path / there).mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / there / f"{there}.png")
+    assert open_image(tmp_path / asked / f"{asked}.png").size == (2, 2)
+    with pytest.raises(ImageUnreadable, match="there is no file"):
+        open_image(tmp_path / asked / "none.png")
+
+
 def test_a_device_or_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for place in ("/dev/zero", tmp_path / "pipe.png"):

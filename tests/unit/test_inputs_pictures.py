@@ -83,6 +83,7 @@ def test_a_picture_of_any_format_is_found_in_a_folder_and_in_a_tar(tmp_path: Pat
 def test_captions_of_folders_from_other_systems(tmp_path: Path) -> None:
     names = (
         *("A.PNG", "A.TXT", "caf\u00e9.jpg", "cafe\u0301.txt", "cat.jpg", "cat.png", "cat.txt"),
+        *("IMG_1.JPG", "img_1.txt", "Owl.jpg", "owl.txt", "OWL.txt"),
         *("dog.jpg", "dog.Txt", "dog.TXT", "egg.jpg", "egg.txt", "egg.TXT"),
     )
     for name in names:
@@ -91,7 +92,13 @@ def test_captions_of_folders_from_other_systems(tmp_path: Path) -> None:
         pytest.skip("names that differ in case are one here")
     records = {record.image_name.rpartition("/")[2]: record for record in read(tmp_path)}
     found = {name: record.text for name, record in records.items() if record.problem is None}
-    assert found == {"A.PNG": "A.TXT", "caf\u00e9.jpg": "cafe\u0301.txt", "egg.jpg": "egg.txt"}
+    assert found == {
+        "A.PNG": "A.TXT",
+        "caf\u00e9.jpg": "cafe\u0301.txt",
+        "egg.jpg": "egg.txt",
+        "IMG_1.JPG": "img_1.txt",
+    }
+    assert told(records["Owl.jpg"]) == f"{tmp_path / 'Owl.jpg'} has no caption"
     assert told(records["cat.jpg"]) == told(records["cat.png"])
     assert told(records["cat.jpg"]) == f"cat.jpg and cat.png in {tmp_path} are two pictures of cat"
     assert told(records["dog.jpg"]) == f"dog.TXT and dog.Txt in {tmp_path} are two texts of dog"

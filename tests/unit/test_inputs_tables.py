@@ -247,6 +247,21 @@ def test_what_never_ends_is_left(tmp_path: Path, ending: str, filler: bytes, mon
     assert ("is not valid JSON" if filler == b"a" and ending == "json.gz" else "goes on and on") in problem(last)
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b" \r\r "])
+def test_json_lines_with_line_ends_of_old_systems(tmp_path: Path, end: bytes) -> None:
+    rows = [b'{"image": "a",\r"text": "b"}', b'{"image": "c", "text": "d", "note": {"x":\r{}}}', b"nothing"]
+    (tmp_path / "p.jsonl").write_bytes(end.join(rows[:2]) + b"\n" + rows[2])
+    first, second, third = read(tmp_path / "p.jsonl")
+    assert (first.text, second.text, second.place.line, third.place.line) == ("b", "d", 2, 3)
+
+
+def test_an_array_ends_where_it_is_nested_too_deeply_and_says_so(tmp_path: Path) -> None:
+    deep = "[" * 200_000 + "]" * 200_000
+    (tmp_path / "p.json").write_text(f'[{{"image": "a", "text": "b"}}, {deep}, {{"image": "c", "text": "d"}}]')
+    first, last = read(tmp_path / "p.json")
+    assert first.problem is None and "nested too deeply; what follows is not read" in problem(last)
+
+
 def test_a_field_longer_than_python_allows_by_itself(tmp_path: Path) -> None:
     text = "word " * 100_000
     assert read(write(tmp_path, "p.csv", [{"image": "a", "text": text}]))[0].text == text
@@ -365,8 +380,17 @@ def test_a_small_parquet_does_not_fill_the_memory(tmp_path: Path) -> None:
     parquet.write_table(table.set_column(1, "text", half), tmp_path / "p.parquet", compression="zstd")
     before = pyarrow.total_allocated_bytes()
     records = open_input([str(tmp_path / "p.parquet")]).records()
-    assert len(next(records).text) == 40_000_000
+    assert problem(next(records)) == "the text has 40,000,000 characters; at most 1,000,000 are read"
     assert pyarrow.total_allocated_bytes() - before < 200_000_000
+
+
+def test_a_text_that_nobody_would_read_is_not_held_in_memory(tmp_path: Path) -> None:
+    long = {"image": "a", "text": "a" * 1_000_001}
+    listed = {"image": "a", "text": "a", "references": ["b" * 600_000] * 2}
+    for record in read(write(tmp_path, "p.jsonl", [long, listed, {"image": "a", "text": "a" * 1_000_000}]))[:2]:
+        assert "characters; at most 1,000,000 are read" in problem(record)
+        assert len(record.text) < 2 and not record.references
+    assert read(tmp_path / "p.jsonl")[2].problem is None
 
 
 def test_references_that_repeat_a_long_text_cost_their_own_record(tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "tiff ycbcr fewer colors": (tiff(bytes(16 * 8 * 3 // 2), 6, 8, 3, more={530: 2 | 2 << 16}), "YCbCr"),
     "tiff mask": (tiff(packed(LEVELS >> 7, 1), 4, 1, 1), "a mask"),
     "tiff compression": (tiff(COLOR.tobytes(), 2, 8, 3, more={259: 34887}), "compression 34887"),
+    "tiff differences": (tiff(COLOR.tobytes(), 2, 8, 3, more={317: 2}), "predictor 2"),
+    "tiff packed differences": (
+        tiff(b"".join(b"\x2f" + row.tobytes() for row in COLOR), 2, 8, 3, more={259: 32773, 317: 2}),
+        "compression 32773, predictor 2",
+    ),
     "jpeg 12": (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x08\0\x10\1\1\x11\0" + bytes(40), "a JPEG of 12 bits"),
     "jpeg lossless": (b"\xff\xd8\xff\xc3\0\x0b\x08\0\x08\0\x10\1\1\x11\0" + bytes(40), "a lossless JPEG"),
     "jpeg xl": (b"\xff\x0a" + bytes(30), "JPEG XL"),

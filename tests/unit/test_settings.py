@@ -95,13 +95,51 @@ def test_models_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: p
     assert found.init == "pictogram"
 
 
-@pytest.mark.parametrize("name", sorted(NOT_FROM_FILES - {"download"}))  # the name of a command's table
+@pytest.mark.parametrize("name", sorted(NOT_FROM_FILES))
 def test_a_file_does_not_say_where_to_read_and_write_or_what_to_fetch(project: Path, name: str) -> None:
     path = write(project / "clipalign.toml", f'{name} = "x"')
     with pytest.raises(SettingsError, match=f"{name} does not belong in a settings file") as caught:
         resolve("detect", {}, start=project)
     assert str(path) in caught.value.message
     assert flag_name(name) in caught.value.hint and "CLIPALIGN_" in caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["describe-with", "describe_with", "reference", "remove"])
+def test_a_file_does_not_say_what_is_typed_for_one_run(project: Path, key: str) -> None:
+    write(project / "clipalign.toml", f'[classify]\n{key} = "http://127.0.0.1/v1 a-model"')
+    with pytest.raises(SettingsError, match=f"{key} does not belong in a settings file") as caught:
+        resolve("classify", {}, start=project)
+    assert caught.value.hint == f"give --{key.replace('_', '-')} on the command line"
+
+
+def test_the_table_of_download_is_no_switch(project: Path) -> None:
+    write(project / "clipalign.toml", "download = true")
+    with pytest.raises(SettingsError, match="download does not belong in a settings file"):
+        resolve("detect", {}, start=project)
+    write(project / "clipalign.toml", "[download]\nquiet = true")
+    assert resolve("download", {}, start=project).quiet and not resolve("detect", {}, start=project).quiet
+
+
+@pytest.mark.parametrize("variable", ["CLIPALIGN_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_a_file_may_ask_for_no_network_and_not_allow_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    write(project / "clipalign.toml", "offline = true\ntimeout = 5")
+    found = resolve("detect", {}, start=project)
+    assert (found.offline, found.timeout) == (True, 5.0)
+    write(project / "clipalign.toml", "offline = false")
+    assert resolve("detect", {"offline": True}, start=project).offline
+    monkeypatch.setenv(variable, "1")
+    assert resolve("detect", {}, start=project).offline
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_pipe_named_like_a_settings_file_is_told(project: Path) -> None:
+    os.mkfifo(project / "clipalign.toml")
+    assert resolve("detect", {}, start=project).model == "ViT-B-32"
+    assert foreign_files(project) == [
+        f"{project / 'clipalign.toml'} is not read, because it is a device, a pipe or a socket, not a file"
+    ]
 
 
 def test_what_a_file_may_say_is_no_place() -> None:
