@@ -40,6 +40,7 @@ def load(
     precision: str = "auto",
     cache_dir: str | Path | None = None,
     offline: bool = False,
+    timeout: float | None = None,
     threads: int | None = None,
 ) -> Session:
     """Load a model from this machine.
@@ -50,6 +51,7 @@ def load(
         precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16`` or ``fp16``.
         cache_dir: clipalign's cache folder, where it is not the usual one.
         offline: whether pictures at addresses are refused.
+        timeout: seconds for a picture at an address, headers, body and retries together, 0.1 to 3600; None for 30.
         threads: CPU threads of torch, for the whole process; None leaves them.
 
     Raises:
@@ -57,13 +59,16 @@ def load(
     """
     from clipalign.pipeline.model import load_model
     from clipalign.registry import find_model
+    from clipalign.settings import value_of
 
     if not isinstance(model, str):
         raise UsageError("the model is named by a text", hint="clipalign.load('ViT-B-32')", input="model")
+    if timeout is not None:
+        timeout = value_of("timeout", timeout, origin="timeout")
     row = find_model(model)
     choice = choose_device(device, precision, threads)
     loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)
-    return Session(loaded, offline=offline, cache_dir=cache_dir)
+    return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +79,13 @@ class Session:
         loaded: the model.
         offline: whether pictures at addresses are refused.
         cache_dir: clipalign's cache folder, where it is not the usual one; vectors of classes are kept there.
+        timeout: seconds for a picture at an address; None for 30.
     """
 
     loaded: LoadedModel
     offline: bool = False
     cache_dir: str | Path | None = None
+    timeout: float | None = None
 
     def detect(
         self, image: ImageLike, text: str, *, references: Sequence[str] | None = (), **settings: Any
@@ -155,7 +162,7 @@ class Session:
         described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
         classes = Classes(labels, described, templates, words)
         cache = cache_folder(self.cache_dir) / VECTORS_FOLDER
-        return make_classifier(self.loaded, classes, chosen, cache=cache, offline=self.offline)
+        return make_classifier(self.loaded, classes, chosen, cache=cache, offline=self.offline, timeout=self.timeout)
 
     def classify(self, image: ImageLike, labels: Sequence[str] = (), **settings: Any) -> ClassifyResult:
         """The classes that fit ``image`` best, best first.
@@ -228,7 +235,7 @@ class Session:
             name = pair.image_name or (str(image) if isinstance(image, (str, Path)) else "")
             if isinstance(image, bytes) or (isinstance(image, str) and not is_file_name(image)):
                 if image not in opened:
-                    opened[image] = open_image(image, offline=self.offline)
+                    opened[image] = open_image(image, offline=self.offline, timeout=self.timeout)
                 image = opened[image]
             ready.append(replace(pair, image=image, references=_references(pair.references), image_name=name))
         return ready

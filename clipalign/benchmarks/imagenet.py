@@ -18,13 +18,14 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture
 from clipalign.benchmarks.data import files_in, text_lines
 from clipalign.benchmarks.pictures import FileInTar
 from clipalign.errors import InputUnreadable
 from clipalign.extras import need
+from clipalign.tarfiles import BoundedMember, members_of
 
 DEVKIT: Final = "ILSVRC2012_devkit_t12"
 ARCHIVE: Final = "ILSVRC2012_img_val.tar"
@@ -39,12 +40,22 @@ _META_READER: Final = """
 import io, json, sys
 from scipy.io import loadmat
 
+try:  # what is packed may unfold without end
+    import resource
+
+    with open("/proc/self/statm") as pages:
+        used = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000,) * 2)
+except (ImportError, OSError, ValueError):  # another system
+    pass
 rows = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
 print(json.dumps([(int(r["ILSVRC2012_ID"]), str(r["WNID"])) for r in rows if not int(r["num_children"])]))
 """
 """Runs in a process of its own: scipy may take that of a damaged file down."""
 
 _META_SECONDS: Final = 120
+_DEVKIT_BYTES: Final = 10_000_000
+"""Of one of its files; the largest that is read has some hundred thousand."""
 
 _NUMBERED: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
@@ -125,15 +136,16 @@ class ImageNet(ImageNetFamily):
     def _devkit(self, name: str) -> bytes:
         for top in (self.folder, self.marker.parent, self.marker.parent.parent):
             if (top / name).is_file():
-                return (top / name).read_bytes()
+                return _bounded((top / name).open("rb"), top / name)
             archive = top / f"{DEVKIT}.tar.gz"
             if archive.is_file():
                 try:
-                    with tarfile.open(archive) as tar:
-                        file = tar.extractfile(name)
-                        if file is not None:
-                            return file.read()
-                except (*DAMAGED_TAR, KeyError) as error:
+                    with tarfile.open(archive, tarinfo=BoundedMember) as tar:
+                        for member in members_of(tar):
+                            if member.name.removeprefix("./") == name and (file := tar.extractfile(member)):
+                                return _bounded(file, archive)
+                        raise KeyError(f"there is no {name} in it")
+                except (*DAMAGED_TAR, KeyError, ValueError) as error:
                     raise _damaged(f"{archive} cannot be read: {error}", archive) from error
         raise InputUnreadable(
             f"the labels of ImageNet's pictures are not in {self.folder}",
@@ -157,13 +169,21 @@ def _read_meta(content: bytes) -> list[tuple[int, str]]:
 
 def _in_archive(archive: Path) -> Iterator[tuple[str, FileInTar]]:
     try:
-        with tarfile.open(archive, "r:") as tar:
-            for member in tar:
+        with tarfile.open(archive, "r:", tarinfo=BoundedMember) as tar:
+            for member in members_of(tar):
                 if member.isfile():
                     name = Path(member.name).name
                     yield name, FileInTar(archive, name, member.offset_data, member.size)
-    except DAMAGED_TAR as error:
+    except (*DAMAGED_TAR, ValueError) as error:
         raise _damaged(f"{archive} cannot be read: {error}", archive) from error
+
+
+def _bounded(file: IO[bytes], place: Path) -> bytes:
+    with file:
+        content = file.read(_DEVKIT_BYTES + 1)
+    if len(content) > _DEVKIT_BYTES:
+        raise _damaged(f"a file of the devkit in {place} has over {_DEVKIT_BYTES:,} bytes", place)
+    return content
 
 
 def _damaged(what: str, place: Path) -> InputUnreadable:

@@ -26,9 +26,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from clipalign.errors import VerificationFailed
+from clipalign.tarfiles import BoundedMember, members_of
 
 PIECE_BYTES: Final = 1 << 20
 WINDOWS_NAMES: Final = frozenset(
@@ -41,13 +42,15 @@ _FRESH: Final = ".unpacking-"
 LONGEST_NAME_BYTES: Final = 255
 LONGEST_PATH: Final = 4096
 
-HEADER_BYTES: Final = 1 << 16
-"""Of a name or of other words about a member of a tar; read as a whole, and searched, before anybody can look."""
+DIRECTORY_BYTES: Final = 32 << 20
+"""Of the list of members at the end of a zip, which is read as a whole; in memory it takes ten times as much."""
 
-DIRECTORY_BYTES: Final = 256 << 20
-"""Of the list of members at the end of a zip, which is read as a whole."""
+XZ_BYTES: Final = 128 << 20
+"""Memory for unpacking xz; its highest preset takes 65 MiB."""
 
 LONGEST_LINK_BYTES: Final = 4096
+
+_XZ: Final = b"\xfd7zXZ\0"
 
 _DAMAGE: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
@@ -67,7 +70,7 @@ class Limits:
         ratio_from_bytes: below this much a ratio means nothing.
     """
 
-    members: int = 5_000_000
+    members: int = 500_000
     whole_bytes: int = 1 << 40
     ratio: int = 200
     ratio_from_bytes: int = 256 << 20
@@ -158,24 +161,24 @@ def _unpack_into(archive: Path, fresh: Path, limits: Limits) -> list[Member]:
     return list(found.values())
 
 
-_HEADER_TYPES: Final = (
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-)
+class _Unxz(io.RawIOBase):
+    """What an xz file holds, unpacked with bounded memory: by itself the format may ask for 4 GB."""
 
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed, self._unpack = packed, lzma.LZMADecompressor(memlimit=XZ_BYTES)
 
-class _BoundedInfo(tarfile.TarInfo):
-    """A header of a tar, of which nothing is read that has no bound."""
+    def readable(self) -> bool:
+        return True
 
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-        if self.type == tarfile.GNUTYPE_SPARSE:
-            raise ValueError("a file with holes")
-        if self.type in _HEADER_TYPES and self.size > HEADER_BYTES:
-            raise ValueError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc, no-any-return]
-
-    def _proc_gnusparse_10(self, *_: object) -> None:
-        raise ValueError("a file with holes")
+    def readinto(self, buffer: Any) -> int:
+        while not self._unpack.eof:
+            piece = self._packed.read(PIECE_BYTES) if self._unpack.needs_input else b""
+            if not piece and self._unpack.needs_input:
+                raise EOFError("the xz file breaks off")
+            if found := self._unpack.decompress(piece, len(buffer)):
+                buffer[: len(found)] = found
+                return len(found)
+        return 0
 
 
 class _BoundedFile(io.BufferedReader):
@@ -189,14 +192,19 @@ class _BoundedFile(io.BufferedReader):
 def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
     """Entries of an archive of either kind; what its reader complains of becomes our error."""
     try:
-        try:
-            tar = tarfile.open(archive, "r:*", tarinfo=_BoundedInfo)  # noqa: SIM115
-        except tarfile.TarError:
-            tar = None
-        if tar is not None:
-            with tar:
-                yield _tar_entries(tar, archive)
-        elif zipfile.is_zipfile(archive):
+        with archive.open("rb") as stream:
+            packed = stream.read(len(_XZ)) == _XZ
+            stream.seek(0)
+            try:
+                file = io.BufferedReader(_Unxz(stream)) if packed else stream
+                tar = tarfile.open(fileobj=file, mode="r|" if packed else "r:*", tarinfo=BoundedMember)  # noqa: SIM115
+            except tarfile.TarError:
+                tar = None
+            if tar is not None:
+                with tar:
+                    yield _tar_entries(tar, archive)
+                return
+        if zipfile.is_zipfile(archive):
             with _BoundedFile(io.FileIO(archive)) as stream, zipfile.ZipFile(stream) as zipped:
                 yield _zip_entries(zipped, archive)
         else:
@@ -212,8 +220,7 @@ def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
 
 
 def _tar_entries(tar: tarfile.TarFile, archive: Path) -> Iterator[_Entry]:
-    while info := tar.next():
-        tar.members.clear()  # type: ignore[attr-defined]  # it keeps all of them
+    for info in members_of(tar):
         if info.isdir():
             kind = "folder"
         elif info.issym() or info.islnk():

@@ -132,8 +132,8 @@ def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]
     found: dict[str, Path | InputUnreadable] = {}
     for (stem, picture), pictures in stems.items():
         texts = stems.get((stem, False), [])
-        if not texts and len(others := alike[stem.casefold()]) == 2:  # IMG.JPG and img.txt, as Windows allows it
-            texts = stems.get((next(other for other, _ in others if other != stem), False), [])
+        if not texts and len(both := alike[stem.casefold()]) == 2:  # IMG.JPG and img.txt, as Windows allows it
+            texts = stems.get((next(other for other, _ in both if other != stem), False), [])
         for name in pictures if picture else ():
             file = folder / (texts[0] if len(texts) == 1 else Path(name).with_suffix(".txt").name)
             others = texts if len(texts) > 1 and file.name not in texts else []

@@ -12,8 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tarfile import HeaderError, ReadError
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 
@@ -23,17 +22,13 @@ from clipalign.inputs.folders import MAX_CAPTION_BYTES, PICTURES
 from clipalign.inputs.records import InputRecord, Place
 from clipalign.inputs.rows import RowReader, bad_record
 from clipalign.pipeline.image_bytes import MAX_FILE_BYTES
+from clipalign.tarfiles import BoundedMember, members_of
 
 MAX_PICTURE_BYTES: Final = MAX_FILE_BYTES
 """Largest picture that is read from a tar."""
 
-MAX_HEADER_BYTES: Final = 1 << 13
-"""Longest header with a long name or attributes; the time that some versions of tarfile need grows with its square."""
-
-_LONG_HEADERS: Final = (
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-)
+MAX_PASSED: Final = 1_000_000
+"""Most members that are passed over in search of the next record; each takes time, however small it is."""
 
 _SUFFIXES: Final = frozenset(
     (
@@ -44,35 +39,6 @@ _SUFFIXES: Final = frozenset(
 """What may stand between the key and the ending: the names that shards give to several members of one record."""
 
 _DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError, RecursionError)  # headers of headers of headers
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose header is damaged or too large is an error.
-
-    By itself tarfile takes a damaged one behind the first member for the end of the tar, and reads long names and
-    attributes of any length before it looks at them.
-    """
-
-    @classmethod
-    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(tarfile)
-        except HeaderError as error:  # also raised, of other kinds, where the tar ends as it should
-            if type(error).__name__ in ("TruncatedHeaderError", "InvalidHeaderError"):
-                raise ReadError(str(error)) from error
-            raise
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
-        member = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
-        if member.type in _LONG_HEADERS and member.size > MAX_HEADER_BYTES:
-            raise ReadError(f"a header is longer than {MAX_HEADER_BYTES:,} bytes")
-        if member.type == tarfile.GNUTYPE_SPARSE:  # its map of holes may be of any length
-            raise ReadError("it holds a sparse file")
-        return member
-
-    def _proc_gnusparse_10(self, *_: object) -> None:  # the other kind of sparse file, likewise
-        raise ReadError("it holds a sparse file")
 
 
 @dataclass(slots=True)
@@ -157,14 +123,16 @@ class TarShard:
             path = Path(self.name).expanduser()
             with path.open("rb") as stream:
                 zipped = stream.read(2) == b"\x1f\x8b"
-            with tarfile.open(path, "r:gz" if zipped else "r:", tarinfo=_Member) as tar:
-                members: list[object] = vars(tar)["members"]  # read so far; it would grow with the shard
-                while (member := tar.next()) is not None:
-                    members.clear()
-                    vars(tar)["pax_headers"] = {}  # so would these
+            with tarfile.open(path, "r:gz" if zipped else "r:", tarinfo=BoundedMember) as tar:
+                passed = 0
+                for member in members_of(tar):
                     key, ending = _key(member.name)
                     if not member.isfile() or not _of_interest(ending):
+                        passed += 1
+                        if passed > MAX_PASSED:
+                            raise ValueError(f"{MAX_PASSED:,} members in a row are no part of a record")
                         continue
+                    passed = 0
                     if sample is None or sample.key != key:
                         if sample is not None:
                             yield sample

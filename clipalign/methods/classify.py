@@ -77,6 +77,7 @@ class Classifier:
         provenance: of every result; its notes say what holds for all of them.
         notes: what a user should be told once.
         offline: whether pictures at addresses are refused.
+        timeout: seconds for one of them; None for 30.
     """
 
     loaded: LoadedModel
@@ -86,6 +87,7 @@ class Classifier:
     provenance: Provenance
     notes: tuple[str, ...]
     offline: bool = False
+    timeout: float | None = None
     _described: dict[int, DescribedClass] = field(default_factory=dict, repr=False)
 
     @property
@@ -120,7 +122,8 @@ class Classifier:
                 hint="give a path or a Pillow image",
                 input=name,
             )
-        picture = open_image(image, exif=not isinstance(image, Image.Image), offline=self.offline)
+        turned = not isinstance(image, Image.Image)
+        picture = open_image(image, exif=turned, offline=self.offline, timeout=self.timeout)
         try:
             prepared = self.prepare(picture)
         except ImageUnreadable as error:
@@ -280,6 +283,7 @@ def make_classifier(
     *,
     cache: Path | None = None,
     offline: bool = False,
+    timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Classifier:
     """Encode the classes, or fetch their vectors from disk.
@@ -290,6 +294,7 @@ def make_classifier(
         settings: of the classification.
         cache: folder of class vectors; None for none.
         offline: whether the classifier refuses pictures at addresses.
+        timeout: seconds that it gives one of them; None for 30.
         progress: told how many more texts are encoded.
 
     Raises:
@@ -306,7 +311,7 @@ def make_classifier(
     notes = notes_of(loaded, texts, vectors)
     described = settings_record(chosen, texts, batch_size=_pictures_at_once(loaded, chosen))
     provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
-    return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline)
+    return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline, timeout)
 
 
 def _pictures_at_once(loaded: LoadedModel, settings: ClassifySettings) -> int:

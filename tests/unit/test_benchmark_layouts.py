@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipalign.benchmarks import imagenet
 from clipalign.benchmarks.classification import ClassificationBenchmark
 from clipalign.benchmarks.classify_route import LabelledImage
 from clipalign.benchmarks.imagenet import GROUND_TRUTH as LABELS
@@ -184,6 +187,27 @@ def test_a_meta_mat_that_takes_its_reader_down_is_named(tmp_path: Path, monkeypa
     monkeypatch.setattr("clipalign.benchmarks.imagenet._META_READER", "import os; os.abort()")
     with pytest.raises(InputUnreadable, match=r"meta\.mat in .* is not the devkit's"):
         found_in("imagenet", tmp_path)
+
+
+def test_files_of_the_devkit_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo(META)
+        member.size = 2000
+        tar.addfile(member, io.BytesIO(bytes(2000)))
+    picture(tmp_path / "val" / next(iter(FROM_NUMBERS)))
+    monkeypatch.setattr(imagenet, "_DEVKIT_BYTES", 1000)
+    with pytest.raises(InputUnreadable, match=r"a file of the devkit in .* has over 1,000 bytes"):
+        found_in("imagenet", tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process may have any memory")
+def test_the_reader_of_a_meta_mat_has_bounded_memory() -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    stream = io.BytesIO()
+    scipy_io.savemat(stream, {"synsets": np.zeros(40_000_000, np.uint8)}, do_compression=True)
+    reader = imagenet._META_READER.replace("500_000_000", "20_000_000")
+    done = subprocess.run([sys.executable, "-c", reader], input=stream.getvalue(), capture_output=True)
+    assert len(stream.getvalue()) < 100_000 and b"MemoryError" in done.stderr
 
 
 @pytest.mark.parametrize("archive", ["ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"])

@@ -224,6 +224,25 @@ def test_a_header_that_unfolds_without_end_is_not_read(tmp_path: Path, kind: byt
         unpack(tmp_path / "a.tar.gz", tmp_path / "out")
 
 
+def test_an_xz_file_that_asks_for_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tar_of(tmp_path / "a.tar.xz", ("a.txt", b"a"), mode="w:xz")
+    (tmp_path / "cut.tar.xz").write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(VerificationFailed, match="it is damaged"):
+        unpack(tmp_path / "cut.tar.xz", tmp_path / "out")
+    monkeypatch.setattr(archives, "XZ_BYTES", 1 << 20)
+    with pytest.raises(VerificationFailed, match="Memory usage limit"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_header_of_digits_takes_no_time(tmp_path: Path) -> None:
+    """Some versions of tarfile search it in the square of its length."""
+    info = tarfile.TarInfo("name")
+    info.type, info.size = tarfile.XHDTYPE, 8000
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.USTAR_FORMAT) + b"1" * 8000 + bytes(192 + 1024))
+    with pytest.raises(VerificationFailed, match="not of the length that they say"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
 def test_a_tar_file_with_holes_is_refused(tmp_path: Path) -> None:
     info = tarfile.TarInfo("name")
     info.type = tarfile.GNUTYPE_SPARSE

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from clipalign.errors import InputUnreadable
-from clipalign.inputs import InputRecord, open_input
-from clipalign.inputs.tars import MAX_HEADER_BYTES
+from clipalign.inputs import InputRecord, open_input, tars
 from clipalign.pipeline.images import open_image
+from clipalign.tarfiles import MAX_HEADER_BYTES
 
 
 def read(name: Path, *, needs_text: bool = True) -> list[InputRecord]:
@@ -205,16 +205,23 @@ def header(kind: bytes, content: bytes) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
 
 
+TOO_LONG = "a header of 8,193 bytes; at most 8,192 are read"
+OF_OTHER_LENGTH = "a header whose attributes are not of the length that they say"
+
+
 @pytest.mark.parametrize(
     ("headers", "said"),
     [
-        (header(tarfile.GNUTYPE_LONGNAME, b"a" * (MAX_HEADER_BYTES + 1)), "a header is longer than 8,192 bytes"),
-        (header(tarfile.XHDTYPE, b"1" * (MAX_HEADER_BYTES + 1)), "a header is longer than 8,192 bytes"),
+        (header(tarfile.GNUTYPE_LONGNAME, b"a" * (MAX_HEADER_BYTES + 1)), TOO_LONG),
+        (header(tarfile.XHDTYPE, b"1" * (MAX_HEADER_BYTES + 1)), TOO_LONG),
+        (header(tarfile.XHDTYPE, b"1" * MAX_HEADER_BYTES), OF_OTHER_LENGTH),
+        (header(tarfile.XHDTYPE, b"2 " * 4000 + b"="), OF_OTHER_LENGTH),
+        (header(tarfile.XGLTYPE, b"8012 comment=" + b"1" * 7998 + b"\n"), "a header with a number of endless digits"),
         (header(tarfile.GNUTYPE_LONGNAME, b"a") * 2000, "headers of headers without end"),
-        (header(tarfile.GNUTYPE_SPARSE, b""), "it holds a sparse file"),
-        (header(tarfile.XHDTYPE, b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"), "it holds a sparse file"),
+        (header(tarfile.GNUTYPE_SPARSE, b""), "a file with holes"),
+        (header(tarfile.XHDTYPE, b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"), "a file with holes"),
     ],
-    ids=["long name", "attributes", "nested", "sparse", "newer sparse"],
+    ids=["long name", "attributes", "digits", "lengths", "long number", "nested", "sparse", "newer sparse"],
 )
 def test_headers_are_bounded(tmp_path: Path, headers: bytes, said: str) -> None:
     path = write_tar(tmp_path / "s.tar", {"a.jpg": b"", "b.jpg": b""})
@@ -222,6 +229,26 @@ def test_headers_are_bounded(tmp_path: Path, headers: bytes, said: str) -> None:
     path.write_bytes(content[:512] + headers + content[512:])
     _, bad = read(path, needs_text=False)
     assert told(bad) == f"{path} breaks off after a: {said}"
+
+
+def test_attributes_of_a_tar_are_read(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("\u00e9" * 200 + ".jpg")
+    info.pax_headers = {"mtime": "1700000000.123456789", "comment": "1" * 64 + "\n=\n"}
+    with tarfile.open(tmp_path / "s.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+        tar.addfile(tarfile.TarInfo("z.jpg"))
+    assert [record.id for record in read(tmp_path / "s.tar.gz", needs_text=False)] == ["\u00e9" * 200, "z"]
+
+
+def test_members_that_nobody_wants_are_not_passed_over_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {f"{number}.bin": b"" for number in range(12)}
+    path = write_tar(tmp_path / "s.tar", {"a.jpg": b"", **others, "b.jpg": b""})
+    assert [record.id for record in read(path, needs_text=False)] == ["a", "b"]
+    monkeypatch.setattr(tars, "MAX_PASSED", 10)
+    *_, bad = read(path, needs_text=False)
+    assert told(bad) == f"{path} breaks off after a: 10 members in a row are no part of a record"
 
 
 def test_shares_of_a_tar(tmp_path: Path) -> None:

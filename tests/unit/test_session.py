@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,21 @@ class TestDetect:
     def test_is_offline_when_told(self, session: Session):
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(session.loaded, offline=True).detect("https://example.org/a.png", "a red car")
+
+    @pytest.mark.parametrize("method", ["detect", "classify"])
+    def test_waits_for_an_address_as_long_as_told(self, session: Session, monkeypatch: pytest.MonkeyPatch, method: str):
+        monkeypatch.setenv("NO_PROXY", "*")
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
+            patient = Session(session.loaded, timeout=0.3)
+            with pytest.raises(ImageUnreadable, match=r"did not answer within 0\.3 s"):
+                patient.detect(address, "a car") if method == "detect" else patient.classify(
+                    address, ["a car", "a cup"]
+                )
+
+    def test_a_timeout_out_of_its_range(self):
+        with pytest.raises(UsageError, match=r"timeout must be a number from 0\.1 to 3600"):
+            load("pictogram", timeout=0)
 
     def test_a_string_is_no_list_of_references(self, session: Session):
         for pair in [(PICTURE, "a car", "a cup"), clipalign.Pair(PICTURE, "a car", references="a cup")]:
