@@ -20,10 +20,12 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from clipalign.commands import COMMANDS
+from clipalign.commands.options import Debug, Quiet, Verbose
+from clipalign.config.readers import READERS
+from clipalign.config.suggest import meant_by
 from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
-from clipalign.options.everywhere import Debug, Quiet, Verbose
-from clipalign.report.console import (
+from clipalign.output.console import (
     Notices,
     abridged,
     listen,
@@ -35,8 +37,6 @@ from clipalign.report.console import (
     write_output,
     write_stderr,
 )
-from clipalign.settings import meant_by
-from clipalign.settings.readers import READERS
 from clipalign.version import __version__
 
 PROGRAM = "clipalign"
@@ -246,7 +246,7 @@ def _fail(error: Exception, typed: Sequence[str]) -> int:
     for line in error_lines(known, json=notices.json):
         write_stderr(line)
     if _asked_format(typed) == "github":
-        from clipalign.report.github import failure
+        from clipalign.output.github import failure
 
         write_stderr(failure(readable(known.message), readable(known.hint)))
     return known.exit_status
@@ -272,7 +272,7 @@ def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> Clipalign
 def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
     """One JSON object, or one line and perhaps a second with what to try."""
     if json:
-        from clipalign.report.json import encode
+        from clipalign.output.json import encode
 
         said = error.as_dict()["error"] | {"message": readable(error.message), "hint": readable(error.hint) or None}
         said["input"] = abridged(error.input) or None

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from clipalign.report.console import styled, width
+from clipalign.output.console import styled, width
 
 COMMON_PANEL: Final = "Options"
 NAME_CELLS: Final = 30

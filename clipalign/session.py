@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from clipalign.device import choose_device
 from clipalign.errors import UsageError
-from clipalign.registry import DEFAULT_MODEL
+from clipalign.models.registry import DEFAULT_MODEL
 from clipalign.results import ClassifyResult, DetectResult, LongResult
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from clipalign.methods.classify import Classifier
     from clipalign.methods.detect import Pair
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.models.model import LoadedModel
 
     ImageLike: TypeAlias = str | bytes | os.PathLike[str] | Image | Tensor
 
@@ -57,9 +57,9 @@ def load(
     Raises:
         UsageError, UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
     """
-    from clipalign.pipeline.model import load_model
-    from clipalign.registry import find_model
-    from clipalign.settings import value_of
+    from clipalign.config.readers import value_of
+    from clipalign.models.load import load_model
+    from clipalign.models.registry import find_model
 
     if not isinstance(model, str):
         raise UsageError("the model is named by a text", hint="clipalign.load('ViT-B-32')", input="model")
@@ -118,7 +118,7 @@ class Session:
             ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
         """
         from clipalign.methods.detect import detect_pairs
-        from clipalign.methods.detect_settings import DetectSettings
+        from clipalign.methods.settings import DetectSettings
 
         chosen = _settings_of(DetectSettings, "detect", settings)
         return detect_pairs(self.loaded, self._read(pairs), chosen)
@@ -139,7 +139,7 @@ class Session:
             descriptions: sentences by class, for ``wca``, ``cupl`` and ``clip-d``.
             templates: of ``clip-e``, with ``{}`` for the name; OpenAI's 80 without any.
             words: that ``waffle`` draws from.
-            settings: fields of ``clipalign.methods.classify_settings.ClassifySettings``: ``method``, ``crops``,
+            settings: fields of ``clipalign.methods.settings.ClassifySettings``: ``method``, ``crops``,
                 ``alpha``, ``image_logscale``, ``text_logscale``, ``prompt``, ``top``, ``explain``, ``batch_size``,
                 ``seed``.
 
@@ -147,9 +147,9 @@ class Session:
             UsageError: a setting out of its range, a class without descriptions, two of one name.
         """
         from clipalign.cache import VECTORS_FOLDER, cache_folder
+        from clipalign.data.classes import Classes, check_descriptions
         from clipalign.methods.classify import make_classifier
-        from clipalign.methods.classify_settings import ClassifySettings
-        from clipalign.pipeline.descriptions import Classes, check_descriptions
+        from clipalign.methods.settings import ClassifySettings
 
         chosen = _settings_of(ClassifySettings, "classify", settings)
         for name, value in (("labels", labels), ("templates", templates), ("words", words)):
@@ -215,9 +215,8 @@ class Session:
 
     def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
         """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""
+        from clipalign.data.images import is_file_name, open_image
         from clipalign.methods.detect import Pair
-        from clipalign.pipeline.image_bytes import is_file_name
-        from clipalign.pipeline.images import open_image
 
         opened: dict[str | bytes, Image] = {}
         ready = []

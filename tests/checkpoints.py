@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipalign.pipeline.model import import_open_clip
+from clipalign.models.load import import_open_clip
 
 VOCABULARY = 64
 

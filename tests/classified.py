@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipalign.benchmarks.cifar import PICTURE_BYTES
-from clipalign.benchmarks.classification import ClassificationBenchmark
-from clipalign.benchmarks.pictures import opened
-from clipalign.benchmarks.table import find_benchmark
+from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.task import opened
+from clipalign.evaluation.tasks.class_sets import PICTURE_BYTES
+from clipalign.evaluation.tasks.classes import ClassificationBenchmark
 
 FOLDERS = ("imagenet", "imagenetv2", "imagenet-a", "imagenet-r", "imagenet-s", "cub", "dtd", "food101", "oxford_pet")
 FOLDERS += ("place365", "cifar10", "cifar100")

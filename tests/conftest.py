@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from clipalign.report.console import notices
+from clipalign.output.console import notices
 from tests.server import Server, running
 
 PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
@@ -64,7 +64,7 @@ def hub(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Serv
 def few_draws() -> Iterator[None]:
     """Intervals from 60 bootstrap draws instead of a thousand, for tests of something else that they slow down."""
     rooms = [
-        importlib.import_module(f"clipalign.benchmarks.{name}") for name in ("metrics", "statistics", "comparison")
+        importlib.import_module(f"clipalign.evaluation.{name}") for name in ("metrics", "statistics", "comparison")
     ]
     with pytest.MonkeyPatch.context() as patch:
         for room in rooms:

@@ -7,9 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from clipalign.downloads.fetch import fetch
-from clipalign.downloads.wanted import Fetched, Wanted
-from clipalign.downloads.web import Patience, Web
+from clipalign.download.fetch import Fetched, Wanted, fetch
+from clipalign.download.web import Patience, Web
 from tests.server import Server
 
 CONTENT = bytes(range(256)) * 400

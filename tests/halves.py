@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from clipalign.benchmarks import statistics
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Benchmark, BrokenSample, Route
+from clipalign.config.values import Settings
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable
+from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Benchmark, BrokenSample, Route
 from clipalign.results import EvalResult, Metric, Provenance
-from clipalign.settings import Settings
 
 PROVENANCE = Provenance("m", "a", "hash", False, "cpu", "fp32", 0, {"clipalign": "1"}, {"scale": 2.0})
 NOBODY: Any = None

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipalign.batch.journal import Sink, open_sink
-from clipalign.batch.runner import Finished
+from clipalign.config.values import Settings
+from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable
-from clipalign.inputs.records import InputRecord, Place
-from clipalign.report.detect import DetectView
+from clipalign.output.detect import DetectView
 from clipalign.results import DetectResult, Provenance
-from clipalign.settings import Settings
+from clipalign.runs.batch import Finished
+from clipalign.runs.output import Sink, open_sink
 from tests.results import PROVENANCE, result_of
 
 HOSTILE = (

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from clipalign.device import DeviceChoice
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.model import import_open_clip
-from clipalign.registry import ModelRow
+from clipalign.models.load import import_open_clip
+from clipalign.models.model import LoadedModel
+from clipalign.models.registry import ModelRow
 
 GOLDEN = Path(__file__).parent / "golden"
 MEAN = (0.48145466, 0.4578275, 0.40821073)

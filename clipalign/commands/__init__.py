@@ -25,7 +25,7 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     "score-long": CommandRow(
         "clipalign.commands.score_long:score_long", "How well a long text fits an image, sentence by sentence."
     ),
-    "eval": CommandRow("clipalign.commands.evaluate:evaluate", "Measure a model on a benchmark."),
+    "eval": CommandRow("clipalign.commands.eval:evaluate", "Measure a model on a benchmark."),
     "train-specs": CommandRow(
         "clipalign.commands.train_specs:train_specs", "Train a model on long captions with right and wrong details."
     ),

@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder, data_folder
+from clipalign.config.choices import DESCRIBED_DATASETS
+from clipalign.config.suggest import meant_by
+from clipalign.config.values import Settings
+from clipalign.data.classes import PLACE, PUBLISHED, Classes, read_dataset, read_descriptions, read_labels, read_lines
 from clipalign.errors import UnknownDataset, UsageError
-from clipalign.pipeline.class_texts import DEFAULT_PROMPT, class_texts, default_method
-from clipalign.pipeline.descriptions import (
-    PLACE,
-    PUBLISHED,
-    Classes,
-    read_dataset,
-    read_descriptions,
-    read_labels,
-    read_lines,
-)
-from clipalign.report.console import notices, progress_console
-from clipalign.settings import Settings, meant_by
-from clipalign.settings.choices import DESCRIBED_DATASETS
+from clipalign.models.class_vectors import DEFAULT_PROMPT, class_texts, default_method
+from clipalign.output.console import notices, progress_console
 
 if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier
-    from clipalign.methods.classify_settings import ClassifySettings
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.methods.settings import ClassifySettings
+    from clipalign.models.model import LoadedModel
 
 DESCRIPTIONS_FOLDER: Final = "descriptions"
 """In the cache folder."""
@@ -104,7 +97,7 @@ def _check_sources(settings: Settings, describe_with: tuple[str, str] | None) ->
         raise UsageError(
             f"the method {settings.method} uses no descriptions", hint="leave out --describe-with", input="--method"
         )
-    from clipalign.pipeline.describer import Describer
+    from clipalign.data.describe import Describer
 
     Describer.at(*describe_with)
 
@@ -137,8 +130,7 @@ def _described(
     names: tuple[str, ...], describe_with: tuple[str, str], settings: Settings
 ) -> dict[str, tuple[str, ...]]:
     """What a language model says about the classes, and where that is kept."""
-    from clipalign.pipeline.describe import describe_classes
-    from clipalign.pipeline.describer import Describer
+    from clipalign.data.describe import Describer, describe_classes
 
     describer = Describer.at(*describe_with)
     folder = cache_folder(settings.cache_dir) / DESCRIPTIONS_FOLDER
@@ -160,7 +152,7 @@ def _check(classes: Classes, settings: Settings) -> None:
 
 def classify_settings(settings: Settings) -> ClassifySettings:
     """What of the settings concerns the method."""
-    from clipalign.methods.classify_settings import ClassifySettings
+    from clipalign.methods.settings import ClassifySettings
 
     names = [field.name for field in fields(ClassifySettings)]
     given: dict[str, Any] = {name: getattr(settings, name) for name in names}
@@ -174,7 +166,7 @@ def ready_classifier(loaded: LoadedModel, classes: Classes, settings: Settings) 
         UsageError, ModelMismatch.
     """
     from clipalign.methods.classify import make_classifier
-    from clipalign.methods.classify_settings import texts_of
+    from clipalign.methods.settings import texts_of
 
     chosen = classify_settings(settings)
     total = sum(len(one.texts) for one in texts_of(classes, chosen)[1])

@@ -1,4 +1,6 @@
-"""``clipalign classify``: pictures and classes; the best classes of each, and with ``--explain`` why.
+"""Options of ``classify``; those of how pictures and classes are compared are ``eval``'s too.
+
+``clipalign classify``: pictures and classes; the best classes of each, and with ``--explain`` why.
 
 For one picture nothing but the result is written; several go record by record through :mod:`.many`.
 """
@@ -6,27 +8,189 @@ For one picture nothing but the result is written; several go record by record t
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Final, Unpack
+from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
 
 import typer
 
-from clipalign.batch.destination import document_format, refuse_sources
 from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
-from clipalign.commands.model import choose_model
-from clipalign.commands.settled import settle
+from clipalign.commands.common import choose_model, settle
+from clipalign.commands.options import (
+    OUTPUT_PANEL,
+    SCORING_PANEL,
+    EverywhereOptions,
+    Format,
+    ManyOptions,
+    ModelOptions,
+    one_by_one,
+    option,
+)
+from clipalign.config.choices import DESCRIBED_DATASETS, METHODS
+from clipalign.config.readers import flag_name
+from clipalign.config.values import Settings
 from clipalign.errors import EXIT_DONE, UsageError
-from clipalign.options.classify import ClassifyOptions
-from clipalign.options.option import one_by_one
-from clipalign.registry import find_model
-from clipalign.report import render
-from clipalign.report.console import notices
-from clipalign.settings import Settings, flag_name
+from clipalign.models.registry import find_model
+from clipalign.output import render
+from clipalign.output.console import notices
+from clipalign.runs.output import document_format, refuse_sources
 
 if TYPE_CHECKING:
-    from clipalign.inputs.pictures import Pictures
-    from clipalign.methods.classify_batch import ClassifyScorer
-    from clipalign.pipeline.descriptions import Classes
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.data.classes import Classes
+    from clipalign.data.files import Pictures
+    from clipalign.methods.classify import ClassifyScorer
+    from clipalign.models.model import LoadedModel
+
+
+DataRoot = Annotated[
+    str | None,
+    option(
+        "--data-root",
+        value="DIR",
+        help="The data set's folder, or one that holds it under its name.",
+        default="where download puts it",
+        panel=SCORING_PANEL,
+    ),
+]
+
+
+class ClassOptions(TypedDict, total=False):
+    """How pictures and classes are compared."""
+
+    descriptions: Annotated[
+        str | None,
+        option(
+            "--descriptions",
+            value="FILE",
+            help="A JSON object: class name to a list of sentences.",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    method: Annotated[
+        str | None,
+        option(
+            "--method",
+            value="|".join(METHODS),
+            help="How pictures and classes are compared.",
+            default="wca with descriptions, clip without",
+            panel=SCORING_PANEL,
+            choices=METHODS,
+        ),
+    ]
+    crops: Annotated[
+        str | None,
+        option("--crops", value="N", help="Random crops of a picture.", default="60", panel=SCORING_PANEL),
+    ]
+    alpha: Annotated[
+        str | None,
+        option(
+            "--alpha",
+            value="X",
+            help="Smallest side of a crop as a share of the picture's shorter side, 0 to 0.9.",
+            default="0.5",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    image_logscale: Annotated[
+        str | None,
+        option(
+            "--image-logscale",
+            value="X",
+            help="How sharply crops that resemble the whole picture outweigh others.",
+            default="4",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    text_logscale: Annotated[
+        str | None,
+        option(
+            "--text-logscale",
+            value="X",
+            help="How sharply descriptions that resemble the prompt outweigh others.",
+            default="2",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    prompt: Annotated[
+        str | None,
+        option(
+            "--prompt",
+            value="TEXT",
+            help="The class in a sentence, {} for its name.",
+            default='"a photo of a {}."',
+            panel=SCORING_PANEL,
+        ),
+    ]
+    templates: Annotated[
+        str | None,
+        option(
+            "--templates",
+            value="FILE",
+            help="Prompts for clip-e, one a line, {} for the class.",
+            default="the 80 of OpenAI's CLIP",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    words: Annotated[
+        str | None,
+        option(
+            "--words",
+            value="FILE",
+            help="Words for waffle, one a line.",
+            default="what clipalign download waffle-words fetched",
+            panel=SCORING_PANEL,
+        ),
+    ]
+
+
+class _SourceOptions(TypedDict, total=False):
+    labels: Annotated[
+        str | None,
+        option("--labels", value="FILE", help="Class names, a line each.", panel=SCORING_PANEL),
+    ]
+    dataset: Annotated[
+        str | None,
+        option(
+            "--dataset",
+            value="NAME",
+            help=f"The classes and published descriptions of a data set: {', '.join(DESCRIBED_DATASETS)}.",
+            panel=SCORING_PANEL,
+            choices=DESCRIBED_DATASETS,
+        ),
+    ]
+    data_root: DataRoot
+    describe_with: Annotated[
+        tuple[str, str] | None,
+        option(
+            "--describe-with",
+            value="URL MODEL",
+            help="Have classes described by a language model at an OpenAI-compatible address; the names of the classes "
+            "are sent there, and OPENAI_API_KEY where it is set. What it writes is kept.",
+            panel=SCORING_PANEL,
+        ),
+    ]
+
+
+class _ShownOptions(TypedDict, total=False):
+    top: Annotated[
+        str | None,
+        option("--top", value="N", help="Name the N best classes.", default="5", panel=OUTPUT_PANEL),
+    ]
+    explain: Annotated[
+        bool | None,
+        option(
+            "--explain/--no-explain",
+            help="Show which crops and sentences carried the score.",
+            default="no",
+            panel=OUTPUT_PANEL,
+        ),
+    ]
+    format: Format
+
+
+class ClassifyOptions(
+    _SourceOptions, ClassOptions, _ShownOptions, ManyOptions, ModelOptions, EverywhereOptions, total=False
+):
+    """Of ``classify``, in the order of its help."""
+
 
 STDIN: Final = "-"
 
@@ -86,7 +250,7 @@ def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> 
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
 
-    from clipalign.inputs.pictures import Pictures
+    from clipalign.data.files import Pictures
 
     pictures = Pictures(images)
     if pictures.single:
@@ -106,7 +270,7 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     chosen = choose_model(row, settings)
     classes = describe_with_model(classes, describe_with, settings)
 
-    from clipalign.pipeline.images import open_image, thumbnail_of
+    from clipalign.data.images import open_image, thumbnail_of
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     result = ready_classifier(chosen.load(), classes, settings).classify(picture, image_name=image)
@@ -123,13 +287,13 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
 
 
 def _classify_many(pictures: Pictures | None, settings: Settings, describe_with: tuple[str, str] | None) -> int:
-    from clipalign.commands.many import run_many
-    from clipalign.report.classify import ClassifyView
+    from clipalign.commands.common import run_many
+    from clipalign.output.classify import ClassifyView
 
     classes: Classes = read_classes(settings, describe_with)
 
     def scorer(loaded: LoadedModel) -> ClassifyScorer:
-        from clipalign.methods.classify_batch import ClassifyScorer
+        from clipalign.methods.classify import ClassifyScorer
 
         described = describe_with_model(classes, describe_with, settings)
         return ClassifyScorer(ready_classifier(loaded, described, settings))

@@ -1,4 +1,6 @@
-"""``clipalign detect``: one image and one text, or the pairs of an input; what was found is the exit status.
+"""Options of ``detect``; those of how words are scored are ``eval``'s too.
+
+``clipalign detect``: one image and one text, or the pairs of an input; what was found is the exit status.
 
 For one pair nothing but the result is written; pairs of an input go record by record through :mod:`.many`.
 """
@@ -6,26 +8,126 @@ For one pair nothing but the result is written; pairs of an input go record by r
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 import typer
 
-from clipalign.batch.destination import document_format, refuse_sources
-from clipalign.commands.model import choose_model
-from clipalign.commands.settled import settle
+from clipalign.commands.common import choose_model, settle
+from clipalign.commands.options import (
+    OUTPUT_PANEL,
+    SCORING_PANEL,
+    EverywhereOptions,
+    Format,
+    ManyOptions,
+    ModelOptions,
+    one_by_one,
+    option,
+)
+from clipalign.config.choices import ALIGNMENTS, MODES
+from clipalign.config.readers import flag_name
+from clipalign.config.values import Settings
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
-from clipalign.options.detect import DetectOptions
-from clipalign.options.option import one_by_one
-from clipalign.registry import find_model
-from clipalign.report import render
-from clipalign.report.console import notices
-from clipalign.settings import Settings, flag_name
+from clipalign.models.registry import find_model
+from clipalign.output import render
+from clipalign.output.console import notices
+from clipalign.runs.output import document_format, refuse_sources
 
 if TYPE_CHECKING:
-    from clipalign.inputs import Input
-    from clipalign.methods.detect_batch import DetectScorer
-    from clipalign.methods.detect_settings import DetectSettings
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.data.records import Input
+    from clipalign.methods.detect import DetectScorer
+    from clipalign.methods.settings import DetectSettings
+    from clipalign.models.model import LoadedModel
+
+
+class WordOptions(TypedDict, total=False):
+    """How words are scored."""
+
+    mode: Annotated[
+        str | None,
+        option(
+            "--mode",
+            value="|".join(MODES),
+            help="Call wrong every word below epsilon, or always the one most negative word.",
+            default="threshold",
+            panel=SCORING_PANEL,
+            choices=MODES,
+        ),
+    ]
+    epsilon: Annotated[
+        str | None,
+        option(
+            "--epsilon",
+            value="X",
+            help="A word whose attribution is lower is misaligned.",
+            default="the model's own",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    layers: Annotated[
+        str | None,
+        option(
+            "--layers",
+            value="K",
+            help="Text layers averaged, from the last.",
+            default="the model's own",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    template: Annotated[
+        str | None,
+        option(
+            "--template", value="TEXT", help="Put before every text.", default='"A photo depicts "', panel=SCORING_PANEL
+        ),
+    ]
+    alignment: Annotated[
+        str | None,
+        option(
+            "--alignment",
+            value="|".join(ALIGNMENTS),
+            help="Which tokens make up a word: as the published code counts them, which slips where a run of "
+            "punctuation joins two words (a warning says so), or those of its characters.",
+            default="published",
+            panel=SCORING_PANEL,
+            choices=ALIGNMENTS,
+        ),
+    ]
+
+
+class _DetectOptions(WordOptions, total=False):
+    reference: Annotated[
+        list[str] | None,
+        option(
+            "--reference",
+            value="TEXT",
+            help="A caption known to be right, for RefCLIPScore. May be repeated.",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    format: Format
+    top: Annotated[
+        str | None,
+        option(
+            "--top",
+            value="N",
+            help="Show only the N most negative words of the table.",
+            default="all, in reading order",
+            panel=OUTPUT_PANEL,
+        ),
+    ]
+    check: Annotated[
+        bool | None,
+        option(
+            "--check/--no-check",
+            help="Exit with status 1 when any word is misaligned.",
+            default="no",
+            panel=OUTPUT_PANEL,
+        ),
+    ]
+
+
+class DetectOptions(ManyOptions, _DetectOptions, ModelOptions, EverywhereOptions, total=False):
+    """Of ``detect``, in the order of its help."""
+
 
 STDIN = "-"
 
@@ -117,7 +219,7 @@ def _check_text(name: str, text: str) -> None:
 
 def _check_words(text: str) -> None:
     """The method refuses such a text too, but only when a model is loaded."""
-    from clipalign.pipeline.words import reported_words, split_words
+    from clipalign.data.words import reported_words, split_words
 
     if not reported_words(split_words(text)):
         raise UsageError("TEXT has no word to score", hint="give at least one word, in quotes", input="TEXT")
@@ -128,9 +230,9 @@ def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Se
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
-    from clipalign.batch.journal import THUMBNAIL_PX
+    from clipalign.data.images import open_image, thumbnail_of
     from clipalign.methods.detect import Pair, detect_pairs
-    from clipalign.pipeline.images import open_image, thumbnail_of
+    from clipalign.runs.output import THUMBNAIL_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pair = Pair(picture, text, references=references, image_name=image)
@@ -150,18 +252,17 @@ def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Se
 
 def _alone(image: str, text: str, references: tuple[str, ...]) -> Input:
     """One pair as an input of one record, so that an error becomes a record too."""
-    from clipalign.inputs import InputRecord, Place
-    from clipalign.inputs.records import Listed
+    from clipalign.data.records import InputRecord, Listed, Place
 
     return Listed([InputRecord(image, image, image, text, references, Place(image, 0, 0))])
 
 
 def _detect_many(settings: Settings, source: Input | None = None) -> int:
-    from clipalign.commands.many import run_many
-    from clipalign.report.detect import DetectView
+    from clipalign.commands.common import run_many
+    from clipalign.output.detect import DetectView
 
     def scorer(loaded: LoadedModel) -> DetectScorer:
-        from clipalign.methods.detect_batch import DetectScorer
+        from clipalign.methods.detect import DetectScorer
 
         return DetectScorer.of(loaded, detect_settings(settings))
 
@@ -170,7 +271,7 @@ def _detect_many(settings: Settings, source: Input | None = None) -> int:
 
 def detect_settings(settings: Settings) -> DetectSettings:
     """The method's settings from those of the run."""
-    from clipalign.methods.detect_settings import DetectSettings
+    from clipalign.methods.settings import DetectSettings
 
     names = ("mode", "epsilon", "layers", "template", "alignment", "batch_size", "seed")
     given = {name: getattr(settings, name) for name in names}

@@ -1,4 +1,7 @@
-"""``clipalign download``: models and data sets, listed, fetched, verified and removed."""
+"""Options of ``download``: its tasks, and what it shares.
+
+``clipalign download``: models and data sets, listed, fetched, verified and removed.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,70 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict, Unpack
 
 import typer
 
 from clipalign.cache import cache_folder
-from clipalign.commands.settled import settle
+from clipalign.commands.common import settle
+from clipalign.commands.options import (
+    TASK_PANEL,
+    AcceptLicense,
+    CacheDir,
+    DocumentFormat,
+    EverywhereOptions,
+    Offline,
+    one_by_one,
+    option,
+)
+from clipalign.config.values import Settings
+from clipalign.download.dataset_rows import dataset_names
 from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
-from clipalign.options.download import DownloadOptions
-from clipalign.options.option import one_by_one
-from clipalign.registry import model_names
-from clipalign.registry.datasets import dataset_names
-from clipalign.report import chosen_format
-from clipalign.report.console import notices, stdout_is_terminal, visible, write_output
-from clipalign.settings import Settings
+from clipalign.models.registry import model_names
+from clipalign.output import chosen_format
+from clipalign.output.console import notices, stdout_is_terminal, visible, write_output
 
 if TYPE_CHECKING:
-    from clipalign.downloads.errand import Brought, Errand
-    from clipalign.registry import ModelRow
-    from clipalign.registry.datasets import DatasetRow
+    from clipalign.download.dataset_rows import DatasetRow
+    from clipalign.download.fetch import Brought, Errand
+    from clipalign.models.registry import ModelRow
+
+
+class TaskOptions(TypedDict, total=False):
+    """What is done with the names; no settings, because a file must not make a download remove things."""
+
+    list_them: Annotated[bool | None, option("--list", help="List, and fetch nothing.", panel=TASK_PANEL)]
+    dry_run: Annotated[
+        bool | None, option("--dry-run", help="Say what would be fetched, and from where.", panel=TASK_PANEL)
+    ]
+    verify: Annotated[
+        bool | None,
+        option("--verify", help="Read what is here once more and hold it against its hashes.", panel=TASK_PANEL),
+    ]
+    remove: Annotated[
+        bool | None, option("--remove", help="Delete what is here, unfinished parts too.", panel=TASK_PANEL)
+    ]
+    handed_over: Annotated[
+        list[str] | None,
+        option(
+            "--from",
+            value="FILE",
+            help="A file of this data set that you fetched yourself: verified, unpacked and put in its place. May be "
+            "repeated.",
+            panel=TASK_PANEL,
+        ),
+    ]
+
+
+class _FetchOptions(TypedDict, total=False):
+    accept_license: AcceptLicense
+    format: DocumentFormat
+    cache_dir: CacheDir
+    offline: Offline
+
+
+class DownloadOptions(TaskOptions, _FetchOptions, EverywhereOptions, total=False):
+    """Of ``download``, in the order of its help."""
 
 
 def complete_names(incomplete: str) -> list[str]:
@@ -102,7 +150,7 @@ class _Task:
     """One run of the command."""
 
     def __init__(self, settings: Settings, names: Sequence[str]) -> None:
-        from clipalign.downloads.catalogue import find
+        from clipalign.download.catalog import find
 
         check_accepted(settings)
         self.settings, self.names = settings, names
@@ -110,8 +158,8 @@ class _Task:
         self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
 
     def list_them(self) -> int:
-        from clipalign.downloads.catalogue import everything, standing
-        from clipalign.report.downloads import listing, listing_record
+        from clipalign.download.catalog import everything, standing
+        from clipalign.output.downloads import listing, listing_record
 
         cache_dir = self.settings.cache_dir
         found = [standing(row, cache_dir) for row in self._resolved()] if self.names else everything(cache_dir)
@@ -122,9 +170,9 @@ class _Task:
         return EXIT_DONE
 
     def show_plan(self) -> int:
-        from clipalign.downloads.catalogue import check_licence, standing, still_by_hand
+        from clipalign.download.catalog import check_licence, standing, still_by_hand
         from clipalign.errors import LicenceNotAccepted
-        from clipalign.report.downloads import size_of
+        from clipalign.output.downloads import size_of
 
         records: list[dict[str, object]] = []
         lines: list[str] = []
@@ -151,7 +199,7 @@ class _Task:
         return EXIT_DONE
 
     def fetch(self, handed_over: Sequence[Path], *, again: str) -> int:
-        from clipalign.registry.datasets import DatasetRow
+        from clipalign.download.dataset_rows import DatasetRow
 
         if handed_over and not isinstance(self.rows[0], DatasetRow):
             raise UsageError(
@@ -183,8 +231,8 @@ class _Task:
         return EXIT_DONE
 
     def verify(self) -> int:
-        from clipalign.downloads.catalogue import find, standing
-        from clipalign.downloads.catalogue import verify as wrong_with
+        from clipalign.download.catalog import find, standing
+        from clipalign.download.catalog import verify as wrong_with
 
         cache_dir = self.settings.cache_dir
         rows = self._resolved() or [find(name) for name in (*model_names(), *dataset_names())]
@@ -226,8 +274,8 @@ class _Task:
         return EXIT_DONE
 
     def remove(self) -> int:
-        from clipalign.downloads.catalogue import remove as delete
-        from clipalign.report.downloads import size_of
+        from clipalign.download.catalog import remove as delete
+        from clipalign.output.downloads import size_of
 
         records, lines = [], []
         for row in self.rows:
@@ -243,14 +291,14 @@ class _Task:
 
     def _resolved(self) -> list[ModelRow | DatasetRow]:
         """The rows, with the files of tags."""
-        from clipalign.downloads.models import with_files
-        from clipalign.registry.datasets import DatasetRow
+        from clipalign.download.dataset_rows import DatasetRow
+        from clipalign.download.models import with_files
 
         return [row if isinstance(row, DatasetRow) else with_files(row) for row in self.rows]
 
     def _with_needs(self, rows: Sequence[ModelRow | DatasetRow]) -> list[ModelRow | DatasetRow]:
         """Each data set after those it needs, and everything once."""
-        from clipalign.registry.datasets import DATASETS, DatasetRow
+        from clipalign.download.dataset_rows import DATASETS, DatasetRow
 
         found: dict[str, ModelRow | DatasetRow] = {}
         for row in rows:
@@ -266,7 +314,7 @@ class _Task:
             write_output("\n".join([*lines, ""]))
 
     def _write_json(self, document: dict[str, object]) -> None:
-        from clipalign.report.json import encode
+        from clipalign.output.json import encode
 
         write_output(encode(document, indent=stdout_is_terminal()), is_data=True)
 
@@ -279,7 +327,7 @@ def check_accepted(settings: Settings) -> None:
         UsageError: it is generated, and has no licence.
     """
     if settings.accept_license:
-        from clipalign.downloads.catalogue import find
+        from clipalign.download.catalog import find
 
         for name in settings.accept_license:
             find(name)
@@ -287,9 +335,9 @@ def check_accepted(settings: Settings) -> None:
 
 def errand_of(settings: Settings) -> Errand:
     """The way things are fetched, told to the user through the notices."""
-    from clipalign.downloads.errand import Errand
-    from clipalign.downloads.web import Web
-    from clipalign.report.downloads import shown
+    from clipalign.download.fetch import Errand
+    from clipalign.download.web import Web
+    from clipalign.output.downloads import shown
 
     progress: Any = partial(shown, quiet=settings.quiet)
     return Errand(
@@ -309,11 +357,11 @@ def fetch_row(
         LicenceNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
         UsageError: a file of the user's own, or one handed over that is none of the data set's.
     """
-    from clipalign.downloads.catalogue import check_licence, standing
-    from clipalign.downloads.datasets import fetch_dataset
-    from clipalign.downloads.models import fetch_model, with_files
-    from clipalign.downloads.web import NO_NETWORK
-    from clipalign.registry.datasets import DatasetRow
+    from clipalign.download.catalog import check_licence, standing
+    from clipalign.download.dataset_rows import DatasetRow
+    from clipalign.download.datasets import fetch_dataset
+    from clipalign.download.models import fetch_model, with_files
+    from clipalign.download.web import NO_NETWORK
 
     if not isinstance(row, DatasetRow):
         row = with_files(row)
@@ -351,7 +399,7 @@ def _elsewhere(row: ModelRow | DatasetRow, settings: Settings) -> str:
 
 
 def _record(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> dict[str, object]:
-    from clipalign.registry import ModelRow
+    from clipalign.models.registry import ModelRow
 
     return {
         "name": row.name,
@@ -363,7 +411,7 @@ def _record(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> dict[str,
 
 
 def _lines(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> list[str]:
-    from clipalign.report.downloads import size_of
+    from clipalign.output.downloads import size_of
 
     size = size_of(sum(one.size_bytes for one in brought))
     done = "fetched" if any(one.fresh for one in brought) else "here already"

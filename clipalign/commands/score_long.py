@@ -1,4 +1,6 @@
-"""``clipalign score-long``: a picture and long texts, or the pairs of an input; what every sentence does to the score.
+"""Options of ``score-long``.
+
+``clipalign score-long``: a picture and long texts, or the pairs of an input; what every sentence does to the score.
 
 Texts about one picture are ranked in one table; pairs of an input go record by record through :mod:`.many`.
 """
@@ -7,25 +9,95 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Unpack
+from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
 
 import typer
 
-from clipalign.batch.destination import document_format, refuse_sources
-from clipalign.commands.model import choose_model
-from clipalign.commands.settled import settle
+from clipalign.commands.common import choose_model, settle
+from clipalign.commands.options import (
+    OUTPUT_PANEL,
+    SCORING_PANEL,
+    EverywhereOptions,
+    Format,
+    ManyOptions,
+    ModelOptions,
+    one_by_one,
+    option,
+)
+from clipalign.config.choices import PIECES
+from clipalign.config.readers import flag_name
+from clipalign.config.values import Settings
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
-from clipalign.options.option import one_by_one
-from clipalign.options.score_long import ScoreLongOptions
-from clipalign.paths import open_plain
-from clipalign.registry import find_model
-from clipalign.report.console import notices
-from clipalign.settings import Settings, flag_name
+from clipalign.files import open_plain
+from clipalign.models.registry import find_model
+from clipalign.output.console import notices
+from clipalign.runs.output import document_format, refuse_sources
 
 if TYPE_CHECKING:
-    from clipalign.inputs import Input
+    from clipalign.data.records import Input
     from clipalign.methods.score_long import LongScorer, LongSettings
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.models.model import LoadedModel
+
+
+By = Annotated[
+    str | None,
+    option(
+        "--by",
+        value="|".join(PIECES),
+        help="What the text is cut into.",
+        default="sentence",
+        panel=SCORING_PANEL,
+        choices=PIECES,
+    ),
+]
+
+
+class _LongOptions(TypedDict, total=False):
+    text_file: Annotated[
+        list[str] | None,
+        option(
+            "--text-file",
+            value="FILE",
+            help="A file with one text, in UTF-8; - for standard input. May be repeated.",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    by: By
+    margin: Annotated[
+        str | None,
+        option(
+            "--margin",
+            value="X",
+            help="A sentence is marked, and found by --check, when it lowers the score by more.",
+            default="0",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    stretch: Annotated[
+        bool | None,
+        option(
+            "--stretch/--no-stretch",
+            help="Whether a model of fewer than 248 tokens has its positions stretched, as Long-CLIP's were before its "
+            "training, or reads its own context and no further.",
+            default="stretch",
+            panel=SCORING_PANEL,
+        ),
+    ]
+    format: Format
+    check: Annotated[
+        bool | None,
+        option(
+            "--check/--no-check",
+            help="Exit with status 1 when any sentence lowers the score by more than --margin.",
+            default="no",
+            panel=OUTPUT_PANEL,
+        ),
+    ]
+
+
+class ScoreLongOptions(_LongOptions, ManyOptions, ModelOptions, EverywhereOptions, total=False):
+    """Of ``score-long``, in the order of its help."""
+
 
 STDIN: Final = "-"
 MAX_TEXT_BYTES: Final = 10_000_000
@@ -136,7 +208,7 @@ def _read(name: str) -> str:
 
 def _check_text(name: str, text: str) -> None:
     """The method refuses such texts too, but only when a model is loaded."""
-    from clipalign.pipeline.words import reported_words, split_words
+    from clipalign.data.words import reported_words, split_words
 
     if not text.strip():
         raise UsageError(f"{name} is empty", hint="give at least one word", input=name)
@@ -161,11 +233,11 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
-    from clipalign.batch.journal import THUMBNAIL_PX
+    from clipalign.data.images import open_image, thumbnail_of
     from clipalign.methods.detect import Pair
     from clipalign.methods.score_long import score_long_pairs
-    from clipalign.pipeline.images import open_image, thumbnail_of
-    from clipalign.report.score_long import render_long
+    from clipalign.output.score_long import render_long
+    from clipalign.runs.output import THUMBNAIL_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
@@ -185,15 +257,14 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
 
 def _listed(image: str, texts: list[tuple[str, str]]) -> Input:
     """The texts of the command line as an input."""
-    from clipalign.inputs import InputRecord, Place
-    from clipalign.inputs.records import Listed
+    from clipalign.data.records import InputRecord, Listed, Place
 
     return Listed([InputRecord(id, image, image, text, (), Place(image, 0, at)) for at, (id, text) in enumerate(texts)])
 
 
 def _score_many(settings: Settings, source: Input | None = None) -> int:
-    from clipalign.commands.many import run_many
-    from clipalign.report.score_long import ScoreLongView
+    from clipalign.commands.common import run_many
+    from clipalign.output.score_long import ScoreLongView
 
     def scorer(loaded: LoadedModel) -> LongScorer:
         from clipalign.methods.score_long import LongScorer

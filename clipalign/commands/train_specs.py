@@ -1,4 +1,7 @@
-"""``clipalign train-specs``: a CLIP learns to tell true details of long captions from wrong ones."""
+"""Options of ``train-specs``.
+
+``clipalign train-specs``: a CLIP learns to tell true details of long captions from wrong ones.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,281 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, Unpack
 
-from clipalign.commands.model import choose_model
-from clipalign.commands.settled import settle
+from clipalign.commands.common import choose_model, settle
+from clipalign.commands.options import (
+    DATA_PANEL,
+    MODEL_PANEL,
+    OUTPUT_PANEL,
+    TRAINING_PANEL,
+    AgainOptions,
+    DocumentFormat,
+    EverywhereOptions,
+    ImageRoot,
+    MachineOptions,
+    one_by_one,
+    option,
+)
+from clipalign.commands.score_long import By
+from clipalign.config.choices import TOWERS
+from clipalign.config.values import Settings
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError, unwritable
-from clipalign.options.option import one_by_one
-from clipalign.options.train_specs import TrainSpecsOptions
-from clipalign.registry import find_model
-from clipalign.report import DATA_FORMATS, chosen_format
-from clipalign.report.console import notices, write_output
-from clipalign.settings import Settings
+from clipalign.models.registry import find_model, model_names
+from clipalign.output import DATA_FORMATS, chosen_format
+from clipalign.output.console import notices, write_output
 
 if TYPE_CHECKING:
-    from clipalign.training.specs_settings import SpecsResult, SpecsSettings
+    from clipalign.training.settings import SpecsResult, SpecsSettings
+
+
+class _DataOptions(TypedDict, total=False):
+    data: Annotated[
+        str | None,
+        option(
+            "--data",
+            value="DIR|pictogram[:N]",
+            help="Training samples: a folder that --prepare wrote, or generated scenes.",
+            panel=DATA_PANEL,
+        ),
+    ]
+    prepare: Annotated[
+        str | None,
+        option(
+            "--prepare",
+            value="FILE|DIR",
+            help="First make training samples of raw captions (JSON lines, ShareGPT4V's JSON, a folder of DCI), in "
+            "--data.",
+            panel=DATA_PANEL,
+        ),
+    ]
+    image_root: ImageRoot
+    by: By
+    held_out: Annotated[
+        str | None,
+        option(
+            "--held-out",
+            value="N",
+            help="Samples for validation, never trained on.",
+            default="300",
+            panel=DATA_PANEL,
+        ),
+    ]
+    workers: Annotated[
+        str | None,
+        option(
+            "--workers",
+            value="N",
+            help="Processes that prepare, threads that decode.",
+            default="one for each processor",
+            panel=DATA_PANEL,
+        ),
+    ]
+    init: Annotated[
+        str | None,
+        option(
+            "--init",
+            value="NAME[@WEIGHTS]",
+            help="The model to start from, as for --model; fewer than 248 tokens are stretched.",
+            default="specs-base",
+            panel=MODEL_PANEL,
+            choices=model_names,
+        ),
+    ]
+    output: Annotated[
+        str | None,
+        option(
+            "--output",
+            "-o",
+            value="DIR",
+            help="Where weights, checkpoints and metrics go; a folder that holds them already is refused without "
+            "--resume or --overwrite.",
+            panel=OUTPUT_PANEL,
+        ),
+    ]
+
+
+class _StepOptions(TypedDict, total=False):
+    epochs: Annotated[
+        str | None,
+        option("--epochs", value="N", help="Passes over the data.", default="6", panel=TRAINING_PANEL),
+    ]
+    batch_size: Annotated[
+        str | None,
+        option("--batch-size", value="N", help="Samples a process and a batch.", default="100", panel=TRAINING_PANEL),
+    ]
+    accumulate: Annotated[
+        str | None,
+        option("--accumulate", value="N", help="Batches a step.", default="4", panel=TRAINING_PANEL),
+    ]
+    draws: Annotated[
+        str | None,
+        option(
+            "--draws",
+            value="N",
+            help="Beginnings of each caption that a step reads; more cost little.",
+            default="1, as published",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    learning_rate: Annotated[
+        str | None,
+        option(
+            "--learning-rate",
+            value="X",
+            help="At its height; it falls as a cosine.",
+            default="1e-5",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    warmup_steps: Annotated[
+        str | None,
+        option(
+            "--warmup-steps",
+            value="N",
+            help="Steps in which the learning rate rises.",
+            default="40",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    weight_decay: Annotated[
+        str | None,
+        option("--weight-decay", value="X", help="Of AdamW.", default="0.01", panel=TRAINING_PANEL),
+    ]
+    clip_norm: Annotated[
+        str | None,
+        option(
+            "--clip-norm",
+            value="X",
+            help="What the norm of the gradients is cut to.",
+            default="1",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+
+
+class _ObjectiveOptions(TypedDict, total=False):
+    lambda_contrastive: Annotated[
+        str | None,
+        option(
+            "--lambda-contrastive",
+            value="X",
+            help="Weight of telling the captions of a batch apart.",
+            default="1",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    lambda_detail: Annotated[
+        str | None,
+        option(
+            "--lambda-detail",
+            value="X",
+            help="Weight of true details, which should raise the score.",
+            default="8",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    lambda_negative: Annotated[
+        str | None,
+        option(
+            "--lambda-negative",
+            value="X",
+            help="Weight of wrong details, which should lower it.",
+            default="0.8",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    lambda_short: Annotated[
+        str | None,
+        option(
+            "--lambda-short",
+            value="X",
+            help="Weight of telling short captions and pictures apart, lest that be forgotten.",
+            default="0, as published",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    epsilon: Annotated[
+        str | None,
+        option(
+            "--epsilon",
+            value="X",
+            help="By how much details should raise or lower the score, in units of the scaled cosine; 0 adapts it.",
+            default="0",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    gather: Annotated[
+        bool | None,
+        option(
+            "--gather/--no-gather",
+            help="Tell captions apart from the pictures of all processes, not only of their own.",
+            default="no",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    freeze: Annotated[
+        list[str] | None,
+        option(
+            "--freeze",
+            value="|".join(TOWERS),
+            help="A tower that does not learn. May be repeated.",
+            default="none",
+            panel=TRAINING_PANEL,
+            choices=TOWERS,
+        ),
+    ]
+    blend: Annotated[
+        str | None,
+        option(
+            "--blend",
+            value="X",
+            help="Share of the trained weights in the best ones; the rest are the start's, so that less of it is lost.",
+            default="1, as published",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+
+
+class _RunOptions(TypedDict, total=False):
+    recompute: Annotated[
+        bool | None,
+        option(
+            "--recompute/--no-recompute",
+            help="Save memory: compute inner states again in the backward pass.",
+            default="no",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    validate_every: Annotated[
+        str | None,
+        option(
+            "--validate-every",
+            value="N",
+            help="Steps between validations.",
+            default="once an epoch",
+            panel=TRAINING_PANEL,
+        ),
+    ]
+    save_every: Annotated[
+        str | None,
+        option("--save-every", value="N", help="Steps between checkpoints.", default="100", panel=TRAINING_PANEL),
+    ]
+    format: DocumentFormat
+
+
+class TrainSpecsOptions(
+    _DataOptions,
+    AgainOptions,
+    _StepOptions,
+    _ObjectiveOptions,
+    _RunOptions,
+    MachineOptions,
+    EverywhereOptions,
+    total=False,
+):
+    """Of ``train-specs``, in the order of its help."""
+
 
 DEFAULT_INIT: Final = "specs-base"
 DEFAULT_HELD_OUT: Final = 300
@@ -54,7 +318,7 @@ def train_specs(
     prepared = _prepared(settings) if settings.prepare is not None else None
     trained = _trained(settings) if settings.output is not None else None
     if _is_first():
-        from clipalign.report.training import training_document
+        from clipalign.output.training import training_document
 
         format = chosen_format(settings)
         write_output(training_document(prepared, trained, format=format), is_data=format in DATA_FORMATS)
@@ -108,14 +372,14 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        from clipalign.report.files import output_error
+        from clipalign.files import output_error
 
         raise output_error(str(error.filename or folder), error) from error
 
 
 def _prepared(settings: Settings) -> Any:
-    from clipalign.training.specs_prepare import PrepareSettings, prepare
-    from clipalign.training.specs_sources import open_source
+    from clipalign.training.data import open_source
+    from clipalign.training.prepare import PrepareSettings, prepare
 
     assert settings.prepare is not None and settings.data is not None
     source = open_source(settings.prepare)
@@ -152,7 +416,7 @@ def _prepared(settings: Settings) -> Any:
 
 def _trained(settings: Settings) -> SpecsResult:
     """The route, cheapest check first: names, whether the weights are here, then the data, before they load."""
-    from clipalign.batch.shares import with_own_device
+    from clipalign.runs.distributed import with_own_device
 
     folder, name = settings.output, settings.data
     assert folder is not None and name is not None
@@ -161,14 +425,14 @@ def _trained(settings: Settings) -> SpecsResult:
     chosen = choose_model(row, replace(settings, precision="auto"), option="--init")  # weights stay fp32
 
     from clipalign.device import choose_device
-    from clipalign.locks import exclusive
-    from clipalign.report.training import TrainingDisplay
-    from clipalign.training.specs_checkpoints import check_settings, last_checkpoint, settings_of
-    from clipalign.training.specs_data import PreparedData, open_data
-    from clipalign.training.specs_loop import SpecsRun
-    from clipalign.training.specs_model import make_trainee
-    from clipalign.training.specs_settings import Intervals
-    from clipalign.training.world import join_world
+    from clipalign.files import exclusive
+    from clipalign.output.training import TrainingDisplay
+    from clipalign.training.checkpoints import check_settings, last_checkpoint, settings_of
+    from clipalign.training.data import PreparedData, open_data
+    from clipalign.training.distributed import join_world
+    from clipalign.training.loop import SpecsRun
+    from clipalign.training.model import make_trainee
+    from clipalign.training.settings import Intervals
 
     held_out = DEFAULT_HELD_OUT if settings.held_out is None else settings.held_out
     data = open_data(name, held_out=held_out)
@@ -219,8 +483,8 @@ def _trained(settings: Settings) -> SpecsResult:
 
 def _recipe(settings: Settings, precision: str) -> SpecsSettings:
     """Published settings, but for what was asked for."""
-    from clipalign.training.specs_loss import SpecsWeights
-    from clipalign.training.specs_settings import SpecsSettings
+    from clipalign.training.loss import SpecsWeights
+    from clipalign.training.settings import SpecsSettings
 
     terms = {
         "contrastive": settings.lambda_contrastive,
@@ -273,8 +537,8 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 def _draw(folder: Path) -> None:
     """The curves as a picture, where the library for it is there."""
     from clipalign.errors import MissingExtra
-    from clipalign.report.curves import draw_curves
-    from clipalign.training.metrics_log import read_metrics
+    from clipalign.output.training import draw_curves
+    from clipalign.training.checkpoints import read_metrics
 
     try:
         draw_curves(read_metrics(folder), folder / CURVES_FILE)

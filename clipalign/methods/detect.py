@@ -3,6 +3,8 @@
 The route: pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words;
 around them CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718).
 Everything said about a text counts characters of the text as given: the template never shows. Nothing here prints.
+
+``detect`` for batch runs: pictures and texts of a stream of records, scored a window at a time.
 """
 
 from __future__ import annotations
@@ -10,20 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from clipalign.device import halving
-from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable
-from clipalign.methods.detect_settings import DetectSettings, ResolvedSettings, resolved
-from clipalign.methods.provenance import provenance_of
-from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
-from clipalign.pipeline.attribution import TokenAttribution, attribute
-from clipalign.pipeline.encoder import ImageSource, encode_each, encode_tokens
-from clipalign.pipeline.text import TokenizedText, encode_text
-from clipalign.pipeline.words import (
+from clipalign.data.transforms import to_tensor
+from clipalign.data.words import (
     Alignment,
     Span,
     Word,
@@ -36,10 +31,21 @@ from clipalign.pipeline.words import (
     unknown_words,
     word_scores,
 )
+from clipalign.device import halving
+from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable
+from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, provenance_of, ref_clip_score
+from clipalign.methods.settings import DetectSettings, ResolvedSettings, resolved
+from clipalign.models.attribution import TokenAttribution, attribute
+from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
+from clipalign.models.tokenize import TokenizedText, encode_text
 from clipalign.results import DetectResult, Provenance
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.loaded import LoadedModel
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from clipalign.models.model import LoadedModel
+
 
 _NAMED_WORDS = 8
 """How many words a warning names before it only counts."""
@@ -290,3 +296,56 @@ def _enumerate(words: Sequence[str]) -> str:
     shown = [word if len(word) <= _NAMED_CHARACTERS else f"{word[:_NAMED_CHARACTERS]}…" for word in words]
     named = ", ".join(shown[:_NAMED_WORDS])
     return named if len(words) <= _NAMED_WORDS else f"{named} and {len(words) - _NAMED_WORDS} more"
+
+
+WINDOW_BATCHES: Final = 4
+"""Batches of texts in a window: enough for neighbours in sorted order to share beginnings, few enough to be lost."""
+
+
+@dataclass(frozen=True)
+class DetectScorer:
+    """A model that says which words of a record's text do not fit its picture; a ``clipalign.methods.scores.Scorer``.
+
+    Attributes:
+        loaded: the model.
+        settings: of ``detect``.
+        provenance: of every result.
+    """
+
+    loaded: LoadedModel
+    settings: DetectSettings
+    provenance: Provenance
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, settings: DetectSettings) -> DetectScorer:
+        """With the settings checked.
+
+        Raises:
+            UsageError: a setting out of its range.
+        """
+        return cls(loaded, settings, detect_provenance(loaded, settings))
+
+    @property
+    def window_records(self) -> int:
+        """See :class:`clipalign.methods.scores.Scorer`."""
+        return WINDOW_BATCHES * self.settings.batch_size
+
+    @property
+    def pictures_ahead(self) -> int:
+        """See :class:`clipalign.methods.scores.Scorer`."""
+        return 2 * self.settings.batch_size
+
+    def prepare(self, picture: Image) -> Tensor:
+        """The picture as the model wants it (3, S, S)."""
+        return to_tensor(picture, self.loaded)
+
+    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+        """Unit vectors (E), or the error of a picture that the model turns into numbers that are not finite."""
+        return halving(self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size))
+
+    def score(self, items: Sequence[ScoreItem]) -> list[DetectResult | ClipalignError]:
+        """A result for each, or why it has none."""
+        pairs = [
+            Pair(features, record.text, record.references, record.id, record.image_name) for record, features in items
+        ]
+        return detect_each(self.loaded, pairs, self.settings)

@@ -16,25 +16,24 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from clipalign.data.sentences import Cut, Piece, split_text
+from clipalign.data.transforms import to_tensor
+from clipalign.data.words import check_length, reported_words, split_words, unknown_words
 from clipalign.device import halving
 from clipalign.errors import ClipalignError, TextUnusable, UsageError
-from clipalign.methods.provenance import provenance_of
-from clipalign.methods.scores import clip_score, specs_score
-from clipalign.pipeline.encoder import encode_distinct, encode_images, encode_tokens
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.long_context import KEPT_POSITIONS, can_be_stretched, stretched
-from clipalign.pipeline.sentences import Cut, Piece, split_text
-from clipalign.pipeline.text import TokenizedText, encode_text
-from clipalign.pipeline.words import check_length, reported_words, split_words, unknown_words
-from clipalign.registry.rows import LONG_CONTEXT_TOKENS
+from clipalign.methods.scores import clip_score, provenance_of, specs_score
+from clipalign.models.encode import encode_distinct, encode_images, encode_tokens
+from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
+from clipalign.models.registry import LONG_CONTEXT_TOKENS
+from clipalign.models.tokenize import TokenizedText, encode_text
 from clipalign.results import LongResult, SentenceScore
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clipalign.methods.detect import Pair
-    from clipalign.methods.scorer import ScoreItem
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.methods.scores import ScoreItem
+    from clipalign.models.model import LoadedModel
 
 WINDOW_RECORDS: Final = 64
 PICTURES_AHEAD: Final = 64

@@ -1,7 +1,31 @@
 """Scores of a pair from its cosines: CLIPScore, RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM) and
-SPECS (Chen et al., 2025)."""
+SPECS (Chen et al., 2025).
+
+Where a result comes from, said the same way by every method.
+
+What a method brings to a run over many records: how a picture is prepared, encoded, and scored with a record's text.
+
+The run (:mod:`clipalign.runs.batch`) knows nothing of the method, and the method nothing of threads, windows, files
+and errors of other records.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+from clipalign.data.records import InputRecord
+from clipalign.errors import ClipalignError
+from clipalign.results import Provenance
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from clipalign.models.model import LoadedModel
+
 
 CLIP_SCORE_WEIGHT = 2.5
 """w of CLIPScore = w · max(c, 0) (Hessel et al., 2021)."""
@@ -29,3 +53,82 @@ def ref_clip_score(score: float, reference_cosine: float) -> float:
 def specs_score(cosine: float) -> float:
     """``(cosine + 1) / 2``, 0 to 1, higher fits better (SPECS, Chen et al., 2025); its cosines are often negative."""
     return min(1.0, max(0.0, (cosine + 1.0) / 2.0))
+
+
+def provenance_of(
+    loaded: LoadedModel, settings: Mapping[str, object], *, seed: int, notes: Sequence[str] = ()
+) -> Provenance:
+    """Model, weights, device, versions and settings.
+
+    Args:
+        loaded: the model.
+        settings: every setting that reached the computation, defaults included.
+        seed: of the command.
+        notes: what a reader must know besides the device's reason and what the loading said.
+    """
+    packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
+    return Provenance(
+        model=loaded.row.name,
+        architecture=loaded.architecture,
+        weights_sha256=loaded.weights_sha256,
+        quick_gelu=loaded.quick_gelu,
+        device=loaded.choice.device,
+        precision=loaded.choice.precision,
+        seed=seed,
+        versions={"clipalign": __version__} | {name: version(package) for name, package in packages.items()},
+        settings=dict(settings),
+        notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes, *notes))),
+    )
+
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class ScoreItem(NamedTuple):
+    """A record and the features of its picture, as :meth:`Scorer.encode` gave them."""
+
+    record: InputRecord
+    features: Tensor
+
+
+class Scorer(Protocol[R_co]):
+    """A method, ready to score records.
+
+    Attributes are read-only; nothing but ``prepare`` is called from more than one thread.
+    """
+
+    @property
+    def window_records(self) -> int:
+        """Records scored together, at most; results do not depend on it beyond rounding."""
+        ...
+
+    @property
+    def pictures_ahead(self) -> int:
+        """Prepared pictures held at most, which bounds memory; ``encode`` gets up to half of them at a time."""
+        ...
+
+    @property
+    def provenance(self) -> Provenance:
+        """What every result of the run carries."""
+        ...
+
+    def prepare(self, picture: Image) -> Tensor:
+        """An RGB picture as ``encode`` takes it; in a worker thread, several at once.
+
+        Raises:
+            ClipalignError: this picture cannot be used; its records get the error.
+        """
+        ...
+
+    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+        """The features of each prepared picture, in their order, or why one has none."""
+        ...
+
+    def score(self, items: Sequence[ScoreItem]) -> Sequence[R_co | ClipalignError]:
+        """A result for each item, in their order, or why this one has none; at least one item.
+
+        Raises:
+            ClipalignError: nothing can be scored, and the run ends: settings out of range, a model that gives no
+                finite numbers, a device without memory.
+        """
+        ...

@@ -16,16 +16,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.captions import (
-    CLEARLY_ASIDE,
-    PREFIXES,
-    Caption,
-    Foil,
-    write_caption,
+from clipalign.methods.settings import DEFAULT_TEMPLATE
+from clipalign.pictogram.captions import CLEARLY_ASIDE, PREFIXES, Caption, Foil, write_caption
+from clipalign.pictogram.scenes import (
+    CANVAS_PX,
+    COLORS,
+    COUNT_WORDS,
+    KINDS,
+    SIZE_WORDS,
+    Scene,
+    compose_scene,
+    draw_scene,
 )
-from clipalign.pictogram.scenes import Scene, compose_scene, draw_scene
-from clipalign.pictogram.world import CANVAS_PX, COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
 
 GRID: Final = 6
 """The dense target divides the canvas into GRID x GRID cells, the resolution of the image tower's third stage."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipalign.pictogram.world import KINDS, SHEET_COLUMNS, SPRITE_PX, STYLES, sheet_path
+from clipalign.pictogram.scenes import KINDS, SHEET_COLUMNS, SPRITE_PX, STYLES, sheet_path
 
 
 def build_sheet(drawings: Path) -> Image.Image:

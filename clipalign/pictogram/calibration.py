@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipalign.benchmarks.metrics import lies_within, lowest_word
-from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from clipalign.benchmarks.pictures import opened
-from clipalign.benchmarks.task import Sample
 from clipalign.device import choose_device
+from clipalign.evaluation.metrics import lies_within, lowest_word
+from clipalign.evaluation.task import Sample, opened
+from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
 from clipalign.methods.detect import Pair, detect_pairs
-from clipalign.methods.detect_settings import DetectSettings
-from clipalign.pipeline.model import load_model
+from clipalign.methods.settings import DetectSettings
+from clipalign.models.load import load_model
 
 if TYPE_CHECKING:
-    from clipalign.pipeline.loaded import LoadedModel
+    from clipalign.models.model import LoadedModel
     from clipalign.results import DetectResult
 
 

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.scenes import Group, Scene
-from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
+from clipalign.methods.settings import DEFAULT_TEMPLATE
+from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, Group, Scene
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")

@@ -18,10 +18,10 @@ from typing import Final
 
 import torch
 
+from clipalign.models.load import import_open_clip
 from clipalign.pictogram.batches import END_TOKEN, START_TOKEN
 from clipalign.pictogram.captions import vocabulary
-from clipalign.pictogram.world import HERE
-from clipalign.pipeline.model import import_open_clip
+from clipalign.pictogram.scenes import HERE
 
 EMBEDDING: Final = "token_embedding.weight"
 WEIGHTS_FILE: Final = HERE / "pictogram.safetensors"

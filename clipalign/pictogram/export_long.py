@@ -15,9 +15,9 @@ from typing import Final
 import torch
 from safetensors.torch import load_file, save_file
 
+from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.pictogram.export import EMBEDDING, compact, reachable_tokens
-from clipalign.pictogram.world import HERE
-from clipalign.registry.rows import LONG_CONTEXT_TOKENS
+from clipalign.pictogram.scenes import HERE
 
 WEIGHTS_FILE: Final = HERE / "pictogram-long.safetensors"
 CONFIG_FILE: Final = HERE / "pictogram-long.json"

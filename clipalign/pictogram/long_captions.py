@@ -17,8 +17,16 @@ from PIL import Image
 
 from clipalign.pictogram.batches import DRAWN_PX, DRAWN_WEIGHTS, scene_random
 from clipalign.pictogram.captions import Part, falsify, join_parts, noun, relation, sides
-from clipalign.pictogram.scenes import Group, Scene, compose_scene, draw_scene
-from clipalign.pictogram.world import CANVAS_PX, COUNT_WORDS, KINDS, SIZE_WORDS
+from clipalign.pictogram.scenes import (
+    CANVAS_PX,
+    COUNT_WORDS,
+    KINDS,
+    SIZE_WORDS,
+    Group,
+    Scene,
+    compose_scene,
+    draw_scene,
+)
 
 Form = Literal["sentences", "phrases"]
 

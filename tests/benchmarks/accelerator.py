@@ -14,8 +14,8 @@ from typing import Final
 import torch
 
 from clipalign.methods.classify import Classes, ClassifySettings, make_classifier
-from clipalign.pipeline.class_texts import class_texts
-from clipalign.pipeline.loaded import LoadedModel
+from clipalign.models.class_vectors import class_texts
+from clipalign.models.model import LoadedModel
 from tests.benchmarks.classify_speed import CROPS, measure_class_vectors, measure_pictures, real_descriptions
 from tests.benchmarks.detect_speed import SPELLED, measure_pairs, pairs_of, planned
 from tests.benchmarks.measure import Bench, Measured, Row, alone

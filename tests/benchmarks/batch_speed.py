@@ -20,19 +20,18 @@ from typing import Final
 import torch
 from PIL import Image
 
-from clipalign.batch.runner import run_batch
+from clipalign.data.images import open_image
+from clipalign.data.readers import open_input
+from clipalign.data.transforms import to_tensor
 from clipalign.errors import ClipalignError
-from clipalign.inputs import open_input
-from clipalign.methods.detect import Pair, detect_pairs
-from clipalign.methods.detect_batch import DetectScorer
-from clipalign.methods.detect_settings import DEFAULT_TEMPLATE, DetectSettings
-from clipalign.pipeline.attribution import attribute
-from clipalign.pipeline.encoder import encode_prepared
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.images import open_image
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.text import encode_text
-from clipalign.report.json import detect_record, encode
+from clipalign.methods.detect import DetectScorer, Pair, detect_pairs
+from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
+from clipalign.models.attribution import attribute
+from clipalign.models.encode import encode_prepared
+from clipalign.models.model import LoadedModel
+from clipalign.models.tokenize import encode_text
+from clipalign.output.json import detect_record, encode
+from clipalign.runs.batch import run_batch
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import LAYERS, PHOTO, Files, random_vit_b_32, real_captions, written
 

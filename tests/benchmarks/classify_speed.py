@@ -17,16 +17,14 @@ from typing import Any, Final
 
 import torch
 
-from clipalign.batch.runner import run_batch
-from clipalign.inputs.records import InputRecord, Place
-from clipalign.methods.classify import Classes, Classifier, ClassifySettings, make_classifier
-from clipalign.methods.classify_batch import ClassifyScorer
-from clipalign.pipeline.class_texts import ClassTexts, class_texts
-from clipalign.pipeline.class_vectors import class_vectors
-from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.text import encode_text
+from clipalign.data.records import InputRecord, Place
+from clipalign.methods.classify import Classes, Classifier, ClassifyScorer, ClassifySettings, make_classifier
+from clipalign.models.class_vectors import ClassTexts, class_texts, class_vectors
+from clipalign.models.image_encoder import encode_pictures
+from clipalign.models.model import LoadedModel
+from clipalign.models.tokenize import encode_text
 from clipalign.results import ClassifyResult
+from clipalign.runs.batch import run_batch
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import DATA, HERE, in_bf16, jpegs, random_pictures, random_vit_b_32
 

@@ -16,12 +16,12 @@ from typing import Final
 import torch
 from PIL import Image
 
+from clipalign.data.transforms import to_tensor
 from clipalign.methods.detect import Pair, detect_pairs
-from clipalign.methods.detect_settings import DEFAULT_TEMPLATE, DetectSettings
-from clipalign.pipeline.attribution import attribute
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.text import encode_text
+from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
+from clipalign.models.attribution import attribute
+from clipalign.models.model import LoadedModel
+from clipalign.models.tokenize import encode_text
 from clipalign.results import DetectResult
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import (

@@ -19,13 +19,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import BrokenSample, Sample
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.images import open_image
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.settings import Settings
+from clipalign.config.values import Settings
+from clipalign.data.images import open_image
+from clipalign.data.transforms import to_tensor
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import BrokenSample, Sample
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.models.model import LoadedModel
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import NOCAPS, ids_of, one_by_one, random_vit_b_32
 from tests.parity.oracle import with_gradients

@@ -25,8 +25,8 @@ from typing import Any, Final
 from unittest import mock
 
 from clipalign.device import choose_device
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.model import load_model
+from clipalign.models.load import load_model
+from clipalign.models.model import LoadedModel
 from tests.benchmarks.measure import Bench, Measured, alone
 from tests.benchmarks.subjects import random_vit_b_32, real_captions, written
 
@@ -34,30 +34,30 @@ SIZE: Final = (500, 375)
 REST: Final = "everything else"
 WAITING: Final = "waiting for pictures"
 STEPS: Final[dict[str, tuple[str, ...]]] = {
-    "reading records": ("clipalign.inputs.tables:JsonLines.records",),
-    WAITING: ("clipalign.batch.runner:wait_for",),
-    "image tower": ("clipalign.methods.detect_batch:encode_prepared",),
+    "reading records": ("clipalign.data.tables:JsonLines.records",),
+    WAITING: ("clipalign.runs.batch:wait_for",),
+    "image tower": ("clipalign.methods.detect:encode_prepared",),
     "tokens of captions": ("clipalign.methods.detect:encode_text",),
     "text tower, forward": (
-        "clipalign.pipeline.text_tower:CausalTextTower.prefill",
-        "clipalign.pipeline.text_tower:CausalTextTower.answer",
+        "clipalign.models.text_encoder:CausalTextTower.prefill",
+        "clipalign.models.text_encoder:CausalTextTower.answer",
     ),
     "attribution, backward": ("torch.autograd:grad",),
     "attribution, the rest": ("clipalign.methods.detect:attribute",),
     "words and scores": ("clipalign.methods.detect:_result", "clipalign.methods.detect:_words"),
     "record to JSON": (
-        "clipalign.report.detect:DetectView.record",
-        "clipalign.batch.journal:plain",
-        "clipalign.batch.appended:JsonLines.encode",
+        "clipalign.output.detect:DetectView.record",
+        "clipalign.runs.output:plain",
+        "clipalign.runs.log:JsonLines.encode",
     ),
-    "writing": ("clipalign.batch.appended:write_all",),
+    "writing": ("clipalign.runs.log:write_all",),
 }
 """Steps of the main thread."""
 WORKERS: Final[dict[str, tuple[str, ...]]] = {
-    "reading files": ("clipalign.pipeline.image_bytes:read_image",),
-    "decoding": ("clipalign.pipeline.images:open_image",),
-    "resizing": ("clipalign.pipeline.image_tensors:to_square",),
-    "to numbers": ("clipalign.methods.detect_batch:to_tensor",),
+    "reading files": ("clipalign.data.images:read_image",),
+    "decoding": ("clipalign.data.images:open_image",),
+    "resizing": ("clipalign.data.transforms:to_square",),
+    "to numbers": ("clipalign.methods.detect:to_tensor",),
 }
 """Steps of the threads beside it."""
 
@@ -159,7 +159,7 @@ class Profile:
 def command(loaded: LoadedModel, table: Path, output: Path) -> Callable[[], None]:
     """``clipalign detect --input``, with a model that is in memory already."""
     from clipalign.cli import main
-    from clipalign.commands import many
+    from clipalign.commands import common as many
 
     line = ["detect", "--input", str(table), "--output", str(output), "--overwrite", "--quiet", "--model", "pictogram"]
 

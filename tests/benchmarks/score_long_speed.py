@@ -17,10 +17,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from clipalign.data.sentences import Cut, split_text
 from clipalign.methods.score_long import LongScorer
-from clipalign.pipeline.long_context import stretched
-from clipalign.pipeline.sentences import Cut, split_text
-from clipalign.pipeline.text import encode_text
+from clipalign.models.long_context import stretched
+from clipalign.models.tokenize import encode_text
 from tests.benchmarks.measure import Bench, Measured, Reading, alone
 from tests.benchmarks.subjects import HERE, NOCAPS, random_vectors, random_vit_b_32
 

@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 
 from clipalign.device import DeviceChoice, choose_device
-from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.model import import_open_clip
-from clipalign.pipeline.text import encode_text
+from clipalign.methods.settings import DEFAULT_TEMPLATE
+from clipalign.models.load import import_open_clip
+from clipalign.models.model import LoadedModel
+from clipalign.models.tokenize import encode_text
 from tests.parity.oracle import relevance
 from tests.tiny import wrap
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.pipeline.model import import_open_clip
-from clipalign.training.specs_loss import SpecsFeatures, SpecsWeights, specs_loss
-from clipalign.training.specs_text import TextReader, TokenIds
+from clipalign.models.load import import_open_clip
+from clipalign.training.loss import SpecsFeatures, SpecsWeights, specs_loss
+from clipalign.training.texts import TextReader, TokenIds
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 
 CONTEXT: Final = 248

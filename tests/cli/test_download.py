@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from clipalign.downloads.web import Patience
-from clipalign.registry import find_model
-from clipalign.registry.datasets import DATASETS, DataFile, DatasetRow
-from clipalign.registry.rows import ROWS, WeightSource
-from clipalign.weights import find_in_hub_cache
+from clipalign.download.dataset_rows import DATASETS, DataFile, DatasetRow
+from clipalign.download.web import Patience
+from clipalign.models.registry import ROWS, WeightSource, find_model
+from clipalign.models.weights import find_in_hub_cache
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, run_here
 from tests.server import Server, cut, stall, status
 
@@ -209,7 +208,7 @@ class TestFetching:
         def interrupted(*arguments: Any, **more: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("clipalign.downloads.datasets.fetch_dataset", interrupted)
+        monkeypatch.setattr("clipalign.download.datasets.fetch_dataset", interrupted)
         given, cache = tmp_path / "a file.json", tmp_path / "my cache"
         options = ("--accept-license", "tiny", "--cache-dir", str(cache))
         run = run_here(capsys, "download", "tiny", *options, "--from", str(given))
@@ -335,7 +334,7 @@ class TestMissingWeights:
     def test_are_fetched_on_a_terminal(
         self, capsys: pytest.CaptureFixture[str], server: Server, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("clipalign.commands.model._somebody_looks", lambda: True)
+        monkeypatch.setattr("clipalign.commands.common._somebody_looks", lambda: True)
         assert run_here(capsys, "detect", IMAGE, "a", "--model", "tiny-model", "--no-download").status == 4
         assert run_here(capsys, "detect", IMAGE, "a", "--model", "tiny-model", "--offline").status == 4
         assert server.asked == []

@@ -14,8 +14,8 @@ from clipalign import cli
 from clipalign.__main__ import run
 from clipalign.cli import CLOSING, as_clipalign_error, built_command
 from clipalign.commands import COMMANDS, CommandRow
-from clipalign.settings.choices import FORMATS, FORMATS_OF
-from clipalign.settings.readers import READERS
+from clipalign.config.choices import FORMATS, FORMATS_OF
+from clipalign.config.readers import READERS
 from clipalign.version import __version__
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_apart, run_here
 

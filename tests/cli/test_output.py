@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from clipalign.batch.appended import write_all
 from clipalign.errors import UsageError
-from clipalign.report.files import open_special
+from clipalign.files import open_special
+from clipalign.runs.log import write_all
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, TINY, run_here
 from tests.hardening.kills_scenes import write_pairs
 
@@ -243,7 +243,7 @@ def test_rights_that_are_lost_in_mid_run_keep_what_is_done(
     capsys: Capture, tmp_path: Path, line: list[str], monkeypatch: pytest.MonkeyPatch, format: str, number: int
 ) -> None:
     output = tmp_path / f"out.{format}"
-    place, writes = ("clipalign.batch.appended.write_all", 5) if format == "jsonl" else ("pathlib.Path.replace", 0)
+    place, writes = ("clipalign.runs.log.write_all", 5) if format == "jsonl" else ("pathlib.Path.replace", 0)
     counted = itertools.count()
 
     def denied(*given: Any) -> None:

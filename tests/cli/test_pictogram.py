@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
+from clipalign.models.registry import find_model
 from clipalign.pictogram.captions import vocabulary
-from clipalign.pictogram.world import HERE
-from clipalign.registry import find_model
+from clipalign.pictogram.scenes import HERE
 from tests.cli.run import run_here
 
 Capture = pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.commands.model import ChosenModel
+from clipalign.commands.common import ChosenModel
 from tests.cli.run import GOLDEN, IMAGE, TINY, run_here
 
 Capture = pytest.CaptureFixture[str]
@@ -137,8 +137,8 @@ def begun(folder: Path) -> None:
     """A checkpoint of a run with the settings of :func:`test_training_goes_on_with_the_options_it_was_begun_with`."""
     import torch
 
-    from clipalign.training.specs_checkpoints import Checkpoint, save_checkpoint
-    from clipalign.training.specs_settings import SpecsSettings
+    from clipalign.training.checkpoints import Checkpoint, save_checkpoint
+    from clipalign.training.settings import SpecsSettings
 
     settings = SpecsSettings(epochs=1, batch_size=4, accumulate=1).identity()
     save_checkpoint(folder, 1, Checkpoint({"one": torch.zeros(1)}, {"settings": settings}))

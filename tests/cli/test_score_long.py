@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipalign.pictogram.world import HERE
+from clipalign.pictogram.scenes import HERE
 from tests.cli.run import GOLDEN, IMAGE, TINY, Run, run_apart, run_here
 
 Capture = pytest.CaptureFixture[str]

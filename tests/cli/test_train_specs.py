@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.training import specs_prepare
-from clipalign.training.specs_loop import SpecsRun
+from clipalign.training import prepare as specs_prepare
+from clipalign.training.loop import SpecsRun
 from tests.cli.run import GOLDEN, ROOT, run_here
 
 LONG = str(GOLDEN / "tiny-longclip.safetensors")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from clipalign.pipeline.model import import_open_clip
+from clipalign.models.load import import_open_clip
 from tests.benchmarks import __main__ as all_of_them
 from tests.benchmarks import accelerator, measure, page, train_speed
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, Turns

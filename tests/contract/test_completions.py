@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clipalign.completion import FILES, SHELLS, completion_script
-from clipalign.registry import model_names
+from clipalign.models.registry import model_names
 from tests.cli.run import ROOT
 
 FOLDER = ROOT / "completions"

@@ -78,10 +78,10 @@ def test_the_same_option_has_the_same_words_and_names_in_all_commands() -> None:
 
 
 def test_a_default_that_help_names_is_the_one_that_holds() -> None:
-    from clipalign.methods.classify_settings import ClassifySettings
     from clipalign.methods.detect import DetectSettings
     from clipalign.methods.score_long import LongSettings
-    from clipalign.training.specs_settings import Intervals, SpecsSettings
+    from clipalign.methods.settings import ClassifySettings
+    from clipalign.training.settings import Intervals, SpecsSettings
 
     holders = {
         "detect": (DetectSettings(),),

@@ -16,8 +16,8 @@ import pytest
 from clipalign.cli import built_command, main
 from clipalign.commands import COMMANDS
 from clipalign.errors import DownloadFailed
-from clipalign.registry import find_model
-from clipalign.training.specs_checkpoints import Checkpoint, save_checkpoint
+from clipalign.models.registry import find_model
+from clipalign.training.checkpoints import Checkpoint, save_checkpoint
 from tests.cli.run import GOLDEN
 from tests.contract.demonstrations import DEMONSTRATIONS, Demonstration, Line, Seen
 from tests.word_datasets import write_hat
@@ -126,11 +126,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World
     """The one world of this module, and what holds while it stands."""
     with pytest.MonkeyPatch.context() as patch:
         for room in ("metrics", "statistics", "comparison"):
-            patch.setattr(importlib.import_module(f"clipalign.benchmarks.{room}"), "BOOTSTRAP_DRAWS", 60)
+            patch.setattr(importlib.import_module(f"clipalign.evaluation.{room}"), "BOOTSTRAP_DRAWS", 60)
         for room in ("models", "datasets"):
-            fetch = f"clipalign.downloads.{room}.fetch_{room.removesuffix('s')}"
+            fetch = f"clipalign.download.{room}.fetch_{room.removesuffix('s')}"
             patch.setattr(fetch, refuse_to_fetch)
-        patch.setattr("clipalign.training.specs_loop.save_checkpoint", saved_and_noted)
+        patch.setattr("clipalign.training.loop.save_checkpoint", saved_and_noted)
         patch.setattr("clipalign.commands.train_specs._draw", lambda folder: None)  # a second a picture
         patch.setenv("CLIPALIGN_NOBODY", "1")
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))

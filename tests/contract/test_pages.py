@@ -14,8 +14,8 @@ import yaml
 
 from clipalign.cli import built_command
 from clipalign.commands import COMMANDS
-from clipalign.settings import resolve
-from clipalign.settings.readers import READERS
+from clipalign.config.readers import READERS
+from clipalign.config.sources import resolve
 from tests.contract.pages import PAGES, ROOT, Block, Desk, blocks_of, command_lines, differences, scripts_of
 from tests.contract.warm import Warm
 

@@ -94,7 +94,7 @@ class Warm:
 def wait_for_callers(address: str) -> NoReturn:
     """Serve until killed."""
     import clipalign
-    from clipalign.pipeline.model import import_open_clip
+    from clipalign.models.load import import_open_clip
 
     import_open_clip()
     for module in pkgutil.walk_packages(clipalign.__path__, "clipalign."):

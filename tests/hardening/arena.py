@@ -163,7 +163,7 @@ def warm_up() -> None:
     from PIL import Image
 
     import clipalign
-    from clipalign.pipeline.model import import_open_clip
+    from clipalign.models.load import import_open_clip
 
     torch.set_num_threads(1)
     import_open_clip()

@@ -112,7 +112,7 @@ def serve(folder: Path, served: Served) -> Callable[[], None]:
 
 def _impatient() -> None:
     """No pauses between attempts, which only take time."""
-    from clipalign.downloads.web import Patience
+    from clipalign.download.web import Patience
 
     original = Patience.__init__
 
@@ -169,7 +169,7 @@ def _into_hub(size: int) -> Scene:
 
     def prepare(folder: Path) -> Callable[[], None]:
         def change() -> None:
-            from clipalign.registry.rows import ROWS, WeightSource
+            from clipalign.models.registry import ROWS, WeightSource
 
             _impatient()
             os.environ["HF_ENDPOINT"] = _address(folder)
@@ -195,7 +195,7 @@ def _into_clip(size: int, *, together: bool = False, checked: bool = True) -> Sc
 
     def prepare(folder: Path) -> Callable[[], None]:
         def change() -> None:
-            from clipalign.registry.rows import ROWS, WeightSource
+            from clipalign.models.registry import ROWS, WeightSource
 
             _impatient()
             sha256 = hashlib.sha256(data).hexdigest() if checked else ""
@@ -235,7 +235,7 @@ def _dataset(members: int, *, together: bool = False) -> Scene:
 
     def prepare(folder: Path) -> Callable[[], None]:
         def change() -> None:
-            from clipalign.registry.datasets import DATASETS, DataFile, DatasetRow, Pictures
+            from clipalign.download.dataset_rows import DATASETS, DataFile, DatasetRow, Pictures
 
             _impatient()
             url = _address(folder)

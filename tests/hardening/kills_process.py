@@ -30,13 +30,13 @@ WARM: Final = (
     "clipalign.commands.detect",
     "clipalign.commands.classify",
     "clipalign.commands.score_long",
-    "clipalign.commands.evaluate",
+    "clipalign.commands.eval",
     "clipalign.commands.train_specs",
     "clipalign.commands.download",
-    "clipalign.pipeline.model",
-    "clipalign.batch.runner",
-    "clipalign.benchmarks.runner",
-    "clipalign.training.specs_loop",
+    "clipalign.models.load",
+    "clipalign.runs.batch",
+    "clipalign.evaluation.evaluate",
+    "clipalign.training.loop",
 )
 
 HANG_SECONDS: Final = 60.0
@@ -121,7 +121,7 @@ def warm() -> None:
         import_module("matplotlib.font_manager")
     import torch
 
-    from clipalign.pipeline.model import import_open_clip
+    from clipalign.models.load import import_open_clip
 
     import_open_clip()
     torch.set_num_threads(1)

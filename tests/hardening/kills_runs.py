@@ -61,10 +61,10 @@ def _urban(count: int) -> Callable[[Path], None]:
 
 def _small_chunks() -> None:
     """What a run scores together, and so what a kill may cost, is smaller here, so that there is more to go on with."""
-    from clipalign.benchmarks import classify_route
-    from clipalign.benchmarks.cifar import Cifar10
-    from clipalign.benchmarks.detect_route import DetectRoute
-    from clipalign.benchmarks.long_route import LongRoute
+    from clipalign.evaluation.tasks import class_evaluator as classify_route
+    from clipalign.evaluation.tasks.class_sets import Cifar10
+    from clipalign.evaluation.tasks.retrieval import LongRoute
+    from clipalign.evaluation.tasks.words import DetectRoute
 
     DetectRoute.chunk_samples = 32
     LongRoute.chunk_samples = 16
@@ -238,7 +238,7 @@ def _raw(count: int) -> Callable[[Path], None]:
 
 
 def _small_parts() -> None:
-    from clipalign.training import specs_prepare
+    from clipalign.training import prepare as specs_prepare
 
     specs_prepare.PART_RECORDS = 60  # type: ignore[misc]
 

@@ -38,7 +38,7 @@ a run of 200,000 pairs grew by 11 MB and then no more, of 427. A leak of a singl
 pairs would be 24 MB, one of 200 bytes a pair 40."""
 
 BEING_READ: Final = 16
-"""Pictures that are open at a moment, at most (``clipalign.batch.stream.READERS``)."""
+"""Pictures that are open at a moment, at most (``clipalign.runs.prefetch.READERS``)."""
 
 LOST_EVERY: Final = 211
 POINTS: Final = 20
@@ -80,7 +80,7 @@ def write_model(folder: Path) -> str:
     import torch
     from safetensors.torch import save_file
 
-    from clipalign.pipeline.model import import_open_clip
+    from clipalign.models.load import import_open_clip
 
     torch.manual_seed(0)
     (folder / "small.json").write_text(json.dumps(MODEL))

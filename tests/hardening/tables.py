@@ -13,7 +13,7 @@ from functools import cache
 from random import Random
 from typing import Any, Final
 
-from clipalign.settings import Settings
+from clipalign.config.values import Settings
 from tests.hardening.arena import TINY_LONG, Case, Outcome
 from tests.hardening.earlier import Later, left_by
 from tests.hardening.mutations import ODD_NAMES, ODD_VALUES, encoded, mutated, mutated_json, mutated_list, mutated_table

@@ -14,15 +14,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from clipalign.batch.runner import run_batch
+from clipalign.data.records import InputRecord, Place
+from clipalign.data.sentences import Cut, split_text
+from clipalign.data.words import PUNCTUATION, reported_words, split_words
 from clipalign.errors import ClipalignError
-from clipalign.inputs import InputRecord, Place
-from clipalign.methods.detect import DetectSettings
-from clipalign.methods.detect_batch import DetectScorer
+from clipalign.methods.detect import DetectScorer, DetectSettings
 from clipalign.methods.score_long import LongScorer, LongSettings
-from clipalign.pipeline.sentences import Cut, split_text
-from clipalign.pipeline.words import PUNCTUATION, reported_words, split_words
 from clipalign.results import DetectResult, LongResult
+from clipalign.runs.batch import run_batch
 from tests.tiny import GOLDEN, load_random, load_tiny
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.text import encode_text
+from clipalign.data.transforms import to_tensor
+from clipalign.models.model import LoadedModel
+from clipalign.models.tokenize import encode_text
 
 
 @torch.no_grad()

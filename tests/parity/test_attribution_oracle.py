@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipalign.pipeline.attribution import attribute
-from clipalign.pipeline.general_attribution import attribute_generally
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.text import TokenizedText, encode_text
-from clipalign.pipeline.text_tower import CausalTextTower
+from clipalign.models.attribution import attribute, attribute_generally
+from clipalign.models.model import LoadedModel
+from clipalign.models.text_encoder import CausalTextTower
+from clipalign.models.tokenize import TokenizedText, encode_text
 from tests.parity.oracle import relevance, with_gradients
 from tests.tiny import CAUSAL, TEXT, TOWERS, load_random
 

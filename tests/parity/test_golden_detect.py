@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clipalign.data.words import PUNCTUATION
 from clipalign.methods.detect import Pair, detect_pairs
-from clipalign.methods.detect_settings import DetectSettings
-from clipalign.pipeline.words import PUNCTUATION
+from clipalign.methods.settings import DetectSettings
 from tests.tiny import GOLDEN, load_tiny
 
 TOLERANCE = 1e-6

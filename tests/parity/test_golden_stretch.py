@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from clipalign.device import DeviceChoice
-from clipalign.pipeline.long_context import stretch_positions, stretched
-from clipalign.pipeline.model import load_model
-from clipalign.registry import find_model
+from clipalign.models.load import load_model
+from clipalign.models.long_context import stretch_positions, stretched
+from clipalign.models.registry import find_model
 from tests.tiny import GOLDEN, load_tiny
 
 STRETCH = json.loads((GOLDEN / "stretch.json").read_text())

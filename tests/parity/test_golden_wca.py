@@ -14,10 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from clipalign.data.transforms import cut_and_prepare, to_values
 from clipalign.methods.classify import Classes, ClassifySettings, crop_weights, make_classifier
-from clipalign.pipeline.crops import cut_and_prepare
-from clipalign.pipeline.encoder import encode_images
-from clipalign.pipeline.image_tensors import to_values
+from clipalign.models.encode import encode_images
 from clipalign.results import ClassifyResult
 from tests.parity.oracle_wca import wca_score
 from tests.tiny import GOLDEN, load_tiny

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 import clipalign
-from clipalign.methods.detect_settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.world import HERE
-from clipalign.pipeline.attribution import attribute
-from clipalign.pipeline.general_attribution import attribute_generally
-from clipalign.pipeline.text import encode_text
+from clipalign.methods.settings import DEFAULT_TEMPLATE
+from clipalign.models.attribution import attribute, attribute_generally
+from clipalign.models.tokenize import encode_text
+from clipalign.pictogram.scenes import HERE
 from tests.parity.oracle import relevance, with_gradients
 from tests.tiny import GOLDEN
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from clipalign.benchmarks.hat import Hat
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.settings import Settings
+from clipalign.config.values import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.tasks.hat import Hat
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
 from tests.parity.slow_words import slow_hat, slow_nocaps
 from tests.tiny import load_tiny
 from tests.word_datasets import draw

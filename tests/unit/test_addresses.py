@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from clipalign.downloads import connections
+from clipalign.data import images as image_bytes
+from clipalign.data.images import read_image
+from clipalign.download import connections
 from clipalign.errors import ImageUnreadable
-from clipalign.pipeline import image_bytes
-from clipalign.pipeline.image_bytes import read_image
 from tests.server import Behaviour, Server, cut, drip, redirect, status
 
 PATH = "/a.png"

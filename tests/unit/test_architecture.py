@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from clipalign.errors import ModelMismatch
-from clipalign.pipeline.architecture import infer_architecture, read_config
-from clipalign.pipeline.long_context import fold_tables
-from clipalign.pipeline.model import import_open_clip
+from clipalign.models.architecture import infer_architecture, read_config
+from clipalign.models.load import import_open_clip
+from clipalign.models.long_context import fold_tables
 from tests.checkpoints import config, long_state_dict, state_dict
 
 

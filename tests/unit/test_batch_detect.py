@@ -10,13 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipalign.batch.runner import run_batch
+from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, TextUnusable, UsageError
-from clipalign.inputs import InputRecord, Place
-from clipalign.methods.detect import Pair, detect_each, detect_pairs
-from clipalign.methods.detect_batch import DetectScorer
-from clipalign.methods.detect_settings import DetectSettings
+from clipalign.methods.detect import DetectScorer, Pair, detect_each, detect_pairs
+from clipalign.methods.settings import DetectSettings
 from clipalign.results import DetectResult
+from clipalign.runs.batch import run_batch
 from tests.tiny import GOLDEN, load_random, load_tiny
 
 PICTURES = sorted((GOLDEN / "images").glob("*.png"))[:4]

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipalign.batch.runner import Finished, run_batch
-from clipalign.batch.stream import Workers, wait_for, workers_for_this_machine
+from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, RecordFailed, TextUnusable
-from clipalign.inputs import InputRecord, Place
-from clipalign.methods.scorer import ScoreItem
+from clipalign.methods.scores import ScoreItem
+from clipalign.runs.batch import Finished, run_batch
+from clipalign.runs.prefetch import Workers, wait_for, workers_for_this_machine
 from tests.results import PROVENANCE
 
 ODD = 99
@@ -191,7 +191,7 @@ def test_many_pictures_are_fetched_at_once_however_few_are_decoded(
         together.wait(60)  # for five others
         return content
 
-    monkeypatch.setattr("clipalign.pipeline.image_bytes._fetch", fetch)
+    monkeypatch.setattr("clipalign.data.images._fetch", fetch)
     asked = [record(number, f"http://example.org/{number}.png", "t") for number in range(12)]
     scorer = Colours(window=12, ahead=12, prepare_seconds=0.01)
     assert outcomes(run_batch(asked, scorer, workers=1)) == ["t: 5"] * 12
@@ -289,7 +289,7 @@ def test_a_thread_without_memory_to_say_so_is_waited_for_no_longer(monkeypatch: 
 
 def test_a_thread_that_never_begins_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     before, start, calls = _thread._count(), _thread.start_new_thread, iter(range(3))
-    monkeypatch.setattr("clipalign.batch.stream._BEGIN_SECONDS", 0.05)
+    monkeypatch.setattr("clipalign.runs.prefetch._BEGIN_SECONDS", 0.05)
     monkeypatch.setattr(_thread, "start_new_thread", lambda *given: start(*given) if next(calls) < 1 else 0)
     with pytest.raises(MemoryError, match="could not begin"):
         Workers[None](3)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from clipalign.batch.shares import Share, find_share, wait_for_others, with_own_device
+from clipalign.config.values import Settings
 from clipalign.errors import UsageError
-from clipalign.settings import Settings
+from clipalign.runs.distributed import Share, find_share, wait_for_others, with_own_device
 
 TORCHRUN = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 

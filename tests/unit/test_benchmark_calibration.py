@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipalign.benchmarks.calibration import best_epsilon, calibrate, precision_recall_f1, text_layers
-from clipalign.benchmarks.hat import Hat
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.pictogram_classify import PictogramClassify
-from clipalign.benchmarks.pictogram_foil import PictogramFoil
+from clipalign.config.sources import resolve
+from clipalign.config.values import Settings
 from clipalign.errors import UsageError
-from clipalign.report.calibration import calibration_record, calibration_table, save_calibration
+from clipalign.evaluation.calibrate import best_epsilon, calibrate, precision_recall_f1, text_layers
+from clipalign.evaluation.tasks.hat import Hat
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
+from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.output.eval import calibration_record, calibration_table, save_calibration
 from clipalign.results import Calibration
-from clipalign.settings import Settings, resolve
 from tests.tiny import load_random, load_tiny
 from tests.word_datasets import write_hat, write_nocaps
 
@@ -66,7 +67,7 @@ def test_every_k_is_tried_and_the_one_with_the_best_la_proposed(calibration: Cal
 
 
 def test_what_it_proposes_is_what_an_ordinary_run_then_reaches(calibration: Calibration) -> None:
-    from clipalign.benchmarks.runner import run_benchmark
+    from clipalign.evaluation.evaluate import run_benchmark
 
     chosen = calibration.chosen
     alone = run_benchmark(PictogramFoil(), load_tiny(), Settings(limit=40, layers=chosen.layers))

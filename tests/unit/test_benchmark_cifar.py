@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipalign.benchmarks.cifar import read_pickle
-from clipalign.benchmarks.pictures import opened
 from clipalign.errors import InputUnreadable
+from clipalign.evaluation.task import opened
+from clipalign.evaluation.tasks.class_sets import read_pickle
 from tests.classified import dataset, found_in, lines, make_cifar10, write_pickle
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.benchmarks.class_files import ALPHA_NOTE, read_task
-from clipalign.benchmarks.imagenet import imagenet_names
+from clipalign.config.values import Settings
 from clipalign.errors import UsageError
-from clipalign.settings import Settings
+from clipalign.evaluation.tasks.class_files import ALPHA_NOTE, read_task
+from clipalign.evaluation.tasks.imagenet import imagenet_names
 from tests.classified import MAKERS, dataset, lines, make_cub, make_food101, make_place365
 
 

@@ -13,9 +13,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.benchmarks import classify_route, pictogram_classify
-from clipalign.benchmarks.classification import ClassificationBenchmark, FoundPicture, classification_metrics
-from clipalign.benchmarks.classify_route import (
+from clipalign.config.values import Settings
+from clipalign.data.classes import Classes
+from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.score_cache import CropStore
+from clipalign.evaluation.tasks import class_evaluator as classify_route
+from clipalign.evaluation.tasks import pictogram_classify
+from clipalign.evaluation.tasks.class_evaluator import (
     DRAWS,
     Classified,
     ClassifyRoute,
@@ -23,17 +28,13 @@ from clipalign.benchmarks.classify_route import (
     LabelledImage,
     file_identity,
 )
-from clipalign.benchmarks.crop_store import CropStore
-from clipalign.benchmarks.pictogram_classify import LABELS, PARTS, PictogramClassify, compose, task
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
+from clipalign.evaluation.tasks.classes import ClassificationBenchmark, FoundPicture, classification_metrics
+from clipalign.evaluation.tasks.pictogram_classify import LABELS, PARTS, PictogramClassify, compose, task
 from clipalign.methods.classify import ClassifySettings, make_classifier
+from clipalign.models.class_vectors import class_texts
 from clipalign.pictogram.batches import scene_random
-from clipalign.pictogram.world import KINDS
-from clipalign.pipeline.class_texts import class_texts
-from clipalign.pipeline.descriptions import Classes
+from clipalign.pictogram.scenes import KINDS
 from clipalign.results import EvalResult
-from clipalign.settings import Settings
 from tests.tiny import load_tiny
 
 NAMES = ("cat", "dog", "fish")

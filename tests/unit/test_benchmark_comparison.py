@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipalign.benchmarks.comparison import compare_runs, mcnemar
-from clipalign.benchmarks.human_judgement import HumanJudgement
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.pictogram_classify import PictogramClassify
-from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from clipalign.benchmarks.pictogram_long import PictogramLong
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Benchmark
-from clipalign.benchmarks.urban1k import Urban1k
+from clipalign.config.values import Settings
 from clipalign.errors import UsageError
-from clipalign.report.comparison import comparison_record, comparison_table
+from clipalign.evaluation.compare import compare_runs, mcnemar
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Benchmark
+from clipalign.evaluation.tasks.human_judgement import HumanJudgement
+from clipalign.evaluation.tasks.increments import PictogramLong
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
+from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.tasks.retrieval import Urban1k
+from clipalign.output.eval import comparison_record, comparison_table
 from clipalign.results import ComparedMetric
-from clipalign.settings import Settings
 from tests.tiny import load_random, load_tiny
 from tests.unit.test_benchmark_human_judgement import good_rows, ratings
 from tests.unit.test_benchmark_retrieval import save_urban1k

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.benchmarks.data import files_in, find_in
 from clipalign.errors import InputUnreadable, MissingDataset
-from clipalign.paths import is_file
+from clipalign.evaluation.task import files_in, find_in
+from clipalign.files import is_file
 
 
 def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:

@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 
 import clipalign
-from clipalign.benchmarks.growing import Grown, corrected_shares, growing_statistics, published_shares
-from clipalign.benchmarks.pictogram_long import PictogramLong
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.sdci import Sdci
+from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset, UsageError
-from clipalign.pipeline.loaded import LoadedModel
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.tasks.increments import (
+    Grown,
+    PictogramLong,
+    Sdci,
+    corrected_shares,
+    growing_statistics,
+    published_shares,
+)
+from clipalign.models.model import LoadedModel
 from clipalign.results import EvalResult
-from clipalign.settings import Settings
 from tests.tiny import GOLDEN, load_tiny
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.benchmarks.hat import Hat
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Sample
+from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
-from clipalign.settings import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Sample
+from clipalign.evaluation.tasks.hat import Hat
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_benchmark_words import outcome

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipalign.benchmarks.human_judgement import HumanJudgement
-from clipalign.benchmarks.kendall import kendall_b, kendall_c
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import BrokenSample
+from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
-from clipalign.settings import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.metrics import kendall_b, kendall_c
+from clipalign.evaluation.task import BrokenSample
+from clipalign.evaluation.tasks.human_judgement import HumanJudgement
 from tests.tiny import GOLDEN, load_tiny
 
 stats = pytest.importorskip("scipy.stats")

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipalign.benchmarks import imagenet
-from clipalign.benchmarks.classification import ClassificationBenchmark
-from clipalign.benchmarks.classify_route import LabelledImage
-from clipalign.benchmarks.imagenet import GROUND_TRUTH as LABELS
-from clipalign.benchmarks.imagenet import META, synsets
-from clipalign.benchmarks.published import PUBLISHED
-from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
+from clipalign.config.values import Settings
 from clipalign.errors import InputUnreadable, MissingDataset
-from clipalign.settings import Settings
+from clipalign.evaluation.published import PUBLISHED
+from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
+from clipalign.evaluation.tasks import imagenet
+from clipalign.evaluation.tasks.class_evaluator import LabelledImage
+from clipalign.evaluation.tasks.classes import ClassificationBenchmark
+from clipalign.evaluation.tasks.imagenet import GROUND_TRUTH as LABELS
+from clipalign.evaluation.tasks.imagenet import META, synsets
 from tests.classified import FOLDERS, MAKERS, dataset, found_in, lines, make_food101, make_place365, picture
 
 
@@ -46,7 +46,7 @@ def test_a_data_set_that_is_not_there_is_said_before_anything_is_loaded(name: st
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_what_the_downloader_leaves_is_where_the_benchmark_looks(name: str) -> None:
-    from clipalign.registry.datasets import DATASETS
+    from clipalign.download.dataset_rows import DATASETS
 
     benchmark = find_benchmark(name)
     assert isinstance(benchmark, ClassificationBenchmark)
@@ -184,7 +184,7 @@ def test_a_meta_mat_that_takes_its_reader_down_is_named(tmp_path: Path, monkeypa
     picture(tmp_path / "val" / next(iter(FROM_NUMBERS)))
     with pytest.raises(InputUnreadable, match=r"meta\.mat in .* is not the devkit's"):
         found_in("imagenet", tmp_path)
-    monkeypatch.setattr("clipalign.benchmarks.imagenet._META_READER", "import os; os.abort()")
+    monkeypatch.setattr("clipalign.evaluation.tasks.imagenet._META_READER", "import os; os.abort()")
     with pytest.raises(InputUnreadable, match=r"meta\.mat in .* is not the devkit's"):
         found_in("imagenet", tmp_path)
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipalign.benchmarks.metrics import (
-    Ranking,
-    lies_within,
-)
+from clipalign.evaluation.metrics import Ranking, lies_within
 from clipalign.results import WordScore
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Sample
+from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
-from clipalign.settings import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Sample
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
 from tests.tiny import load_tiny
 from tests.word_datasets import draw, nocaps_rows, write_nocaps
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from clipalign.benchmarks import statistics
-from clipalign.benchmarks.pictogram_foil import DEFAULT_SAMPLES, PictogramFoil
-from clipalign.benchmarks.table import BENCHMARKS, find_benchmark
-from clipalign.benchmarks.task import Outcome
 from clipalign.errors import UnknownDataset
+from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
+from clipalign.evaluation.task import Outcome
+from clipalign.evaluation.tasks.pictogram_foil import DEFAULT_SAMPLES, PictogramFoil
 from clipalign.pictogram.captions import FOIL_KINDS
 from clipalign.results import DetectResult, Provenance, WordScore
 

@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.benchmarks import runner
-from clipalign.benchmarks.growing import Growing
-from clipalign.benchmarks.pictogram_long import PictogramLong
-from clipalign.benchmarks.ranks import Ranks, join_ranks, launched_ranks
-from clipalign.benchmarks.records import part_name
-from clipalign.benchmarks.runner import run_benchmark
+from clipalign.config.values import Settings
 from clipalign.errors import UsageError
+from clipalign.evaluation import evaluate as runner
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.load_run import part_name
+from clipalign.evaluation.tasks.increments import Growing, PictogramLong
 from clipalign.results import EvalResult
-from clipalign.settings import Settings
+from clipalign.runs.distributed import Ranks, join_ranks, launched_ranks
 from tests.halves import NOBODY, Halves, Halving, run
 from tests.tiny import load_tiny
 

@@ -11,14 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clipalign.benchmarks.coco2017 import Coco2017
-from clipalign.benchmarks.retrieval import ranks, recall_statistics
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.urban1k import Urban1k
+from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.tasks.retrieval import Coco2017, Urban1k, ranks, recall_statistics
 from clipalign.methods.score_long import LongScorer, LongSettings
-from clipalign.pipeline.encoder import encode_texts
-from clipalign.settings import Settings
+from clipalign.models.encode import encode_texts
 from tests.tiny import load_tiny
 
 Array = np.ndarray[Any, Any]

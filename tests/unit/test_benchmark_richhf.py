@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from clipalign.benchmarks.richhf import RichHF
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Sample
+from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset, MissingExtra
-from clipalign.settings import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Sample
+from clipalign.evaluation.tasks.richhf import RichHF
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_benchmark_words import outcome

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.benchmarks.detect_route import DetectRoute
-from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.task import Sample
+from clipalign.config.values import Settings
 from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, UsageError
-from clipalign.locks import exclusive
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Sample
+from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.tasks.words import DetectRoute
+from clipalign.files import exclusive
 from clipalign.results import EvalResult
-from clipalign.settings import Settings
 from tests.halves import PROVENANCE, Halves, Halving, interrupted, lines, run
 from tests.tiny import load_tiny
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from clipalign.benchmarks import entailment, seetrue
-from clipalign.benchmarks.entailment import Entailment
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.seetrue import SeeTrue
-from clipalign.benchmarks.task import Sample
+from clipalign.config.values import Settings
 from clipalign.device import DeviceChoice
 from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
-from clipalign.settings import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.task import Sample
+from clipalign.evaluation.tasks import seetrue
+from clipalign.evaluation.tasks import seetrue as entailment
+from clipalign.evaluation.tasks.seetrue import Entailment, SeeTrue
 from tests.tiny import load_tiny
 from tests.word_datasets import write_seetrue
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipalign.benchmarks import statistics
-from clipalign.benchmarks.statistics import Statistic, bootstrap_counts
+from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.metrics import Statistic, bootstrap_counts
 from clipalign.results import Metric
 
 IDS = [str(number) for number in range(40)]

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from clipalign.benchmarks import detect_route
-from clipalign.benchmarks.axes import combinations, labels, read_axes
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.pictogram_classify import PictogramClassify
-from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.sweep import run_sweep
+from clipalign.config.values import Settings
 from clipalign.errors import UnknownModel, UsageError
-from clipalign.pipeline import encoder
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.report.sweep import sweep_record, sweep_table
-from clipalign.settings import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.run_sweep import run_sweep
+from clipalign.evaluation.sweep import combinations, labels, read_axes
+from clipalign.evaluation.tasks import words as detect_route
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
+from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.models import encode as encoder
+from clipalign.models.model import LoadedModel
+from clipalign.output.eval import sweep_record, sweep_table
 from tests.tiny import load_random, load_tiny
 from tests.word_datasets import write_nocaps
 
@@ -150,7 +150,7 @@ def test_table_and_json_show_a_row_a_combination() -> None:
 
 
 def test_a_model_that_is_unknown_is_said_before_any_is_loaded() -> None:
-    from clipalign.commands.evaluate_more import check_axes
+    from clipalign.commands.eval_modes import check_axes
 
     with pytest.raises(UnknownModel):
         check_axes(Settings(sweep=("model=pictogram,ViT-B-33",)))

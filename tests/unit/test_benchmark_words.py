@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from clipalign.benchmarks.annotations import read_annotations
-from clipalign.benchmarks.task import Outcome
-from clipalign.benchmarks.words import localisation, lowest_phrase, phrases, precisions, suffix_of
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.task import Outcome, read_annotations
+from clipalign.evaluation.tasks.words import localisation, lowest_phrase, phrases, precisions, suffix_of
 from clipalign.results import DetectResult
 from tests.results import result_of
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clipalign.errors import ModelMismatch
-from clipalign.pipeline.checkpoints import CLIP_VOCABULARY, name_some, read_checkpoint
-from clipalign.pipeline.torchscript import read_torchscript
+from clipalign.models.checkpoints import CLIP_VOCABULARY, name_some, read_checkpoint
+from clipalign.models.torchscript import read_torchscript
 from tests.checkpoints import save_torchscript, state_dict
 
 TENSORS = {"visual.proj": torch.arange(6.0).reshape(2, 3), "logit_scale": torch.tensor(1.5)}

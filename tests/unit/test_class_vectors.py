@@ -13,11 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.pipeline import class_vectors as room
-from clipalign.pipeline.class_texts import ClassTexts
-from clipalign.pipeline.class_vectors import class_vectors, describe_class, text_weights
-from clipalign.pipeline.encoder import encode_texts
-from clipalign.pipeline.loaded import LoadedModel
+from clipalign.models import class_vectors as room
+from clipalign.models.class_vectors import ClassTexts, class_vectors, describe_class, text_weights
+from clipalign.models.encode import encode_texts
+from clipalign.models.model import LoadedModel
 from tests.tiny import load_tiny
 
 CLASSES = (

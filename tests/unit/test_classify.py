@@ -11,18 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from clipalign.batch.runner import run_batch
+from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable, InputUnreadable, ModelMismatch, UsageError
-from clipalign.inputs.records import InputRecord, Place
 from clipalign.methods import classify as route
-from clipalign.methods.classify import (
-    Classes,
-    crop_weights,
-    make_classifier,
-)
-from clipalign.methods.classify_batch import ClassifyScorer
-from clipalign.methods.classify_settings import ClassifySettings, openai_templates
+from clipalign.methods.classify import Classes, ClassifyScorer, crop_weights, make_classifier
+from clipalign.methods.settings import ClassifySettings, openai_templates
 from clipalign.results import ClassifyResult
+from clipalign.runs.batch import run_batch
 from clipalign.session import Session
 from tests.parity.oracle_wca import wca_score
 from tests.tiny import GOLDEN, load_random, load_tiny

@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipalign.pipeline.crops import crop_boxes, cut_and_prepare, picture_seed
-from clipalign.pipeline.image_tensors import to_tensor, to_values
+from clipalign.data.transforms import crop_boxes, cut_and_prepare, picture_seed, to_tensor, to_values
 from tests.tiny import GOLDEN, load_tiny
 
 

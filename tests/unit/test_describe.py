@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
+from clipalign.data.classes import read_descriptions
+from clipalign.data.describe import MOST_SENTENCES, Describer, describe_classes, read_answer
 from clipalign.errors import DownloadFailed, UsageError
-from clipalign.pipeline.describe import describe_classes
-from clipalign.pipeline.describer import MOST_SENTENCES, Describer, read_answer
-from clipalign.pipeline.descriptions import read_descriptions
 from tests.chat import Reply, chat_server, status, usual
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from clipalign.errors import InputUnreadable, ModelMismatch, TextUnusable, UsageError
 from clipalign.methods.detect import Pair, detect_each, detect_pairs
-from clipalign.methods.detect_settings import DetectSettings
 from clipalign.methods.scores import clip_score, f_clip_score, ref_clip_score
-from clipalign.pipeline.encoder import encode_texts
-from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.loaded import LoadedModel
+from clipalign.methods.settings import DetectSettings
+from clipalign.models.encode import encode_texts
+from clipalign.models.image_encoder import encode_pictures
+from clipalign.models.model import LoadedModel
 from clipalign.results import DetectResult
 from tests.tiny import GOLDEN, load_random, load_tiny
 
@@ -174,7 +174,7 @@ def test_an_image_is_encoded_once_for_many_captions(monkeypatch: pytest.MonkeyPa
     loaded = load_tiny()
     seen: list[int] = []
     monkeypatch.setattr(
-        "clipalign.pipeline.encoder.encode_pictures",
+        "clipalign.models.encode.encode_pictures",
         lambda network, images: (seen.append(len(images)), encode_pictures(network, images))[1],
     )
     other = PICTURE.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -183,8 +183,8 @@ def test_an_image_is_encoded_once_for_many_captions(monkeypatch: pytest.MonkeyPa
 
 
 def test_images_may_come_as_files_tensors_and_features() -> None:
-    from clipalign.pipeline.encoder import encode_images
-    from clipalign.pipeline.image_tensors import to_tensor
+    from clipalign.data.transforms import to_tensor
+    from clipalign.models.encode import encode_images
 
     loaded = load_tiny()
     tensor = to_tensor(PICTURE, loaded)

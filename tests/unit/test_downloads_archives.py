@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from clipalign.downloads import archives
-from clipalign.downloads.archives import Limits, unpack
+from clipalign.download import archives
+from clipalign.download.archives import Limits, unpack
 from clipalign.errors import VerificationFailed
 
 

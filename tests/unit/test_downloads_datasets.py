@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from clipalign.cache import data_folder
-from clipalign.downloads import pictures
-from clipalign.downloads.catalogue import check_licence, everything, find, licence_of, remove, standing, verify
-from clipalign.downloads.datasets import fetch_dataset
-from clipalign.downloads.errand import Errand
-from clipalign.downloads.fetch import part_of
-from clipalign.downloads.kept import kept
-from clipalign.downloads.wanted import Wanted
-from clipalign.downloads.web import Patience, Web
+from clipalign.download import datasets as pictures
+from clipalign.download.catalog import check_licence, everything, find, licence_of, remove, standing, verify
+from clipalign.download.dataset_rows import DATASETS, DataFile, DatasetRow, Pictures, find_dataset
+from clipalign.download.datasets import fetch_dataset
+from clipalign.download.fetch import Errand, Wanted, part_of
+from clipalign.download.licenses import licence_class, licence_of_family
+from clipalign.download.manifest import kept
+from clipalign.download.web import Patience, Web
 from clipalign.errors import (
     DownloadFailed,
     LicenceNotAccepted,
@@ -33,9 +33,7 @@ from clipalign.errors import (
     UsageError,
     VerificationFailed,
 )
-from clipalign.registry import find_model
-from clipalign.registry.datasets import DATASETS, DataFile, DatasetRow, Pictures, find_dataset
-from clipalign.registry.licences import licence_class, licence_of_family
+from clipalign.models.registry import find_model
 from tests.server import Server, cut, status
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

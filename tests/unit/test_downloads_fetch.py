@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from clipalign.downloads import fetch as room
-from clipalign.downloads.fetch import fetch, part_of, tidy
-from clipalign.downloads.wanted import Wanted
-from clipalign.downloads.web import Web
+from clipalign.download import fetch as room
+from clipalign.download.fetch import Wanted, fetch, part_of, tidy
+from clipalign.download.web import Web
 from clipalign.errors import DISK_FULL, DownloadFailed, OutputError, VerificationFailed
-from clipalign.locks import exclusive
+from clipalign.files import exclusive
 from tests.fetching import CONTENT, OTHER, PATH, SHA256, bring, left_over, patient
 from tests.server import Server, cut, redirect, says, status
 

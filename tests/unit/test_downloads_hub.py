@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.downloads import hub
-from clipalign.downloads.errand import Errand, in_bytes
-from clipalign.downloads.models import described, fetch_model
-from clipalign.downloads.web import Patience, RefusedError, Web
+from clipalign.download import hub
+from clipalign.download.fetch import Errand, in_bytes
+from clipalign.download.models import described, fetch_model
+from clipalign.download.web import Patience, RefusedError, Web
 from clipalign.errors import DownloadFailed, UsageError, VerificationFailed
-from clipalign.registry import ModelRow, WeightSource, find_model
-from clipalign.weights import find_in_hub_cache, locate, place_in_cache, remembered_hash
+from clipalign.models.registry import ModelRow, WeightSource, find_model
+from clipalign.models.weights import find_in_hub_cache, locate, place_in_cache, remembered_hash
 from tests.server import Server, cut, redirect, status
 
 CONTENT = bytes(range(256)) * 40
@@ -334,7 +334,7 @@ def weights() -> bytes:
 IN_OPEN_CLIP = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-from clipalign.pipeline.model import import_open_clip
+from clipalign.models.load import import_open_clip
 open_clip = import_open_clip()
 open_clip.add_model_config(sys.argv[1])
 from open_clip import pretrained
@@ -370,7 +370,7 @@ def test_a_tag_of_open_clip_is_fetched_and_found(server: Server, errand: Errand)
     spec = "ViT-L-14@datacomp_xl_s13b_b90k"
     (found,) = fetch_model(find_model(spec), errand)
     assert found.path == find_in_hub_cache(repo, "open_clip_model.safetensors")
-    from clipalign.pipeline.model import resolve_tag
+    from clipalign.models.load import resolve_tag
 
     assert locate(resolve_tag(find_model(spec))).path == found.path
 

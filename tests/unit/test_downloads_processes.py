@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from clipalign.downloads.fetch import drop_part, note_of, part_of
-from clipalign.downloads.wanted import Fetched
-from clipalign.downloads.web import Web
+from clipalign.download.fetch import Fetched, drop_part, note_of, part_of
+from clipalign.download.web import Web
 from tests.fetching import CONTENT, PATH, SHA256, bring, left_over, patient
 from tests.server import Server, stall
 
@@ -36,9 +35,9 @@ def web() -> Web:
 FETCHING = """
 import sys
 from pathlib import Path
-from clipalign.downloads.fetch import fetch
-from clipalign.downloads.wanted import Wanted
-from clipalign.downloads.web import Patience, Web
+from clipalign.download.fetch import fetch
+from clipalign.download.fetch import Wanted
+from clipalign.download.web import Patience, Web
 def tell(line):
     print(line, flush=True)
 web = Web(Patience(stall_seconds=20), tell=tell)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.downloads.fetch import fetch
-from clipalign.downloads.wanted import Wanted
-from clipalign.downloads.web import RefusedError, Web, retry_after
+from clipalign.download.fetch import Wanted, fetch
+from clipalign.download.web import RefusedError, Web, retry_after
 from clipalign.errors import DownloadFailed
 from tests.fetching import CONTENT, PATH, SHA256, bring, patient
 from tests.server import Server, cut, drip, redirect, silence, stall, status, trickle
@@ -103,7 +102,7 @@ class TestARedirect:
             bring(server, tmp_path / "w.bin", web)
 
     def test_from_https_to_http_is_not_followed(self):
-        from clipalign.downloads.web import _check_redirect
+        from clipalign.download.web import _check_redirect
 
         with pytest.raises(DownloadFailed, match="from https to http"):
             _check_redirect("https://example.org/a", "http://example.org/a")

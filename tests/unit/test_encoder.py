@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from clipalign.errors import ImageUnreadable
-from clipalign.pipeline.encoder import encode_distinct, encode_texts
-from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.text import encode_text
-from clipalign.pipeline.text_tower import CausalTextTower
+from clipalign.models.encode import encode_distinct, encode_texts
+from clipalign.models.image_encoder import encode_pictures
+from clipalign.models.text_encoder import CausalTextTower
+from clipalign.models.tokenize import encode_text
 from tests.tiny import TOWERS, load_random
 
 TEXTS = ["a photo of a dog.", "a photo of a cat.", "dog", "a photo of a dog.", "many words " * 40]
@@ -58,7 +58,7 @@ def test_equal_files_and_objects_are_encoded_once(tmp_path, monkeypatch: pytest.
     picture.save(tmp_path / "red.png")
     seen: list[int] = []
     monkeypatch.setattr(
-        "clipalign.pipeline.encoder.encode_pictures",
+        "clipalign.models.encode.encode_pictures",
         lambda network, images: (seen.append(len(images)), encode_pictures(network, images))[1],
     )
     images = [picture, tmp_path / "red.png", picture, tmp_path / "red.png"]

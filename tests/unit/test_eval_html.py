@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from clipalign.benchmarks.nocaps_foil import NocapsFoil
-from clipalign.benchmarks.pictogram_classify import PictogramClassify
-from clipalign.benchmarks.pictogram_foil import PictogramFoil
-from clipalign.benchmarks.runner import run_benchmark
-from clipalign.benchmarks.showcase import showcase
-from clipalign.report.eval_html import eval_page
+from clipalign.config.values import Settings
+from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.report_data import showcase
+from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
+from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.output.eval import eval_page
 from clipalign.results import Distribution, Showcase
-from clipalign.settings import Settings
 from tests.tiny import load_tiny
 from tests.word_datasets import nocaps_rows, write_nocaps
 
@@ -107,7 +107,7 @@ def test_distributions_hold_every_sample_and_word(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [(1.0,), (2.0, 2.0, 2.0), (-1.0, 0.0, 5.0)])
 def test_a_plot_draws_any_values(values: tuple[float, ...]) -> None:
-    from clipalign.report.eval_html import _plot
+    from clipalign.output.eval import _plot
 
     assert "<rect" in _plot(Distribution("x", (("a", values),)))
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from clipalign.errors import UsageError
-from clipalign.pipeline.attribution import attribute
-from clipalign.pipeline.text import encode_text
+from clipalign.models.attribution import attribute
+from clipalign.models.tokenize import encode_text
 from tests.tiny import load_random
 
 

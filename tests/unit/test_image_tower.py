@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from clipalign.device import choose_device
-from clipalign.pipeline.image_tower import encode_pictures
-from clipalign.pipeline.model import import_open_clip, load_model
+from clipalign.models.image_encoder import encode_pictures
+from clipalign.models.load import import_open_clip, load_model
 from tests.tiny import TOWERS, VISION, load_random, load_tiny
 
 CHANGES = {

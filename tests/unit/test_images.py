@@ -22,11 +22,12 @@ import pytest
 import torch
 from PIL import Image, features
 
+from clipalign.data import images
+from clipalign.data import images as image_bytes
+from clipalign.data.images import open_image
+from clipalign.data.transforms import to_tensor
 from clipalign.errors import ImageUnreadable
-from clipalign.pipeline import image_bytes, images
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.images import open_image
-from clipalign.pipeline.model import import_open_clip
+from clipalign.models.load import import_open_clip
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 

@@ -12,10 +12,9 @@ from typing import BinaryIO
 
 import pytest
 
-from clipalign.batch.runner import run_batch
 from clipalign.cli import main
-from clipalign.inputs.files import lines_of
-from clipalign.inputs.live import LiveLines
+from clipalign.data.files import LiveLines, lines_of
+from clipalign.runs.batch import run_batch
 from tests.cli.run import IMAGE, TINY
 from tests.unit.test_batch_runner import Colours, records
 
@@ -89,7 +88,7 @@ def test_a_program_that_writes_one_line_gets_its_answer(
         writer.close()
 
     in_time: list[bool] = []
-    monkeypatch.setattr("clipalign.batch.journal.write_output", answer)
+    monkeypatch.setattr("clipalign.runs.output.write_output", answer)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(reader))
     producer = threading.Thread(target=produce)
     producer.start()

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clipalign.data import tars
+from clipalign.data.images import open_image
+from clipalign.data.readers import open_input
+from clipalign.data.records import InputRecord
+from clipalign.data.tarfiles import MAX_HEADER_BYTES
 from clipalign.errors import InputUnreadable
-from clipalign.inputs import InputRecord, open_input, tars
-from clipalign.pipeline.images import open_image
-from clipalign.tarfiles import MAX_HEADER_BYTES
 
 
 def read(name: Path, *, needs_text: bool = True) -> list[InputRecord]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from clipalign.config.values import Settings
+from clipalign.data.records import InputRecord
 from clipalign.errors import Busy, OutputError, UsageError
-from clipalign.inputs.records import InputRecord
-from clipalign.report.console import notices
-from clipalign.settings import Settings
+from clipalign.output.console import notices
 from tests.records import APPENDED, FORMATS, HOSTILE, RECORDS, asked, kept_in, run, whole
 from tests.results import PROVENANCE
 
@@ -153,8 +153,8 @@ def test_overwrite_begins_anew(tmp_path: Path, format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_overwrite_waits_until_the_model_is_there(tmp_path: Path, format: str) -> None:
-    from clipalign.batch.journal import open_sink
-    from clipalign.report.detect import DetectView
+    from clipalign.output.detect import DetectView
+    from clipalign.runs.output import open_sink
 
     path = tmp_path / "out"
     path.write_text("precious")
@@ -179,8 +179,8 @@ def test_a_journal_of_another_run_is_not_written_over_by_accident(tmp_path: Path
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None:
-    from clipalign.batch.journal import open_sink
-    from clipalign.report.detect import DetectView
+    from clipalign.output.detect import DetectView
+    from clipalign.runs.output import open_sink
 
     path = tmp_path / "out"
     with open_sink(Settings(output=path, format=format), DetectView()) as sink:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from clipalign.batch import appended
 from clipalign.errors import OutputError
-from clipalign.report.console import notices
-from clipalign.report.files import output_error
+from clipalign.files import output_error
+from clipalign.output.console import notices
+from clipalign.runs import log as appended
 from tests.records import FORMATS, RECORDS, kept_in, run, whole
 
 pytestmark = pytest.mark.usefixtures("fresh_notices")
@@ -69,7 +69,7 @@ def test_a_full_disk_at_the_end_leaves_the_old_document_and_the_journal(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("clipalign.report.files.os.fsync", full)
+        patch.setattr("clipalign.files.os.fsync", full)
         with pytest.raises(OutputError, match="the disk is full") as caught:
             run(path, RECORDS, overwrite=True)
     assert "12 pairs are safe in" in caught.value.hint

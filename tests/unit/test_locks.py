@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from clipalign import locks
+from clipalign import files as locks
 from clipalign.errors import Busy
-from clipalign.locks import exclusive
+from clipalign.files import exclusive
 
 HOLDER = """
 import sys, time
-from clipalign.locks import exclusive
+from clipalign.files import exclusive
 with exclusive(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -16,8 +16,7 @@ from clipalign.pictogram.long_captions import (
     LongSample,
     make_long_sample,
 )
-from clipalign.pictogram.scenes import Scene
-from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS
+from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, Scene
 
 SAMPLES = 300
 NAMES = {name: kind for kind, row in enumerate(KINDS) for name in (*row.names, row.plural)}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from clipalign.errors import ModelMismatch
-from clipalign.pipeline.encoder import encode_texts, encode_tokens
-from clipalign.pipeline.long_context import can_be_stretched, fold_tables, is_two_tables, stretch_positions, stretched
-from clipalign.pipeline.text import encode_text
+from clipalign.models.encode import encode_texts, encode_tokens
+from clipalign.models.long_context import can_be_stretched, fold_tables, is_two_tables, stretch_positions, stretched
+from clipalign.models.tokenize import encode_text
 from tests.tiny import CAUSAL, TOWERS, load_random
 
 

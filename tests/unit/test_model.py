@@ -18,13 +18,12 @@ from safetensors.torch import save_file
 
 from clipalign.device import DeviceChoice
 from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel, UsageError
-from clipalign.pipeline import model as model_module
-from clipalign.pipeline.architecture import read_text_tower
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.model import import_open_clip, load_model
-from clipalign.registry import WeightSource
-from clipalign.registry.rows import OPENAI_MEAN, ROWS
-from clipalign.weights import place_in_cache
+from clipalign.models import load as model_module
+from clipalign.models.architecture import read_text_tower
+from clipalign.models.load import import_open_clip, load_model
+from clipalign.models.model import LoadedModel
+from clipalign.models.registry import OPENAI_MEAN, ROWS, WeightSource
+from clipalign.models.weights import place_in_cache
 from tests.checkpoints import VOCABULARY, config, long_state_dict, save_torchscript, state_dict
 
 CPU = DeviceChoice("cpu", "fp32", "")
@@ -245,7 +244,7 @@ def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = {"url": "", "hf_hub": "owner/tiny/", **numbers}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"openai": quick, "laion": hub})
     names = ("tiny", "tiny-quickgelu", "ViT-B-32")
-    monkeypatch.setattr("clipalign.registry.grammar.architecture_names", lambda: names)
+    monkeypatch.setattr("clipalign.models.registry.architecture_names", lambda: names)
 
 
 @pytest.mark.usefixtures("tiny_architecture")
@@ -401,7 +400,7 @@ def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path
 
 def test_open_clip_imports_without_a_word(tmp_path: Path):
     program = (
-        "import logging; from clipalign.pipeline.model import import_open_clip as get;"
+        "import logging; from clipalign.models.load import import_open_clip as get;"
         "assert get() is get(); assert not logging.root.handlers"
     )
     root = Path(__file__).parents[2]

@@ -9,19 +9,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clipalign.models.load import import_open_clip
 from clipalign.pictogram.batches import FOIL_WEIGHTS, NO_KIND, Batch, BatchMaker, make_sample
 from clipalign.pictogram.captions import FOIL_KINDS
 from clipalign.pictogram.export import EMBEDDING, reachable_tokens
-from clipalign.pictogram.objectives import Heads, compute_losses, embed_images, embed_texts, word_attributions
 from clipalign.pictogram.training import (
+    Heads,
     Run,
     TrainingSettings,
     build_network,
+    compute_losses,
+    embed_images,
+    embed_texts,
     keep_reachable_rows,
     learning_rate,
     normalise,
+    word_attributions,
 )
-from clipalign.pipeline.model import import_open_clip
 
 SETTINGS = TrainingSettings(steps=4, batch_size=3, foils=1, warmup_steps=2, attribution_from=0.5)
 

@@ -16,8 +16,18 @@ from clipalign.pictogram.captions import (
     vocabulary,
     write_caption,
 )
-from clipalign.pictogram.scenes import Scene, compose_scene, draw_scene
-from clipalign.pictogram.world import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, SIZES, STYLES, sprite
+from clipalign.pictogram.scenes import (
+    COLORS,
+    COUNT_WORDS,
+    KINDS,
+    SIZE_WORDS,
+    SIZES,
+    STYLES,
+    Scene,
+    compose_scene,
+    draw_scene,
+    sprite,
+)
 
 SCENES = 200
 

@@ -11,8 +11,8 @@ import numpy
 import pytest
 from PIL import Image
 
+from clipalign.data.images import open_image
 from clipalign.errors import ImageUnreadable
-from clipalign.pipeline.images import open_image
 
 Values = numpy.ndarray[tuple[int, ...], numpy.dtype[Any]]
 
@@ -222,7 +222,7 @@ def test_a_tiff_that_breaks_off_is_damaged_whatever_its_kind() -> None:
 
 
 def test_heic_names_its_extra_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipalign.pipeline.images._register_heif", lambda: None)
+    monkeypatch.setattr("clipalign.data.images._register_heif", lambda: None)
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     with pytest.raises(ImageUnreadable, match="not read: HEIC") as caught:
         open_image(b"\0\0\0\x18ftypheic....")

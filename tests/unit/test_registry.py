@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import UnknownModel
-from clipalign.registry import DEFAULT_MODEL, architecture_names, find_model, model_names, row_of_weights
-from clipalign.registry.rows import ROWS
+from clipalign.models.registry import DEFAULT_MODEL, ROWS, architecture_names, find_model, model_names, row_of_weights
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def test_weights_are_known_by_their_hash():
 
 def test_looking_up_names_loads_neither_torch_nor_open_clip():
     program = (
-        "import sys; from clipalign.registry import find_model, architecture_names;"
+        "import sys; from clipalign.models.registry import find_model, architecture_names;"
         "find_model('ViT-B-32@laion2b_e16'); assert 'RN50' in architecture_names();"
         "print([name for name in ('torch', 'open_clip') if name in sys.modules])"
     )

@@ -7,12 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from clipalign.report.classify import ClassifyView, classify_record
-from clipalign.report.classify_html import card
-from clipalign.report.classify_table import classify_table
-from clipalign.report.evidence import read_evidence
-from clipalign.report.summary import summary_lines
-from clipalign.report.tally import Tally
+from clipalign.output.classify import ClassifyView, card, classify_record, classify_table, read_evidence
+from clipalign.output.records import Tally, summary_lines
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight
 from tests.results import PROVENANCE
 

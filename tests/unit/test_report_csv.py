@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipalign.report import csv
-from clipalign.report.detect import DetectView
-from clipalign.report.json import plain
-from clipalign.report.records import error_record
+from clipalign.output import csv
+from clipalign.output.detect import DetectView
+from clipalign.output.json import plain
+from clipalign.output.records import error_record
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE
 

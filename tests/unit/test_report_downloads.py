@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.downloads.catalogue import Standing
-from clipalign.report import downloads
-from clipalign.report.console import notices
-from clipalign.report.downloads import listing, shown, size_of
+from clipalign.download.catalog import Standing
+from clipalign.output import downloads
+from clipalign.output.console import notices
+from clipalign.output.downloads import listing, shown, size_of
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipalign.report.detect import DetectView
-from clipalign.report.github import (
+from clipalign.output.detect import DetectView
+from clipalign.output.github import (
     MAX_MESSAGE_CHARACTERS,
     annotation,
     escaped_message,
     escaped_property,
     workspace_path,
 )
-from clipalign.report.json import plain
-from clipalign.report.records import Entry, Record, error_record
+from clipalign.output.json import plain
+from clipalign.output.records import Entry, Record, error_record
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 

@@ -13,16 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipalign.report import many
-from clipalign.report.console import visible
-from clipalign.report.detect import DetectView
-from clipalign.report.html import page as page_module
-from clipalign.report.html.markup import Markup, escaped, joined, tag
-from clipalign.report.html.parts import data_address, marked_text, signed_bar
-from clipalign.report.json import plain
-from clipalign.report.one import FewEntries
-from clipalign.report.records import Entry, Record, error_record
-from clipalign.report.tally import Tally
+from clipalign.output import documents as many
+from clipalign.output.console import visible
+from clipalign.output.detect import DetectView
+from clipalign.output.documents import FewEntries
+from clipalign.output.html import page as page_module
+from clipalign.output.html.markup import Markup, escaped, joined, tag
+from clipalign.output.html.parts import data_address, marked_text, signed_bar
+from clipalign.output.json import plain
+from clipalign.output.records import Entry, Record, Tally, error_record
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE, PROVENANCE, result_of
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from clipalign.report.records import Record
-from clipalign.report.score_long import ScoreLongView, score_long_record
-from clipalign.report.score_long_table import scale_of, score_long_table
+from clipalign.output.records import Record
+from clipalign.output.score_long import ScoreLongView, scale_of, score_long_record, score_long_table
 from clipalign.results import LongResult, SentenceScore
 from tests.results import PROVENANCE
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from clipalign.report.json import detect_record, encode, eval_record
-from clipalign.report.layout import ASCII_SIGNS, UNICODE_SIGNS, signed_bar
-from clipalign.report.metrics import metrics_table
-from clipalign.report.table import detect_table
+from clipalign.output.detect import detect_table
+from clipalign.output.eval import metrics_table
+from clipalign.output.json import detect_record, encode, eval_record
+from clipalign.output.layout import ASCII_SIGNS, UNICODE_SIGNS, signed_bar
 from clipalign.results import Published
 from tests.results import COKE, EVALUATION, PROVENANCE, result_of
 
@@ -181,7 +181,7 @@ def test_bars_of_wide_words_start_in_the_same_column() -> None:
 
 
 def test_a_stream_that_speaks_ascii_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipalign.report.layout.speaks_unicode", lambda stream: False)
+    monkeypatch.setattr("clipalign.output.layout.speaks_unicode", lambda stream: False)
     page = detect_table(COKE)
     assert page.isascii()
     assert "a cup of <coke>" in page

@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from clipalign.report import tally as room
-from clipalign.report.console import notices
-from clipalign.report.detect import DetectView
-from clipalign.report.json import plain
-from clipalign.report.progress import Progress
-from clipalign.report.records import NameColumn, Record, error_record
-from clipalign.report.summary import number_text, summary_lines
-from clipalign.report.tally import Tally
+from clipalign.output import records as room
+from clipalign.output.console import notices
+from clipalign.output.detect import DetectView
+from clipalign.output.json import plain
+from clipalign.output.progress import Progress
+from clipalign.output.records import NameColumn, Record, Tally, error_record, number_text, summary_lines
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 

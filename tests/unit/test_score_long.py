@@ -13,10 +13,10 @@ from clipalign.errors import TextUnusable, UsageError
 from clipalign.methods.detect import Pair
 from clipalign.methods.score_long import LongScorer, LongSettings, score_long_pairs
 from clipalign.methods.scores import specs_score
-from clipalign.pipeline.encoder import encode_texts
-from clipalign.pipeline.loaded import LoadedModel
-from clipalign.pipeline.long_context import stretched
-from clipalign.pipeline.text_tower import CausalTextTower
+from clipalign.models.encode import encode_texts
+from clipalign.models.long_context import stretched
+from clipalign.models.model import LoadedModel
+from clipalign.models.text_encoder import CausalTextTower
 from clipalign.results import LongResult
 from clipalign.session import Session
 from tests.tiny import CAUSAL, GOLDEN, TOWERS, load_random, load_tiny

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipalign.pipeline.sentences import Cut, split_text
+from clipalign.data.sentences import Cut, split_text
 
 SENTENCES = {
     "plain": "A wooden table stands by a window.| On it is a cup.| Steam rises.",

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import clipalign
+from clipalign.data import images as image_bytes
+from clipalign.data.images import open_image
+from clipalign.data.transforms import to_tensor
 from clipalign.errors import DeviceUnavailable, ImageUnreadable, UnknownModel, UsageError
-from clipalign.pipeline import image_bytes
-from clipalign.pipeline.image_tensors import to_tensor
-from clipalign.pipeline.images import open_image
 from clipalign.session import Session, load
 from tests.tiny import GOLDEN, load_tiny
 

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from clipalign.config.file import find_settings_file, foreign_files
+from clipalign.config.readers import NOT_FROM_FILES, READERS, flag_name
+from clipalign.config.sources import resolve, unknown_variables
+from clipalign.config.suggest import meant_by
+from clipalign.config.values import Settings
 from clipalign.errors import SettingsError, UsageError
-from clipalign.settings import Settings, flag_name, meant_by, resolve
-from clipalign.settings.file import find_settings_file, foreign_files
-from clipalign.settings.readers import NOT_FROM_FILES, READERS
-from clipalign.settings.sources import unknown_variables
 
 
 @pytest.fixture

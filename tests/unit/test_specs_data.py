@@ -17,10 +17,18 @@ from PIL import Image
 
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.pictogram.export import clip_encoder
-from clipalign.training import specs_prepare
-from clipalign.training.specs_data import DATA_FILE, SAMPLES_FILE, Order, PictogramData, open_data
-from clipalign.training.specs_prepare import Prepared, PrepareSettings, prepare
-from clipalign.training.specs_sources import RawCaption, Skipped, open_source
+from clipalign.training import prepare as specs_prepare
+from clipalign.training.data import (
+    DATA_FILE,
+    SAMPLES_FILE,
+    Order,
+    PictogramData,
+    RawCaption,
+    Skipped,
+    open_data,
+    open_source,
+)
+from clipalign.training.prepare import Prepared, PrepareSettings, prepare
 
 TEXTS = (
     "A wooden table stands near a bright window. On it there is a blue cup, filled with coffee.",
@@ -184,7 +192,7 @@ CUTTERS = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from clipalign.training.specs_prepare import _end_with_parent
+from clipalign.training.prepare import _end_with_parent
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         print(pool.submit(os.getpid).result(), flush=True)

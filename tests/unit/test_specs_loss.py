@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from clipalign.device import choose_device
-from clipalign.pipeline.encoder import encode_distinct, encode_texts
-from clipalign.pipeline.model import load_model
-from clipalign.training.specs_loss import EPSILON_LIMIT, SpecsFeatures, SpecsWeights, specs_loss
+from clipalign.models.encode import encode_distinct, encode_texts
+from clipalign.models.load import load_model
+from clipalign.training.loss import EPSILON_LIMIT, SpecsFeatures, SpecsWeights, specs_loss
 from tests.tiny import GOLDEN
 
 SPECS: dict[str, Any] = json.loads((GOLDEN / "specs.json").read_text())

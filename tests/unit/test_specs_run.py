@@ -19,17 +19,26 @@ from safetensors.torch import load_file
 
 from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
-from clipalign.pipeline.model import load_model
-from clipalign.training import specs_batches, specs_loop
-from clipalign.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
-from clipalign.training.specs_checkpoints import STATE_FILE, WEIGHTS_FILE, as_os_error, last_checkpoint, load_checkpoint
-from clipalign.training.specs_data import PictogramData, SpecsSample
-from clipalign.training.specs_loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
-from clipalign.training.specs_loss import SpecsWeights
-from clipalign.training.specs_model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
-from clipalign.training.specs_settings import Intervals, SpecsSettings, learning_rate
-from clipalign.training.specs_validation import Increments, Validation, increments_of
-from clipalign.training.world import World
+from clipalign.models.load import load_model
+from clipalign.training import batches as specs_batches
+from clipalign.training import loop as specs_loop
+from clipalign.training.checkpoints import (
+    METRICS_FILE,
+    STATE_FILE,
+    WEIGHTS_FILE,
+    MetricsLog,
+    as_os_error,
+    last_checkpoint,
+    load_checkpoint,
+    read_metrics,
+)
+from clipalign.training.data import PictogramData, SpecsSample
+from clipalign.training.distributed import World
+from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
+from clipalign.training.loss import SpecsWeights
+from clipalign.training.model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
+from clipalign.training.settings import Intervals, SpecsSettings, learning_rate
+from clipalign.training.validation import Increments, Validation, increments_of
 from tests.tiny import GOLDEN
 
 SETTINGS = SpecsSettings(

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import ModelMismatch
-from clipalign.pipeline.model import import_open_clip
-from clipalign.pipeline.text import encode_text
-from clipalign.training.specs_text import TextReader, TokenTree
+from clipalign.models.load import import_open_clip
+from clipalign.models.tokenize import encode_text
+from clipalign.training.texts import TextReader, TokenTree
 from tests.checkpoints import config
 from tests.tiny import CAUSAL, TEXT, TOWERS, load_random
 

@@ -13,10 +13,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from clipalign.data.words import reported_words, split_words
 from clipalign.errors import ModelMismatch, UsageError
-from clipalign.pipeline.model import import_open_clip
-from clipalign.pipeline.text import _merged, encode_text, trace_characters
-from clipalign.pipeline.words import reported_words, split_words
+from clipalign.models.load import import_open_clip
+from clipalign.models.tokenize import _merged, encode_text, trace_characters
 from tests.tiny import load_random, load_tiny
 
 LOADED = load_tiny()

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from clipalign.pipeline.text import encode_text
-from clipalign.pipeline.text_tower import CausalTextTower, TokenForest
+from clipalign.models.text_encoder import CausalTextTower, TokenForest
+from clipalign.models.tokenize import encode_text
 from tests.tiny import CAUSAL, load_random
 
 LONG = "A photo depicts a red cup of coffee on a table, next to a sleeping dog."

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from clipalign import weights
 from clipalign.cache import cache_folder
 from clipalign.errors import MissingWeights, VerificationFailed
-from clipalign.registry import ModelRow, WeightSource, find_model
-from clipalign.weights import hash_file, locate, place_in_cache
+from clipalign.models import weights
+from clipalign.models.registry import ModelRow, WeightSource, find_model
+from clipalign.models.weights import hash_file, locate, place_in_cache
 
 CONTENT = b"some weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

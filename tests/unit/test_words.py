@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipalign.pipeline.words import (
+from clipalign.data.words import (
     PUNCTUATION,
     Mode,
     Span,

@@ -1,0 +1,311 @@
+"""Classes and what is said about them: names from a list, sentences from a file.
+
+Everything that is read is checked here, once, and an error names the file and the class.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from clipalign.errors import MissingDataset, UsageError
+from clipalign.files import read_text_bytes
+
+PUBLISHED: Final = "wca-descriptions"
+"""What ``clipalign download`` calls the files of WCA's repository."""
+
+PLACE: Final = "{}"
+"""Where a template has the class name."""
+
+_NAMED: Final = 5
+"""How many classes an error names before it only counts."""
+
+_OBJECT: Final = '{"cat": ["A cat has fur.", …], …}'
+_LIST: Final = '["cat", "dog", …]'
+"""What files of descriptions and of names look like, for hints."""
+
+_ALL: Final = 1.0
+_ID: Final = r"[-+]?\d+|n\d{8}"
+_NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
+    ("a binary file", r".*[\x00-\x08].*", 0.0),
+    ("a web page", r"(?i)<(!doctype|html|head|body)\b.*", 0.0),
+    ("ids alone, without the names", rf"({_ID})[.,;]?", _ALL),
+    ("a table of ids and names", r"(n\d{8}|class[_ ]?\d+)[\s,;:|]+\S.*|\d+\s*[,;:|\t]\s*\S.*", _ALL),
+    ("a table of names and ids", r"\S.*[,;:|\t]\s*(\d+|n\d{8})", _ALL),
+    ("JSON lines", r"\{.*\}|\[.*\]", _ALL),
+    ("JSON or Python", r"[\[{].*|[\]})]+[,;]?|.*[\]}],?|['\"].*['\"],?|\w+\s*=\s*[\[{(].*|['\"\w]+:\s*['\"].*,", _ALL),
+    ("a list with commas at the ends", r".*,", _ALL),
+    ("YAML", r"[-*]\s+\S.*|---", _ALL),
+    ("a table", r"[^\t]+\t[^\t].*|.*\S,\S.*", _ALL),
+)
+"""What people give for a list of names, by the share of the lines that has such a shape; a name may have some of it
+("7 up", "747 airplane", "tench, Tinca tinca"), so all the lines must."""
+
+_HEADER: Final = r"(?i)names:|(id|index|class|label|name|class_?id|wnid)s?[,;\t]\s*\w+([,;\t].*)?"
+"""How the first line of a table begins."""
+
+Descriptions = Mapping[str, Sequence[str]]
+"""Class name to its sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What there is to choose from.
+
+    Attributes:
+        names: of the classes, C; empty for those of ``descriptions``, more of which than names do no harm.
+        descriptions: sentences (``wca``, ``cupl``) or descriptors (``clip-d``) by class; ``waffle`` takes its
+            characters from them where they are given.
+        templates: of ``clip-e``, with ``{}`` for the name; empty for the 80 of OpenAI's CLIP.
+        words: that ``waffle`` draws from.
+    """
+
+    names: tuple[str, ...] = ()
+    descriptions: Descriptions | None = None
+    templates: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+def read_dataset(folders: Sequence[Path], name: str, *, method: str) -> Classes:
+    """The classes of a data set and what was published about them.
+
+    Args:
+        folders: where its files may lie, as ``prompts/NAME/cupl.json`` and ``features/NAME/NAME.json`` (the layout of
+            WCA's repository), or as ``descriptions/NAME/cupl.json`` and ``classes/NAME.json``.
+        name: of the data set.
+        method: which decides what is read.
+
+    Raises:
+        MissingDataset: none of the folders has the file that the method needs.
+        UsageError: a file is of the wrong shape.
+    """
+    described = _published(folders, name, "cupl.json" if method in ("wca", "cupl") else "clip-d.json")
+    listed = _published(folders, name, f"{name}.json")
+    if described is None and (method not in ("clip", "clip-e") or listed is None):
+        other = "clip-d" if _published(folders, name, "clip-d.json") else ""
+        raise MissingDataset(
+            f"the published descriptions of {name} for {method} are not on this machine",
+            hint=f"--method {other} has them, or give --descriptions FILE.json"
+            if other
+            else f"clipalign download {PUBLISHED}, or give --descriptions FILE.json",
+            input=name,
+        )
+    descriptions = read_descriptions(described) if described else None
+    # A list may hold one name for several classes (Places365), and need not spell them as the descriptions do.
+    names = tuple(descriptions) if descriptions else tuple(dict.fromkeys(map(_spoken, _strings(listed))))
+    templates = _published(folders, name, "clip-e.json") if method == "clip-e" else None
+    return Classes(
+        names=names,
+        descriptions=None if method in ("clip", "clip-e") else descriptions,
+        templates=tuple(read_lines(templates, what="templates")) if templates else (),
+    )
+
+
+def _published(folders: Sequence[Path], name: str, file: str) -> Path | None:
+    inner = (f"prompts/{name}", f"descriptions/{name}", f"features/{name}", "classes", name, ".")
+    places = (folder / part / file for folder in folders for part in inner)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _strings(path: Path | None) -> list[str]:
+    """The names of a list; the first of those that a class goes by."""
+    found = _json(path, hint=_LIST) if path else []
+    rows = found if isinstance(found, list) else []
+    return [str(row[0]) if isinstance(row, list) and row else str(row) for row in rows]
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").strip()
+
+
+def check_names(names: Iterable[str], *, source: str = "--labels") -> None:
+    """Raise a :class:`UsageError` for no classes, an empty name, or two alike; ``source`` is where they stand."""
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name.strip():
+            raise UsageError(f"class {number} has an empty name", hint="every class needs a name", input=source)
+        key = " ".join(name.split())
+        if key in seen:
+            raise UsageError(
+                f"the class {name!r} is there twice, as number {seen[key]} and {number}",
+                hint="two classes of one name cannot be told apart; remove or rename one",
+                input=source,
+            )
+        seen[key] = number
+    if not seen:
+        raise UsageError("there are no classes", hint="give at least one class name", input=source)
+
+
+def read_labels(path: Path) -> list[str]:
+    """Class names of a text file, a line each, or of a JSON list; blank lines are passed over.
+
+    Of an object of lists, a file of descriptions, the keys are taken.
+
+    Raises:
+        UsageError: the file cannot be read, holds no class, or one twice, or something else than a list of names.
+    """
+    if path.suffix.lower() == ".json":
+        names = _json(path, hint=_LIST)
+        if isinstance(names, dict) and all(isinstance(value, list) for value in names.values()):
+            names = list(names)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            rows: list[object] = names if isinstance(names, list) else []
+            if isinstance(names, dict) or any(isinstance(row, list | dict) for row in rows):
+                raise _no_labels(path, "looks like a table of ids and names")
+            raise _no_labels(path, "is not of names alone" if rows else f"is {_kind(names)}")
+    else:
+        names = [line.strip() for line in _read(path, hint="a file with a class a line").splitlines() if line.strip()]
+    below = names[1:] if names and re.fullmatch(_HEADER, names[0]) else names
+    numbers = [number[0] for name in below if (number := re.findall(r"^(\d+)[.)]?\s+\S", name))]
+    if len(below) > 1 and numbers in ([*map(str, range(len(below)))], [*map(str, range(1, len(below) + 1))]):
+        raise _no_labels(path, "looks like a table of ids and names")
+    if len(below) < len(names) and all(re.search(r"[,;\t:]", row) for row in below):
+        raise _no_labels(path, "looks like a table with a header")
+    if len(names) == 1 and re.search(r"[,;|\t]", names[0]):
+        raise _no_labels(path, "looks like a list on one line")
+    for seems, shape, share in _NOT_LABELS:
+        found = sum(re.fullmatch(shape, name[:300]) is not None for name in names)
+        if found and found >= share * len(names) and not _are_digits(names):
+            raise _no_labels(path, f"looks like {seems}")
+    check_names(names, source=str(path))
+    return names
+
+
+def _are_digits(names: Iterable[str]) -> bool:
+    """Whether the classes are the ten digits, as of handwriting, rather than ids."""
+    return set(names) == set("0123456789")
+
+
+def _no_labels(path: Path, seems: str) -> UsageError:
+    return UsageError(
+        f"{path} must hold a list of class names, and {seems}",
+        hint=f"put one name a line and nothing else, or {_LIST} in a .json file",
+        input=str(path),
+    )
+
+
+def read_lines(path: Path, *, what: str) -> list[str]:
+    """The lines of a text file, or the strings of a JSON list, that are not blank: templates, words.
+
+    Raises:
+        UsageError: the file cannot be read, or holds none.
+    """
+    if path.suffix.lower() == ".json":
+        found = _json(path, hint=f'["…", …], a list of {what}')
+    else:
+        found = _read(path).splitlines()
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise UsageError(f"{path} must hold a list of {what}", input=str(path))
+    lines = [one.strip() for one in found if one.strip()]
+    if not lines:
+        raise UsageError(f"{path} holds no {what}", input=str(path))
+    return lines
+
+
+def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
+    """Class name → sentences, from a JSON object of lists.
+
+    Raises:
+        UsageError: the file cannot be read or has another shape, a class is there twice or has no sentence.
+    """
+    return check_descriptions(_json(path, hint=_OBJECT), source=str(path))
+
+
+def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ...]]:
+    """The same for what is in memory already; ``source`` is what errors call it."""
+    if not isinstance(found, Mapping):
+        templates = isinstance(found, list) and all(isinstance(one, str) and PLACE in one for one in found)
+        raise UsageError(
+            f"{source} must hold an object of class name to list of sentences, not {_kind(found)}",
+            hint="a list of templates goes to --templates" if templates else _OBJECT,
+            input=source,
+        )
+    checked: dict[str, tuple[str, ...]] = {}
+    for name, sentences in found.items():
+        if not isinstance(name, str):
+            raise UsageError(f"{source}: a class name must be a string, not {_kind(name)}", input=source)
+        if not isinstance(sentences, list | tuple):
+            raise UsageError(
+                f"{source}: the descriptions of {name!r} must be a list, not {_kind(sentences)}",
+                hint=_OBJECT,
+                input=source,
+            )
+        for number, sentence in enumerate(sentences, 1):
+            if not isinstance(sentence, str) or not sentence.strip():
+                what = "empty" if isinstance(sentence, str) else _kind(sentence)
+                raise UsageError(f"{source}: description {number} of {name!r} is {what}", input=source)
+        checked[name] = tuple(sentence.strip() for sentence in sentences)
+    check_names(checked, source=source)
+    if all(re.fullmatch(_ID, name) for name in checked) and not _are_digits(checked):
+        raise UsageError(
+            f"{source} has ids for its keys, such as {next(iter(checked))!r}",
+            hint="put the names of the classes in their place, for they are what is said of a picture",
+            input=source,
+        )
+    without = [name for name, sentences in checked.items() if not sentences]
+    if without:
+        raise undescribed(without, source)
+    return checked
+
+
+def undescribed(names: Sequence[str], source: str) -> UsageError:
+    """What is said of classes, at least one, without descriptions; ``source`` is where they were expected."""
+    named = ", ".join(repr(name) for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return UsageError(
+        f"{'a class has' if len(names) == 1 else f'{len(names)} classes have'} no descriptions: {named}{more}",
+        hint="add a sentence, take the class out, or use --method clip",
+        input=source,
+    )
+
+
+def _read(path: Path, *, hint: str = "check the path") -> str:
+    try:
+        content = read_text_bytes(path)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _every_other_is_nil(content[:64]):
+            raise UsageError(f"{path} is UTF-16, not UTF-8", hint="save it as UTF-8", input=str(path))
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8", input=str(path)) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint, input=str(path)) from error
+
+
+def _every_other_is_nil(content: bytes) -> bool:
+    """How UTF-16 without a mark begins, in the scripts of Europe."""
+    return any(half and not any(half) for half in (content[::2], content[1::2]))
+
+
+def _json(path: Path, *, hint: str) -> object:
+    def no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twin = next(name for index, name in enumerate(names) if name in names[:index])
+            raise UsageError(f"{path}: the class {twin!r} is there twice", hint="join its lists", input=str(path))
+        return dict(pairs)
+
+    try:
+        found: object = json.loads(_read(path), object_pairs_hook=no_twins)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid JSON: {error.msg}, line {error.lineno}",
+            hint=hint,
+            input=str(path),
+        ) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path} holds something else than lists of sentences", input=str(path)) from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply", input=str(path)) from error
+    return found
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", tuple: "a list", dict: "an object", str: "a string", bool: "true or false"}
+    if value is None:
+        return "null"
+    return "a number" if type(value) in (int, float) else names.get(type(value), type(value).__name__)

@@ -1,0 +1,297 @@
+"""Files as lines: unzipped where they are, without a byte-order mark, and never a line that fills the memory.
+
+A line is what ends with a line feed; a carriage return before it is not part of it, and one between two objects of JSON
+ends a line too. Blank lines are passed over, and
+counted for the line numbers that errors name.
+
+Standard input that is written while it is read: whether the next line is there, so that nobody waits for company.
+
+A program that writes one record and waits for the answer would wait for ever if records were collected first. Where a
+platform cannot say whether a pipe holds anything, nothing is known to be late.
+
+Pictures named one by one, among them folders of pictures, as an input for commands that need no text.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import select
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, Protocol, cast
+
+from clipalign.data.folders import Folder
+from clipalign.data.records import InputRecord, Place
+from clipalign.errors import InputUnreadable
+
+STDIN: Final = "-"
+
+MAX_LINE_BYTES: Final = 16_000_000
+"""Longest line that is read; a record takes some hundred bytes, so a longer line is a file of another kind."""
+
+MAX_PASSED_BYTES: Final = 256_000_000
+"""Most that is passed over in search of the next record, in a line without an end or in blank ones."""
+
+BLANK_BYTES: Final = 256
+"""What a blank line counts for: each takes time, however short it is."""
+
+BREAKS: Final = (OSError, EOFError, zlib.error)
+"""What reading may end with in the middle of a file: a disk that fails, an archive that is cut short."""
+
+_BARE_RETURN: Final = re.compile(rb"(?<=\})[ \t]*\r\s*(?=\{)")
+"""A line end of old systems between two objects; elsewhere JSON may have it for white space."""
+
+_UTF8_MARK: Final = b"\xef\xbb\xbf"
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_NO_TEXT: Final = " is UTF-16 or no text at all"
+
+
+class Line(NamedTuple):
+    """One line that is not blank.
+
+    Attributes:
+        number: in the file, from 1 on.
+        content: without its end and white space around it; empty where the line is too long.
+        too_long: whether it is longer than :data:`MAX_LINE_BYTES`.
+    """
+
+    number: int
+    content: bytes
+    too_long: bool = False
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, or of standard input for ``-``, behind a byte-order mark if there is one.
+
+    Raises:
+        InputUnreadable: it cannot be opened, is UTF-16, or is named ``.gz`` and is no gzip file.
+    """
+    if name == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = _open(Path(name))
+    except FileNotFoundError as error:
+        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name) from error
+    except OSError as error:
+        raise InputUnreadable(f"{name} cannot be read: {error.strerror or error}", input=name) from error
+    with stream:
+        if stream.seekable():
+            _pass_mark(stream, name)
+        yield stream
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix.lower() == ".gz":
+        return cast(BinaryIO, gzip.open(path.expanduser(), "rb"))
+    return path.expanduser().open("rb")
+
+
+def _pass_mark(stream: BinaryIO, name: str) -> None:
+    try:
+        beginning = stream.read(len(_UTF8_MARK))
+    except gzip.BadGzipFile as error:
+        raise InputUnreadable(f"{name} is no gzip file", hint="take .gz off its name", input=name) from error
+    except BREAKS as error:
+        raise broken_off(name, error) from error
+    if _is_no_text(beginning):
+        raise InputUnreadable(f"{name}{_NO_TEXT}", hint="save it as UTF-8", input=name)
+    stream.seek(len(_UTF8_MARK) if beginning == _UTF8_MARK else 0)
+
+
+class Lines(Protocol):
+    """What gives a line at a time: files, and :class:`clipalign.data.files.LiveLines`."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line with its end, at most ``size`` bytes of it; empty at the end."""
+        ...
+
+
+def lines_of(stream: Lines) -> Iterator[Line]:
+    """The lines of ``stream`` that are not blank.
+
+    Raises:
+        InputUnreadable: the first is no text, or the next one does not come; the message lacks the file's name.
+        OSError, EOFError, zlib.error: reading breaks off.
+    """
+    number = passed = 0
+    while piece := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if number == 1:
+            piece = piece.removeprefix(_UTF8_MARK)  # of standard input
+            if _is_no_text(piece[: len(_UTF8_MARK)]):
+                raise InputUnreadable(_NO_TEXT, hint="save it as UTF-8")
+        if len(piece) > MAX_LINE_BYTES and not piece.endswith(b"\n"):
+            while (piece := stream.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
+                passed = pass_over(len(piece), passed, number)
+            yield Line(number, b"", too_long=True)
+            passed = 0
+            continue
+        content = piece.strip(b"\r\n\t ")
+        if content:
+            first, *others = _BARE_RETURN.split(content) if b"\r" in content else (content,)
+            yield Line(number, first)
+            for other in others:
+                number += 1
+                yield Line(number, other)
+        passed = 0 if content else pass_over(max(len(piece), BLANK_BYTES), passed, number)
+
+
+def pass_over(size: int, passed: int, line: int) -> int:
+    """Bytes passed over in search of the next record, with ``size`` more.
+
+    Raises:
+        InputUnreadable: they are too many; the message lacks the file's name.
+    """
+    if passed > MAX_PASSED_BYTES:
+        raise InputUnreadable(f":{line} goes on and on without a record", hint="what follows is not read")
+    return passed + size
+
+
+def _is_no_text(beginning: bytes) -> bool:
+    return beginning.startswith(_UTF16_MARKS) or b"\0" in beginning
+
+
+def broken_off(name: str, error: BaseException) -> InputUnreadable:
+    """What is said where reading ends before the file does."""
+    why = getattr(error, "strerror", None) or str(error)
+    return InputUnreadable(
+        f"{name} breaks off: {why}", hint="what stands before it was read; is the file complete?", input=name
+    )
+
+
+def named(name: str, error: InputUnreadable) -> InputUnreadable:
+    """``error`` with the name of the file that its message lacks."""
+    error.message, error.input = f"{name}{error.message}", name
+    error.args = (error.message,)
+    return error
+
+
+GRACE_SECONDS: Final = 0.05
+"""How long a line may take before what is there is scored without it."""
+
+_PIECE_BYTES: Final = 1 << 16
+
+
+class LiveLines:
+    """The bytes of a pipe, read as they come.
+
+    Attributes:
+        stream: read with ``read1`` where it has that, which leaves nothing in a buffer that ``select`` does not see;
+            what has no file number, as in tests, is never late.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self._held = bytearray()
+        self._ended = False
+
+    def late(self) -> bool:
+        """Whether :meth:`readline` would have to wait for the next line that is not blank."""
+        while not self._ended and not self._holds_line():
+            if not self._ready():
+                return True
+            self._read()
+        return False
+
+    def readline(self, size: int) -> bytes:
+        """The next line with its end, at most ``size`` bytes of it; empty at the end."""
+        searched = 0
+        while not self._ended and len(self._held) < size:
+            if self._held.find(b"\n", searched) >= 0:
+                break
+            searched = len(self._held)
+            self._read()
+        end = self._held.find(b"\n", 0, size)
+        line = bytes(self._held[: size if end < 0 else end + 1])
+        del self._held[: len(line)]
+        return line
+
+    def _holds_line(self) -> bool:
+        end = self._held.rfind(b"\n")
+        return end >= 0 and bool(self._held[:end].strip())
+
+    def _ready(self) -> bool:
+        try:
+            return bool(select.select([self.stream], [], [], GRACE_SECONDS)[0])
+        except (OSError, ValueError):  # no file number; Windows waits for sockets alone
+            return True
+
+    def _read(self) -> None:
+        read = getattr(self.stream, "read1", self.stream.read)
+        piece = read(_PIECE_BYTES)
+        self._ended = not piece
+        self._held += piece
+
+
+ARGUMENTS: Final = "the arguments"
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Paths, addresses, ``-`` and folders, as an :class:`clipalign.data.records.Input`.
+
+    Attributes:
+        names: as the user named them; see :meth:`check`.
+    """
+
+    names: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.names[0] if len(self.names) == 1 else ARGUMENTS
+
+    def check(self) -> None:
+        """Look into every folder.
+
+        Raises:
+            InputUnreadable: there is no picture in one, or it cannot be read.
+        """
+        for source in self._sources():
+            if isinstance(source, Folder):
+                source.check()
+
+    def count(self) -> int:
+        """All pictures; looks at every name in the folders."""
+        return sum(source.count() if isinstance(source, Folder) else 1 for source in self._sources())
+
+    def late(self) -> bool:
+        """Never."""
+        return False
+
+    def records(self, share: slice | None = None) -> Iterator[InputRecord]:
+        """The pictures in the order of the names, those of a folder sorted; or a contiguous share of them."""
+        begin, end = (0, None) if share is None else (share.start or 0, share.stop)
+        for number, record in enumerate(self._records()):
+            if end is not None and number >= end:
+                return
+            if number >= begin:
+                yield record
+
+    def _records(self) -> Iterator[InputRecord]:
+        number = 0
+        for source in self._sources():
+            if isinstance(source, str):
+                yield InputRecord(source, source, source, "", (), Place(source, 0, number))
+                number += 1
+            else:
+                for record in source.records(0, None, number):
+                    yield record
+                    number = record.place.number + 1
+
+    def _sources(self) -> Iterator[Folder | str]:
+        for name in self.names:
+            is_folder = name != STDIN and Path(name).expanduser().is_dir()
+            yield Folder(name, needs_text=False) if is_folder else name
+
+    @property
+    def single(self) -> bool:
+        """Whether this is one picture, not a folder of them."""
+        return len(self.names) == 1 and isinstance(next(self._sources()), str)

@@ -1,0 +1,168 @@
+"""A folder of pictures as an input: each with the text file of the same name beside it.
+
+The whole of ``cup.txt`` is the caption of ``cup.jpg``, without white space at its ends. Folders in the folder are
+walked too, all names in sorted order; hidden ones are passed over. Only the names of one folder at a time are held.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+from unicodedata import normalize
+
+from clipalign.data.records import InputRecord, Place, bad_record
+from clipalign.data.words import check_length
+from clipalign.errors import InputUnreadable
+from clipalign.files import open_plain
+
+_Found: TypeAlias = "tuple[Path, Path | InputUnreadable]"
+
+PICTURES: Final = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
+    )
+)
+"""Endings of pictures, in lower case: what a picture given by its name is read from, so that none is passed over."""
+
+MAX_CAPTION_BYTES: Final = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of pictures.
+
+    Attributes:
+        name: as the user named it.
+        needs_text: whether captions are read, and missed.
+    """
+
+    name: str
+    needs_text: bool = True
+
+    def check(self) -> None:
+        """Look for a picture.
+
+        Raises:
+            InputUnreadable: the folder cannot be read, or there is none in it.
+        """
+        if next(iter(self._pictures()), None) is None:
+            endings = {path.suffix.lower() for path in self._path.iterdir()}
+            hint = next(
+                (
+                    f"name the files in it: '{glob.escape(self.name)}/*{e}'"
+                    for e in (".tar", ".jsonl", ".parquet")
+                    if e in endings
+                ),
+                "",
+            )
+            raise InputUnreadable(f"there are no pictures in {self.name}", hint=hint, input=self.name)
+
+    def count(self) -> int:
+        """Its pictures; looks at every name."""
+        return sum(1 for _ in self._pictures())
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`clipalign.data.tables.Source`."""
+        for index, path in enumerate(itertools.islice(self._pictures(), begin, end), begin):
+            place = Place(self.name, 0, index + offset)
+            yield bad_record(place, path) if isinstance(path, InputUnreadable) else self._record(*path, place)
+
+    def _record(self, path: Path, file: Path | InputUnreadable, place: Place) -> InputRecord:
+        try:
+            if self.needs_text and isinstance(file, InputUnreadable):
+                raise file
+            text, problem = (_caption(path, file) if self.needs_text and isinstance(file, Path) else ""), None
+        except InputUnreadable as error:
+            text, problem = "", error
+        id = path.relative_to(self._path).with_suffix("").as_posix()
+        return InputRecord(id, path, str(path), text, (), place, problem)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.name).expanduser()
+
+    def _pictures(self) -> Iterator[_Found | InputUnreadable]:
+        return _walk(self._path, self.name, ())
+
+
+def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[_Found | InputUnreadable]:
+    """The pictures below ``folder`` in sorted order with the files of their captions, or why one cannot be read."""
+    try:
+        state = folder.stat()
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+    except OSError as error:
+        problem = InputUnreadable(f"{folder} cannot be read: {error.strerror or error}", input=str(folder))
+        if not above:
+            raise problem from error
+        yield problem
+        return
+    here = (state.st_dev, state.st_ino)
+    if here in above:  # a link to a folder that it stands in
+        return
+    beside = _beside([entry for entry, is_folder in entries if not is_folder], folder)
+    for entry, is_folder in entries:
+        if is_folder:
+            yield from _walk(folder / entry, name, (*above, here))
+        elif entry in beside:
+            yield folder / entry, beside[entry]
+
+
+def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]:
+    """Of each picture the text file beside it, or why there are several; the name's case and how é is written vary.
+
+    Two pictures with one text file are an error of both: nobody knows which of them it is about.
+    """
+    stems: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        path = Path(name)
+        picture = path.suffix.lower() in PICTURES
+        if picture or path.suffix.lower() == ".txt":
+            stems.setdefault((normalize("NFC", path.stem), picture), []).append(name)
+    alike: dict[str, list[tuple[str, bool]]] = {}
+    for key in stems:
+        alike.setdefault(key[0].casefold(), []).append(key)
+    found: dict[str, Path | InputUnreadable] = {}
+    for (stem, picture), pictures in stems.items():
+        texts = stems.get((stem, False), [])
+        if not texts and len(both := alike[stem.casefold()]) == 2:  # IMG.JPG and img.txt, as Windows allows it
+            texts = stems.get((next(other for other, _ in both if other != stem), False), [])
+        for name in pictures if picture else ():
+            file = folder / (texts[0] if len(texts) == 1 else Path(name).with_suffix(".txt").name)
+            others = texts if len(texts) > 1 and file.name not in texts else []
+            if texts and len(texts) < len(pictures):
+                others = pictures
+            if others:
+                what = (
+                    f"{others[0]} and {others[1]} in {folder} are two {'pictures' if others is pictures else 'texts'}"
+                )
+                found[name] = InputUnreadable(f"{what} of {stem}", hint="rename one", input=str(folder / name))
+            else:
+                found[name] = file
+    return found
+
+
+def _caption(picture: Path, file: Path) -> str:
+    try:
+        with open_plain(file) as stream:
+            content = stream.read(MAX_CAPTION_BYTES + 1)
+        if len(content) > MAX_CAPTION_BYTES:
+            raise InputUnreadable(f"{file} is too long for a caption", input=str(file))
+        text = content.decode("utf-8-sig").strip()
+        check_length(text, str(file))
+    except FileNotFoundError as error:
+        hint = f"write it into {file.name} beside the picture"
+        raise InputUnreadable(f"{picture} has no caption", hint=hint, input=str(picture)) from error
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"{file} is not valid UTF-8", hint="save it as UTF-8", input=str(file)) from error
+    except OSError as error:
+        raise InputUnreadable(f"{file} cannot be read: {error.strerror or error}", input=str(file)) from error
+    if not text:
+        raise InputUnreadable(f"{file} is empty", hint="write the caption into it", input=str(file))
+    return text

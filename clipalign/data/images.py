@@ -1,0 +1,597 @@
+"""What a file is that was not read as a picture: another kind of file, a kind of picture without a decoder, damage.
+
+The bytes of a picture, from wherever it is: a file, an address, standard input.
+
+What is missing, empty, too large or out of reach is an ``ImageUnreadable`` that names it. Nothing is decoded here.
+
+A picture from anywhere becomes RGB as people see it.
+
+Opening is generous with formats (16 bits, palettes, transparency, CMYK, turned by EXIF) and strict with damage: what is
+missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` that names it. Nothing is ever half read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from unicodedata import normalize
+from urllib.parse import unquote_to_bytes
+
+import numpy
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
+
+from clipalign.errors import DownloadFailed, ImageUnreadable
+from clipalign.files import is_file, open_plain
+
+FORMATS: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF"
+
+_RESAVE: Final = "save it as an 8-bit PNG or JPEG"
+
+_FRAGMENTS: Final = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"
+    rb"|....ftyp(avi|he|mi|ms)",
+    re.DOTALL,
+)
+"""How the pictures begin that are always read, to tell a damaged one from no picture."""
+
+_KINDS: Final[tuple[tuple[bytes, str], ...]] = (
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
+    (rb"v/1\x01", "OpenEXR"),
+    (rb"#\?(RADIANCE|RGBE)", "Radiance HDR"),
+    (rb"PF\s", "a color PFM"),
+    (rb"P7\s", "PAM"),
+    (rb".{128}DICM", "DICOM"),
+    (rb"....ftypcrx |FUJIFILMCCD-RAW", "a camera's raw file"),
+    (rb"8BPS\0\x02", "a PSB of Photoshop"),
+)
+_OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
+    (rb"\s*(\xef\xbb\xbf)?<", "it looks like a web page or SVG"),
+    (rb"%PDF", "it looks like a PDF"),
+    (rb"version https://git-lfs", "it stands for a file of Git LFS: git lfs pull"),
+    (rb"....ftyp(?!avi|he|mi|ms)|\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|RIFF....AVI ", "it looks like a video"),
+    (rb"RIFF....WAVE|ID3|OggS|fLaC", "it looks like sound"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh", "it looks like an archive; unpack it"),
+    (rb"\x93NUMPY", "it looks like an array of NumPy"),
+    (rb"\x89HDF|GRIB|BUFR", "it looks like measurements"),
+)
+_LOSSLESS: Final = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
+
+_PHOTOMETRIC: Final = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+_SAMPLES: Final = {1: "unsigned", 2: "signed", 3: "floating-point"}
+
+
+def not_read(name: str, what: str, hint: str = _RESAVE) -> ImageUnreadable:
+    """A picture, whole as far as one can tell, of a kind without a decoder."""
+    return ImageUnreadable(f"{name} is a kind of picture that is not read: {what}", hint=hint, input=name)
+
+
+def damaged(name: str, why: str) -> ImageUnreadable:
+    """A picture that breaks off, or whose bytes make no sense."""
+    return ImageUnreadable(
+        f"{name} is damaged or cut short: {why}", hint="is the file complete? fetch it again", input=name
+    )
+
+
+def why_unreadable(content: bytes, name: str, said: str) -> ImageUnreadable:
+    """What to say of a file that Pillow did not read; ``said`` is its own reason, empty where it knew no format."""
+    if (variant := _variant(content, said)) is not None:
+        return not_read(name, *variant)
+    if _FRAGMENTS.match(content) or (said and not content.startswith(b"BM")):  # many texts begin so
+        return damaged(name, said or "its header breaks off")
+    others = (hint for pattern, hint in _OTHERS if re.match(pattern, content, re.DOTALL))
+    return ImageUnreadable(
+        f"{name} is not a picture", hint=f"{next(others, '')}; pictures are {FORMATS}".lstrip("; "), input=name
+    )
+
+
+def _variant(content: bytes, said: str) -> tuple[str, ...] | None:
+    for pattern, what in _KINDS:
+        if re.match(pattern, content, re.DOTALL):
+            return (what,)
+    brands = content[8:64] if content[4:8] == b"ftyp" else b""
+    if b"avif" in brands or b"avis" in brands:
+        return None if features.check("avif") else ("AVIF", "this Pillow has no decoder for it: pip install -U pillow")
+    if re.search(rb"he[iv][cxms]|mif1|msf1", brands):
+        return None if "HEIF" in Image.OPEN else ("HEIC", "it looks like HEIC: pip install 'clipalign[heic]'")
+    if content.startswith(b"\xff\xd8"):
+        return _jpeg(content)
+    if content.startswith((b"II", b"MM")):
+        known = said and "raw mode" not in said and "decoder error -2" not in said
+        found = None if known else _tiff(content)
+        return None if found is None else (found,)
+    if re.search("unsupported|not supported|not available|cannot find loader|raw mode", said, re.IGNORECASE):
+        return (said,)
+    return None
+
+
+def _jpeg(content: bytes) -> tuple[str, ...] | None:
+    """By the header of its frame."""
+    place = 2
+    while content[place : place + 1] == b"\xff" and place + 4 < len(content):
+        marker, precision = content[place + 1], content[place + 4]
+        if marker in _LOSSLESS or marker == 0xF7:
+            return ("a lossless JPEG",)
+        if marker in (0xC0, 0xC1, 0xC2):
+            return None if precision == 8 else (f"a JPEG of {precision} bits",)
+        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+    return None
+
+
+def _tiff(content: bytes) -> str | None:
+    """What a TIFF holds whose pixels are all there; None for one that breaks off."""
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if 43 in content[2:4] else 8])
+        stream = io.BytesIO(content)
+        stream.seek(directory.next)
+        directory.load(stream)
+        strips = 273 in directory  # else tiles
+        starts, counts = directory[273 if strips else 324], directory[279 if strips else 325]
+        if max(start + count for start, count in zip(starts, counts, strict=True)) > len(content):
+            return None
+        return describe_tiff(directory)
+    except Exception:  # nearly anything, on damaged bytes
+        return None
+
+
+def describe_tiff(directory: Any) -> str:
+    """Samples, colors and compression, for a message."""
+    bits = max(directory.get(258, (1,)))
+    kind = _SAMPLES.get(max(directory.get(339, (1,))), "unknown")
+    photometric = directory.get(262)
+    colors = _PHOTOMETRIC.get(photometric, f"photometric {photometric}")
+    packed = directory.get(259, 1)
+    return (
+        f"a TIFF of {colors}, {directory.get(277, 1)} × {bits}-bit {kind} samples"
+        + (", plane by plane" if directory.get(284, 1) == 2 else "")
+        + (f", compression {packed}" if packed != 1 else "")
+        + (f", predictor {directory[317]}" if directory.get(317, 1) != 1 else "")
+    )
+
+
+def misread_tiff(directory: Any) -> bool:
+    """Whether Pillow would open it and give other colors without a word."""
+    bits, kinds = directory.get(258, (1,)), directory.get(339, (1,))
+    if 2 in kinds and max(bits) <= 16:
+        return True  # as if unsigned, or half as bright
+    if directory.get(317, 1) != 1 and directory.get(259, 1) in (1, 32773):
+        return True  # the differences of pixels, which only decoders of other compressions add up
+    if directory.get(259, 1) != 1:
+        return False
+    subsampled = directory.get(262) == 6 and tuple(directory.get(530, (1, 1))) != (1, 1)
+    # Pillow takes planes of 16 bits for bytes.
+    return subsampled or (directory.get(284, 1) == 2 and len(bits) > 1 and max(bits) > 8)
+
+
+STDIN: Final = "-"
+
+MAX_DOWNLOAD_BYTES: Final = 100_000_000
+"""Largest file fetched from an address."""
+
+MAX_DATA_CHARACTERS: Final = 2 * MAX_DOWNLOAD_BYTES
+"""Of a ``data:`` address."""
+
+TIMEOUT_SECONDS: Final = 30.0
+"""For a picture at an address, from the first attempt to the last byte."""
+
+ATTEMPTS: Final = 3
+"""At a picture, where asking again may help."""
+
+MAX_FILE_BYTES: Final = 100_000_000
+"""Of a picture, wherever it is read from: up to 16 are held at once before they are decoded."""
+
+DATA: Final = "data:"
+
+_OTHER_ADDRESSES: Final = ("ftp://", "ftps://", "sftp://", "file://", "s3://", "gs://")
+
+
+def read_image(
+    source: str | bytes | Path,
+    *,
+    offline: bool = False,
+    timeout: float | None = None,
+    name: str | None = None,
+) -> bytes:
+    """The bytes of a picture, for ``open_image`` to decode.
+
+    Args:
+        source: a path, an http(s) or data: address, ``-`` for stdin, or bytes, which are returned as they are.
+        offline: whether http(s) addresses are refused.
+        timeout: seconds for one at an http(s) address, headers, body and further attempts together;
+            None for :data:`TIMEOUT_SECONDS`.
+        name: what errors call it; None for its own name.
+
+    Raises:
+        ImageUnreadable: it is not there, empty, too large, or may not be fetched.
+    """
+    name = name or name_of(source)
+    content = _read(source, name, offline=offline, timeout=timeout or TIMEOUT_SECONDS)
+    if not content:
+        raise ImageUnreadable(f"{name} is empty", hint="is the file complete?", input=name)
+    return content
+
+
+def is_file_name(source: str) -> bool:
+    """Whether ``source`` names a file: it is no http(s) or data: address and not ``-`` for stdin."""
+    return source != STDIN and not source[:8].lower().startswith(("http://", "https://", DATA))
+
+
+def _is_data(source: str) -> bool:
+    return source[: len(DATA)].lower() == DATA
+
+
+def short_name(source: str) -> str:
+    """``source``, or for a data: address, which may have millions of characters, its kind and the hash of the rest."""
+    if not _is_data(source):
+        return source
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{source.partition(',')[0][:60]} (sha256 {digest})"
+
+
+def name_of(source: str | bytes | Path) -> str:
+    """What errors call a picture that was given no name."""
+    if isinstance(source, bytes):
+        return "the image"
+    return "standard input" if str(source) == STDIN else short_name(str(source))
+
+
+def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: float) -> bytes:
+    if isinstance(source, bytes):
+        return _limited(source, name)
+    if str(source) == STDIN:
+        return _limited(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), name)
+    if isinstance(source, str) and not is_file_name(source):
+        return _decoded(source, name) if _is_data(source) else _fetch(source, offline=offline, timeout=timeout)
+    if not str(source).strip():
+        raise ImageUnreadable("the image name is empty", hint="give a path or an http(s) address")
+    if isinstance(source, str) and source.lower().startswith(_OTHER_ADDRESSES):
+        raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
+    path = Path(source)
+    try:
+        with open_plain(_as_written(path.expanduser())) as stream:
+            return _limited(stream.read(MAX_FILE_BYTES + 1), name)
+    except FileNotFoundError as error:
+        raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
+    except IsADirectoryError as error:
+        raise ImageUnreadable(f"{name} is a folder, not a picture", hint="name a file in it", input=name) from error
+    except PermissionError as error:
+        folder = path.is_dir()  # how some systems put it
+        why = "is a folder, not a picture" if folder else "may not be read"
+        raise ImageUnreadable(
+            f"{name} {why}", hint="name a file in it" if folder else "check its rights", input=name
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
+
+
+def _as_written(path: Path) -> Path:
+    """``path``, or the file there whose name has é in one character instead of two, or the other way round."""
+    others = (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return path if str(path).isascii() or is_file(path) else next((one for one in others if is_file(one)), path)
+
+
+def _limited(content: bytes, name: str) -> bytes:
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageUnreadable(
+            f"{name} is too large; at most {MAX_FILE_BYTES // 1_000_000} MB are read",
+            hint="make it smaller first",
+            input=name,
+        )
+    return content
+
+
+def _where(path: Path) -> str:
+    parent = path.parent
+    return f"looked in {parent.absolute()}" if parent.is_dir() else f"there is no folder {parent}"
+
+
+def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
+    """The bytes at an http(s) address, within the limits of size and time."""
+    if offline:
+        raise ImageUnreadable(
+            f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
+        )
+    from clipalign.download.web import Patience, Web
+
+    patience = Patience(ATTEMPTS, connect_seconds=timeout, stall_seconds=timeout, whole_seconds=timeout)
+
+    def ask() -> bytes:
+        with web.ask("GET", address) as reply:
+            return web.read(reply, MAX_DOWNLOAD_BYTES)
+
+    with closing(Web(patience)) as web:
+        try:
+            return web.patiently(ask)
+        except DownloadFailed as error:
+            raise ImageUnreadable(
+                f"{address} cannot be fetched: {error.message}",
+                hint=error.hint or "check the address",
+                input=address,
+            ) from error
+
+
+def _decoded(address: str, name: str) -> bytes:
+    """The bytes that a ``data:`` address holds itself."""
+    kind, comma, held = address[len(DATA) :].partition(",")
+    try:
+        if not comma or len(held) > MAX_DATA_CHARACTERS:
+            raise ValueError("it has no comma" if not comma else f"it has over {MAX_DATA_CHARACTERS:,} characters")
+        content = unquote_to_bytes(held)
+        if kind.strip().lower().endswith(";base64"):
+            content = b"".join(content.split()).rstrip(b"=")
+            content = base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
+        return content
+    except ValueError as error:  # binascii.Error, and of surrogates, too
+        raise ImageUnreadable(
+            f"{name} cannot be read: {error}", hint="data:image/png;base64, and the picture in base64", input=name
+        ) from error
+
+
+ImageSource: TypeAlias = str | bytes | Path | Image.Image
+Values: TypeAlias = "numpy.ndarray[tuple[int, ...], numpy.dtype[Any]]"
+
+MAX_PIXELS: Final = 100_000_000
+"""Largest picture that is decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
+
+LARGE_PIXELS: Final = 16_000_000
+"""Larger pictures are decoded one at a time, whatever the number of threads: one of them takes up to 12 bytes a pixel
+until it is RGB, which times the threads of a large machine would be more memory than it has."""
+
+MAX_SCANNED_PIXELS: Final = 20_000_000_000
+"""Most pixels that a JPEG may have decoded, scan by scan. A progressive one goes over all of them about ten times; one
+of a few KB that says ten thousand times would take an hour."""
+
+_WHITE: Final = (255, 255, 255)
+
+_SCAN: Final = b"\xff\xda"
+
+_PROGRAMS: Final = (b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a\0\0")
+"""How PostScript and Windows' metafiles begin: drawn by running them, with a program beside Python or the system."""
+
+_DEEPEST: Final = 65535
+"""Largest value of 16 bits."""
+
+_DARKEST: Final = 16
+"""Floats that reach beyond 1 and not this far are no 8-bit values: a picture of them would be all but black."""
+
+_STRIPE_PIXELS: Final = 1 << 22
+"""Deep grey is scaled so many pixels at a time, since each takes several floats meanwhile."""
+
+_large_one = threading.Lock()
+
+_ORIENTATION: Final = 0x0112
+"""The EXIF entry; 1 is upright."""
+
+
+def open_image(
+    source: ImageSource,
+    *,
+    exif: bool = True,
+    offline: bool = False,
+    timeout: float | None = None,
+    name: str | None = None,
+) -> Image.Image:
+    """A picture in RGB, 8 bits a channel.
+
+    Args:
+        source: a path, an http(s) address, ``-`` for the bytes on stdin, bytes, or a Pillow image (left as it was).
+        exif: whether to turn the picture the way its EXIF orientation says.
+        offline: whether addresses are refused.
+        timeout: seconds for a picture at an address; None for 30.
+        name: what errors call it; None for its own name.
+
+    Raises:
+        ImageUnreadable: with the name of the source, why, and what to try.
+    """
+    content = b""
+    if isinstance(source, Image.Image):
+        name = name or str(getattr(source, "filename", "") or "the image")
+    else:
+        name = name or name_of(source)
+        content = read_image(source, offline=offline, timeout=timeout, name=name)
+    with _without_warnings():
+        try:
+            return _opened(source, content, name, exif=exif)
+        except UnidentifiedImageError as error:
+            raise why_unreadable(content, name, "") from error
+        except Image.DecompressionBombError as error:
+            raise _too_large(name) from error
+        except MemoryError as error:
+            raise ImageUnreadable(
+                f"{name} needs more memory than there is", hint="make it smaller first", input=name
+            ) from error
+        except ImageUnreadable:
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes, assertions included
+            raise why_unreadable(content, name, str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return _decode(source, name, exif=exif)
+    if content.startswith(_PROGRAMS) or content[40:44] == b" EMF":
+        raise ImageUnreadable(
+            f"{name} is not a picture but a program that draws one", hint=f"pictures are {FORMATS}", input=name
+        )
+    _register_heif()
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+        if image.format in ("JPEG", "MPO") and content.count(_SCAN) * width * height > MAX_SCANNED_PIXELS:
+            raise ImageUnreadable(
+                f"{name} would have to be decoded {content.count(_SCAN)} times over",
+                hint="save it once more, with another program",
+                input=name,
+            )
+        if image.format == "PNG" and image.mode == "L" and content[24] in (2, 4) and "transparency" in image.info:
+            image.info["transparency"] *= 255 // (2 ** content[24] - 1)  # Pillow scales the pixels alone
+        return _decode(image, name, exif=exif)
+
+
+class _Quiet:
+    """How many threads are opening pictures, and what puts the process's warning filters back."""
+
+    lock: Final = threading.Lock()
+    count = 0
+    filters = warnings.catch_warnings()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of damage it works around; what matters is raised.
+
+    The filters belong to the process: the first thread in sets one, the last one out puts them back as they were.
+    """
+    with _Quiet.lock:
+        _Quiet.count += 1
+        if _Quiet.count == 1:
+            _Quiet.filters = warnings.catch_warnings()
+            _Quiet.filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.count -= 1
+            if _Quiet.count == 0:
+                _Quiet.filters.__exit__(None, None, None)
+
+
+def _register_heif() -> None:
+    """HEIC where its plugin is installed (``pip install clipalign[heic]``); Pillow itself reads AVIF."""
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
+
+
+def _too_large(name: str, size: str = "") -> ImageUnreadable:
+    return ImageUnreadable(
+        f"{name} is too large{size}; at most {MAX_PIXELS // 1_000_000} million pixels are decoded",
+        hint="make it smaller first",
+        input=name,
+    )
+
+
+def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
+    """Pixels of the first frame, upright, in RGB."""
+    width, height = image.size
+    if isinstance(image, ImageFile.StubImageFile):
+        raise not_read(name, str(image.format))
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and misread_tiff(image.tag_v2):
+        raise not_read(name, describe_tiff(image.tag_v2))
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f" ({width} × {height} pixels)")
+    if not width or not height:
+        raise ImageUnreadable(f"{name} has no pixels ({width} × {height})", input=name)
+    with _large_one if width * height > LARGE_PIXELS else nullcontext():
+        image.load()
+        return _to_rgb(_turn_upright(image) if exif else image, name)
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """As EXIF says; a picture whose EXIF cannot be read stays as it is."""
+    try:
+        return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """8 bits a channel, transparency over white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _scale_deep(image, name).convert("RGB")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in ("P", "PA"):
+        _brighten_palette(image)
+    if image.has_transparency_data:
+        # Pillow converts grey with premultiplied alpha to nothing but grey with plain alpha.
+        layered = image.convert("LA") if image.mode == "La" else image
+        layered = layered if layered.mode == "RGBA" else layered.convert("RGBA")
+        ground = Image.new("RGB", image.size, _WHITE)
+        ground.paste(layered, mask=layered.getchannel("A"))
+        return ground
+    return image.convert("RGB")
+
+
+def _brighten_palette(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Some programs write the 16-bit palettes of TIFF with 8-bit values, which Pillow takes for black."""
+    colors = image.tag_v2.get(320, ())
+    if colors and max(colors) < 256:
+        third = len(colors) // 3
+        image.putpalette([colors[channel * third + index] for index in range(third) for channel in range(3)])
+
+
+def _scale_deep(image: Image.Image, name: str) -> Image.Image:
+    """Grey with more than 8 bits, scaled to them; Pillow's own conversion would clip.
+
+    16-bit values are taken as a share of 65535, the 12-bit ones of a TIFF of 4095. Floating ones are taken as they are
+    in 0 to 1, as 8-bit ones in 0 to 255; any other range is stretched from minimum to maximum.
+
+    Raises:
+        ImageUnreadable: floats somewhat beyond 1, which are neither; unsigned 32 bits that Pillow holds as negative.
+    """
+    directory = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    ends = [(float(values.min()), float(values.max())) for _, values in _stripes(image)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if image.mode == "F" and low >= 0 and 1 < high < _DARKEST:
+        raise not_read(name, f"floating-point samples up to {high:.4g}, neither 0 to 1 nor 0 to 255")
+    if directory and image.mode == "I" and low < 0 and 2 not in directory.get(339, (1,)):
+        raise not_read(name, describe_tiff(directory))
+    is_deep = image.mode != "F" and low >= 0 and high <= _DEEPEST
+    start, reach = low, (high - low) or 1.0
+    if is_deep:
+        start, reach = 0.0, 4095.0 if directory.get(258) == (12,) else float(_DEEPEST)
+    elif image.mode == "F" and low >= 0 and high <= 255:
+        start, reach = 0.0, 1.0 if high <= 1 else 255.0
+    scaled = Image.new("L", image.size)
+    # Only there: of a narrow range the table would hold numbers that no byte has.
+    bytes_of = _to_bytes(numpy.arange(int(reach) + 1), start, reach) if is_deep else None
+    clear = image.info.get("transparency")
+    for top, values in _stripes(image):
+        found = _to_bytes(values, start, reach) if bytes_of is None else bytes_of[values]
+        if directory.get(262) == 0:  # white is 0, which Pillow minds up to 8 bits
+            found = 255 - found
+        if isinstance(clear, int):
+            found = numpy.where(values == clear, 255, found).astype(numpy.uint8)
+        scaled.paste(Image.fromarray(found), (0, top))
+    return scaled
+
+
+def _to_bytes(values: Values, start: float, reach: float) -> Values:
+    return numpy.rint((values.astype(numpy.float64) - start) / reach * 255).astype(numpy.uint8)
+
+
+def _stripes(image: Image.Image) -> Iterator[tuple[int, Values]]:
+    """The values of deep grey from top to bottom, a few rows at a time, with the number of the first; finite ones."""
+    rows = max(1, _STRIPE_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        values = numpy.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        if image.mode == "F":
+            values = numpy.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        yield top, values
+
+
+def thumbnail_of(image: Image.Image, side_px: int) -> bytes:
+    """A small JPEG of an RGB picture, its longer side ``side_px`` pixels at most."""
+    width, height = image.size
+    shrink = min(1.0, side_px / max(width, height))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80, optimize=True)
+    return stream.getvalue()

@@ -1,0 +1,263 @@
+"""Records of a Parquet file, a few dozen rows at a time.
+
+``image`` is a column of names, of the pictures' bytes, or of structs with ``bytes`` and ``path`` as data sets on model
+hubs have it; ``references`` is a list of strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from clipalign.data.files import MAX_LINE_BYTES
+from clipalign.data.records import COLUMNS, InputRecord, Place, RowReader, bad_record
+from clipalign.errors import InputUnreadable, need
+
+_ROWS: Final = 64
+"""Rows turned into Python objects at a time; pictures may stand in them."""
+
+_BUFFER_BYTES: Final = 1 << 20
+
+BATCH_BYTES: Final = 64_000_000
+"""What the rows turned into objects at a time may take, were each as large as the largest page of its column."""
+
+MAX_PAGE_BYTES: Final = 1_000_000_000
+"""Largest page that is read; one above :data:`BATCH_BYTES` must not be packed more than :data:`MAX_PACKED`-fold."""
+
+MAX_PACKED: Final = 20
+MAX_LISTED: Final = 10_000_000
+"""Most references of one row group."""
+
+_BATCH_ERRORS: Final = (OSError, ValueError, TypeError, LookupError, OverflowError, NotImplementedError, MemoryError)
+"""pyarrow's own errors are among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFile:
+    """One Parquet file.
+
+    Attributes:
+        name: as the user named it.
+        reader: of its rows.
+    """
+
+    name: str
+    reader: RowReader
+
+    def check(self) -> None:
+        """Read its schema.
+
+        Raises:
+            MissingExtra: pyarrow is not installed.
+            InputUnreadable: it is no Parquet file, or has other columns.
+        """
+        with self._opened() as file:
+            schema = file.schema_arrow
+            self.reader.check_header(schema.names, self.name)
+            for name in COLUMNS:
+                if name in schema.names and not _suits(name, schema.field(name).type):
+                    wanted = {
+                        "image": "names, bytes or structs of both",
+                        "references": "lists of strings",
+                        "id": "strings or whole numbers",
+                    }
+                    raise InputUnreadable(
+                        f"the column {name} of {self.name} is {str(schema.field(name).type)[:80]}",
+                        hint=f"it must hold {wanted.get(name, 'strings')}",
+                        input=self.name,
+                    )
+
+    def count(self) -> int:
+        """Its rows."""
+        with self._opened() as file:
+            return int(file.metadata.num_rows)
+
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`clipalign.data.tables.Source`; row groups before ``begin`` are not read."""
+        with self._opened() as file:
+            rows = int(file.metadata.num_rows)
+            end = rows if end is None else min(end, rows)
+            columns = [name for name in file.schema_arrow.names if name in COLUMNS]
+            groups, index = _groups(file, begin, end)
+            try:
+                for group in groups:
+                    size = _batch_rows(file, group, columns, self.name)
+                    for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+                        first = max(begin - index, 0)
+                        for number in range(first, min(end - index, batch.num_rows)):
+                            yield self._record(batch, number, Place(self.name, 0, index + number + offset))
+                        index += batch.num_rows
+            except _BATCH_ERRORS as error:
+                place = Place(self.name, 0, max(index, begin) + offset)
+                yield bad_record(place, InputUnreadable(_sentence(error), input=str(place)))
+
+    def _record(self, batch: Any, number: int, place: Place) -> InputRecord:
+        try:
+            if (listed := _listed_bytes(batch, number)) > MAX_LINE_BYTES:
+                raise ValueError(f"its references take {listed:,} bytes; at most {MAX_LINE_BYTES:,} are read")
+            (row,) = batch.slice(number, 1).to_pylist()
+        except _BATCH_ERRORS as error:  # a text that is no UTF-8
+            return bad_record(place, InputUnreadable(_sentence(error), input=str(place)))
+        return self.reader.record(row, place)
+
+    def _opened(self) -> Any:
+        parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
+        try:
+            path = Path(self.name).expanduser()
+            about = parquet.read_metadata(path)
+            leaves = [about.schema.column(number) for number in range(about.num_columns)]
+            # A value that a list repeats is kept once, until its length has been looked at.
+            repeated = [
+                leaf.path for leaf in leaves if leaf.max_repetition_level and leaf.path.startswith("references.")
+            ]
+            return parquet.ParquetFile(
+                path, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=repeated, metadata=about
+            )
+        except FileNotFoundError as error:
+            raise InputUnreadable(f"there is no input {self.name}", hint="check the path", input=self.name) from error
+        except (OSError, ValueError) as error:
+            message = f"{self.name} is not a readable Parquet file: {_sentence(error)}"
+            raise InputUnreadable(message, input=self.name) from error
+
+
+def _listed_bytes(batch: Any, number: int) -> int:
+    """What the references of a row take, each as often as the row has it."""
+    from pyarrow import compute, types
+
+    column = batch.schema.get_field_index("references")
+    if column < 0 or not types.is_nested(batch.schema.field(column).type):
+        return 0
+    values = batch.column(column).slice(number, 1).flatten()
+    if not types.is_dictionary(values.type):
+        return int(values.nbytes)
+    lengths = compute.binary_length(values.dictionary)
+    return int(compute.sum(compute.cast(compute.take(lengths, values.indices), "int64")).as_py() or 0)
+
+
+def _groups(file: Any, begin: int, end: int) -> tuple[list[int], int]:
+    """The row groups that hold the rows from ``begin`` to ``end``, and the number of the first of their rows."""
+    chosen: list[int] = []
+    first, row = begin, 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if row < end and row + rows > begin:
+            first = first if chosen else row
+            chosen.append(group)
+        row += rows
+    return chosen, first
+
+
+def _suits(column: str, kind: Any) -> bool:
+    """Whether a column may be of this type of Arrow's."""
+    from pyarrow import types
+
+    def string(kind: Any) -> bool:
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        return any(getattr(types, f"is_{name}")(kind) for name in ("string", "large_string", "string_view", "null"))
+
+    def binary(kind: Any) -> bool:
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        return string(kind) or any(
+            getattr(types, f"is_{name}")(kind)
+            for name in ("binary", "large_binary", "binary_view", "fixed_size_binary")
+        )
+
+    if string(kind):
+        return True
+    if column == "id":
+        return bool(types.is_integer(kind))
+    if column == "references":
+        lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+        return lists and string(kind.value_type)
+    if column == "image" and types.is_struct(kind):
+        return all(binary(field.type) for field in kind if field.name in ("bytes", "path"))
+    return column == "image" and binary(kind)
+
+
+def _batch_rows(file: Any, group: int, columns: list[str], name: str) -> int:
+    """How many rows of a row group may be turned into objects at a time.
+
+    A page of a few bytes may hold one value of a gigabyte, and a thousand rows that repeat it.
+
+    Raises:
+        ValueError: a page is too large or damaged, or a column has too many values.
+    """
+    about, rows = file.metadata.row_group(group), _ROWS
+    with Path(name).expanduser().open("rb") as stream:
+        for number in range(about.num_columns):
+            column, listed = about.column(number), 0
+            if column.path_in_schema.partition(".")[0] not in columns:
+                continue
+            repeated = file.schema.column(number).max_repetition_level > 0
+            for page, packed, values in _pages(stream, column):
+                if page > min(MAX_PAGE_BYTES, max(BATCH_BYTES, MAX_PACKED * packed)):
+                    raise ValueError(f"a page of the column {column.path_in_schema} takes {page:,} bytes")
+                rows = min(rows, max(1, BATCH_BYTES // max(page, 1)))
+                listed += values
+            if repeated and listed > MAX_LISTED:
+                raise ValueError(f"the column {column.path_in_schema} has {listed:,} values in one row group")
+    return rows
+
+
+def _pages(stream: BinaryIO, column: Any) -> Iterator[tuple[int, int, int]]:
+    """Of each page of a column: its bytes, those it is packed in, its values; from its own header, which binds."""
+    place = column.data_page_offset
+    if column.has_dictionary_page and 0 < column.dictionary_page_offset < place:
+        place = column.dictionary_page_offset
+    end = place + column.total_compressed_size
+    while place < end:
+        stream.seek(place)
+        header = _struct(stream)
+        size, packed = header.get(2), header.get(3)
+        if not isinstance(size, int) or not isinstance(packed, int) or size < 0 or packed < 0:
+            raise ValueError("the header of a page is damaged")
+        data = header.get(5) or header.get(8) or {}
+        yield size, packed, data.get(1, 0)
+        place = stream.tell() + packed
+
+
+def _struct(stream: BinaryIO, depth: int = 0) -> dict[int, Any]:
+    """Numbers of a struct in Thrift's compact protocol by their fields; only what headers of pages are made of."""
+    found: dict[int, Any] = {}
+    field = 0
+    while (byte := _byte(stream)) != 0:
+        kind, step = byte & 15, byte >> 4
+        field = field + step if step else _number(stream)
+        if kind in (4, 5, 6):
+            found[field] = _number(stream)
+        elif kind == 8:
+            packed = _number(stream)
+            stream.seek(packed * 2 if packed >= 0 else -packed * 2 - 1, 1)  # lengths are not zigzagged
+        elif kind == 12 and depth < 8:
+            found[field] = _struct(stream, depth + 1)
+        elif kind in (3, 7):
+            stream.seek(1 if kind == 3 else 8, 1)
+        elif kind not in (1, 2):
+            raise ValueError("the header of a page is damaged")
+    return found
+
+
+def _number(stream: BinaryIO) -> int:
+    value = shift = 0
+    while shift < 64:
+        byte = _byte(stream)
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return (value >> 1) ^ -(value & 1)
+    raise ValueError("the header of a page is damaged")
+
+
+def _byte(stream: BinaryIO) -> int:
+    byte = stream.read(1)
+    if not byte:
+        raise ValueError("the header of a page is damaged")
+    return byte[0]
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

@@ -1,0 +1,156 @@
+"""From what the user named to the records: which kind of input each name is, and one after another as one input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from clipalign.data.files import STDIN, LiveLines
+from clipalign.data.folders import PICTURES, Folder
+from clipalign.data.parquet import ParquetFile
+from clipalign.data.records import Input, InputRecord, RowReader
+from clipalign.data.tables import DELIMITERS, JsonDocument, JsonLines, Source, TextTable
+from clipalign.data.tars import TarShard
+from clipalign.errors import InputUnreadable, UsageError
+from clipalign.files import is_file, is_folder
+
+KINDS: Final = ".jsonl, .json, .csv, .tsv (all of them also as .gz), .parquet, .tar, a folder, or -"
+
+_JSON_LINES: Final = (".jsonl", ".ndjson")
+_TARS: Final = (".tar", ".tar.gz", ".tgz")
+
+
+def open_input(names: Sequence[str], *, image_root: Path | None = None, needs_text: bool = True) -> Input:
+    """The records of one input after another.
+
+    Args:
+        names: files, folders, patterns of them, or ``-`` for JSON lines on standard input, as the user named them.
+        image_root: folder that relative image names of tables are looked for in; None for the working directory.
+        needs_text: whether a record without a text is a bad one.
+
+    Raises:
+        UsageError: no name, a kind of file that is not read, no folder ``image_root``, or standard input named twice,
+            closed or a terminal.
+        InputUnreadable: an input that is not there, is of another kind than its name says, or lacks a column.
+        MissingExtra: a kind of file whose library is not installed.
+    """
+    if not names:
+        raise UsageError("there is no input", hint=f"give {KINDS}", input="--input")
+    if image_root is not None and not image_root.is_dir():
+        raise UsageError(f"there is no folder {image_root}", hint="images are looked for in it", input="--image-root")
+    found = [name for given in names for name in _matching(given)]
+    if found.count(STDIN) > 1:
+        raise UsageError("standard input can be read once", hint="give --input - once", input=STDIN)
+    sources = [_source(name, RowReader(image_root, needs_text)) for name in found]
+    for source in sources:
+        source.check()
+    return _InTurn(tuple(sources))
+
+
+@dataclass(frozen=True, slots=True)
+class _InTurn:
+    """Several sources as one input."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the first, and how many there are."""
+        first = "standard input" if self.sources[0].name == STDIN else self.sources[0].name
+        return first if len(self.sources) == 1 else f"{first} and {len(self.sources) - 1} more"
+
+    def count(self) -> int | None:
+        """Records of all; None where one cannot be counted."""
+        total = 0
+        for source in self.sources:
+            records = source.count()
+            if records is None:
+                return None
+            total += records
+        return total
+
+    def late(self) -> bool:
+        """See :class:`clipalign.data.records.Input`; behind other inputs, standard input is read like a file."""
+        alone = self.sources[0] if len(self.sources) == 1 else None
+        return isinstance(alone, JsonLines) and alone.late()
+
+    def records(self, share: slice | None = None) -> Iterator[InputRecord]:
+        """See :class:`clipalign.data.records.Input`."""
+        begin, end = (0, None) if share is None else (share.start or 0, share.stop)
+        offset = 0
+        for source in self.sources:
+            if end is not None and offset >= end:
+                return
+            size = source.count() if begin > offset else None
+            if size is None or offset + size > begin:
+                number = offset - 1
+                stop = None if end is None else end - offset
+                for record in source.records(max(begin - offset, 0), stop, offset):
+                    number = record.place.number
+                    yield record
+                size = number + 1 - offset
+            offset += size
+
+
+def _matching(name: str) -> list[str]:
+    """The name itself, or what it stands for where it is a pattern that the shell has left alone."""
+    if not name.strip():
+        raise UsageError("an input's name is empty", hint=f"give {KINDS}", input="--input")
+    path = Path(name).expanduser()
+    if not glob.has_magic(name) or is_file(path) or is_folder(path):
+        return [name]
+    there = next(
+        (str(folder) for folder in path.parents if is_folder(folder)), ""
+    )  # in[1] is no pattern if it is there
+    pattern = os.path.join(glob.escape(there), *path.parts[len(Path(there).parts) :])  # noqa: PTH118
+    found = sorted(str(Path(one)) for one in glob.glob(pattern, recursive=True))  # noqa: PTH207 - perhaps absolute
+    if not found:
+        raise InputUnreadable(f"no file matches {name}", hint="check the pattern", input=name)
+    return found
+
+
+def _source(name: str, reader: RowReader) -> Source:
+    if name == STDIN:
+        _check_stdin()
+        return JsonLines(STDIN, reader, LiveLines(sys.stdin.buffer))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Folder(name, reader.needs_text)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name) from error
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UsageError(f"{name} is a device, not a file of records", hint=f"give {KINDS}", input=name)
+    if not stat.S_ISREG(mode):  # a pipe of the shell, <(…); other kinds are looked into before they are read
+        return JsonLines(name, reader)
+    lowered = path.name.lower()
+    plain = Path(lowered.removesuffix(".gz")).suffix
+    if lowered.endswith(_TARS):
+        return TarShard(name, reader)
+    if plain == ".parquet" and not lowered.endswith(".gz"):
+        return ParquetFile(name, reader)
+    if plain in _JSON_LINES:
+        return JsonLines(name, reader)
+    if plain == ".json":
+        return JsonDocument(name, reader)
+    if plain in DELIMITERS:
+        return TextTable(name, reader, DELIMITERS[plain])
+    picture = plain in PICTURES
+    raise UsageError(
+        f"{name} is a picture, not a list of records" if picture else f"{name} is of no kind that is read",
+        hint="give it as IMAGE, without --input" if picture else f"give {KINDS}",
+        input=name,
+    )
+
+
+def _check_stdin() -> None:
+    if sys.stdin is None or sys.stdin.isatty():
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"the input is - but standard input is {state}", hint="pipe JSON lines in", input=STDIN)

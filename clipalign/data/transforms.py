@@ -1,0 +1,155 @@
+"""An RGB picture becomes the tensor a model wants, by the model's own numbers.
+
+open_clip's evaluation transform bit for bit, without torchvision. Its two halves, :func:`to_square` and
+:func:`to_values`, serve those who hold many pictures.
+
+Square random crops of a picture, drawn so that they depend on the picture and the seed alone.
+
+Neither the order of pictures, nor their neighbours, nor the number of processes moves a crop: every picture brings its
+own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv 2406.02915: side
+``u * min(width, height)`` with ``u`` uniform in alpha to 0.9, place uniform). The file's name plays no part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipalign.data.images import MAX_PIXELS
+from clipalign.errors import ImageUnreadable
+
+if TYPE_CHECKING:
+    from clipalign.models.model import LoadedModel
+
+
+def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
+    """The input of ``loaded`` for one picture (3, S, S), fp32 on the CPU: open_clip's evaluation transform.
+
+    Args:
+        image: RGB.
+        loaded: its ``image_size``, ``mean``, ``std``, ``interpolation``, ``resize_mode`` and ``fill_color`` count.
+
+    Raises:
+        ImageUnreadable: the picture is too long and thin.
+    """
+    square = to_square(image, loaded)
+    # Not with torch, which would start threads of its own in every thread that prepares pictures.
+    values = numpy.array(square.transpose(2, 0, 1), dtype=numpy.float32, order="C")  # (3, S, S)
+    mean, std = (numpy.array(numbers, dtype=numpy.float32).reshape(3, 1, 1) for numbers in (loaded.mean, loaded.std))
+    values /= numpy.float32(255)
+    values -= mean
+    values /= std
+    return torch.from_numpy(values)
+
+
+def to_square(image: Image.Image, loaded: LoadedModel) -> numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]:
+    """The first half of :func:`to_tensor`: an RGB picture as the square the model sees (S, S, 3), before any number is
+    touched; a quarter of the memory.
+    """
+    side = loaded.image_size
+    bicubic = loaded.interpolation != "bilinear"
+    filter_ = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    width, height = image.size
+    if loaded.resize_mode == "squash":
+        resized = _resize(image, side, side, filter_)
+    elif loaded.resize_mode == "longest":
+        ratio = max(height / side, width / side)
+        resized = _resize(image, max(1, round(width / ratio)), max(1, round(height / ratio)), filter_)
+    else:
+        # The longer side is cut, not rounded, to whole pixels.
+        short = min(width, height)
+        resized = _resize(image, int(side * width / short), int(side * height / short), filter_)
+    return numpy.asarray(_centre(resized, side, loaded.fill_color))
+
+
+def to_values(squares: Tensor, loaded: LoadedModel) -> Tensor:
+    """The second half of :func:`to_tensor`, for many and on any device: bytes (B, S, S, 3) to fp32 (B, 3, S, S)."""
+    values = squares.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    mean, std = (torch.tensor(numbers, device=squares.device).view(3, 1, 1) for numbers in (loaded.mean, loaded.std))
+    return values.div_(255).sub_(mean).div_(std)
+
+
+def _resize(image: Image.Image, width: int, height: int, filter_: Image.Resampling) -> Image.Image:
+    if width * height > MAX_PIXELS:
+        raise ImageUnreadable(
+            f"a picture of {image.width} × {image.height} pixels is too long and thin", hint="crop it to what matters"
+        )
+    return image if image.size == (width, height) else image.resize((width, height), filter_)
+
+
+def _centre(image: Image.Image, side: int, fill: int) -> Image.Image:
+    """The middle square; where the picture is smaller, ``fill`` around it, the odd pixel right and below."""
+    width, height = image.size
+    if width < side or height < side:
+        ground = Image.new("RGB", (max(width, side), max(height, side)), (fill,) * 3)
+        ground.paste(image, (max(0, (side - width) // 2), max(0, (side - height) // 2)))
+        image = ground
+        width, height = image.size
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are one past the last."""
+
+LARGEST_SHARE: Final = 0.9
+"""Of the shorter side: the longest side of a crop (WCA)."""
+
+_SAMPLES: Final = 64
+"""Pixels a side that tell one picture from another."""
+
+
+def picture_seed(picture: Image.Image, seed: int) -> int:
+    """The seed of one picture's crops: from ``seed``, the picture's size and a grid of its pixels."""
+    grid = picture.convert("RGB").resize((_SAMPLES, _SAMPLES), Image.Resampling.NEAREST)
+    digest = hashlib.sha256(f"{seed} {picture.width} {picture.height} ".encode() + grid.tobytes())
+    return int.from_bytes(digest.digest()[:16], "big")
+
+
+def crop_boxes(size: tuple[int, int], *, crops: int, alpha: float, seed: int) -> list[Box]:
+    """Boxes of square crops.
+
+    Args:
+        size: width and height of the picture in pixels, at least 1 each.
+        crops: how many, N.
+        alpha: smallest side as a share of the picture's shorter side, 0 to 0.9.
+        seed: of this picture, see :func:`picture_seed`.
+
+    Returns:
+        N boxes inside the picture, at least one pixel a side.
+    """
+    width, height = size
+    # Of all its methods only random() is promised to give the same numbers in every version of Python.
+    draw = random.Random(seed).random
+    boxes = []
+    for _ in range(crops):
+        share = alpha + (LARGEST_SHARE - alpha) * draw()
+        side = max(1, int(share * min(width, height)))
+        left, top = int(draw() * (width - side + 1)), int(draw() * (height - side + 1))
+        boxes.append((left, top, left + side, top + side))
+    return boxes
+
+
+def cut_and_prepare(picture: Image.Image, boxes: Sequence[Box], loaded: LoadedModel) -> Tensor:
+    """The whole picture and its crops, as squares of the model's size in bytes: (1 + N, S, S, 3), on the CPU.
+
+    ``pipeline.image_tensors.to_values`` makes of them what the image tower takes; until then they need a quarter of the
+    room.
+
+    Raises:
+        ImageUnreadable: the picture is too long and thin to be prepared.
+    """
+    side = loaded.image_size
+    squares = numpy.empty((1 + len(boxes), side, side, 3), dtype=numpy.uint8)
+    squares[0] = to_square(picture, loaded)
+    for place, box in enumerate(boxes, 1):
+        # Cut before resizing: a resize with a box would let the filter look over the crop's edge.
+        squares[place] = to_square(picture.crop(box), loaded)
+    return torch.from_numpy(squares)

@@ -1,0 +1,289 @@
+"""What there is to fetch, and how each of it stands on this machine; nothing here asks a network.
+
+A name is a model's, as ``--model`` takes it, or a data set's. Whether something is verified is what is remembered of
+it: the hash that its file had when it was last read, held against the one on record.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from clipalign.cache import cache_folder, data_folder
+from clipalign.download.dataset_rows import DATASETS, DatasetRow, dataset_names
+from clipalign.download.datasets import by_hand, remove_dataset
+from clipalign.download.fetch import disk_error, drop_part, part_of
+from clipalign.download.hub import storage
+from clipalign.download.licenses import LicenceClass, licence_class, licence_of_family
+from clipalign.download.manifest import damaged, is_there, kept
+from clipalign.download.models import described, place_of_address, with_files
+from clipalign.errors import LicenceNotAccepted, UnknownDataset, UnknownModel, UsageError
+from clipalign.models.registry import ModelRow, WeightSource, find_model, model_names
+from clipalign.models.weights import (
+    candidates,
+    forget_hash,
+    hash_file,
+    place_in_cache,
+    quoted,
+    remember_hash,
+    remembered_hash,
+    sha256_on_record,
+)
+
+State = Literal["here", "part", "absent", "by hand", "damaged"]
+
+GENERATED: Final = ("pictogram-foil", "pictogram-classify", "pictogram-long")
+"""Data sets that are made where they are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Something that can be fetched, and how it stands.
+
+    Attributes:
+        name: what to type.
+        kind: ``model`` or ``dataset``.
+        size_bytes: of what is fetched, perhaps rounded; 0 where unknown.
+        licence: SPDX or in words; empty where it is not known.
+        licence_class: what it allows.
+        source: where it is fetched from.
+        state: ``here``, ``part`` (of it), ``absent``, ``by hand`` (absent, and not to be fetched) or ``damaged``.
+        verified: whether what is here was held against a hash on record.
+        place: where it is, or would be.
+        title: one line.
+        note: what a user must know about it.
+        needs: other names it is of no use without.
+        commands: of a model, those it was made for.
+    """
+
+    name: str
+    kind: Literal["model", "dataset"]
+    size_bytes: int
+    licence: str
+    licence_class: LicenceClass
+    source: str
+    state: State
+    verified: bool
+    place: Path
+    title: str
+    note: str = ""
+    needs: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+def find(name: str) -> ModelRow | DatasetRow:
+    """The row that ``name`` stands for.
+
+    Raises:
+        UnknownModel, UnknownDataset: nothing goes by that name.
+        UsageError: it is generated and never fetched.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    try:
+        return find_model(name)
+    except UnknownModel as error:
+        if name in GENERATED:
+            raise UsageError(f"{name} is generated where it is used; there is nothing to fetch", input=name) from error
+        near = difflib.get_close_matches(name.lower(), DATASETS, n=2, cutoff=0.6)
+        if near:
+            raise UnknownDataset(
+                f"unknown name {name!r}", hint=f"did you mean {' or '.join(near)}?", input=name
+            ) from error
+        if not error.hint.startswith("one of"):
+            raise
+        raise UnknownModel(
+            f"unknown name {name!r}", hint="clipalign download lists all there are", input=name
+        ) from error
+
+
+def everything(cache_dir: Path | None) -> list[Standing]:
+    """All models of the registry and all data sets, in the order of lists."""
+    return [standing(find(name), cache_dir) for name in (*model_names(), *dataset_names())]
+
+
+def standing(row: ModelRow | DatasetRow, cache_dir: Path | None) -> Standing:
+    """How a row stands on this machine."""
+    return _model(row, cache_dir) if isinstance(row, ModelRow) else _dataset(row, cache_dir)
+
+
+def licence_of(row: ModelRow) -> tuple[str, LicenceClass]:
+    """A model's licence and its class; for a tag of open_clip, that of its family where it is known."""
+    licence = row.licence
+    if not licence and row.weights:
+        source = row.weights[0]
+        licence = licence_of_family(source.repo or source.url)
+    return licence, licence_class(licence)
+
+
+def _model(row: ModelRow, cache_dir: Path | None) -> Standing:
+    cache = cache_folder(cache_dir)
+    licence, kind = licence_of(row)
+    found = [(source, path) for source in row.weights for path in candidates(source, cache) if path.is_file()]
+    first = row.weights[0]
+    state: State = "absent"
+    verified = False
+    place = place_of(first, cache_dir)
+    if found:
+        source, place = found[0]
+        on_record = sha256_on_record(source, place)
+        known = remembered_hash(place, cache)
+        verified = source.kind == "embedded" or bool(on_record and known and known.startswith(on_record))
+        state = "damaged" if on_record and known and not known.startswith(on_record) else "here"
+    elif any(_parts(source, cache_dir) for source in row.weights):
+        state = "part"
+    return Standing(
+        name=row.name,
+        kind="model",
+        size_bytes=place.stat().st_size if found else first.size_bytes,
+        licence=licence,
+        licence_class=kind,
+        source="part of clipalign" if first.kind == "embedded" else described(found[0][0] if found else first),
+        state=state,
+        verified=verified,
+        place=place,
+        title=row.note,
+        commands=row.commands,
+    )
+
+
+def place_of(source: WeightSource, cache_dir: Path | None) -> Path:
+    """Where a source's file would be put."""
+    if source.kind == "hub":
+        return storage(source.repo) if cache_dir is None else place_in_cache(source, cache_folder(cache_dir))
+    return place_of_address(source, cache_dir) if source.kind == "url" else Path(source.file)
+
+
+def _parts(source: WeightSource, cache_dir: Path | None) -> list[Path]:
+    """Unfinished files of a source."""
+    if source.kind not in ("hub", "url"):
+        return []
+    places = [part_of(place_in_cache(source, cache_folder(cache_dir)))]
+    if source.kind == "url":
+        places.append(part_of(place_of_address(source, cache_dir)))
+    else:
+        places += sorted((storage(source.repo) / "blobs").glob("*.part"))
+    return [place for place in dict.fromkeys(places) if place.is_file()]
+
+
+def _dataset(row: DatasetRow, cache_dir: Path | None) -> Standing:
+    folder = data_folder(row.name, cache_dir=cache_dir)
+    known = [kept(folder, file) for file in row.files]
+    there = [is_there(folder, file) for file in row.files]
+    pictures = row.pictures is None or (folder / row.pictures.into).is_dir()
+    state: State = "absent"
+    if all(there) and pictures:
+        state = "here"
+    elif any(there) or any(part_of(folder / file.path).is_file() for file in row.files):
+        state = "part"
+    elif all(file.by_hand for file in row.files):
+        state = "by hand"
+    return Standing(
+        name=row.name,
+        kind="dataset",
+        size_bytes=row.size_bytes,
+        licence=row.licence,
+        licence_class=row.licence_class,
+        source=row.page,
+        state=state,
+        verified=state == "here" and all(one is not None and one.verified for one in known),
+        place=folder,
+        title=row.title,
+        note=row.note,
+        needs=row.needs,
+    )
+
+
+def check_licence(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
+    """Refuse what may be fetched only when the user has said so.
+
+    Raises:
+        LicenceNotAccepted: the class is not ``free`` and the name is not among ``accepted``; the hint is the line.
+    """
+    if isinstance(row, ModelRow):
+        if all(source.kind in ("embedded", "file") for source in row.weights):
+            return
+        licence, kind = licence_of(row)
+        page = described(row.weights[0])
+    else:
+        licence, kind, page = row.licence, row.licence_class, row.page
+    if kind == "free" or row.name in accepted:
+        return
+    why = {
+        "non-commercial": f"{row.name} is not for commercial use ({licence})",
+        "consent or account": f"{row.name} wants consent ({licence})",
+        "none stated": f"the licence of {row.name} is not a free one that clipalign knows ({licence or 'not stated'})",
+    }[kind]
+    name = quoted(row.name)
+    raise LicenceNotAccepted(
+        f"{why}; see {page}", hint=f"clipalign download {name} --accept-license {name}", input=row.name
+    )
+
+
+def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
+    """Read everything of ``row`` that is here, whatever is remembered; what is wrong with it, a sentence each."""
+    if isinstance(row, DatasetRow):
+        return damaged(row, data_folder(row.name, cache_dir=cache_dir))
+    cache = cache_folder(cache_dir)
+    wrong = []
+    for source in row.weights:
+        for path in dict.fromkeys(candidates(source, cache)):
+            if path.is_file():
+                forget_hash(path, cache)
+                sha256, on_record = hash_file(path, cache), sha256_on_record(source, path)
+                remember_hash(path, cache, sha256)  # small files too: lists say whether they are verified
+                if on_record and not sha256.startswith(on_record):
+                    wrong.append(f"{path}: its SHA-256 is {sha256}, not {on_record}")
+    return wrong
+
+
+def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Path], int]:
+    """Delete what is here of ``row``, unfinished parts too; what was deleted, and its bytes.
+
+    Raises:
+        UsageError: it is part of clipalign, or a file of the user's.
+        OutputError: it cannot be deleted.
+    """
+    if isinstance(row, DatasetRow):
+        folder = data_folder(row.name, cache_dir=cache_dir)
+        return ([folder] if folder.exists() else []), remove_dataset(row, folder)
+    row = with_files(row)
+    if any(source.kind == "embedded" for source in row.weights):
+        raise UsageError(f"{row.name} is part of clipalign and cannot be removed", input=row.name)
+    if any(source.kind == "file" for source in row.weights):
+        raise UsageError(f"{row.name} is a file of yours and is left alone", input=row.name)
+    cache = cache_folder(cache_dir)
+    gone: list[Path] = []
+    size = 0
+    for source in row.weights:
+        found = [path for path in candidates(source, cache) if path.is_file()]
+        for path in dict.fromkeys([*found, *_parts(source, cache_dir)]):
+            try:
+                size += _delete(path)
+            except OSError as error:
+                raise disk_error(error, row.name, path) from error
+            gone.append(path)
+    return gone, size
+
+
+def _delete(path: Path) -> int:
+    """A file; and the Hub's blob behind it, where no other link leads there."""
+    blob = path.resolve()
+    size = blob.stat().st_size
+    if path.suffix == ".part":
+        return drop_part(path.with_suffix(""))
+    path.unlink()
+    if blob != path and blob.parent.name == "blobs":
+        snapshots = blob.parent.parent / "snapshots"
+        if any(other.is_symlink() and other.resolve() == blob for other in snapshots.rglob("*")):
+            return 0
+        blob.unlink(missing_ok=True)
+    return size
+
+
+def still_by_hand(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
+    """What the user must fetch, a sentence a line."""
+    return by_hand(row, data_folder(row.name, cache_dir=cache_dir)) if isinstance(row, DatasetRow) else []

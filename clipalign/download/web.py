@@ -1,0 +1,524 @@
+"""Asking a server: one request at a time, redirects followed by hand, nothing told to whom it does not concern.
+
+Certificates are checked, proxies and ``REQUESTS_CA_BUNDLE`` respected. A token goes to the one origin it was given for
+and never across a redirect; ``.netrc`` is not read, because a password of the user's is nobody's business here. What
+may pass by itself (a cut, a stall, 429, 5xx) is told apart from what will not.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urljoin
+
+from clipalign.errors import DownloadFailed
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+
+PASSING_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+NO_NETWORK: Final = "is there a network?"
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+PIECE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on with a server that does not behave.
+
+    Attributes:
+        attempts: in a row that brought nothing new, at least 1.
+        attempts_in_all: whatever they brought: a server that cuts after every megabyte is worth many.
+        connect_seconds: until a connection stands.
+        stall_seconds: without enough new bytes.
+        slowest_bytes: a second, over ``stall_seconds``; fewer count as none.
+        first_pause_seconds: before the second attempt, doubled for each that follows, and shortened at random.
+        longest_pause_seconds: of those.
+        longest_wait_seconds: that a server may ask for with ``Retry-After``; one that asks for more is given up.
+        redirects: in a row.
+        whole_seconds: for all attempts at one thing together, with their headers, bodies and pauses.
+    """
+
+    attempts: int = 6
+    attempts_in_all: int = 500
+    connect_seconds: float = 15.0
+    stall_seconds: float = 30.0
+    slowest_bytes: int = 16
+    first_pause_seconds: float = 1.0
+    longest_pause_seconds: float = 60.0
+    longest_wait_seconds: float = 600.0
+    redirects: int = 8
+    whole_seconds: float = math.inf
+
+
+class PassingError(Exception):
+    """What may go better next time.
+
+    Attributes:
+        reason: a clause for the user.
+        wait_seconds: that the server asked for; None where it did not.
+        hint: what the user may look at when it does not pass.
+        weight: attempts it counts for; more where there is little hope.
+    """
+
+    def __init__(
+        self, reason: str, *, wait_seconds: float | None = None, hint: str = "try again later", weight: int = 1
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_seconds = wait_seconds
+        self.hint = hint
+        self.weight = weight
+
+
+class RefusedError(DownloadFailed):
+    """A status that will not change by asking again.
+
+    Attributes:
+        status: of HTTP.
+        headers: of the answer, by lower-case name.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, headers: Mapping[str, str], hint: str = "", input: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, input=input)
+        self.status = status
+        self.headers = {name.lower(): value for name, value in headers.items()}
+
+
+class TooLargeError(DownloadFailed):
+    """More bytes than a thing of its kind has."""
+
+
+@dataclass
+class Web:
+    """The network, as far as one run needs it.
+
+    Attributes:
+        patience: with servers.
+        sleep: how to wait; tests do not.
+        random: of the pauses.
+        tell: where it says that it waits or tries again, a line each.
+        offline: ask nobody; what needs no asking, such as files of the user's, goes on.
+    """
+
+    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], None] = time.sleep
+    random: Random = field(default_factory=Random)
+    tell: Callable[[str], None] = lambda line: None
+    offline: bool = False
+    _session: requests.Session | None = field(default=None, repr=False)
+    _watch: Any = field(default=None, repr=False)
+    _until: float = field(default=math.inf, repr=False)
+
+    @contextmanager
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: str = "",
+        json: Any = None,
+        direct: bool = False,
+        enough: Callable[[requests.Response], bool] = lambda response: False,
+    ) -> Iterator[requests.Response]:
+        """One answer, its body unread; :meth:`pieces` and :meth:`read` read it.
+
+        Args:
+            method: ``GET``, ``HEAD`` or ``POST``.
+            url: http or https.
+            headers: besides our own.
+            token: sent to ``url``'s own origin only.
+            json: what is posted.
+            direct: past every proxy.
+            enough: whether a redirect says all there is to know, and is handed back instead of followed.
+
+        Raises:
+            PassingError: no connection, a stall, or a status that passes.
+            RefusedError: any other status than 200, 206 and 416, and one that passes later than we wait.
+            DownloadFailed: an address that is none, a redirect that must not be followed, a false certificate, a proxy
+                that cannot be used, or no network is wanted.
+        """
+        if self.offline:
+            raise DownloadFailed(
+                f"{host_of(url)} is not asked, because --offline (or HF_HUB_OFFLINE) forbids it",
+                hint="run it without --offline (and without HF_HUB_OFFLINE)",
+                input=url,
+            )
+        from clipalign.download.connections import Watch, new_session
+
+        if self._session is None:
+            self._watch = Watch()
+            self._session = new_session(self._watch)
+        watch = self._watch
+        watch.private_allowed = True
+        origin, current = origin_of(url), url
+        authorization = f"Bearer {token}" if token else _named_in(url)
+        watch.until = self._until
+        with watch.watching():
+            for _ in range(self.patience.redirects + 1):
+                own = authorization if origin_of(current) == origin else ""
+                watch.until = min(
+                    self._until, time.monotonic() + self.patience.connect_seconds + self.patience.stall_seconds
+                )
+                response = None
+                try:
+                    response = self._once(method, current, headers or {}, own, json, direct=direct)
+                    if watch.late:  # headers that were shut read like all of them
+                        raise self._too_slow(current, f"{host_of(current)} does not answer")
+                    watch.private_allowed = watch.met_private
+                    target = response.headers.get("Location", "")
+                    if response.status_code not in REDIRECTS or not target:
+                        _check_status(response, current, self.patience)
+                        yield response
+                        return
+                    if enough(response):
+                        yield response
+                        return
+                    current = _following(current, target)
+                finally:
+                    if response is not None:
+                        response.close()
+                    watch.closed()
+        raise DownloadFailed(f"{host_of(url)} redirects without end", input=url)
+
+    def _once(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str, json: Any, *, direct: bool
+    ) -> requests.Response:
+        import requests
+
+        from clipalign.download.connections import is_private
+
+        host = origin_of(url)[1]
+        assert self._session is not None
+        sent = {"User-Agent": f"clipalign/{__version__}", "Accept-Encoding": "identity", "Accept": "*/*", **headers}
+        if authorization:
+            sent["Authorization"] = authorization
+        proxies = {"no_proxy": host} if direct else None
+        proxy = None
+        try:
+            known = requests.utils.get_environ_proxies(url, no_proxy=host if direct else None)
+            proxy = requests.utils.select_proxy(url, known)
+            if proxy:
+                self._watch.meet(is_private(host), host)  # where a proxy connects to is not to be seen
+            return self._session.request(
+                method,
+                url,
+                headers=sent,
+                json=json,
+                stream=True,
+                allow_redirects=False,
+                proxies=proxies,
+                timeout=(self.patience.connect_seconds, self.patience.stall_seconds),
+            )
+        except DownloadFailed:
+            raise
+        except Exception as error:  # of three libraries, and of what they call with what a server says
+            raise self._explained(error, url, proxy) from error
+
+    def _explained(self, error: Exception, url: str, proxy: str | None) -> Exception:
+        """Why there is no answer."""
+        from requests import exceptions
+
+        if self._watch.late:
+            return self._too_slow(url, f"{host_of(url)} does not answer")
+        if isinstance(error, exceptions.ProxyError):
+            return PassingError(f"the proxy gives no connection to {host_of(url)}", hint="check the proxy")
+        if isinstance(error, exceptions.SSLError):
+            return DownloadFailed(
+                f"the certificate of {host_of(url)} cannot be trusted: {_said(error)}",
+                hint="behind a proxy with a certificate of its own, name it: REQUESTS_CA_BUNDLE=FILE",
+                input=url,
+            )
+        if proxy and isinstance(error, exceptions.InvalidSchema) and "SOCKS" in str(error):
+            return DownloadFailed(
+                f"{host_of(url)} would be asked through a SOCKS proxy, which needs another library",
+                hint="pip install 'requests[socks]', or change HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
+                input=url,
+            )
+        if isinstance(error, exceptions.Timeout):
+            return self._too_slow(url, f"{host_of(url)} does not answer")
+        if _has_no_name(error):
+            return PassingError(f"no connection: {host_of(url)} cannot be found", hint=NO_NETWORK, weight=3)
+        if isinstance(error, ValueError):  # InvalidURL and UnicodeError are
+            if proxy:
+                return DownloadFailed(
+                    f"the proxy for {host_of(url)} cannot be used: {_said(error)}",
+                    hint="see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
+                    input=url,
+                )
+            return _no_address(url)
+        if isinstance(error, exceptions.RequestException | OSError):
+            return PassingError(f"no connection to {host_of(url)} ({_said(error)})")
+        return error
+
+    def _too_slow(self, url: str, otherwise: str) -> PassingError:
+        if self._until > time.monotonic() + 0.05:
+            return PassingError(otherwise)
+        return PassingError(f"{host_of(url)} did not answer within {self.patience.whole_seconds:g} seconds")
+
+    def pieces(self, response: requests.Response) -> Iterator[bytes]:
+        """What comes, as it comes, unpacked where the server packed it unasked.
+
+        Raises:
+            PassingError: nothing, or next to nothing, came for too long, or the connection broke.
+            DownloadFailed: it is packed in a way that is not known here.
+        """
+        import urllib3
+
+        watch, patience = self._watch, self.patience
+        unpack = _unpacking(response)
+        enough, counted = patience.slowest_bytes * patience.stall_seconds, 0
+        watch.until = min(self._until, time.monotonic() + patience.stall_seconds)
+        try:
+            while raw := response.raw.read1(PIECE_BYTES, decode_content=False):
+                counted += len(raw)
+                for piece in unpack(raw):
+                    left, watch.until = watch.left(), math.inf  # what is done with it is not the server's time
+                    yield piece
+                    watch.until = time.monotonic() + left
+                if counted >= enough:
+                    counted, watch.until = 0, min(self._until, time.monotonic() + patience.stall_seconds)
+        except zlib.error as error:
+            raise PassingError(f"what {host_of(response.url)} packed cannot be unpacked") from error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                raise self._too_slow(response.url, f"nothing came for {patience.stall_seconds:.0f} s") from error
+            if not watch.late:
+                raise PassingError("the connection was cut") from error
+        if watch.late:  # what was shut may read like an end, too
+            raise self._too_slow(response.url, "next to nothing comes from the server")
+
+    def read(self, response: requests.Response, most_bytes: int) -> bytes:
+        """All of an answer.
+
+        Raises:
+            TooLargeError: it has more bytes.
+            PassingError, DownloadFailed: see :meth:`pieces`.
+        """
+        content = bytearray()
+        for piece in self.pieces(response):
+            content += piece
+            if len(content) > most_bytes:
+                raise TooLargeError(
+                    f"{response.url} is larger than {most_bytes / 1_000_000:.3g} MB", input=str(response.url)
+                )
+        return bytes(content)
+
+    def close(self) -> None:
+        """Let go of the connections that are kept open for the next request."""
+        if self._session is not None:
+            self._session.close()
+
+    def patiently(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
+        """``action()``, again and again while its errors may pass; pauses grow, or are as long as the server asks.
+
+        Args:
+            action: raises :class:`PassingError` for what may pass.
+            progress: a number that grows when an attempt brought something; the count of attempts then starts afresh.
+
+        Raises:
+            DownloadFailed: it failed as often as :class:`Patience` allows; and whatever else ``action`` raises.
+        """
+        failures = times = 0
+        before = progress()
+        self._until = time.monotonic() + self.patience.whole_seconds
+        for _ in range(self.patience.attempts_in_all):
+            try:
+                return action()
+            except PassingError as error:
+                reached = progress()
+                if reached - before >= self.patience.slowest_bytes * self.patience.stall_seconds:
+                    failures = times = 0
+                failures, times = failures + error.weight, times + 1
+                before = max(before, reached)
+                last = error
+            if failures >= self.patience.attempts or not self._pause(times, last):
+                break
+        often = f", {times} times in a row" if times > 1 else ""
+        raise DownloadFailed(f"{last.reason}{often}", hint=last.hint) from last
+
+    def _pause(self, times: int, error: PassingError) -> bool:
+        """Wait before the next attempt; whether there is time for one."""
+        patience = self.patience
+        seconds = min(patience.first_pause_seconds * 2 ** (times - 1), patience.longest_pause_seconds)
+        seconds *= self.random.uniform(0.5, 1.0)
+        if error.wait_seconds is not None:
+            seconds = max(error.wait_seconds, 0.0)
+        if time.monotonic() + seconds >= self._until:
+            return False
+        self.tell(f"{error.reason}; trying again in {seconds:.0f} s")
+        self.sleep(seconds)
+        return True
+
+
+def _has_no_name(error: BaseException | None) -> bool:
+    """Whether a host's name could not be resolved."""
+    import urllib3
+
+    while isinstance(error, BaseException):
+        if isinstance(error, urllib3.exceptions.NameResolutionError):
+            return True
+        error = getattr(error, "reason", None) or next((e for e in error.args if isinstance(e, BaseException)), None)
+    return False
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: to whom a request goes.
+
+    Raises:
+        DownloadFailed: it is no http or https address.
+    """
+    # By the parser that requests connects by: another could read another host into the same address.
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
+    try:
+        parts = parse_url(url.strip())
+    except LocationParseError:
+        raise _no_address(url) from None
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise _no_address(url)
+    return parts.scheme, parts.host.lower(), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _named_in(url: str) -> str:
+    """What tells a server the name and password that its address holds; empty where it holds none."""
+    from requests.utils import get_auth_from_url
+    from urllib3.util import make_headers
+
+    name, password = get_auth_from_url(url)
+    return make_headers(basic_auth=f"{name}:{password}")["authorization"] if name else ""
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether both addresses are those of one server."""
+    try:
+        return origin_of(one) == origin_of(other)
+    except DownloadFailed:
+        return False
+
+
+def host_of(url: str) -> str:
+    """The server of an address, for people."""
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
+    try:
+        return parse_url(url).netloc or url
+    except LocationParseError:
+        return url
+
+
+def length_of(value: object) -> int:
+    """A size in bytes that a server states, in digits or as a number; 0 for whatever is none."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else 0
+    return value if isinstance(value, int) and 0 <= value < 10**18 else 0
+
+
+def _no_address(url: str) -> DownloadFailed:
+    return DownloadFailed(f"{url} is no http or https address", hint="check the address", input=url)
+
+
+def _following(current: str, target: str) -> str:
+    """Where a redirect leads.
+
+    Raises:
+        DownloadFailed: nowhere that is followed.
+    """
+    try:
+        following = urljoin(current, target.encode("latin-1").decode("utf-8", "replace"))
+    except ValueError:
+        raise DownloadFailed(
+            f"{host_of(current)} redirects to what is no address: {target[:100]!r}", input=current
+        ) from None
+    _check_redirect(current, following)
+    return following
+
+
+def _check_redirect(current: str, following: str) -> None:
+    scheme = following.partition(":")[0].lower()
+    if scheme not in ("http", "https"):
+        raise DownloadFailed(
+            f"{host_of(current)} redirects to {scheme[:20] or 'nothing'}: …, which is not followed", input=current
+        )
+    if scheme == "http" and origin_of(current)[0] == "https":
+        raise DownloadFailed(f"{host_of(current)} redirects from https to http, which is not followed", input=current)
+
+
+def _unpacking(response: requests.Response) -> Callable[[bytes], Iterator[bytes]]:
+    """What unpacks an answer piece by piece, never more than a piece at a time: a little may unfold to any amount."""
+    packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed in ("", "identity"):
+        return lambda raw: iter((raw,))
+    if packed not in ("gzip", "x-gzip", "deflate"):
+        raise DownloadFailed(
+            f"{host_of(response.url)} packs its answer as {packed[:20]!r}, which is not read", input=str(response.url)
+        )
+    unpacker = zlib.decompressobj(wbits=47)  # zlib or gzip
+
+    def unpack(raw: bytes) -> Iterator[bytes]:
+        while raw and not unpacker.eof:
+            yield unpacker.decompress(raw, PIECE_BYTES)
+            raw = unpacker.unconsumed_tail
+
+    return unpack
+
+
+def _check_status(response: requests.Response, url: str, patience: Patience) -> None:
+    status = response.status_code
+    if status in (200, 206, 416):
+        return
+    if status in PASSING_STATUSES:
+        wait = retry_after(response.headers.get("Retry-After", ""))
+        busy = "is asked too often" if status == 429 else "has a passing trouble"
+        if wait is not None and wait > patience.longest_wait_seconds:
+            raise RefusedError(
+                f"{host_of(url)} {busy} ({status}) and wants {wait / 60:.0f} minutes of rest",
+                status=status,
+                headers=response.headers,
+                hint="try again then; what has come is kept",
+                input=url,
+            )
+        raise PassingError(f"{host_of(url)} {busy} ({status})", wait_seconds=wait)
+    sentence = {
+        401: f"{host_of(url)} wants to know who asks (401)",
+        403: f"{host_of(url)} refuses this file (403)",
+        404: f"{host_of(url)} has no such file (404)",
+        410: f"{host_of(url)} has this file no more (410)",
+    }.get(status, f"{host_of(url)} answers with status {status}")
+    raise RefusedError(sentence, status=status, headers=response.headers, input=url)
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for, from a number or a date; None where it asks for none."""
+    if value.strip().isdecimal():
+        return float(value[:18])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _said(error: BaseException) -> str:
+    """The innermost reason in one clause."""
+    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).rpartition(": ")[2].split())[:120] or type(error).__name__

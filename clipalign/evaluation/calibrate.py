@@ -1,0 +1,249 @@
+"""The layers and the epsilon that suit a model, found on a data set that says which words are false.
+
+k is the one whose lowest word is most often a false one; epsilon the threshold with the best F1 over all words of all
+captions, true ones included. What was chosen on some captions flatters itself on them: F1 is therefore also given on
+captions it was not chosen on, and epsilon with the interval that other captions might have led to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from clipalign.data.words import Mode
+from clipalign.errors import ClipalignError, InputUnreadable, UsageError
+from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
+from clipalign.evaluation.score_cache import Shelf
+from clipalign.evaluation.task import Benchmark, BrokenSample, Outcome
+from clipalign.evaluation.tasks.words import DetectRoute
+from clipalign.results import Calibration, LayerCalibration, Provenance
+
+if TYPE_CHECKING:
+    from clipalign.config.values import Settings
+    from clipalign.models.model import LoadedModel
+
+DRAWS: Final = 200
+"""Bootstrap draws of epsilon: each sorts nothing anew, but goes over all words."""
+SAME: Final = 1e-5
+"""Of the largest attribution: nearer ones count as the same, for processors round them differently (by 1e-6 of it)."""
+
+FOLDS: Final = 2
+
+
+def calibrate(
+    benchmark: Benchmark[Any, Any],
+    loaded: LoadedModel,
+    settings: Settings,
+    *,
+    progress: Callable[[int], None] = lambda samples: None,
+) -> Calibration:
+    """Try every k from one layer to all, or the one in ``settings``; pictures are encoded once.
+
+    Args:
+        benchmark: one that knows the false words of its captions.
+        loaded: the model.
+        settings: of the run: limit, seed, template, alignment, batch size.
+        progress: called with the number of samples just done, for each k.
+
+    Raises:
+        UsageError: the benchmark does not know false words, or a setting is out of its range.
+        MissingDataset: the data is not there.
+        InputUnreadable: no sample can be read, or none has a false word.
+    """
+    if type(benchmark).wrong_words is Benchmark.wrong_words:  # told before a class is encoded
+        raise _without_words(benchmark)
+    benchmark.check()
+    shelf, tried = Shelf(), []
+    counts: dict[str, int] = {}
+    provenance: Provenance | None = None
+    for layers in [settings.layers] if settings.layers else range(1, text_layers(loaded) + 1):
+        asked = replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value)
+        route = benchmark.route(loaded, asked)
+        if not isinstance(route, DetectRoute):
+            raise _without_words(benchmark)
+        route.shelf = shelf
+        provenance = route.provenance
+        with closing(route):
+            outcomes, lost = _scored(benchmark, route, settings, progress)
+        words = _words(benchmark, outcomes)
+        tried.append(_calibrated(layers, outcomes, words, settings.seed))
+        counts = {
+            "samples": len(outcomes),
+            "false_captions": len(words.false_captions),
+            "words": len(words.values),
+            "false_words": int(words.false.sum()),
+            "unreadable": lost,
+        }
+    assert provenance is not None
+    kept = {name: value for name, value in provenance.settings.items() if name not in ("layers", "epsilon", "mode")}
+    return Calibration(
+        dataset=benchmark.name,
+        model=provenance.model,
+        chosen=max(tried, key=lambda one: one.la),
+        layers=tuple(tried),
+        counts=counts,
+        settings={**kept, "limit": settings.limit, "seed": settings.seed, "data": dict(benchmark.data)},
+        provenance=provenance,
+        notes=tuple(_notes(benchmark, counts)),
+    )
+
+
+def text_layers(loaded: LoadedModel) -> int:
+    """How many layers the text tower has."""
+    from clipalign.models.attribution import text_tower
+
+    return len(text_tower(loaded.network, loaded.architecture).transformer.resblocks)
+
+
+def _without_words(benchmark: Benchmark[Any, Any]) -> UsageError:
+    return UsageError(
+        f"{benchmark.name} does not say which words are false, so that nothing can be calibrated on it",
+        hint="use foil, nocaps-foil, hat, richhf or pictogram-foil",
+        input="--calibrate",
+    )
+
+
+def _scored(
+    benchmark: Benchmark[Any, Any], route: DetectRoute, settings: Settings, progress: Callable[[int], None]
+) -> tuple[list[Outcome], int]:
+    """Outcomes, and how many samples have none."""
+    samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
+    found: list[Outcome] = []
+    lost = 0
+    while taken := list(itertools.islice(samples, route.chunk_samples)):
+        whole = [sample for sample in taken if not isinstance(sample, BrokenSample)]
+        scored = [outcome for outcome in route.score(whole) if not isinstance(outcome, ClipalignError)]
+        found += scored
+        lost += len(taken) - len(scored)
+        progress(len(taken))
+    if not found:
+        raise InputUnreadable(f"no sample of {benchmark.name} could be read", input=benchmark.name)
+    return found, lost
+
+
+@dataclass(frozen=True, eq=False)
+class _Words:
+    """All scored words of all captions, lowest attribution first (W).
+
+    Attributes:
+        values: attributions.
+        false: which are truly false.
+        caption: the place of each one's caption.
+        fold: 0 or 1, the half that its picture is in.
+        false_captions: places of captions with a false word.
+        found: of each of those, whether its lowest word is a false one.
+    """
+
+    values: Array
+    false: Array
+    caption: Array
+    fold: Array
+    false_captions: tuple[int, ...]
+    found: tuple[float, ...]
+
+
+def _words(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> _Words:
+    values, false, caption, fold, places, found = [], [], [], [], [], []
+    for place, outcome in enumerate(outcomes):
+        wrong = benchmark.wrong_words(outcome)
+        if wrong is None:
+            raise _without_words(benchmark)
+        half = hashlib.sha256(outcome.result.image.encode("utf-8", "surrogateescape")).digest()[0] % FOLDS
+        scored = [
+            (word.attribution, is_false)
+            for word, is_false in zip(outcome.result.words, wrong, strict=True)
+            if word.attribution is not None
+        ]
+        for value, is_false in scored:
+            values.append(value)
+            false.append(is_false)
+            caption.append(place)
+            fold.append(half)
+        if any(wrong):
+            places.append(place)
+            found.append(float(min(scored)[1]) if scored else 0.0)
+    if not any(false):
+        raise InputUnreadable(f"no caption of {benchmark.name} has a false word that was scored", input=benchmark.name)
+    order = np.argsort(values, kind="stable")
+    return _Words(
+        np.asarray(values, dtype=float)[order],
+        np.asarray(false)[order],
+        np.asarray(caption)[order],
+        np.asarray(fold)[order],
+        tuple(places),
+        tuple(found),
+    )
+
+
+def _calibrated(layers: int, outcomes: Sequence[Outcome], words: _Words, seed: int) -> LayerCalibration:
+    la = statistics.mean("la", [outcomes[place].id for place in words.false_captions], words.found).metric(seed=seed)
+    assert la.low is not None
+    assert la.high is not None
+    everything = np.ones(len(words.values))
+    epsilon = best_epsilon(words.values, words.false, everything)
+    generator = np.random.default_rng(seed)
+    drawn = [
+        np.bincount(generator.integers(0, len(outcomes), len(outcomes)), minlength=len(outcomes))[words.caption]
+        for _ in range(DRAWS)
+    ]
+    epsilons = [best_epsilon(words.values, words.false, counted.astype(float)) for counted in drawn]
+    low, high = np.percentile(epsilons, INTERVAL_PERCENT)
+    precision, recall, f1 = precision_recall_f1(words.values, words.false, everything, epsilon)
+    return LayerCalibration(
+        layers, la.value, la.low, la.high, epsilon, float(low), float(high), precision, recall, f1, _held_out(words)
+    )
+
+
+def best_epsilon(values: Array, false: Array, counted: Array) -> float:
+    """The threshold with the best F1, halfway between the last word it calls false and the first it does not.
+
+    One that calls every word false is not tried.
+
+    Args:
+        values: attributions, ascending (W).
+        false: which words are false (W).
+        counted: how often each counts (W).
+    """
+    caught = np.cumsum(counted * false)
+    called = np.cumsum(counted)
+    whole = caught[-1]
+    f1 = 2 * caught / np.maximum(called + whole, 1e-12)
+    # A threshold between two words of the same attribution is none, nor is one whose side is the processor's choice.
+    f1[:-1][np.diff(values) <= SAME * np.abs(values).max()] = -1.0
+    best = int(f1[:-1].argmax()) if len(values) > 1 else 0
+    following = values[min(best + 1, len(values) - 1)]
+    return float((values[best] + following) / 2)
+
+
+def precision_recall_f1(values: Array, false: Array, counted: Array, epsilon: float) -> tuple[float, float, float]:
+    """Of the words below ``epsilon``; 0 where nothing is called false, or nothing is."""
+    called = values < epsilon
+    right, said, true = (float(counted @ column) for column in (called & false, called, false))
+    precision, recall = right / said if said else 0.0, right / true if true else 0.0
+    return precision, recall, 2 * right / (said + true) if said + true else 0.0
+
+
+def _held_out(words: _Words) -> float:
+    """Mean F1 of two halves of the pictures, each at the epsilon of the other; a half without a false word counts 0."""
+    found = []
+    for fold in range(FOLDS):
+        inside = (words.fold == fold).astype(float)
+        epsilon = best_epsilon(words.values, words.false, 1.0 - inside)
+        found.append(precision_recall_f1(words.values, words.false, inside, epsilon)[2])
+    return sum(found) / FOLDS
+
+
+def _notes(benchmark: Benchmark[Any, Any], counts: dict[str, int]) -> Iterator[str]:
+    yield (
+        f"fitted on {counts['samples']:,} captions of {benchmark.name}, {counts['false_words']:,} of their "
+        f"{counts['words']:,} words false: captions of another kind may want other numbers"
+    )
+    if counts["unreadable"]:
+        yield f"{counts['unreadable']:,} samples could not be read"

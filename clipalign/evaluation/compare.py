@@ -1,0 +1,147 @@
+"""Two runs of one benchmark, sample by sample: is the one truly better, or did it have luck?
+
+Numbers are taken over the samples that both runs could read, and the bootstrap draws the same samples for both, so that
+what is hard for both does not count as a difference. Where a sample is either right or wrong, the test is McNemar's in
+its exact form, on the samples that only one of the two got right; else the p-value is read off the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import comb
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from clipalign.errors import UsageError
+from clipalign.evaluation.load_run import FinishedRun, finished_run, outcomes_in_order
+from clipalign.evaluation.metrics import BOOTSTRAP_DRAWS, INTERVAL_PERCENT, Array, Statistic
+from clipalign.evaluation.task import NO_RECORD
+from clipalign.results import ComparedMetric, Comparison
+
+MANY: Final = "p-values are each metric's own: with several metrics, some are small by luck"
+MANY_METRICS: Final = 3
+
+
+def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
+    """Compare the runs in two folders, or with these ``result.json``.
+
+    Args:
+        first: what differences are counted from.
+        second: what they are counted to.
+        seed: of the bootstrap.
+
+    Raises:
+        UsageError: a run cannot be read, or they are of different benchmarks or share no sample.
+    """
+    runs = finished_run(first), finished_run(second)
+    names = [str(run.document["dataset"]) for run in runs]
+    if names[0] != names[1]:
+        raise UsageError(
+            f"a run of {names[0]} cannot be compared with one of {names[1]}",
+            hint="give two runs of one data set",
+            input="--compare",
+        )
+    shared = [id for id in runs[0].outcomes if id in runs[1].outcomes]
+    if all(run.outcomes for run in runs) and not shared:
+        raise UsageError("the two runs share no sample", hint="was the seed another?", input="--compare")
+    try:
+        metrics = tuple(_tested(runs, shared, seed)) or tuple(_untested(runs))
+    except NO_RECORD as error:
+        raise UsageError(
+            f"the runs in {runs[0].folder} and {runs[1].folder} cannot be compared: one is damaged",
+            hint="--resume of a run repairs it",
+            input="--compare",
+        ) from error
+    return Comparison(
+        dataset=names[0],
+        models=(str(runs[0].document["model"]), str(runs[1].document["model"])),
+        places=(str(runs[0].folder), str(runs[1].folder)),
+        metrics=metrics,
+        differing=tuple(_differing(*(run.document.get("settings") or {} for run in runs))),
+        notes=tuple(_notes(runs, len(shared), metrics)),
+    )
+
+
+def _tested(runs: tuple[FinishedRun, FinishedRun], shared: list[str], seed: int) -> Iterator[ComparedMetric]:
+    if not shared:
+        return
+    ones, others = (run.benchmark.statistics(outcomes_in_order(run, shared)) for run in runs)
+    by_name = {statistic.name: statistic for statistic in others}
+    for one in ones:
+        other = by_name.get(one.name)
+        if other is None:
+            continue
+        if other.ids != one.ids:  # a counting that leaves samples out, each run its own
+            known = set(other.ids)
+            both = [id for id in one.ids if id in known]
+            if not both:
+                continue
+            one, other = one.over(both), other.over(both)
+        yield _compared(one, other, seed)
+
+
+def _untested(runs: tuple[FinishedRun, FinishedRun]) -> Iterator[ComparedMetric]:
+    ones, others = (run.document["metrics"] for run in runs)
+    for name in ones:
+        if name in others:
+            n = int(((runs[0].document.get("intervals") or {}).get(name) or {}).get("n", 0))
+            yield ComparedMetric(name, float(ones[name]), float(others[name]), n)
+
+
+def _compared(one: Statistic, other: Statistic, seed: int) -> ComparedMetric:
+    differences = other.draws(seed) - one.draws(seed)
+    low, high = np.percentile(differences, INTERVAL_PERCENT)
+    values = one.value(), other.value()
+    if _right_or_wrong(one.per_sample) and _right_or_wrong(other.per_sample):
+        assert one.per_sample is not None
+        assert other.per_sample is not None
+        p_value, test = mcnemar(one.per_sample > other.per_sample, other.per_sample > one.per_sample), "mcnemar"
+    else:
+        p_value, test = _p_value(differences) if values[0] != values[1] else 1.0, "bootstrap"
+    return ComparedMetric(one.name, *values, len(one.ids), float(low), float(high), p_value, test)
+
+
+def _right_or_wrong(values: Array | None) -> bool:
+    return values is not None and bool(np.isin(values, (0.0, 1.0)).all())
+
+
+def mcnemar(first_only: Array, second_only: Array) -> float:
+    """The exact two-sided p-value of McNemar's test.
+
+    Args:
+        first_only: (N,) samples that only the first got right.
+        second_only: (N,) samples that only the second got right.
+    """
+    fewer, more = sorted((int(first_only.sum()), int(second_only.sum())))
+    whole = fewer + more
+    # Whole numbers first: 2**whole outgrows a float.
+    tail = sum(comb(whole, count) for count in range(fewer + 1))
+    return min(1.0, float(2 * tail / 2**whole))
+
+
+def _p_value(differences: Array) -> float:
+    """How much of the bootstrap lies on the other side of no difference, twice; never below what so many draws show."""
+    beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (beyond + 1) / (BOOTSTRAP_DRAWS + 1))
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    for name in [*one, *(name for name in other if name not in one)]:
+        if one.get(name) != other.get(name):
+            yield name, one.get(name), other.get(name)
+
+
+def _notes(runs: tuple[FinishedRun, FinishedRun], shared: int, metrics: tuple[ComparedMetric, ...]) -> Iterator[str]:
+    if not all(run.outcomes for run in runs):
+        yield f"samples of {runs[0].benchmark.name} are not compared one by one: there are no intervals and no test"
+        return
+    counts = [len(run.outcomes) for run in runs]
+    if counts != [shared, shared]:
+        yield f"over the {shared:,} samples that both runs have, of {counts[0]:,} and {counts[1]:,}"
+    data = [(run.document.get("settings") or {}).get("data") for run in runs]
+    if data[0] != data[1]:
+        yield "the runs read different versions of the data set's files"
+    if len(metrics) > MANY_METRICS:
+        yield MANY

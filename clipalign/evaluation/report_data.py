@@ -1,0 +1,143 @@
+"""What a report about a finished run shows: how scores are spread, and samples that went most right and most wrong.
+
+A false caption went well when its false word lies far below all its other words, and badly when far above the lowest of
+them; where the data set does not say which words are false, what its own measure says of the prediction decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from clipalign.data.images import thumbnail_of
+from clipalign.errors import ClipalignError
+from clipalign.evaluation.load_run import finished_run
+from clipalign.evaluation.task import Benchmark, BrokenSample, Outcome, opened
+from clipalign.results import Distribution, Example, Showcase
+
+if TYPE_CHECKING:
+    from clipalign.config.values import Settings
+
+EXAMPLES: Final = 12
+"""Of each kind."""
+
+PICTURE_PX: Final = 192
+"""Longer side of a picture on the page."""
+
+NLI_KEY: Final = "nli"
+
+
+def showcase(benchmark: Benchmark[Any, Any], settings: Settings) -> Showcase:
+    """What is worth showing of the run in ``settings.output``.
+
+    Args:
+        benchmark: that it was of; pictures are read from its data again, and left out where they are gone.
+        settings: of the run.
+
+    Raises:
+        UsageError: there is no finished run in that folder.
+    """
+    assert settings.output is not None
+    run = finished_run(settings.output)
+    outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, Outcome)]
+    rated = sorted(_rated(benchmark, outcomes), key=lambda one: one[0])
+    worst = [outcome for _, outcome in rated[: min(EXAMPLES, len(rated) // 2)]]
+    best = [outcome for _, outcome in rated[::-1][: min(EXAMPLES, len(rated) - len(worst))]]
+    pictures = _pictures(benchmark, {outcome.id for outcome in (*worst, *best)}, settings)
+
+    def example(outcome: Outcome) -> Example:
+        record = asdict(outcome.result)
+        return Example(record | {"id": outcome.id}, _truth(benchmark, outcome), pictures.get(outcome.id))
+
+    return Showcase(
+        document=run.document,
+        distributions=tuple(_distributions(benchmark, outcomes)),
+        worst=tuple(map(example, worst)),
+        best=tuple(map(example, best)),
+    )
+
+
+def _rated(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> Iterator[tuple[float, Outcome]]:
+    for outcome in outcomes:
+        if outcome.correct:
+            continue
+        false, true = _attributions(benchmark, outcome)
+        if false and true:
+            yield min(true) - min(false), outcome
+        elif NLI_KEY in outcome.truth:
+            yield float(outcome.truth[NLI_KEY]), outcome
+
+
+def _attributions(benchmark: Benchmark[Any, Any], outcome: Outcome) -> tuple[list[float], list[float]]:
+    """Of the false words and of the others."""
+    wrong = benchmark.wrong_words(outcome)
+    found: tuple[list[float], list[float]] = ([], [])
+    for word, is_false in zip(outcome.result.words, wrong or (), strict=False):
+        if word.attribution is not None:
+            found[0 if is_false else 1].append(word.attribution)
+    return found
+
+
+def _distributions(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> Iterator[Distribution]:
+    by_kind = {
+        "correct captions": [o for o in outcomes if o.correct],
+        "false captions": [o for o in outcomes if not o.correct],
+    }
+    for title, name in (
+        ("CLIPScore", "clip_score"),
+        ("F-CLIPScore", "f_clip_score"),
+        ("RefCLIPScore", "ref_clip_score"),
+    ):
+        groups = {
+            kind: tuple(value for o in chosen if (value := getattr(o.result, name)) is not None)
+            for kind, chosen in by_kind.items()
+        }
+        yield from _distribution(title, groups)
+    pooled: dict[str, list[float]] = {"true words": [], "false words": []}
+    for outcome in outcomes:
+        false, true = _attributions(benchmark, outcome)
+        pooled["false words"] += false
+        pooled["true words"] += true
+    if pooled["false words"]:
+        yield from _distribution("attribution of a word", {name: tuple(values) for name, values in pooled.items()})
+    if any(NLI_KEY in o.truth for o in outcomes):
+        chances = tuple(float(o.truth[NLI_KEY]) for o in outcomes if NLI_KEY in o.truth)
+        yield from _distribution("probability that the prediction follows", {"captions": chances})
+
+
+def _distribution(title: str, groups: dict[str, tuple[float, ...]]) -> Iterator[Distribution]:
+    filled = tuple((name, values) for name, values in groups.items() if values)
+    if filled:
+        yield Distribution(title, filled)
+
+
+def _truth(benchmark: Benchmark[Any, Any], outcome: Outcome) -> str:
+    wrong = benchmark.wrong_words(outcome)
+    if wrong is not None:
+        false = [word.text for word, is_false in zip(outcome.result.words, wrong, strict=True) if is_false]
+        return f"false according to the data set: {', '.join(false) or 'nothing that is a word here'}"
+    if NLI_KEY in outcome.truth:
+        feedback = outcome.truth.get("feedback", "")
+        return f"people said: {feedback} (the prediction follows with {float(outcome.truth[NLI_KEY]):.3f})"
+    return ""
+
+
+def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: Settings) -> dict[str, bytes]:
+    """Small pictures of these samples, as far as they can be had."""
+    found: dict[str, bytes] = {}
+    left = set(wanted)
+    if not left:
+        return found
+    for sample in benchmark.samples(limit=settings.limit, seed=settings.seed):
+        if sample.id in left:
+            left.discard(sample.id)
+            if not isinstance(sample, BrokenSample):
+                try:
+                    picture = opened(sample.image, exif=settings.protocol == "exif")
+                    found[sample.id] = thumbnail_of(picture, PICTURE_PX)
+                except ClipalignError:
+                    continue  # it could be read when it was scored; the example goes without
+        if not left:
+            break
+    return found

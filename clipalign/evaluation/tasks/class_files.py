@@ -1,0 +1,216 @@
+"""Classes of a data set and what is said about them, from the files that lie beside its pictures.
+
+Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
+``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where the folder ``SET`` may
+be left out, or in a folder ``wca-descriptions`` or ``wca`` beside it, or in the folder that holds it, or where
+``download`` puts them. A method that lacks its file is left out and named; a file that was found, not given, and does
+not fit counts as lacking.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from clipalign.cache import data_folder
+from clipalign.data.classes import PLACE, PUBLISHED, Classes, read_descriptions, read_lines
+from clipalign.errors import UsageError
+from clipalign.evaluation.tasks.class_evaluator import ClassTask
+
+if TYPE_CHECKING:
+    from clipalign.config.values import Settings
+
+T = TypeVar("T")
+
+REPOSITORY: Final = (PUBLISHED, "wca")
+"""Folders with the files of WCA's repository, beside the data sets'."""
+
+IMAGENET: Final = "imagenet"
+
+WORDS_FOLDER: Final = "waffle-words"
+WORDS_FILE: Final = "waffle_words*.txt"
+
+ALPHA_NOTE: Final = (
+    "crops reach down to alpha, as the paper says; the authors' code cropped down to 0.1 whatever was set, which "
+    "--alpha 0.1 repeats"
+)
+
+_SIMILAR: Final = 0.95
+"""Share of names that must agree before lists of equal length count as the same classes in the same order."""
+
+
+def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Settings) -> ClassTask:
+    """The classes of data set ``name`` for every method.
+
+    Args:
+        name: of the data set.
+        folder: its data.
+        own_names: of the classes, as its own files have them, in the order of the labels.
+        settings: whose ``descriptions``, ``templates`` and ``words`` win over files that are found.
+
+    Raises:
+        UsageError: a file that was given is of the wrong shape, or of other classes.
+    """
+    bases = _bases(folder, settings)
+    names = _published_names(name, bases, own_names)
+    notes: list[str] = []
+    described = partial(_described, names=names)
+    sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
+    descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
+    templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
+    words, no_words = _read(_drawn, settings.words, _words(folder, settings))
+    clipped = Classes(names=names)
+    by_method = {"clip": clipped, "clip-e": replace(clipped, templates=templates or ())}
+    if no_templates:
+        notes.append(f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}")
+    if descriptors is not None:
+        by_method["clip-d"] = replace(clipped, descriptions=descriptors)
+    if words is not None:
+        by_method["waffle"] = replace(clipped, words=words, descriptions=descriptors)
+    if sentences is not None:
+        by_method |= {method: replace(clipped, descriptions=sentences) for method in ("cupl", "wca")}
+    for methods, lacking, why, file in (
+        ("clip-d", descriptors, no_descriptors, "clip-d.json"),
+        ("waffle", words, no_words, "list of words (--words)"),
+        ("cupl and wca", sentences, no_sentences, "file of descriptions (--descriptions, or cupl.json)"),
+    ):
+        if lacking is None:
+            notes.append(f"without {methods}: {why or f'there is no {file} for {name}'}")
+    if "wca" in by_method and settings.method in (None, "wca"):
+        notes.append(ALPHA_NOTE)
+    distinct = len(set(names))
+    if distinct < len(names):
+        notes.append(
+            f"{len(names)} classes have {distinct} distinct names; as published, the first of one name wins and the "
+            "others are never right"
+        )
+    return ClassTask(names, by_method, tuple(notes))
+
+
+def spoken(name: str) -> str:
+    """A class's name as it stands in a sentence: folders have ``_`` for spaces."""
+    return name.replace("_", " ").strip()
+
+
+def _bases(folder: Path, settings: Settings) -> tuple[Path, ...]:
+    """Where files of WCA's repository may lie, the data set's own folder first; pictures may be kept elsewhere."""
+    downloaded = data_folder(PUBLISHED, cache_dir=settings.cache_dir)
+    return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent, downloaded)
+
+
+def _places(bases: Sequence[Path], name: str) -> Iterator[Path]:
+    """Folders that may hold a set's files, the nearest first."""
+    for base in bases:
+        for inner in ("prompts", "descriptions"):
+            yield base / inner / name
+            if base == bases[0]:
+                yield base / inner
+
+
+def _find(bases: Sequence[Path], name: str, file: str) -> Path | None:
+    sets = (name, IMAGENET) if name.startswith(IMAGENET) else (name,)  # its variants have its classes
+    places = (place / file for one in sets for place in _places(bases, one))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _words(folder: Path, settings: Settings) -> Path | None:
+    tops = (folder, folder.parent / WORDS_FOLDER, data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir))
+    return next((file for top in tops for file in sorted(top.glob(WORDS_FILE))), None)
+
+
+def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:
+    """The names that the descriptions go by, where files list them for these very classes; else the set's own."""
+    lists = [
+        place
+        for base in bases
+        for place in (base / "features" / name / f"{name}.json", base / "classes" / f"{name}.json")
+    ]
+    described = [_find(bases, name, file) for file in ("clip-d.json", "cupl.json")]
+    for place in [*lists, *filter(None, described)]:
+        if place.is_file():
+            listed = _names_in(place)
+            if len(listed) == len(own) and _agreeing(listed, own) >= _SIMILAR * len(own):
+                return tuple(spoken(one) for one in listed)
+    return tuple(spoken(one) for one in own)
+
+
+def _names_in(place: Path) -> list[str]:
+    """A list of names, or the keys of an object in their order; empty for anything else."""
+    try:
+        listed = list(json.loads(place.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return []
+    return listed if all(isinstance(one, str) for one in listed) else []
+
+
+def _agreeing(listed: Sequence[str], own: Sequence[str]) -> int:
+    """How many stand at the same place; one name may have words more than the other ("arena" for "arena/hockey")."""
+    pairs = [(_words_of(one), _words_of(other)) for one, other in zip(listed, own, strict=True)]
+    return sum(one <= other or other <= one for one, other in pairs)
+
+
+def _read(read: Callable[[Path], T], given: Path | None, found: Path | None) -> tuple[T | None, str]:
+    """What is in the file that was given, or else in the one that was found; where the latter does not fit, why not.
+
+    Raises:
+        UsageError: the file that was given cannot be used.
+    """
+    if given is not None:
+        return read(given), ""
+    try:
+        return (None if found is None else read(found)), ""
+    except UsageError as error:
+        return None, error.message
+
+
+def _templates(path: Path) -> tuple[str, ...]:
+    lines = tuple(read_lines(path, what="templates"))
+    without = [line for line in lines if PLACE not in line]
+    if without:
+        raise UsageError(
+            f"{path}: the template {without[0]!r} has no place for the class",
+            hint=f"put {PLACE} where its name goes",
+            input=str(path),
+        )
+    return lines
+
+
+def _drawn(path: Path) -> tuple[str, ...]:
+    return tuple(read_lines(path, what="words"))
+
+
+def _described(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Sentences by the very names of the classes, however the file spells them.
+
+    Raises:
+        UsageError: a class is not described.
+    """
+    found = read_descriptions(path)
+    spelled = {_plain(key): sentences for key, sentences in found.items()}
+    described = {name: found.get(name) or spelled.get(_plain(name)) for name in names}
+    if len(found) == len(names) and _agreeing(list(found), names) >= _SIMILAR * len(names):
+        # The same classes in the same order: of ImageNet's, files name two differently ("eft" for "newt").
+        described |= {
+            name: sentences for name, sentences in zip(names, found.values(), strict=True) if described[name] is None
+        }
+    without = [name for name, sentences in described.items() if sentences is None]
+    if without:
+        raise UsageError(
+            f"{path} describes {len(described) - len(without)} of {len(described)} classes; not {without[0]!r}",
+            hint="does it belong to this data set?",
+            input=str(path),
+        )
+    return {name: sentences for name, sentences in described.items() if sentences}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
+def _words_of(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name.lower()))

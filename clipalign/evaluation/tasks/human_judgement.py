@@ -1,0 +1,150 @@
+"""``human-judgement``: how well the score follows people's ratings, on any file of them.
+
+JSON lines of ``image``, ``text`` and ``human``, a number, higher for a better text; images beside the file, or as full
+paths. Kendall's τ-b and τ-c, Spearman's and Pearson's correlation with bootstrap intervals. The cosine stands for the
+score: ``(cosine + 1) / 2`` is in the same order and on the same line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from clipalign.errors import InputUnreadable, MissingDataset
+from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.metrics import Statistic, kendall_b, kendall_c
+from clipalign.evaluation.task import BrokenSample, read_annotations
+from clipalign.evaluation.tasks.retrieval import LongBenchmark, LongRoute
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clipalign.config.values import Settings
+    from clipalign.models.model import LoadedModel
+    from clipalign.results import Provenance
+
+FILE: Final = "human-judgement.jsonl"
+HINT: Final = 'give --data-root FILE.jsonl with lines of {"image": …, "text": …, "human": …}'
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """A text about a picture, and what people gave it."""
+
+    id: str
+    image: Path
+    image_name: str
+    text: str
+    human: float
+
+    @property
+    def texts(self) -> tuple[str]:
+        """The one text."""
+        return (self.text,)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the model and what people gave a text."""
+
+    id: str
+    cosine: float
+    human: float
+    cut: int
+
+
+class JudgingRoute(LongRoute[Rated, Judged]):
+    """Cosines."""
+
+    def made(self, sample: Rated, image: Tensor, texts: Tensor, cut: int) -> Judged:
+        """The cosine of the one text."""
+        return Judged(sample.id, float(texts[0] @ image), sample.human, cut)
+
+    def outcome(self, record: dict[str, Any]) -> Judged:
+        """Back from the record."""
+        self.remember(record)
+        return read_judged(record)
+
+
+def read_judged(record: dict[str, Any]) -> Judged:
+    """The outcome of a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    return Judged(record["id"], float(record["cosine"]), float(record["human"]), record["cut"])
+
+
+class HumanJudgement(LongBenchmark[Rated, Judged]):
+    """The benchmark; see the module's text."""
+
+    name = "human-judgement"
+
+    def check(self) -> None:
+        """Find the file: ``--data-root`` itself, or the one in that folder."""
+        files = [self.folder] if self.folder.is_file() else [self.folder / FILE]
+        if not files[0].is_file():
+            files = sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []
+        if len(files) != 1:
+            said = (
+                f"{self.folder} holds {len(files)} files of ratings"
+                if files
+                else f"there are no ratings in {self.folder}"
+            )
+            raise MissingDataset(said, hint=HINT, input=str(self.folder))
+        try:
+            file = read_annotations(files[0], self.name)
+        except MissingDataset as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            raise MissingDataset(error.message, hint=HINT, input=error.input) from error  # nothing to be downloaded
+        self._file = file.path
+        lines = file.path.read_bytes().splitlines()
+        self._lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        self.data = {file.path.name: file.sha256}
+        self.size = len(self._lines)
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[Rated | BrokenSample]:
+        """Line after line."""
+        for number, line in self._lines[:limit]:
+            yield self._sample(str(number), line)
+
+    def _sample(self, id: str, line: bytes) -> Rated | BrokenSample:
+        try:
+            row = orjson.loads(line)
+            image, text, human = row["image"], row["text"], row["human"]
+            texts = isinstance(image, str) and isinstance(text, str)
+            if not texts or isinstance(human, bool) or not isinstance(human, int | float):
+                raise TypeError("image and text must be text, human a number")
+            human = float(human)
+            if not math.isfinite(human):
+                raise ValueError("human is not finite")
+        except (ValueError, KeyError, TypeError) as error:
+            said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            found = InputUnreadable(f"{self._file.name}:{id} is no rating: {said}", hint=HINT, input=id)
+            return BrokenSample(id, "", found)
+        return Rated(id, self._file.parent / image, image, text, human)
+
+    def route(self, loaded: LoadedModel, settings: Settings) -> JudgingRoute:
+        """With the model's own context, unless the user has it stretched."""
+        return JudgingRoute(loaded, settings)
+
+    def statistics(self, outcomes: Sequence[Judged]) -> list[Statistic]:
+        """Four correlations."""
+        ids, ours = [one.id for one in outcomes], [one.cosine for one in outcomes]
+        theirs = [one.human for one in outcomes]
+        return [
+            kendall_b("tau_b", ids, ours, theirs),
+            kendall_c("tau_c", ids, ours, theirs),
+            statistics.spearman("spearman", ids, ours, theirs),
+            statistics.pearson("pearson", ids, ours, theirs),
+        ]
+
+    def reread(self, record: dict[str, Any], provenance: Provenance) -> Judged:
+        """The outcome of a line of ``samples.jsonl``."""
+        return read_judged(record)

@@ -1,0 +1,256 @@
+"""``imagenet``: the 50,000 validation pictures of ILSVRC 2012 (Russakovsky et al., 2015), and what the sets that grew
+out of it share.
+
+Three layouts of the validation set: folders by class (``val/n01440764/….JPEG``), the pictures of the archive beside
+``ILSVRC2012_devkit_t12``, or the two archives as they are downloaded, ``ILSVRC2012_img_val.tar`` and
+``ILSVRC2012_devkit_t12.tar.gz``, which are read where they lie. The devkit numbers classes in its own order; its
+``meta.mat`` (read by scipy) tells which is which.
+
+ImageNet's classes on other pictures: ``imagenetv2``, ``imagenet-a``, ``imagenet-r``, ``imagenet-s`` (Sketch).
+
+Layouts: ``imagenetv2-matched-frequency-format-val/LABEL/….jpeg`` with labels 0 to 999; ``imagenet-a/SYNSET/….jpg``,
+``imagenet-r/SYNSET/….jpg`` and ``sketch/SYNSET/….JPEG``. ImageNet-A and -R choose among their own 200 classes only.
+The published descriptors of ImageNet (``clip-d``) go by other names for two of its classes; that those are the same
+follows from their order, which 200 of 1,000 do not share. One of the two, "newt", is among ImageNet-A's: ``clip-d`` is
+left out there, and a note says so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from clipalign.data.tarfiles import BoundedMember, members_of
+from clipalign.errors import InputUnreadable, need
+from clipalign.evaluation.task import FileInTar, files_in, text_lines
+from clipalign.evaluation.tasks.classes import ClassificationBenchmark, FoundPicture
+
+DEVKIT: Final = "ILSVRC2012_devkit_t12"
+ARCHIVE: Final = "ILSVRC2012_img_val.tar"
+GROUND_TRUTH: Final = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
+META: Final = f"{DEVKIT}/data/meta.mat"
+
+PICTURES: Final = (".jpeg", ".jpg", ".png")
+DAMAGED_TAR: Final = (OSError, EOFError, zlib.error, tarfile.TarError)
+"""What reading an archive ends with that is cut short or was changed."""
+
+_META_READER: Final = """
+import io, json, sys
+from scipy.io import loadmat
+
+try:  # what is packed may unfold without end
+    import resource
+
+    with open("/proc/self/statm") as pages:
+        used = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000,) * 2)
+except (ImportError, OSError, ValueError):  # another system
+    pass
+rows = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
+print(json.dumps([(int(r["ILSVRC2012_ID"]), str(r["WNID"])) for r in rows if not int(r["num_children"])]))
+"""
+"""Runs in a process of its own: scipy may take that of a damaged file down."""
+
+_META_SECONDS: Final = 120
+_DEVKIT_BYTES: Final = 10_000_000
+"""Of one of its files; the largest that is read has some hundred thousand."""
+
+_NUMBERED: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+def synsets(subset: str = "imagenet") -> tuple[str, ...]:
+    """WordNet identifiers in the order of the 1,000 labels, or of the 200 of ``imagenet_a`` or ``imagenet_r``."""
+    # A plain list; timm comes with open_clip. It is found, not imported: that takes seconds.
+    spec = importlib.util.find_spec("timm")
+    folder = Path(spec.origin or "").parent if spec else Path()
+    return tuple(text_lines(folder / "data" / "_info" / f"{subset}_synsets.txt"))
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """The names of the 1,000 classes, as open_clip has them."""
+    from clipalign.models.load import import_open_clip
+
+    return tuple(import_open_clip().IMAGENET_CLASSNAMES)
+
+
+class ImageNetFamily(ClassificationBenchmark):
+    """Pictures in folders that are named by WordNet's identifiers.
+
+    Attributes:
+        subset: list of the classes that count: all, or the 200 of ImageNet-A or -R.
+    """
+
+    subset = "imagenet"
+
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the subset, in its order."""
+        every = dict(zip(synsets(), imagenet_names(), strict=True))
+        return tuple(every[synset] for synset in synsets(self.subset))
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """All pictures of the folders; a folder of any other name is passed over."""
+        yield from self.in_folders(self.marker)
+
+    def in_folders(self, top: Path) -> Iterator[FoundPicture]:
+        """Pictures in folders of ``top`` that are named by class."""
+        for label, synset in enumerate(synsets(self.subset)):
+            for file in sorted((top / synset).glob("*")):
+                if file.suffix.lower() in PICTURES:
+                    yield FoundPicture(f"{synset}/{file.name}", label, file)
+
+
+class ImageNet(ImageNetFamily):
+    """The benchmark; see the module's text."""
+
+    name = "imagenet"
+    size = 50_000
+    pool = 60
+    markers = ("val", ARCHIVE, "ILSVRC2012_val_00000001.JPEG", "n01440764", "ILSVRC2012_img_val")
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """From whichever layout is there."""
+        place = self.marker
+        top = place if place.is_dir() and place.name != "n01440764" else place.parent
+        if any((top / synset).is_dir() for synset in synsets()):
+            yield from self.in_folders(top)
+            return
+        labels = self._numbered_labels()
+        for name, image in _in_archive(place) if place.name == ARCHIVE else _flat(top):
+            number = _NUMBERED.fullmatch(name)
+            if number is not None:
+                yield FoundPicture(name, labels[int(number[1])], image)
+
+    def _numbered_labels(self) -> dict[int, int]:
+        """Label of every picture by its number, from 1 on."""
+        order = {synset: label for label, synset in enumerate(synsets())}
+        content = self._devkit(META)
+        try:
+            by_devkit = {number: order[synset] for number, synset in _read_meta(content)}
+        except (ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
+            raise _damaged(f"{META} in {self.folder} is not the devkit's", self.folder) from error
+        numbers = self._devkit(GROUND_TRUTH).split()
+        return {place: by_devkit[int(number)] for place, number in enumerate(numbers, 1)}
+
+    def _devkit(self, name: str) -> bytes:
+        for top in (self.folder, self.marker.parent, self.marker.parent.parent):
+            if (top / name).is_file():
+                return _bounded((top / name).open("rb"), top / name)
+            archive = top / f"{DEVKIT}.tar.gz"
+            if archive.is_file():
+                try:
+                    with tarfile.open(archive, tarinfo=BoundedMember) as tar:
+                        for member in members_of(tar):
+                            if member.name.removeprefix("./") == name and (file := tar.extractfile(member)):
+                                return _bounded(file, archive)
+                        raise KeyError(f"there is no {name} in it")
+                except (*DAMAGED_TAR, KeyError, ValueError) as error:
+                    raise _damaged(f"{archive} cannot be read: {error}", archive) from error
+        raise InputUnreadable(
+            f"the labels of ImageNet's pictures are not in {self.folder}",
+            hint=f"put {DEVKIT}.tar.gz beside them",
+            input=str(self.folder),
+        )
+
+
+def _read_meta(content: bytes) -> list[tuple[int, str]]:
+    """Number and WordNet identifier of every class in the devkit's ``meta.mat``.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+        ValueError, SubprocessError: the file is damaged.
+    """
+    need("scipy.io", extra="eval", what="reading ImageNet's devkit")
+    reader = [sys.executable, "-P", "-c", _META_READER]
+    done = subprocess.run(reader, input=content, capture_output=True, check=True, timeout=_META_SECONDS)
+    return [(int(number), str(synset)) for number, synset in json.loads(done.stdout)]
+
+
+def _in_archive(archive: Path) -> Iterator[tuple[str, FileInTar]]:
+    try:
+        with tarfile.open(archive, "r:", tarinfo=BoundedMember) as tar:
+            for member in members_of(tar):
+                if member.isfile():
+                    name = Path(member.name).name
+                    yield name, FileInTar(archive, name, member.offset_data, member.size)
+    except (*DAMAGED_TAR, ValueError) as error:
+        raise _damaged(f"{archive} cannot be read: {error}", archive) from error
+
+
+def _bounded(file: IO[bytes], place: Path) -> bytes:
+    with file:
+        content = file.read(_DEVKIT_BYTES + 1)
+    if len(content) > _DEVKIT_BYTES:
+        raise _damaged(f"a file of the devkit in {place} has over {_DEVKIT_BYTES:,} bytes", place)
+    return content
+
+
+def _damaged(what: str, place: Path) -> InputUnreadable:
+    return InputUnreadable(what, hint="is the data set complete? fetch it again", input=str(place))
+
+
+def _flat(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in files_in(folder):
+        yield file.name, file
+
+
+def numbered_folders(top: Path, count: int) -> Iterator[FoundPicture]:
+    """Pictures in folders that are named by label, from 0 on; labels are numbers there, not text that sorts."""
+    for label in range(count):
+        for file in sorted((top / str(label)).glob("*")):
+            if file.suffix.lower() in PICTURES:
+                yield FoundPicture(f"{label}/{file.name}", label, file)
+
+
+class ImageNetV2(ImageNetFamily):
+    """New pictures, gathered like the old ones (Recht et al., 2019); matched frequency."""
+
+    name = "imagenetv2"
+    size = 10_000
+    markers = ("imagenetv2-matched-frequency-format-val", "0")
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """All pictures of the numbered folders."""
+        top = self.marker if self.marker.name != "0" else self.folder
+        yield from numbered_folders(top, len(synsets()))
+
+
+class _InSynsets(ImageNetFamily):
+    """A set whose folders lie in one that the archive makes, or in the data set's own."""
+
+    def pictures(self) -> Iterator[FoundPicture]:
+        """All pictures of the folders."""
+        yield from self.in_folders(self.folder if self.marker.name.startswith("n0") else self.marker)
+
+
+class ImageNetA(_InSynsets):
+    """Pictures that a ResNet-50 took for something else (Hendrycks et al., 2021)."""
+
+    name = "imagenet-a"
+    size = 7500
+    subset = "imagenet_a"
+    markers = ("imagenet-a", "n01498041")
+
+
+class ImageNetR(_InSynsets):
+    """Paintings, toys, cartoons and other renditions (Hendrycks et al., 2021)."""
+
+    name = "imagenet-r"
+    size = 30_000
+    subset = "imagenet_r"
+    markers = ("imagenet-r", "n01443537")
+
+
+class ImageNetSketch(_InSynsets):
+    """Black and white sketches (Wang et al., 2019)."""
+
+    name = "imagenet-s"
+    size = 50_889
+    markers = ("sketch", "imagenet-sketch", "ImageNet-Sketch", "n01440764")

@@ -1,0 +1,279 @@
+"""Whether one text follows from another, by a model for natural language inference.
+
+The premise is what people said, the hypothesis what was predicted; the score is the probability of entailment against
+contradiction, neutral left out. The model is BART trained on MultiNLI, as in the papers.
+
+``seetrue``: captions that do not fit, with what is wrong with them in words (SeeTRUE-Feedback, Gordon et al., 2023).
+
+Protocol of CLIP4DM: mode ``threshold``; misaligned words that follow each other make a phrase, the phrases joined by a
+comma are the prediction. Its score is how probable a model for natural language inference finds it that the prediction
+follows from what people wrote, 0 where nothing is predicted; the mean is over all samples, and per source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from safetensors import SafetensorError
+
+from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, MissingWeights, need
+from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.metrics import Statistic
+from clipalign.evaluation.task import Annotations, BrokenSample, Outcome, Sample, read_annotations
+from clipalign.evaluation.tasks.words import (
+    ABOUT,
+    DetectRoute,
+    WordBenchmark,
+    broken,
+    hashes,
+    parts_of,
+    phrases,
+    precisions,
+    suffix_of,
+)
+
+if TYPE_CHECKING:
+    from clipalign.config.values import Settings
+    from clipalign.device import DeviceChoice
+    from clipalign.models.model import LoadedModel
+
+
+NLI_MODEL: Final = "facebook/bart-large-mnli"
+BATCH_PAIRS: Final = 32
+
+_DAMAGE: Final = (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
+"""What reading damaged files ends with, besides OSError."""
+
+
+class Entailment:
+    """The model, ready.
+
+    Args:
+        choice: the device it runs on; fp32 whatever the precision of the rest.
+        folder: where its files may lie, before the cache of the Hub is looked in.
+        download: whether it may be fetched.
+        offline: whether the network is forbidden.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        MissingWeights: the model is not on this machine and may not be fetched, or its files are damaged.
+        DownloadFailed: it could not be fetched.
+    """
+
+    def __init__(
+        self, choice: DeviceChoice, *, folder: Path | None = None, download: bool = False, offline: bool = False
+    ) -> None:
+        transformers = need("transformers", extra="nli", what="natural language inference")
+        here = folder is not None and (folder / "config.json").is_file()
+        name = str(folder) if here else NLI_MODEL
+        download = download and not offline
+        options: dict[str, Any] = {"local_files_only": here or not download, "trust_remote_code": False}
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
+            model = transformers.AutoModelForSequenceClassification.from_pretrained(
+                name, use_safetensors=True, **options
+            )
+        except (OSError, *_DAMAGE) as error:
+            why = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+            or_put = f", or put its files into {folder}" if folder else ""
+            if here:
+                raise MissingWeights(
+                    f"the model in {folder} cannot be read: {why}",
+                    hint=f"put the files of {NLI_MODEL} there anew, or delete the folder",
+                    input=str(folder),
+                ) from error
+            if not isinstance(error, OSError):
+                raise MissingWeights(
+                    f"the model {NLI_MODEL} in the cache of the Hub cannot be read: {why}",
+                    hint=f"delete it there and fetch it again{or_put}",
+                    input=NLI_MODEL,
+                ) from error
+            if download:
+                raise DownloadFailed(
+                    f"the model {NLI_MODEL} could not be fetched: {why}",
+                    hint=f"try again{or_put}",
+                    input=NLI_MODEL,
+                ) from error
+            forbidden = ", and --offline (or HF_HUB_OFFLINE) forbids fetching it" if offline else ""
+            raise MissingWeights(
+                f"the model {NLI_MODEL} is not on this machine{forbidden}",
+                hint=("fetch it once without --offline" if offline else "add --download") + or_put,
+                input=NLI_MODEL,
+            ) from error
+        labels = {str(label).lower(): int(place) for place, label in model.config.id2label.items()}
+        try:
+            self._places = labels["contradiction"], labels["entailment"]
+        except KeyError as error:
+            raise MissingWeights(f"{name} has no label {error}: it is no model for inference", input=name) from None
+        self._device = choice.device
+        self._model = model.to(choice.device).eval()
+        self.name = name
+
+    def probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Of each pair of premise and hypothesis, how probable it is that the second follows from the first, 0 to 1."""
+        import torch
+
+        order = sorted(range(len(pairs)), key=lambda place: sum(map(len, pairs[place])))
+        found = [0.0] * len(pairs)
+        for begin in range(0, len(order), BATCH_PAIRS):
+            places = order[begin : begin + BATCH_PAIRS]
+            texts = [pairs[place][0] for place in places], [pairs[place][1] for place in places]
+            inputs = self._tokenizer(*texts, return_tensors="pt", padding=True, truncation="only_first")
+            with torch.no_grad():
+                logits = self._model(**{name: value.to(self._device) for name, value in inputs.items()}).logits
+            chances = logits[:, list(self._places)].float().softmax(dim=-1)[:, 1].tolist()
+            for place, chance in zip(places, chances, strict=True):
+                found[place] = chance
+        return found
+
+
+PATTERNS: Final = (
+    "data/test-*.parquet",
+    "test-*.parquet",
+    "data/*test*.parquet",
+    "*test*.parquet",
+    "**/*test*.parquet",
+)
+COLUMNS: Final = ("image", "image_caption", "caption_misalignment", "dataset_source", "id_in_source_dataset")
+NLI_FOLDER: Final = "bart-large-mnli"
+"""In the data set's folder, for machines without a network."""
+
+_ROWS: Final = 64
+"""Read at a time; pictures stand in them."""
+
+
+class SeeTrue(WordBenchmark):
+    """The benchmark; see the module's text for its protocol."""
+
+    name = "seetrue"
+    notes: tuple[str, ...] = (ABOUT,)
+
+    def check(self) -> None:
+        """Find the shards and look at their columns."""
+        shards: list[Path] = []
+        for pattern in PATTERNS:
+            shards = shards or sorted(self.folder.glob(pattern))
+        if not shards:
+            there = self.folder.is_dir()
+            raise MissingDataset(
+                f"there is no {PATTERNS[0]} in {self.folder}" if there else f"{self.name} is not in {self.folder}",
+                hint=f"clipalign download {self.name}, or --data-root DIR",
+                input=str(self.folder),
+            )
+        self._shards = [read_annotations(shard, self.name) for shard in shards]
+        self.size = sum(_opened(shard).metadata.num_rows for shard in self._shards)
+        self.data = hashes(*self._shards)
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
+        """Shard after shard, row after row."""
+        for number, row in zip(range(self.size or 0)[:limit], self._rows(), strict=False):
+            yield _sample(str(number), row)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for shard in self._shards:
+            try:
+                for batch in _opened(shard).iter_batches(_ROWS, columns=list(COLUMNS), use_threads=False):
+                    yield from batch.to_pylist()
+            except (OSError, ValueError) as error:
+                raise shard.unusable(f"cannot be read on: {_sentence(error)}") from error
+
+    def route(self, loaded: LoadedModel, settings: Settings) -> SeeTrueRoute:
+        """``detect`` in mode ``threshold``, unless the user chose another, and the model for inference."""
+        return SeeTrueRoute(
+            loaded,
+            settings,
+            Entailment(
+                loaded.choice,
+                folder=self.folder / NLI_FOLDER,
+                download=bool(settings.download),
+                offline=settings.offline,
+            ),
+        )
+
+    def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
+        """The mean of the inference model's scores, in all and per source; AP where some captions are correct."""
+        found = [_entailed("nli", outcomes)]
+        for part in parts_of(outcomes):
+            found.append(_entailed(f"nli{suffix_of(part)}", [o for o in outcomes if o.part == part]))
+        return found + precisions(outcomes, misaligned=True)
+
+
+class SeeTrueRoute(DetectRoute):
+    """``detect``, and what the model for inference makes of its words.
+
+    Args:
+        loaded: the model.
+        settings: of the run.
+        entailment: the model for inference.
+    """
+
+    def __init__(self, loaded: LoadedModel, settings: Settings, entailment: Entailment) -> None:
+        super().__init__(loaded, settings)
+        self._entailment = entailment
+
+    def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
+        """The outcomes of ``detect`` with ``prediction`` and ``nli`` added to what is known of each."""
+        scored = super().score(samples)
+        predicted = {
+            place: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in found))
+            for place, outcome in enumerate(scored)
+            if isinstance(outcome, Outcome) and (found := phrases(outcome.result))
+        }
+        chances = dict(zip(predicted, self._entailment.probabilities(list(predicted.values())), strict=True))
+        return [
+            replace(
+                outcome,
+                truth={
+                    **outcome.truth,
+                    "prediction": predicted[place][1] if place in predicted else "",
+                    "nli": chances.get(place, 0.0),
+                },
+            )
+            if isinstance(outcome, Outcome)
+            else outcome
+            for place, outcome in enumerate(scored)
+        ]
+
+    def notes(self) -> tuple[str, ...]:
+        """By which model the predictions were judged."""
+        return (*super().notes(), f"predictions are judged by {self._entailment.name}")
+
+
+def _entailed(name: str, outcomes: Sequence[Outcome]) -> Statistic:
+    return statistics.mean(name, [o.id for o in outcomes], [float(o.truth["nli"]) for o in outcomes])
+
+
+def _sample(id: str, row: dict[str, Any]) -> Sample | BrokenSample:
+    image, text, feedback = row["image"], row["image_caption"], row["caption_misalignment"]
+    content = image.get("bytes") if isinstance(image, dict) else image
+    if not isinstance(content, bytes) or not isinstance(text, str):
+        return broken(id, "", f"row {id} has no picture or no caption")
+    source = str(row["dataset_source"] or "")
+    name = str((image.get("path") if isinstance(image, dict) else None) or f"row-{id}")
+    truth = {"feedback": feedback or "", "source_id": str(row["id_in_source_dataset"])}
+    return Sample(id, content, name, text.strip(), not feedback, source, truth=truth)
+
+
+def _opened(shard: Annotations) -> Any:
+    """The Parquet file.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        MissingDataset: it is no Parquet file, or has other columns.
+    """
+    parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
+    try:
+        file = parquet.ParquetFile(shard.path)
+    except (OSError, ValueError) as error:
+        raise shard.unusable(f"is no Parquet file: {_sentence(error)}") from error
+    lacking = [name for name in COLUMNS if name not in file.schema_arrow.names]
+    if lacking:
+        raise shard.unusable(f"has no column {', '.join(lacking)}")
+    return file
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

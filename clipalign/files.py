@@ -1,0 +1,299 @@
+"""Whether something lies at a path, without an error where the system cannot even look.
+
+One process at a time on one file: a lock that the kernel lets go of when its process dies, however it dies.
+
+Nothing is written into the locked file and nothing has to be tidied up after a crash. Locks hold between processes and
+between two opens in one process. Only a lock that another holds is waited for: where one fails for any other reason
+(network drives that know none, a server that does not answer), the work goes on without and says so once, for a lock
+guards against a slip, and the atomic renames elsewhere guard the data.
+
+Results in files: whole documents that appear in one step or not at all, and what is said when there is no room.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from clipalign.errors import DISK_FULL, Busy, OutputError, UsageError, unwritable
+from clipalign.output.console import shown_on_terminal
+
+MAX_TEXT_BYTES: Final = 64_000_000
+"""Of a file of labels, descriptions, templates or a long text, which is read as a whole."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is of none, and a closed folder holds none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder, likewise."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a device, a pipe or a socket; what is not there is nothing special."""
+    try:
+        mode = path.expanduser().stat().st_mode
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file to be read, and nothing that could be waited for without end.
+
+    A name in a list or folder may be a device, a socket or a named pipe; those are refused. What a shell makes of
+    ``<(command)`` is a pipe too, and the user's own.
+
+    Raises:
+        OSError: as ``open`` does, and for what is no plain file.
+    """
+    given = str(path).startswith(("/dev/fd/", "/proc/self/fd/")) or str(path) == "/dev/stdin"
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (given and stat.S_ISFIFO(mode))):
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, not a file")
+    # Should it become a pipe meanwhile, opening it waits for nobody.
+    without_waiting = 0 if given else getattr(os, "O_NONBLOCK", 0)
+    return os.fdopen(os.open(path, os.O_RDONLY | without_waiting | getattr(os, "O_BINARY", 0)), "rb")
+
+
+def read_text_bytes(path: Path) -> bytes:
+    """A whole text file.
+
+    Raises:
+        OSError: as :func:`open_plain`, and for more than :data:`MAX_TEXT_BYTES`.
+    """
+    with open_plain(path) as stream:
+        content = stream.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise OSError(errno.EFBIG, f"it is longer than {MAX_TEXT_BYTES // 1_000_000} MB, too long for a text file")
+    return content
+
+
+_ASK_AGAIN_SECONDS: Final = 0.05
+_FAR_BEYOND: Final = 0x7FFF_FFFF_0000
+"""Windows' locks keep others from reading what is locked: a byte that no file reaches is locked instead of the data."""
+
+_HELD: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+"""What systems, and network drives, say of a lock that another has; Windows says the last two."""
+
+_NOT_OURS: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DELETED_AGAIN: Final = 100
+"""How often a lock may be deleted under our hands before it counts as another's."""
+
+_told: set[str] = set()
+
+
+@contextmanager
+def exclusive(
+    path: str | Path,
+    *,
+    wait_seconds: float = 0.0,
+    on_wait: Callable[[], None] | None = None,
+    remove: bool = False,
+    hint: str = "",
+) -> Iterator[None]:
+    """Hold ``path`` alone while the block runs; an empty file is made where there is none.
+
+    Args:
+        path: the file itself, or one beside it where the file will be replaced while the lock is held.
+        wait_seconds: how long to wait for another process, at least 0.
+        on_wait: called once, when waiting begins.
+        remove: delete the file before the lock is let go; for files that are nothing but locks.
+        hint: of the error; what to do besides waiting.
+
+    Raises:
+        Busy: another process holds it still.
+        OSError: the file cannot be opened or made.
+    """
+    path = Path(path)
+    until = time.monotonic() + wait_seconds
+    waiting = False
+    while (handle := _try(path)) is None:
+        if time.monotonic() >= until:
+            raise Busy(
+                f"another clipalign is at work on {path}", hint=hint or "wait until it has ended", input=str(path)
+            )
+        if on_wait is not None and not waiting:
+            on_wait()
+        waiting = True
+        time.sleep(_ASK_AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        if remove and sys.platform != "win32":  # Windows does not delete what is open
+            with suppress(OSError):  # another user's, which stays
+                path.unlink(missing_ok=True)
+        _release(handle)
+        if remove and sys.platform == "win32":
+            with suppress(OSError):  # the next one has it open already
+                path.unlink(missing_ok=True)
+
+
+def _try(path: Path) -> int | None:
+    """An open, locked file, a new one where it was deleted under our hands; None where another has the lock."""
+    for _ in range(_DELETED_AGAIN):
+        handle = _open(path)
+        try:
+            locked = _locked(path, handle)
+            if locked and _is_still(path, handle):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+        if not locked:
+            return None
+    return None
+
+
+def _open(path: Path) -> int:
+    """The file, made where there is none, and never one elsewhere that a link leads to; another user's to be read."""
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | careful, 0o666)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        try:
+            return os.open(path, os.O_RDONLY | careful)
+        except OSError:
+            raise error from None
+
+
+def _locked(path: Path, handle: int) -> bool:
+    """Whether the lock is ours, or there can be none; False where another has it."""
+    try:
+        _lock(handle)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        reason = error.strerror or str(error)
+        if reason not in _told:
+            _told.add(reason)
+            log = logging.getLogger(__name__)
+            log.warning("%s cannot be locked (%s); nothing keeps a second run from it", path, reason)
+    return True
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Whether ``path`` names the file that was opened: its last holder may have deleted it in between."""
+    try:
+        there, ours = path.stat(), os.fstat(handle)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        os.lseek(handle, _FAR_BEYOND, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+    def _release(handle: int) -> None:
+        os.lseek(handle, _FAR_BEYOND, os.SEEK_SET)
+        with suppress(OSError):  # there was none
+            msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+        os.close(handle)
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _release(handle: int) -> None:
+        os.close(handle)  # and with it the lock
+
+
+def output_error(name: str, error: OSError) -> OutputError:
+    """A write that failed, as a sentence."""
+    reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
+    hint = f"{'make room there, or ' if error.errno in DISK_FULL else ''}give another --output"
+    return unwritable(error)(f"{name} cannot be written: {reason}", hint=hint, input=name)
+
+
+def open_special(path: Path, name: str) -> BinaryIO:
+    """A pipe or a device, to be written; one that nobody reads is not waited for.
+
+    Raises:
+        UsageError: nobody reads the pipe.
+        OutputError: it cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            message = f"--output {name} is a pipe that nobody reads"
+            raise UsageError(message, hint="start its reader first", input=name) from None
+        raise output_error(name, error) from error
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(handle, True)
+    return cast(BinaryIO, os.fdopen(handle, "ab", buffering=0))
+
+
+def replace_file(path: Path, parts: Iterable[bytes], *, name: str) -> None:
+    """Write ``parts`` beside ``path`` and put them in its place in one step.
+
+    Raises:
+        OutputError: they cannot be written, as on a full disk; ``path`` is as it was.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as stream:
+            for part in parts:
+                stream.write(part)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError):
+            raise output_error(name, error) from error
+        raise
+
+
+def write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
+    """One document into a file, or into whatever else ``path`` names.
+
+    Raises:
+        UsageError: the file exists and ``overwrite`` is not set, or it cannot be one.
+        OutputError: it cannot be written.
+    """
+    name = str(path)
+    try:
+        if is_special(path):
+            with open_special(path, name) as stream, open(stream.fileno(), "wb", closefd=False) as buffered:
+                buffered.write(shown_on_terminal(content).encode() if stream.isatty() else content)
+            return
+        target = path.resolve()
+        if target.is_dir():
+            raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
+        if target.exists() and not overwrite:
+            raise UsageError(f"--output {name} exists already", hint="--overwrite makes it anew", input=name)
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError):
+            raise output_error(name, error) from error
+        raise UsageError(f"--output {name} cannot be used: {error}", input=name) from error
+    replace_file(target, [content], name=name)

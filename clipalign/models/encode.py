@@ -1,0 +1,217 @@
+"""Pictures and texts to unit vectors.
+
+Vectors leave this room in fp32, of length one, on the model's device, in the order of what came in. Texts that begin
+alike share the work of their beginnings where the tower allows it. Nothing here cuts silently for its caller: whoever
+must know what did not fit the context tokenizes first and hands over the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from clipalign.data.images import open_image
+from clipalign.data.transforms import to_tensor
+from clipalign.device import torch_dtype
+from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch
+from clipalign.models.image_encoder import encode_pictures
+from clipalign.models.text_encoder import CausalTextTower
+from clipalign.models.tokenize import TokenizedText, encode_text
+
+if TYPE_CHECKING:
+    from clipalign.models.model import LoadedModel
+
+
+ImageSource = str | Path | Image | Tensor
+
+# On a CPU a batch of eight already runs at the rate of the matrix units; the activations of larger ones outgrow what
+# malloc keeps, and fresh pages for every layer cost a tenth of the time.
+_CPU_PICTURES = 8
+
+
+@torch.no_grad()
+def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
+    """Unit vectors of preprocessed pictures: (B, 3, S, S) to (B, E).
+
+    Raises:
+        ModelMismatch: the model turns the pictures into vectors that are not finite.
+    """
+    features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
+    return _unit(loaded, features)
+
+
+def encode_distinct(
+    loaded: LoadedModel, images: Sequence[ImageSource], *, names: Sequence[str], batch_size: int = 32
+) -> Tensor:
+    """Unit vectors of images, every distinct file or object encoded once: B images to (B, E).
+
+    Args:
+        loaded: the model.
+        images: files, Pillow images, preprocessed tensors (3, S, S), or image features (E), in any mixture. Pillow
+            images are taken as they are: whoever opened them has turned them, or has left them unturned.
+        names: what errors call tensors, features and pictures of no use; a file that cannot be read is called by its
+            path.
+        batch_size: pictures prepared and encoded at a time, at most.
+
+    Raises:
+        InputUnreadable: a file that is no picture, a tensor of the wrong shape or with values that are not finite.
+        ModelMismatch: the model turns a picture into a vector that is not finite.
+    """
+    found = encode_each(loaded, images, names=names, batch_size=batch_size)
+    for vector in found:
+        if isinstance(vector, ClipalignError):
+            raise vector
+    return torch.stack([vector for vector in found if isinstance(vector, Tensor)])
+
+
+def encode_each(
+    loaded: LoadedModel, images: Sequence[ImageSource], *, names: Sequence[str], batch_size: int = 32
+) -> list[Tensor | ClipalignError]:
+    """The same, with the error of an image that cannot be used in its place: B vectors (E) or errors."""
+    keys = [image if isinstance(image, str | Path) else id(image) for image in images]
+    if loaded.choice.device == "cpu":
+        batch_size = min(batch_size, _CPU_PICTURES)
+    distinct = list(dict(zip(keys, zip(images, names, strict=True), strict=True)).values())
+    rows = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+    vectors = [
+        vector
+        for begin in range(0, len(distinct), batch_size)
+        for vector in _encode_mixture(loaded, distinct[begin : begin + batch_size])
+    ]
+    return [vectors[rows[key]] for key in keys]
+
+
+def encode_prepared(
+    loaded: LoadedModel, pictures: Sequence[Tensor], *, batch_size: int = 32
+) -> list[Tensor | ModelMismatch]:
+    """Unit vectors of preprocessed pictures (3, S, S): B vectors (E), or the error of one that is not finite."""
+    if loaded.choice.device == "cpu":
+        batch_size = min(batch_size, _CPU_PICTURES)
+    batches = [pictures[begin : begin + batch_size] for begin in range(0, len(pictures), batch_size)]
+    return [vector for batch in batches for vector in _unit_or_error(loaded, torch.stack(list(batch)))]
+
+
+def _encode_mixture(
+    loaded: LoadedModel, images: Sequence[tuple[ImageSource, str]]
+) -> list[Tensor | ModelMismatch | InputUnreadable]:
+    features: list[Tensor | InputUnreadable | None] = []
+    pictures: list[Tensor] = []
+    for image, name in images:
+        try:
+            if isinstance(image, Tensor) and image.ndim == 1:
+                features.append(_given_features(image, name, loaded.choice.device))
+                continue
+            pictures.append(_prepared(loaded, image, name))
+            features.append(None)
+        except InputUnreadable as error:
+            error.input = error.input or name
+            features.append(error)
+    encoded = iter(_unit_or_error(loaded, torch.stack(pictures)) if pictures else ())
+    return [next(encoded) if given is None else given for given in features]
+
+
+def _prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
+    side = loaded.image_size
+    picture = image if isinstance(image, Tensor) else to_tensor(_opened(image), loaded)
+    if tuple(picture.shape) != (3, side, side):
+        raise InputUnreadable(
+            f"an image tensor must have the shape (3, {side}, {side}), not {tuple(picture.shape)}",
+            hint="give a Pillow image to have it prepared",
+            input=name,
+        )
+    if not torch.isfinite(picture).all():
+        raise InputUnreadable("the image tensor holds values that are not finite", input=name)
+    return picture
+
+
+@torch.no_grad()
+def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMismatch]:
+    """Unit vectors of a batch; one that is not finite does not spoil the others."""
+    features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
+    good = torch.isfinite(features).all(-1).tolist()
+    vectors = F.normalize(features.float(), dim=-1)
+    return [vector if finite else _not_finite(loaded) for vector, finite in zip(vectors, good, strict=True)]
+
+
+def _opened(image: str | Path | Image) -> Image:
+    return open_image(image, exif=not isinstance(image, Image))
+
+
+def _given_features(features: Tensor, name: str, device: str) -> Tensor:
+    if not torch.isfinite(features).all():
+        raise InputUnreadable("the image features hold values that are not finite", input=name)
+    return F.normalize(features.detach().to(device, torch.float32), dim=-1)
+
+
+def encode_texts(loaded: LoadedModel, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
+    """Unit vectors of texts, cut to the model's context: B texts to (B, E)."""
+    return encode_tokens(loaded, [encode_text(loaded, text) for text in texts], batch_size=batch_size)
+
+
+@torch.no_grad()
+def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_size: int = 64) -> Tensor:
+    """Unit vectors of tokenized texts: B texts to (B, E).
+
+    Where the tower allows it, texts that begin alike share the work of their beginnings, and a text that is the
+    beginning of another costs a single token more than that other.
+
+    Args:
+        loaded: the model.
+        texts: in any order.
+        batch_size: texts a batch, those that are beginnings of others not counted.
+
+    Raises:
+        ModelMismatch: the model gives vectors that are not finite.
+    """
+    tower = CausalTextTower.of(loaded.network)
+    if tower is not None and not all(tower.ends(text.ids) for text in texts):
+        tower = None
+    order = sorted(range(len(texts)), key=lambda index: texts[index].ids[:-1])
+    batches = []
+    if tower is None:
+        for begin in range(0, len(order), batch_size):
+            batch = [texts[index] for index in order[begin : begin + batch_size]]
+            ids = torch.tensor([text.ids + text.padding for text in batch], device=loaded.choice.device)
+            batches.append(_unit(loaded, loaded.network.encode_text(ids)))
+    else:
+        chains = _chains([texts[index] for index in order])
+        for begin in range(0, len(chains), batch_size):
+            rows = chains[begin : begin + batch_size]
+            asked = max(len(chain) for chain in rows)
+            lengths = [[text.eot for text in chain] + [chain[-1].eot] * (asked - len(chain)) for chain in rows]
+            found = tower.encode_prefixes([chain[-1].ids for chain in rows], lengths)  # (B, P, E)
+            kept = torch.tensor([[place < len(chain) for place in range(asked)] for chain in rows])
+            batches.append(_unit(loaded, found[kept.to(found.device)]))
+    places = torch.tensor(order, device=loaded.choice.device).argsort()
+    return torch.cat(batches)[places]
+
+
+def _chains(texts: Sequence[TokenizedText]) -> list[list[TokenizedText]]:
+    """Texts in ascending order of their tokens, in rows in which each is the beginning of the last one."""
+    chains: list[list[TokenizedText]] = []
+    for text in reversed(texts):
+        if chains and chains[-1][0].ids[: text.eot] == text.ids[:-1] and chains[-1][0].ids[-1] == text.ids[-1]:
+            chains[-1].append(text)
+        else:
+            chains.append([text])
+    return [chain[::-1] for chain in reversed(chains)]
+
+
+def _unit(loaded: LoadedModel, features: Tensor) -> Tensor:
+    if not torch.isfinite(features).all():
+        raise _not_finite(loaded)
+    return F.normalize(features.float(), dim=-1)
+
+
+def _not_finite(loaded: LoadedModel) -> ModelMismatch:
+    return ModelMismatch(
+        f"{loaded.row.name} gave vectors that are not finite in {loaded.choice.precision}",
+        hint="try --precision fp32; if that is what failed, the weights are damaged",
+        input=loaded.row.name,
+    )

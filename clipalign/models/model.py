@@ -1,0 +1,52 @@
+"""What a loaded model is: the network, and everything that must be known to ask it and to say what answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from clipalign.device import DeviceChoice
+from clipalign.models.registry import ModelRow
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A model in memory, with everything a result must say about it.
+
+    Attributes:
+        row: the registry row it was loaded from.
+        network: open_clip module in evaluation mode, parameters without gradients.
+        tokenizer: its open_clip tokenizer.
+        choice: device and precision, with the reason.
+        weights_sha256: of the weights file.
+        architecture: open_clip name, config file (of an embedded model without its folder), or the shapes in words.
+        quick_gelu: whether the towers use QuickGELU.
+        context_tokens: tokens the text tower reads, start and end token included.
+        image_size: side S of the input, in pixels.
+        mean: subtracted per channel, from values in 0 to 1.
+        std: divided by, per channel.
+        vocabulary: lower-case words an embedded model was trained on; None for an open vocabulary.
+        interpolation: of the resize, ``bicubic`` or ``bilinear``.
+        resize_mode: ``shortest`` (side, then centre crop), ``longest`` (then padding) or ``squash``.
+        fill_color: of the padding, 0 to 255.
+        notes: what a reader of the results must know about the loading.
+        config: arguments of open_clip's model class, for a network that is trained on and saved.
+    """
+
+    row: ModelRow
+    network: Any
+    tokenizer: Any
+    choice: DeviceChoice
+    weights_sha256: str
+    architecture: str
+    quick_gelu: bool
+    context_tokens: int
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    vocabulary: frozenset[str] | None = None
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+    fill_color: int = 0
+    notes: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,473 @@
+"""Where a number comes from.
+
+What detect says of a text and a picture.
+
+What classify says of a picture.
+
+What score-long says of a long text and a picture.
+
+What eval says of a model: numbers, two runs beside each other, a calibration, what a report shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a number comes from; travels with every result.
+
+    Attributes:
+        model: registry name or specification as given.
+        architecture: open_clip architecture, config file, or the shapes in words.
+        weights_sha256: hash of the weights file.
+        quick_gelu: whether the towers used QuickGELU.
+        device: resolved device, for example ``cpu`` or ``cuda:0``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        seed: the seed of the command; detect itself draws nothing.
+        versions: of clipalign, torch, open_clip and pillow.
+        settings: every setting that reached the computation, defaults included.
+        notes: fallbacks in device or precision, and other things a reader must know.
+    """
+
+    model: str
+    architecture: str
+    weights_sha256: str
+    quick_gelu: bool
+    device: str
+    precision: str
+    seed: int
+    versions: dict[str, str]
+    settings: dict[str, object]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WordScore:
+    """One word of a caption.
+
+    Attributes:
+        text: the word as it stands in the caption.
+        start: first character, counted in the caption as given.
+        end: one past the last character.
+        attribution: mean signed attribution over the word's tokens (CLIP4DM, eq. for R at the EOT row); negative means
+            the word pulls text and image apart. None when the word was not scored.
+        misaligned: whether the chosen mode calls the word wrong for the image.
+        scored: False for words beyond the model's context, and for those it reads nothing of.
+    """
+
+    text: str
+    start: int
+    end: int
+    attribution: float | None
+    misaligned: bool
+    scored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DetectResult:
+    """How one text fits one image, word by word (CLIP4DM).
+
+    Attributes:
+        id: identifier of the pair, or the image's name.
+        image: path, URL or name of the image as given.
+        text: the caption as given.
+        model: model name as given.
+        cosine: cosine of image and text (template included), -1 to 1; higher fits better.
+        clip_score: ``2.5 * max(cosine, 0)``, 0 to 2.5; higher fits better.
+        f_clip_score: ``sum_negative_attribution * (1 - clip_score / 2.5)``; at most 0 in threshold mode while epsilon
+            is not positive, closer to 0 fits better.
+        sum_negative_attribution: sum over the misaligned words, 0 when there are none.
+        misaligned: their texts, most negative first.
+        words: all words of the caption in reading order, without those of punctuation alone.
+        n_tokens: tokens of template and caption before truncation, start and end tokens included.
+        truncated: whether text fell outside the context.
+        unknown_words: words that an embedded model never saw; empty for models with an open vocabulary.
+        references: reference captions, if any.
+        ref_clip_score: RefCLIPScore (Hessel et al., 2021), 0 to 2.5, or None without references.
+        provenance: model, versions, settings.
+        warnings: what a reader must know about this pair, a sentence each.
+    """
+
+    id: str
+    image: str
+    text: str
+    model: str
+    cosine: float
+    clip_score: float
+    f_clip_score: float
+    sum_negative_attribution: float
+    misaligned: tuple[str, ...]
+    words: tuple[WordScore, ...]
+    n_tokens: int
+    truncated: bool
+    provenance: Provenance
+    unknown_words: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    ref_clip_score: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class and how well it fits.
+
+    Attributes:
+        name: of the class, as given.
+        score: cosine of picture and class, -1 to 1; higher fits better.
+        scale: what the class's contributions, all summed, are multiplied with to give the score; None where nothing
+            is explained.
+    """
+
+    name: str
+    score: float
+    scale: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CropWeight:
+    """A part of a picture and how much it counts.
+
+    Attributes:
+        box: left, top, right, bottom in pixels of the upright picture; right and bottom are one past the last.
+        weight: 0 to 1; those of a picture sum to 1.
+    """
+
+    box: tuple[int, int, int, int]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptionWeight:
+    """A text about a class and how much it counts.
+
+    Attributes:
+        class_name: of the class.
+        text: as it was encoded.
+        weight: 0 to 1; those of a class sum to 1.
+    """
+
+    class_name: str
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyResult:
+    """The classes that fit one picture best (WCA and its baselines).
+
+    Attributes:
+        id: identifier of the picture, or its name.
+        image: path, URL or name of the image as given.
+        model: model name as given.
+        method: ``wca``, ``clip``, ``clip-e``, ``clip-d``, ``waffle`` or ``cupl``.
+        classes: the best ones, best first.
+        image_size: width and height of the upright picture in pixels.
+        provenance: model, versions, settings.
+        crops: what the picture was seen as, N; empty where nothing is explained.
+        descriptions: the texts of ``classes``, class after class, M in all; empty where nothing is explained.
+        contributions: of each crop (N rows) with each description (M columns): weight of the crop, times their cosine,
+            times weight of the description (WCA).
+        warnings: what a reader must know about this picture.
+    """
+
+    id: str
+    image: str
+    model: str
+    method: str
+    classes: tuple[ClassScore, ...]
+    image_size: tuple[int, int]
+    provenance: Provenance
+    crops: tuple[CropWeight, ...] = ()
+    descriptions: tuple[DescriptionWeight, ...] = ()
+    contributions: tuple[tuple[float, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceScore:
+    """One sentence or phrase of a long text, and the score of the text up to its end.
+
+    Attributes:
+        text: the piece as it stands in the text.
+        start: first character, counted in the text as given.
+        end: one past the last character.
+        cosine: of image and text up to here, -1 to 1; None when the model read nothing of the piece.
+        specs_score: ``(cosine + 1) / 2``, 0 to 1; higher fits better; None as ``cosine``.
+        increment: ``specs_score`` less that of the piece before, -1 to 1; negative where the piece lowers the score;
+            None for the first piece and for pieces that were not scored.
+        lowers: whether it lowers the score by more than the margin of the run.
+        cut: whether the context ended within it, so that its beginning alone was scored.
+    """
+
+    text: str
+    start: int
+    end: int
+    cosine: float | None
+    specs_score: float | None
+    increment: float | None
+    lowers: bool = False
+    cut: bool = False
+
+    @property
+    def scored(self) -> bool:
+        """Whether the model read any of it."""
+        return self.cosine is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LongResult:
+    """How one long text fits one image, sentence by sentence (SPECS, Long-CLIP).
+
+    Attributes:
+        id: identifier of the pair, or the image's name.
+        image: path, URL or name of the image as given.
+        text: the text as given.
+        model: model name as given.
+        cosine: cosine of image and text as far as it was read, -1 to 1; higher fits better.
+        specs_score: ``(cosine + 1) / 2``, 0 to 1; higher fits better. SPECS' published score under SPECS' weights, the
+            same formula under others.
+        clip_score: ``2.5 * max(cosine, 0)``, 0 to 2.5; None for SPECS' weights, whose cosines are often negative.
+        n_tokens: tokens of the text before truncation, start and end tokens included.
+        truncated: whether text fell outside the context.
+        sentences: all sentences, or phrases, in reading order.
+        provenance: model, versions, settings.
+        unknown_words: words that an embedded model never saw; empty for models with an open vocabulary.
+        warnings: what a reader must know, a sentence each.
+    """
+
+    id: str
+    image: str
+    text: str
+    model: str
+    cosine: float
+    specs_score: float
+    clip_score: float | None
+    n_tokens: int
+    truncated: bool
+    sentences: tuple[SentenceScore, ...]
+    provenance: Provenance
+    unknown_words: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def lowering(self) -> tuple[SentenceScore, ...]:
+        """The sentences that lower the score by more than the margin."""
+        return tuple(sentence for sentence in self.sentences if sentence.lowers)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a benchmark.
+
+    Attributes:
+        name: lower snake case, as in JSON (``la``, ``ap_clip_score``, ``la_object``).
+        value: the number; shares lie in 0 to 1.
+        n: samples it was computed over.
+        low: lower end of the bootstrap 95 % interval, or None.
+        high: upper end, or None.
+        chance: what a guess would reach, where that is known (the base rate for an average precision).
+    """
+
+    name: str
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A number from a paper, to stand beside ours; never a pass mark.
+
+    Attributes:
+        metric: name of the metric it belongs to.
+        value: as printed there, percents as shares of 1.
+        backbone: model it was measured with.
+        source: paper, poster or repository.
+    """
+
+    metric: str
+    value: float
+    backbone: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """What a benchmark says of a model.
+
+    Attributes:
+        dataset: name of the benchmark.
+        model: model name as given.
+        metrics: our numbers.
+        published: numbers of papers for the same benchmark.
+        counts: samples read, scored, unreadable and the like.
+        settings: what decided the numbers, defaults included.
+        provenance: model, versions, device.
+        notes: what a reader must know before comparing (a partial data set, base rates, ceilings).
+    """
+
+    dataset: str
+    model: str
+    metrics: tuple[Metric, ...]
+    published: tuple[Published, ...]
+    counts: dict[str, int]
+    settings: dict[str, object]
+    provenance: Provenance
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedMetric:
+    """One number of a benchmark for two runs on the same samples.
+
+    Attributes:
+        name: of the metric.
+        first: of the first run.
+        second: of the second run.
+        n: samples that both have.
+        low: lower end of the bootstrap 95 % interval of ``second - first``, drawn for both alike; None where the
+            benchmark's samples cannot be compared one by one.
+        high: upper end.
+        p_value: how probable a difference at least as large is between runs that are equally good, 0 to 1; two-sided.
+        test: how ``p_value`` was found: ``mcnemar`` (exact) or ``bootstrap``; empty without one.
+    """
+
+    name: str
+    first: float
+    second: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    test: str = ""
+
+    @property
+    def difference(self) -> float:
+        """Positive where the second run has the higher number."""
+        return self.second - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs of one benchmark.
+
+    Attributes:
+        dataset: name of the benchmark.
+        models: of the first and the second run.
+        places: folders of the two runs.
+        metrics: those that both have.
+        differing: settings in which the runs differ: name, value of the first, value of the second.
+        notes: what a reader must know before believing.
+    """
+
+    dataset: str
+    models: tuple[str, str]
+    places: tuple[str, str]
+    metrics: tuple[ComparedMetric, ...]
+    differing: tuple[tuple[str, object, object], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCalibration:
+    """How well one choice of k does on a labelled data set, with the epsilon that suits it best.
+
+    Attributes:
+        layers: k.
+        la: share of false captions whose lowest word is a false one, 0 to 1.
+        la_low: lower end of its bootstrap 95 % interval.
+        la_high: upper end.
+        epsilon: threshold with the best word-level F1 over all captions.
+        epsilon_low: lower end of the 95 % interval of thresholds that resampled captions would have led to.
+        epsilon_high: upper end.
+        precision: of the words below epsilon, the share that is false.
+        recall: of the false words, the share below epsilon.
+        f1: their harmonic mean, on the captions that epsilon was chosen on.
+        held_out_f1: the same on captions that epsilon was not chosen on (two halves, each judged by the other).
+    """
+
+    layers: int
+    la: float
+    la_low: float
+    la_high: float
+    epsilon: float
+    epsilon_low: float
+    epsilon_high: float
+    precision: float
+    recall: float
+    f1: float
+    held_out_f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The k and epsilon that suit a model on a labelled data set.
+
+    Attributes:
+        dataset: name of the benchmark.
+        model: model name as given.
+        chosen: the k with the highest LA.
+        layers: all that were tried, by k.
+        counts: samples, false captions, words, false words, unreadable samples.
+        settings: what decided the numbers, the hashes of the data's files included.
+        provenance: model, versions, device.
+        notes: what a reader must know.
+    """
+
+    dataset: str
+    model: str
+    chosen: LayerCalibration
+    layers: tuple[LayerCalibration, ...]
+    counts: dict[str, int]
+    settings: dict[str, object]
+    provenance: Provenance
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Values of several kinds of samples, to be drawn over each other.
+
+    Attributes:
+        title: what the values are.
+        groups: name of each kind, and its values.
+    """
+
+    title: str
+    groups: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A sample worth looking at.
+
+    Attributes:
+        record: of its result, as ``detect`` has it in JSON.
+        truth: what the data set says, a sentence.
+        picture: a small JPEG, or None where the picture is gone.
+    """
+
+    record: dict[str, object]
+    truth: str
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Showcase:
+    """What a report about a run shows.
+
+    Attributes:
+        document: the ``result.json`` of the run.
+        distributions: to be drawn.
+        worst: samples that went most wrong, the worst first.
+        best: samples that went most right, the best first.
+    """
+
+    document: dict[str, object]
+    distributions: tuple[Distribution, ...] = ()
+    worst: tuple[Example, ...] = ()
+    best: tuple[Example, ...] = ()

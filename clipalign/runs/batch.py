@@ -1,0 +1,305 @@
+"""Many records through one model, in the order of the input, in memory that does not grow with it.
+
+Records are read a little ahead, and their pictures prepared in threads while the model runs. What is scored together is
+a window of records; a picture that neighbouring records share, within a window or across two, is decoded and encoded
+once. A picture that cannot be used costs its own records and no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+
+from clipalign.data.records import InputRecord, Place
+from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
+from clipalign.files import is_special
+from clipalign.methods.scores import ScoreItem, Scorer
+from clipalign.runs.prefetch import READERS, Workers, wait_for, workers_for_this_machine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Generic[R]):
+    """A record that is done with.
+
+    Attributes:
+        record: as it was read; its ``image`` is empty where it was bytes, which nobody needs any more.
+        outcome: the result, or why there is none.
+        thumbnail: a small JPEG of the picture, where thumbnails were asked for and the picture could be read.
+    """
+
+    record: InputRecord
+    outcome: R | ClipalignError
+    thumbnail: bytes | None = None
+
+
+def run_batch(
+    records: Iterable[InputRecord],
+    scorer: Scorer[R],
+    *,
+    offline: bool = False,
+    timeout: float | None = None,
+    workers: int | None = None,
+    on_error: str = "skip",
+    thumbnail_px: int | None = None,
+    late: Callable[[], bool] = lambda: False,
+) -> Generator[Finished[R], None, None]:
+    """Score every record; results in the order of the input.
+
+    Args:
+        records: read as they are needed.
+        scorer: the method.
+        offline: whether pictures at addresses are refused.
+        timeout: seconds for one of them; None for 30.
+        workers: pictures decoded at once, at least 1, however many are read; None for what the machine suggests.
+        on_error: ``skip``: a record that cannot be used is finished with its error; ``fail``: the first such error is
+            raised, after everything before it was finished.
+        thumbnail_px: longer side of the thumbnails in pixels; None for none.
+        late: whether the next record is not there yet; what was read is scored then, without waiting for it.
+
+    Raises:
+        ClipalignError: of the first bad record with ``fail``; what ``scorer`` cannot go on after.
+    """
+    workers = workers or workers_for_this_machine()
+    with Workers[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
+        prepare = _Preparation(scorer, threading.Semaphore(workers), offline, timeout, thumbnail_px)
+        run = _Run(iter(records), scorer, threads, prepare, late)
+        while window := run.window():
+            for finished in run.scored(window):
+                if on_error == "fail" and isinstance(finished.outcome, ClipalignError):
+                    raise finished.outcome
+                yield finished
+
+
+class _Prepared(NamedTuple):
+    """What a thread made of a picture."""
+
+    tensor: Tensor
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """What a thread does with a picture: reading it, and as soon as a CPU is free decoding and preparing it."""
+
+    scorer: Scorer[Any]
+    decoding: threading.Semaphore
+    offline: bool
+    timeout: float | None
+    thumbnail_px: int | None
+
+    def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
+        from clipalign.data.images import is_file_name, open_image, read_image, thumbnail_of
+
+        if isinstance(source, str | Path) and is_file_name(str(source)) and is_special(Path(source)):
+            raise ImageUnreadable(f"{name} is a device, a pipe or a socket, not a file", input=name)
+        content = read_image(source, offline=self.offline, timeout=self.timeout, name=name)
+        with self.decoding:
+            picture = open_image(content, name=name)
+            del content
+            tensor = self.scorer.prepare(picture)
+            return _Prepared(tensor, None if self.thumbnail_px is None else thumbnail_of(picture, self.thumbnail_px))
+
+
+class _Picture:
+    """A picture on its way: in a thread's hands first, then features or an error; records that show it share it."""
+
+    __slots__ = ("error", "features", "future", "thumbnail")
+
+    def __init__(self, future: Future[_Prepared]) -> None:
+        self.future: Future[_Prepared] | None = future
+        self.features: Tensor | None = None
+        self.error: ClipalignError | None = None
+        self.thumbnail: bytes | None = None
+
+
+WINDOW_CHARACTERS: Final = 1_000_000
+"""Of the texts of a window, and of those read ahead: a result may take a hundred bytes for each."""
+
+_Waiting = tuple[InputRecord, _Picture | None]
+"""A record and its picture; no picture where the record itself is bad."""
+
+
+class _Run(Generic[R]):
+    """The state between windows."""
+
+    def __init__(
+        self,
+        records: Iterator[InputRecord],
+        scorer: Scorer[R],
+        threads: Workers[_Prepared],
+        prepare: _Preparation,
+        late: Callable[[], bool],
+    ) -> None:
+        self.late = late
+        self.waits = False  # the next record was late when this window was gathered
+        self.records = records
+        self.scorer = scorer
+        self.threads = threads
+        self.prepare = prepare
+        self.ended = False
+        self.number = 0  # of records read
+        self.ahead: deque[_Waiting] = deque()
+        self.recent: OrderedDict[str, _Picture] = OrderedDict()
+        self.characters = 0  # of texts ahead
+        self.held = 0  # pictures in the threads' hands or prepared, not yet encoded
+
+    def window(self) -> list[_Waiting]:
+        """The next records, their pictures encoded; empty at the end of the input."""
+        window: list[_Waiting] = []
+        group: list[tuple[_Picture, Tensor]] = []
+        together = max(1, self.scorer.pictures_ahead // 2)
+        self.waits = False
+        room = WINDOW_CHARACTERS
+        while len(window) < self.scorer.window_records and room > 0:
+            self._read_ahead(wait=not window)
+            if not self.ahead:
+                break
+            record, picture = self.ahead.popleft()
+            room -= len(record.text)
+            self.characters -= len(record.text)
+            if picture is not None and picture.future is not None:
+                self._await(picture, record, group)
+                if len(group) == together:
+                    self._encode(group)
+            window.append((record, picture))
+        if group:
+            self._top_up(group, together)
+            self._encode(group)
+        return window
+
+    def _top_up(self, group: list[tuple[_Picture, Tensor]], together: int) -> None:
+        """Add what is prepared for the next window, since the model sees many pictures faster than few."""
+        self._read_ahead()
+        for record, picture in self.ahead:
+            if len(group) == together:
+                return
+            if picture is not None and picture.future is not None and picture.future.done():
+                self._await(picture, record, group)
+
+    def scored(self, window: list[_Waiting]) -> Iterator[Finished[R]]:
+        """The window's records with their results, in order."""
+        items = [
+            ScoreItem(record, picture.features)
+            for record, picture in window
+            if picture is not None and picture.features is not None
+        ]
+        outcomes = iter(each_alone(self.scorer.score, items, "the text") if items else ())
+        for record, picture in window:
+            outcome: R | ClipalignError | None = record.problem or (picture.error if picture is not None else None)
+            thumbnail = picture.thumbnail if picture is not None else None
+            yield Finished(record, next(outcomes) if outcome is None else outcome, thumbnail)
+
+    def _read_ahead(self, *, wait: bool = False) -> None:
+        """Read records and hand out their pictures, as far as the limits allow; ``wait`` for one if there is none."""
+        while not self.ended and len(self.ahead) < self.scorer.window_records:
+            if self.ahead and (self.held >= self.scorer.pictures_ahead or self.characters > WINDOW_CHARACTERS):
+                return
+            if not (wait and not self.ahead):
+                self.waits = self.waits or self.late()
+                if self.waits:
+                    return
+            record = self._next()
+            if record is None:
+                self.ended = True
+                return
+            self.characters += len(record.text)
+            if record.problem is not None:
+                self.ahead.append((_without_bytes(record), None))
+                continue
+            key = _key(record.image)
+            picture = self.recent.get(key)
+            if picture is None:
+                picture = self.recent[key] = _Picture(
+                    self.threads.submit(partial(self.prepare, record.image, record.image_name))
+                )
+                self.held += 1
+                if len(self.recent) > self.scorer.window_records:
+                    self.recent.popitem(last=False)
+            self.recent.move_to_end(key)
+            self.ahead.append((_without_bytes(record), picture))
+
+    def _next(self) -> InputRecord | None:
+        """The next record; where reading itself fails, its error in its place, and the input ends there."""
+        try:
+            record = next(self.records, None)
+        except (ClipalignError, MemoryError):
+            raise
+        except Exception as error:
+            self.records = iter(())
+            problem = record_failed(error, "the next record")
+            problem.hint = f"nothing behind it was read; {problem.hint}"
+            return InputRecord(str(self.number + 1), "", "", "", (), Place("the input", 0, self.number), problem)
+        self.number += record is not None
+        return record
+
+    def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
+        """Add a picture to those that will be encoded, or keep its error."""
+        assert picture.future is not None
+        future, picture.future = picture.future, None
+        try:
+            tensor, picture.thumbnail = wait_for(future, self.threads)
+        except ClipalignError as error:
+            error.input = error.input or record.image_name
+            picture.error = error
+            self.held -= 1
+        except MemoryError:
+            raise
+        except Exception as error:
+            picture.error = record_failed(error, record.image_name)
+            self.held -= 1
+        else:
+            group.append((picture, tensor))
+
+    def _encode(self, group: list[tuple[_Picture, Tensor]]) -> None:
+        """Have the model see the pictures, while the threads prepare the next."""
+        pictures = [picture for picture, _ in group]
+        tensors = [tensor for _, tensor in group]
+        group.clear()
+        self._read_ahead()
+        for picture, features in zip(pictures, each_alone(self.scorer.encode, tensors, "the picture"), strict=True):
+            if isinstance(features, ClipalignError):
+                picture.error = features
+            else:
+                picture.features = features
+        self.held -= len(pictures)
+
+
+def each_alone(
+    run: Callable[[list[A]], Iterable[B | ClipalignError]], items: list[A], name: str
+) -> list[B | ClipalignError]:
+    """``run(items)``; where that meets an error nobody foresaw, one by one, so that it costs its own item alone.
+
+    Raises:
+        ClipalignError, MemoryError: what is no matter of one item.
+    """
+    try:
+        return list(run(items))
+    except (ClipalignError, MemoryError):
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            return [record_failed(error, name)]
+        return [outcome for item in items for outcome in each_alone(run, [item], name)]
+
+
+def _without_bytes(record: InputRecord) -> InputRecord:
+    return replace(record, image=b"") if isinstance(record.image, bytes) else record
+
+
+def _key(image: str | Path | bytes) -> str:
+    """What two records with the same picture have in common."""
+    return hashlib.blake2b(image).hexdigest() if isinstance(image, bytes) else str(image)

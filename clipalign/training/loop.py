@@ -1,0 +1,340 @@
+"""The training run: steps, what is measured between them, and how a run is saved and gone on with.
+
+A step reads ``accumulate`` batches on each of the processes, averages their gradients over all of it, cuts their norm
+and moves the weights. Everything that a step does follows from the weights, the optimiser's state, epsilon and the
+step's number, so that a run that was killed and resumed draws the loss curve of one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from clipalign.device import is_out_of_memory
+from clipalign.errors import DISK_FULL, ClipalignError, UsageError, unwritable
+from clipalign.training.batches import Batch, Batches, picture_vectors
+from clipalign.training.checkpoints import (
+    Checkpoint,
+    MetricsLog,
+    check_settings,
+    keep_only,
+    last_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from clipalign.training.data import Order, SpecsData
+from clipalign.training.distributed import World
+from clipalign.training.model import Trainee, save_config, save_weights
+from clipalign.training.settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
+from clipalign.training.step import Mover
+from clipalign.training.validation import Increments, Validation
+
+CONFIG_FILE: Final = "config.json"
+BEST_FILE: Final = "best.safetensors"
+LAST_FILE: Final = "last.safetensors"
+VECTORS_FILE: Final = "pictures.safetensors"
+BAD_STEPS: Final = 10
+"""Steps in a row whose gradients are not finite, after which a run gives up."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What changes from step to step beside weights and optimiser."""
+
+    step: int = 0
+    epsilon: float = 0.0
+    bad_steps: int = 0
+    skipped_steps: int = 0
+    before: Increments | None = None
+    best: Increments | None = None
+    best_step: int = 0
+
+    def as_state(self) -> dict[str, Any]:
+        """Plain numbers, for a checkpoint."""
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return state | {name: list(state[name]) if state[name] else None for name in ("before", "best")}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """The other way."""
+        for name in self.__slots__:
+            value = state[name]
+            setattr(self, name, Increments(*value) if name in ("before", "best") and value else value)
+
+
+class SpecsRun:
+    """A run in a folder.
+
+    Args:
+        folder: of its files; made if it is not there.
+        trainee: the network; its precision and device decide where the arithmetic runs.
+        data: the samples.
+        settings: of the run.
+        intervals: of saving and measuring.
+        world: the processes.
+        listener: who watches.
+        stop: asked after every step; True saves and ends the run.
+        resume: go on from the folder's last checkpoint, where there is one.
+
+    Raises:
+        UsageError: fewer samples than a step takes, other settings than those of the run that is gone on with, or a
+            checkpoint of something else.
+        ModelMismatch: a checkpoint of another shape, or a damaged one.
+        OutputError: the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trainee: Trainee,
+        data: SpecsData,
+        settings: SpecsSettings,
+        intervals: Intervals,
+        *,
+        world: World,
+        listener: Listener,
+        stop: Callable[[], bool] = lambda: False,
+        resume: bool = False,
+    ) -> None:
+        self._folder, self._trainee, self._data = folder, trainee, data
+        self._settings, self._intervals, self._world = settings, intervals, world
+        self._listener, self._stop = listener, stop
+        step_samples = settings.batch_size * settings.accumulate * world.size
+        if len(data) < step_samples:
+            raise UsageError(
+                f"a step takes {step_samples} samples, but {data.name} has {len(data)} to train on",
+                hint="a smaller --batch-size or --accumulate",
+                input="--batch-size",
+            )
+        self._order = Order(len(data), step_samples, settings.seed)
+        self.steps = settings.epochs * self._order.steps_an_epoch
+        self._mover = Mover(trainee, settings, world)
+        self._start = (
+            {name: parameter.detach().clone() for name, parameter in trainee.parameters.items()}
+            if settings.blend < 1
+            else {}
+        )
+        self._last_step_at = 0.0
+        self.progress = _Progress()
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            found = last_checkpoint(folder) if resume else None
+        if found is not None:
+            self._take_up(load_checkpoint(found), str(found))
+        if world.is_first:
+            with self._writing():
+                self._tidy(found)
+
+    # --- going on ---
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same when a run is gone on with."""
+        start = {"start": self._trainee.loaded.weights_sha256, "data": self._data.fingerprint}
+        return self._settings.identity() | start | {"processes": self._world.size}
+
+    def _tidy(self, found: Path | None) -> None:
+        """Take away what a run that was killed left: unfinished files, and the checkpoint before the last."""
+        for name in (CONFIG_FILE, BEST_FILE, LAST_FILE, VECTORS_FILE):
+            (self._folder / f"{name}.part").unlink(missing_ok=True)
+        if found is not None:
+            keep_only(self._folder, found)
+
+    def _take_up(self, checkpoint: Checkpoint, where: str) -> None:
+        state = checkpoint.state
+        try:
+            check_settings(state["settings"], self._identity(), self._folder)
+            self._trainee.load_weights(checkpoint.weights, where)
+            self._mover.take_up(state)
+            torch.set_rng_state(state["random"])
+            self.progress.take_up(state["progress"])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UsageError(
+                f"{where} is no checkpoint of this program: {error}", hint="--overwrite begins again", input="--resume"
+            ) from error
+
+    def _save(self) -> None:
+        """A checkpoint of the run as it stands now."""
+        if self._world.is_first:
+            state = {
+                "settings": self._identity(),
+                **self._mover.as_state(),
+                "random": torch.get_rng_state(),
+                "progress": self.progress.as_state(),
+            }
+            with self._writing():
+                save_checkpoint(self._folder, self.progress.step, Checkpoint(self._trainee.weights(), state))
+        self._world.wait()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what touches the run's own files and no others: what fails there is said of them."""
+        try:
+            yield
+        except OSError as error:
+            kept = None
+            with suppress(OSError):  # the folder itself may be what cannot be read
+                kept = last_checkpoint(self._folder)
+            full = error.errno in DISK_FULL
+            safe, room = kept.name if kept else "nothing", "make room" if full else "make the folder writable"
+            place = self._folder if full else error.filename or self._folder
+            raise unwritable(error)(
+                f"{place} cannot be written to: {'the disk is full' if full else error.strerror or error}",
+                hint=f"{safe} is safe; {room} and go on with --resume" if full or kept else "give another --output",
+                input=str(place),
+            ) from error
+
+    # --- the run ---
+
+    def train(self) -> SpecsResult:
+        """To the end, or until ``stop`` says so; the last step is saved in either case.
+
+        Raises:
+            KeyboardInterrupt: ``stop`` said so before the end.
+            OutputError: the disk is full, or the folder cannot be written to; the last checkpoint is whole.
+            ClipalignError: gradients stay infinite, or a whole batch of pictures cannot be read.
+        """
+        progress = self.progress
+        vectors = self._vectors()
+        validation = Validation(self._data.held_out(), self._trainee, self._world)
+        with self._writing():
+            metrics = self._log()
+        with metrics as log:
+            self._listener.begins(progress.step, self.steps)
+            self._last_step_at = time.monotonic()
+            if progress.step == 0:
+                self._begin(validation, log)
+            batches = Batches(
+                self._data,
+                self._order,
+                self._trainee,
+                self._world,
+                accumulate=self._settings.accumulate,
+                draws=self._settings.draws,
+                shorts=self._settings.weights.short > 0,
+                vectors=vectors,
+                workers=self._intervals.workers,
+            )
+            for ready in batches.steps(progress.step, self.steps):
+                record = self._step(ready) | {"samples_per_second": self._rate()}
+                if log is not None:
+                    with self._writing():
+                        log.write(record)
+                self._listener.step(record)
+                if self._is_due(self._intervals.validate_every or self._order.steps_an_epoch):
+                    self._validate(validation, log)
+                stopping = self._world.any(self._stop())
+                if stopping or self._is_due(self._intervals.save_every):
+                    self._save()
+                if stopping and progress.step < self.steps:
+                    raise KeyboardInterrupt
+        if self._world.is_first:
+            with self._writing():
+                self._finish()
+        return SpecsResult(
+            self._folder, progress.step, progress.before, progress.best, progress.best_step, progress.skipped_steps
+        )
+
+    def _rate(self) -> float:
+        """Samples a second since the last step, waiting for pictures included."""
+        now = time.monotonic()
+        seconds, self._last_step_at = now - self._last_step_at, now
+        return round(self._order.step_samples / max(seconds, 1e-9), 2)
+
+    def _is_due(self, every: int) -> bool:
+        return self.progress.step % every == 0 or self.progress.step == self.steps
+
+    def _vectors(self) -> Tensor | None:
+        if self._trainee.image_learns:
+            return None
+        done = 0
+
+        def told(pictures: int) -> None:
+            nonlocal done
+            done += pictures * self._world.size
+            self._listener.pictures(min(done, len(self._data)), len(self._data))
+
+        return picture_vectors(
+            self._data,
+            self._trainee,
+            self._world,
+            kept_in=self._folder / VECTORS_FILE,
+            workers=self._intervals.workers,
+            told=told,
+        )
+
+    def _log(self) -> AbstractContextManager[MetricsLog | None]:
+        if not self._world.is_first:
+            return nullcontext()
+        return MetricsLog(self._folder, last_step=self.progress.step)
+
+    def _begin(self, validation: Validation, log: MetricsLog | None) -> None:
+        if self._world.is_first:
+            with self._writing():
+                save_config(self._folder / CONFIG_FILE, self._trainee)
+        self._validate(validation, log)
+        self.progress.before = self.progress.best
+
+    def _finish(self) -> None:
+        save_weights(self._folder / LAST_FILE, self._trainee.weights(), step=self.progress.step)
+        if self.progress.best is None:  # nothing was held out to choose by
+            with self._trainee.blended(self._start, self._settings.blend):
+                save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=self.progress.step)
+
+    def _validate(self, validation: Validation, log: MetricsLog | None) -> None:
+        progress = self.progress
+        with self._trainee.blended(self._start, self._settings.blend):
+            found = validation.measure()
+            if found is None:
+                return
+            best = progress.best is None or found.average > progress.best.average
+            if best:
+                progress.best, progress.best_step = found, progress.step
+                if self._world.is_first:
+                    with self._writing():
+                        save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
+        if log is not None:
+            with self._writing():
+                log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
+        self._listener.validated(progress.step, found, best=best)
+
+    def _step(self, batches: list[Batch]) -> dict[str, Any]:
+        """Move the weights once; returns what is logged."""
+        progress = self.progress
+        rate = learning_rate(progress.step, self.steps, self._settings)
+        done = self._mover.step(batches, learning_rate=rate, epsilon=progress.epsilon)
+        progress.step += 1
+        if done.moved:
+            progress.epsilon = done.epsilon
+        self._judge(done.moved)
+        return {
+            "step": progress.step,
+            "epoch": (progress.step - 1) // self._order.steps_an_epoch + 1,
+            **done.means,
+            "epsilon": progress.epsilon,
+            "learning_rate": rate,
+            "moved": done.moved,
+        }
+
+    def _judge(self, moved: bool) -> None:
+        progress = self.progress
+        progress.bad_steps = 0 if moved else progress.bad_steps + 1
+        if moved:
+            return
+        progress.skipped_steps += 1
+        if not self._mover.scales:
+            self._listener.warn(f"step {progress.step}: the gradients are not finite; the weights stay as they were")
+        if progress.bad_steps >= BAD_STEPS:
+            kept = last_checkpoint(self._folder)
+            raise ClipalignError(
+                f"the gradients of {BAD_STEPS} steps in a row were not finite",
+                hint=f"a lower --learning-rate or --precision fp32; {kept.name if kept else 'no checkpoint'} is safe",
+                input="--learning-rate",
+            )

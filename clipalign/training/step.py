@@ -1,0 +1,153 @@
+"""A step of the training: batches to gradients, gradients to moved weights.
+
+The gradients of all batches of a step, on all processes, are averaged and their norm is cut. Where it is not finite the
+weights stay as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clipalign.training.batches import Batch
+from clipalign.training.distributed import World
+from clipalign.training.loss import SpecsFeatures, SpecsLoss, short_loss, specs_loss
+from clipalign.training.model import Trainee
+from clipalign.training.settings import SpecsSettings
+
+TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
+"""Of a step's record; the first is the sum of the others."""
+
+
+class Step(NamedTuple):
+    """What a step did.
+
+    Attributes:
+        means: of each of :data:`TERMS` over all batches and processes, and the gradients' ``norm`` before it was cut;
+            None for what is not finite.
+        epsilon: after the last batch.
+        moved: whether the weights moved.
+    """
+
+    means: dict[str, float | None]
+    epsilon: float
+    moved: bool
+
+
+class Mover:
+    """The optimiser of a run, and the arithmetic around it.
+
+    Args:
+        trainee: the network; its device decides where the arithmetic runs.
+        settings: of the run.
+        world: the processes.
+    """
+
+    def __init__(self, trainee: Trainee, settings: SpecsSettings, world: World) -> None:
+        self._trainee, self._settings, self._world = trainee, settings, world
+        self._device = trainee.loaded.choice.device
+        self._parameters = list(trainee.parameters.values())
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._scaler = torch.amp.GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
+
+    @property
+    def scales(self) -> bool:
+        """Whether losses are scaled (fp16), so that a step now and then is skipped on purpose."""
+        return self._scaler.is_enabled()
+
+    def as_state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """The other way."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def step(self, batches: Sequence[Batch], *, learning_rate: float, epsilon: float) -> Step:
+        """Move the weights once, with the gradients of ``batches``; ``epsilon`` as the last step left it."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        terms = torch.zeros(len(TERMS), dtype=torch.float64)
+        for batch in batches:
+            loss, short = self._loss(batch, epsilon)
+            total = loss.total + short
+            self._scaler.scale(total / len(batches)).backward()  # type: ignore[no-untyped-call]
+            epsilon = loss.epsilon if math.isfinite(loss.epsilon) else epsilon
+            parts = (total, loss.contrastive, loss.detail, loss.negative, short)
+            terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)
+        norm, moved = self._move()
+        means = (self._world.sum(terms) / self._world.size).tolist()
+        return Step(_finite_or_none(dict(zip(TERMS, means, strict=True)) | {"norm": norm}), epsilon, moved)
+
+    def _loss(self, batch: Batch, epsilon: float) -> tuple[SpecsLoss, Tensor]:
+        """SPECS' objective, and the weighted term of short captions."""
+        trainee, world, weights = self._trainee, self._world, self._settings.weights
+        pixels = batch.pixels.to(self._device)
+        with self._mixed():
+            images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
+            texts = trainee.reader.read([*batch.texts, *batch.shorts])  # (P, E)
+        captions, beginnings, owners = _places(batch, texts.device)
+        all_images, first_row = world.gather(images) if self._settings.gather else (images, 0)
+        bases, details, negatives = (texts[places] for places in beginnings)
+        loss = specs_loss(
+            SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
+            trainee.logit_scale,
+            weights,
+            epsilon=epsilon,
+            all_images=all_images,
+            first_row=first_row,
+            mean=world.mean,
+        )
+        if not batch.shorts:
+            return loss, texts.new_zeros(())
+        shorts = texts[-sum(map(len, batch.shorts)) :].view(len(batch.shorts), -1, texts.shape[-1])
+        if self._settings.gather:
+            shorts = world.gather(shorts.flatten(1))[0].view(len(all_images), *shorts.shape[1:])
+        short = short_loss(images, shorts, trainee.logit_scale, all_images=all_images, first_row=first_row)
+        return loss, weights.short * short
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        precision = self._settings.precision
+        if precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        return torch.autocast(self._device.partition(":")[0], dtype=dtype)
+
+    def _move(self) -> tuple[float, bool]:
+        """Average and cut the gradients; move the weights, unless the norm, which is returned, is not finite."""
+        self._world.mean_gradients(self._parameters)
+        self._scaler.unscale_(self._optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
+        moved = math.isfinite(norm)
+        if moved or self._scaler.is_enabled():  # the scaler skips such a step itself, and learns from it
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            self._trainee.keep_in_bounds()
+        return norm, moved
+
+
+def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the texts, read sample after sample: of captions (B), of triples (3, N), and their samples (N)."""
+    first = list(accumulate((len(texts) for texts in batch.texts), initial=0))[:-1]
+    triples = [[first[row] + place for place in triple] for row, some in enumerate(batch.triples) for triple in some]
+    owners = [row for row, some in enumerate(batch.triples) for _ in some]
+    return (
+        torch.tensor(first, device=device),
+        torch.tensor(triples, device=device).T,
+        torch.tensor(owners, device=device),
+    )
+
+
+def _finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
