@@ -157,10 +157,10 @@ class DownloadFailed(MissingWeights):
     type = "download_failed"
 
 
-class LicenceNotAccepted(MissingWeights):
-    """Something that is fetched only when the user has accepted its licence."""
+class LicenseNotAccepted(MissingWeights):
+    """Something that is fetched only when the user has accepted its license."""
 
-    type = "licence_not_accepted"
+    type = "license_not_accepted"
 
 
 class VerificationFailed(MissingWeights):

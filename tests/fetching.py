@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from clipalign.download.fetch import Fetched, Wanted, fetch
-from clipalign.download.web import Patience, Web
+from clipalign.download.fetch import DownloadResult, RemoteFile, fetch
+from clipalign.download.web import RetryPolicy, Web
 from tests.server import Server
 
 CONTENT = bytes(range(256)) * 400
@@ -17,19 +17,19 @@ OTHER = CONTENT[::-1]
 PATH = "/files/weights.bin"
 
 
-def patient(**patience: Any) -> Web:
+def patient(**policy: Any) -> Web:
     """A network that never waits, and keeps on record what it told and how long it would have slept."""
     told: list[str] = []
     slept: list[float] = []
-    quick = {"attempts": 4, "connect_seconds": 2.0, "stall_seconds": 2.0} | patience
-    made = Web(Patience(**quick), sleep=slept.append, random=Random(0), tell=told.append)
+    quick = {"attempts": 4, "connect_seconds": 2.0, "stall_seconds": 2.0} | policy
+    made = Web(RetryPolicy(**quick), sleep=slept.append, random=Random(0), tell=told.append)
     made.told, made.slept = told, slept  # type: ignore[attr-defined]
     return made
 
 
-def bring(server: Server, target: Path, web: Web, **known: Any) -> Fetched:
+def bring(server: Server, target: Path, web: Web, **known: Any) -> DownloadResult:
     """The file at :data:`PATH`."""
-    return fetch(Wanted(server.url + PATH, **known), target, web=web)
+    return fetch(RemoteFile(server.url + PATH, **known), target, web=web)
 
 
 def left_over(folder: Path) -> list[str]:

@@ -101,7 +101,7 @@ def wrap(
         image_size=image_size,
         mean=MEAN,
         std=STD,
-        licence="",
+        license="",
         layers=3,
         epsilon=-5e-5,
         commands=("detect",),

@@ -104,7 +104,7 @@ def choose_model(row: ModelRow, settings: Settings, *, option: str = "--model") 
 
     Raises:
         MissingWeights, VerificationFailed, DeviceUnavailable.
-        UnknownModel, UnknownDataset: a licence is accepted of what nobody knows.
+        UnknownModel, UnknownDataset: a license is accepted of what nobody knows.
     """
     if settings.accept_license:
         from clipalign.commands.download import check_accepted
@@ -144,9 +144,9 @@ def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: 
         wanted = settings.download if settings.download is not None else _somebody_looks()
         if settings.offline or not wanted or not _can_be_fetched(row):
             raise
-    from clipalign.commands.download import errand_of, fetch_row
+    from clipalign.commands.download import download_context, fetch_row
 
-    fetch_row(row, settings, errand_of(settings))
+    fetch_row(row, settings, download_context(settings))
     return action()
 
 

@@ -35,7 +35,7 @@ from clipalign.output.console import notices, stdout_is_terminal, visible, write
 
 if TYPE_CHECKING:
     from clipalign.download.dataset_rows import DatasetRow
-    from clipalign.download.fetch import Brought, Errand
+    from clipalign.download.fetch import DownloadContext, DownloadResult
     from clipalign.models.registry import ModelRow
 
 
@@ -158,11 +158,11 @@ class _Task:
         self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
 
     def list_them(self) -> int:
-        from clipalign.download.catalog import everything, standing
+        from clipalign.download.catalog import everything, status_of
         from clipalign.output.downloads import listing, listing_record
 
         cache_dir = self.settings.cache_dir
-        found = [standing(row, cache_dir) for row in self._resolved()] if self.names else everything(cache_dir)
+        found = [status_of(row, cache_dir) for row in self._resolved()] if self.names else everything(cache_dir)
         if self.format == "json":
             self._write_json(listing_record(found, str(cache_folder(cache_dir))))
         else:
@@ -170,22 +170,22 @@ class _Task:
         return EXIT_DONE
 
     def show_plan(self) -> int:
-        from clipalign.download.catalog import check_licence, standing, still_by_hand
-        from clipalign.errors import LicenceNotAccepted
+        from clipalign.download.catalog import check_license, status_of, still_by_hand
+        from clipalign.errors import LicenseNotAccepted
         from clipalign.output.downloads import size_of
 
         records: list[dict[str, object]] = []
         lines: list[str] = []
         for row in self._with_needs(self._resolved()):
-            found = standing(row, self.settings.cache_dir)
+            found = status_of(row, self.settings.cache_dir)
             does, hint = ("nothing: it is here", "") if found.state == "here" else ("fetch", "")
             if does == "fetch" and (instructions := still_by_hand(row, self.settings.cache_dir)):
                 does, hint = "by hand", "; ".join(instructions)
             elif does == "fetch":
                 try:
-                    check_licence(row, self.settings.accept_license)
-                except LicenceNotAccepted as error:
-                    does, hint = "licence not accepted", f"{error.message}; {error.hint}"
+                    check_license(row, self.settings.accept_license)
+                except LicenseNotAccepted as error:
+                    does, hint = "license not accepted", f"{error.message}; {error.hint}"
             records.append(
                 {
                     "name": row.name, "kind": found.kind, "would": does, "size_bytes": found.size_bytes or None,
@@ -205,7 +205,7 @@ class _Task:
             raise UsageError(
                 "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
             )
-        errand = errand_of(self.settings)
+        context = download_context(self.settings)
         records: list[dict[str, object]] = []
         lines: list[str] = []
         failed: list[MissingWeights] = []
@@ -213,7 +213,7 @@ class _Task:
         try:
             for row in rows:
                 try:
-                    brought = fetch_row(row, self.settings, errand, handed_over=handed_over)
+                    brought = fetch_row(row, self.settings, context, handed_over=handed_over)
                 except MissingWeights as error:
                     failed.append(error)
                     if len(rows) > 1:
@@ -231,22 +231,22 @@ class _Task:
         return EXIT_DONE
 
     def verify(self) -> int:
-        from clipalign.download.catalog import find, standing
+        from clipalign.download.catalog import find, status_of
         from clipalign.download.catalog import verify as wrong_with
 
         cache_dir = self.settings.cache_dir
         rows = self._resolved() or [find(name) for name in (*model_names(), *dataset_names())]
         records, lines, problems = [], [], []
         for row in rows:
-            if standing(row, cache_dir).state not in ("here", "damaged", "part"):
+            if status_of(row, cache_dir).state not in ("here", "damaged", "part"):
                 if self.names:
                     lines.append(f"{row.name}: not here")
                     records.append({"name": row.name, "state": "absent", "verified": False})
                 continue
             wrong = wrong_with(row, cache_dir)
             problems += wrong
-            verified = not wrong and standing(row, cache_dir).verified
-            state = "damaged" if wrong else standing(row, cache_dir).state
+            verified = not wrong and status_of(row, cache_dir).verified
+            state = "damaged" if wrong else status_of(row, cache_dir).state
             records.append({"name": row.name, "state": state, "verified": verified})
             unknown = "a part of it is here" if state == "part" else "here, but no hash is known"
             lines.append(f"{row.name}: {state if wrong else 'verified' if verified else unknown}")
@@ -320,11 +320,11 @@ class _Task:
 
 
 def check_accepted(settings: Settings) -> None:
-    """Every name whose licence is accepted is one.
+    """Every name whose license is accepted is one.
 
     Raises:
         UnknownModel, UnknownDataset: it is not, so that nothing would be accepted.
-        UsageError: it is generated, and has no licence.
+        UsageError: it is generated, and has no license.
     """
     if settings.accept_license:
         from clipalign.download.catalog import find
@@ -333,14 +333,14 @@ def check_accepted(settings: Settings) -> None:
             find(name)
 
 
-def errand_of(settings: Settings) -> Errand:
+def download_context(settings: Settings) -> DownloadContext:
     """The way things are fetched, told to the user through the notices."""
-    from clipalign.download.fetch import Errand
+    from clipalign.download.fetch import DownloadContext
     from clipalign.download.web import Web
     from clipalign.output.downloads import shown
 
     progress: Any = partial(shown, quiet=settings.quiet)
-    return Errand(
+    return DownloadContext(
         web=Web(tell=notices.tell, offline=settings.offline),
         announce=notices.tell,
         progress=progress,
@@ -349,15 +349,15 @@ def errand_of(settings: Settings) -> Errand:
 
 
 def fetch_row(
-    row: ModelRow | DatasetRow, settings: Settings, errand: Errand, *, handed_over: Sequence[Path] = ()
-) -> list[Brought]:
-    """Fetch a model or a data set, where its licence and ``--offline`` allow it; what is here needs neither.
+    row: ModelRow | DatasetRow, settings: Settings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
+) -> list[DownloadResult]:
+    """Fetch a model or a data set, where its license and ``--offline`` allow it; what is here needs neither.
 
     Raises:
-        LicenceNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
+        LicenseNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
         UsageError: a file of the user's own, or one handed over that is none of the data set's.
     """
-    from clipalign.download.catalog import check_licence, standing
+    from clipalign.download.catalog import check_license, status_of
     from clipalign.download.dataset_rows import DatasetRow
     from clipalign.download.datasets import fetch_dataset
     from clipalign.download.models import fetch_model, with_files
@@ -366,10 +366,10 @@ def fetch_row(
     if not isinstance(row, DatasetRow):
         row = with_files(row)
     here = bool(row.files if isinstance(row, DatasetRow) else row.weights)
-    here = here and standing(row, settings.cache_dir).state in ("here", "damaged")
+    here = here and status_of(row, settings.cache_dir).state in ("here", "damaged")
     if not here and not handed_over:
         if not (isinstance(row, DatasetRow) and all(file.by_hand for file in row.files)):
-            check_licence(row, settings.accept_license)
+            check_license(row, settings.accept_license)
         if settings.offline:
             raise MissingWeights(
                 f"{row.name} is not on this machine, and --offline (or HF_HUB_OFFLINE) forbids fetching it",
@@ -379,9 +379,9 @@ def fetch_row(
     try:
         if isinstance(row, DatasetRow):
             if handed_over:
-                return fetch_dataset(row, errand, handed_over=handed_over)
-            return fetch_dataset(row, errand)
-        return fetch_model(row, errand)
+                return fetch_dataset(row, context, handed_over=handed_over)
+            return fetch_dataset(row, context)
+        return fetch_model(row, context)
     except DownloadFailed as error:
         if error.hint == NO_NETWORK:
             error.hint = f"{NO_NETWORK} If not, {_elsewhere(row, settings)}"
@@ -398,7 +398,7 @@ def _elsewhere(row: ModelRow | DatasetRow, settings: Settings) -> str:
     )
 
 
-def _record(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> dict[str, object]:
+def _record(row: ModelRow | DatasetRow, brought: Sequence[DownloadResult]) -> dict[str, object]:
     from clipalign.models.registry import ModelRow
 
     return {
@@ -410,7 +410,7 @@ def _record(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> dict[str,
     }
 
 
-def _lines(row: ModelRow | DatasetRow, brought: Sequence[Brought]) -> list[str]:
+def _lines(row: ModelRow | DatasetRow, brought: Sequence[DownloadResult]) -> list[str]:
     from clipalign.output.downloads import size_of
 
     size = size_of(sum(one.size_bytes for one in brought))

@@ -137,7 +137,7 @@ AcceptLicense = Annotated[
     option(
         "--accept-license",
         value="NAME",
-        help="Accept the licence of this model or data set, where it is not a free one. May be repeated.",
+        help="Accept the license of this model or data set, where it is not a free one. May be repeated.",
         panel=MODEL_PANEL,
     ),
 ]

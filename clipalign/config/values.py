@@ -43,7 +43,7 @@ class Settings:
         overwrite: replace an output that exists.
         on_error: ``skip`` a record that cannot be read, or ``fail``; None for skip with many records, fail with one.
         download: fetch what is missing; None to fetch where a person is looking.
-        accept_license: names whose licence the user accepts.
+        accept_license: names whose license the user accepts.
         labels: file with a class name a line.
         descriptions: JSON file of descriptions by class.
         method: of ``classify``.

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from clipalign.cache import write_kept
 from clipalign.data.classes import read_descriptions
-from clipalign.download.web import PassingError, Patience, RefusedError, TooLargeError, Web
+from clipalign.download.web import RefusedError, RetryableError, RetryPolicy, TooLargeError, Web
 from clipalign.errors import DownloadFailed, UsageError
 from clipalign.files import exclusive, is_file
 
@@ -128,7 +128,7 @@ def ask(name: str, describer: Describer) -> tuple[str, ...]:
     """Ask about the class ``name``, once; sentences, at least one.
 
     Raises:
-        PassingError: no answer, or none that can be used.
+        RetryableError: no answer, or none that can be used.
         DownloadFailed: the server refuses.
     """
     address = describer.url if describer.url.endswith(PATH) else describer.url + PATH
@@ -136,10 +136,10 @@ def ask(name: str, describer: Describer) -> tuple[str, ...]:
         "model": describer.model,
         "messages": [{"role": "user", "content": PROMPT.format(count=SENTENCES, name=name)}],
     }
-    patience = Patience(connect_seconds=describer.connect_seconds, stall_seconds=describer.answer_seconds)
+    policy = RetryPolicy(connect_seconds=describer.connect_seconds, stall_seconds=describer.answer_seconds)
     # A proxy would read what is sent to this machine unencrypted, the key included.
     direct = _is_this_machine(describer.host)
-    with closing(Web(patience)) as web:
+    with closing(Web(policy)) as web:
         try:
             with web.ask(
                 "POST", address, json=body, token=describer.key, direct=direct, enough=lambda _: True
@@ -152,7 +152,7 @@ def ask(name: str, describer: Describer) -> tuple[str, ...]:
                     )
                 content = web.read(reply, ANSWER_BYTES)
         except TooLargeError as error:
-            raise PassingError("the answer is endless") from error
+            raise RetryableError("the answer is endless") from error
         except RefusedError as error:
             hint = "check the address (it usually ends in /v1) and the model's name"
             if error.status in (401, 403):
@@ -170,9 +170,9 @@ def _text_of(content: bytes) -> str:
         said: Any = json.loads(content)
         text = said["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise PassingError("the answer is not of OpenAI's form") from error
+        raise RetryableError("the answer is not of OpenAI's form") from error
     if not isinstance(text, str):
-        raise PassingError("the answer holds no text")
+        raise RetryableError("the answer holds no text")
     return text
 
 
@@ -180,7 +180,7 @@ def read_answer(text: str) -> tuple[str, ...]:
     """The sentences of an answer: a JSON array, perhaps among other words, or a list with a sentence a line.
 
     Raises:
-        PassingError: it is neither, or holds no sentence that can be used.
+        RetryableError: it is neither, or holds no sentence that can be used.
     """
     sentences: list[str] = []
     begin, end = text.find("["), text.rfind("]")
@@ -197,7 +197,7 @@ def read_answer(text: str) -> tuple[str, ...]:
     tidy = dict.fromkeys(" ".join("".join(c if c.isprintable() else " " for c in one).split()) for one in sentences)
     usable = [one.strip("\"'") for one in tidy if 0 < len(one) <= LONGEST_SENTENCE]
     if not any(usable):
-        raise PassingError("the answer holds no list of sentences")
+        raise RetryableError("the answer holds no list of sentences")
     return tuple(one for one in usable[:MOST_SENTENCES] if one)
 
 
@@ -335,7 +335,7 @@ def _described(name: str, describer: Describer, stop: threading.Event, again: Ca
             break
         try:
             return ask(name, describer)
-        except PassingError as error:
+        except RetryableError as error:
             reason = str(error)
             if attempt + 1 < describer.attempts:
                 again(reason)

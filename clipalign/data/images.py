@@ -300,17 +300,17 @@ def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
         raise ImageUnreadable(
             f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
         )
-    from clipalign.download.web import Patience, Web
+    from clipalign.download.web import RetryPolicy, Web
 
-    patience = Patience(ATTEMPTS, connect_seconds=timeout, stall_seconds=timeout, whole_seconds=timeout)
+    policy = RetryPolicy(ATTEMPTS, connect_seconds=timeout, stall_seconds=timeout, whole_seconds=timeout)
 
     def ask() -> bytes:
         with web.ask("GET", address) as reply:
             return web.read(reply, MAX_DOWNLOAD_BYTES)
 
-    with closing(Web(patience)) as web:
+    with closing(Web(policy)) as web:
         try:
-            return web.patiently(ask)
+            return web.with_retries(ask)
         except DownloadFailed as error:
             raise ImageUnreadable(
                 f"{address} cannot be fetched: {error.message}",

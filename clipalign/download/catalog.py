@@ -17,10 +17,10 @@ from clipalign.download.dataset_rows import DATASETS, DatasetRow, dataset_names
 from clipalign.download.datasets import by_hand, remove_dataset
 from clipalign.download.fetch import disk_error, drop_part, part_of
 from clipalign.download.hub import storage
-from clipalign.download.licenses import LicenceClass, licence_class, licence_of_family
-from clipalign.download.manifest import damaged, is_there, kept
+from clipalign.download.licenses import LicenseClass, license_class, license_of_family
+from clipalign.download.manifest import damaged, is_there, read_manifest
 from clipalign.download.models import described, place_of_address, with_files
-from clipalign.errors import LicenceNotAccepted, UnknownDataset, UnknownModel, UsageError
+from clipalign.errors import LicenseNotAccepted, UnknownDataset, UnknownModel, UsageError
 from clipalign.models.registry import ModelRow, WeightSource, find_model, model_names
 from clipalign.models.weights import (
     candidates,
@@ -40,15 +40,15 @@ GENERATED: Final = ("pictogram-foil", "pictogram-classify", "pictogram-long")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Status:
     """Something that can be fetched, and how it stands.
 
     Attributes:
         name: what to type.
         kind: ``model`` or ``dataset``.
         size_bytes: of what is fetched, perhaps rounded; 0 where unknown.
-        licence: SPDX or in words; empty where it is not known.
-        licence_class: what it allows.
+        license: SPDX or in words; empty where it is not known.
+        license_class: what it allows.
         source: where it is fetched from.
         state: ``here``, ``part`` (of it), ``absent``, ``by hand`` (absent, and not to be fetched) or ``damaged``.
         verified: whether what is here was held against a hash on record.
@@ -62,8 +62,8 @@ class Standing:
     name: str
     kind: Literal["model", "dataset"]
     size_bytes: int
-    licence: str
-    licence_class: LicenceClass
+    license: str
+    license_class: LicenseClass
     source: str
     state: State
     verified: bool
@@ -100,28 +100,28 @@ def find(name: str) -> ModelRow | DatasetRow:
         ) from error
 
 
-def everything(cache_dir: Path | None) -> list[Standing]:
+def everything(cache_dir: Path | None) -> list[Status]:
     """All models of the registry and all data sets, in the order of lists."""
-    return [standing(find(name), cache_dir) for name in (*model_names(), *dataset_names())]
+    return [status_of(find(name), cache_dir) for name in (*model_names(), *dataset_names())]
 
 
-def standing(row: ModelRow | DatasetRow, cache_dir: Path | None) -> Standing:
+def status_of(row: ModelRow | DatasetRow, cache_dir: Path | None) -> Status:
     """How a row stands on this machine."""
     return _model(row, cache_dir) if isinstance(row, ModelRow) else _dataset(row, cache_dir)
 
 
-def licence_of(row: ModelRow) -> tuple[str, LicenceClass]:
-    """A model's licence and its class; for a tag of open_clip, that of its family where it is known."""
-    licence = row.licence
-    if not licence and row.weights:
+def license_of(row: ModelRow) -> tuple[str, LicenseClass]:
+    """A model's license and its class; for a tag of open_clip, that of its family where it is known."""
+    license = row.license
+    if not license and row.weights:
         source = row.weights[0]
-        licence = licence_of_family(source.repo or source.url)
-    return licence, licence_class(licence)
+        license = license_of_family(source.repo or source.url)
+    return license, license_class(license)
 
 
-def _model(row: ModelRow, cache_dir: Path | None) -> Standing:
+def _model(row: ModelRow, cache_dir: Path | None) -> Status:
     cache = cache_folder(cache_dir)
-    licence, kind = licence_of(row)
+    license, kind = license_of(row)
     found = [(source, path) for source in row.weights for path in candidates(source, cache) if path.is_file()]
     first = row.weights[0]
     state: State = "absent"
@@ -135,12 +135,12 @@ def _model(row: ModelRow, cache_dir: Path | None) -> Standing:
         state = "damaged" if on_record and known and not known.startswith(on_record) else "here"
     elif any(_parts(source, cache_dir) for source in row.weights):
         state = "part"
-    return Standing(
+    return Status(
         name=row.name,
         kind="model",
         size_bytes=place.stat().st_size if found else first.size_bytes,
-        licence=licence,
-        licence_class=kind,
+        license=license,
+        license_class=kind,
         source="part of clipalign" if first.kind == "embedded" else described(found[0][0] if found else first),
         state=state,
         verified=verified,
@@ -169,9 +169,9 @@ def _parts(source: WeightSource, cache_dir: Path | None) -> list[Path]:
     return [place for place in dict.fromkeys(places) if place.is_file()]
 
 
-def _dataset(row: DatasetRow, cache_dir: Path | None) -> Standing:
+def _dataset(row: DatasetRow, cache_dir: Path | None) -> Status:
     folder = data_folder(row.name, cache_dir=cache_dir)
-    known = [kept(folder, file) for file in row.files]
+    known = [read_manifest(folder, file) for file in row.files]
     there = [is_there(folder, file) for file in row.files]
     pictures = row.pictures is None or (folder / row.pictures.into).is_dir()
     state: State = "absent"
@@ -181,12 +181,12 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Standing:
         state = "part"
     elif all(file.by_hand for file in row.files):
         state = "by hand"
-    return Standing(
+    return Status(
         name=row.name,
         kind="dataset",
         size_bytes=row.size_bytes,
-        licence=row.licence,
-        licence_class=row.licence_class,
+        license=row.license,
+        license_class=row.license_class,
         source=row.page,
         state=state,
         verified=state == "here" and all(one is not None and one.verified for one in known),
@@ -197,28 +197,28 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Standing:
     )
 
 
-def check_licence(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
+def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
     """Refuse what may be fetched only when the user has said so.
 
     Raises:
-        LicenceNotAccepted: the class is not ``free`` and the name is not among ``accepted``; the hint is the line.
+        LicenseNotAccepted: the class is not ``free`` and the name is not among ``accepted``; the hint is the line.
     """
     if isinstance(row, ModelRow):
         if all(source.kind in ("embedded", "file") for source in row.weights):
             return
-        licence, kind = licence_of(row)
+        license, kind = license_of(row)
         page = described(row.weights[0])
     else:
-        licence, kind, page = row.licence, row.licence_class, row.page
+        license, kind, page = row.license, row.license_class, row.page
     if kind == "free" or row.name in accepted:
         return
     why = {
-        "non-commercial": f"{row.name} is not for commercial use ({licence})",
-        "consent or account": f"{row.name} wants consent ({licence})",
-        "none stated": f"the licence of {row.name} is not a free one that clipalign knows ({licence or 'not stated'})",
+        "non-commercial": f"{row.name} is not for commercial use ({license})",
+        "consent or account": f"{row.name} wants consent ({license})",
+        "none stated": f"the license of {row.name} is not a free one that clipalign knows ({license or 'not stated'})",
     }[kind]
     name = quoted(row.name)
-    raise LicenceNotAccepted(
+    raise LicenseNotAccepted(
         f"{why}; see {page}", hint=f"clipalign download {name} --accept-license {name}", input=row.name
     )
 

@@ -1,4 +1,4 @@
-"""What is known of a data set: what it is made of, where that is published, under which licence.
+"""What is known of a data set: what it is made of, where that is published, under which license.
 
 A file comes from an address, from a repository of the Hub, from all files of a repository that fit a pattern, or from
 the user's own hands. Everything lands in the data set's own folder. Where nobody could try an address yet, its row says
@@ -21,7 +21,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Final
 
-from clipalign.download.licenses import LicenceClass
+from clipalign.download.licenses import LicenseClass
 from clipalign.errors import UnknownDataset
 
 UNTRIED: Final = "address from the publisher's pages, not tried yet"
@@ -84,8 +84,8 @@ class DatasetRow:
     Attributes:
         name: in lower case.
         title: one line for lists.
-        licence: in words, or SPDX.
-        licence_class: what it allows.
+        license: in words, or SPDX.
+        license_class: what it allows.
         page: where it is described.
         files: in the order they are fetched.
         needs: other data sets it is of no use without.
@@ -95,8 +95,8 @@ class DatasetRow:
 
     name: str
     title: str
-    licence: str
-    licence_class: LicenceClass
+    license: str
+    license_class: LicenseClass
     page: str
     files: tuple[DataFile, ...] = ()
     needs: tuple[str, ...] = ()
@@ -113,8 +113,8 @@ CLASSES: Final = (
     DatasetRow(
         "imagenet",
         "ImageNet 2012, the 50,000 pictures for validation",
-        licence="for research, after registration",
-        licence_class="consent or account",
+        license="for research, after registration",
+        license_class="consent or account",
         page="https://image-net.org/download.php",
         files=(
             DataFile(
@@ -138,8 +138,8 @@ CLASSES: Final = (
     DatasetRow(
         "imagenetv2",
         "ImageNetV2, matched frequency: 10,000 pictures",
-        licence="MIT",
-        licence_class="free",
+        license="MIT",
+        license_class="free",
         page="https://huggingface.co/datasets/vaishaal/ImageNetV2",
         files=(
             DataFile(
@@ -155,8 +155,8 @@ CLASSES: Final = (
     DatasetRow(
         "imagenet-a",
         "ImageNet-A: pictures that mislead a classifier, 200 classes",
-        licence="MIT",
-        licence_class="free",
+        license="MIT",
+        license_class="free",
         page="https://github.com/hendrycks/natural-adv-examples",
         files=(
             DataFile(
@@ -171,8 +171,8 @@ CLASSES: Final = (
     DatasetRow(
         "imagenet-r",
         "ImageNet-R: renditions, 200 classes",
-        licence="MIT",
-        licence_class="free",
+        license="MIT",
+        license_class="free",
         page="https://github.com/hendrycks/imagenet-r",
         files=(
             DataFile(
@@ -187,8 +187,8 @@ CLASSES: Final = (
     DatasetRow(
         "imagenet-s",
         "ImageNet-Sketch: drawings in black and white",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://huggingface.co/datasets/songweig/imagenet_sketch",
         files=(
             DataFile(
@@ -204,8 +204,8 @@ CLASSES: Final = (
     DatasetRow(
         "cub",
         "CUB-200-2011: birds of 200 species",
-        licence="for research that is not commercial",
-        licence_class="non-commercial",
+        license="for research that is not commercial",
+        license_class="non-commercial",
         page="https://www.vision.caltech.edu/datasets/cub_200_2011/",
         files=(
             DataFile(
@@ -220,8 +220,8 @@ CLASSES: Final = (
     DatasetRow(
         "dtd",
         "Describable Textures: 47 kinds of texture",
-        licence="for research",
-        licence_class="non-commercial",
+        license="for research",
+        license_class="non-commercial",
         page="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
         files=(
             DataFile(
@@ -237,8 +237,8 @@ CLASSES: Final = (
     DatasetRow(
         "food101",
         "Food-101: dishes",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
         files=(
             DataFile(
@@ -253,8 +253,8 @@ CLASSES: Final = (
     DatasetRow(
         "oxford_pet",
         "Oxford-IIIT Pets: 37 breeds of cats and dogs",
-        licence="CC-BY-SA-4.0",
-        licence_class="free",
+        license="CC-BY-SA-4.0",
+        license_class="free",
         page="https://www.robots.ox.ac.uk/~vgg/data/pets/",
         files=(
             DataFile(
@@ -278,8 +278,8 @@ CLASSES: Final = (
     DatasetRow(
         "place365",
         "Places365, 36,500 small pictures for validation",
-        licence="for research and teaching that is not commercial",
-        licence_class="non-commercial",
+        license="for research and teaching that is not commercial",
+        license_class="non-commercial",
         page="http://places2.csail.mit.edu/download.html",
         files=(
             DataFile(
@@ -301,8 +301,8 @@ CLASSES: Final = (
     DatasetRow(
         "cifar10",
         "CIFAR-10: ten kinds of things, 32 pixels",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://www.cs.toronto.edu/~kriz/cifar.html",
         files=(
             DataFile(
@@ -317,8 +317,8 @@ CLASSES: Final = (
     DatasetRow(
         "cifar100",
         "CIFAR-100: a hundred kinds of things, 32 pixels",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://www.cs.toronto.edu/~kriz/cifar.html",
         files=(
             DataFile(
@@ -368,8 +368,8 @@ DESCRIPTIONS: Final = (
     DatasetRow(
         "wca-descriptions",
         "WCA's published descriptions and class lists, for classify",
-        licence="MIT",
-        licence_class="free",
+        license="MIT",
+        license_class="free",
         page="https://github.com/JinhaoLee/WCA",
         files=(
             *(
@@ -383,8 +383,8 @@ DESCRIPTIONS: Final = (
     DatasetRow(
         "waffle-words",
         "words for classify --method waffle, one a line",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://github.com/JinhaoLee/WCA",
         files=(
             DataFile(
@@ -401,8 +401,8 @@ LONG_CAPTIONS: Final = (
     DatasetRow(
         "sdci",
         "sDCI of SPECS: pictures with ten captions of growing detail, and false ones",
-        licence="CC-BY-NC-4.0 (its source, DCI)",
-        licence_class="non-commercial",
+        license="CC-BY-NC-4.0 (its source, DCI)",
+        license_class="non-commercial",
         page="https://huggingface.co/Xiaohud/SPECS",
         files=(DataFile("test", repo="Xiaohud/SPECS", source="test", pattern="test/*", kinds=("dataset", "model")),),
         note=UNTRIED,
@@ -410,8 +410,8 @@ LONG_CAPTIONS: Final = (
     DatasetRow(
         "urban1k",
         "Urban1k: 1,000 pictures of cities with long captions",
-        licence="CC-BY-NC-4.0",
-        licence_class="non-commercial",
+        license="CC-BY-NC-4.0",
+        license_class="non-commercial",
         page="https://huggingface.co/datasets/BeichenZhang/Urban1k",
         files=(
             DataFile(
@@ -427,8 +427,8 @@ LONG_CAPTIONS: Final = (
     DatasetRow(
         "sharegpt4v",
         "ShareGPT4V: 1.2 million long captions to train on; their pictures are the user's",
-        licence="CC-BY-NC-4.0",
-        licence_class="non-commercial",
+        license="CC-BY-NC-4.0",
+        license_class="non-commercial",
         page="https://huggingface.co/datasets/Lin-Chen/ShareGPT4V",
         files=(
             DataFile(
@@ -443,8 +443,8 @@ LONG_CAPTIONS: Final = (
     DatasetRow(
         "dci",
         "Densely Captioned Images: to train on",
-        licence="CC-BY-NC-4.0; pictures of SA-1B after registration",
-        licence_class="consent or account",
+        license="CC-BY-NC-4.0; pictures of SA-1B after registration",
+        license_class="consent or account",
         page="https://github.com/facebookresearch/DCI",
         files=(
             DataFile(
@@ -464,8 +464,8 @@ WORDS: Final = (
     DatasetRow(
         "coco-val2014",
         "40,504 pictures and their captions; what foil and hat are about",
-        licence=_COCO,
-        licence_class="none stated",
+        license=_COCO,
+        license_class="none stated",
         page="https://cocodataset.org",
         files=(
             DataFile(
@@ -488,8 +488,8 @@ WORDS: Final = (
     DatasetRow(
         "coco2017",
         "5,000 pictures with five captions each",
-        licence=_COCO,
-        licence_class="none stated",
+        license=_COCO,
+        license_class="none stated",
         page="https://cocodataset.org",
         files=(
             DataFile(
@@ -512,8 +512,8 @@ WORDS: Final = (
     DatasetRow(
         "foil",
         "FOIL: captions with one object swapped",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://foilunitn.github.io",
         files=(
             DataFile(
@@ -527,8 +527,8 @@ WORDS: Final = (
     DatasetRow(
         "nocaps-foil",
         "nocaps-FOIL: 2,500 captions with an object swapped, by domain",
-        licence="not stated (captions); CC-BY-2.0 (pictures)",
-        licence_class="none stated",
+        license="not stated (captions); CC-BY-2.0 (pictures)",
+        license_class="none stated",
         page="https://github.com/DavidMChan/aloha",
         files=(
             DataFile(
@@ -549,8 +549,8 @@ WORDS: Final = (
     DatasetRow(
         "hat",
         "HAT: 400 captions by machines, their wrong words marked",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://github.com/DavidMChan/aloha",
         files=(
             DataFile(
@@ -566,8 +566,8 @@ WORDS: Final = (
     DatasetRow(
         "richhf",
         "RichHF-18K, test part: prompts with their misaligned words, on generated pictures",
-        licence="not stated",
-        licence_class="none stated",
+        license="not stated",
+        license_class="none stated",
         page="https://github.com/google-research-datasets/richhf-18k",
         files=(
             DataFile(
@@ -589,8 +589,8 @@ WORDS: Final = (
     DatasetRow(
         "seetrue",
         "SeeTRUE-Feedback, test part: captions with a sentence on what is wrong",
-        licence="CC-BY-4.0; for research, and testing only",
-        licence_class="consent or account",
+        license="CC-BY-4.0; for research, and testing only",
+        license_class="consent or account",
         page="https://huggingface.co/datasets/mismatch-quest/SeeTRUE-Feedback",
         files=(DataFile(".", repo="mismatch-quest/SeeTRUE-Feedback", source="", pattern="*test*.parquet"),),
         note=f"accept its conditions on its page, then set HF_TOKEN; {UNTRIED}",

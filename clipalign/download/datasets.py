@@ -23,11 +23,10 @@ from clipalign.download import hub
 from clipalign.download.archives import Member, unpack
 from clipalign.download.dataset_rows import DataFile, DatasetRow
 from clipalign.download.fetch import (
-    Brought,
-    Errand,
-    Fetched,
+    DownloadContext,
+    DownloadResult,
     Hashes,
-    Wanted,
+    RemoteFile,
     disk_error,
     drop_part,
     fetch,
@@ -35,7 +34,15 @@ from clipalign.download.fetch import (
     part_of,
     tidy,
 )
-from clipalign.download.manifest import NOTES_FOLDER, Kept, is_complete, is_there, keep, kept, members_of
+from clipalign.download.manifest import (
+    NOTES_FOLDER,
+    Manifest,
+    is_complete,
+    is_there,
+    members_of,
+    read_manifest,
+    write_manifest,
+)
 from clipalign.download.web import RefusedError, host_of
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, UsageError, VerificationFailed
 from clipalign.files import exclusive
@@ -49,7 +56,7 @@ TOGETHER: Final = 4
 """Pictures asked for at a time: enough to hide the way there and back, and no burden for a server."""
 
 
-def fetch_pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brought]:
+def fetch_pictures(row: DatasetRow, folder: Path, context: DownloadContext) -> list[DownloadResult]:
     """Pictures, a few at a time; those that cannot be had are counted, and some of them named, at the end.
 
     Raises:
@@ -63,13 +70,13 @@ def fetch_pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brough
     for name in wanted.keys() - missing.keys():
         tidy(into / name)
     if missing:
-        errand.announce(f"fetching {row.name}: {len(missing):,} pictures of {row.page}, one by one")
+        context.announce(f"fetching {row.name}: {len(missing):,} pictures of {row.page}, one by one")
     failed: dict[str, ClipalignError] = {}
     silent = size = 0
-    with closing(_coming(missing, into, errand)) as under_way:
+    with closing(_coming(missing, into, context)) as under_way:
         for number, (name, coming) in enumerate(under_way):
             if number and number % TOLD_EVERY == 0:
-                errand.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
+                context.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
             try:
                 size += coming.result().size_bytes
                 silent = 0
@@ -88,19 +95,19 @@ def fetch_pictures(row: DatasetRow, folder: Path, errand: Errand) -> list[Brough
             hint="run it again later; the others are there",
             input=row.name,
         )
-    return [Brought(into, f"{len(wanted):,} addresses", "", size, fresh=bool(missing))]
+    return [DownloadResult(into, f"{len(wanted):,} addresses", "", size, fresh=bool(missing))]
 
 
 def _coming(
-    missing: Mapping[str, str], into: Path, errand: Errand
-) -> Generator[tuple[str, Future[Fetched]], None, None]:
+    missing: Mapping[str, str], into: Path, context: DownloadContext
+) -> Generator[tuple[str, Future[DownloadResult]], None, None]:
     """Name after name with what is fetched for it, :data:`TOGETHER` at a time, each thread with its own connection."""
     own = threading.local()
 
-    def fetched(name: str, url: str) -> Fetched:
+    def fetched(name: str, url: str) -> DownloadResult:
         if not hasattr(own, "web"):
-            own.web = replace(errand.web, _session=None)
-        return fetch(Wanted(url, name=name), into / name, web=own.web)
+            own.web = replace(context.web, _session=None)
+        return fetch(RemoteFile(url, name=name), into / name, web=own.web)
 
     pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="pictures")
     try:
@@ -137,7 +144,11 @@ BY_HAND: Final = "by hand"
 
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
     """The instructions for what cannot be fetched and is not there yet, a sentence a line."""
-    missing = [file for file in row.files if file.by_hand and kept(folder, file) is None and not is_there(folder, file)]
+    missing = [
+        file
+        for file in row.files
+        if file.by_hand and read_manifest(folder, file) is None and not is_there(folder, file)
+    ]
     lines = [file.by_hand for file in missing]
     if missing:
         files = " ".join(f"--from {file.path}" for file in missing)
@@ -146,12 +157,14 @@ def by_hand(row: DatasetRow, folder: Path) -> list[str]:
     return lines
 
 
-def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path] = ()) -> list[Brought]:
+def fetch_dataset(
+    row: DatasetRow, context: DownloadContext, *, handed_over: Sequence[Path] = ()
+) -> list[DownloadResult]:
     """Bring every file of ``row`` into its folder; what is there already is left alone.
 
     Args:
         row: of the table.
-        errand: the way things are fetched.
+        context: the way things are fetched.
         handed_over: files that the user has, used instead of fetching: by their names, or as the only file there is.
 
     Raises:
@@ -159,23 +172,23 @@ def fetch_dataset(row: DatasetRow, errand: Errand, *, handed_over: Sequence[Path
         UsageError: a file handed over is none of this data set's, or a folder in place of one.
         DownloadFailed, VerificationFailed, OutputError.
     """
-    folder = data_folder(row.name, cache_dir=errand.cache_dir)
+    folder = data_folder(row.name, cache_dir=context.cache_dir)
     given = _matched(row, handed_over, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / NOTES_FOLDER).mkdir(exist_ok=True)
         waiting = f"another process is at work on {row.name}; waiting for it"
         with exclusive(
-            folder / NOTES_FOLDER / "lock", wait_seconds=float("inf"), on_wait=lambda: errand.web.tell(waiting)
+            folder / NOTES_FOLDER / "lock", wait_seconds=float("inf"), on_wait=lambda: context.web.tell(waiting)
         ):
-            brought = [one for file in row.files for one in _bring(row, file, folder, errand, given.get(file.path))]
+            brought = [one for file in row.files for one in _bring(row, file, folder, context, given.get(file.path))]
             if row.pictures is not None and not by_hand(row, folder):
-                brought += fetch_pictures(row, folder, errand)
+                brought += fetch_pictures(row, folder, context)
     except OSError as error:
         raise disk_error(error, row.name, folder) from error
     if lines := by_hand(row, folder):
         raise MissingDataset(
-            f"{row.name} has to be fetched by hand, at least in part (licence: {row.licence}), see {row.page}",
+            f"{row.name} has to be fetched by hand, at least in part (license: {row.license}), see {row.page}",
             hint="; ".join(lines),
             input=row.name,
         )
@@ -208,20 +221,24 @@ def _is_a_folder(path: Path, file: DataFile, folder: Path) -> UsageError:
     return UsageError(f"{path} is a folder, not {PurePosixPath(file.path).name}", hint=hint, input="--from")
 
 
-def _bring(row: DatasetRow, file: DataFile, folder: Path, errand: Errand, given: Path | None) -> Iterator[Brought]:
-    known = kept(folder, file)
+def _bring(
+    row: DatasetRow, file: DataFile, folder: Path, context: DownloadContext, given: Path | None
+) -> Iterator[DownloadResult]:
+    known = read_manifest(folder, file)
     if given is None and known is not None and is_complete(folder, known):
         if file.gives and not file.by_hand and not known.source.startswith(BY_HAND):
             (folder / file.path).unlink(missing_ok=True)  # of a run that was killed when all was out
-        yield Brought(folder / file.path, known.source, known.sha256, known.size_bytes, 0, known.verified, fresh=False)
+        yield DownloadResult(
+            folder / file.path, known.source, known.sha256, known.size_bytes, 0, known.verified, fresh=False
+        )
     elif given is not None or (file.by_hand and (folder / file.path).exists()):
         yield _handed_over(row, file, folder, given or folder / file.path)
     elif known is None and _was_unpacked_by_hand(folder, file):
-        yield Brought(folder / file.gives[0], "there already", "", 0, fresh=False)
+        yield DownloadResult(folder / file.gives[0], "there already", "", 0, fresh=False)
     elif file.pattern:
-        yield from _folder_of_hub(row, file, folder, errand)
+        yield from _folder_of_hub(row, file, folder, context)
     elif not file.by_hand:
-        yield _fetched(row, file, folder, errand)
+        yield _fetched(row, file, folder, context)
 
 
 def _was_unpacked_by_hand(folder: Path, file: DataFile) -> bool:
@@ -230,16 +247,18 @@ def _was_unpacked_by_hand(folder: Path, file: DataFile) -> bool:
     return bool(file.gives) and is_there(folder, file) and not archive.exists() and not part_of(archive).exists()
 
 
-def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> Brought:
+def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> DownloadResult:
     """A file of the user's, verified, then unpacked or copied."""
     target = folder / file.path
     if given.is_dir():
         if given.resolve() != target.resolve():
             shutil.copytree(given, target, dirs_exist_ok=True)
         members = tuple(members_of(target, folder))
-        keep(folder, Kept(file.path, f"{BY_HAND}: {given}", "", sum(m.size_bytes for m in members), False, members))
-        return Brought(target, BY_HAND, "", sum(m.size_bytes for m in members))
-    wanted = Wanted(file.url or f"file:{given}", sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes)
+        write_manifest(
+            folder, Manifest(file.path, f"{BY_HAND}: {given}", "", sum(m.size_bytes for m in members), False, members)
+        )
+        return DownloadResult(target, BY_HAND, "", sum(m.size_bytes for m in members))
+    wanted = RemoteFile(file.url or f"file:{given}", sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes)
     hashes = Hashes(wanted)
     hashes.read(given, given.stat().st_size)
     if problem := hashes.problem(given):
@@ -254,44 +273,43 @@ def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> 
         shutil.copyfile(given, fresh)
         fresh.replace(target)
     source = f"{BY_HAND}: {given}"
-    brought = Brought(target, source, hashes.sha256, hashes.size_bytes, 0, wanted.checked)
+    brought = DownloadResult(target, source, hashes.sha256, hashes.size_bytes, 0, wanted.checked)
     _finish(file, folder, given if file.gives else target, brought, delete=False)
     return brought
 
 
-def _fetched(row: DatasetRow, file: DataFile, folder: Path, errand: Errand) -> Brought:
+def _fetched(row: DatasetRow, file: DataFile, folder: Path, context: DownloadContext) -> DownloadResult:
     if file.repo:
         described = _in_first_kind(
-            file, lambda dataset: hub.look_up(errand.web, file.repo, file.source, dataset=dataset)
+            file, lambda dataset: hub.look_up(context.web, file.repo, file.source, dataset=dataset)
         )
         place = f"{host_of(hub.endpoint())}/{file.repo}"
         wanted, dataset = described.wanted(sha256=file.sha256), described.dataset
     else:
-        wanted = Wanted(
+        wanted = RemoteFile(
             file.url, sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes, name=PurePosixPath(file.path).name
         )
         place, dataset = host_of(file.url), False
-    return _one(row, file, wanted, place, folder, folder / file.path, errand, dataset=dataset)
+    return _one(row, file, wanted, place, folder, folder / file.path, context, dataset=dataset)
 
 
 def _one(
     row: DatasetRow,
     file: DataFile,
-    wanted: Wanted,
+    wanted: RemoteFile,
     place: str,
     folder: Path,
     target: Path,
-    errand: Errand,
+    context: DownloadContext,
     *,
     dataset: bool,
-) -> Brought:
+) -> DownloadResult:
     size = wanted.size_bytes or file.about_bytes
     large = f"{'' if wanted.size_bytes else 'about '}{in_bytes(size)}" if size else "of unknown size"
-    errand.announce(f"fetching {row.name}: {wanted.title}, {large}, from {place}")
+    context.announce(f"fetching {row.name}: {wanted.title}, {large}, from {place}")
     refusals = hub.explained(file.repo or row.name, wanted.title, dataset=dataset)
-    with errand.progress(f"{row.name} {wanted.title}") as advance, refusals:
-        found = fetch(wanted, target, web=errand.web, progress=advance)
-    brought = Brought(found.path, wanted.url, found.sha256, found.size_bytes, found.resumed_bytes, found.verified)
+    with context.progress(f"{row.name} {wanted.title}") as advance, refusals:
+        brought = fetch(wanted, target, web=context.web, progress=advance)
     if not file.pattern:
         _finish(file, folder, target, brought, delete=True)
     return brought
@@ -307,9 +325,9 @@ def _in_first_kind(file: DataFile, ask: Callable[[bool], T]) -> T:
     return ask(file.kinds[-1] == "dataset")
 
 
-def _folder_of_hub(row: DatasetRow, file: DataFile, folder: Path, errand: Errand) -> Iterator[Brought]:
+def _folder_of_hub(row: DatasetRow, file: DataFile, folder: Path, context: DownloadContext) -> Iterator[DownloadResult]:
     """Every file of a repository that fits the pattern."""
-    listed = _in_first_kind(file, lambda dataset: hub.list_folder(errand.web, file.repo, file.source, dataset=dataset))
+    listed = _in_first_kind(file, lambda dataset: hub.list_folder(context.web, file.repo, file.source, dataset=dataset))
     found = [one for one in listed if fnmatchcase(one.path, file.pattern)]
     if not found:
         raise DownloadFailed(f"the Hub's {file.repo} has no files like {file.pattern}", hint=f"see {row.page}")
@@ -318,15 +336,15 @@ def _folder_of_hub(row: DatasetRow, file: DataFile, folder: Path, errand: Errand
     for one in found:
         inner = PurePosixPath(one.path).relative_to(file.source) if file.source else PurePosixPath(one.path)
         target = folder / file.path / Path(*inner.parts)
-        fetched = _one(row, file, one.wanted(), place, folder, target, errand, dataset=one.dataset)
+        fetched = _one(row, file, one.wanted(), place, folder, target, context, dataset=one.dataset)
         members.append(Member(target.relative_to(folder).as_posix(), fetched.size_bytes, fetched.sha256))
         brought.append(fetched)
         yield fetched
     total, verified = sum(one.size_bytes for one in brought), all(one.verified for one in brought)
-    keep(folder, Kept(file.path, place, "", total, verified, tuple(members)))
+    write_manifest(folder, Manifest(file.path, place, "", total, verified, tuple(members)))
 
 
-def _finish(file: DataFile, folder: Path, path: Path, brought: Brought, *, delete: bool) -> None:
+def _finish(file: DataFile, folder: Path, path: Path, brought: DownloadResult, *, delete: bool) -> None:
     """Unpack what is an archive, and remember."""
     if file.gives:
         into = folder / file.into if file.into else folder
@@ -341,9 +359,9 @@ def _finish(file: DataFile, folder: Path, path: Path, brought: Brought, *, delet
             )
     else:
         members = (Member(file.path, brought.size_bytes, brought.sha256),)
-    keep(
+    write_manifest(
         folder,
-        Kept(file.path, brought.source, brought.sha256, brought.size_bytes, brought.verified, members),
+        Manifest(file.path, brought.source, brought.sha256, brought.size_bytes, brought.verified, members),
     )
     if file.gives and delete:
         path.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.download.web import PassingError, Web, length_of
+from clipalign.download.web import RetryableError, Web, length_of
 from clipalign.errors import DISK_FULL, Busy, DownloadFailed, OutputError, VerificationFailed, unwritable
 from clipalign.files import exclusive
 
@@ -36,7 +36,7 @@ PIECE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RemoteFile:
     """A file to fetch, and what is known of it beforehand.
 
     Attributes:
@@ -69,29 +69,33 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file that has come.
+class DownloadResult:
+    """A file, or a folder of files, that is on this machine now.
 
     Attributes:
         path: where it is.
-        sha256: its hash, computed while it came.
+        source: where it came from, in words.
+        sha256: its hash; empty for a folder.
         size_bytes: its size.
-        resumed_bytes: what was there from an earlier run.
-        verified: whether a hash was on record, and it agreed.
+        resumed_bytes: how many of them an earlier run had fetched.
+        verified: whether a hash was on record and matched.
+        fresh: whether it was fetched now.
     """
 
     path: Path
+    source: str
     sha256: str
     size_bytes: int
-    resumed_bytes: int
-    verified: bool
+    resumed_bytes: int = 0
+    verified: bool = False
+    fresh: bool = True
 
 
 @dataclass(slots=True)
 class Hashes:
     """The hashes of what has come so far."""
 
-    wanted: Wanted
+    wanted: RemoteFile
     size_bytes: int = 0
     _running: dict[str, Any] = field(default_factory=dict)
 
@@ -115,7 +119,7 @@ class Hashes:
         """The first ``size_bytes`` of a file, unless that many were added already.
 
         Raises:
-            PassingError: the file has fewer.
+            RetryableError: the file has fewer.
         """
         if self.size_bytes == size_bytes:
             return
@@ -124,7 +128,7 @@ class Hashes:
             while self.size_bytes < size_bytes:
                 piece = stream.read(min(PIECE_BYTES, size_bytes - self.size_bytes))
                 if not piece:
-                    raise PassingError("the part on the disk became shorter")
+                    raise RetryableError("the part on the disk became shorter")
                 self.add(piece)
 
     @property
@@ -165,7 +169,7 @@ def _in_silence(title: str) -> AbstractContextManager[Advance]:
 
 
 @dataclass(frozen=True)
-class Errand:
+class DownloadContext:
     """The way things are fetched in this run.
 
     Attributes:
@@ -179,29 +183,6 @@ class Errand:
     announce: Callable[[str], None] = lambda line: None
     progress: Callable[[str], AbstractContextManager[Advance]] = _in_silence
     cache_dir: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """A file, or a folder of files, that is here now.
-
-    Attributes:
-        path: where.
-        source: where it is from, in words.
-        sha256: its hash; empty where it is a folder.
-        size_bytes: its size.
-        resumed_bytes: of an earlier run's.
-        verified: whether a hash was on record, and it agreed.
-        fresh: whether it was fetched now.
-    """
-
-    path: Path
-    source: str
-    sha256: str
-    size_bytes: int
-    resumed_bytes: int = 0
-    verified: bool = False
-    fresh: bool = True
 
 
 def in_bytes(size: int) -> str:
@@ -255,13 +236,13 @@ def tidy(target: Path) -> None:
 
 
 def fetch(
-    wanted: Wanted,
+    wanted: RemoteFile,
     target: Path,
     *,
     web: Web,
     progress: Callable[[int, int], None] = lambda done, total: None,
     lock: Path | None = None,
-) -> Fetched:
+) -> DownloadResult:
     """Fetch a file into ``target``.
 
     Two at once: the second waits for the first, because what that fetches is what it wants, and then finds it there.
@@ -274,7 +255,7 @@ def fetch(
         lock: what keeps others from the same file; ``target`` with ``.lock`` by default, which does not stay.
 
     Raises:
-        DownloadFailed: the server does not give it, or not within the patience of ``web``.
+        DownloadFailed: the server does not give it, or not within the policy of ``web``.
         VerificationFailed: what came is twice not what was wanted.
         OutputError: the disk is full, or the folder cannot be written.
     """
@@ -296,12 +277,12 @@ def fetch(
         raise disk_error(error, wanted.title, target) from error
 
 
-def _already(wanted: Wanted, target: Path) -> Fetched | None:
+def _already(wanted: RemoteFile, target: Path) -> DownloadResult | None:
     hashes = Hashes(wanted)
     hashes.read(target, target.stat().st_size)
     if hashes.problem(target):
         return None
-    return Fetched(target, hashes.sha256, hashes.size_bytes, hashes.size_bytes, wanted.checked)
+    return DownloadResult(target, wanted.url, hashes.sha256, hashes.size_bytes, hashes.size_bytes, wanted.checked)
 
 
 def disk_error(error: OSError, title: str, target: Path) -> Exception:
@@ -333,13 +314,13 @@ class _WrongFileError(Exception):
 class _Fetching:
     """One file on its way."""
 
-    def __init__(self, wanted: Wanted, target: Path, web: Web, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, wanted: RemoteFile, target: Path, web: Web, progress: Callable[[int, int], None]) -> None:
         self.wanted, self.target, self.web, self.progress = wanted, target, web, progress
         self.part, self.note = part_of(target), note_of(target)
         self.hashes = Hashes(wanted)
         self.resumed_bytes = self._size()
 
-    def run(self) -> Fetched:
+    def run(self) -> DownloadResult:
         """All attempts; the second start from nothing is the last."""
         for last in (False, True):
             problem = self._come()
@@ -356,12 +337,19 @@ class _Fetching:
             self.web.tell(f"{self.wanted.title} is not what it should be: {problem}; fetching it once more")
         self.part.replace(self.target)
         self.note.unlink(missing_ok=True)
-        return Fetched(self.target, self.hashes.sha256, self.hashes.size_bytes, self.resumed_bytes, self.wanted.checked)
+        return DownloadResult(
+            self.target,
+            self.wanted.url,
+            self.hashes.sha256,
+            self.hashes.size_bytes,
+            self.resumed_bytes,
+            self.wanted.checked,
+        )
 
     def _come(self) -> str:
         """Let all of it come; how it differs from what was wanted, or an empty string."""
         try:
-            self.web.patiently(self._attempt, progress=self._size)
+            self.web.with_retries(self._attempt, progress=self._size)
         except _WrongFileError as error:
             return str(error)
         self.hashes.read(self.part, self._size())
@@ -427,7 +415,7 @@ class _Fetching:
             if have and total == have:
                 return None, total
             self._start_anew()
-            raise PassingError("the part on the disk does not belong to this file any more", wait_seconds=0)
+            raise RetryableError("the part on the disk does not belong to this file any more", wait_seconds=0)
         encoded = response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "")
         length = response.headers.get("Content-Length", "")
         start, total = 0, 0 if encoded else length_of(length)
@@ -437,7 +425,7 @@ class _Fetching:
             moved = begin != have or encoded or (total and known.get("total") and total != known["total"])
             if moved or (not self.wanted.checked and _changed(response, known)):
                 self._start_anew()
-                raise PassingError("the server sent another part than it was asked for", wait_seconds=0)
+                raise RetryableError("the server sent another part than it was asked for", wait_seconds=0)
             start = have
         elif _is_page(response) and not self.wanted.checked and not self.target.suffix.lower().startswith(".htm"):
             raise DownloadFailed(
@@ -483,7 +471,7 @@ class _Fetching:
                 self.progress(self.hashes.size_bytes, total)
             os.fsync(stream.fileno())
         if total and self.hashes.size_bytes < total:
-            raise PassingError(f"the connection ended after {self.hashes.size_bytes:,} of {total:,} bytes")
+            raise RetryableError(f"the connection ended after {self.hashes.size_bytes:,} of {total:,} bytes")
 
     def _write_note(self, response: requests.Response, total: int) -> None:
         """Before the first byte of the part, so that no part is ever without it."""

@@ -14,12 +14,12 @@ import math
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from clipalign.download.fetch import Fetched, Wanted, disk_error, fetch
+from clipalign.download.fetch import DownloadResult, RemoteFile, disk_error, fetch
 from clipalign.download.web import RefusedError, Web, length_of, same_origin
 from clipalign.errors import DownloadFailed, VerificationFailed
 from clipalign.files import exclusive
@@ -73,7 +73,7 @@ class HubFile:
     size_bytes: int = 0
     dataset: bool = False
 
-    def wanted(self, *, sha256: str = "") -> Wanted:
+    def wanted(self, *, sha256: str = "") -> RemoteFile:
         """What to fetch, with what is on record besides.
 
         Raises:
@@ -86,7 +86,7 @@ class HubFile:
                 hint=f"the file was replaced there; see {page_of(self.repo, dataset=self.dataset)}",
                 input=self.repo,
             )
-        return Wanted(
+        return RemoteFile(
             self.url,
             sha256=self.sha256 or sha256,
             git_sha1=self.git_sha1,
@@ -136,7 +136,7 @@ def look_up(web: Web, repo: str, path: str, *, revision: str = "", dataset: bool
             return _described(response, HubFile(repo, path, revision or "main", url, dataset=dataset))
 
     with explained(repo, path, dataset=dataset):
-        return web.patiently(ask)
+        return web.with_retries(ask)
 
 
 def _describes(response: requests.Response) -> bool:
@@ -211,7 +211,7 @@ def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset
     found: dict[str, HubFile] = {}
     with explained(repo, folder or "its files", dataset=dataset):
         for _ in range(PAGES):
-            entries, url = web.patiently(lambda url=url: _page(web, url))  # type: ignore[misc]
+            entries, url = web.with_retries(lambda url=url: _page(web, url))  # type: ignore[misc]
             for entry in entries:
                 for file in _listed(entry, HubFile(repo, "", revision or "main", "", dataset=dataset)):
                     if found.setdefault(file.path.casefold(), file) is not file:
@@ -280,7 +280,7 @@ def storage(repo: str, *, dataset: bool = False) -> Path:
 
 def fetch_into_cache(
     web: Web, file: HubFile, *, sha256: str = "", progress: Callable[[int, int], None] = lambda done, total: None
-) -> Fetched:
+) -> DownloadResult:
     """Fetch a file into the Hub's cache, where huggingface_hub finds it; at once where its blob is there already.
 
     Args:
@@ -312,7 +312,7 @@ def fetch_into_cache(
                 _write_ref(folder / "refs" / Path(*PurePosixPath(file.revision).parts), file.commit)
     except OSError as error:
         raise disk_error(error, file.path, pointer) from error
-    return Fetched(pointer, found.sha256, found.size_bytes, found.resumed_bytes, found.verified)
+    return replace(found, path=pointer)
 
 
 def _link(blob: Path, pointer: Path) -> None:

@@ -1,6 +1,6 @@
-"""What a licence allows, in the four words that ``download`` shows, and the licences of families of weights.
+"""What a license allows, in the four words that ``download`` shows, and the licenses of families of weights.
 
-Licences here are what the publishers' pages stated when a row was written; a page may change, and the page counts.
+Licenses here are what the publishers' pages stated when a row was written; a page may change, and the page counts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import Final, Literal
 
-LicenceClass = Literal["free", "non-commercial", "consent or account", "none stated"]
+LicenseClass = Literal["free", "non-commercial", "consent or account", "none stated"]
 
 FREE: Final = frozenset(
     {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-4.0"}
@@ -28,16 +28,16 @@ _FAMILIES: Final = (
     ("https://openaipublic.azureedge.net/*", "MIT"),
     ("https://github.com/mlfoundations/open_clip/*", "MIT"),
 )
-"""Repository of the Hub, or address, to licence; the first that fits counts. Those of Apple are for research."""
+"""Repository of the Hub, or address, to license; the first that fits counts. Those of Apple are for research."""
 
 
-def licence_class(licence: str) -> LicenceClass:
-    """The class of a licence named by its SPDX identifier."""
-    if licence in FREE:
+def license_class(license: str) -> LicenseClass:
+    """The class of a license named by its SPDX identifier."""
+    if license in FREE:
         return "free"
-    return "non-commercial" if "-NC-" in licence or licence == "Apple-AMLR" else "none stated"
+    return "non-commercial" if "-NC-" in license or license == "Apple-AMLR" else "none stated"
 
 
-def licence_of_family(place: str) -> str:
-    """The licence of weights in a repository ``owner/name`` or at an address; empty where it is not known."""
-    return next((licence for pattern, licence in _FAMILIES if fnmatch(place, pattern)), "")
+def license_of_family(place: str) -> str:
+    """The license of weights in a repository ``owner/name`` or at an address; empty where it is not known."""
+    return next((license for pattern, license in _FAMILIES if fnmatch(place, pattern)), "")

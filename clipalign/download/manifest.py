@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from clipalign.download.archives import Member
 from clipalign.download.dataset_rows import DataFile, DatasetRow
-from clipalign.download.fetch import Hashes, Wanted
+from clipalign.download.fetch import Hashes, RemoteFile
 from clipalign.files import is_file
 
 NOTES_FOLDER: Final = ".clipalign"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Manifest:
     """What is remembered of a file of a data set.
 
     Attributes:
@@ -46,7 +46,7 @@ def _note(folder: Path, file: DataFile) -> Path:
     return folder / NOTES_FOLDER / f"{plain}.json"
 
 
-def keep(folder: Path, what: Kept) -> None:
+def write_manifest(folder: Path, what: Manifest) -> None:
     """Remember ``what`` in the data set's ``folder``."""
     note = _note(folder, DataFile(what.path))
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -56,12 +56,12 @@ def keep(folder: Path, what: Kept) -> None:
     fresh.replace(note)
 
 
-def kept(folder: Path, file: DataFile) -> Kept | None:
+def read_manifest(folder: Path, file: DataFile) -> Manifest | None:
     """What is remembered of ``file``; None where it never came."""
     try:
         document: dict[str, Any] = json.loads(_note(folder, file).read_text(encoding="utf-8"))
         members = tuple(Member(str(path), int(size), str(sha256)) for path, size, sha256 in document["members"])
-        return Kept(
+        return Manifest(
             str(document["path"]),
             str(document["source"]),
             str(document["sha256"]),
@@ -73,7 +73,7 @@ def kept(folder: Path, file: DataFile) -> Kept | None:
         return None
 
 
-def is_complete(folder: Path, what: Kept) -> bool:
+def is_complete(folder: Path, what: Manifest) -> bool:
     """Whether everything is there, in its size."""
     return all(_has_size(folder / one.path, one.size_bytes) for one in what.members)
 
@@ -98,7 +98,7 @@ def damaged(row: DatasetRow, folder: Path) -> list[str]:
     """Read everything that is remembered, and name what is missing or not what it was, a sentence each."""
     found = []
     for file in row.files:
-        what = kept(folder, file)
+        what = read_manifest(folder, file)
         for one in what.members if what else ():
             path = folder / one.path
             if not is_file(path):
@@ -109,7 +109,7 @@ def damaged(row: DatasetRow, folder: Path) -> list[str]:
 
 
 def _sha256(path: Path) -> str:
-    hashes = Hashes(Wanted(""))
+    hashes = Hashes(RemoteFile(""))
     hashes.read(path, path.stat().st_size)
     return hashes.sha256
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import cache_folder, home_folder
 from clipalign.download import hub
-from clipalign.download.fetch import Brought, Errand, Fetched, Wanted, fetch, in_bytes, tidy
+from clipalign.download.fetch import DownloadContext, DownloadResult, RemoteFile, fetch, in_bytes, tidy
 from clipalign.download.web import RefusedError
 from clipalign.download.web import host_of as host_of_address
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
@@ -54,12 +55,12 @@ def with_files(row: ModelRow) -> ModelRow:
     return resolve_tag(row)
 
 
-def fetch_model(row: ModelRow, errand: Errand) -> list[Brought]:
+def fetch_model(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
     """Bring everything that loading ``row`` needs; what is here already is only looked at.
 
     Args:
         row: a registry row, or what :func:`clipalign.registry.find_model` made of a specification.
-        errand: the way things are fetched.
+        context: the way things are fetched.
 
     Returns:
         The weights, then the files of a text tower or tokenizer that comes from elsewhere. Of a file of the user's own
@@ -73,39 +74,39 @@ def fetch_model(row: ModelRow, errand: Errand) -> list[Brought]:
     if {source.kind for source in row.weights} == {"file"}:
         if not any(_text_repositories(row)):
             raise UsageError(f"{row.name} is a file of yours; there is nothing to fetch", input=row.name)
-        return _text_files(row, errand) or [_weights(row, errand)]
-    return [_weights(row, errand), *_text_files(row, errand)]
+        return _text_files(row, context) or [_weights(row, context)]
+    return [_weights(row, context), *_text_files(row, context)]
 
 
-def _weights(row: ModelRow, errand: Errand) -> Brought:
+def _weights(row: ModelRow, context: DownloadContext) -> DownloadResult:
     try:
-        found = locate(row, cache_dir=errand.cache_dir)
+        found = locate(row, cache_dir=context.cache_dir)
     except VerificationFailed as error:
-        errand.web.tell(f"{error.message}; fetching it anew")
-        brought = _first_source(row, errand)  # takes the damaged one's place only when it is whole
-        locate(row, cache_dir=errand.cache_dir)  # the damaged one may lie elsewhere, and be found first
+        context.web.tell(f"{error.message}; fetching it anew")
+        brought = _first_source(row, context)  # takes the damaged one's place only when it is whole
+        locate(row, cache_dir=context.cache_dir)  # the damaged one may lie elsewhere, and be found first
         return brought
     except MissingWeights:
         if {source.kind for source in row.weights} == {"embedded"}:
             raise
-        return _first_source(row, errand)
+        return _first_source(row, context)
     if found.source.kind in ("hub", "url"):
         tidy(found.path)
     verified = found.source.kind == "embedded" or bool(sha256_on_record(found.source, found.path))
     size = found.path.stat().st_size
-    return Brought(found.path, described(found.source), found.sha256, size, verified=verified, fresh=False)
+    return DownloadResult(found.path, described(found.source), found.sha256, size, verified=verified, fresh=False)
 
 
-def _first_source(row: ModelRow, errand: Errand) -> Brought:
+def _first_source(row: ModelRow, context: DownloadContext) -> DownloadResult:
     first: DownloadFailed | None = None
     silent: set[str] = set()  # hosts that did not answer once need not be waited for again
     for source in row.weights:
         if host_of(source) in silent:
             continue
         try:
-            return fetch_source(source, row.name, errand)
+            return fetch_source(source, row.name, context)
         except DownloadFailed as error:
-            errand.web.tell(f"not from {described(source)}: {error.message}")
+            context.web.tell(f"not from {described(source)}: {error.message}")
             first = first or error
             if not isinstance(error, RefusedError):
                 silent.add(host_of(source))
@@ -128,35 +129,35 @@ def described(source: WeightSource) -> str:
     return host_of(source) if source.kind == "url" else source.kind
 
 
-def fetch_source(source: WeightSource, name: str, errand: Errand) -> Brought:
+def fetch_source(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
     """Fetch one source's file of model ``name``."""
     if source.kind == "hub":
-        found = _from_hub(source, name, errand)
+        found = _from_hub(source, name, context)
     else:
-        target = place_of_address(source, errand.cache_dir)
-        wanted = Wanted(source.url, sha256=source.sha256, name=target.name)
-        _announce(errand, name, target.name, source.size_bytes, described(source), about=True)
-        with errand.progress(name) as advance:
-            found = fetch(wanted, target, web=errand.web, progress=advance)
-    remember_hash(found.path, cache_folder(errand.cache_dir), found.sha256)
-    return Brought(found.path, described(source), found.sha256, found.size_bytes, found.resumed_bytes, found.verified)
+        target = place_of_address(source, context.cache_dir)
+        wanted = RemoteFile(source.url, sha256=source.sha256, name=target.name)
+        _announce(context, name, target.name, source.size_bytes, described(source), about=True)
+        with context.progress(name) as advance:
+            found = fetch(wanted, target, web=context.web, progress=advance)
+    remember_hash(found.path, cache_folder(context.cache_dir), found.sha256)
+    return replace(found, source=described(source))
 
 
-def _from_hub(source: WeightSource, name: str, errand: Errand) -> Fetched:
-    file = hub.look_up(errand.web, source.repo, source.file, revision=source.revision)
+def _from_hub(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
+    file = hub.look_up(context.web, source.repo, source.file, revision=source.revision)
     size = file.size_bytes or source.size_bytes
-    _announce(errand, name, source.file, size, described(source), about=not file.size_bytes)
-    with errand.progress(name) as advance:
-        if errand.cache_dir is None and file.commit and file.etag:
-            return hub.fetch_into_cache(errand.web, file, sha256=source.sha256, progress=advance)
-        target = place_in_cache(source, cache_folder(errand.cache_dir))
+    _announce(context, name, source.file, size, described(source), about=not file.size_bytes)
+    with context.progress(name) as advance:
+        if context.cache_dir is None and file.commit and file.etag:
+            return hub.fetch_into_cache(context.web, file, sha256=source.sha256, progress=advance)
+        target = place_in_cache(source, cache_folder(context.cache_dir))
         with hub.explained(source.repo, source.file):
-            return fetch(file.wanted(sha256=source.sha256), target, web=errand.web, progress=advance)
+            return fetch(file.wanted(sha256=source.sha256), target, web=context.web, progress=advance)
 
 
-def _announce(errand: Errand, name: str, file: str, size: int, place: str, *, about: bool) -> None:
+def _announce(context: DownloadContext, name: str, file: str, size: int, place: str, *, about: bool) -> None:
     large = f"{'about ' if about else ''}{in_bytes(size)}" if size else "of unknown size"
-    errand.announce(f"fetching {name}: {file}, {large}, from {place}")
+    context.announce(f"fetching {name}: {file}, {large}, from {place}")
 
 
 def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
@@ -165,25 +166,25 @@ def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
     return own if cache_dir is not None or home is None else home / OPENAI_CACHE / own.name
 
 
-def _text_files(row: ModelRow, errand: Errand) -> list[Brought]:
+def _text_files(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
     """A text tower's config and a tokenizer's files, where open_clip takes them from a repository of their own."""
     brought = []
     for repo, files in _text_repositories(row):
         if _is_here(repo, files):
             continue
-        errand.announce(f"fetching {row.name}: {'tokenizer' if len(files) > 1 else 'config'} of {repo}")
+        context.announce(f"fetching {row.name}: {'tokenizer' if len(files) > 1 else 'config'} of {repo}")
         missing: RefusedError | None = None
         found = 0
         for file in files:
             try:
-                described_file = hub.look_up(errand.web, repo, file)
+                described_file = hub.look_up(context.web, repo, file)
             except RefusedError as error:
                 if error.status != 404:
                     raise
                 missing = error
                 continue
-            one = hub.fetch_into_cache(errand.web, described_file)
-            brought.append(Brought(one.path, f"{repo}", one.sha256, one.size_bytes, one.resumed_bytes, one.verified))
+            one = hub.fetch_into_cache(context.web, described_file)
+            brought.append(replace(one, source=repo))
             found += 1
         if not found and missing is not None:
             raise missing

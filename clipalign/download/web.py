@@ -34,7 +34,7 @@ PIECE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to go on with a server that does not behave.
 
     Attributes:
@@ -62,7 +62,7 @@ class Patience:
     whole_seconds: float = math.inf
 
 
-class PassingError(Exception):
+class RetryableError(Exception):
     """What may go better next time.
 
     Attributes:
@@ -107,14 +107,14 @@ class Web:
     """The network, as far as one run needs it.
 
     Attributes:
-        patience: with servers.
+        policy: with servers.
         sleep: how to wait; tests do not.
         random: of the pauses.
         tell: where it says that it waits or tries again, a line each.
         offline: ask nobody; what needs no asking, such as files of the user's, goes on.
     """
 
-    patience: Patience = field(default_factory=Patience)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     sleep: Callable[[float], None] = time.sleep
     random: Random = field(default_factory=Random)
     tell: Callable[[str], None] = lambda line: None
@@ -147,7 +147,7 @@ class Web:
             enough: whether a redirect says all there is to know, and is handed back instead of followed.
 
         Raises:
-            PassingError: no connection, a stall, or a status that passes.
+            RetryableError: no connection, a stall, or a status that passes.
             RefusedError: any other status than 200, 206 and 416, and one that passes later than we wait.
             DownloadFailed: an address that is none, a redirect that must not be followed, a false certificate, a proxy
                 that cannot be used, or no network is wanted.
@@ -169,10 +169,10 @@ class Web:
         authorization = f"Bearer {token}" if token else _named_in(url)
         watch.until = self._until
         with watch.watching():
-            for _ in range(self.patience.redirects + 1):
+            for _ in range(self.policy.redirects + 1):
                 own = authorization if origin_of(current) == origin else ""
                 watch.until = min(
-                    self._until, time.monotonic() + self.patience.connect_seconds + self.patience.stall_seconds
+                    self._until, time.monotonic() + self.policy.connect_seconds + self.policy.stall_seconds
                 )
                 response = None
                 try:
@@ -182,7 +182,7 @@ class Web:
                     watch.private_allowed = watch.met_private
                     target = response.headers.get("Location", "")
                     if response.status_code not in REDIRECTS or not target:
-                        _check_status(response, current, self.patience)
+                        _check_status(response, current, self.policy)
                         yield response
                         return
                     if enough(response):
@@ -222,7 +222,7 @@ class Web:
                 stream=True,
                 allow_redirects=False,
                 proxies=proxies,
-                timeout=(self.patience.connect_seconds, self.patience.stall_seconds),
+                timeout=(self.policy.connect_seconds, self.policy.stall_seconds),
             )
         except DownloadFailed:
             raise
@@ -236,7 +236,7 @@ class Web:
         if self._watch.late:
             return self._too_slow(url, f"{host_of(url)} does not answer")
         if isinstance(error, exceptions.ProxyError):
-            return PassingError(f"the proxy gives no connection to {host_of(url)}", hint="check the proxy")
+            return RetryableError(f"the proxy gives no connection to {host_of(url)}", hint="check the proxy")
         if isinstance(error, exceptions.SSLError):
             return DownloadFailed(
                 f"the certificate of {host_of(url)} cannot be trusted: {_said(error)}",
@@ -252,7 +252,7 @@ class Web:
         if isinstance(error, exceptions.Timeout):
             return self._too_slow(url, f"{host_of(url)} does not answer")
         if _has_no_name(error):
-            return PassingError(f"no connection: {host_of(url)} cannot be found", hint=NO_NETWORK, weight=3)
+            return RetryableError(f"no connection: {host_of(url)} cannot be found", hint=NO_NETWORK, weight=3)
         if isinstance(error, ValueError):  # InvalidURL and UnicodeError are
             if proxy:
                 return DownloadFailed(
@@ -262,27 +262,27 @@ class Web:
                 )
             return _no_address(url)
         if isinstance(error, exceptions.RequestException | OSError):
-            return PassingError(f"no connection to {host_of(url)} ({_said(error)})")
+            return RetryableError(f"no connection to {host_of(url)} ({_said(error)})")
         return error
 
-    def _too_slow(self, url: str, otherwise: str) -> PassingError:
+    def _too_slow(self, url: str, otherwise: str) -> RetryableError:
         if self._until > time.monotonic() + 0.05:
-            return PassingError(otherwise)
-        return PassingError(f"{host_of(url)} did not answer within {self.patience.whole_seconds:g} seconds")
+            return RetryableError(otherwise)
+        return RetryableError(f"{host_of(url)} did not answer within {self.policy.whole_seconds:g} seconds")
 
     def pieces(self, response: requests.Response) -> Iterator[bytes]:
         """What comes, as it comes, unpacked where the server packed it unasked.
 
         Raises:
-            PassingError: nothing, or next to nothing, came for too long, or the connection broke.
+            RetryableError: nothing, or next to nothing, came for too long, or the connection broke.
             DownloadFailed: it is packed in a way that is not known here.
         """
         import urllib3
 
-        watch, patience = self._watch, self.patience
+        watch, policy = self._watch, self.policy
         unpack = _unpacking(response)
-        enough, counted = patience.slowest_bytes * patience.stall_seconds, 0
-        watch.until = min(self._until, time.monotonic() + patience.stall_seconds)
+        enough, counted = policy.slowest_bytes * policy.stall_seconds, 0
+        watch.until = min(self._until, time.monotonic() + policy.stall_seconds)
         try:
             while raw := response.raw.read1(PIECE_BYTES, decode_content=False):
                 counted += len(raw)
@@ -291,14 +291,14 @@ class Web:
                     yield piece
                     watch.until = time.monotonic() + left
                 if counted >= enough:
-                    counted, watch.until = 0, min(self._until, time.monotonic() + patience.stall_seconds)
+                    counted, watch.until = 0, min(self._until, time.monotonic() + policy.stall_seconds)
         except zlib.error as error:
-            raise PassingError(f"what {host_of(response.url)} packed cannot be unpacked") from error
+            raise RetryableError(f"what {host_of(response.url)} packed cannot be unpacked") from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-                raise self._too_slow(response.url, f"nothing came for {patience.stall_seconds:.0f} s") from error
+                raise self._too_slow(response.url, f"nothing came for {policy.stall_seconds:.0f} s") from error
             if not watch.late:
-                raise PassingError("the connection was cut") from error
+                raise RetryableError("the connection was cut") from error
         if watch.late:  # what was shut may read like an end, too
             raise self._too_slow(response.url, "next to nothing comes from the server")
 
@@ -307,7 +307,7 @@ class Web:
 
         Raises:
             TooLargeError: it has more bytes.
-            PassingError, DownloadFailed: see :meth:`pieces`.
+            RetryableError, DownloadFailed: see :meth:`pieces`.
         """
         content = bytearray()
         for piece in self.pieces(response):
@@ -323,38 +323,38 @@ class Web:
         if self._session is not None:
             self._session.close()
 
-    def patiently(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
+    def with_retries(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
         """``action()``, again and again while its errors may pass; pauses grow, or are as long as the server asks.
 
         Args:
-            action: raises :class:`PassingError` for what may pass.
+            action: raises :class:`RetryableError` for what may pass.
             progress: a number that grows when an attempt brought something; the count of attempts then starts afresh.
 
         Raises:
-            DownloadFailed: it failed as often as :class:`Patience` allows; and whatever else ``action`` raises.
+            DownloadFailed: it failed as often as :class:`RetryPolicy` allows; and whatever else ``action`` raises.
         """
         failures = times = 0
         before = progress()
-        self._until = time.monotonic() + self.patience.whole_seconds
-        for _ in range(self.patience.attempts_in_all):
+        self._until = time.monotonic() + self.policy.whole_seconds
+        for _ in range(self.policy.attempts_in_all):
             try:
                 return action()
-            except PassingError as error:
+            except RetryableError as error:
                 reached = progress()
-                if reached - before >= self.patience.slowest_bytes * self.patience.stall_seconds:
+                if reached - before >= self.policy.slowest_bytes * self.policy.stall_seconds:
                     failures = times = 0
                 failures, times = failures + error.weight, times + 1
                 before = max(before, reached)
                 last = error
-            if failures >= self.patience.attempts or not self._pause(times, last):
+            if failures >= self.policy.attempts or not self._pause(times, last):
                 break
         often = f", {times} times in a row" if times > 1 else ""
         raise DownloadFailed(f"{last.reason}{often}", hint=last.hint) from last
 
-    def _pause(self, times: int, error: PassingError) -> bool:
+    def _pause(self, times: int, error: RetryableError) -> bool:
         """Wait before the next attempt; whether there is time for one."""
-        patience = self.patience
-        seconds = min(patience.first_pause_seconds * 2 ** (times - 1), patience.longest_pause_seconds)
+        policy = self.policy
+        seconds = min(policy.first_pause_seconds * 2 ** (times - 1), policy.longest_pause_seconds)
         seconds *= self.random.uniform(0.5, 1.0)
         if error.wait_seconds is not None:
             seconds = max(error.wait_seconds, 0.0)
@@ -479,14 +479,14 @@ def _unpacking(response: requests.Response) -> Callable[[bytes], Iterator[bytes]
     return unpack
 
 
-def _check_status(response: requests.Response, url: str, patience: Patience) -> None:
+def _check_status(response: requests.Response, url: str, policy: RetryPolicy) -> None:
     status = response.status_code
     if status in (200, 206, 416):
         return
     if status in PASSING_STATUSES:
         wait = retry_after(response.headers.get("Retry-After", ""))
         busy = "is asked too often" if status == 429 else "has a passing trouble"
-        if wait is not None and wait > patience.longest_wait_seconds:
+        if wait is not None and wait > policy.longest_wait_seconds:
             raise RefusedError(
                 f"{host_of(url)} {busy} ({status}) and wants {wait / 60:.0f} minutes of rest",
                 status=status,
@@ -494,7 +494,7 @@ def _check_status(response: requests.Response, url: str, patience: Patience) -> 
                 hint="try again then; what has come is kept",
                 input=url,
             )
-        raise PassingError(f"{host_of(url)} {busy} ({status})", wait_seconds=wait)
+        raise RetryableError(f"{host_of(url)} {busy} ({status})", wait_seconds=wait)
     sentence = {
         401: f"{host_of(url)} wants to know who asks (401)",
         403: f"{host_of(url)} refuses this file (403)",

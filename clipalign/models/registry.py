@@ -87,7 +87,7 @@ class ModelRow:
         image_size: side of the input in pixels; 0 for the config's.
         mean: per channel, of pixels in 0 to 1; None for the weights' own, else OpenAI's.
         std: as ``mean``.
-        licence: of the weights, SPDX; empty where unknown.
+        license: of the weights, SPDX; empty where unknown.
         layers: k of ``detect``, text layers averaged from the last.
         epsilon: threshold of ``detect``, in units of attribution.
         commands: those it was made for, as the list of models says; no other is refused.
@@ -103,7 +103,7 @@ class ModelRow:
     image_size: int
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
-    licence: str
+    license: str
     layers: int
     epsilon: float
     commands: tuple[str, ...]
@@ -135,7 +135,7 @@ def _openai(
         image_size=size_px,
         mean=OPENAI_MEAN,
         std=OPENAI_STD,
-        licence="MIT",
+        license="MIT",
         layers=DETECT_LAYERS,
         epsilon=DETECT_EPSILON,
         commands=("detect", "classify"),
@@ -156,7 +156,7 @@ def _long(
         image_size=224,
         mean=OPENAI_MEAN,
         std=OPENAI_STD,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         layers=DETECT_LAYERS,
         epsilon=DETECT_EPSILON,
         commands=commands,
@@ -186,7 +186,7 @@ def _pictogram(*, long: bool = False) -> ModelRow:
         image_size=0,
         mean=None,
         std=None,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         layers=PICTOGRAM_LAYERS,
         epsilon=PICTOGRAM_EPSILON,
         commands=("detect", "classify", "score-long", "eval", "train-specs"),
@@ -241,7 +241,7 @@ _TABLE: Final = (
         image_size=224,
         mean=OPENAI_MEAN,
         std=OPENAI_STD,
-        licence="MIT",
+        license="MIT",
         layers=DETECT_LAYERS,
         epsilon=DETECT_EPSILON,
         commands=("detect", "classify"),
@@ -413,7 +413,7 @@ def _blank_row(name: str, architecture: str, *, note: str) -> ModelRow:
         image_size=0,
         mean=None,
         std=None,
-        licence="",
+        license="",
         layers=DETECT_LAYERS,
         epsilon=DETECT_EPSILON,
         commands=("detect", "classify"),

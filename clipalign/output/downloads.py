@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from clipalign.output.console import notices, progress_console, visible, width
 
 if TYPE_CHECKING:
-    from clipalign.download.catalog import Standing
+    from clipalign.download.catalog import Status
 
 LINE_SECONDS: Final = 10.0
 """Between two lines where there is no bar."""
@@ -33,8 +33,8 @@ def size_of(size: int) -> str:
     return in_bytes(size) if size else "-"
 
 
-def listing(rows: Sequence[Standing]) -> str:
-    """Models and data sets: a line of what and how it stands, then licence and source, then what it is."""
+def listing(rows: Sequence[Status]) -> str:
+    """Models and data sets: a line of what and how it stands, then license and source, then what it is."""
     room = width()
     lines: list[str] = []
     for kind, heading in (("model", "Models"), ("dataset", "Data sets")):
@@ -45,8 +45,8 @@ def listing(rows: Sequence[Standing]) -> str:
         for row in chosen:
             state = STATES.get((row.state, row.verified), row.state)
             lines.append(f"  {visible(row.name):{NAME_CELLS}} {size_of(row.size_bytes):>8}  {state}")
-            licence = visible(row.licence or "not stated")
-            about = [row.licence_class if licence == "not stated" else f"{row.licence_class} ({licence})"]
+            license = visible(row.license or "not stated")
+            about = [row.license_class if license == "not stated" else f"{row.license_class} ({license})"]
             about.append(visible(row.source))
             if row.commands:
                 about.append(f"for {', '.join(row.commands)}")
@@ -65,22 +65,22 @@ def _wrapped(text: str, room: int) -> list[str]:
     return textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def listing_record(rows: Sequence[Standing], cache_dir: str) -> dict[str, object]:
+def listing_record(rows: Sequence[Status], cache_dir: str) -> dict[str, object]:
     """The list as a JSON document."""
     return {
         "cache_dir": cache_dir,
-        "models": [_standing(row) for row in rows if row.kind == "model"],
-        "datasets": [_standing(row) for row in rows if row.kind == "dataset"],
+        "models": [_status(row) for row in rows if row.kind == "model"],
+        "datasets": [_status(row) for row in rows if row.kind == "dataset"],
     }
 
 
-def _standing(row: Standing) -> dict[str, object]:
+def _status(row: Status) -> dict[str, object]:
     return {
         "name": row.name,
         "title": row.title,
         "size_bytes": row.size_bytes or None,
-        "licence": row.licence or None,
-        "licence_class": row.licence_class,
+        "license": row.license or None,
+        "license_class": row.license_class,
         "source": row.source,
         "state": row.state,
         "here": row.state == "here",

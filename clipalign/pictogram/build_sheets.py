@@ -3,7 +3,7 @@
     python -m clipalign.pictogram.build_sheets NOTO_DIR TWEMOJI_DIR
 
 Each folder holds 64 px PNG drawings named by lower-case code points (``1f436.png``), as the emoji-datasource packages
-for Google (Noto) and Twitter (Twemoji) lay them out. See NOTICE for the licences of the drawings.
+for Google (Noto) and Twitter (Twemoji) lay them out. See NOTICE for the licenses of the drawings.
 """
 
 from __future__ import annotations

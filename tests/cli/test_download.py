@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from clipalign.download.dataset_rows import DATASETS, DataFile, DatasetRow
-from clipalign.download.web import Patience
+from clipalign.download.web import RetryPolicy
 from clipalign.models.registry import ROWS, WeightSource, find_model
 from clipalign.models.weights import find_in_hub_cache
 from tests.cli.run import GOLDEN, IMAGE, PROGRAM, ROOT, run_here
@@ -35,12 +35,12 @@ def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     quick = {"attempts": 2, "first_pause_seconds": 0.0, "connect_seconds": 2.0, "stall_seconds": 2.0}
-    original = Patience.__init__
+    original = RetryPolicy.__init__
 
-    def impatient(self: Patience, **given: Any) -> None:
+    def impatient(self: RetryPolicy, **given: Any) -> None:
         original(self, **(quick | given))
 
-    monkeypatch.setattr(Patience, "__init__", impatient)
+    monkeypatch.setattr(RetryPolicy, "__init__", impatient)
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def tiny(server: Server, monkeypatch: pytest.MonkeyPatch) -> DatasetRow:
 
 
 class TestTheList:
-    def test_names_everything_with_size_licence_source_and_state(self, capsys: pytest.CaptureFixture[str]):
+    def test_names_everything_with_size_license_source_and_state(self, capsys: pytest.CaptureFixture[str]) -> None:
         run = run_here(capsys, "download", "--format", "table")
         assert run.status == 0 and run.err == ""
         lines = run.out.splitlines()
@@ -66,20 +66,20 @@ class TestTheList:
         assert any(line.startswith("  imagenet ") and line.endswith("by hand") for line in lines)
         assert all(len(line) <= 80 for line in lines)
 
-    def test_is_one_json_document(self, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    def test_is_one_json_document(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         document = json.loads(run_here(capsys, "download", "--list", "--format", "json").out)
         by_name = {row["name"]: row for row in document["models"] + document["datasets"]}
         assert set(ROWS) | set(DATASETS) == set(by_name)
         assert by_name["pictogram"]["here"] and by_name["pictogram"]["verified"]
-        assert by_name["cub"]["licence_class"] == "non-commercial" and not by_name["cub"]["here"]
+        assert by_name["cub"]["license_class"] == "non-commercial" and not by_name["cub"]["here"]
         assert by_name["foil"]["needs"] == ["coco-val2014"]
         assert by_name["cub"]["path"] == str(tmp_path / ".cache" / "clipalign" / "datasets" / "cub")
 
-    def test_may_be_of_some(self, capsys: pytest.CaptureFixture[str]):
+    def test_may_be_of_some(self, capsys: pytest.CaptureFixture[str]) -> None:
         run = run_here(capsys, "download", "cub", "--list", "--format", "table")
         assert run.out.splitlines()[0] == "Data sets" and "dtd" not in run.out
 
-    def test_asks_no_network_and_loads_no_torch(self, server: Server):
+    def test_asks_no_network_and_loads_no_torch(self, server: Server) -> None:
         code = (
             "import sys; from clipalign.cli import main; main(['download', '--list']); sys.exit('torch' in sys.modules)"
         )
@@ -90,7 +90,7 @@ class TestTheList:
 class TestFetching:
     def test_a_model_says_what_from_where_and_how_large(
         self, capsys: pytest.CaptureFixture[str], server: Server, tmp_path: Path
-    ):
+    ) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         run = run_here(capsys, "download", "ViT-B-32", "--format", "table")
         host = server.url.removeprefix("http://")
@@ -101,29 +101,31 @@ class TestFetching:
         assert (again.out, again.err) == (f"ViT-B-32: here already, 102 kB, verified, {place}\n", "")
         assert "here, verified" in run_here(capsys, "download", "--list", "ViT-B-32", "--format", "table").out
 
-    def test_as_json(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow):
+    def test_as_json(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow) -> None:
         run = run_here(capsys, "download", "tiny", "--format", "json")
         (result,) = json.loads(run.out)["results"]
         assert (result["name"], result["state"], result["verified"]) == ("tiny", "fetched", True)
         assert result["files"][0]["size_bytes"] == 2 and "fetching tiny" in run.err
 
-    def test_quietly(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow):
+    def test_quietly(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow) -> None:
         assert run_here(capsys, "download", "tiny", "-q").err == ""
 
     def test_one_failure_does_not_stop_the_others(
         self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         run = run_here(capsys, "download", "ViT-B-32", "tiny", "--format", "table")
         assert run.status == 4
         assert run.out.startswith("tiny: fetched, 2 bytes, verified, ")
         assert "warning: ViT-B-32: " in run.err and run.err.splitlines()[-2].startswith("error: ")
 
-    def test_a_failure_leaves_stdout_empty_and_one_object(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow):
+    def test_a_failure_leaves_stdout_empty_and_one_object(
+        self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow
+    ) -> None:
         run = run_here(capsys, "download", "ViT-B-16", "tiny", "--format", "json")
         error = json.loads(run.err)["error"]
         assert (run.status, run.out, error["code"], error["type"]) == (4, "", 4, "download_failed")
 
-    def test_what_was_cut_is_resumed(self, capsys: pytest.CaptureFixture[str], server: Server):
+    def test_what_was_cut_is_resumed(self, capsys: pytest.CaptureFixture[str], server: Server) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         server.next(f"/cdn/{SHA256}", cut(1000), *[cut(0)] * 2)
         run = run_here(capsys, "download", "ViT-B-32@openai")
@@ -132,7 +134,7 @@ class TestFetching:
         assert json.loads(run.out)["results"][0]["files"][0]["resumed_bytes"] == 1000
         assert "bytes=1000-" in server.seen("range")
 
-    def test_a_tag_of_open_clip(self, capsys: pytest.CaptureFixture[str], server: Server):
+    def test_a_tag_of_open_clip(self, capsys: pytest.CaptureFixture[str], server: Server) -> None:
         repo = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
         server.put_in_hub(repo, FILE, CONTENT)
         run = run_here(capsys, "download", "ViT-L-14@datacomp_xl_s13b_b90k", "--format", "table")
@@ -144,7 +146,7 @@ class TestFetching:
 
     def test_offline_is_refused_but_what_is_here_is_fine(
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         run = run_here(capsys, "download", "tiny", "--offline")
         assert run.status == 4 and "--offline (or HF_HUB_OFFLINE) forbids" in run.err and server.asked == []
         assert "HF_HOME=carry/huggingface clipalign download tiny --cache-dir carry/clipalign;" in run.err
@@ -161,7 +163,7 @@ class TestFetching:
         tiny: DatasetRow,
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
-    ):
+    ) -> None:
         other = replace(tiny.files[0], path="b.json")
         monkeypatch.setitem(DATASETS, "tiny", replace(tiny, files=(*tiny.files, other)))
         (tmp_path / "a.json").write_bytes(b"{}")
@@ -174,23 +176,23 @@ class TestFetching:
 
     def test_without_a_network_the_line_for_another_machine_is_said(
         self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         away = replace(tiny.files[0], url="https://nowhere.invalid/a.json")
-        monkeypatch.setitem(DATASETS, "tiny", replace(tiny, licence_class="none stated", files=(away,)))
+        monkeypatch.setitem(DATASETS, "tiny", replace(tiny, license_class="none stated", files=(away,)))
         run = run_here(capsys, "download", "tiny", "--accept-license", "tiny")
         line = "clipalign download tiny --cache-dir carry/clipalign --accept-license tiny;"
         assert run.status == 4 and f"HF_HOME=carry/huggingface {line}" in run.err
 
     def test_what_another_needs_comes_first(
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         monkeypatch.setitem(DATASETS, "more", replace(tiny, name="more", needs=("tiny",)))
         run = run_here(capsys, "download", "more", "--format", "json")
         assert [result["name"] for result in json.loads(run.out)["results"]] == ["tiny", "more"]
 
-    def test_what_was_unpacked_by_hand_is_asked_for_no_licence_and_no_network(
+    def test_what_was_unpacked_by_hand_is_asked_for_no_license_and_no_network(
         self, capsys: pytest.CaptureFixture[str], server: Server, tmp_path: Path
-    ):
+    ) -> None:
         place = tmp_path / "cache" / "datasets" / "cub" / "CUB_200_2011"
         place.mkdir(parents=True)
         line = ("download", "cub", "--cache-dir", str(tmp_path / "cache"), "--offline", "--format", "table")
@@ -204,7 +206,7 @@ class TestFetching:
         tiny: DatasetRow,
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
-    ):
+    ) -> None:
         def interrupted(*arguments: Any, **more: Any) -> None:
             raise KeyboardInterrupt
 
@@ -217,11 +219,11 @@ class TestFetching:
         assert run_here(capsys, "download", "tiny").err.endswith("go on with: clipalign download tiny\n")
 
 
-class TestLicences:
+class TestLicenses:
     def test_that_are_not_free_are_asked_for(
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow, monkeypatch: pytest.MonkeyPatch
-    ):
-        row = replace(tiny, licence="CC-BY-NC-4.0", licence_class="non-commercial")
+    ) -> None:
+        row = replace(tiny, license="CC-BY-NC-4.0", license_class="non-commercial")
         monkeypatch.setitem(DATASETS, "tiny", row)
         run = run_here(capsys, "download", "tiny")
         assert run.status == 4 and server.asked == []
@@ -230,16 +232,16 @@ class TestLicences:
         assert run_here(capsys, "download", "tiny", "--accept-license", "cub").status == 4
         assert run_here(capsys, "download", "tiny", "--accept-license", "tiny").status == 0
 
-    def test_of_what_is_fetched_by_hand_are_not_asked_twice(self, capsys: pytest.CaptureFixture[str]):
+    def test_of_what_is_fetched_by_hand_are_not_asked_twice(self, capsys: pytest.CaptureFixture[str]) -> None:
         run = run_here(capsys, "download", "imagenet")
         assert run.status == 4 and "has to be fetched by hand" in run.err
         assert "register at https://image-net.org" in run.err
         assert "--from ILSVRC2012_img_val.tar --from ILSVRC2012_devkit_t12.tar.gz" in run.err
 
-    def test_plans_tell_them(self, capsys: pytest.CaptureFixture[str], server: Server):
+    def test_plans_tell_them(self, capsys: pytest.CaptureFixture[str], server: Server) -> None:
         run = run_here(capsys, "download", "cub", "ViT-B-32", "foil", "--dry-run", "--format", "json")
         plans = {plan["name"]: plan for plan in json.loads(run.out)["results"]}
-        assert plans["cub"]["would"] == "licence not accepted" and "--accept-license cub" in plans["cub"]["hint"]
+        assert plans["cub"]["would"] == "license not accepted" and "--accept-license cub" in plans["cub"]["hint"]
         assert plans["ViT-B-32"]["would"] == "fetch" and plans["foil"]["would"] == "by hand"
         assert list(plans) == ["cub", "ViT-B-32", "coco-val2014", "foil"]
         assert server.asked == [] and run.status == 0
@@ -262,13 +264,13 @@ class TestUsage:
             (("--remove", "pictogram"), "is part of clipalign"),
         ],
     )
-    def test_mistakes_are_sentences(self, capsys: pytest.CaptureFixture[str], line: tuple[str, ...], said: str):
+    def test_mistakes_are_sentences(self, capsys: pytest.CaptureFixture[str], line: tuple[str, ...], said: str) -> None:
         run = run_here(capsys, "download", *line)
         assert run.status == 2 and said in run.err and run.out == ""
 
     def test_one_unknown_name_fetches_nothing(
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow
-    ):
+    ) -> None:
         assert run_here(capsys, "download", "tiny", "ViT-B-33").status == 2
         assert server.asked == []
 
@@ -276,7 +278,7 @@ class TestUsage:
 class TestAfterwards:
     def test_verify_reads_everything(
         self, capsys: pytest.CaptureFixture[str], server: Server, tiny: DatasetRow, tmp_path: Path
-    ):
+    ) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         run_here(capsys, "download", "ViT-B-32", "tiny")
         run = run_here(capsys, "download", "--verify", "--format", "table")
@@ -294,7 +296,7 @@ class TestAfterwards:
         assert "hint: clipalign download ViT-B-32" in run.err
         assert run_here(capsys, "download", "ViT-B-32").status == 0
 
-    def test_remove_says_what_it_freed(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow):
+    def test_remove_says_what_it_freed(self, capsys: pytest.CaptureFixture[str], tiny: DatasetRow) -> None:
         run_here(capsys, "download", "tiny")
         run = run_here(capsys, "download", "--remove", "tiny", "--format", "json")
         (result,) = json.loads(run.out)["results"]
@@ -313,17 +315,19 @@ class TestMissingWeights:
         row = replace(
             find_model(f"{GOLDEN / 'tiny-clip.json'}@{GOLDEN / 'tiny-clip.safetensors'}"),
             name="tiny-model",
-            licence="MIT",
+            license="MIT",
             weights=(WeightSource("hub", repo="o/tiny", file=FILE),),
         )
         monkeypatch.setitem(ROWS, "tiny-model", row)
 
-    def test_are_named_with_the_line_that_fetches_them(self, capsys: pytest.CaptureFixture[str], server: Server):
+    def test_are_named_with_the_line_that_fetches_them(
+        self, capsys: pytest.CaptureFixture[str], server: Server
+    ) -> None:
         run = run_here(capsys, "detect", IMAGE, "a cat", "--model", "tiny-model")
         assert run.status == 4 and run.out == "" and server.asked == []
         assert "hint: clipalign download tiny-model" in run.err
 
-    def test_are_fetched_where_the_user_says_so(self, capsys: pytest.CaptureFixture[str], server: Server):
+    def test_are_fetched_where_the_user_says_so(self, capsys: pytest.CaptureFixture[str], server: Server) -> None:
         run = run_here(capsys, "detect", IMAGE, "a cat", "--model", "tiny-model", "--download", "--format", "table")
         assert run.status == 0, run.err
         assert f"fetching tiny-model: {FILE}, " in run.err
@@ -333,23 +337,23 @@ class TestMissingWeights:
 
     def test_are_fetched_on_a_terminal(
         self, capsys: pytest.CaptureFixture[str], server: Server, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         monkeypatch.setattr("clipalign.commands.common._somebody_looks", lambda: True)
         assert run_here(capsys, "detect", IMAGE, "a", "--model", "tiny-model", "--no-download").status == 4
         assert run_here(capsys, "detect", IMAGE, "a", "--model", "tiny-model", "--offline").status == 4
         assert server.asked == []
         assert run_here(capsys, "detect", IMAGE, "a cat", "--model", "tiny-model").status == 0
 
-    def test_with_a_licence_that_is_not_free_ask_for_it(
+    def test_with_a_license_that_is_not_free_ask_for_it(
         self, capsys: pytest.CaptureFixture[str], server: Server, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setitem(ROWS, "tiny-model", replace(ROWS["tiny-model"], licence="CC-BY-NC-4.0"))
+    ) -> None:
+        monkeypatch.setitem(ROWS, "tiny-model", replace(ROWS["tiny-model"], license="CC-BY-NC-4.0"))
         line = ("detect", IMAGE, "a cat", "--model", "tiny-model", "--download")
         run = run_here(capsys, *line)
         assert run.status == 4 and "--accept-license tiny-model" in run.err and server.asked == []
         assert run_here(capsys, *line, "--accept-license", "tiny-model").status == 0
 
-    def test_of_a_tag_too(self, capsys: pytest.CaptureFixture[str], server: Server):
+    def test_of_a_tag_too(self, capsys: pytest.CaptureFixture[str], server: Server) -> None:
         run = run_here(capsys, "detect", IMAGE, "a cat", "--model", "ViT-L-14@datacomp_xl_s13b_b90k")
         assert run.status == 4 and server.asked == []
         assert "hint: clipalign download ViT-L-14@datacomp_xl_s13b_b90k" in run.err
@@ -373,7 +377,7 @@ def until_part(tmp_path: Path, size: int) -> Path:
     raise AssertionError("no part came")
 
 
-def test_ctrl_c_keeps_what_has_come_and_says_how_to_go_on(server: Server, tmp_path: Path):
+def test_ctrl_c_keeps_what_has_come_and_says_how_to_go_on(server: Server, tmp_path: Path) -> None:
     server.put_in_hub(REPO, FILE, CONTENT)
     server.next(f"/cdn/{SHA256}", stall(50_000, 60))
     process = started(server, tmp_path, "ViT-B-32")
@@ -392,7 +396,7 @@ def test_ctrl_c_keeps_what_has_come_and_says_how_to_go_on(server: Server, tmp_pa
     assert "bytes=50000-" in server.seen("range")
 
 
-def test_killed_in_the_middle_it_goes_on(server: Server, tmp_path: Path):
+def test_killed_in_the_middle_it_goes_on(server: Server, tmp_path: Path) -> None:
     server.put_in_hub(REPO, FILE, CONTENT)
     server.next(f"/cdn/{SHA256}", stall(50_000, 60))
     process = started(server, tmp_path, "ViT-B-32")
@@ -405,7 +409,7 @@ def test_killed_in_the_middle_it_goes_on(server: Server, tmp_path: Path):
     assert "bytes=50000-" in server.seen("range")
 
 
-def test_a_server_in_trouble_is_told(capsys: pytest.CaptureFixture[str], server: Server):
+def test_a_server_in_trouble_is_told(capsys: pytest.CaptureFixture[str], server: Server) -> None:
     server.put_in_hub(REPO, FILE, CONTENT)
     server.next(f"/{REPO}/resolve/main/{FILE}", status(503))
     run = run_here(capsys, "download", "ViT-B-32")

@@ -145,7 +145,7 @@ def begun(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [("download", "pictogram"), (*ONE["detect"], "--model", TINY)])
-def test_a_licence_of_something_that_nobody_knows(capsys: Capture, line: tuple[str, ...]) -> None:
+def test_a_license_of_something_that_nobody_knows(capsys: Capture, line: tuple[str, ...]) -> None:
     status, out, err = run_here(capsys, *line, "--accept-license", "cubb")
     assert (status, out) == (2, "")
     assert err == "error: unknown name 'cubb'\nhint: did you mean cub?\n"

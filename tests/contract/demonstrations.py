@@ -15,7 +15,7 @@ from tests.cli.run import GOLDEN, TINY
 
 LONG: Final = str(GOLDEN / "tiny-longclip.safetensors")
 TAG: Final = "ViT-B-32-quickgelu@metaclip_400m"
-"""A model whose licence is not a free one."""
+"""A model whose license is not a free one."""
 
 Line = tuple[str, ...]
 

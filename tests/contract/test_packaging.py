@@ -46,7 +46,7 @@ DECLARED = {
 """By extra, the empty name for what every installation gets."""
 
 MOST_BYTES = 35_000_000
-LICENCES = ("LICENSE", "NOTICE", "clipalign/pictogram/licences/CC-BY-4.0.txt")
+LICENSES = ("LICENSE", "NOTICE", "clipalign/pictogram/licenses/CC-BY-4.0.txt")
 PLACES = {
     "bash": "share/bash-completion/completions",
     "zsh": "share/zsh/site-functions",
@@ -133,12 +133,12 @@ def test_it_is_typed_for_those_who_import_it(built: Distributions) -> None:
     assert (built.installed / "clipalign" / "py.typed").is_file()
 
 
-def test_beside_the_package_lie_completions_licences_and_the_entry_point_and_nothing_else(built: Distributions) -> None:
+def test_beside_the_package_lie_completions_licenses_and_the_entry_point_and_nothing_else(built: Distributions) -> None:
     beside = {name for name in files_of(built.installed) if not name.startswith("clipalign/")}
     shells = {f"{NAME}.data/data/{place}/{FILES[shell]}" for shell, place in PLACES.items()}
-    licences = {f"{NAME}.dist-info/licenses/{name}" for name in LICENCES}
+    licenses = {f"{NAME}.dist-info/licenses/{name}" for name in LICENSES}
     written = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
-    assert beside == shells | licences | {f"{NAME}.dist-info/{name}" for name in written}
+    assert beside == shells | licenses | {f"{NAME}.dist-info/{name}" for name in written}
     assert (built.installed / f"{NAME}.dist-info" / "entry_points.txt").read_text().split("\n", 1)[1].strip() == (
         "clipalign = clipalign.__main__:run"
     )
@@ -150,8 +150,8 @@ def test_each_shell_gets_its_completions_where_it_looks(built: Distributions, sh
     assert installed.read_bytes() == (built.repository / "completions" / FILES[shell]).read_bytes()
 
 
-@pytest.mark.parametrize("name", LICENCES)
-def test_licences_travel_with_it_unchanged(built: Distributions, name: str) -> None:
+@pytest.mark.parametrize("name", LICENSES)
+def test_licenses_travel_with_it_unchanged(built: Distributions, name: str) -> None:
     assert (built.installed / f"{NAME}.dist-info" / "licenses" / name).read_bytes() == (
         built.repository / name
     ).read_bytes()

@@ -112,14 +112,14 @@ def serve(folder: Path, served: Served) -> Callable[[], None]:
 
 def _impatient() -> None:
     """No pauses between attempts, which only take time."""
-    from clipalign.download.web import Patience
+    from clipalign.download.web import RetryPolicy
 
-    original = Patience.__init__
+    original = RetryPolicy.__init__
 
-    def quick(self: Patience, **given: Any) -> None:
+    def quick(self: RetryPolicy, **given: Any) -> None:
         original(self, **({"first_pause_seconds": 0.0, "connect_seconds": 5.0, "stall_seconds": 5.0} | given))
 
-    Patience.__init__ = quick  # type: ignore[method-assign]
+    RetryPolicy.__init__ = quick  # type: ignore[method-assign]
 
 
 def _address(folder: Path) -> str:

@@ -50,7 +50,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_tar_is_unpacked_with_the_hash_of_each_file(tmp_path: Path, mode: str):
+def test_a_tar_is_unpacked_with_the_hash_of_each_file(tmp_path: Path, mode: str) -> None:
     archive = tar_of(tmp_path / "a.tar", ("set/a.txt", b"a"), ("./set/deep/b.txt", b"bb"), mode=mode)
     members = unpack(archive, tmp_path / "out")
     assert tree(tmp_path / "out") == {"set/a.txt": b"a", "set/deep/b.txt": b"bb"}
@@ -58,13 +58,13 @@ def test_a_tar_is_unpacked_with_the_hash_of_each_file(tmp_path: Path, mode: str)
     assert members[0].sha256 == sha256(b"a").hexdigest()
 
 
-def test_a_zip_is_unpacked(tmp_path: Path):
+def test_a_zip_is_unpacked(tmp_path: Path) -> None:
     archive = zip_of(tmp_path / "a.zip", ("set/", b""), ("set/a.txt", b"a"), ("set\\b.txt", b"b"))
     unpack(archive, tmp_path / "out")
     assert tree(tmp_path / "out") == {"set/a.txt": b"a", "set/b.txt": b"b"}
 
 
-def test_what_is_there_stays_and_what_has_the_same_name_is_replaced(tmp_path: Path):
+def test_what_is_there_stays_and_what_has_the_same_name_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "out" / "set").mkdir(parents=True)
     (tmp_path / "out" / "set" / "mine.txt").write_bytes(b"mine")
     (tmp_path / "out" / "set" / "a.txt").write_bytes(b"old")
@@ -77,7 +77,7 @@ ESCAPES = ["../evil", "/tmp/evil", "a/../../evil", "..\\evil", "C:\\evil", "c:/e
 
 @pytest.mark.parametrize("name", ESCAPES)
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str, kind: str):
+def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str, kind: str) -> None:
     make: Any = tar_of if kind == "tar" else zip_of
     archive = make(tmp_path / "a", ("fine", b"fine"), (name, b"evil"))
     with pytest.raises(VerificationFailed, match="leads out of its folder") as caught:
@@ -88,7 +88,7 @@ def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str, kind: str):
 
 
 @pytest.mark.parametrize("target", ["../../evil", "/etc/passwd", "a/../../../..", "../../../../../../etc"])
-def test_a_link_that_leads_out_is_refused(tmp_path: Path, target: str):
+def test_a_link_that_leads_out_is_refused(tmp_path: Path, target: str) -> None:
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
         archive = tar_of(tmp_path / "a.tar", special("set/link", kind, target))
         with pytest.raises(VerificationFailed, match="leads out"):
@@ -99,7 +99,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path, target: str):
         unpack(zip_of(tmp_path / "a.zip", (info, target.encode())), tmp_path / "out")
 
 
-def test_nothing_is_written_through_a_link(tmp_path: Path):
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "victim").mkdir()
     archive = tar_of(tmp_path / "a.tar", special("x", tarfile.SYMTYPE, str(tmp_path / "victim")), ("x/evil", b"evil"))
     with pytest.raises(VerificationFailed):
@@ -112,7 +112,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path):
     assert list((tmp_path / "victim").iterdir()) == []
 
 
-def test_a_link_inside_becomes_a_second_file(tmp_path: Path):
+def test_a_link_inside_becomes_a_second_file(tmp_path: Path) -> None:
     archive = tar_of(
         tmp_path / "a.tar",
         special("set/before.txt", tarfile.SYMTYPE, "a.txt"),
@@ -126,12 +126,12 @@ def test_a_link_inside_becomes_a_second_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
-def test_devices_and_pipes_are_refused(tmp_path: Path, kind: bytes):
+def test_devices_and_pipes_are_refused(tmp_path: Path, kind: bytes) -> None:
     with pytest.raises(VerificationFailed, match="device or a pipe"):
         unpack(tar_of(tmp_path / "a.tar", special("set/x", kind)), tmp_path / "out")
 
 
-def test_a_bomb_is_refused(tmp_path: Path):
+def test_a_bomb_is_refused(tmp_path: Path) -> None:
     archive = zip_of(tmp_path / "a.zip", ("zeros", bytes(5_000_000)))
     with pytest.raises(VerificationFailed, match="bomb"):
         unpack(archive, tmp_path / "out", limits=Limits(ratio=100, ratio_from_bytes=1000))
@@ -144,7 +144,7 @@ def test_a_bomb_is_refused(tmp_path: Path):
     assert tree(tmp_path / "out") == {}
 
 
-def test_a_size_that_is_a_lie_is_refused(tmp_path: Path):
+def test_a_size_that_is_a_lie_is_refused(tmp_path: Path) -> None:
     archive = zip_of(tmp_path / "a.zip", ("zeros", bytes(100_000)))
     data = bytearray(archive.read_bytes())
     place = data.rindex(b"PK\x01\x02")
@@ -156,13 +156,13 @@ def test_a_size_that_is_a_lie_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all" * 100, b"PK\x03\x04 half"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes):
+def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(VerificationFailed, match="no zip or tar archive"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
-def test_a_damaged_archive_leaves_nothing(tmp_path: Path):
+def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
     archive = tar_of(tmp_path / "a.tar.gz", ("a", os.urandom(100_000)), ("b", os.urandom(100_000)))
     archive.write_bytes(archive.read_bytes()[:-80_000])
     with pytest.raises(VerificationFailed, match="damaged"):
@@ -170,7 +170,7 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_path_longer_than_any_file_system_takes_is_refused_and_is_not_called_a_full_disk(tmp_path: Path):
+def test_a_path_longer_than_any_file_system_takes_is_refused_and_is_not_called_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(VerificationFailed, match="is no file name"):
         unpack(tar_of(tmp_path / "a.tar", ("x/" * 3000 + "y", b"1")), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
@@ -181,7 +181,7 @@ def test_a_path_longer_than_any_file_system_takes_is_refused_and_is_not_called_a
 )
 def test_what_readers_of_archives_raise_by_mistake_is_damage_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-):
+) -> None:
     def failing(*arguments: object) -> None:
         raise error
 
@@ -191,13 +191,13 @@ def test_what_readers_of_archives_raise_by_mistake_is_damage_too(
         unpack(archive, tmp_path / "out")
 
 
-def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path):
+def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path) -> None:
     for members in ([("x", b"1"), ("x/y", b"2")], [("x/y", b"2"), ("x", b"1")]):
         with pytest.raises(VerificationFailed, match="a file and a folder at once"):
             unpack(zip_of(tmp_path / "a.zip", *members), tmp_path / "out")
 
 
-def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -207,7 +207,7 @@ def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_modes_are_not_taken_over(tmp_path: Path):
+def test_modes_are_not_taken_over(tmp_path: Path) -> None:
     info = tarfile.TarInfo("set/a")
     info.size, info.mode = 0, 0o4777
     unpack(tar_of(tmp_path / "a.tar", info), tmp_path / "out")

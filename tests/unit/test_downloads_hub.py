@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from clipalign.download import hub
-from clipalign.download.fetch import Errand, in_bytes
+from clipalign.download.fetch import DownloadContext, in_bytes
 from clipalign.download.models import described, fetch_model
-from clipalign.download.web import Patience, RefusedError, Web
+from clipalign.download.web import RefusedError, RetryPolicy, Web
 from clipalign.errors import DownloadFailed, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, WeightSource, find_model
 from clipalign.models.weights import find_in_hub_cache, locate, place_in_cache, remembered_hash
@@ -40,13 +40,13 @@ def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def web() -> Web:
-    return Web(Patience(attempts=2, connect_seconds=2, stall_seconds=2), sleep=lambda seconds: None)
+    return Web(RetryPolicy(attempts=2, connect_seconds=2, stall_seconds=2), sleep=lambda seconds: None)
 
 
 @pytest.fixture
-def errand(web: Web) -> Errand:
+def context(web: Web) -> DownloadContext:
     lines: list[str] = []
-    made = Errand(web=web, announce=lines.append)
+    made = DownloadContext(web=web, announce=lines.append)
     object.__setattr__(made, "lines", lines)
     return made
 
@@ -56,23 +56,25 @@ def row(*sources: WeightSource, name: str = "ViT-B-32") -> ModelRow:
 
 
 class TestLookingUp:
-    def test_takes_size_hash_and_commit_from_the_headers(self, server: Server, web: Web):
+    def test_takes_size_hash_and_commit_from_the_headers(self, server: Server, web: Web) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         found = hub.look_up(web, REPO, FILE)
         assert (found.sha256, found.size_bytes, found.commit, found.etag) == (SHA256, len(CONTENT), COMMIT, SHA256)
         assert [asked.method for asked in server.asked] == ["HEAD"]
 
-    def test_knows_a_small_file_by_gits_name(self, server: Server, web: Web):
+    def test_knows_a_small_file_by_gits_name(self, server: Server, web: Web) -> None:
         server.put_in_hub(REPO, "config.json", b"{}", large=False)
         found = hub.look_up(web, REPO, "config.json")
         assert (found.sha256, found.git_sha1, found.size_bytes) == ("", "9e26dfeeb6e641a33dae4961196235bdb965b21b", 2)
 
-    def test_follows_a_renamed_repository(self, server: Server, web: Web):
+    def test_follows_a_renamed_repository(self, server: Server, web: Web) -> None:
         server.put_in_hub("new/name", FILE, CONTENT)
         server.next(f"/{REPO}/resolve/main/{FILE}", redirect(f"/new/name/resolve/main/{FILE}", 307))
         assert hub.look_up(web, REPO, FILE).sha256 == SHA256
 
-    def test_sends_the_token_to_the_endpoint_alone(self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch):
+    def test_sends_the_token_to_the_endpoint_alone(
+        self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         server.put_in_hub(REPO, FILE, CONTENT)
         hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
@@ -80,7 +82,7 @@ class TestLookingUp:
         assert sent == {f"/{REPO}/resolve/main/{FILE}": "Bearer hf_secret", f"/cdn/{SHA256}": None}
 
     @pytest.mark.parametrize("etag", ["../../../evil", "..", "a/b", ""])
-    def test_does_not_let_the_server_choose_a_path(self, server: Server, web: Web, etag: str):
+    def test_does_not_let_the_server_choose_a_path(self, server: Server, web: Web, etag: str) -> None:
         server.put(f"/{REPO}/resolve/main/{FILE}", CONTENT, etag=f'"{etag}"', headers={"X-Repo-Commit": "../../x"})
         found = hub.look_up(web, REPO, FILE)
         assert (found.etag, found.commit) == ("", "")
@@ -90,7 +92,7 @@ class TestLookingUp:
     @pytest.mark.parametrize("token", ["", "hf_secret"])
     def test_401_names_the_three_things_it_may_be(
         self, server: Server, web: Web, token: str, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         monkeypatch.setenv("HF_TOKEN", token)
         server.next("*", status(401))
         with pytest.raises(RefusedError, match=r"\(401\): it is private, gated or absent") as caught:
@@ -100,13 +102,13 @@ class TestLookingUp:
         assert ("the token has no access" if token else "HF_TOKEN") in hint
         assert caught.value.exit_status == 4
 
-    def test_a_gated_repository_is_called_that(self, server: Server, web: Web):
+    def test_a_gated_repository_is_called_that(self, server: Server, web: Web) -> None:
         server.next("*", status(401, X_Error_Code="GatedRepo"))
         with pytest.raises(RefusedError, match="is gated") as caught:
             hub.look_up(web, REPO, FILE)
         assert "accept its conditions" in caught.value.hint and "HF_TOKEN" in caught.value.hint
 
-    def test_404_says_what_is_not_there(self, server: Server, web: Web):
+    def test_404_says_what_is_not_there(self, server: Server, web: Web) -> None:
         for code, what in (("RepoNotFound", "no repository"), ("RevisionNotFound", "no such revision"), ("", FILE)):
             server.next("*", status(404, X_Error_Code=code))
             with pytest.raises(RefusedError, match=what):
@@ -114,7 +116,7 @@ class TestLookingUp:
 
 
 class TestItsCache:
-    def test_is_read_by_huggingface_hub(self, server: Server, web: Web):
+    def test_is_read_by_huggingface_hub(self, server: Server, web: Web) -> None:
         from huggingface_hub import try_to_load_from_cache
 
         server.put_in_hub(REPO, FILE, CONTENT)
@@ -132,7 +134,7 @@ class TestItsCache:
         )
         assert found.path.is_symlink() and not found.path.readlink().is_absolute()
 
-    def test_that_huggingface_hub_filled_needs_no_fetch(self, server: Server, web: Web):
+    def test_that_huggingface_hub_filled_needs_no_fetch(self, server: Server, web: Web) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         blob = hub.storage(REPO) / "blobs" / SHA256
         blob.parent.mkdir(parents=True)
@@ -141,7 +143,7 @@ class TestItsCache:
         assert found.verified and [asked.method for asked in server.asked] == ["HEAD"]
         assert find_in_hub_cache(REPO, FILE) == found.path
 
-    def test_keeps_a_part_that_the_next_run_goes_on_with(self, server: Server, web: Web):
+    def test_keeps_a_part_that_the_next_run_goes_on_with(self, server: Server, web: Web) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         server.next(f"/cdn/{SHA256}", cut(1000), cut(0))
         with pytest.raises(DownloadFailed):
@@ -149,14 +151,14 @@ class TestItsCache:
         assert find_in_hub_cache(REPO, FILE) is None
         assert hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE)).resumed_bytes == 1000
 
-    def test_takes_no_file_that_is_not_what_the_hub_says(self, server: Server, web: Web):
+    def test_takes_no_file_that_is_not_what_the_hub_says(self, server: Server, web: Web) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         server.put(f"/cdn/{SHA256}", CONTENT[::-1])
         with pytest.raises(VerificationFailed, match=SHA256):
             hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE))
         assert find_in_hub_cache(REPO, FILE) is None
 
-    def test_takes_no_file_that_the_hub_says_is_another(self, server: Server, web: Web):
+    def test_takes_no_file_that_the_hub_says_is_another(self, server: Server, web: Web) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         with pytest.raises(VerificationFailed, match="the Hub says"):
             hub.fetch_into_cache(web, hub.look_up(web, REPO, FILE), sha256="0" * 64)
@@ -170,7 +172,7 @@ class TestAFolder:
         {"type": "file", "path": "data/a.json", "size": 2, "oid": "b" * 40},
     )
 
-    def test_is_listed_with_sizes_and_hashes(self, server: Server, web: Web):
+    def test_is_listed_with_sizes_and_hashes(self, server: Server, web: Web) -> None:
         path = f"/api/datasets/{REPO}/tree/main/data?recursive=true"
         first, second = json.dumps(self.ENTRIES[:2]).encode(), json.dumps(self.ENTRIES[2:]).encode()
         link = f'<{server.url}{path}&cursor=x>; rel="next"'
@@ -206,7 +208,9 @@ class TestAFolder:
             server.next("*", status(200, json.dumps([{"type": "file", "path": "a", **entry}]).encode()))
             assert hub.list_folder(web, REPO, "data")[0].size_bytes == 0
 
-    def test_without_an_end_of_one_page_is_not_read(self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch):
+    def test_without_an_end_of_one_page_is_not_read(
+        self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(hub, "LIST_BYTES", 1000)
         server.next("*", status(200, gzip.compress(bytes(10**7)), Content_Encoding="gzip"))
         with pytest.raises(DownloadFailed, match="larger than"):
@@ -218,7 +222,7 @@ class TestAFolder:
     ) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         asked: list[str] = []
-        monkeypatch.setattr(web, "patiently", lambda action: (asked.append(""), action())[1])
+        monkeypatch.setattr(web, "with_retries", lambda action: (asked.append(""), action())[1])
         server.next("*", status(200, b"[]", Link=f'<{server.url}{suffix}>; rel="next"'))
         with pytest.raises(DownloadFailed, match="another server, which is not asked"):
             hub.list_folder(web, REPO, "data")
@@ -234,94 +238,98 @@ class TestAFolder:
 class TestAModel:
     HUB = WeightSource("hub", repo=REPO, file=FILE)
 
-    def test_goes_into_the_hubs_cache(self, server: Server, errand: Errand, home: Path):
+    def test_goes_into_the_hubs_cache(self, server: Server, context: DownloadContext, home: Path) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
-        (found,) = fetch_model(row(self.HUB), errand)
+        (found,) = fetch_model(row(self.HUB), context)
         assert found.verified and found.fresh and found.sha256 == SHA256
         assert locate(row(self.HUB)).path == found.path == find_in_hub_cache(REPO, FILE)
-        (line,) = errand.lines  # type: ignore[attr-defined]
+        (line,) = context.lines  # type: ignore[attr-defined]
         assert line == f"fetching ViT-B-32: {FILE}, 10.2 kB, from {described(self.HUB)}"
         assert remembered_hash(found.path, home / ".cache" / "clipalign") == SHA256
 
-    def test_that_is_here_is_left_alone(self, server: Server, errand: Errand):
+    def test_that_is_here_is_left_alone(self, server: Server, context: DownloadContext) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
-        fetch_model(row(self.HUB), errand)
+        fetch_model(row(self.HUB), context)
         asked = len(server.asked)
-        (found,) = fetch_model(row(self.HUB), errand)
+        (found,) = fetch_model(row(self.HUB), context)
         assert not found.fresh and found.verified and len(server.asked) == asked
 
-    def test_goes_into_the_cache_the_user_named(self, server: Server, web: Web, tmp_path: Path):
+    def test_goes_into_the_cache_the_user_named(self, server: Server, web: Web, tmp_path: Path) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
-        (found,) = fetch_model(row(self.HUB), Errand(web=web, cache_dir=tmp_path / "mine"))
+        (found,) = fetch_model(row(self.HUB), DownloadContext(web=web, cache_dir=tmp_path / "mine"))
         assert found.path == place_in_cache(self.HUB, tmp_path / "mine")
         assert locate(row(self.HUB), cache_dir=tmp_path / "mine").path == found.path
         assert not (tmp_path / "hub").exists()
 
-    def test_from_an_address_goes_where_open_clip_looks(self, server: Server, errand: Errand, home: Path):
+    def test_from_an_address_goes_where_open_clip_looks(
+        self, server: Server, context: DownloadContext, home: Path
+    ) -> None:
         source = WeightSource("url", url=server.put("/models/abc/clip.pt", CONTENT), sha256=SHA256)
-        (found,) = fetch_model(row(source), errand)
+        (found,) = fetch_model(row(source), context)
         assert found.path == home / ".cache" / "clip" / "clip.pt" and found.verified
         assert locate(row(source)).path == found.path
 
-    def test_has_its_first_digits_checked(self, server: Server, errand: Errand):
+    def test_has_its_first_digits_checked(self, server: Server, context: DownloadContext) -> None:
         url = server.put("/models/abc/clip.pt", CONTENT)
-        assert fetch_model(row(WeightSource("url", url=url, sha256=SHA256[:8])), errand)[0].verified
+        assert fetch_model(row(WeightSource("url", url=url, sha256=SHA256[:8])), context)[0].verified
         with pytest.raises(VerificationFailed):
-            fetch_model(row(WeightSource("url", url=server.put("/other.pt", CONTENT), sha256="01234567")), errand)
+            fetch_model(row(WeightSource("url", url=server.put("/other.pt", CONTENT), sha256="01234567")), context)
 
-    def test_may_have_a_second_source(self, server: Server, errand: Errand):
+    def test_may_have_a_second_source(self, server: Server, context: DownloadContext) -> None:
         server.put_in_hub("other/name", FILE, CONTENT)
-        (found,) = fetch_model(row(self.HUB, replace(self.HUB, repo="other/name")), errand)
+        (found,) = fetch_model(row(self.HUB, replace(self.HUB, repo="other/name")), context)
         assert found.source.endswith("other/name")
 
-    def test_that_nobody_has_is_said_for_the_first_source(self, errand: Errand):
+    def test_that_nobody_has_is_said_for_the_first_source(self, context: DownloadContext) -> None:
         with pytest.raises(RefusedError, match=rf"no {FILE} in {REPO} \(404\); nor from any other of its 2 sources"):
-            fetch_model(row(self.HUB, replace(self.HUB, repo="other/name")), errand)
+            fetch_model(row(self.HUB, replace(self.HUB, repo="other/name")), context)
 
-    def test_a_wrong_hash_is_no_reason_to_try_the_next(self, server: Server, errand: Errand):
+    def test_a_wrong_hash_is_no_reason_to_try_the_next(self, server: Server, context: DownloadContext) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
         server.put_in_hub("other/name", FILE, CONTENT)
         with pytest.raises(VerificationFailed):
-            fetch_model(row(replace(self.HUB, sha256="0" * 64), replace(self.HUB, repo="other/name")), errand)
+            fetch_model(row(replace(self.HUB, sha256="0" * 64), replace(self.HUB, repo="other/name")), context)
 
-    def test_that_is_damaged_is_replaced_by_a_whole_one(self, server: Server, errand: Errand):
+    def test_that_is_damaged_is_replaced_by_a_whole_one(self, server: Server, context: DownloadContext) -> None:
         server.put_in_hub(REPO, FILE, CONTENT)
-        (found,) = fetch_model(row(self.HUB), errand)
+        (found,) = fetch_model(row(self.HUB), context)
         found.path.resolve().write_bytes(CONTENT[:-1])
         with pytest.raises(VerificationFailed, match="damaged"):
             locate(row(self.HUB))
-        (found,) = fetch_model(row(self.HUB), errand)
+        (found,) = fetch_model(row(self.HUB), context)
         assert found.fresh and found.path.read_bytes() == CONTENT
 
-    def test_that_is_damaged_and_cannot_be_had_is_left_as_it_is(self, server: Server, errand: Errand, home: Path):
+    def test_that_is_damaged_and_cannot_be_had_is_left_as_it_is(
+        self, server: Server, context: DownloadContext, home: Path
+    ) -> None:
         path = home / ".cache" / "clip" / "clip.pt"
         path.parent.mkdir(parents=True)
         path.write_bytes(b"mine")
         with pytest.raises(RefusedError):
-            fetch_model(row(WeightSource("url", url=f"{server.url}/models/clip.pt", sha256=SHA256)), errand)
+            fetch_model(row(WeightSource("url", url=f"{server.url}/models/clip.pt", sha256=SHA256)), context)
         assert path.read_bytes() == b"mine"
 
-    def test_of_the_users_own_is_not_fetched(self, errand: Errand, tmp_path: Path):
+    def test_of_the_users_own_is_not_fetched(self, context: DownloadContext, tmp_path: Path) -> None:
         (tmp_path / "w.pt").write_bytes(b"")
         with pytest.raises(UsageError, match="a file of yours"):
-            fetch_model(find_model(f"ViT-B-32@{tmp_path / 'w.pt'}"), errand)
+            fetch_model(find_model(f"ViT-B-32@{tmp_path / 'w.pt'}"), context)
 
     def test_of_the_users_own_is_brought_the_text_side_that_it_lacks(
-        self, server: Server, errand: Errand, tmp_path: Path
-    ):
+        self, server: Server, context: DownloadContext, tmp_path: Path
+    ) -> None:
         """The line that loading it names: ``CONFIG.json@FILE`` whose tokenizer is on the Hub."""
         config, weights = tmp_path / "mine.json", tmp_path / "w.pt"
         config.write_text('{"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"hf_tokenizer_name": "owner/words"}}')
         weights.write_bytes(b"")
         server.put_in_hub("owner/words", "tokenizer.json", b"{}", large=False)
         mine = find_model(f"{config}@{weights}")
-        (found,) = fetch_model(mine, errand)
+        (found,) = fetch_model(mine, context)
         assert found.fresh and found.path == find_in_hub_cache("owner/words", "tokenizer.json")
-        (found,) = fetch_model(mine, errand)
+        (found,) = fetch_model(mine, context)
         assert not found.fresh and found.path == weights
 
-    def test_of_the_package_is_here(self, errand: Errand):
-        (found,) = fetch_model(find_model("pictogram"), errand)
+    def test_of_the_package_is_here(self, context: DownloadContext) -> None:
+        (found,) = fetch_model(find_model("pictogram"), context)
         assert not found.fresh and found.verified
 
 
@@ -346,7 +354,7 @@ print("loaded", sum(p.numel() for p in model.parameters()))
 
 def test_open_clip_itself_loads_what_was_fetched_without_a_network(
     server: Server, web: Web, weights: bytes, tmp_path: Path
-):
+) -> None:
     """For real: a process with ``HF_HUB_OFFLINE`` and the cache that was filled here."""
     config = ROOT / "tests" / "golden" / "tiny-clip.json"
     server.put_in_hub(REPO, "open_clip_model.safetensors", weights)
@@ -363,36 +371,36 @@ def test_open_clip_itself_loads_what_was_fetched_without_a_network(
     assert done.stdout.startswith("loaded "), done.stderr
 
 
-def test_a_tag_of_open_clip_is_fetched_and_found(server: Server, errand: Errand):
+def test_a_tag_of_open_clip_is_fetched_and_found(server: Server, context: DownloadContext) -> None:
     """The file of the tag's own repository, into the cache where open_clip looks."""
     repo = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
     server.put_in_hub(repo, "open_clip_model.safetensors", CONTENT)
     spec = "ViT-L-14@datacomp_xl_s13b_b90k"
-    (found,) = fetch_model(find_model(spec), errand)
+    (found,) = fetch_model(find_model(spec), context)
     assert found.path == find_in_hub_cache(repo, "open_clip_model.safetensors")
     from clipalign.models.load import resolve_tag
 
     assert locate(resolve_tag(find_model(spec))).path == found.path
 
 
-def test_a_tag_with_a_tokenizer_of_its_own_brings_that_too(server: Server, errand: Errand):
+def test_a_tag_with_a_tokenizer_of_its_own_brings_that_too(server: Server, context: DownloadContext) -> None:
     server.put_in_hub("laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k", "open_clip_pytorch_model.bin", CONTENT)
     for file in ("config.json", "tokenizer.json", "vocab.json"):
         server.put_in_hub("roberta-base", file, b"{}", large=False)
-    brought = fetch_model(find_model("roberta-ViT-B-32@laion2b_s12b_b32k"), errand)
+    brought = fetch_model(find_model("roberta-ViT-B-32@laion2b_s12b_b32k"), context)
     assert [one.path.name for one in brought] == [
         "open_clip_pytorch_model.bin", "config.json", "tokenizer.json", "vocab.json",
     ]  # fmt: skip
     assert find_in_hub_cache("roberta-base", "config.json")
 
 
-def test_a_mirror_that_names_no_versions_is_not_called_a_defect(server: Server, errand: Errand):
+def test_a_mirror_that_names_no_versions_is_not_called_a_defect(server: Server, context: DownloadContext) -> None:
     server.put_in_hub("laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k", "open_clip_pytorch_model.bin", CONTENT)
     server.put("/roberta-base/resolve/main/config.json", b"{}", etag="")
     with pytest.raises(DownloadFailed, match=r"does not say which version of config.json of roberta-base") as caught:
-        fetch_model(find_model("roberta-ViT-B-32@laion2b_s12b_b32k"), errand)
+        fetch_model(find_model("roberta-ViT-B-32@laion2b_s12b_b32k"), context)
     assert "HF_ENDPOINT" in caught.value.hint
 
 
-def test_sizes_are_told_in_decimal_units():
+def test_sizes_are_told_in_decimal_units() -> None:
     assert [in_bytes(n) for n in (7, 1500, 605_000_000, 1_710_000_000)] == ["7 bytes", "1.5 kB", "605 MB", "1.71 GB"]

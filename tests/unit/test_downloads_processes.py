@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clipalign.download.fetch import Fetched, drop_part, note_of, part_of
+from clipalign.download.fetch import DownloadResult, drop_part, note_of, part_of
 from clipalign.download.web import Web
 from tests.fetching import CONTENT, PATH, SHA256, bring, left_over, patient
 from tests.server import Server, stall
@@ -36,12 +36,12 @@ FETCHING = """
 import sys
 from pathlib import Path
 from clipalign.download.fetch import fetch
-from clipalign.download.fetch import Wanted
-from clipalign.download.web import Patience, Web
+from clipalign.download.fetch import RemoteFile
+from clipalign.download.web import RetryPolicy, Web
 def tell(line):
     print(line, flush=True)
-web = Web(Patience(stall_seconds=20), tell=tell)
-found = fetch(Wanted(sys.argv[1], sha256=sys.argv[3]), Path(sys.argv[2]), web=web)
+web = Web(RetryPolicy(stall_seconds=20), tell=tell)
+found = fetch(RemoteFile(sys.argv[1], sha256=sys.argv[3]), Path(sys.argv[2]), web=web)
 print("came", found.resumed_bytes, flush=True)
 """
 
@@ -58,7 +58,7 @@ def until(true: Any) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_process_leaves_a_part_that_the_next_one_uses(server: Server, tmp_path: Path, web: Web):
+def test_a_killed_process_leaves_a_part_that_the_next_one_uses(server: Server, tmp_path: Path, web: Web) -> None:
     server.next(PATH, stall(50_000, 30))
     process = start(server, tmp_path / "w.bin")
     until(lambda: part_of(tmp_path / "w.bin").exists() and part_of(tmp_path / "w.bin").stat().st_size == 50_000)
@@ -71,12 +71,12 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_uses(server: Server, t
     assert left_over(tmp_path) == ["w.bin"]
 
 
-def test_of_two_at_once_the_second_waits_and_finds_it_there(server: Server, tmp_path: Path):
+def test_of_two_at_once_the_second_waits_and_finds_it_there(server: Server, tmp_path: Path) -> None:
     server.next(PATH, stall(50_000, 30))
     first = start(server, tmp_path / "w.bin")
     until(lambda: part_of(tmp_path / "w.bin").exists())
     web = patient()
-    found: list[Fetched] = []
+    found: list[DownloadResult] = []
     second = threading.Thread(target=lambda: found.append(bring(server, tmp_path / "w.bin", web, sha256=SHA256)))
     second.start()
     until(lambda: web.told)  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ def test_of_two_at_once_the_second_waits_and_finds_it_there(server: Server, tmp_
     assert left_over(tmp_path) == ["w.bin"]
 
 
-def test_a_part_can_be_dropped(tmp_path: Path):
+def test_a_part_can_be_dropped(tmp_path: Path) -> None:
     part_of(tmp_path / "w").write_bytes(b"123")
     note_of(tmp_path / "w").write_text("{}")
     assert drop_part(tmp_path / "w") == 3 and left_over(tmp_path) == []

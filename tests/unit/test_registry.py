@@ -21,15 +21,15 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_name_finds_its_row():
+def test_every_name_finds_its_row() -> None:
     for name in model_names():
         assert find_model(name).name == name
     assert DEFAULT_MODEL in model_names()
 
 
-def test_rows_are_complete():
+def test_rows_are_complete() -> None:
     for row in ROWS.values():
-        assert row.weights and row.licence and row.note and row.commands
+        assert row.weights and row.license and row.note and row.commands
         assert row.architecture.endswith(".json") or row.architecture in architecture_names()
         for source in row.weights:
             assert source.kind in ("hub", "url", "embedded", "file")
@@ -44,53 +44,53 @@ def test_rows_are_complete():
         *("longclip-B", "longclip-B-32", "longclip-L", "specs", "specs-base"),
     ],
 )
-def test_everything_grown_from_openai_uses_quickgelu(name: str):
+def test_everything_grown_from_openai_uses_quickgelu(name: str) -> None:
     assert ROWS[name].quick_gelu is True
     assert ROWS[name].architecture.endswith("-quickgelu")
 
 
-def test_the_openai_tag_means_the_registry_row():
+def test_the_openai_tag_means_the_registry_row() -> None:
     assert find_model("ViT-B-32@openai") is ROWS["ViT-B-32"]
 
 
-def test_another_tag_means_open_clips_architecture():
+def test_another_tag_means_open_clips_architecture() -> None:
     row = find_model("ViT-B-32@laion2b-e16")
     assert (row.name, row.architecture, row.quick_gelu) == ("ViT-B-32@laion2b-e16", "ViT-B-32", None)
     assert [(source.kind, source.tag) for source in row.weights] == [("open_clip", "laion2b_e16")]
 
 
-def test_an_architecture_takes_a_local_checkpoint(checkpoint: Path):
+def test_an_architecture_takes_a_local_checkpoint(checkpoint: Path) -> None:
     row = find_model(f"RN50@{checkpoint}")
     assert row.architecture == "RN50"
     assert [(source.kind, source.file) for source in row.weights] == [("file", str(checkpoint))]
 
 
-def test_a_registry_model_takes_a_local_checkpoint(checkpoint: Path):
+def test_a_registry_model_takes_a_local_checkpoint(checkpoint: Path) -> None:
     row = find_model(f"longclip-B@{checkpoint}")
     assert row.context_tokens == 248 and row.quick_gelu is True and row.weights[0].file == str(checkpoint)
 
 
-def test_a_config_takes_a_local_checkpoint(checkpoint: Path):
+def test_a_config_takes_a_local_checkpoint(checkpoint: Path) -> None:
     config = checkpoint.with_name("tiny@home.json")
     config.write_text("{}")
     row = find_model(f"{config}@{checkpoint}")
     assert row.architecture == str(config) and row.weights[0].file == str(checkpoint)
 
 
-def test_a_file_of_that_very_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_of_that_very_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("ViT-B-32@336px.pt").write_bytes(b"weights")
     row = find_model("ViT-B-32@336px.pt")
     assert row.architecture == "" and row.weights[0].file == "ViT-B-32@336px.pt"
 
 
-def test_a_registry_name_wins_over_a_file_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_registry_name_wins_over_a_file_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("pictogram").write_bytes(b"weights")
     assert find_model("pictogram") is ROWS["pictogram"]
 
 
-def test_home_is_understood(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+def test_home_is_understood(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(checkpoint.parent))
     monkeypatch.setenv("USERPROFILE", str(checkpoint.parent))
     assert find_model(f"RN50@~/{checkpoint.name}").weights[0].file == str(checkpoint)
@@ -113,7 +113,7 @@ def test_home_is_understood(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
         ("", "no name", "one of"),
     ],
 )
-def test_what_is_unknown_is_said_with_a_way_out(spec: str, message: str, hint: str):
+def test_what_is_unknown_is_said_with_a_way_out(spec: str, message: str, hint: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         find_model(spec)
     assert message in caught.value.message and hint in caught.value.hint
@@ -121,12 +121,12 @@ def test_what_is_unknown_is_said_with_a_way_out(spec: str, message: str, hint: s
 
 
 @pytest.mark.parametrize("spec", ["x" * 5000, "a/" * 3000, "ViT-B-32@" + "a/" * 3000, f"{'x' * 5000}.json@w.pt"])
-def test_a_name_too_long_for_the_system_is_unknown(spec: str):
+def test_a_name_too_long_for_the_system_is_unknown(spec: str) -> None:
     with pytest.raises(UnknownModel):
         find_model(spec)
 
 
-def test_a_config_alone_and_a_folder_are_explained(tmp_path: Path):
+def test_a_config_alone_and_a_folder_are_explained(tmp_path: Path) -> None:
     (tmp_path / "tiny.json").write_text("{}")
     with pytest.raises(UnknownModel, match="config without weights"):
         find_model(str(tmp_path / "tiny.json"))
@@ -137,7 +137,7 @@ def test_a_config_alone_and_a_folder_are_explained(tmp_path: Path):
     assert "folder" in caught.value.hint
 
 
-def test_weights_are_known_by_their_hash():
+def test_weights_are_known_by_their_hash() -> None:
     row = ROWS["longclip-L"]
     assert row_of_weights(row.weights[0].sha256) is row
     assert row_of_weights("") is None
@@ -145,7 +145,7 @@ def test_weights_are_known_by_their_hash():
     assert replace(row) == row
 
 
-def test_looking_up_names_loads_neither_torch_nor_open_clip():
+def test_looking_up_names_loads_neither_torch_nor_open_clip() -> None:
     program = (
         "import sys; from clipalign.models.registry import find_model, architecture_names;"
         "find_model('ViT-B-32@laion2b_e16'); assert 'RN50' in architecture_names();"
@@ -158,5 +158,5 @@ def test_looking_up_names_loads_neither_torch_nor_open_clip():
     assert run.stdout.strip() == "[]"
 
 
-def test_only_the_weights_of_specs_have_its_published_score():
+def test_only_the_weights_of_specs_have_its_published_score() -> None:
     assert [row.name for row in ROWS.values() if row.is_specs] == ["specs"]

@@ -28,7 +28,7 @@ SENTENCES = {
     "signs": 'The sign reads "STOP. LOOK. LISTEN."| It is red.',
     "speech": '"Wait!" he said.| She asked, “Where? Here?” and left.',
     "inches": 'It is 5" wide and 3" tall.| Done.',
-    "brackets": "He waits (quietly. patiently.) there.| (A dog sleeps.)| It dreams.",
+    "brackets": "He waits (quietly. with_retries.) there.| (A dog sleeps.)| It dreams.",
     "forgotten space": "A man in the street.|The dog runs.| See www.example.com or node.Js for more.",
     "numbered": "1. A dog.|\n2. A cat without a stop|\n3. Two birds",
     "bullets": "It shows|\n- a dog|\n- a cat.|\n• a bird",

@@ -43,7 +43,7 @@ def write(path: Path, content: bytes = CONTENT) -> Path:
     return path
 
 
-def test_the_own_cache_comes_first(home: Path, tmp_path: Path):
+def test_the_own_cache_comes_first(home: Path, tmp_path: Path) -> None:
     path = write(place_in_cache(HUB, tmp_path / "own"))
     _hub_snapshot(home)
     found = locate(row(HUB), cache_dir=tmp_path / "own")
@@ -56,30 +56,30 @@ def _hub_snapshot(home: Path) -> Path:
     return write(folder / "snapshots" / "0123abcd" / "model.safetensors")
 
 
-def test_hugging_faces_cache_is_shared(home: Path):
+def test_hugging_faces_cache_is_shared(home: Path) -> None:
     path = _hub_snapshot(home)
     assert locate(row(HUB)).path == path
 
 
-def test_a_revision_is_respected(home: Path):
+def test_a_revision_is_respected(home: Path) -> None:
     path = _hub_snapshot(home)
     assert locate(row(replace(HUB, revision="0123abcd"))).path == path
     with pytest.raises(MissingWeights):
         locate(row(replace(HUB, revision="ffff")))
 
 
-def test_openais_cache_is_shared(home: Path):
+def test_openais_cache_is_shared(home: Path) -> None:
     path = write(home / ".cache" / "clip" / "clip.pt")
     assert locate(row(URL)).path == path
 
 
-def test_sources_are_tried_in_order(home: Path):
+def test_sources_are_tried_in_order(home: Path) -> None:
     path = write(home / ".cache" / "clip" / "clip.pt")
     assert locate(row(HUB, URL)).path == path
     assert locate(row(HUB, URL)).source == URL
 
 
-def test_another_file_of_that_name_is_refused(home: Path):
+def test_another_file_of_that_name_is_refused(home: Path) -> None:
     path = write(home / ".cache" / "clip" / "clip.pt", b"half a file")
     with pytest.raises(VerificationFailed) as caught:
         locate(row(URL))
@@ -88,12 +88,12 @@ def test_another_file_of_that_name_is_refused(home: Path):
     assert caught.value.exit_status == 4
 
 
-def test_the_first_digits_of_a_hash_are_enough(home: Path):
+def test_the_first_digits_of_a_hash_are_enough(home: Path) -> None:
     write(home / ".cache" / "clip" / "clip.pt")
     assert locate(row(replace(URL, sha256=SHA256[:8]))).sha256 == SHA256
 
 
-def test_missing_weights_name_the_line_that_fetches_them():
+def test_missing_weights_name_the_line_that_fetches_them() -> None:
     with pytest.raises(MissingWeights, match="the weights of ViT-B-32 are not on this machine") as caught:
         locate(find_model("ViT-B-32"))
     assert caught.value.exit_status == 4 and caught.value.hint == "clipalign download ViT-B-32"
@@ -102,7 +102,7 @@ def test_missing_weights_name_the_line_that_fetches_them():
 
 
 @pytest.mark.parametrize("refused", ["open", "is_file"])
-def test_weights_that_may_not_be_read_say_so(home: Path, monkeypatch: pytest.MonkeyPatch, refused: str):
+def test_weights_that_may_not_be_read_say_so(home: Path, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
     """The file's own rights, or those of its folder; superusers may read anything, so the refusal is played."""
     path = write(home / "closed.safetensors", refused.encode())
 
@@ -115,12 +115,12 @@ def test_weights_that_may_not_be_read_say_so(home: Path, monkeypatch: pytest.Mon
     assert caught.value.hint == "check its rights" and caught.value.input == "ViT-B-32"
 
 
-def test_missing_embedded_weights_are_an_installation_that_is_broken():
+def test_missing_embedded_weights_are_an_installation_that_is_broken() -> None:
     with pytest.raises(MissingWeights, match="missing from this installation"):
         locate(row(WeightSource("embedded", file="/nowhere/w.safetensors")))
 
 
-def test_a_blob_of_hugging_faces_cache_must_have_the_hash_it_is_named_after(home: Path):
+def test_a_blob_of_hugging_faces_cache_must_have_the_hash_it_is_named_after(home: Path) -> None:
     path = _hub_snapshot(home)
     for name, right in ((SHA256, True), (SHA256[::-1], False), ("0123abcd" * 5, True)):  # the last is git's name
         blob = write(home / "hub" / "models--owner--name" / "blobs" / name)
@@ -138,32 +138,32 @@ class TestHashes:
     def remember_everything(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(weights, "_REMEMBERED_FROM_BYTES", 0)
 
-    def test_are_computed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_are_computed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write(tmp_path / "w.pt")
         assert hash_file(path, tmp_path / "cache") == SHA256
         monkeypatch.setattr(weights, "_digest", lambda _: pytest.fail("hashed again"))
         assert hash_file(path, tmp_path / "cache") == SHA256
 
-    def test_are_computed_again_when_the_file_changed(self, tmp_path: Path):
+    def test_are_computed_again_when_the_file_changed(self, tmp_path: Path) -> None:
         path = write(tmp_path / "w.pt")
         hash_file(path, tmp_path / "cache")
         path.write_bytes(b"new weights!")
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
         assert hash_file(path, tmp_path / "cache") == hashlib.sha256(b"new weights!").hexdigest()
 
-    def test_survive_a_broken_record(self, tmp_path: Path):
+    def test_survive_a_broken_record(self, tmp_path: Path) -> None:
         path = write(tmp_path / "w.pt")
         hash_file(path, tmp_path / "cache")
         for record in (tmp_path / "cache" / "hashes").iterdir():
             record.write_text("{")
         assert hash_file(path, tmp_path / "cache") == SHA256
 
-    def test_need_no_writable_cache(self, tmp_path: Path):
+    def test_need_no_writable_cache(self, tmp_path: Path) -> None:
         write(tmp_path / "cache", b"a file, not a folder")
         assert hash_file(write(tmp_path / "w.pt"), tmp_path / "cache") == SHA256
 
 
-def test_without_a_home_the_cache_is_temporary(monkeypatch: pytest.MonkeyPatch):
+def test_without_a_home_the_cache_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Path:
         raise RuntimeError("no home")
 
@@ -174,7 +174,7 @@ def test_without_a_home_the_cache_is_temporary(monkeypatch: pytest.MonkeyPatch):
         locate(row(URL))
 
 
-def test_a_file_is_read_once_while_it_stays_the_same(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_is_read_once_while_it_stays_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(home / "small.safetensors")
     read: list[Path] = []
     whole = weights._digest
