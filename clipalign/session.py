@@ -215,7 +215,8 @@ class Session:
 
     def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
         """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""
-        from clipalign.data.images import is_file_name, open_image
+        from clipalign.data.images import open_image
+        from clipalign.data.sources import is_file_name
         from clipalign.methods.detect import Pair
 
         opened: dict[str | bytes, Image] = {}

@@ -13,7 +13,7 @@ from clipalign.errors import ImageUnreadable
 from clipalign.output.detect import DetectView
 from clipalign.results import DetectResult, Provenance
 from clipalign.runs.batch import Finished
-from clipalign.runs.output import Sink, open_sink
+from clipalign.runs.writer import Sink, open_sink
 from tests.results import PROVENANCE, result_of
 
 HOSTILE = (

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
 
 import typer
 
-from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
-from clipalign.commands.common import choose_model, settle
+from clipalign.commands.common import choose_model
 from clipalign.commands.options import (
     OUTPUT_PANEL,
     SCORING_PANEL,
@@ -23,6 +22,7 @@ from clipalign.commands.options import (
     ModelOptions,
     one_by_one,
     option,
+    settle,
 )
 from clipalign.config.choices import DESCRIBED_DATASETS, METHODS
 from clipalign.config.readers import flag_name
@@ -266,6 +266,8 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     """The route, cheapest check first: files and names before torch, the picture before the model."""
     format = document_format(settings)
     row = find_model(settings.model)
+    from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
+
     classes = read_classes(settings, describe_with)
     chosen = choose_model(row, settings)
     classes = describe_with_model(classes, describe_with, settings)
@@ -287,6 +289,7 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
 
 
 def _classify_many(pictures: Pictures | None, settings: Settings, describe_with: tuple[str, str] | None) -> int:
+    from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
     from clipalign.commands.common import run_many
     from clipalign.output.classify import ClassifyView
 

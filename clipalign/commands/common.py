@@ -1,6 +1,4 @@
-"""The first thing every command does: settle what it was asked for, and take up how much it is to say.
-
-What every command with a model does first: weights, device, warnings, and then the model itself.
+"""What every command with a model does first: weights, device, warnings, and then the model itself.
 
 Cheapest check first: that weights are missing is said before torch is imported. What else a command has to read, it
 reads between choosing and loading. Nothing here knows what the model is for.
@@ -15,22 +13,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from clipalign.config.sources import foreign_settings_files, resolve, unknown_variables
 from clipalign.config.values import Settings
 from clipalign.data.readers import open_input
 from clipalign.data.records import Input
 from clipalign.errors import MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model
-from clipalign.output import chosen_batch_format, configure
+from clipalign.output import chosen_batch_format
 from clipalign.output.console import notices, progress_console
 from clipalign.runs.distributed import Share, find_share, wait_for_others, with_own_device
-from clipalign.runs.output import APPENDED, open_sink
+from clipalign.runs.output import APPENDED
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
@@ -38,20 +35,6 @@ if TYPE_CHECKING:
     from clipalign.methods.scores import Scorer
     from clipalign.models.model import LoadedModel
     from clipalign.output.records import RecordView
-
-
-def settle(command: str, typed: Mapping[str, object]) -> Settings:
-    """The settings of this run; variables and files that set nothing are told.
-
-    Raises:
-        UsageError: a flag's value is out of its range.
-        SettingsError: a variable or the settings file holds something unusable.
-    """
-    settings = resolve(command, typed)
-    configure(settings)
-    for sentence in (*unknown_variables(), *foreign_settings_files()):
-        notices.warn(sentence)
-    return settings
 
 
 T = TypeVar("T")
@@ -200,6 +183,9 @@ def run_many(
         _check_shared(settings)
     source = source or open_input(settings.input, image_root=settings.image_root, needs_text=needs_text)
     output = settings.output if share is None or settings.output is None else share.output(settings.output)
+
+    from clipalign.runs.writer import open_sink
+
     with open_sink(settings, view, output=output, first_share=share is None or share.index == 1) as sink:
         part, total = _extent(source, share)
         loaded = choose_model(row, with_own_device(settings)).load()

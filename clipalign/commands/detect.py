@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 import typer
 
-from clipalign.commands.common import choose_model, settle
+from clipalign.commands.common import choose_model
 from clipalign.commands.options import (
     OUTPUT_PANEL,
     SCORING_PANEL,
@@ -22,6 +22,7 @@ from clipalign.commands.options import (
     ModelOptions,
     one_by_one,
     option,
+    settle,
 )
 from clipalign.config.choices import ALIGNMENTS, MODES
 from clipalign.config.readers import flag_name
@@ -232,7 +233,7 @@ def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Se
 
     from clipalign.data.images import open_image, thumbnail_of
     from clipalign.methods.detect import Pair, detect_pairs
-    from clipalign.runs.output import THUMBNAIL_PX
+    from clipalign.runs.writer import THUMBNAIL_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pair = Pair(picture, text, references=references, image_name=image)

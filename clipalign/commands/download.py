@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict, Unpack
 import typer
 
 from clipalign.cache import cache_folder
-from clipalign.commands.common import settle
 from clipalign.commands.options import (
     TASK_PANEL,
     AcceptLicense,
@@ -25,6 +24,7 @@ from clipalign.commands.options import (
     Offline,
     one_by_one,
     option,
+    settle,
 )
 from clipalign.config.values import Settings
 from clipalign.download.dataset_rows import dataset_names

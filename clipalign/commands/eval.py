@@ -12,7 +12,7 @@ from typing import Annotated, TypedDict, Unpack
 
 from clipalign.commands import eval_modes as more
 from clipalign.commands.classify import ClassOptions, DataRoot
-from clipalign.commands.common import choose_model, settle
+from clipalign.commands.common import choose_model
 from clipalign.commands.detect import WordOptions
 from clipalign.commands.options import (
     OUTPUT_PANEL,
@@ -24,6 +24,7 @@ from clipalign.commands.options import (
     OnError,
     one_by_one,
     option,
+    settle,
 )
 from clipalign.config.choices import PROTOCOLS, REPORTS, SWEPT
 from clipalign.config.values import Settings

@@ -5,18 +5,24 @@ What every command has: how much it says, and in which format it answers.
 The model, the machine it runs on, and where weights are kept and come from.
 
 Many records: where they come from, where they go, and what happens when a run is cut or a record is bad.
+
+The first thing every command does: settle what it was asked for, and take up how much it is to say.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, TypedDict, TypeVar, get_args, get_type_hints
 
 import typer
 
 from clipalign.config.choices import DEVICES, ERROR_RULES, FORMATS, FORMATS_OF, PRECISIONS
+from clipalign.config.sources import foreign_settings_files, resolve, unknown_variables
+from clipalign.config.values import Settings
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
+from clipalign.output import configure
+from clipalign.output.console import notices
 
 MODEL_PANEL: Final = "Model"
 SCORING_PANEL: Final = "Scoring"
@@ -319,3 +325,17 @@ class PartOptions(TypedDict, total=False):
 
 class ManyOptions(InputOptions, AgainOptions, PartOptions, total=False):
     """Of commands that read many records."""
+
+
+def settle(command: str, typed: Mapping[str, object]) -> Settings:
+    """The settings of this run; variables and files that set nothing are told.
+
+    Raises:
+        UsageError: a flag's value is out of its range.
+        SettingsError: a variable or the settings file holds something unusable.
+    """
+    settings = resolve(command, typed)
+    configure(settings)
+    for sentence in (*unknown_variables(), *foreign_settings_files()):
+        notices.warn(sentence)
+    return settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
 
 import typer
 
-from clipalign.commands.common import choose_model, settle
+from clipalign.commands.common import choose_model
 from clipalign.commands.options import (
     OUTPUT_PANEL,
     SCORING_PANEL,
@@ -23,6 +23,7 @@ from clipalign.commands.options import (
     ModelOptions,
     one_by_one,
     option,
+    settle,
 )
 from clipalign.config.choices import PIECES
 from clipalign.config.readers import flag_name
@@ -237,7 +238,7 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
     from clipalign.methods.detect import Pair
     from clipalign.methods.score_long import score_long_pairs
     from clipalign.output.score_long import render_long
-    from clipalign.runs.output import THUMBNAIL_PX
+    from clipalign.runs.writer import THUMBNAIL_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, Unpack
 
-from clipalign.commands.common import choose_model, settle
+from clipalign.commands.common import choose_model
 from clipalign.commands.options import (
     DATA_PANEL,
     MODEL_PANEL,
@@ -28,6 +28,7 @@ from clipalign.commands.options import (
     MachineOptions,
     one_by_one,
     option,
+    settle,
 )
 from clipalign.commands.score_long import By
 from clipalign.config.choices import TOWERS

@@ -1,9 +1,5 @@
 """What a file is that was not read as a picture: another kind of file, a kind of picture without a decoder, damage.
 
-The bytes of a picture, from wherever it is: a file, an address, standard input.
-
-What is missing, empty, too large or out of reach is an ``ImageUnreadable`` that names it. Nothing is decoded here.
-
 A picture from anywhere becomes RGB as people see it.
 
 Opening is generous with formats (16 bits, palettes, transparency, CMYK, turned by EXIF) and strict with damage: what is
@@ -12,25 +8,20 @@ missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` tha
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from unicodedata import normalize
-from urllib.parse import unquote_to_bytes
 
 import numpy
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
-from clipalign.errors import DownloadFailed, ImageUnreadable
-from clipalign.files import is_file, open_plain
+from clipalign.data.sources import name_of, read_image
+from clipalign.errors import ImageUnreadable
 
 FORMATS: Final = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF"
 
@@ -169,171 +160,6 @@ def misread_tiff(directory: Any) -> bool:
     subsampled = directory.get(262) == 6 and tuple(directory.get(530, (1, 1))) != (1, 1)
     # Pillow takes planes of 16 bits for bytes.
     return subsampled or (directory.get(284, 1) == 2 and len(bits) > 1 and max(bits) > 8)
-
-
-STDIN: Final = "-"
-
-MAX_DOWNLOAD_BYTES: Final = 100_000_000
-"""Largest file fetched from an address."""
-
-MAX_DATA_CHARACTERS: Final = 2 * MAX_DOWNLOAD_BYTES
-"""Of a ``data:`` address."""
-
-TIMEOUT_SECONDS: Final = 30.0
-"""For a picture at an address, from the first attempt to the last byte."""
-
-ATTEMPTS: Final = 3
-"""At a picture, where asking again may help."""
-
-MAX_FILE_BYTES: Final = 100_000_000
-"""Of a picture, wherever it is read from: up to 16 are held at once before they are decoded."""
-
-DATA: Final = "data:"
-
-_OTHER_ADDRESSES: Final = ("ftp://", "ftps://", "sftp://", "file://", "s3://", "gs://")
-
-
-def read_image(
-    source: str | bytes | Path,
-    *,
-    offline: bool = False,
-    timeout: float | None = None,
-    name: str | None = None,
-) -> bytes:
-    """The bytes of a picture, for ``open_image`` to decode.
-
-    Args:
-        source: a path, an http(s) or data: address, ``-`` for stdin, or bytes, which are returned as they are.
-        offline: whether http(s) addresses are refused.
-        timeout: seconds for one at an http(s) address, headers, body and further attempts together;
-            None for :data:`TIMEOUT_SECONDS`.
-        name: what errors call it; None for its own name.
-
-    Raises:
-        ImageUnreadable: it is not there, empty, too large, or may not be fetched.
-    """
-    name = name or name_of(source)
-    content = _read(source, name, offline=offline, timeout=timeout or TIMEOUT_SECONDS)
-    if not content:
-        raise ImageUnreadable(f"{name} is empty", hint="is the file complete?", input=name)
-    return content
-
-
-def is_file_name(source: str) -> bool:
-    """Whether ``source`` names a file: it is no http(s) or data: address and not ``-`` for stdin."""
-    return source != STDIN and not source[:8].lower().startswith(("http://", "https://", DATA))
-
-
-def _is_data(source: str) -> bool:
-    return source[: len(DATA)].lower() == DATA
-
-
-def short_name(source: str) -> str:
-    """``source``, or for a data: address, which may have millions of characters, its kind and the hash of the rest."""
-    if not _is_data(source):
-        return source
-    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{source.partition(',')[0][:60]} (sha256 {digest})"
-
-
-def name_of(source: str | bytes | Path) -> str:
-    """What errors call a picture that was given no name."""
-    if isinstance(source, bytes):
-        return "the image"
-    return "standard input" if str(source) == STDIN else short_name(str(source))
-
-
-def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: float) -> bytes:
-    if isinstance(source, bytes):
-        return _limited(source, name)
-    if str(source) == STDIN:
-        return _limited(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), name)
-    if isinstance(source, str) and not is_file_name(source):
-        return _decoded(source, name) if _is_data(source) else _fetch(source, offline=offline, timeout=timeout)
-    if not str(source).strip():
-        raise ImageUnreadable("the image name is empty", hint="give a path or an http(s) address")
-    if isinstance(source, str) and source.lower().startswith(_OTHER_ADDRESSES):
-        raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
-    path = Path(source)
-    try:
-        with open_plain(_as_written(path.expanduser())) as stream:
-            return _limited(stream.read(MAX_FILE_BYTES + 1), name)
-    except FileNotFoundError as error:
-        raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
-    except IsADirectoryError as error:
-        raise ImageUnreadable(f"{name} is a folder, not a picture", hint="name a file in it", input=name) from error
-    except PermissionError as error:
-        folder = path.is_dir()  # how some systems put it
-        why = "is a folder, not a picture" if folder else "may not be read"
-        raise ImageUnreadable(
-            f"{name} {why}", hint="name a file in it" if folder else "check its rights", input=name
-        ) from error
-    except (OSError, ValueError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
-
-
-def _as_written(path: Path) -> Path:
-    """``path``, or the file there whose name has é in one character instead of two, or the other way round."""
-    others = (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
-    return path if str(path).isascii() or is_file(path) else next((one for one in others if is_file(one)), path)
-
-
-def _limited(content: bytes, name: str) -> bytes:
-    if len(content) > MAX_FILE_BYTES:
-        raise ImageUnreadable(
-            f"{name} is too large; at most {MAX_FILE_BYTES // 1_000_000} MB are read",
-            hint="make it smaller first",
-            input=name,
-        )
-    return content
-
-
-def _where(path: Path) -> str:
-    parent = path.parent
-    return f"looked in {parent.absolute()}" if parent.is_dir() else f"there is no folder {parent}"
-
-
-def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
-    """The bytes at an http(s) address, within the limits of size and time."""
-    if offline:
-        raise ImageUnreadable(
-            f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
-        )
-    from clipalign.download.web import RetryPolicy, Web
-
-    policy = RetryPolicy(ATTEMPTS, connect_seconds=timeout, stall_seconds=timeout, whole_seconds=timeout)
-
-    def ask() -> bytes:
-        with web.ask("GET", address) as reply:
-            return web.read(reply, MAX_DOWNLOAD_BYTES)
-
-    with closing(Web(policy)) as web:
-        try:
-            return web.with_retries(ask)
-        except DownloadFailed as error:
-            raise ImageUnreadable(
-                f"{address} cannot be fetched: {error.message}",
-                hint=error.hint or "check the address",
-                input=address,
-            ) from error
-
-
-def _decoded(address: str, name: str) -> bytes:
-    """The bytes that a ``data:`` address holds itself."""
-    kind, comma, held = address[len(DATA) :].partition(",")
-    try:
-        if not comma or len(held) > MAX_DATA_CHARACTERS:
-            raise ValueError("it has no comma" if not comma else f"it has over {MAX_DATA_CHARACTERS:,} characters")
-        content = unquote_to_bytes(held)
-        if kind.strip().lower().endswith(";base64"):
-            content = b"".join(content.split()).rstrip(b"=")
-            content = base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
-        return content
-    except ValueError as error:  # binascii.Error, and of surrogates, too
-        raise ImageUnreadable(
-            f"{name} cannot be read: {error}", hint="data:image/png;base64, and the picture in base64", input=name
-        ) from error
 
 
 ImageSource: TypeAlias = str | bytes | Path | Image.Image

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from clipalign.data.images import is_file_name, short_name
+from clipalign.data.sources import is_file_name, short_name
 from clipalign.data.words import too_long
 from clipalign.errors import ClipalignError, InputUnreadable
 

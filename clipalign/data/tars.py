@@ -18,8 +18,8 @@ import orjson
 
 from clipalign.data.files import BREAKS
 from clipalign.data.folders import MAX_CAPTION_BYTES, PICTURES
-from clipalign.data.images import MAX_FILE_BYTES
 from clipalign.data.records import InputRecord, Place, RowReader, bad_record
+from clipalign.data.sources import MAX_FILE_BYTES
 from clipalign.data.tarfiles import BoundedMember, members_of
 from clipalign.errors import InputUnreadable
 

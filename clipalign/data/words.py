@@ -16,10 +16,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from clipalign.errors import TextUnusable
-from clipalign.results import WordScore
+
+if TYPE_CHECKING:
+    from clipalign.results import WordScore
 
 PUNCTUATION = frozenset('.,!"?;:')
 """A word of nothing but these is not reported (CLIP4DM)."""
@@ -160,6 +162,8 @@ def word_scores(
         epsilon: in threshold mode, words below it are misaligned.
         cut_at: first character of the caption that did not fit the context; its length or more when all did.
     """
+    from clipalign.results import WordScore  # light commands import this module
+
     values = _means(words, spans, attribution)
     read = {index: value for index, value in enumerate(values) if value is not None}
     if mode is Mode.MOST_NEGATIVE:

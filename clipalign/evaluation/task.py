@@ -27,9 +27,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import orjson
-from PIL import Image
 
-from clipalign.data.images import open_image
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, MissingDataset
 from clipalign.results import DetectResult, Metric, Provenance, Published
 
@@ -155,7 +153,7 @@ class FileInTar:
             ) from error
 
 
-PictureSource: TypeAlias = Image.Image | Path | bytes | FileInTar
+PictureSource: TypeAlias = "Image.Image | Path | bytes | FileInTar"
 
 
 def opened(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
@@ -169,8 +167,13 @@ def opened(image: PictureSource, *, exif: bool = False, name: str | None = None)
     Raises:
         ImageUnreadable: the file is missing, damaged or no picture.
     """
+    from PIL import Image  # names of benchmarks need neither this nor numpy
+
+    from clipalign.data.images import open_image
+
     if isinstance(image, Image.Image):
         return image
+
     if isinstance(image, FileInTar):
         return open_image(image.read(), exif=exif, name=f"{image.name} in {image.tar}")
     return open_image(image, exif=exif, name=name if isinstance(image, bytes) else None)

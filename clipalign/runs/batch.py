@@ -102,7 +102,8 @@ class _Preparation:
     thumbnail_px: int | None
 
     def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
-        from clipalign.data.images import is_file_name, open_image, read_image, thumbnail_of
+        from clipalign.data.images import open_image, thumbnail_of
+        from clipalign.data.sources import is_file_name, read_image
 
         if isinstance(source, str | Path) and is_file_name(str(source)) and is_special(Path(source)):
             raise ImageUnreadable(f"{name} is a device, a pipe or a socket, not a file", input=name)

@@ -47,14 +47,14 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "words and scores": ("clipalign.methods.detect:_result", "clipalign.methods.detect:_words"),
     "record to JSON": (
         "clipalign.output.detect:DetectView.record",
-        "clipalign.runs.output:plain",
+        "clipalign.runs.writer:plain",
         "clipalign.runs.log:JsonLines.encode",
     ),
     "writing": ("clipalign.runs.log:write_all",),
 }
 """Steps of the main thread."""
 WORKERS: Final[dict[str, tuple[str, ...]]] = {
-    "reading files": ("clipalign.data.images:read_image",),
+    "reading files": ("clipalign.data.sources:read_image",),
     "decoding": ("clipalign.data.images:open_image",),
     "resizing": ("clipalign.data.transforms:to_square",),
     "to numbers": ("clipalign.methods.detect:to_tensor",),

@@ -125,7 +125,7 @@ def saved_and_noted(run: Path, step: int, checkpoint: Checkpoint) -> Path:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
     """The one world of this module, and what holds while it stands."""
     with pytest.MonkeyPatch.context() as patch:
-        for room in ("metrics", "statistics", "comparison"):
+        for room in ("metrics", "compare"):
             patch.setattr(importlib.import_module(f"clipalign.evaluation.{room}"), "BOOTSTRAP_DRAWS", 60)
         for room in ("models", "datasets"):
             fetch = f"clipalign.download.{room}.fetch_{room.removesuffix('s')}"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from clipalign.data import images as image_bytes
-from clipalign.data.images import read_image
+from clipalign.data import sources as image_bytes
+from clipalign.data.sources import read_image
 from clipalign.download import connections
 from clipalign.errors import ImageUnreadable
 from tests.server import Behaviour, Server, cut, drip, redirect, status

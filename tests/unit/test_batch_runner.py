@@ -191,7 +191,7 @@ def test_many_pictures_are_fetched_at_once_however_few_are_decoded(
         together.wait(60)  # for five others
         return content
 
-    monkeypatch.setattr("clipalign.data.images._fetch", fetch)
+    monkeypatch.setattr("clipalign.data.sources._fetch", fetch)
     asked = [record(number, f"http://example.org/{number}.png", "t") for number in range(12)]
     scorer = Colours(window=12, ahead=12, prepare_seconds=0.01)
     assert outcomes(run_batch(asked, scorer, workers=1)) == ["t: 5"] * 12

@@ -349,7 +349,7 @@ def test_pictogram_samples_are_decided_by_the_seed_and_parts_take_turns() -> Non
 
 def test_descriptions_are_in_the_models_own_words_and_always_the_same() -> None:
     vocabulary = set(
-        (Path(pictogram_classify.__file__).parents[1] / "pictogram" / "vocabulary.txt").read_text().split()
+        (Path(pictogram_classify.__file__).parents[2] / "pictogram" / "vocabulary.txt").read_text().split()
     )
     classes = task()
     assert classes.names == tuple(KINDS[label].name for label in LABELS)

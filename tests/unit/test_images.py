@@ -23,7 +23,7 @@ import torch
 from PIL import Image, features
 
 from clipalign.data import images
-from clipalign.data import images as image_bytes
+from clipalign.data import sources as image_bytes
 from clipalign.data.images import open_image
 from clipalign.data.transforms import to_tensor
 from clipalign.errors import ImageUnreadable

@@ -88,7 +88,7 @@ def test_a_program_that_writes_one_line_gets_its_answer(
         writer.close()
 
     in_time: list[bool] = []
-    monkeypatch.setattr("clipalign.runs.output.write_output", answer)
+    monkeypatch.setattr("clipalign.runs.writer.write_output", answer)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(reader))
     producer = threading.Thread(target=produce)
     producer.start()

@@ -154,7 +154,7 @@ def test_overwrite_begins_anew(tmp_path: Path, format: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_overwrite_waits_until_the_model_is_there(tmp_path: Path, format: str) -> None:
     from clipalign.output.detect import DetectView
-    from clipalign.runs.output import open_sink
+    from clipalign.runs.writer import open_sink
 
     path = tmp_path / "out"
     path.write_text("precious")
@@ -180,7 +180,7 @@ def test_a_journal_of_another_run_is_not_written_over_by_accident(tmp_path: Path
 @pytest.mark.parametrize("format", FORMATS)
 def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None:
     from clipalign.output.detect import DetectView
-    from clipalign.runs.output import open_sink
+    from clipalign.runs.writer import open_sink
 
     path = tmp_path / "out"
     with open_sink(Settings(output=path, format=format), DetectView()) as sink:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import clipalign
-from clipalign.data import images as image_bytes
+from clipalign.data import sources as image_bytes
 from clipalign.data.images import open_image
 from clipalign.data.transforms import to_tensor
 from clipalign.errors import DeviceUnavailable, ImageUnreadable, UnknownModel, UsageError
