@@ -23,7 +23,7 @@ from clipalign.commands import COMMANDS
 from clipalign.commands.options import Debug, Quiet, Verbose
 from clipalign.config.readers import READERS
 from clipalign.config.suggest import meant_by
-from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, ClipalignError, Interrupted, UsageError
+from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, NO_RIGHTS, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
 from clipalign.output.console import (
     Notices,
@@ -258,6 +258,10 @@ def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> Clipalign
         return error
     if isinstance(error, typer.TyperException):
         return _usage_error(error, typed)
+    if isinstance(error, OSError) and error.errno in NO_RIGHTS and error.filename:  # a cache of another user, say
+        place = str(error.filename)
+        hint = "check its rights, or name another folder; that of the cache is named by --cache-dir"
+        return UsageError(f"{place} may not be used: {error.strerror}", hint=hint, input=place)
     from clipalign.device import is_out_of_memory  # only here: it costs --help a little
 
     if is_out_of_memory(error):

@@ -24,6 +24,9 @@ EXIT_INTERRUPTED = 130
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a write may end with where there is no room."""
 
+NO_RIGHTS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What reading and writing may end with where the user may not."""
+
 
 class ClipalignError(Exception):
     """A failure that a user can understand.
@@ -184,7 +187,7 @@ class OutputDenied(OutputError):
 
 def unwritable(error: OSError) -> type[OutputError]:
     """Which of the two a failed write is."""
-    return OutputDenied if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else OutputError
+    return OutputDenied if error.errno in NO_RIGHTS else OutputError
 
 
 class Interrupted(ClipalignError):

@@ -54,7 +54,7 @@ def read_classes(settings: Settings, describe_with: tuple[str, str] | None = Non
         )
     if settings.templates:
         classes = replace(classes, templates=tuple(read_lines(settings.templates, what="templates")))
-    if (words := settings.words or _words_file(settings)) and settings.method == "waffle":
+    if settings.method == "waffle" and (words := settings.words or _words_file(settings)):
         classes = replace(classes, words=tuple(read_lines(words, what="words")))
     if describe_with is None:
         _check(classes, settings)

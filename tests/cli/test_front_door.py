@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -158,6 +159,8 @@ def fail(what: str) -> int:
         "exit": SystemExit(1),
         "file": OSError(5, "Input/output error", "a.dat"),
         "eof": EOFError("cut"),
+        "rights": PermissionError(errno.EACCES, "Permission denied", Path("cache/datasets")),
+        "read-only": OSError(errno.EROFS, "Read-only file system", "cache/datasets"),
     }[what]
 
 
@@ -169,6 +172,8 @@ def fail(what: str) -> int:
         ("ctrl-c", 130, "error: interrupted\n"),
         ("file", 70, "error: unexpected OSError: [Errno 5] Input/output error: 'a.dat'\nhint: this is a defect;"),
         ("eof", 70, "error: unexpected EOFError: cut\n"),
+        ("rights", 2, "error: cache/datasets may not be used: Permission denied\nhint: check its rights, or"),
+        ("read-only", 2, "error: cache/datasets may not be used: Read-only file system\nhint: check its rights, or"),
     ],
 )
 def test_an_unexpected_end_is_one_line_and_a_status(
