@@ -41,7 +41,7 @@ def relevance(network: Any, image_features: Tensor, ids: Tensor, *, layers: int)
         patch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
         features = network.encode_text(ids[None])[0]
     cosine = torch.nn.functional.normalize(features, dim=-1) @ image_features
-    total = torch.zeros(maps[-1].shape[-2:], device=maps[-1].device)
+    total = torch.zeros_like(maps[-1][0, 0])
     for attention in maps[-layers:]:
         (gradient,) = torch.autograd.grad(cosine, attention, retain_graph=True)
         total += (gradient * attention)[0].mean(0)
