@@ -148,8 +148,9 @@ def describe_tiff(directory: Any) -> str:
     )
 
 
-def misread_tiff(directory: Any) -> bool:
+def misread_tiff(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether Pillow would open it and give other colors without a word."""
+    directory: Any = image.tag_v2
     bits, kinds = directory.get(258, (1,)), directory.get(339, (1,))
     if 2 in kinds and max(bits) <= 16:
         return True  # as if unsigned, or half as bright
@@ -157,9 +158,10 @@ def misread_tiff(directory: Any) -> bool:
         return True  # the differences of pixels, which only decoders of other compressions add up
     if directory.get(259, 1) != 1:
         return False
-    subsampled = directory.get(262) == 6 and tuple(directory.get(530, (1, 1))) != (1, 1)
+    # Pillow before 13 takes YCbCr for RGB with a fourth byte; none knows that its colors may be fewer.
+    is_misread = directory.get(262) == 6 and (image.mode == "RGB" or tuple(directory.get(530, (1, 1))) != (1, 1))
     # Pillow takes planes of 16 bits for bytes.
-    return subsampled or (directory.get(284, 1) == 2 and len(bits) > 1 and max(bits) > 8)
+    return is_misread or (directory.get(284, 1) == 2 and len(bits) > 1 and max(bits) > 8)
 
 
 ImageSource: TypeAlias = str | bytes | Path | Image.Image
@@ -315,7 +317,7 @@ def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
     width, height = image.size
     if isinstance(image, ImageFile.StubImageFile):
         raise not_read(name, str(image.format))
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and misread_tiff(image.tag_v2):
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and misread_tiff(image):
         raise not_read(name, describe_tiff(image.tag_v2))
     if width * height > MAX_PIXELS:
         raise _too_large(name, f" ({width} × {height} pixels)")
@@ -329,7 +331,10 @@ def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
 def _turn_upright(image: Image.Image) -> Image.Image:
     """As EXIF says; a picture whose EXIF cannot be read stays as it is."""
     try:
-        return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
+        turned: Image.Image | None = ImageOps.exif_transpose(image)
+        return turned or image  # never None, which the types of Pillow 11 allow
     except MemoryError:
         raise
     except Exception:  # as above
@@ -399,7 +404,8 @@ def _scale_deep(image: Image.Image, name: str) -> Image.Image:
 
 
 def _to_bytes(values: Values, start: float, reach: float) -> Values:
-    return numpy.rint((values.astype(numpy.float64) - start) / reach * 255).astype(numpy.uint8)
+    found: Values = numpy.rint((values.astype(numpy.float64) - start) / reach * 255).astype(numpy.uint8)
+    return found
 
 
 def _stripes(image: Image.Image) -> Iterator[tuple[int, Values]]:

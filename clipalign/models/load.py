@@ -60,10 +60,10 @@ def import_open_clip() -> ModuleType:
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         # Declared operators live as long as this object does.
-        _torchvision_schemas = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        _torchvision_schemas = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            _torchvision_schemas.define(schema)  # type: ignore[no-untyped-call]
+            _torchvision_schemas.define(schema)
     return importlib.import_module("open_clip")
 
 
@@ -248,7 +248,7 @@ def no_network() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-class _Building(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Building(TorchDispatchMode):
     """Inside, random initial values are left out: every one of them is overwritten, and drawing them takes seconds.
 
     A network that needs more memory than its weights account for is not built to its end.

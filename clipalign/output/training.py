@@ -47,7 +47,8 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=INCHES, layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
+    panels: Any = figure.subplots(2, 1, sharex=True)
+    above, below = panels
     steps = [record for record in records if record.get("loss") is not None]
     for name, style in zip(TERMS, ("-", "--", "-.", ":", "-"), strict=True):
         if any(record.get(name) for record in steps):

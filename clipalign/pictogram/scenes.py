@@ -85,7 +85,8 @@ def sheet_path(style: str) -> Path:
 @cache
 def _sheet(style: str) -> Image.Image:
     with Image.open(sheet_path(style)) as file:
-        return file.convert("RGBA")
+        sheet: Image.Image = file.convert("RGBA")
+    return sheet
 
 
 @cache

@@ -393,7 +393,7 @@ class Run:
         )
         total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_([*self.network.parameters(), *self.heads.parameters()], 1.0)
         self.optimizer.step()
         self.step += 1

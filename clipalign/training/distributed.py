@@ -115,8 +115,8 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        gradient = gradient.contiguous().clone()
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient = gradients[0].contiguous().clone()
         distributed.all_reduce(gradient)
         first = context.world.rank * context.rows
         return gradient[first : first + context.rows], None

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from clipalign.training.batches import Batch
 from clipalign.training.distributed import World
@@ -56,7 +57,7 @@ class Mover:
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._scaler = torch.amp.GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
+        self._scaler = GradScaler(self._device.partition(":")[0], enabled=settings.precision == "fp16")
 
     @property
     def scales(self) -> bool:
@@ -81,7 +82,7 @@ class Mover:
         for batch in batches:
             loss, short = self._loss(batch, epsilon)
             total = loss.total + short
-            self._scaler.scale(total / len(batches)).backward()  # type: ignore[no-untyped-call]
+            self._scaler.scale(total / len(batches)).backward()
             epsilon = loss.epsilon if math.isfinite(loss.epsilon) else epsilon
             parts = (total, loss.contrastive, loss.detail, loss.negative, short)
             terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)

@@ -111,7 +111,7 @@ def originals() -> dict[str, dict[str, bytes]]:
             "TGA": _saved(rgb, "TGA", compression="tga_rle"),
             "TGA raw": _saved(alpha, "TGA"),
             "PCX": _saved(palette, "PCX"),
-            "QOI": _saved(rgb, "QOI"),
+            **({"QOI": _saved(rgb, "QOI")} if "QOI" in Image.SAVE else {}),
             "SGI": _saved(rgb, "SGI"),
             "DDS": _saved(alpha, "DDS"),
             "XBM": _saved(rgb.convert("1"), "XBM"),

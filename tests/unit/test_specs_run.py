@@ -160,15 +160,18 @@ def test_only_the_last_checkpoint_stays_and_its_state_holds_nothing_that_runs(wh
 
 
 def test_two_small_batches_are_one_large_one(tmp_path: Path) -> None:
-    """The hinges are means over samples, so that accumulating them changes nothing; each batch tells its own apart."""
+    """The hinges are means over samples, so that accumulating them changes nothing; each batch tells its own apart.
+
+    The learning rate is low, since each step multiplies what rounding differs by, on some versions of torch too far.
+    """
     alone = SpecsWeights(contrastive=0.0, epsilon=0.2)
-    settings = replace(SETTINGS, weights=alone, draws=1)
+    settings = replace(SETTINGS, weights=alone, draws=1, learning_rate=1e-5)
     make_run(tmp_path / "two", settings).train()
     make_run(tmp_path / "one", replace(settings, batch_size=4, accumulate=1)).train()
     for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):
         if "loss" in ours:
-            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
-            assert ours["norm"] == pytest.approx(theirs["norm"], rel=1e-3)  # gradients are averaged, not summed
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=3e-5)
+            assert ours["norm"] == pytest.approx(theirs["norm"], rel=1e-4)  # gradients are averaged, not summed
 
 
 def test_the_norm_is_logged_as_it_was_and_cut_to_what_was_asked_for(tmp_path: Path, whole: Path) -> None:
