@@ -121,7 +121,7 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
 
 def _as_written(path: Path) -> Path:
     """``path``, or the file there whose name has é in one character instead of two, or the other way round."""
-    others = (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
+    others = (Path(normalize("NFC", str(path))), Path(normalize("NFD", str(path))))
     return path if str(path).isascii() or is_file(path) else next((one for one in others if is_file(one)), path)
 
 
