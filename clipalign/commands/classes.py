@@ -5,8 +5,6 @@ Every mistake in a file is said before torch is imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +16,8 @@ from clipalign.config.values import Settings
 from clipalign.data.classes import PLACE, PUBLISHED, Classes, read_dataset, read_descriptions, read_labels, read_lines
 from clipalign.errors import UnknownDataset, UsageError
 from clipalign.models.class_vectors import DEFAULT_PROMPT, class_texts, default_method
-from clipalign.output.console import notices, progress_console
+from clipalign.output.console import notices
+from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier
@@ -134,9 +133,9 @@ def _described(
 
     describer = Describer.at(*describe_with)
     folder = cache_folder(settings.cache_dir) / DESCRIPTIONS_FOLDER
-    with _progress(len(names), what="classes described", least=1, quiet=settings.quiet) as advance:
+    with Progress(("class described", "classes described"), total=len(names)) as progress:
         found, file = describe_classes(
-            names, describer, folder=folder, offline=settings.offline, tell=notices.tell, progress=advance
+            names, describer, folder=folder, offline=settings.offline, tell=notices.tell, progress=progress.advance
         )
     notices.tell(f"descriptions by {describer.model}: {file}")
     return found
@@ -170,26 +169,11 @@ def ready_classifier(loaded: LoadedModel, classes: Classes, settings: Settings) 
 
     chosen = classify_settings(settings)
     total = sum(len(one.texts) for one in texts_of(classes, chosen)[1])
-    with _progress(total, what="texts about classes", least=_FEW_TEXTS, quiet=settings.quiet) as advance:
+    with Progress(("text", "texts"), total=total, shown=total >= _FEW_TEXTS) as progress:
         cache = cache_folder(settings.cache_dir) / VECTORS_FOLDER
-        classifier = make_classifier(loaded, classes, chosen, cache=cache, progress=advance)
+        classifier = make_classifier(loaded, classes, chosen, cache=cache, progress=progress.advance)
     if classifier.vectors.cached:
         notices.inform(f"the vectors of {len(classifier.classes)} classes came from {cache}")
     for note in classifier.notes:
         notices.warn(note)
     return classifier
-
-
-@contextmanager
-def _progress(total: int, *, what: str, least: int, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """A bar on a terminal's stderr where there are ``least`` or more to do, nothing elsewhere."""
-    console = progress_console()
-    if quiet or console is None or total < least:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, Unpack
 
 import typer
 
@@ -337,13 +336,12 @@ def download_context(settings: Settings) -> DownloadContext:
     """The way things are fetched, told to the user through the notices."""
     from clipalign.download.fetch import DownloadContext
     from clipalign.download.web import Web
-    from clipalign.output.downloads import shown
+    from clipalign.output.downloads import fetch_progress
 
-    progress: Any = partial(shown, quiet=settings.quiet)
     return DownloadContext(
         web=Web(tell=notices.tell, offline=settings.offline),
         announce=notices.tell,
-        progress=progress,
+        progress=fetch_progress,
         cache_dir=settings.cache_dir,
     )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
@@ -32,8 +32,11 @@ from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwr
 from clipalign.evaluation.registry import benchmark_names, find_benchmark
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, render
-from clipalign.output.console import notices, progress_console
-from clipalign.runs.distributed import with_own_device
+from clipalign.output.console import notices
+from clipalign.output.progress import Progress
+from clipalign.runs.distributed import launched_ranks, with_own_device
+
+SAMPLES = ("sample", "samples")
 
 
 class _BenchmarkOptions(TypedDict, total=False):
@@ -202,16 +205,16 @@ def _run(settings: Settings, typed: Sequence[str]) -> int:
     settings = with_own_device(settings)
     total = settings.limit or benchmark.size
     if axes or settings.calibrate:
-        with _progress(None, quiet=settings.quiet) as advance:
+        with Progress(SAMPLES, shown=launched_ranks().first) as progress:
             if axes:
-                return more.sweep(benchmark, settings, axes, advance)
-            return more.calibrate(benchmark, settings, advance)
+                return more.sweep(benchmark, settings, axes, progress.advance)
+            return more.calibrate(benchmark, settings, progress.advance)
     loaded = choose_model(row, settings).load()
 
     from clipalign.evaluation.evaluate import run_benchmark
 
-    with _progress(total, quiet=settings.quiet) as advance:
-        result = run_benchmark(benchmark, loaded, settings, progress=advance)
+    with Progress(SAMPLES, total=total, shown=launched_ranks().first) as progress:
+        result = run_benchmark(benchmark, loaded, settings, progress=progress.advance)
     if result is None:  # one of several processes; the first speaks for all
         return EXIT_DONE
     if settings.report is not None:
@@ -245,18 +248,3 @@ def _concerns(error: OSError, folder: Path) -> bool:
         return error.errno in DISK_FULL
     place = Path(str(error.filename))
     return place == folder or folder in place.parents
-
-
-@contextmanager
-def _progress(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal's stderr, nothing elsewhere."""
-    console = progress_console()
-    if quiet or console is None:
-        yield lambda samples: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("samples"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("samples", total=total)
-        yield lambda samples: bar.advance(task, samples)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from clipalign.output.console import notices, progress_console, visible, width
+from clipalign.output.console import visible, width
+from clipalign.output.progress import BYTES, Progress
 
 if TYPE_CHECKING:
     from clipalign.download.catalog import Status
-
-LINE_SECONDS: Final = 10.0
-"""Between two lines where there is no bar."""
 
 STATES: Final = {
     ("here", True): "here, verified",
@@ -93,45 +90,7 @@ def _status(row: Status) -> dict[str, object]:
 
 
 @contextmanager
-def shown(
-    title: str, *, quiet: bool, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[int, int], None]]:
-    """Show a file's progress: a bar on a terminal's stderr, a plain line now and then elsewhere.
-
-    Args:
-        title: what is fetched.
-        quiet: show nothing.
-        clock: seconds that only grow.
-    """
-    console = None if quiet else progress_console()
-    if console is None:
-        yield _lines(title, clock) if not quiet else lambda done, total: None
-        return
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.text import Text
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(Text(visible(title)).plain, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
-
-
-def _lines(title: str, clock: Callable[[], float]) -> Callable[[int, int], None]:
-    told = clock()
-
-    def advance(done: int, total: int) -> None:
-        nonlocal told
-        if clock() - told < LINE_SECONDS or done == total:
-            return
-        told = clock()
-        whole = f" of {size_of(total)} ({100 * done // total} %)" if total else ""
-        notices.tell(f"{title}: {size_of(done)}{whole}")
-
-    return advance
+def fetch_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of a file has come; to be told the bytes that are there and those there will be (0: unknown)."""
+    with Progress(BYTES, title=title) as progress:
+        yield progress.update

@@ -1,4 +1,4 @@
-"""How far a long run is: a bar on a terminal's stderr, else a plain line now and then; nothing with ``-q``.
+"""How far a long run is: a bar on a terminal's stderr, else a line now and then; nothing with ``--quiet``.
 
 Lines are left out with ``--format json``, where they would wait for the end of the run.
 """
@@ -6,27 +6,28 @@ Lines are left out with ``--format json``, where they would wait for the end of 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
-from clipalign.output.console import notices, progress_console, stdout_is_terminal
+from clipalign.output.console import notices, progress_console, stdout_is_terminal, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.progress import Progress as Bar
-    from rich.progress import TaskID
 
+BYTES: Final = ("byte", "bytes")
 LINE_SECONDS: Final = 30.0
 """Between two lines where nobody sees a bar move."""
 
 
 class Progress:
-    """A run's progress, shown while the block runs.
+    """Shows how far a run is while its block runs.
 
     Args:
-        noun: one record and several, ``("pair", "pairs")``.
-        total: how many there are; None where that is not known.
+        noun: one and several of what is counted, ``("pair", "pairs")``; :data:`BYTES` are shown as sizes.
+        total: how many there are; None or 0 where that is not known.
+        title: what the run is about, such as the name of a file.
+        shown: False shows nothing.
         results_on_stdout: results appear as they come; on a terminal they are the progress.
         clock: seconds that only grow.
     """
@@ -35,36 +36,30 @@ class Progress:
         self,
         noun: tuple[str, str],
         *,
-        total: int | None,
+        total: int | None = None,
+        title: str = "",
+        shown: bool = True,
         results_on_stdout: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._noun = noun
-        self._total = total
+        self._title = title
         self._clock = clock
-        self._began = self._told = clock()
-        self._done = self._skipped = self._unreadable = 0
+        self._last_line = clock()
         self._bar: Bar | None = None
-        self._task: TaskID | None = None
-        seen = results_on_stdout and stdout_is_terminal()
-        console = None if notices.quiet or seen else progress_console()
-        self._lines = console is None and not seen and not notices.json
+        shown = shown and not notices.quiet and not (results_on_stdout and stdout_is_terminal())
+        console = progress_console() if shown else None
+        self._lines = shown and console is None and not notices.json
+        self.restart(noun, total=total)
         if console is not None:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = (
-                TextColumn(noun[1]),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TextColumn("{task.fields[unreadable]}"),
-                TimeRemainingColumn(elapsed_when_finished=True),
+            self._bar = Bar(
+                BarColumn(20), TextColumn("{task.description}", markup=False), console=console, transient=True
             )
-            self._bar = Bar(*columns, console=console, transient=True)
-            self._task = self._bar.add_task(noun[1], total=total, rate="", unreadable="")
+            self._bar.add_task(self.line(), total=total)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -75,43 +70,62 @@ class Progress:
         self.stop()
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
-    def skip(self, unreadable: bool = False) -> None:
-        """A record of an earlier run."""
-        self._skipped += 1
-        self._advance(unreadable)
+    def restart(self, noun: tuple[str, str], *, total: int | None, done: int = 0) -> None:
+        """Count something else from here on, of which ``done`` were done earlier."""
+        self._noun, self._total, self._done, self._earlier = noun, total or None, done, done
+        self._began = self._clock()
+        self._unreadable, self._note = 0, ""
 
-    def advance(self, unreadable: bool = False) -> None:
-        """A record that is done with now."""
-        self._advance(unreadable)
+    def skip(self, *, unreadable: bool = False) -> None:
+        """Count a record of an earlier run."""
+        self._earlier += 1
+        self.advance(unreadable=unreadable)
 
-    def _advance(self, unreadable: bool) -> None:
-        self._done += 1
+    def advance(self, count: int = 1, *, unreadable: bool = False) -> None:
+        """Count what was done just now."""
         self._unreadable += unreadable
-        if self._bar is not None and self._task is not None:
-            found = f"{self._unreadable} unreadable" if self._unreadable else ""
-            self._bar.update(self._task, advance=1, rate=self._rate(), unreadable=found)
-        elif self._lines and self._clock() - self._told >= LINE_SECONDS:
-            self._told = self._clock()
+        self.update(self._done + count)
+
+    def update(self, done: int, total: int | None = None, *, note: str = "") -> None:
+        """Show that ``done`` are done, of ``total`` where that is known by now, with a ``note`` about the last."""
+        self._done, self._note = done, note
+        self._total = total or self._total
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=self._total, description=self.line())
+        elif self._lines and self._clock() - self._last_line >= LINE_SECONDS:
+            self._last_line = self._clock()
             notices.tell(self.line())
 
     def line(self) -> str:
         """``1200 of 3000 pairs, 41.3/s, 2 unreadable, 44 s left``."""
-        of = f" of {self._total}" if self._total is not None else ""
-        noun = self._noun[0] if self._done == 1 and not of else self._noun[1]
-        pieces = [f"{self._done}{of} {noun}", self._rate()]
+        pieces = [self._count(), self._rate(), self._note]
         if self._unreadable:
             pieces.append(f"{self._unreadable} unreadable")
-        now = self._done - self._skipped
-        if self._total is not None and now:
-            left = (self._clock() - self._began) / now * (self._total - self._done)
+        done_now = self._done - self._earlier
+        if self._total is not None and done_now > 0 and self._done < self._total:
+            left = (self._clock() - self._began) / done_now * (self._total - self._done)
             pieces.append(f"{left:.0f} s left" if left < 120 else f"{left / 60:.0f} min left")
-        return ", ".join(filter(None, pieces))
+        return visible((f"{self._title}: " if self._title else "") + ", ".join(filter(None, pieces)))
+
+    def _count(self) -> str:
+        if self._noun == BYTES:
+            return _size(self._done) + (f" of {_size(self._total)}" if self._total else "")
+        of = f" of {self._total}" if self._total else ""
+        return f"{self._done}{of} {self._noun[0] if self._done == 1 and not of else self._noun[1]}"
 
     def _rate(self) -> str:
-        seconds = self._clock() - self._began
-        now = self._done - self._skipped
-        return f"{now / seconds:.1f}/s" if seconds > 0 and now else ""
+        seconds, done_now = self._clock() - self._began, self._done - self._earlier
+        if seconds <= 0 or not done_now:
+            return ""
+        rate = done_now / seconds
+        return f"{_size(round(rate))}/s" if self._noun == BYTES else f"{rate:.1f}/s"
+
+
+def _size(size: int) -> str:
+    from clipalign.download.fetch import in_bytes  # whoever counts bytes has it loaded
+
+    return in_bytes(size)

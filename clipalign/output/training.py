@@ -1,29 +1,23 @@
-"""The curves of a training run as a PNG: terms of the loss, increments on held-out samples. Extra ``report``.
-
-A training run to the eye: a bar with losses, rate and time left while it runs, a short account at its end.
-"""
+"""A training run: progress with losses while it runs, a short account at its end, and its curves as a PNG."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import need
 from clipalign.output import json
-from clipalign.output.console import notices, progress_console, stdout_is_terminal, visible
+from clipalign.output.console import notices, stdout_is_terminal, visible
+from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
     from clipalign.training.prepare import Prepared
     from clipalign.training.settings import SpecsResult
     from clipalign.training.validation import Increments
 
-
+PICTURES: Final = ("picture encoded", "pictures encoded")
+STEPS: Final = ("step", "steps")
 TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
 SHARES: Final = ("positive", "negative", "average")
 INCHES: Final = (7.0, 7.0)
@@ -70,95 +64,43 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     part.replace(path)
 
 
-LINE_SECONDS: Final = 30.0
-"""Between two lines where nobody sees a bar move."""
-
-
-class TrainingDisplay:
-    """Watches a run on stderr.
+class TrainingDisplay(Progress):
+    """Shows a training run on stderr.
 
     Args:
         shown: False for the processes that say nothing.
     """
 
     def __init__(self, *, shown: bool) -> None:
-        console = None if notices.quiet or not shown else progress_console()
-        self._shown = shown
-        self._lines = shown and console is None
-        self._began = self._told = time.monotonic()
-        self._first = self._steps = 0
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
-        if console is not None:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = (
-                TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
-                TextColumn("{task.fields[losses]}"), TimeRemainingColumn(elapsed_when_finished=True),
-            )  # fmt: skip
-            self._bar = Bar(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("pictures", total=None, losses="")
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__(PICTURES, shown=shown)
+        self._tells = shown
 
     def begins(self, step: int, steps: int) -> None:
-        """Training goes on after ``step`` of ``steps``."""
-        self._first, self._steps, self._began = step, steps, time.monotonic()
-        if self._bar is not None and self._task is not None:
-            self._bar.reset(self._task, total=steps, completed=step, description="steps", losses="")
-        elif self._lines and step:
+        """Show that training goes on after ``step`` of ``steps``."""
+        self.restart(STEPS, total=steps, done=step)
+        if self._tells and step:
             notices.tell(f"going on after step {step} of {steps}")
 
     def pictures(self, done: int, total: int) -> None:
-        """Pictures are encoded before the first step."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, description="pictures")
-        elif self._lines and self._is_time(last=done == total):
-            notices.tell(f"{done} of {total} pictures encoded")
+        """Show how many pictures are encoded before the first step."""
+        self.update(done, total)
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """A step is done."""
-        losses = ", ".join(f"{name} {record[name]:.3f}" for name in TERMS if record.get(name))
-        losses += f", {record['samples_per_second']:.0f} samples/s"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=record["step"], losses=losses)
-        elif self._lines and self._is_time(last=record["step"] == self._steps):
-            notices.tell(f"step {record['step']} of {self._steps}: {losses}{self._time_left(record['step'])}")
+        """Show the losses of a step."""
+        losses = [f"{name} {record[name]:.3f}" for name in TERMS if record.get(name)]
+        self.update(record["step"], note=", ".join([*losses, f"{record['samples_per_second']:.0f} samples/s"]))
 
     def validated(self, step: int, increments: Increments, *, best: bool) -> None:
-        """The held-out samples are measured."""
-        if self._shown:
+        """Tell what the held-out samples say."""
+        if self._tells:
             mark = ", the best so far" if best and step else ""
             shares = f"positive {increments.positive:.3f}, negative {increments.negative:.3f}"
             notices.tell(f"step {step}: held-out increments {shares}{mark}")
 
     def warn(self, message: str) -> None:
-        """Something the user should know."""
-        if self._shown:
+        """Warn, once for all processes."""
+        if self._tells:
             notices.warn(message)
-
-    def _is_time(self, *, last: bool) -> bool:
-        now = time.monotonic()
-        if not last and now - self._told < LINE_SECONDS:
-            return False
-        self._told = now
-        return True
-
-    def _time_left(self, step: int) -> str:
-        left = (time.monotonic() - self._began) / max(1, step - self._first) * (self._steps - step)
-        if step == self._steps:
-            return ""
-        return f", {left:.0f} s left" if left < 120 else f", {left / 60:.0f} min left"
 
 
 def training_document(prepared: Prepared | None, trained: SpecsResult | None, *, format: str) -> str | bytes:

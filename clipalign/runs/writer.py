@@ -182,7 +182,7 @@ class Sink:
             self._old += 1
             self.tally.add(entry.record)
             if self._progress is not None:
-                self._progress.skip(is_error(entry.record))
+                self._progress.skip(unreadable=is_error(entry.record))
         try:
             torn = self._file.cut()
         except OutputError as error:
@@ -234,7 +234,7 @@ class Sink:
             return False
         self.tally.add(record)
         if self._progress is not None:
-            self._progress.advance(failed)
+            self._progress.advance(unreadable=failed)
         return True
 
     def _tell(self, asked: InputRecord, error: ClipalignError) -> None:

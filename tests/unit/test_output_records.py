@@ -10,16 +10,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from clipalign.output import records as room
-from clipalign.output.console import notices
 from clipalign.output.detect import DetectView
 from clipalign.output.json import plain
-from clipalign.output.progress import Progress
 from clipalign.output.records import NameColumn, Record, Tally, error_record, number_text, summary_lines
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 
 VIEW = DetectView()
-PAIRS = ("pair", "pairs")
 ERROR = plain(error_record(asked(4), finished(asked(4)).outcome))  # type: ignore[arg-type]
 
 
@@ -102,47 +99,6 @@ def test_memory_does_not_grow_with_the_words(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_numbers_keep_three_digits(value: float, shown: str) -> None:
     assert number_text(value) == shown
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_where_nobody_watches_a_line_comes_every_thirty_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = _Clock()
-    notices.quiet = notices.json = False
-    with Progress(PAIRS, total=300, clock=clock) as progress:
-        for _ in range(100):
-            progress.skip()
-        for number in range(100):
-            clock.now += 0.5
-            progress.advance(unreadable=number % 50 == 0)
-    assert capsys.readouterr().err == "160 of 300 pairs, 2.0/s, 2 unreadable, 70 s left\n"
-
-
-@pytest.mark.parametrize("silent", ["quiet", "json"])
-def test_no_line_where_none_is_wanted(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, silent: str
-) -> None:
-    clock = _Clock()
-    monkeypatch.setattr(notices, silent, True)
-    with Progress(PAIRS, total=None, clock=clock) as progress:
-        clock.now = 100.0
-        progress.advance()
-    notices.release()
-    assert capsys.readouterr().err == ""
-
-
-def test_without_a_total_there_is_no_time_left() -> None:
-    clock = _Clock()
-    progress = Progress(PAIRS, total=None, clock=clock)
-    clock.now = 10.0
-    progress.advance()
-    assert progress.line() == "1 pair, 0.1/s"
 
 
 class TestNameColumn:
