@@ -18,10 +18,12 @@ import os
 import stat
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 from clipalign.errors import DISK_FULL, Busy, OutputError, UsageError, unwritable
 from clipalign.output.console import shown_on_terminal
@@ -44,6 +46,18 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def read_package_rows(package: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a TOML file of this program's own, lists as tuples; it holds one array of tables."""
+    (rows,) = tomllib.loads((files(package) / name).read_text(encoding="utf-8")).values()
+    return [_with_tuples(row) for row in rows]
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(inner) for key, inner in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def is_special(path: Path) -> bool:

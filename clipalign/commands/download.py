@@ -26,9 +26,9 @@ from clipalign.commands.options import (
     settle,
 )
 from clipalign.config.values import Settings
-from clipalign.download.dataset_rows import dataset_names
+from clipalign.download.dataset_rows import DATASETS
 from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
-from clipalign.models.registry import model_names
+from clipalign.models.registry import ROWS
 from clipalign.output import chosen_format
 from clipalign.output.console import notices, stdout_is_terminal, visible, write_output
 
@@ -77,7 +77,7 @@ class DownloadOptions(TaskOptions, _FetchOptions, EverywhereOptions, total=False
 
 def complete_names(incomplete: str) -> list[str]:
     """Models and data sets."""
-    return [name for name in (*model_names(), *dataset_names()) if name.startswith(incomplete)]
+    return [name for name in (*ROWS, *DATASETS) if name.startswith(incomplete)]
 
 
 Names = Annotated[
@@ -234,7 +234,7 @@ class _Task:
         from clipalign.download.catalog import verify as wrong_with
 
         cache_dir = self.settings.cache_dir
-        rows = self._resolved() or [find(name) for name in (*model_names(), *dataset_names())]
+        rows = self._resolved() or [find(name) for name in (*ROWS, *DATASETS)]
         records, lines, problems = [], [], []
         for row in rows:
             if status_of(row, cache_dir).state not in ("here", "damaged", "part"):
@@ -297,7 +297,7 @@ class _Task:
 
     def _with_needs(self, rows: Sequence[ModelRow | DatasetRow]) -> list[ModelRow | DatasetRow]:
         """Each data set after those it needs, and everything once."""
-        from clipalign.download.dataset_rows import DATASETS, DatasetRow
+        from clipalign.download.dataset_rows import DatasetRow
 
         found: dict[str, ModelRow | DatasetRow] = {}
         for row in rows:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from clipalign.cache import cache_folder, data_folder
-from clipalign.download.dataset_rows import DATASETS, DatasetRow, dataset_names
+from clipalign.download.dataset_rows import DATASETS, DatasetRow
 from clipalign.download.datasets import by_hand, remove_dataset
 from clipalign.download.fetch import disk_error, drop_part, part_of
 from clipalign.download.hub import storage
@@ -21,7 +21,7 @@ from clipalign.download.licenses import LicenseClass, license_class, license_of_
 from clipalign.download.manifest import damaged, is_there, read_manifest
 from clipalign.download.models import described, place_of_address, with_files
 from clipalign.errors import LicenseNotAccepted, UnknownDataset, UnknownModel, UsageError
-from clipalign.models.registry import ModelRow, WeightSource, find_model, model_names
+from clipalign.models.registry import ROWS, ModelRow, WeightSource, find_model
 from clipalign.models.weights import (
     candidates,
     forget_hash,
@@ -102,7 +102,7 @@ def find(name: str) -> ModelRow | DatasetRow:
 
 def everything(cache_dir: Path | None) -> list[Status]:
     """All models of the registry and all data sets, in the order of lists."""
-    return [status_of(find(name), cache_dir) for name in (*model_names(), *dataset_names())]
+    return [status_of(find(name), cache_dir) for name in (*ROWS, *DATASETS)]
 
 
 def status_of(row: ModelRow | DatasetRow, cache_dir: Path | None) -> Status:

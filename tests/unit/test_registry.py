@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import UnknownModel
-from clipalign.models.registry import DEFAULT_MODEL, ROWS, architecture_names, find_model, model_names, row_of_weights
+from clipalign.models.registry import DEFAULT_MODEL, ROWS, find_model, model_names, row_of_weights
 
 
 @pytest.fixture
@@ -25,16 +25,6 @@ def test_every_name_finds_its_row() -> None:
     for name in model_names():
         assert find_model(name).name == name
     assert DEFAULT_MODEL in model_names()
-
-
-def test_rows_are_complete() -> None:
-    for row in ROWS.values():
-        assert row.weights and row.license and row.note and row.commands
-        assert row.architecture.endswith(".json") or row.architecture in architecture_names()
-        for source in row.weights:
-            assert source.kind in ("hub", "url", "embedded", "file")
-            assert not source.sha256 or len(source.sha256) == 64
-            assert source.kind != "url" or source.sha256 in source.url
 
 
 @pytest.mark.parametrize(

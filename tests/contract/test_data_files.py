@@ -1,0 +1,100 @@
+"""The registries that are data: every row of models, data sets and published numbers is what its fields promise."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+
+from clipalign.download.dataset_rows import DATASETS, DatasetRow
+from clipalign.download.licenses import FREE, license_class
+from clipalign.evaluation.published import PUBLISHED
+from clipalign.evaluation.registry import BENCHMARKS
+from clipalign.files import read_package_rows
+from clipalign.models.registry import ROWS, ModelRow, architecture_names
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def check(value: Any, kind: Any, place: str) -> None:
+    """A value, and all that it holds, is of the type that its field promises."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        assert value in arguments, place
+    elif origin in (Union, UnionType):
+        check(value, type(None) if value is None else next(one for one in arguments if one is not type(None)), place)
+    elif origin is tuple:
+        assert isinstance(value, tuple), place
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        for inner, inner_kind in zip(value, kinds, strict=True):
+            check(inner, inner_kind, place)
+    else:
+        assert type(value) is kind, f"{place}: {value!r} is no {kind.__name__}"
+        if is_dataclass(value):
+            hints = get_type_hints(kind)
+            for field in fields(value):
+                check(getattr(value, field.name), hints[field.name], f"{place}.{field.name}")
+
+
+@pytest.mark.parametrize("row", [*ROWS.values(), *DATASETS.values()], ids=[*ROWS, *DATASETS])
+def test_fields_are_of_their_types(row: ModelRow | DatasetRow) -> None:
+    check(row, type(row), row.name)
+
+
+def test_no_name_stands_twice() -> None:
+    files = (("clipalign.models", "models.toml"), ("clipalign.download", "datasets.toml"))
+    names = [row["name"].lower() for package, file in files for row in read_package_rows(package, file)]
+    assert len(set(names)) == len(names) == len(ROWS) + len(DATASETS)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_model_is_complete(row: ModelRow) -> None:
+    assert row.weights and row.note and row.commands and license_class(row.license) == "free"
+    assert row.architecture.endswith(".json") or row.architecture in architecture_names()
+    assert not row.tag or row.name in architecture_names()
+    assert (row.mean is None) == (row.std is None)
+    for source in row.weights:
+        assert source.kind in ("hub", "url", "embedded", "file")
+        assert re.fullmatch(r"([0-9a-f]{64})?", source.sha256)
+        assert source.kind != "url" or source.sha256 in source.url
+
+
+@pytest.mark.parametrize("row", DATASETS.values(), ids=DATASETS)
+def test_a_data_set_is_complete(row: DatasetRow) -> None:
+    assert row.name == row.name.lower() and row.title and row.page.startswith("http")
+    assert row.license and (row.license_class != "free" or row.license in FREE)
+    assert row.files and all(needed in DATASETS for needed in row.needs)
+    for file in row.files:
+        ways = [bool(file.url), bool(file.repo), bool(file.by_hand)]
+        assert sum(ways) == 1, file
+        assert not file.path.startswith("/") and ".." not in file.path
+        assert re.fullmatch(r"([0-9a-f]{64})?", file.sha256) and re.fullmatch(r"([0-9a-f]{32})?", file.md5)
+        if file.url.startswith("http:"):
+            assert file.sha256 or file.md5, "an address without https needs a hash"
+
+
+def test_published_numbers_are_shares_of_known_data_sets() -> None:
+    for name, numbers in PUBLISHED.items():
+        assert name in BENCHMARKS
+        assert all(0 < number.value < 1 and number.source and number.backbone for number in numbers)
+        assert len({(one.metric, one.backbone, one.source) for one in numbers}) == len(numbers)
+    wca = {(one.metric, one.backbone): one.value for one in PUBLISHED["oxford_pet"]}
+    assert wca["top1_wca", "ViT-B/16"] == 0.9223
+    assert wca["top1_wca_std", "ViT-B/32"] == 0.0009
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the files themselves are not there")
+def test_hashes_are_those_of_the_real_files() -> None:
+    places = {DATASETS[name].files[0]: SHARED / DATASETS[name].files[0].path for name in ("nocaps-foil", "hat")}
+    for file in DATASETS["wca-descriptions"].files:
+        kind, name, last = file.path.split("/")
+        if file.sha256:
+            places[file] = SHARED / ("descriptions/" + name if kind == "prompts" else "classes") / last
+    for file, path in places.items():
+        content = path.read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (file.sha256, file.size_bytes)
