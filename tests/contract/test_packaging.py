@@ -180,7 +180,7 @@ def test_the_source_distribution_is_the_repository(built: Distributions) -> None
     written = {"PKG-INFO", "setup.cfg"}
     made = ("clipalign.egg-info/", "build/")  # by the build of one, and of the wheel from it
     found = {name for name in files_of(built.source) if not name.startswith(made)}
-    others = (".gitignore", ".gitattributes", ".github/")  # of the repository's own
+    others = (".gitignore", ".gitattributes")  # of the repository alone
     kept = {name for name in files_of(built.repository) if not name.startswith((*made, *others))}
     assert found == kept | written
 
