@@ -26,7 +26,7 @@ DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
 _OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory", "can't start new thread")
 
 _fitting: Final[dict[str, int]] = {}
-"""Batch sizes that fitted after memory had run out; see :func:`halving`."""
+"""Batch sizes that fitted after memory had run out; see :func:`with_oom_retry`."""
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def _cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def halving(batch_size: int, run: Callable[[int], T]) -> T:
+def with_oom_retry(batch_size: int, run: Callable[[int], T]) -> T:
     """``run(batch_size)``; when memory runs out, again with half the batch, down to 1.
 
     What fitted is remembered by the place in the code that ``run`` is written at, until a device is chosen again: a run

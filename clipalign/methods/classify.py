@@ -28,7 +28,7 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.data.classes import Classes
 from clipalign.data.images import ImageSource, open_image
 from clipalign.data.transforms import Box, crop_boxes, cut_and_prepare, picture_seed, to_values
-from clipalign.device import halving
+from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch
 from clipalign.methods.scores import ScoreItem, provenance_of
 from clipalign.methods.settings import ClassifySettings, notes_of, settings_record, texts_of
@@ -161,7 +161,9 @@ class Classifier:
             ModelMismatch: the model gives vectors that are not finite.
         """
         rows = [row for pixels in prepared for row in pixels]
-        vectors = halving(_pictures_at_once(self.loaded, self.settings), lambda size: self._encode_rows(rows, size))
+        vectors = with_oom_retry(
+            _pictures_at_once(self.loaded, self.settings), lambda size: self._encode_rows(rows, size)
+        )
         return list(torch.split(vectors, [len(pixels) for pixels in prepared]))
 
     def _encode_rows(self, rows: Sequence[Tensor], size: int) -> Tensor:
@@ -311,7 +313,7 @@ def make_classifier(
         ModelMismatch: the model gives vectors that are not finite.
     """
     chosen, texts = texts_of(classes, settings or ClassifySettings())
-    vectors = halving(
+    vectors = with_oom_retry(
         _texts_at_once(loaded, chosen),
         lambda size: class_vectors(
             loaded, texts, logscale=chosen.text_logscale, cache=cache, batch_size=size, progress=progress

@@ -31,7 +31,7 @@ from clipalign.data.words import (
     unknown_words,
     word_scores,
 )
-from clipalign.device import halving
+from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable
 from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, provenance_of, ref_clip_score
 from clipalign.methods.settings import DetectSettings, ResolvedSettings, resolved
@@ -136,7 +136,7 @@ def detect_each(
         return [outcomes[index] for index in range(len(pairs))]
     texts = [encode_text(loaded, chosen.template + pairs[index].text) for index in vectors]
     stacked = torch.stack(list(vectors.values()))
-    attributions = halving(
+    attributions = with_oom_retry(
         chosen.batch_size, lambda size: attribute(loaded, stacked, texts, layers=chosen.layers, batch_size=size)
     )
     readable = [pairs[index] for index in vectors]
@@ -158,7 +158,7 @@ def _encode_images(
         return {}
     images = [pair.image for pair in pairs.values()]
     names = [_name(pair) for pair in pairs.values()]
-    found = halving(chosen.batch_size, lambda size: encode_each(loaded, images, names=names, batch_size=size))
+    found = with_oom_retry(chosen.batch_size, lambda size: encode_each(loaded, images, names=names, batch_size=size))
     return dict(zip(pairs, found, strict=True))
 
 
@@ -201,7 +201,7 @@ def _read_references(
     if not distinct:
         return [_References(None, ())] * len(pairs)
     texts = {reference: encode_text(loaded, chosen.template + reference) for reference in distinct}
-    vectors = halving(
+    vectors = with_oom_retry(
         chosen.batch_size, lambda size: encode_tokens(loaded, list(texts.values()), batch_size=size).cpu()
     )
     rows = {reference: row for row, reference in enumerate(distinct)}
@@ -341,7 +341,9 @@ class DetectScorer:
 
     def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
         """Unit vectors (E), or the error of a picture that the model turns into numbers that are not finite."""
-        return halving(self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size))
+        return with_oom_retry(
+            self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
+        )
 
     def score(self, items: Sequence[ScoreItem]) -> list[DetectResult | ClipalignError]:
         """A result for each, or why it has none."""

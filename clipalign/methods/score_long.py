@@ -19,7 +19,7 @@ from torch import Tensor
 from clipalign.data.sentences import Cut, Piece, split_text
 from clipalign.data.transforms import to_tensor
 from clipalign.data.words import check_length, reported_words, split_words, unknown_words
-from clipalign.device import halving
+from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable, UsageError
 from clipalign.methods.scores import clip_score, provenance_of, specs_score
 from clipalign.models.encode import encode_distinct, encode_images, encode_tokens
@@ -105,7 +105,7 @@ def score_long_pairs(
     for one in asked:
         if isinstance(one, ClipalignError):
             raise one
-    features = halving(
+    features = with_oom_retry(
         scorer.settings.batch_size,
         lambda size: encode_distinct(
             scorer.loaded, [pair.image for pair in named], names=[str(pair.id) for pair in named], batch_size=size
@@ -169,7 +169,7 @@ class LongScorer:
     def encode(self, prepared: Sequence[Tensor]) -> list[Tensor]:
         """Unit vectors of prepared pictures (E each)."""
         pictures = torch.stack(list(prepared))
-        encoded = halving(
+        encoded = with_oom_retry(
             self.settings.batch_size,
             lambda size: torch.cat([encode_images(self.loaded, batch) for batch in torch.split(pictures, size)]),
         )
@@ -225,7 +225,9 @@ class LongScorer:
         if not asked:
             return []
         flat = [prefix for one in asked for prefix in one.prefixes]
-        vectors = halving(self.settings.batch_size, lambda size: encode_tokens(self.loaded, flat, batch_size=size))
+        vectors = with_oom_retry(
+            self.settings.batch_size, lambda size: encode_tokens(self.loaded, flat, batch_size=size)
+        )
         counts = torch.tensor([len(one.prefixes) for one in asked], device=vectors.device)
         images = torch.stack(list(features)).to(vectors.device).repeat_interleave(counts, dim=0)
         cosines = iter((vectors * images).sum(-1).tolist())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipalign import device as device_module
-from clipalign.device import DeviceChoice, available_devices, choose_device, halving, torch_dtype
+from clipalign.device import DeviceChoice, available_devices, choose_device, torch_dtype, with_oom_retry
 from clipalign.errors import DeviceUnavailable, UsageError
 
 
@@ -122,7 +122,7 @@ class TestHalving:
     def test_goes_on_with_half_and_says_so_once(self, error: BaseException, caplog: pytest.LogCaptureFixture):
         tried, work = self.run(8, error)
         with caplog.at_level(logging.WARNING):
-            assert halving(32, work) == 8
+            assert with_oom_retry(32, work) == 8
         assert tried == [32, 16, 8]
         assert [record.getMessage() for record in caplog.records] == [
             "memory ran out; went on with a batch size of 8 instead of 32"
@@ -131,21 +131,21 @@ class TestHalving:
     def test_is_said_once_and_found_out_once_in_a_run_of_many_batches(self, caplog: pytest.LogCaptureFixture):
         tried, work = self.run(8, MemoryError())
         with caplog.at_level(logging.WARNING):
-            assert [halving(32, work) for _ in range(5)] == [8] * 5
+            assert [with_oom_retry(32, work) for _ in range(5)] == [8] * 5
         assert tried == [32, 16, 8, 8, 8, 8, 8] and len(caplog.records) == 1
-        assert halving(4, work) == 4
+        assert with_oom_retry(4, work) == 4
         choose_device("cpu")
         tried.clear()
-        assert halving(32, work) == 8 and tried == [32, 16, 8]
+        assert with_oom_retry(32, work) == 8 and tried == [32, 16, 8]
 
     def test_is_silent_when_it_fits(self, caplog: pytest.LogCaptureFixture):
-        assert halving(32, self.run(32, MemoryError())[1]) == 32
+        assert with_oom_retry(32, self.run(32, MemoryError())[1]) == 32
         assert not caplog.records
 
     def test_gives_up_at_one(self):
         with pytest.raises(DeviceUnavailable, match="too little memory"):
-            halving(2, self.run(0, MemoryError())[1])
+            with_oom_retry(2, self.run(0, MemoryError())[1])
 
     def test_leaves_other_errors_alone(self):
         with pytest.raises(RuntimeError, match="shapes"):
-            halving(2, self.run(0, RuntimeError("shapes do not fit"))[1])
+            with_oom_retry(2, self.run(0, RuntimeError("shapes do not fit"))[1])

@@ -29,7 +29,7 @@ import torch
 
 from clipalign.cache import data_folder
 from clipalign.data.transforms import to_tensor
-from clipalign.device import halving
+from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset, TextUnusable, record_failed
 from clipalign.evaluation import metrics as statistics
 from clipalign.evaluation.metrics import Array, Statistic
@@ -141,7 +141,9 @@ class LongRoute(Route[P, O]):
             images = self._images([picture for _, picture in usable])
             tokens = [[encode_text(self._loaded, text) for text in sample.texts] for sample, _ in usable]
             flat = [text for texts in tokens for text in texts]
-            vectors = halving(self._batch_size, lambda size: encode_tokens(self._loaded, flat, batch_size=size)).cpu()
+            vectors = with_oom_retry(
+                self._batch_size, lambda size: encode_tokens(self._loaded, flat, batch_size=size)
+            ).cpu()
             rows = torch.split(vectors, [len(texts) for texts in tokens])
             for (sample, _), image, texts, encoded in zip(usable, images, rows, tokens, strict=True):
                 cut = sum(text.truncated for text in encoded)
@@ -151,7 +153,7 @@ class LongRoute(Route[P, O]):
 
     def _images(self, prepared: list[Tensor]) -> Tensor:
         pictures = torch.stack(prepared)
-        return halving(
+        return with_oom_retry(
             self._batch_size,
             lambda size: torch.cat([encode_images(self._loaded, batch) for batch in torch.split(pictures, size)]),
         ).cpu()

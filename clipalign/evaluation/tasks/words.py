@@ -286,7 +286,7 @@ class DetectRoute(Route[Sample, Outcome]):
 
     def _shelved(self, samples: Sequence[Sample], shelf: Shelf) -> dict[object, Tensor | ClipalignError]:
         """Vectors of pictures, (E) each, by key; those that are not known yet are made."""
-        from clipalign.device import halving
+        from clipalign.device import with_oom_retry
         from clipalign.models.encode import encode_each
 
         unknown = {_key(sample): sample for sample in samples if picture_key(sample) not in shelf.features}
@@ -296,7 +296,7 @@ class DetectRoute(Route[Sample, Outcome]):
                 shelf.features[picture_key(unknown[key])] = picture
         tensors = {key: picture for key, picture in pictures.items() if not isinstance(picture, ClipalignError)}
         names = [unknown[key].image_name for key in tensors]
-        vectors = halving(
+        vectors = with_oom_retry(
             self._detect.batch_size,
             lambda size: encode_each(self._loaded, list(tensors.values()), names=names, batch_size=size),
         )
