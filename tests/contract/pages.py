@@ -7,7 +7,7 @@ A block's mark, the comment above it, says what it is:
 - ``<!-- not run: WHY -->``: its ``clipalign`` command lines are parsed all the same.
 - other marks belong to the tests that read them.
 
-    python -m tests.contract.pages        renews every output that the pages show
+    python -m tests.contract.pages        renews every output that the pages show, and the map of modules
 
 Outputs are compared word by word. Whole numbers must be equal; numbers with a point may differ by a twentieth or by two
 of their last digit, for processors round differently; versions, bars and the breaking of lines are not compared.
@@ -15,6 +15,7 @@ of their last digit, for processors round differently; versions, bars and the br
 
 from __future__ import annotations
 
+import ast
 import os
 import pty
 import re
@@ -232,8 +233,38 @@ def renew(page: str, desk: Desk) -> int:
     return changed
 
 
+MAP: Final = re.compile(r"(<!-- map -->\n```text\n).*?(?=```)", re.DOTALL)
+"""On the architecture page, of which ``module_map`` is the content."""
+
+
+def module_map() -> str:
+    """The modules of the package, a folder after its own, each with the first sentence of its docstring."""
+    lines = []
+    package = ROOT / "clipalign"
+    for folder in (package, *sorted(path.parent for path in package.rglob("__init__.py") if path.parent != package)):
+        depth = len(folder.relative_to(package).parts)
+        lines.append("  " * depth + f"{folder.name}/".ljust(27 - 2 * depth) + _summary(folder / "__init__.py"))
+        for path in sorted(folder.glob("*.py")):
+            if path.name != "__init__.py":
+                lines.append("  " * (depth + 1) + path.name.ljust(25 - 2 * depth) + _summary(path))
+    return "\n".join(lines) + "\n"
+
+
+def _summary(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    first = " ".join(docstring.partition("\n\n")[0].split())
+    return re.split(r"[:;.] |\.$", first, maxsplit=1)[0].replace("``", "")
+
+
+def renew_map() -> None:
+    """Write the map of modules onto the architecture page."""
+    page = ROOT / "clipalign" / "README.md"
+    page.write_text(MAP.sub(lambda found: found[1] + module_map(), page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def main(pages: Sequence[str] = PAGES) -> None:
     """Renew all pages."""
+    renew_map()
     with tempfile.TemporaryDirectory() as folder, Warm(Path(folder)) as warm:
         for number, page in enumerate(pages):
             changed = renew(page, Desk(Path(folder) / str(number), warm))

@@ -1,4 +1,4 @@
-"""What pages promise, the repository holds: two commands, the house's map, credits; ``test_pages`` has the rest."""
+"""What pages promise, the repository holds: two commands, the map of modules, credits; ``test_pages`` has the rest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from clipalign.version import __version__
 from tests.cli.run import ROOT, run_here
+from tests.contract.pages import MAP, module_map
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-HOUSE = (ROOT / "clipalign" / "README.md").read_text(encoding="utf-8")
 
 
 def block(mark: str, language: str, page: str = README) -> str:
@@ -20,23 +20,6 @@ def block(mark: str, language: str, page: str = README) -> str:
     found = re.search(rf"<!-- {mark} -->\n```{language}\n(.+?)\n```", page, re.DOTALL)
     assert found is not None, f"there is no {language} block marked {mark}"
     return found[1]
-
-
-def mapped_files() -> set[str]:
-    """Every file the map of the house names, from its indented lines."""
-    lines = block("map", "text", HOUSE).splitlines()
-    folders: list[tuple[int, str]] = []
-    files = set()
-    for line in lines:
-        name = line.split()[0]
-        depth = len(line) - len(line.lstrip())
-        folders = [(at, folder) for at, folder in folders if at < depth]
-        path = "".join(folder for _, folder in folders) + name
-        if name.endswith("/"):
-            folders.append((depth, name))
-        else:
-            files.add(path)
-    return files
 
 
 def test_the_first_command_finds_the_wrong_word(
@@ -57,10 +40,10 @@ def test_the_second_command_is_one_line_that_runs_pytest() -> None:
     assert command.endswith("-m pytest -n 2 --dist loadfile")
 
 
-def test_the_map_of_the_house_names_every_module_and_no_other() -> None:
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "clipalign").rglob("*.py")}
-    named = {name for name in mapped_files() if name.endswith(".py")}
-    assert named == {name for name in modules if not name.endswith("/__init__.py")} | {"clipalign/__init__.py"}
+def test_the_map_names_every_module_in_its_own_words() -> None:
+    found = MAP.search((ROOT / "clipalign" / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[0] == found[1] + module_map(), "python -m tests.contract.pages renews it"
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
