@@ -1,6 +1,6 @@
 """What can go wrong, as types: each error knows its sentence, its hint and its exit status.
 
-The front door turns any of these into one or two lines (or one JSON object) on stderr. Nothing here prints, and nothing
+``clipalign.cli`` turns any of these into one or two lines (or one JSON object) on stderr. Nothing here prints, and nothing
 here imports a heavy library.
 
 Libraries that only some tasks need: imported on use, and named with their extra when they are not installed.
@@ -22,7 +22,7 @@ EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What a write may end with where there is no room."""
+"""What a write may end with when the disk is full."""
 
 NO_RIGHTS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """What reading and writing may end with where the user may not."""

@@ -374,7 +374,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class LayerCalibration:
-    """How well one choice of k does on a labelled data set, with the epsilon that suits it best.
+    """How well one choice of k does on a labeled data set, with the epsilon that suits it best.
 
     Attributes:
         layers: k.
@@ -405,7 +405,7 @@ class LayerCalibration:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The k and epsilon that suit a model on a labelled data set.
+    """The k and epsilon that suit a model on a labeled data set.
 
     Attributes:
         dataset: name of the benchmark.

@@ -3,7 +3,7 @@
     model = clipalign.load("ViT-B-32")
     result = model.detect("photo.jpg", "a cup of coke")
 
-The methods take the very route that the command line takes. Torch is loaded with the model, not before.
+The methods run the same code as the commands. Torch is loaded with the model, not before.
 """
 
 from __future__ import annotations

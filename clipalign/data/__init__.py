@@ -1,5 +1,5 @@
-"""Where records come from: tables, folders, tars, standard input; read lazily, one input after another.
+"""Records from tables, folders, tars and standard input, read lazily, one input after another (``readers.open_input``).
 
-``open_input`` is the door. What cannot be read as a whole is an ``InputUnreadable`` before anything is scored; what
-cannot be read of a record is the record's ``problem``, and the rest goes on. Torch-free.
+An input that cannot be read as a whole is an ``InputUnreadable`` before anything is scored; what cannot be read of a
+record is the record's ``problem``, and the rest goes on. Torch-free.
 """

@@ -41,7 +41,7 @@ SENTENCES: Final = 10
 """Asked for, a class."""
 
 PROMPT: Final = (
-    'Write {count} short English sentences that say what "{name}" looks like in a photograph: shape, colours, parts, '
+    'Write {count} short English sentences that say what "{name}" looks like in a photograph: shape, colors, parts, '
     "surroundings. Name it in every sentence. Answer with a JSON array of {count} strings and nothing else."
 )
 PATH: Final = "/chat/completions"

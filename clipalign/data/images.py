@@ -56,7 +56,7 @@ _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
 )
 _LOSSLESS: Final = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
 
-_PHOTOMETRIC: Final = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+_PHOTOMETRIC: Final = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _SAMPLES: Final = {1: "unsigned", 2: "signed", 3: "floating-point"}
 
 
@@ -192,7 +192,7 @@ _DARKEST: Final = 16
 """Floats that reach beyond 1 and not this far are no 8-bit values: a picture of them would be all but black."""
 
 _STRIPE_PIXELS: Final = 1 << 22
-"""Deep grey is scaled so many pixels at a time, since each takes several floats meanwhile."""
+"""Deep gray is scaled so many pixels at a time, since each takes several floats meanwhile."""
 
 _large_one = threading.Lock()
 
@@ -350,7 +350,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in ("P", "PA"):
         _brighten_palette(image)
     if image.has_transparency_data:
-        # Pillow converts grey with premultiplied alpha to nothing but grey with plain alpha.
+        # Pillow converts gray with premultiplied alpha to nothing but gray with plain alpha.
         layered = image.convert("LA") if image.mode == "La" else image
         layered = layered if layered.mode == "RGBA" else layered.convert("RGBA")
         ground = Image.new("RGB", image.size, _WHITE)
@@ -368,7 +368,7 @@ def _brighten_palette(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _scale_deep(image: Image.Image, name: str) -> Image.Image:
-    """Grey with more than 8 bits, scaled to them; Pillow's own conversion would clip.
+    """Gray with more than 8 bits, scaled to them; Pillow's own conversion would clip.
 
     16-bit values are taken as a share of 65535, the 12-bit ones of a TIFF of 4095. Floating ones are taken as they are
     in 0 to 1, as 8-bit ones in 0 to 255; any other range is stretched from minimum to maximum.
@@ -409,7 +409,7 @@ def _to_bytes(values: Values, start: float, reach: float) -> Values:
 
 
 def _stripes(image: Image.Image) -> Iterator[tuple[int, Values]]:
-    """The values of deep grey from top to bottom, a few rows at a time, with the number of the first; finite ones."""
+    """The values of deep gray from top to bottom, a few rows at a time, with the number of the first; finite ones."""
     rows = max(1, _STRIPE_PIXELS // image.width)
     for top in range(0, image.height, rows):
         values = numpy.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))

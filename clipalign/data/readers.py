@@ -144,7 +144,7 @@ def _source(name: str, reader: RowReader) -> Source:
         return TextTable(name, reader, DELIMITERS[plain])
     picture = plain in PICTURES
     raise UsageError(
-        f"{name} is a picture, not a list of records" if picture else f"{name} is of no kind that is read",
+        f"{name} is a picture, not a list of records" if picture else f"{name} is an unsupported file type",
         hint="give it as IMAGE, without --input" if picture else f"give {KINDS}",
         input=name,
     )

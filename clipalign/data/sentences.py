@@ -3,8 +3,7 @@
 Pieces follow each other, between them stands nothing but white space, and the text up to a piece's end is the prefix
 that is scored. Rules and short lists instead of a trained splitter: captions are plain prose, and what matters is that
 nothing is cut where no reader would (abbreviations, initials, decimals, signs that are quoted, numbered lists) and that
-scripts without spaces are cut at all. The lists are English; other languages get punctuation alone. This room knows
-characters only: no model, no tokens.
+scripts without spaces are cut at all. The lists are English; other languages get punctuation alone.
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ def split_text(text: str, by: Cut) -> list[Piece]:
 
 
 def _pieces(text: str, begin: int, end: int, cuts: list[int]) -> list[Piece]:
-    """The stretches between cuts, without the space around them; one without letters and digits joins a neighbour."""
+    """The stretches between cuts, without the space around them; one without letters and digits joins a neighbor."""
     spans: list[tuple[int, int]] = []
     waiting = -1  # first character of a stretch that joins the next one, having none before it
     for first, last in zip([begin, *cuts], [*cuts, end], strict=True):

@@ -402,17 +402,17 @@ class _TextLines:
         return self.first, [] if fields is not None and not any(field.strip() for field in fields) else fields
 
     def _lines(self, taken: list[str], *, alone: bool) -> Iterator[str]:
-        room = MAX_LINE_BYTES
+        bytes_left = MAX_LINE_BYTES
         while line := self._again.popleft() if self._again else self._stream.readline(MAX_LINE_BYTES):
             self._next += 1
             taken.append(line)
-            room -= max(len(line), BLANK_BYTES)  # short lines are held too
+            bytes_left -= max(len(line), BLANK_BYTES)  # short lines are held too
             if not line.endswith(("\n", "\r")) and len(line) >= MAX_LINE_BYTES:
                 passed = 0
                 while (line := self._stream.readline(MAX_LINE_BYTES)) and not line.endswith(("\n", "\r")):
                     passed = pass_over(len(line), passed, self.first)
-                room = -1
-            if room < 0:
+                bytes_left = -1
+            if bytes_left < 0:
                 raise csv.Error(f"a row is longer than {MAX_LINE_BYTES // 1_000_000} MB")
             yield line
             if alone:

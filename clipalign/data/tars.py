@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files in which neighbours of one name are one record, ``7.jpg`` with ``7.txt`` or ``7.json``.
+"""WebDataset shards: tar files in which neighbors of one name are one record, ``7.jpg`` with ``7.txt`` or ``7.json``.
 
 Read with Python's own :mod:`tarfile` from beginning to end, a record at a time; nothing is unpacked to the disk, links
 are not followed. The library that the format is named after is not needed for that, and passes over in silence what is
@@ -42,7 +42,7 @@ _DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError, RecursionError)  # head
 
 @dataclass(slots=True)
 class _Sample:
-    """What neighbours of one name hold; ``names`` says of which member a picture or text is."""
+    """What neighbors of one name hold; ``names`` says of which member a picture or text is."""
 
     key: str
     picture: bytes = b""

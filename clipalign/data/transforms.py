@@ -5,7 +5,7 @@ open_clip's evaluation transform bit for bit, without torchvision. Its two halve
 
 Square random crops of a picture, drawn so that they depend on the picture and the seed alone.
 
-Neither the order of pictures, nor their neighbours, nor the number of processes moves a crop: every picture brings its
+Neither the order of pictures, nor their neighbors, nor the number of processes moves a crop: every picture brings its
 own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv 2406.02915: side
 ``u * min(width, height)`` with ``u`` uniform in alpha to 0.9, place uniform). The file's name plays no part.
 """
@@ -66,7 +66,7 @@ def to_square(image: Image.Image, loaded: LoadedModel) -> numpy.ndarray[tuple[in
         # The longer side is cut, not rounded, to whole pixels.
         short = min(width, height)
         resized = _resize(image, int(side * width / short), int(side * height / short), filter_)
-    return numpy.asarray(_centre(resized, side, loaded.fill_color))
+    return numpy.asarray(_center_square(resized, side, loaded.fill_color))
 
 
 def to_values(squares: Tensor, loaded: LoadedModel) -> Tensor:
@@ -84,7 +84,7 @@ def _resize(image: Image.Image, width: int, height: int, filter_: Image.Resampli
     return image if image.size == (width, height) else image.resize((width, height), filter_)
 
 
-def _centre(image: Image.Image, side: int, fill: int) -> Image.Image:
+def _center_square(image: Image.Image, side: int, fill: int) -> Image.Image:
     """The middle square; where the picture is smaller, ``fill`` around it, the odd pixel right and below."""
     width, height = image.size
     if width < side or height < side:
@@ -140,8 +140,7 @@ def crop_boxes(size: tuple[int, int], *, crops: int, alpha: float, seed: int) ->
 def cut_and_prepare(picture: Image.Image, boxes: Sequence[Box], loaded: LoadedModel) -> Tensor:
     """The whole picture and its crops, as squares of the model's size in bytes: (1 + N, S, S, 3), on the CPU.
 
-    ``pipeline.image_tensors.to_values`` makes of them what the image tower takes; until then they need a quarter of the
-    room.
+    :func:`to_values` makes of them what the image tower takes; until then they need a quarter of the memory.
 
     Raises:
         ImageUnreadable: the picture is too long and thin to be prepared.

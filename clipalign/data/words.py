@@ -5,8 +5,8 @@ Word rules of CLIP4DM: split at white space, ``.`` and ``,`` are words of their 
 
 Which tokens are a word's own has two answers, because a run of punctuation is one token even where it belongs to two
 words (``.)`` in ``(approx.)``). By characters, such a token counts for both words. As published, each word takes as
-many tokens as it has when it stands alone, in turn: after such a run all words take tokens of their neighbours. The
-two agree wherever no token spans two words. This room knows characters and numbers only: no model, no template.
+many tokens as it has when it stands alone, in turn: after such a run all words take tokens of their neighbors. The
+two agree wherever no token spans two words.
 """
 
 from __future__ import annotations

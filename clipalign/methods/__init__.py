@@ -1,1 +1,1 @@
-"""The routes: each method walks through the rooms once, for commands, benchmarks and Python users alike."""
+"""The methods, for one pair and for many; commands, benchmarks and Python programs call them alike."""

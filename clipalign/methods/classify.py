@@ -1,10 +1,10 @@
 """Which class a picture shows, and which crops and sentences said so (WCA, Li et al., ICML 2024, arXiv 2406.02915).
 
-The route: picture → random crops → unit vectors ``x_i``, weighted by their likeness to the whole picture ``x_0``;
+picture → random crops → unit vectors ``x_i``, weighted by their likeness to the whole picture ``x_0``;
 descriptions → unit vectors ``y_j``, weighted by their likeness to the class's name. With ``X = normalize(Σ w_i x_i)``
 and ``Y = normalize(Σ v_j y_j)`` the score of a class is ``cos(X, Y)``, up to one factor the double sum of
 ``w_i · cos(x_i, y_j) · v_j``; an explanation is the matrix of these terms. The other methods compare the whole picture
-with a plain mean of texts. Pictures are classified by themselves: neither order nor neighbours change a result beyond
+with a plain mean of texts. Pictures are classified by themselves: neither order nor neighbors change a result beyond
 rounding. Nothing here prints.
 
 ``classify`` for batch runs: a picture and its crops travel as one tensor, with the places of the crops in front.
@@ -56,7 +56,7 @@ _REMEMBERED_CLASSES: Final = 256
 """Explained classes whose texts stay in memory, about 100 kB each."""
 
 _FEWEST_PIXELS: Final = 8
-"""A side of crops below which they are a smear of a few colours."""
+"""A side of crops below which they are a smear of a few colors."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Which words of a text do not fit an image (CLIP4DM, Nam et al., AAAI 2025, arXiv 2412.18404).
 
-The route: pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words;
+Pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words;
 around them CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718).
 Everything said about a text counts characters of the text as given: the template never shows. Nothing here prints.
 
@@ -238,7 +238,7 @@ def _result(loaded: LoadedModel, chosen: ResolvedSettings, provenance: Provenanc
     if not any(word.scored for word in reading.words):
         raise TextUnusable(
             f"the model reads nothing in the text {pair.text.strip()[:20]!r}",
-            hint="give a text with at least one word; a long --template leaves less room",
+            hint="give a text with at least one word; a long --template leaves fewer tokens",
             input=_name(pair),
         )
     score = clip_score(attribution.cosine)
@@ -280,14 +280,14 @@ def _warnings(
         (f"not scored, beyond {limit}", [word.text for word in reading.beyond]),
         (f"scored by its beginning alone, cut by {limit}", [word.text for word in reading.cut]),
         ("not scored, the model reads nothing there", [word.text for word in reading.unread]),
-        (f"never seen by {loaded.row.name}, its judgement of them means little", list(unknown)),
+        (f"not in the vocabulary of {loaded.row.name}, scores unreliable", list(unknown)),
         (f"references cut by {limit}", [f"{text[:20]}…" for text in cut_references]),
     )
     warnings = [f"{what}: {_enumerate(words)}" for what, words in found if words]
     if shifted:
         warnings.append(
             "a run of punctuation is one token of two words: counted as published, later words take tokens of their "
-            "neighbours; alignment 'characters' does not"
+            "neighbors; alignment 'characters' does not"
         )
     return tuple(warnings)
 
@@ -299,7 +299,7 @@ def _enumerate(words: Sequence[str]) -> str:
 
 
 WINDOW_BATCHES: Final = 4
-"""Batches of texts in a window: enough for neighbours in sorted order to share beginnings, few enough to be lost."""
+"""Batches of texts in a window: enough for neighbors in sorted order to share beginnings, few enough to be lost."""
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,7 @@ class LongScorer:
         if unknown:
             more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
             named = ", ".join(unknown[:_NAMED])
-            warnings.append(f"never seen by {model}, its judgement of them means little: {named}{more}")
+            warnings.append(f"not in the vocabulary of {model}, scores unreliable: {named}{more}")
         return tuple(warnings)
 
 

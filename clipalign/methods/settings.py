@@ -84,7 +84,7 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
     template_tokens = encode_text(loaded, settings.template).n_tokens
     if template_tokens >= loaded.context_tokens:
         raise UsageError(
-            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens and leaves no room",
+            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens and leaves none for text",
             hint="use a shorter --template",
             input="--template",
         )
@@ -222,5 +222,5 @@ def notes_of(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVec
             named = ", ".join(unknown[:_NAMED]) + (
                 f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
             )
-            notes.append(f"never seen by {loaded.row.name}, its judgement of them means little: {named}")
+            notes.append(f"not in the vocabulary of {loaded.row.name}, scores unreliable: {named}")
     return tuple(notes)

@@ -1,1 +1,1 @@
-"""The rooms: tensors and text in, tensors and text out. Nothing in here prints, reads settings or knows a command."""
+"""Models: weights, network, tokens, vectors, attributions. Nothing here prints, reads settings or knows a command."""

@@ -3,8 +3,8 @@
     c = cos(image, text)        G_l = dc / dA_l        R = (1/k) Σ_l mean_h (G_l ⊙ A_l)
 
 over the last k text layers, ``A_l`` being the attention probabilities after softmax; no ReLU, negative values are the
-signal. A token's attribution is its column in the row of the pooled token. Two routes give the same numbers: the fast
-one for causal towers read at the end token, the general one for the rest. This room picks the route and cuts batches.
+signal. A token's attribution is its column in the row of the pooled token. Two ways to compute it give the same numbers: a
+fast one for causal towers that are read at the end token, a general one for all others.
 
 Attention × gradient for any open_clip text tower with attention: SigLIP, CoCa, any CustomTextCLIP.
 
@@ -74,7 +74,7 @@ def attribute(
         raise UsageError(
             f"layers must be from 1 to {n_layers}, the text layers of {loaded.row.name}, not {layers}", input="--layers"
         )
-    # Neighbours in this order share beginnings, which the fast route computes once; as it pads nothing, lengths mix.
+    # Neighbors in this order share beginnings, which the fast way computes once; as it pads nothing, lengths mix.
     order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
     results: dict[int, TokenAttribution] = {}
     for begin in range(0, len(order), batch_size):
@@ -99,7 +99,7 @@ def attribute(
 def _attribute_at_end(
     tower: CausalTextTower, image_features: Tensor, texts: Sequence[TokenizedText], layers: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The fast route: cosines (B), attributions (B, T) with each end token in its own column, text vectors (B, E)."""
+    """The fast way: cosines (B), attributions (B, T) with each end token in its own column, text vectors (B, E)."""
     lengths = [text.eot for text in texts]
     prefill = tower.prefill([text.ids for text in texts], [[length] for length in lengths], layers=layers)
     vectors, maps = tower.answer(prefill)

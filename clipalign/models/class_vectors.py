@@ -8,7 +8,7 @@ One vector a class, encoded once and kept on disk.
 
 ``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
 plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
-tokens, so that beginnings they share are computed once, and a text that neighbouring classes have is encoded once.
+tokens, so that beginnings they share are computed once, and a text that neighboring classes have is encoded once.
 
 On disk a set of classes is one file, named by a hash of the weights and of every text; the whole key and a checksum
 stand in it. What is damaged, or belongs to other texts or weights, is made again, and a warning says so. A cache that
@@ -341,7 +341,7 @@ def _groups(classes: Sequence[ClassTexts]) -> Iterator[list[ClassTexts]]:
 def _encode_in_order(
     loaded: LoadedModel, texts: Sequence[TokenizedText], batch_size: int, progress: Progress | None
 ) -> Tensor:
-    """Unit vectors of texts, neighbours in the dictionary side by side, a batch at a time: (M, E)."""
+    """Unit vectors of texts, neighbors in the dictionary side by side, a batch at a time: (M, E)."""
     order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
     batches = []
     for begin in range(0, len(order), batch_size):

@@ -3,7 +3,7 @@
 A ViT whose vector is its class token's needs the other tokens of the last layer for their keys and values alone: no
 queries, no feed-forward part (7 % of ViT-B/32). Every other image tower runs as open_clip wrote it; a convolutional one
 gets its pictures laid out so that the CPU's pooling and convolutions need not lay them out again. The network stays as
-it is. This room makes no vector a unit vector.
+it is. Nothing is normalized here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def encode_pictures(network: Any, images: Tensor) -> Tensor:
     visual = network.visual
     if not _reads_class_token_alone(visual):
         if images.device.type == "cpu" and isinstance(visual, import_open_clip().modified_resnet.ModifiedResNet):
-            # A quarter of the tower's time: pooling of channels that lie side by side is vectorised, all layers follow.
+            # A quarter of the tower's time: pooling of channels that lie side by side is vectorized, all layers follow.
             images = images.contiguous(memory_format=torch.channels_last)
         features: Tensor = network.encode_image(images)
         return features

@@ -1,4 +1,4 @@
-"""A registry row and a device become a model that is ready to be asked. The only room that imports open_clip.
+"""A registry row and a device become a loaded model. The only module that imports open_clip.
 
 Weights are loaded strictly: a key too many or too few, a shape, an activation or a value that does not fit is an error,
 never a log line. The network is built without drawing its random initial weights, since every one is overwritten; the

@@ -54,7 +54,7 @@ def fold_tables(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def stretch_positions(table: Tensor) -> Tensor:
     """A table of T positions as one of 4 T - 60: (T, D) to (4 T - 60, D), in the table's own dtype; 77 become 248.
 
-    The first 20 rows stay. From there on, every interval between neighbours is divided into four; after the last row
+    The first 20 rows stay. From there on, every interval between neighbors is divided into four; after the last row
     the table goes on as the last interval went.
 
     Raises:

@@ -27,7 +27,7 @@ class LoadedModel:
         std: divided by, per channel.
         vocabulary: lower-case words an embedded model was trained on; None for an open vocabulary.
         interpolation: of the resize, ``bicubic`` or ``bilinear``.
-        resize_mode: ``shortest`` (side, then centre crop), ``longest`` (then padding) or ``squash``.
+        resize_mode: ``shortest`` (side, then center crop), ``longest`` (then padding) or ``squash``.
         fill_color: of the padding, 0 to 255.
         notes: what a reader of the results must know about the loading.
         config: arguments of open_clip's model class, for a network that is trained on and saved.

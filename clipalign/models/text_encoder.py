@@ -15,7 +15,7 @@ own forward pass does not use:
 - in the last layer the tokens give keys and values and nothing else.
 
 Tokens are packed without padding; only attention lays them out in rows. The modules of the network are called as they
-are: nothing is patched, hooked or copied, so there is nothing to undo. This room knows neither words nor images.
+are: nothing is patched, hooked or copied, so there is nothing to undo.
 """
 
 from __future__ import annotations

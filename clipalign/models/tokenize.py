@@ -4,7 +4,7 @@ The ids are exactly those of the model's own open_clip tokenizer. What that toke
 results need, is the way back: it repairs text (mojibake, HTML entities, curly quotes, control characters), folds white
 space and lower-cases before it splits, so places in the repaired text are traced to places in the text as given.
 
-This room refuses to cut silently: what did not fit the context is counted and located. With CLIP's own tokenizer, text
+What did not fit the context is counted and located. With CLIP's own tokenizer, text
 never turns into a control token either: a caption that spells out ``<end_of_text>`` is read as punctuation and letters.
 """
 
@@ -135,7 +135,7 @@ def _vocabulary_rows(network: Any) -> int | None:
 
 def _encode_with_clip(tokenizer: Any, text: str, context_tokens: int) -> TokenizedText:
     cleaned: str = tokenizer.clean_fn(text)
-    room = context_tokens - 2  # the start and the end token
+    limit = context_tokens - 2  # the start and the end token
     ids: list[int] = []
     places: list[Span] = []
     cut_from = len(cleaned)
@@ -143,13 +143,13 @@ def _encode_with_clip(tokenizer: Any, text: str, context_tokens: int) -> Tokeniz
     for match in _PIECE.finditer(cleaned):
         start = match.start()
         for token_id, first, last in _byte_pairs(tokenizer, match.group()):
-            if n_inner < room:
+            if n_inner < limit:
                 ids.append(token_id)
                 places.append((start + first, start + last))
-            elif n_inner == room:
+            elif n_inner == limit:
                 cut_from = start + first
             n_inner += 1
-    truncated = n_inner > room
+    truncated = n_inner > limit
     origins = trace_characters(text, cleaned, cut_from + 1)
     spans = [_join(origins, first, last) for first, last in places]
     return TokenizedText(
@@ -157,7 +157,7 @@ def _encode_with_clip(tokenizer: Any, text: str, context_tokens: int) -> Tokeniz
         ids=(tokenizer.sot_token_id, *ids, tokenizer.eot_token_id),
         eot=len(ids) + 1,
         spans=(None, *spans, None),
-        padding=(0,) * (room - len(ids)),
+        padding=(0,) * (limit - len(ids)),
         n_tokens=n_inner + 2,
         truncated=truncated,
         cut_at=origins[cut_from][0] if truncated else len(text),
@@ -200,7 +200,7 @@ def _merged(tokenizer: Any, symbols: str) -> list[str]:
         _, left, first, second = heapq.heappop(waiting)
         right = after[left]
         if right < 0 or (units[left], units[right]) != (first, second):
-            continue  # one of the two has been merged with another neighbour since
+            continue  # one of the two has been merged with another neighbor since
         units[left], units[right] = first + second, ""
         after[left] = after[right]
         if after[left] >= 0:

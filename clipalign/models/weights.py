@@ -1,7 +1,7 @@
 """Where weights lie on this machine, and whether they are what they should be.
 
 Looked at in this order for every source of a row: clipalign's own cache, then the cache that others share (Hugging
-Face's for the Hub, ``~/.cache/clip`` for addresses, where OpenAI's code and open_clip keep them). This room never
+Face's for the Hub, ``~/.cache/clip`` for addresses, where OpenAI's code and open_clip keep them). This module never
 touches a network, and it never trusts a name: where a SHA-256 is on record, the file's own is compared with it.
 """
 

@@ -34,7 +34,7 @@ GRID: Final = 6
 NO_KIND: Final = len(KINDS)
 COLOR_NAMES: Final = tuple(COLORS)
 FACTS: Final = (*COUNT_WORDS.values(), *SIZE_WORDS, "left", "right", "top", "bottom")
-"""What a scene can have beside kinds and a colour: counts, sizes, places."""
+"""What a scene can have beside kinds and a color: counts, sizes, places."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
@@ -82,10 +82,10 @@ class Batch:
         word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix, punctuation and
             padding.
         false_words: (B * (1 + F), W) 1 for words that are false, 0 for true ones, -1 where there is no word.
-        cells: (B, GRID, GRID) kind whose centre lies in the cell, ``NO_KIND`` where none does.
+        cells: (B, GRID, GRID) kind whose center lies in the cell, ``NO_KIND`` where none does.
         shown: (B, K) 1 for kinds in the picture.
         named: (B, K) 1 for kinds that the true caption names.
-        color: (B,) index of the ground's colour.
+        color: (B,) index of the ground's color.
         named_color: (B,) the same where the true caption names it, -1 elsewhere.
         facts: (B, FACTS) 1 for counts, sizes and places that something in the picture has.
         named_facts: (B, FACTS) 1 for those that the true caption names.
@@ -125,7 +125,7 @@ class BatchMaker:
         self._encode = cache(lambda word: [row(token) for token in encode(word)])
         self._start, self._end = row(START_TOKEN), row(END_TOKEN)
 
-    def tokenise(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
+    def tokenize(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
         """Tokens of prefix and text word by word; CLIP's tokens never cross a space."""
         ids, words = [self._start], [-1]
         false: list[int] = []
@@ -148,10 +148,10 @@ class BatchMaker:
 
     def make(self, samples: Sequence[Sample]) -> Batch:
         """One batch of the given samples, which must all have the same number of foils."""
-        lines = [self.tokenise(sample.prefix, sample.caption.text, None) for sample in samples]
+        lines = [self.tokenize(sample.prefix, sample.caption.text, None) for sample in samples]
         for foils in zip(*(sample.foils for sample in samples), strict=True):
             lines += [
-                self.tokenise(sample.prefix, foil.text, (foil.start, foil.end))
+                self.tokenize(sample.prefix, foil.text, (foil.start, foil.end))
                 for sample, foil in zip(samples, foils, strict=True)
             ]
         tokens = max(len(line.ids) for line in lines)

@@ -19,9 +19,9 @@ PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image o
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 CLEARLY_APART: Final = 0.22
-"""Two centres at least this share of the canvas apart stand left of, right of, above or below one another."""
+"""Two centers at least this share of the canvas apart stand left of, right of, above or below one another."""
 CLEARLY_ASIDE: Final = 0.36
-"""A centre closer than this to an edge is on the left, on the right, at the top or at the bottom."""
+"""A center closer than this to an edge is on the left, on the right, at the top or at the bottom."""
 
 
 @dataclass(frozen=True, slots=True)

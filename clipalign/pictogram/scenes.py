@@ -1,9 +1,9 @@
-"""What can occur in a pictogram scene: kinds, drawing styles, colours, sizes, counts.
+"""What can occur in a pictogram scene: kinds, drawing styles, colors, sizes, counts.
 
 Torch-free. The tables here fix the meaning of the trained weights: a change in their order or extent calls for training
 anew.
 
-Composes scenes: a few groups of pictograms on a coloured ground, laid out so that what is said of them is decidable.
+Composes scenes: a few groups of pictograms on a colored ground, laid out so that what is said of them is decidable.
 
 Everything follows from one seeded ``random.Random``; the same seed gives the same scene on every machine. Coordinates
 are shares of the canvas, origin top left.
@@ -65,7 +65,7 @@ COLORS: Final[dict[str, tuple[int, int, int]]] = {
     "black": (25, 25, 28),
     "white": (248, 248, 246),
 }
-"""Background colours, as 8-bit RGB; scenes vary them a little."""
+"""Background colors, as 8-bit RGB; scenes vary them a little."""
 
 SIZES: Final[dict[str, tuple[float, float]]] = {"small": (0.21, 0.25), "medium": (0.31, 0.36), "large": (0.46, 0.54)}
 """Side of an object as a share of the canvas. Captions name only small and large ones."""
@@ -103,7 +103,7 @@ COLOR_JITTER: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One drawn object: centre and side as shares of the canvas."""
+    """One drawn object: center and side as shares of the canvas."""
 
     kind: int
     style: str
@@ -157,7 +157,7 @@ def compose_scene(rng: random.Random) -> Scene:
 
 
 def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
-    """One attempt at a layout; empty when something found no room."""
+    """One attempt at a layout; empty when something found no place."""
     kinds = rng.sample(range(len(KINDS)), rng.choices((1, 2, 3), (20, 45, 35))[0])
     many = rng.randrange(len(kinds)) if rng.random() < 0.45 else -1
     placed: list[Thing] = []
@@ -177,7 +177,7 @@ def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
 
 
 def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: list[Thing]) -> Thing | None:
-    """A thing that overlaps none of ``placed``; None where it found no room."""
+    """A thing that overlaps none of ``placed``; None where it found no place."""
     side = rng.uniform(*SIZES[size])
     margin = side / 2 + 0.01
     for _ in range(PLACING_ATTEMPTS):

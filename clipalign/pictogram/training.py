@@ -139,7 +139,7 @@ def embed_images(network: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
 def compute_losses(
     network: Any, heads: Heads, batch: Batch, *, contrast: bool = True, facts: bool = True, attribution: bool = False
 ) -> dict[str, torch.Tensor]:
-    """The terms of the objective for one batch, each a scalar; their weighted sum is minimised.
+    """The terms of the objective for one batch, each a scalar; their weighted sum is minimized.
 
     Without ``contrast`` the two towers only learn what is in a picture and in its true caption. Trained on contrast
     from the first step they do not: while one tower cannot tell kinds apart, naming them costs the other.
@@ -204,7 +204,7 @@ def _dense(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
 
 
 def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """Kinds and colour read off unit vectors (B, E): cross entropy with the kinds that are there in equal shares."""
+    """Kinds and color read off unit vectors (B, E): cross entropy with the kinds that are there in equal shares."""
     wide = vectors * CONTENT_SCALE
     shares = kinds / kinds.sum(-1, keepdim=True)
     known = color >= 0
@@ -256,7 +256,7 @@ class TrainingSettings:
     """Everything that decides the weights; written beside them. The defaults are those of the shipped weights.
 
     Attributes:
-        steps: optimiser steps in all.
+        steps: optimizer steps in all.
         batch_size: scenes a step.
         foils: false captions a scene.
         learning_rate: at its height.
@@ -309,7 +309,7 @@ def build_network(seed: int) -> Any:
 def keep_reachable_rows(network: Any) -> dict[int, int]:
     """Shrink the token embedding to the rows that captions can reach; returns the row of each such token.
 
-    The other 48,000 would never see a gradient, but cost memory and time in every step of the optimiser.
+    The other 48,000 would never see a gradient, but cost memory and time in every step of the optimizer.
     """
     tokens = reachable_tokens()
     full = network.token_embedding.weight.detach()
@@ -317,7 +317,7 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
     return {token: row for row, token in enumerate(tokens)}
 
 
-def normalise(batch: Batch) -> Batch:
+def normalize(batch: Batch) -> Batch:
     """The model's own preprocessing of pictures that already have its size."""
     mean, std = (torch.tensor(_config()["preprocess"][key]).view(3, 1, 1) for key in ("mean", "std"))
     return replace(batch, pixels=((batch.pixels - mean) / std).contiguous(memory_format=torch.channels_last))
@@ -377,7 +377,7 @@ class Run:
         settings = self.settings
         first = self.step * settings.batch_size
         numbers = range(first, first + settings.batch_size)
-        batch = normalise(self.maker.make([make_sample(n, split="train", foils=settings.foils) for n in numbers]))
+        batch = normalize(self.maker.make([make_sample(n, split="train", foils=settings.foils) for n in numbers]))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, settings)
         done = self.step / settings.steps

@@ -252,7 +252,7 @@ class TestNotes:
     def test_words_that_an_embedded_model_never_saw(self):
         loaded = dataclasses.replace(load_tiny(), vocabulary=frozenset({"cat", "red"}))
         classifier = make_classifier(loaded, Classes(("red cat", "blue heron")))
-        assert classifier.notes == ("never seen by tiny-clip, its judgement of them means little: blue, heron",)
+        assert classifier.notes == ("not in the vocabulary of tiny-clip, scores unreliable: blue, heron",)
 
 
 class TestBatch:

@@ -455,7 +455,7 @@ def test_what_is_no_input_is_said(tmp_path: Path) -> None:
     (tmp_path / "array.jsonl").write_text('[\n{"image": "a", "text": "x"}\n]\n')
     for name, kind, said in (
         ("a.jpg", UsageError, "is a picture, not a list"),
-        ("a.docx", UsageError, "is of no kind that is read"),
+        ("a.docx", UsageError, "is an unsupported file type"),
         ("no.jsonl", InputUnreadable, "there is no input"),
         ("no.csv", InputUnreadable, "there is no input"),
         ("no.parquet", InputUnreadable, "there is no input"),
