@@ -1,9 +1,7 @@
-"""What can go wrong, as types: each error knows its sentence, its hint and its exit status.
+"""Errors a user can understand: each type has an exit status, each error a message and a hint. Imports nothing heavy.
 
-``clipalign.cli`` turns any of these into one or two lines (or one JSON object) on stderr. Nothing here prints, and nothing
-here imports a heavy library.
-
-Libraries that only some tasks need: imported on use, and named with their extra when they are not installed.
+``clipalign.cli`` prints any of them as one or two lines, or as one JSON object, on stderr. :func:`need` imports an
+optional library or names the extra that installs it.
 """
 
 from __future__ import annotations
