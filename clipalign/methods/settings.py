@@ -84,7 +84,7 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
     template_tokens = encode_text(loaded, settings.template).n_tokens
     if template_tokens >= loaded.context_tokens:
         raise UsageError(
-            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens and leaves none for text",
+            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens, all of them",
             hint="use a shorter --template",
             input="--template",
         )
