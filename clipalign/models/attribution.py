@@ -3,7 +3,7 @@
     c = cos(image, text)        G_l = dc / dA_l        R = (1/k) Σ_l mean_h (G_l ⊙ A_l)
 
 over the last k text layers, ``A_l`` being the attention probabilities after softmax; no ReLU, negative values are the
-signal. A token's attribution is its column in the row of the pooled token. Two ways to compute it give the same numbers:
+signal. A token's attribution is its column in the row of the pooled token. Two ways give the same numbers:
 a fast one for causal towers that are read at the end token, a general one for all others.
 
 Attention × gradient for any open_clip text tower with attention: SigLIP, CoCa, any CustomTextCLIP.
