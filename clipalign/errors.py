@@ -185,7 +185,8 @@ class OutputDenied(OutputError):
 
 def unwritable(error: OSError) -> type[OutputError]:
     """Which of the two a failed write is."""
-    return OutputDenied if error.errno in NO_RIGHTS else OutputError
+    # What cannot be made in a file system of the kernel's "is not there".
+    return OutputDenied if error.errno in NO_RIGHTS | {errno.ENOENT} else OutputError
 
 
 class Interrupted(ClipalignError):

@@ -26,7 +26,7 @@ from clipalign.errors import InputUnreadable
 MAX_PICTURE_BYTES: Final = MAX_FILE_BYTES
 """Largest picture that is read from a tar."""
 
-MAX_PASSED: Final = 1_000_000
+MAX_PASSED: Final = 100_000
 """Most members that are passed over in search of the next record; each takes time, however small it is."""
 
 _SUFFIXES: Final = frozenset(

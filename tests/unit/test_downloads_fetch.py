@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import resource
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from clipalign.download import fetch as room
-from clipalign.download.fetch import RemoteFile, fetch, part_of, tidy
+from clipalign.download.fetch import RemoteFile, disk_error, fetch, part_of, tidy
 from clipalign.download.web import Web
 from clipalign.errors import DISK_FULL, DownloadFailed, OutputError, VerificationFailed
 from clipalign.files import exclusive
@@ -376,3 +377,9 @@ def test_whatever_a_server_does_there_is_a_whole_file_or_none(
         assert found.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
         break
     assert left_over(tmp_path) in (["w.bin"], [], ["w.bin.part", "w.bin.part.json"])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOENT])
+def test_a_cache_that_may_not_be_written_is_wrong_usage(tmp_path: Path, number: int):
+    error = disk_error(OSError(number, os.strerror(number)), "weights", tmp_path / "w.bin")
+    assert isinstance(error, OutputError) and error.exit_status == 2
