@@ -8,6 +8,7 @@ For one picture nothing but the result is written; several go record by record t
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
 
 import typer
@@ -28,6 +29,7 @@ from clipalign.config.choices import DESCRIBED_DATASETS, METHODS
 from clipalign.config.readers import flag_name
 from clipalign.config.values import Settings
 from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.files import is_folder
 from clipalign.models.registry import find_model
 from clipalign.output import render
 from clipalign.output.console import notices
@@ -35,7 +37,7 @@ from clipalign.runs.output import document_format, refuse_sources
 
 if TYPE_CHECKING:
     from clipalign.data.classes import Classes
-    from clipalign.data.files import Pictures
+    from clipalign.data.records import Input
     from clipalign.methods.classify import ClassifyScorer
     from clipalign.models.model import LoadedModel
 
@@ -222,12 +224,12 @@ def classify(
     settings = settle("classify", typed)
     pictures = _pictures(image or [], settings, typed)
     refuse_sources(settings.output, image or [], "IMAGE")
-    if pictures is not None and pictures.single and settings.on_error != "skip":
-        return _classify_one(pictures.names[0], settings, describe_with)
+    if pictures is not None and _is_one(image or []) and settings.on_error != "skip":
+        return _classify_one(pictures.name, settings, describe_with)
     return _classify_many(pictures, settings, describe_with)
 
 
-def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> Pictures | None:
+def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> Input | None:
     """What was named as arguments, looked at; None where ``--input`` has the pictures."""
     if typed["input"] or (settings.input and not images):
         if images:
@@ -250,16 +252,20 @@ def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> 
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
 
-    from clipalign.data.files import Pictures
-
-    pictures = Pictures(images)
-    if pictures.single:
+    if _is_one(images):
         for name, given in (("resume", typed["resume"]), ("shard", typed["shard"])):
             if given:
                 flag = flag_name(name)
                 raise UsageError(f"{flag} is for many pictures", hint="name several, or a folder", input=flag)
-    pictures.check()
-    return pictures
+
+    from clipalign.data.readers import open_pictures
+
+    return open_pictures(images)
+
+
+def _is_one(images: list[str]) -> bool:
+    """Whether one picture is named, not a folder of them."""
+    return len(images) == 1 and (images[0] == STDIN or not is_folder(Path(images[0]).expanduser()))
 
 
 def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str] | None) -> int:
@@ -288,7 +294,7 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     return EXIT_DONE
 
 
-def _classify_many(pictures: Pictures | None, settings: Settings, describe_with: tuple[str, str] | None) -> int:
+def _classify_many(pictures: Input | None, settings: Settings, describe_with: tuple[str, str] | None) -> int:
     from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
     from clipalign.commands.common import run_many
     from clipalign.output.classify import ClassifyView

@@ -253,9 +253,9 @@ def _detect_one(image: str, text: str, references: tuple[str, ...], settings: Se
 
 def _alone(image: str, text: str, references: tuple[str, ...]) -> Input:
     """One pair as an input of one record, so that an error becomes a record too."""
-    from clipalign.data.records import InputRecord, Listed, Place
+    from clipalign.data.records import Input, InputRecord, Place
 
-    return Listed([InputRecord(image, image, image, text, references, Place(image, 0, 0))])
+    return Input.of([InputRecord(image, image, image, text, references, Place(image, 0, 0))])
 
 
 def _detect_many(settings: Settings, source: Input | None = None) -> int:

@@ -258,9 +258,11 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
 
 def _listed(image: str, texts: list[tuple[str, str]]) -> Input:
     """The texts of the command line as an input."""
-    from clipalign.data.records import InputRecord, Listed, Place
+    from clipalign.data.records import Input, InputRecord, Place
 
-    return Listed([InputRecord(id, image, image, text, (), Place(image, 0, at)) for at, (id, text) in enumerate(texts)])
+    return Input.of(
+        [InputRecord(id, image, image, text, (), Place(image, 0, at)) for at, (id, text) in enumerate(texts)]
+    )
 
 
 def _score_many(settings: Settings, source: Input | None = None) -> int:

@@ -68,7 +68,7 @@ class Folder:
         return sum(1 for _ in self._pictures())
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.tables.Source`."""
+        """See :class:`clipalign.data.records.Source`."""
         for index, path in enumerate(itertools.islice(self._pictures(), begin, end), begin):
             place = Place(self.name, 0, index + offset)
             yield bad_record(place, path) if isinstance(path, InputUnreadable) else self._record(*path, place)

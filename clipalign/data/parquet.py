@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from clipalign.data.files import MAX_LINE_BYTES
+from clipalign.data.lines import MAX_LINE_BYTES
 from clipalign.data.records import COLUMNS, InputRecord, Place, RowReader, bad_record
 from clipalign.errors import InputUnreadable, need
 
@@ -75,7 +75,7 @@ class ParquetFile:
             return int(file.metadata.num_rows)
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.tables.Source`; row groups before ``begin`` are not read."""
+        """See :class:`clipalign.data.records.Source`; row groups before ``begin`` are not read."""
         with self._opened() as file:
             rows = int(file.metadata.num_rows)
             end = rows if end is None else min(end, rows)

@@ -6,16 +6,16 @@ import glob
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from clipalign.data.files import STDIN, LiveLines
 from clipalign.data.folders import PICTURES, Folder
+from clipalign.data.lines import LiveLines
 from clipalign.data.parquet import ParquetFile
-from clipalign.data.records import Input, InputRecord, RowReader
-from clipalign.data.tables import DELIMITERS, JsonDocument, JsonLines, Source, TextTable
+from clipalign.data.records import Input, InputRecord, Listed, Place, RowReader, Source, never_late
+from clipalign.data.sources import STDIN
+from clipalign.data.tables import DELIMITERS, JsonDocument, JsonLines, TextTable
 from clipalign.data.tars import TarShard
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.files import is_file, is_folder
@@ -50,52 +50,33 @@ def open_input(names: Sequence[str], *, image_root: Path | None = None, needs_te
     sources = [_source(name, RowReader(image_root, needs_text)) for name in found]
     for source in sources:
         source.check()
-    return _InTurn(tuple(sources))
+    first = "standard input" if found[0] == STDIN else found[0]
+    if len(sources) > 1:
+        return Input(sources, f"{first} and {len(sources) - 1} more")
+    (source,) = sources
+    # Behind other inputs, standard input is read like a file.
+    live = source.live if isinstance(source, JsonLines) else None
+    return Input(sources, first, live.late if live else never_late)
 
 
-@dataclass(frozen=True, slots=True)
-class _InTurn:
-    """Several sources as one input."""
+def open_pictures(names: Sequence[str]) -> Input:
+    """Pictures named one by one, among them folders of pictures, for commands that need no text.
 
-    sources: tuple[Source, ...]
+    Args:
+        names: paths, addresses, ``-`` and folders, whose pictures come in sorted order.
 
-    @property
-    def name(self) -> str:
-        """Of the first, and how many there are."""
-        first = "standard input" if self.sources[0].name == STDIN else self.sources[0].name
-        return first if len(self.sources) == 1 else f"{first} and {len(self.sources) - 1} more"
-
-    def count(self) -> int | None:
-        """Records of all; None where one cannot be counted."""
-        total = 0
-        for source in self.sources:
-            records = source.count()
-            if records is None:
-                return None
-            total += records
-        return total
-
-    def late(self) -> bool:
-        """See :class:`clipalign.data.records.Input`; behind other inputs, standard input is read like a file."""
-        alone = self.sources[0] if len(self.sources) == 1 else None
-        return isinstance(alone, JsonLines) and alone.late()
-
-    def records(self, share: slice | None = None) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.records.Input`."""
-        begin, end = (0, None) if share is None else (share.start or 0, share.stop)
-        offset = 0
-        for source in self.sources:
-            if end is not None and offset >= end:
-                return
-            size = source.count() if begin > offset else None
-            if size is None or offset + size > begin:
-                number = offset - 1
-                stop = None if end is None else end - offset
-                for record in source.records(max(begin - offset, 0), stop, offset):
-                    number = record.place.number
-                    yield record
-                size = number + 1 - offset
-            offset += size
+    Raises:
+        InputUnreadable: there is no picture in a folder, or it cannot be read.
+    """
+    sources: list[Source] = []
+    for name in names:
+        if name != STDIN and Path(name).expanduser().is_dir():
+            folder = Folder(name, needs_text=False)
+            folder.check()
+            sources.append(folder)
+        else:
+            sources.append(Listed([InputRecord(name, name, name, "", (), Place(name, 0, 0))]))
+    return Input(sources, names[0] if len(names) == 1 else "the arguments")
 
 
 def _matching(name: str) -> list[str]:

@@ -1,9 +1,6 @@
-"""What an input is made of: records in their order, each with the place it was read at.
+"""Records in their order, each with the place it was read at, and how a row of a table becomes one.
 
 A record that could not be read is a record too: it has its place in the order, and a ``problem`` instead of a score.
-Torch-free.
-
-A row of a table becomes a record: which columns there are, what may stand in them, and what is said when it may not.
 
 Columns are ``image``, ``text``, and if there ``id`` and ``references``; any others are left alone. There are no other
 names for them: a table whose columns look like these but are called differently is refused with the name that was
@@ -12,15 +9,15 @@ probably meant, because a guess that goes wrong scores the wrong texts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import orjson
 
-from clipalign.data.sources import is_file_name, short_name
+from clipalign.data.sources import STDIN, is_file_name, short_name
 from clipalign.data.words import too_long
 from clipalign.errors import ClipalignError, InputUnreadable
 
@@ -41,7 +38,7 @@ class Place:
 
     def __str__(self) -> str:
         """As errors name it: ``pairs.jsonl:7``, or ``shard.tar, record 7`` where there are no lines."""
-        name = "standard input" if self.file == "-" else self.file
+        name = "standard input" if self.file == STDIN else self.file
         return f"{name}:{self.line}" if self.line else f"{name}, record {self.number + 1}"
 
 
@@ -69,89 +66,126 @@ class InputRecord:
     problem: ClipalignError | None = None
 
 
-class Input(Protocol):
-    """Records from somewhere, read as they are asked for."""
+class Source(Protocol):
+    """One input of those a run may have: a file, a folder, standard input, a list."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """As the user named it."""
+        ...
+
+    def check(self) -> None:
+        """Look at its beginning.
+
+        Raises:
+            InputUnreadable: it cannot be read as a whole, or has other columns.
+            MissingExtra: its library is not installed.
+        """
         ...
 
     def count(self) -> int | None:
-        """How many records there are; None for standard input, which cannot be counted.
-
-        Raises:
-            InputUnreadable: the input as a whole cannot be read.
-        """
+        """How many records; None where that cannot be known before they are read."""
         ...
 
-    def late(self) -> bool:
-        """Whether the next record is not there yet, so that those before it are better done without it."""
-        ...
-
-    def records(self, share: slice | None = None) -> Iterator[InputRecord]:
-        """The records in their order, or a contiguous share of them, each with its number in the whole.
-
-        Raises:
-            InputUnreadable: the input as a whole cannot be read.
-        """
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """The records from ``begin`` up to ``end`` (None for all); they are numbered from ``begin + offset``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Records that are in memory already, as an :class:`Input`."""
+    """Records that are in memory already, numbered from 0 on."""
 
     items: Sequence[InputRecord]
     name: str = "the arguments"
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
 
     def count(self) -> int:
         """How many there are."""
         return len(self.items)
 
-    def late(self) -> bool:
-        """Never."""
-        return False
+    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+        """See :class:`Source`."""
+        for record in self.items[begin:end]:
+            place = replace(record.place, number=record.place.number + offset)
+            yield replace(record, place=place)
+
+
+def never_late() -> bool:
+    """Of inputs that are read at once."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Sources one after another, read as they are asked for.
+
+    Attributes:
+        sources: at least one.
+        name: what messages call it.
+        late: whether the next record is not there yet, so that those before it are better scored without it.
+    """
+
+    sources: Sequence[Source]
+    name: str = "the arguments"
+    late: Callable[[], bool] = never_late
+
+    @classmethod
+    def of(cls, items: Sequence[InputRecord]) -> Self:
+        """Records that are in memory already, numbered from 0 on."""
+        return cls([Listed(items)])
+
+    def count(self) -> int | None:
+        """How many records there are; None where a source cannot be counted, as standard input.
+
+        Raises:
+            InputUnreadable: a source cannot be read as a whole.
+        """
+        total = 0
+        for source in self.sources:
+            records = source.count()
+            if records is None:
+                return None
+            total += records
+        return total
 
     def records(self, share: slice | None = None) -> Iterator[InputRecord]:
-        """All of them, or those of ``share``."""
-        return iter(self.items if share is None else self.items[share])
+        """The records in their order, or a contiguous share of them, each with its number in the whole.
+
+        Raises:
+            InputUnreadable: a source cannot be read as a whole.
+        """
+        begin, end = (0, None) if share is None else (share.start or 0, share.stop)
+        offset = 0
+        for source in self.sources:
+            if end is not None and offset >= end:
+                return
+            size = source.count() if begin > offset else None
+            if size is None or offset + size > begin:
+                number = offset - 1
+                for record in source.records(max(begin - offset, 0), None if end is None else end - offset, offset):
+                    number = record.place.number
+                    yield record
+                size = number + 1 - offset
+            offset += size
 
 
 COLUMNS: Final = ("image", "text", "id", "references")
 
-OTHER_NAMES: Final[dict[str, frozenset[str]]] = {
-    "image": frozenset(
-        (
-            "images",
-            "img",
-            "imgs",
-            "image_path",
-            "image_file",
-            "image_filename",
-            "image_name",
-            "image_url",
-            "img_path",
-            "path",
-            "filepath",
-            "file_path",
-            "file_name",
-            "filename",
-            "file",
-            "picture",
-            "photo",
-            "url",
-        )
+OTHER_NAMES: Final = {
+    "image": (
+        *("images", "img", "imgs", "image_path", "image_file", "image_filename", "image_name", "image_url", "img_path"),
+        *("path", "filepath", "file_path", "file_name", "filename", "file", "picture", "photo", "url"),
     ),
-    "text": frozenset(("caption", "captions", "sentence", "prompt", "description", "title", "txt", "texts")),
+    "text": ("caption", "captions", "sentence", "prompt", "description", "title", "txt", "texts"),
 }
 """What tables elsewhere call these columns; for hints alone."""
 
 _ALIKE: Final = 0.7
 _SHOWN: Final = 40
 """Characters of a value that an error shows."""
-
-STDIN_NAME: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +259,7 @@ class RowReader:
             return "", ""
         if problems.add(_unwritable("image", value)):
             return "", ""
-        if value == STDIN_NAME:
+        if value == STDIN:
             problems.add("the image is -, but standard input is no picture of an input")
             return "", value
         return self.located(value), short_name(value)
@@ -306,7 +340,7 @@ def _unwritable(column: str, value: str) -> str:
 
 
 def _too_long(what: str, characters: int) -> str:
-    """What is said of a text that no method takes; refused here, it is not held until its turn comes."""
+    """What is said of a text that no method takes; refused here, it is not held in memory."""
     said = too_long(characters)
     return f"the {what} {said}\nshorten it; models read the beginning alone" if said else ""
 

@@ -1,9 +1,7 @@
-"""The elements of a JSON array one after another, so that a long array needs no more memory than a short one.
+"""Tables of records: JSON lines, JSON arrays, CSV and TSV, each read as it is asked for, never as a whole.
 
-Tables of records: JSON lines, JSON arrays, CSV and TSV, each read as it is asked for, never as a whole.
-
-Each is a source: it says how many records it has and gives those of a stretch. Where reading ends before the file does,
-the last record is one with a problem, and whatever input comes next goes on.
+Each is a :class:`clipalign.data.records.Source`. Where reading ends before the file does, the last record is one with a
+problem, and whatever input comes next goes on.
 """
 
 from __future__ import annotations
@@ -22,11 +20,10 @@ from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, TypeVar
 
 import orjson
 
-from clipalign.data.files import (
+from clipalign.data.lines import (
     BLANK_BYTES,
     BREAKS,
     MAX_LINE_BYTES,
-    STDIN,
     Line,
     LiveLines,
     broken_off,
@@ -36,6 +33,7 @@ from clipalign.data.files import (
     pass_over,
 )
 from clipalign.data.records import InputRecord, Place, RowReader, bad_record
+from clipalign.data.sources import STDIN
 from clipalign.errors import ClipalignError, InputUnreadable
 
 MAX_ELEMENT_CHARACTERS: Final = 16_000_000
@@ -158,32 +156,6 @@ DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
-class Source(Protocol):
-    """One input of those a run may have."""
-
-    @property
-    def name(self) -> str:
-        """As the user named it."""
-        ...
-
-    def check(self) -> None:
-        """Look at its beginning.
-
-        Raises:
-            InputUnreadable: it cannot be read as a whole, or has other columns.
-            MissingExtra: its library is not installed.
-        """
-        ...
-
-    def count(self) -> int | None:
-        """How many records; None where that cannot be known before they are read."""
-        ...
-
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """The records from ``begin`` up to ``end`` (None for all); they are numbered from ``begin + offset``."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class JsonLines:
     """A JSON object a line, from a file, a pipe or standard input.
@@ -213,16 +185,12 @@ class JsonLines:
         return sum(1 for _ in _whole(self.name, lines_of)) if self.rewinds else None
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`Source`."""
+        """See :class:`clipalign.data.records.Source`."""
         lines = _whole(self.name, lambda stream: lines_of(self.live or stream))
         for index, line in enumerate(itertools.islice(lines, end)):
             if index >= begin:
                 place = Place(self.name, line.number if isinstance(line, Line) else 0, index + offset)
                 yield self._record(line, place, first=index == 0)
-
-    def late(self) -> bool:
-        """Whether the next record is not there yet."""
-        return self.live is not None and self.live.late()
 
     def _record(self, line: Line | InputUnreadable, place: Place, *, first: bool) -> InputRecord:
         if isinstance(line, InputUnreadable):
@@ -263,7 +231,7 @@ class JsonDocument:
         return sum(1 for _ in _whole(self.name, elements_of))
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`Source`."""
+        """See :class:`clipalign.data.records.Source`."""
         for index, element in enumerate(itertools.islice(_whole(self.name, elements_of), end)):
             if isinstance(element, InputUnreadable):
                 if index == 0:
@@ -299,7 +267,7 @@ class TextTable:
         return sum(1 for _ in self._rows()) - 1
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`Source`."""
+        """See :class:`clipalign.data.records.Source`."""
         rows = self._rows()
         first = next(rows, None)
         if first is None:

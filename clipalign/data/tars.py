@@ -2,26 +2,103 @@
 
 Read with Python's own :mod:`tarfile` from beginning to end, a record at a time; nothing is unpacked to the disk, links
 are not followed. The library that the format is named after is not needed for that, and passes over in silence what is
-refused here: a record without a picture or a text, a shard that is cut short.
+refused here: a record without a picture or a text, a shard that is cut short. Every tar that is read, shards and
+archives of data sets, goes through :class:`BoundedMember` and :func:`members_of`, which bound time and memory.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from tarfile import HeaderError, ReadError
+from types import SimpleNamespace
+from typing import Any, Final, Self
 
 import orjson
 
-from clipalign.data.files import BREAKS
 from clipalign.data.folders import MAX_CAPTION_BYTES, PICTURES
+from clipalign.data.lines import BREAKS
 from clipalign.data.records import InputRecord, Place, RowReader, bad_record
 from clipalign.data.sources import MAX_FILE_BYTES
-from clipalign.data.tarfiles import BoundedMember, members_of
 from clipalign.errors import InputUnreadable
+
+MAX_HEADER_BYTES: Final = 1 << 13
+"""Longest header with a long name or attributes; it is read as a whole, and searched, before anybody can look."""
+
+_LONG_HEADERS: Final = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+_RECORD: Final = re.compile(rb"(\d{1,5}) [^=\n]+=")
+_LONG_NUMBER: Final = re.compile(rb"\d{65}")
+
+
+class BoundedMember(tarfile.TarInfo):
+    """A member of a tar; ``ReadError`` for a damaged header, ``ValueError`` for one that is too much.
+
+    By itself tarfile takes a damaged header behind the first member for the end of the tar, and reads long names and
+    attributes of any length before it looks at them.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:  # also raised, of other kinds, where the tar ends as it should
+            if type(error).__name__ in ("TruncatedHeaderError", "InvalidHeaderError"):
+                raise ReadError(str(error)) from error
+            raise
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
+        if member.type in _LONG_HEADERS and member.size > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {member.size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+        if member.type == tarfile.GNUTYPE_SPARSE:  # its map of holes may be of any length
+            raise ValueError("a file with holes")
+        return member
+
+    def _proc_gnusparse_10(self, *_: object) -> None:  # the other kind of sparse file, likewise
+        raise ValueError("a file with holes")
+
+    def _proc_pax(self, tar: Any) -> tarfile.TarInfo:
+        """Attributes, which some versions of tarfile search in the square of the time that they take to be read."""
+        stream = tar.fileobj
+        content: bytes = stream.read(self._block(self.size))  # type: ignore[attr-defined]
+        _check_records(content[: self.size])
+
+        def read(_: int) -> bytes:
+            tar.fileobj = stream
+            return content
+
+        tar.fileobj = SimpleNamespace(read=read)  # seeking back may mean unpacking everything anew
+        return super()._proc_pax(tar)  # type: ignore[misc, no-any-return]
+
+
+def _check_records(content: bytes) -> None:
+    """Whether each attribute has the length that it says, and none a number of endless digits."""
+    place = 0
+    while place < len(content):
+        record = _RECORD.match(content, place)
+        end = place + int(record[1]) if record else place
+        if record is None or record.end() >= end or content[end - 1 : end] != b"\n":
+            raise ValueError("a header whose attributes are not of the length that they say")
+        place = end
+    if _LONG_NUMBER.search(content):
+        raise ValueError("a header with a number of endless digits")
+
+
+def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Its members, none of which is kept, nor what headers said of all of them: both would grow with the tar."""
+    while (member := tar.next()) is not None:
+        vars(tar)["members"].clear()
+        vars(tar)["pax_headers"] = {}
+        yield member
+
 
 MAX_PICTURE_BYTES: Final = MAX_FILE_BYTES
 """Largest picture that is read from a tar."""
@@ -80,7 +157,7 @@ class TarShard:
         return sum(1 for _ in self._samples(content=False))
 
     def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.tables.Source`; what stands before ``begin`` is passed over unread."""
+        """See :class:`clipalign.data.records.Source`; what stands before ``begin`` is passed over unread."""
         for index, sample in enumerate(itertools.islice(self._samples(begin=begin), end)):
             if index >= begin:
                 yield self._record(sample, Place(self.name, 0, index + offset))

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from clipalign.data.tarfiles import BoundedMember, members_of
+from clipalign.data.tars import BoundedMember, members_of
 from clipalign.errors import VerificationFailed
 
 PIECE_BYTES: Final = 1 << 20

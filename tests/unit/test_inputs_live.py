@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from clipalign.cli import main
-from clipalign.data.files import LiveLines, lines_of
+from clipalign.data.lines import LiveLines, lines_of
 from clipalign.runs.batch import run_batch
 from tests.cli.run import IMAGE, TINY
 from tests.unit.test_batch_runner import Colours, records

@@ -16,7 +16,7 @@ from clipalign.data import tars
 from clipalign.data.images import open_image
 from clipalign.data.readers import open_input
 from clipalign.data.records import InputRecord
-from clipalign.data.tarfiles import MAX_HEADER_BYTES
+from clipalign.data.tars import MAX_HEADER_BYTES
 from clipalign.errors import InputUnreadable
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipalign.data import tables as documents
-from clipalign.data.files import MAX_LINE_BYTES
+from clipalign.data.lines import MAX_LINE_BYTES
 from clipalign.data.readers import open_input
 from clipalign.data.records import InputRecord
 from clipalign.errors import InputUnreadable, MissingExtra, UsageError
@@ -239,7 +239,7 @@ def test_a_quote_that_is_not_closed_costs_its_own_record(tmp_path: Path) -> None
 @pytest.mark.parametrize("ending", ["csv.gz", "jsonl.gz", "json.gz"])
 @pytest.mark.parametrize("filler", [b"a", b"\n"])
 def test_what_never_ends_is_left(tmp_path: Path, ending: str, filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, limit in (("tables", "MAX_LINE_BYTES"), ("files", "MAX_LINE_BYTES"), ("files", "MAX_PASSED_BYTES")):
+    for module, limit in (("tables", "MAX_LINE_BYTES"), ("lines", "MAX_LINE_BYTES"), ("lines", "MAX_PASSED_BYTES")):
         monkeypatch.setattr(f"clipalign.data.{module}.{limit}", 100_000)
     path = tmp_path / f"p.{ending}"
     first = {"c": b"image,text\n", "j": b'[{"image": "a", "text": "x"}\n'}[ending[0]]

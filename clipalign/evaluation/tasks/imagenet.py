@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from clipalign.data.tarfiles import BoundedMember, members_of
+from clipalign.data.tars import BoundedMember, members_of
 from clipalign.errors import InputUnreadable, need
 from clipalign.evaluation.task import FileInTar, files_in, text_lines
 from clipalign.evaluation.tasks.classes import ClassificationBenchmark, FoundPicture

@@ -1,15 +1,11 @@
 """Files as lines: unzipped where they are, without a byte-order mark, and never a line that fills the memory.
 
 A line is what ends with a line feed; a carriage return before it is not part of it, and one between two objects of JSON
-ends a line too. Blank lines are passed over, and
-counted for the line numbers that errors name.
+ends a line too. Blank lines are passed over, and counted for the line numbers that errors name.
 
-Standard input that is written while it is read: whether the next line is there, so that nobody waits for company.
-
-A program that writes one record and waits for the answer would wait for ever if records were collected first. Where a
-platform cannot say whether a pipe holds anything, nothing is known to be late.
-
-Pictures named one by one, among them folders of pictures, as an input for commands that need no text.
+Standard input may be written while it is read: a program that writes one record and waits for the answer would wait
+for ever if records were collected first. :class:`LiveLines` says whether the next line is there; where a platform
+cannot tell, no line is late.
 """
 
 from __future__ import annotations
@@ -19,17 +15,13 @@ import re
 import select
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol, cast
 
-from clipalign.data.folders import Folder
-from clipalign.data.records import InputRecord, Place
+from clipalign.data.sources import STDIN
 from clipalign.errors import InputUnreadable
-
-STDIN: Final = "-"
 
 MAX_LINE_BYTES: Final = 16_000_000
 """Longest line that is read; a record takes some hundred bytes, so a longer line is a file of another kind."""
@@ -106,7 +98,7 @@ def _pass_mark(stream: BinaryIO, name: str) -> None:
 
 
 class Lines(Protocol):
-    """What gives a line at a time: files, and :class:`clipalign.data.files.LiveLines`."""
+    """What gives a line at a time: files, and :class:`LiveLines`."""
 
     def readline(self, size: int, /) -> bytes:
         """The next line with its end, at most ``size`` bytes of it; empty at the end."""
@@ -228,70 +220,3 @@ class LiveLines:
         piece = read(_PIECE_BYTES)
         self._ended = not piece
         self._held += piece
-
-
-ARGUMENTS: Final = "the arguments"
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """Paths, addresses, ``-`` and folders, as an :class:`clipalign.data.records.Input`.
-
-    Attributes:
-        names: as the user named them; see :meth:`check`.
-    """
-
-    names: Sequence[str]
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.names[0] if len(self.names) == 1 else ARGUMENTS
-
-    def check(self) -> None:
-        """Look into every folder.
-
-        Raises:
-            InputUnreadable: there is no picture in one, or it cannot be read.
-        """
-        for source in self._sources():
-            if isinstance(source, Folder):
-                source.check()
-
-    def count(self) -> int:
-        """All pictures; looks at every name in the folders."""
-        return sum(source.count() if isinstance(source, Folder) else 1 for source in self._sources())
-
-    def late(self) -> bool:
-        """Never."""
-        return False
-
-    def records(self, share: slice | None = None) -> Iterator[InputRecord]:
-        """The pictures in the order of the names, those of a folder sorted; or a contiguous share of them."""
-        begin, end = (0, None) if share is None else (share.start or 0, share.stop)
-        for number, record in enumerate(self._records()):
-            if end is not None and number >= end:
-                return
-            if number >= begin:
-                yield record
-
-    def _records(self) -> Iterator[InputRecord]:
-        number = 0
-        for source in self._sources():
-            if isinstance(source, str):
-                yield InputRecord(source, source, source, "", (), Place(source, 0, number))
-                number += 1
-            else:
-                for record in source.records(0, None, number):
-                    yield record
-                    number = record.place.number + 1
-
-    def _sources(self) -> Iterator[Folder | str]:
-        for name in self.names:
-            is_folder = name != STDIN and Path(name).expanduser().is_dir()
-            yield Folder(name, needs_text=False) if is_folder else name
-
-    @property
-    def single(self) -> bool:
-        """Whether this is one picture, not a folder of them."""
-        return len(self.names) == 1 and isinstance(next(self._sources()), str)
