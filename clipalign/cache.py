@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
 from clipalign.errors import UsageError
+from clipalign.files import write_whole
 
 CACHE_VARIABLE: Final = "CLIPALIGN_CACHE"
 
@@ -18,12 +17,6 @@ DATASETS_FOLDER: Final = "datasets"
 """With a folder a data set."""
 
 VECTORS_FOLDER: Final = "class-vectors"
-
-_PART_PREFIX: Final = ".clipalign-"
-"""Of unfinished files, which may lie in a folder of the user's."""
-
-_STALE_SECONDS: Final = 3600.0
-"""Age of a part that nobody can be writing any more."""
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -74,27 +67,8 @@ def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | N
 def write_kept(file: Path, content: bytes) -> None:
     """Put ``content`` into ``file``, whole or not at all, whoever else does it meanwhile.
 
-    A process that is killed here leaves a part; the next one to write there an hour later deletes it.
-
     Raises:
         OSError: it cannot be written; what was there is as it was.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(file.parent)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=_PART_PREFIX, suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _sweep(folder: Path) -> None:
-    now = time.time()
-    for part in folder.glob(f"{_PART_PREFIX}*.part"):
-        with contextlib.suppress(OSError):  # another process was quicker, or it is another user's
-            if now - part.stat().st_mtime > _STALE_SECONDS:
-                part.unlink()
+    write_whole(file, content, sync=False)

@@ -1,20 +1,22 @@
-"""Whether something lies at a path, without an error where the system cannot even look.
+"""Files and folders: what lies at a path, files that appear whole or not at all, locks, and failures to write.
 
-One process at a time on one file: a lock that the kernel lets go of when its process dies, however it dies.
+A file is written beside its place under one kind of name, ``.clipalign-NAME-TOKEN.part``, and renamed. A killed process
+leaves such a part: whoever holds the lock on a folder removes them with :func:`remove_leftovers`, and every write
+removes those beside it that are older than an hour.
 
-Nothing is written into the locked file and nothing has to be tidied up after a crash. Locks hold between processes and
-between two opens in one process. Only a lock that another holds is waited for: where one fails for any other reason
-(network drives that know none, a server that does not answer), the work goes on without and says so once, for a lock
-guards against a slip, and the atomic renames elsewhere guard the data.
-
-Results in files: whole documents that appear in one step or not at all, and what is said when there is no room.
+A lock is let go of by the kernel when its process dies, however it dies. It holds between processes and between two
+opens in one process; nothing is written into the locked file. Only a lock that another holds is waited for: where
+locking fails for any other reason (network drives without locks, a server that does not answer), the work goes on
+without it and says so once, for a lock guards against a slip, and the atomic renames guard the data.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import logging
 import os
+import shutil
 import stat
 import sys
 import time
@@ -26,7 +28,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from clipalign.errors import DISK_FULL, Busy, OutputError, UsageError, unwritable
-from clipalign.output.console import shown_on_terminal
+
+# --- what lies at a path ---
 
 MAX_TEXT_BYTES: Final = 64_000_000
 """Of a file of labels, descriptions, templates or a long text, which is read as a whole."""
@@ -99,6 +102,124 @@ def read_text_bytes(path: Path) -> bytes:
         raise OSError(errno.EFBIG, f"it is longer than {MAX_TEXT_BYTES // 1_000_000} MB, too long for a text file")
     return content
 
+
+def open_special(path: Path, name: str) -> BinaryIO:
+    """A pipe or a device, to be written; one that nobody reads is not waited for.
+
+    Raises:
+        UsageError: nobody reads the pipe.
+        OutputError: it cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            message = f"--output {name} is a pipe that nobody reads"
+            raise UsageError(message, hint="start its reader first", input=name) from None
+        raise write_failed(name, error) from error
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(handle, True)
+    return cast(BinaryIO, os.fdopen(handle, "ab", buffering=0))
+
+
+# --- files that appear whole or not at all ---
+
+_PART_PREFIX: Final = ".clipalign-"
+"""Unmistakable, since parts may lie in a folder of the user's."""
+
+_NAME_CHARACTERS: Final = 40
+"""Of the file's own name in its part's, which must not become longer than a name may be."""
+
+_STALE_SECONDS: Final = 3600.0
+"""Age of a part that nobody can be writing any more."""
+
+
+@contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Make an empty file beside ``path``, which takes its place when the block ends well.
+
+    Args:
+        path: in a folder that exists.
+        sync: whether the content is on the disk before the rename, so that a power failure leaves no torn file.
+
+    Raises:
+        OSError: it cannot be written; ``path`` is as it was.
+    """
+    remove_leftovers(path.parent, min_age_seconds=_STALE_SECONDS)
+    part = path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
+    try:
+        part.touch(exist_ok=False)
+        mode = stat.S_IMODE(part.stat().st_mode)
+        yield part
+        part.chmod(mode)  # safetensors gives its files other permissions than new files have here
+        if sync:
+            with part.open("r+b") as stream:
+                sync_file(stream.fileno())
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename = str(path)
+        raise
+
+
+def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = True) -> None:
+    """Write a file whole or not at all; arguments and errors as of :func:`replacing`."""
+    with replacing(path, sync=sync) as part, part.open("wb") as stream:
+        stream.writelines([content] if isinstance(content, bytes) else content)
+
+
+def sync_file(handle: int) -> None:
+    """Have the system put an open file on the disk, which is when some file systems find it full.
+
+    Raises:
+        OSError: the disk is full, or gone.
+    """
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that does not know how
+            raise
+
+
+def remove_leftovers(folder: Path, name: str = "", *, min_age_seconds: float = 0.0) -> None:
+    """Remove the parts that killed processes left in ``folder``.
+
+    Args:
+        folder: locked by the caller, unless ``min_age_seconds`` says that nobody can be at work on them.
+        name: of the one file whose parts they are; empty for all.
+        min_age_seconds: younger ones stay.
+    """
+    for part in folder.glob(f"{glob.escape(_part_prefix(name))}*.part"):
+        with suppress(OSError):  # another process was quicker, or it is another user's
+            if time.time() - part.stat().st_mtime >= min_age_seconds:
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _part_prefix(name: str) -> str:
+    return f"{_PART_PREFIX}{name[:_NAME_CHARACTERS]}-" if name else _PART_PREFIX
+
+
+def write_failed(name: str, error: OSError, *, kept: str = "", hint: str = "give another --output") -> OutputError:
+    """What to say when a file cannot be written.
+
+    Args:
+        name: of the file or folder.
+        error: what the system said.
+        kept: what of the work is safe and how to go on with it, or an empty string.
+        hint: what to try where nothing is kept.
+    """
+    full = error.errno in DISK_FULL
+    reason = "the disk is full" if full else error.strerror or str(error)
+    if kept:
+        hint = f"{'make room' if full else 'make it writable'}; {kept}"
+    elif full:
+        hint = f"make room there, or {hint}"
+    return unwritable(error)(f"{name} cannot be written: {reason}", hint=hint, input=name)
+
+
+# --- locks ---
 
 _ASK_AGAIN_SECONDS: Final = 0.05
 _FAR_BEYOND: Final = 0x7FFF_FFFF_0000
@@ -238,76 +359,3 @@ else:
 
     def _release(handle: int) -> None:
         os.close(handle)  # and with it the lock
-
-
-def output_error(name: str, error: OSError) -> OutputError:
-    """A write that failed, as a sentence."""
-    reason = "the disk is full" if error.errno in DISK_FULL else error.strerror or str(error)
-    hint = f"{'make room there, or ' if error.errno in DISK_FULL else ''}give another --output"
-    return unwritable(error)(f"{name} cannot be written: {reason}", hint=hint, input=name)
-
-
-def open_special(path: Path, name: str) -> BinaryIO:
-    """A pipe or a device, to be written; one that nobody reads is not waited for.
-
-    Raises:
-        UsageError: nobody reads the pipe.
-        OutputError: it cannot be opened.
-    """
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            message = f"--output {name} is a pipe that nobody reads"
-            raise UsageError(message, hint="start its reader first", input=name) from None
-        raise output_error(name, error) from error
-    if hasattr(os, "set_blocking"):
-        os.set_blocking(handle, True)
-    return cast(BinaryIO, os.fdopen(handle, "ab", buffering=0))
-
-
-def replace_file(path: Path, parts: Iterable[bytes], *, name: str) -> None:
-    """Write ``parts`` beside ``path`` and put them in its place in one step.
-
-    Raises:
-        OutputError: they cannot be written, as on a full disk; ``path`` is as it was.
-    """
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as stream:
-            for part in parts:
-                stream.write(part)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            beside.unlink()
-        if isinstance(error, OSError):
-            raise output_error(name, error) from error
-        raise
-
-
-def write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
-    """One document into a file, or into whatever else ``path`` names.
-
-    Raises:
-        UsageError: the file exists and ``overwrite`` is not set, or it cannot be one.
-        OutputError: it cannot be written.
-    """
-    name = str(path)
-    try:
-        if is_special(path):
-            with open_special(path, name) as stream, open(stream.fileno(), "wb", closefd=False) as buffered:
-                buffered.write(shown_on_terminal(content).encode() if stream.isatty() else content)
-            return
-        target = path.resolve()
-        if target.is_dir():
-            raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
-        if target.exists() and not overwrite:
-            raise UsageError(f"--output {name} exists already", hint="--overwrite makes it anew", input=name)
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, OSError):
-            raise output_error(name, error) from error
-        raise UsageError(f"--output {name} cannot be used: {error}", input=name) from error
-    replace_file(target, [content], name=name)

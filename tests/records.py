@@ -1,4 +1,4 @@
-"""Runs over many records without a model: what a sink is given, for tests of where records go."""
+"""Runs over many records without a model: what a writer is given, for tests of where records go."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable
 from clipalign.output.detect import DetectView
 from clipalign.results import DetectResult, Provenance
-from clipalign.runs.batch import Finished
-from clipalign.runs.writer import Sink, open_sink
+from clipalign.runs.batch import Outcome
+from clipalign.runs.writer import ResultWriter, open_writer
 from tests.results import PROVENANCE, result_of
 
 HOSTILE = (
@@ -35,17 +35,17 @@ def asked(number: int, text: str | None = None) -> InputRecord:
     return InputRecord(str(number + 1), name, name, caption, (), Place("pairs.jsonl", number + 1, number))
 
 
-def finished(record: InputRecord, *, provenance: Provenance = PROVENANCE) -> Finished[DetectResult]:
+def finished(record: InputRecord, *, provenance: Provenance = PROVENANCE) -> Outcome[DetectResult]:
     """What a model says of it: every third word is wrong; of every fifth record the picture is missing."""
     if record.place.number % 5 == 4:
         error = ImageUnreadable(f"{record.image_name} does not exist", hint="is the name right?")
-        return Finished(record, error, None)
+        return Outcome(record, error, None)
     words = len(record.text.split())
     values = [(-1e-3 - 1e-5 * place) if place % 3 == 2 else 1e-4 * (place + 1) for place in range(words)]
     result = result_of(record.text, *values)
     score = 0.5 + record.place.number / 1000
     changes: dict[str, Any] = {"id": record.id, "image": record.image_name, "clip_score": score}
-    return Finished(record, replace(result, provenance=provenance, **changes), None)
+    return Outcome(record, replace(result, provenance=provenance, **changes), None)
 
 
 def run(
@@ -55,19 +55,19 @@ def run(
     stop_after: int | None = None,
     provenance: Provenance = PROVENANCE,
     error: type[BaseException] = KeyboardInterrupt,
-    first_share: bool = True,
+    has_header: bool = True,
     **settings: Any,
-) -> Sink:
+) -> ResultWriter:
     """A whole run, or one that ends with ``error`` after some records of its own."""
-    sink = open_sink(Settings(output=output, **settings), DetectView(), first_share=first_share)
-    with sink:
-        sink.begin(provenance, total=len(records))
-        for number, record in enumerate(sink.unfinished(_slowly(records))):
+    writer = open_writer(Settings(output=output, **settings), DetectView(), has_header=has_header)
+    with writer:
+        writer.begin(provenance, total=len(records))
+        for number, record in enumerate(writer.remaining(_slowly(records))):
             if number == stop_after:
                 raise error
-            if not sink.write(finished(record, provenance=provenance)):
+            if not writer.write(finished(record, provenance=provenance)):
                 break
-    return sink
+    return writer
 
 
 def _slowly(records: Sequence[InputRecord]) -> Iterator[InputRecord]:

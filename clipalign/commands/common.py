@@ -26,7 +26,7 @@ from clipalign.errors import MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model
 from clipalign.output import chosen_batch_format
 from clipalign.output.console import notices, progress_console
-from clipalign.runs.distributed import Share, find_share, wait_for_others, with_own_device
+from clipalign.runs.distributed import Shard, find_shard, wait_for_all, with_own_device
 from clipalign.runs.output import APPENDED
 
 if TYPE_CHECKING:
@@ -178,57 +178,59 @@ def run_many(
         ClipalignError: whatever else keeps the model from scoring.
     """
     row = find_model(settings.model)
-    share = find_share(settings)
-    if share is not None:
-        _check_shared(settings)
+    shard = find_shard(settings)
+    if shard is not None:
+        _check_sharded(settings)
     source = source or open_input(settings.input, image_root=settings.image_root, needs_text=needs_text)
-    output = settings.output if share is None or settings.output is None else share.output(settings.output)
+    output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
 
-    from clipalign.runs.writer import open_sink
+    from clipalign.runs.writer import open_writer
 
-    with open_sink(settings, view, output=output, first_share=share is None or share.index == 1) as sink:
-        part, total = _extent(source, share)
+    with open_writer(settings, view, output=output, has_header=shard is None or shard.index == 1) as writer:
+        part, total = _extent(source, shard)
         loaded = choose_model(row, with_own_device(settings)).load()
         method = scorer(loaded)
-        sink.begin(method.provenance, total=total)
+        writer.begin(method.provenance, total=total)
 
         from clipalign.runs.batch import run_batch
 
-        finished = run_batch(
-            sink.unfinished(source.records(part)),
+        outcomes = run_batch(
+            writer.remaining(source.records(part)),
             method,
             offline=settings.offline,
             timeout=settings.timeout,
             on_error=settings.on_error or SKIP,
-            thumbnail_px=sink.thumbnail_px,
+            thumbnail_px=writer.thumbnail_px,
             late=source.late,
         )
         try:
-            for one in finished:
-                if not sink.write(one):
+            for outcome in outcomes:
+                if not writer.write(outcome):
                     break
         finally:
-            finished.close()
-    if not sink.tally.records:
-        notices.warn(f"there are no records in {source.name if share is None else f'this share of {source.name}'}")
-    wait_for_others()
-    return sink.exit_status(check=settings.check)
+            outcomes.close()
+    if not writer.tally.records:
+        notices.warn(f"there are no records in {source.name if shard is None else f'this shard of {source.name}'}")
+    wait_for_all()
+    return writer.exit_status(check=settings.check)
 
 
-def _check_shared(settings: Settings) -> None:
+def _check_sharded(settings: Settings) -> None:
     format = chosen_batch_format(settings)
     if format not in APPENDED:
         hint = f"--format {' or '.join(APPENDED)}; their parts can be put together with cat"
-        raise UsageError(f"the format {format} cannot be written in shares", hint=hint, input="--format")
+        raise UsageError(f"the format {format} cannot be written in shards", hint=hint, input="--format")
 
 
-def _extent(source: Input, share: Share | None) -> tuple[slice | None, int | None]:
+def _extent(source: Input, shard: Shard | None) -> tuple[slice | None, int | None]:
     """The stretch of the input that is done, None for all of it, and how long it is where somebody wants to know."""
-    if share is None:
+    if shard is None:
         return None, source.count() if progress_console() is not None else None
     records = source.count()
     if records is None:
         hint = "write it into a file first"
-        raise UsageError("a pipe cannot be shared out, as it cannot be counted", hint=hint, input=source.name)
-    part = share.of(records)
+        raise UsageError(
+            "a pipe cannot be split into shards, since its records cannot be counted", hint=hint, input=source.name
+        )
+    part = shard.of(records)
     return part, part.stop - part.start

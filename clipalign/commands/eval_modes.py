@@ -23,9 +23,9 @@ Progress = Callable[[int], None]
 
 def compare(settings: Settings) -> int:
     """Two finished runs, beside each other; under ``torchrun`` by the first process alone."""
-    from clipalign.runs.distributed import launched_ranks
+    from clipalign.runs.distributed import launched_processes
 
-    if not launched_ranks().first:
+    if not launched_processes().is_first:
         return EXIT_DONE
     from clipalign.evaluation.compare import compare_runs
     from clipalign.output.eval import comparison_record, comparison_table
@@ -74,9 +74,9 @@ def sweep(benchmark: Benchmark[Any, Any], settings: Settings, axes: dict[str, li
 
 def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Progress) -> int:
     """The layers and the epsilon that suit the model; under ``torchrun`` by the first process alone."""
-    from clipalign.runs.distributed import launched_ranks
+    from clipalign.runs.distributed import launched_processes
 
-    if not launched_ranks().first:
+    if not launched_processes().is_first:
         return EXIT_DONE
     loaded = choose_model(find_model(settings.model), settings).load()
 
@@ -99,7 +99,7 @@ def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Prog
 
 def report(benchmark: Benchmark[Any, Any], settings: Settings) -> None:
     """The page about the run in ``--output``."""
-    from clipalign.evaluation.load_run import write_whole
+    from clipalign.files import write_whole
     from clipalign.evaluation.report_data import showcase
     from clipalign.output.eval import REPORT_FILE, eval_page
 

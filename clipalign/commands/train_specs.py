@@ -373,9 +373,9 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        from clipalign.files import output_error
+        from clipalign.files import write_failed
 
-        raise output_error(str(error.filename or folder), error) from error
+        raise write_failed(str(error.filename or folder), error) from error
 
 
 def _prepared(settings: Settings) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from clipalign.errors import UsageError
-from clipalign.evaluation.load_run import FinishedRun, finished_run, outcomes_in_order
+from clipalign.evaluation.load_run import FinishedRun, load_run
 from clipalign.evaluation.metrics import BOOTSTRAP_DRAWS, INTERVAL_PERCENT, Array, Statistic
 from clipalign.evaluation.task import NO_RECORD
 from clipalign.results import ComparedMetric, Comparison
@@ -35,7 +35,7 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
     Raises:
         UsageError: a run cannot be read, or they are of different benchmarks or share no sample.
     """
-    runs = finished_run(first), finished_run(second)
+    runs = load_run(first), load_run(second)
     names = [str(run.document["dataset"]) for run in runs]
     if names[0] != names[1]:
         raise UsageError(
@@ -67,7 +67,7 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
 def _tested(runs: tuple[FinishedRun, FinishedRun], shared: list[str], seed: int) -> Iterator[ComparedMetric]:
     if not shared:
         return
-    ones, others = (run.benchmark.statistics(outcomes_in_order(run, shared)) for run in runs)
+    ones, others = (run.benchmark.statistics([run.outcomes[id] for id in shared]) for run in runs)
     by_name = {statistic.name: statistic for statistic in others}
     for one in ones:
         other = by_name.get(one.name)

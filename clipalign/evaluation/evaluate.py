@@ -1,25 +1,27 @@
-"""Runs a benchmark: samples in, the route that users take too, metrics out.
+"""Run a benchmark: samples in, the evaluator that commands use too, metrics out.
 
 Samples are scored in chunks, so that memory does not grow with the data set's pictures. A sample that cannot be read is
 counted and the run goes on. With an output folder every sample leaves a line as soon as its chunk is scored, and a run
-that was cut short can be taken up again (:mod:`clipalign.evaluation.load_run`).
+that was cut short is resumed (:mod:`clipalign.evaluation.load_run`).
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
-from clipalign.evaluation.load_run import RESULT_FILE, SampleRecords, join_parts, open_records, write_whole
+from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
 from clipalign.evaluation.task import NO_RECORD, Benchmark, BrokenSample, Route, Unreadable
-from clipalign.output.json import encode, eval_record
+from clipalign.files import write_whole
+from clipalign.output.json import encode, eval_record, plain
 from clipalign.results import EvalResult
 from clipalign.runs.batch import each_alone
-from clipalign.runs.distributed import Ranks, join_ranks
+from clipalign.runs.distributed import Processes, join_processes
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
@@ -49,92 +51,72 @@ def run_benchmark(
         InputUnreadable: the benchmark has no samples, or none that can be read.
         MissingDataset: the data is not there.
         UsageError: a setting out of its range, or an output folder that cannot be used; see
-            :func:`clipalign.evaluation.load_run.open_records`.
+            :func:`clipalign.evaluation.load_run.open_samples`.
     """
     benchmark.check()
-    ranks = join_ranks()
     route = benchmark.route(loaded, settings)
     prepare(route)
     header = _header(benchmark, route, settings)
-    with (
-        closing(ranks),
-        closing(route),
-        open_records(
-            settings.output,
-            header,
-            chunk=route.chunk_samples,
-            resume=settings.resume,
-            overwrite=settings.overwrite,
-            ranks=ranks,
-        ) as records,
-    ):
-        _check_limit(records, settings)
-        found = _all_scored(benchmark, route, records, settings, ranks, progress)
-        if ranks.count > 1:
-            lines = [[_line(route, one) for one in chunk] for chunk in found]
-            gathered = _in_turns(ranks.gather(lines))
-            if not ranks.first:
+    resume, overwrite = settings.resume, settings.overwrite
+    with join_processes() as processes, closing(route):
+        folder = settings.output if processes.is_first else None
+        with open_samples(folder, header, chunk=route.chunk_samples, resume=resume, overwrite=overwrite) as log:
+            kept = processes.broadcast(log.kept)
+            found = _score_all(benchmark, route, settings, log=log, kept=kept, processes=processes, progress=progress)
+            if not processes.is_first:
                 return None
-            found = [[_from_line(route, line) for line in chunk] for chunk in gathered]
-            if settings.output is not None:
-                join_parts(settings.output, [line for chunk in gathered for line in chunk])
-        try:
-            result = _measured(benchmark, route, [one for chunk in found for one in chunk], settings, header)
-        except NO_RECORD as error:
-            if not records.kept_count:
-                raise
-            raise UsageError(
-                f"records in {settings.output} are not ones of this version",
-                hint="--overwrite starts anew",
-                input=str(settings.output),
-            ) from error
-        if settings.output is not None:
-            write_whole(settings.output / RESULT_FILE, encode(eval_record(result), indent=True))
+            try:
+                result = _measured(benchmark, route, found, settings, header)
+            except NO_RECORD as error:
+                if not kept:
+                    raise
+                raise _other_version(settings, "records") from error
+            if folder is not None:
+                write_whole(folder / RESULT_FILE, encode(eval_record(result), indent=True))
     return result
 
 
-def _all_scored(
+def _score_all(
     benchmark: Benchmark[Any, Any],
     route: Route[Any, Any],
-    records: SampleRecords,
     settings: Settings,
-    ranks: Ranks,
+    *,
+    log: SampleLog,
+    kept: int,
+    processes: Processes,
     progress: Callable[[int], None],
-) -> list[list[Any]]:
-    """Outcomes of this process's chunks, in their order."""
-    found: list[list[Any]] = []
-    done = 0
-    chunks = _chunks(benchmark.samples(limit=settings.limit, seed=settings.seed), route.chunk_samples, ranks)
-    following = next(chunks, ())
+) -> list[Any]:
+    """Outcomes of all samples in order, for the first process; the ``kept`` first ones are those of an earlier run.
+
+    Chunks are scored in rounds, one a process, each composed as in a run of one process, so that the numbers are the
+    same to the last digit. The first process gathers and writes them.
+    """
+    if settings.limit is not None and settings.limit < kept:
+        raise UsageError(
+            f"{settings.output} holds {kept} samples already, more than --limit {settings.limit}",
+            hint="raise the limit, or take another --output",
+            input="--limit",
+        )
+    samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
+    earlier = itertools.islice(samples, kept)
+    found = _reread(route, earlier, log, kept, settings) if processes.is_first else []
+    deque(earlier, maxlen=0)  # where this process did not go through them
+    progress(kept)
+    chunks = iter(lambda: tuple(itertools.islice(samples, route.chunk_samples)), ())
+    rounds = iter(lambda: tuple(itertools.islice(chunks, processes.size)), ())
+    following = next(rounds, ())
     while taken := following:
-        following = next(chunks, ())
-        if done < records.kept_count:
-            found.append(_remembered(route, taken, records, settings))
-        else:
-            for coming in (taken, following):
-                route.expect(_whole(coming))
-            found.append(_scored(route, taken, records, on_error=settings.on_error))
-        done += len(taken)
-        progress(len(taken) * ranks.count)  # the others are about as far
-    if done < records.kept_count:
-        raise _other_data(settings, f"it holds {records.kept_count} samples, the data set {done}")
+        following = next(rounds, ())
+        mine = taken[processes.rank] if processes.rank < len(taken) else ()
+        for coming in (mine, following[processes.rank] if processes.rank < len(following) else ()):
+            route.expect(_whole(coming))
+        outcomes = _scored(route, mine, on_error=settings.on_error)
+        parts = processes.gather([_line(route, one) for one in outcomes])
+        log.append([line for part in parts for line in part])
+        found += outcomes
+        found += [_from_line(route, line) for part in parts[1:] for line in part]
+        progress(sum(map(len, taken)))
     return found
-
-
-def _chunks(samples: Iterator[Any], size: int, ranks: Ranks) -> Iterator[tuple[Any, ...]]:
-    """The chunks that are this process's."""
-    for number in itertools.count():
-        taken = tuple(itertools.islice(samples, size))
-        if not taken:
-            return
-        if ranks.has(number):
-            yield taken
-
-
-def _in_turns(parts: Sequence[Sequence[Any]]) -> list[Any]:
-    """Chunks of all processes, as they were dealt."""
-    rounds = itertools.zip_longest(*parts)
-    return [chunk for chunks in rounds for chunk in chunks if chunk is not None]
 
 
 def _header(benchmark: Benchmark[Any, Any], route: Route[Any, Any], settings: Settings) -> dict[str, Any]:
@@ -149,19 +131,8 @@ def _header(benchmark: Benchmark[Any, Any], route: Route[Any, Any], settings: Se
     }
 
 
-def _check_limit(records: SampleRecords, settings: Settings) -> None:
-    if settings.limit is not None and settings.limit < records.kept_count:
-        raise UsageError(
-            f"{settings.output} holds {records.kept_count} samples already, more than --limit {settings.limit}",
-            hint="raise the limit, or take another --output",
-            input="--limit",
-        )
-
-
-def _scored(
-    route: Route[Any, Any], samples: Sequence[Any], records: SampleRecords, *, on_error: str | None
-) -> list[Any]:
-    """Outcomes of one chunk, and :class:`Unreadable` where there are none; recorded."""
+def _scored(route: Route[Any, Any], samples: Sequence[Any], *, on_error: str | None) -> list[Any]:
+    """Outcomes of one chunk, and :class:`Unreadable` where there are none."""
     whole = _whole(samples)
     scored = iter(each_alone(route.score, whole, "the sample") if whole else ())
     found: list[Any] = []
@@ -170,10 +141,8 @@ def _scored(
         if isinstance(outcome, ClipalignError):
             if on_error == "fail":
                 raise outcome
-            found.append(Unreadable(sample.id, sample.image_name, outcome.type, outcome.message, outcome.hint))
-        else:
-            found.append(outcome)
-    records.write([_line(route, one) for one in found])
+            outcome = Unreadable(sample.id, sample.image_name, outcome.type, outcome.message, outcome.hint)
+        found.append(outcome)
     return found
 
 
@@ -182,23 +151,18 @@ def _whole(samples: Sequence[Any]) -> list[Any]:
     return [sample for sample in samples if not isinstance(sample, BrokenSample)]
 
 
-def _remembered(
-    route: Route[Any, Any], samples: Sequence[Any], records: SampleRecords, settings: Settings
-) -> list[Any]:
-    """The same from the records of an earlier run, which must be of these very samples."""
+def _reread(route: Route[Any, Any], samples: Iterator[Any], log: SampleLog, kept: int, settings: Settings) -> list[Any]:
+    """Outcomes from the records of an earlier run, which must be of these very samples."""
     found: list[Any] = []
-    kept = records.take(len(samples))
-    for sample, record in zip(samples, kept, strict=False):
-        if record.get("id") != sample.id:
-            raise _other_data(settings, f"it has {record.get('id')} where the data set has {sample.id}")
+    for sample, record in zip(samples, log.earlier(), strict=False):
+        if record["id"] != sample.id:
+            raise _other_data(settings, f"it has {record['id']} where the data set has {sample.id}")
         try:
             found.append(_from_line(route, record))
         except NO_RECORD as error:
-            raise UsageError(
-                f"the record of sample {sample.id} in {settings.output} is not one of this version",
-                hint="--overwrite starts anew",
-                input=str(settings.output),
-            ) from error
+            raise _other_version(settings, f"the record of sample {sample.id}") from error
+    if len(found) < kept:
+        raise _other_data(settings, f"it holds {kept} samples, the data set {len(found)}")
     return found
 
 
@@ -207,7 +171,7 @@ def _line(route: Route[Any, Any], one: Any) -> dict[str, Any]:
     if isinstance(one, Unreadable):
         error = {"type": one.type, "message": one.message, "hint": one.hint or None}
         return {"id": one.id, "image": one.image, "error": error}
-    return route.record(one)
+    return plain(route.record(one))
 
 
 def _from_line(route: Route[Any, Any], line: dict[str, Any]) -> Any:
@@ -221,6 +185,14 @@ def _other_data(settings: Settings, why: str) -> UsageError:
     return UsageError(
         f"{settings.output} holds a run of other data: {why}",
         hint="take the same data, another --output, or --overwrite",
+        input=str(settings.output),
+    )
+
+
+def _other_version(settings: Settings, what: str) -> UsageError:
+    return UsageError(
+        f"{settings.output} was written by another version: {what} cannot be read",
+        hint="--overwrite starts anew",
         input=str(settings.output),
     )
 

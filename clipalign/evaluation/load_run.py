@@ -1,128 +1,101 @@
-"""The folder of a run: ``run.json`` what was asked, ``samples.jsonl`` a line a sample, ``result.json`` what came out.
+"""The folder of a run of ``eval``: ``run.json`` what was asked, ``samples.jsonl`` a line a sample, ``result.json``.
 
-Lines are appended as samples are scored. A run that ended early is taken up again at the last chunk that is whole: a
-torn line, and what was scored of an unfinished chunk, is cut off and scored anew, so that the numbers are those of one
-uninterrupted run. Nothing here knows what a sample is about.
-
-Runs that are over, read back from their folders: what was asked, what came out, and every sample.
-
-No model is needed for that, and no picture.
+Lines are appended as chunks of samples are scored (:func:`open_samples`). A run that ended early goes on at the last
+whole chunk: a torn line, and what was scored of an unfinished chunk, is cut off and scored anew, so that the numbers
+are those of one uninterrupted run. A finished run is read back by :func:`load_run`, without a model or pictures.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import orjson
 
 from clipalign.errors import DISK_FULL, UsageError
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.task import NO_RECORD, Benchmark
-from clipalign.files import exclusive
+from clipalign.files import exclusive, remove_leftovers, write_whole
 from clipalign.output.json import encode
 from clipalign.results import Provenance
-from clipalign.runs.distributed import Ranks
+from clipalign.runs.log import Log, first_difference, open_log
 
 RUN_FILE: Final = "run.json"
 SAMPLES_FILE: Final = "samples.jsonl"
 RESULT_FILE: Final = "result.json"
 LOCK_FILE: Final = ".lock"
 
-_PART: Final = re.compile(r"samples\.\d{5}-of-\d{5}\.jsonl")
-
 _MAY_DIFFER: Final = ("versions", "notes", "limit")
 """Between a run and its resumption: libraries may have been updated, and a limit only shortens."""
 
 
-class SampleRecords:
-    """Records of earlier samples to be read, records of later ones to be written; without a folder, neither."""
+class SampleLog:
+    """Records of earlier samples to be read, and of later ones to be written; without a log, neither.
 
-    def __init__(self, file: BinaryIO | None = None, kept: Iterator[dict[str, Any]] | None = None, count: int = 0):
-        self._file = file
-        self._kept = kept
-        self.kept_count = count
-        """Samples that need not be scored again: a multiple of the chunk."""
+    Attributes:
+        kept: samples that need not be scored again, a multiple of the chunk.
+    """
 
-    def take(self, count: int) -> list[dict[str, Any]]:
-        """The next ``count`` records of the earlier run."""
-        return [] if self._kept is None else [next(self._kept) for _ in range(count)]
+    def __init__(self, log: Log[dict[str, Any]] | None = None, kept: int = 0) -> None:
+        self._log = log
+        self.kept = kept
 
-    def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append records, and hand them to the system."""
-        if self._file is not None:
-            self._file.write(b"".join(encode(record) for record in records))
-            self._file.flush()
+    def earlier(self) -> Iterator[dict[str, Any]]:
+        """The kept records, to be read before anything is appended."""
+        return iter(()) if self._log is None else (record for _, record in islice(self._log.read(), self.kept))
+
+    def append(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write records, and hand them to the system."""
+        if self._log is not None:
+            self._log.append(*records)
 
 
 @contextmanager
-def open_records(
-    folder: Path | None,
-    header: dict[str, Any],
-    *,
-    chunk: int,
-    resume: bool,
-    overwrite: bool,
-    ranks: Ranks | None = None,
-) -> Iterator[SampleRecords]:
-    """The records of a run into ``folder``, which no other run works on meanwhile.
+def open_samples(
+    folder: Path | None, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool
+) -> Iterator[SampleLog]:
+    """The samples of a run into ``folder``, which no other run works on meanwhile.
 
     Args:
         folder: made where it is missing; None for a run that leaves nothing.
         header: data set, model, settings and provenance of this run.
-        chunk: samples that were scored together.
+        chunk: samples that are scored together.
         resume: go on with what is there.
         overwrite: throw away what is there.
-        ranks: the processes of this run; each writes a file of its own, until :func:`join_parts`.
 
     Raises:
         UsageError: the folder cannot be written, holds a run and neither was asked for, or holds another run.
         Busy: another run is at work there.
         OSError: the disk is full.
     """
-    ranks = ranks or Ranks()
     if folder is None:
-        yield SampleRecords()
+        yield SampleLog()
         return
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if ranks.first:
-                stack.enter_context(exclusive(folder / LOCK_FILE, remove=True))
-                _prepare(folder, header, chunk=chunk, resume=resume, overwrite=overwrite, processes=ranks.count)
-            ranks.wait()
-            samples = folder / part_name(ranks.index, ranks.count)
-            count, end = _whole_records(samples, chunk) if samples.exists() else (0, 0)
-            file = stack.enter_context(samples.open("r+b" if count else "wb"))
-            file.truncate(end)
-            file.seek(end)
+            stack.enter_context(exclusive(folder / LOCK_FILE, remove=True))
+            remove_leftovers(folder)
+            check_free(folder, resume=resume, overwrite=overwrite)
+            resumed = resume and _holds_samples(folder)
+            if resumed:
+                _check_header(folder, header)
+            (folder / RESULT_FILE).unlink(missing_ok=True)
+            log = open_log(folder / SAMPLES_FILE)
+            stack.callback(log.close)
+            if not resumed:
+                log.keep(0, 0)
+                write_whole(folder / RUN_FILE, encode(header, indent=True))
+            samples = SampleLog(log, _keep_whole_chunks(log, chunk))
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
             raise UsageError(f"{folder} cannot be written: {error.strerror}", input=str(folder)) from None
-        yield SampleRecords(file, _records(samples, count), count)
-
-
-def part_name(index: int, processes: int) -> str:
-    """The file of process ``index``, from 0 on."""
-    return SAMPLES_FILE if processes == 1 else f"samples.{index + 1:05}-of-{processes:05}.jsonl"
-
-
-def join_parts(folder: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Put the records of all processes into one file, in the order of the samples, in the place of theirs."""
-    write_whole(folder / SAMPLES_FILE, b"".join(encode(record) for record in records))
-    for part in _parts(folder):
-        part.unlink()
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("samples.*-of-*.jsonl") if _PART.fullmatch(path.name))
+        yield samples
 
 
 def check_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -133,136 +106,56 @@ def check_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="name a folder", input=str(folder))
-    if not resume and not overwrite and _holds_records(folder):
+    if not resume and not overwrite and _holds_samples(folder):
         hint = "--resume goes on with it, --overwrite starts anew"
         raise UsageError(f"{folder} already holds the records of a run", hint=hint, input=str(folder))
 
 
-def _holds_records(folder: Path) -> bool:
-    return any(path.exists() and path.stat().st_size for path in (folder / SAMPLES_FILE, *_parts(folder)))
+def _holds_samples(folder: Path) -> bool:
+    path = folder / SAMPLES_FILE
+    return path.exists() and path.stat().st_size > 0
 
 
-def _prepare(
-    folder: Path, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool, processes: int
-) -> None:
-    """Leave in the folder what this run goes on from, in as many files as it has processes."""
-    check_free(folder, resume=resume, overwrite=overwrite)
-    samples = folder / SAMPLES_FILE
-    there = _holds_records(folder)
-    if there and resume:
-        _check_header(folder, header)
-        _deal(folder, chunk, processes)
-    (folder / RESULT_FILE).unlink(missing_ok=True)
-    if not (there and resume):
-        for path in (samples, *_parts(folder)):
-            path.unlink(missing_ok=True)
-        write_whole(folder / RUN_FILE, encode(header, indent=True))
-
-
-def _deal(folder: Path, chunk: int, processes: int) -> None:
-    """Records of a run by another number of processes, as this one's would have written them.
-
-    Kept are the chunks from the first on, up to the first that is not there.
-    """
-    samples, parts = folder / SAMPLES_FILE, _parts(folder)
-    wanted = [folder / part_name(index, processes) for index in range(processes)]
-    worlds = {int(part.stem.rpartition("-")[2]) for part in parts}
-    if (not parts and processes == 1) or (not samples.exists() and worlds == {processes}):
-        return
-    found = _chunks_of([samples], chunk) if samples.exists() else []
-    for world in worlds:
-        dealt = _chunks_of([folder / part_name(index, world) for index in range(world)], chunk)
-        found = max(found, dealt, key=len)
-    for index, path in enumerate(wanted):
-        write_whole(path, b"".join(found[index::processes]))
-    for path in {samples, *parts} - set(wanted):
-        path.unlink(missing_ok=True)
-
-
-def _chunks_of(files: Sequence[Path], chunk: int) -> list[bytes]:
-    """The whole chunks of files that took turns, from the first to the last before a gap."""
-    by_file = []
-    for path in files:
-        count, _ = _whole_records(path, chunk) if path.exists() else (0, 0)
-        with path.open("rb") if path.exists() else io.BytesIO() as file:
-            by_file.append([b"".join(itertools.islice(file, chunk)) for _ in range(count // chunk)])
-    found: list[bytes] = []
-    while len(taken := by_file[len(found) % len(files)]) > len(found) // len(files):
-        found.append(taken[len(found) // len(files)])
-    return found
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file is there as a whole, or as it was."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
-
-
-def _whole_records(path: Path, chunk: int) -> tuple[int, int]:
-    """Records that make whole chunks, from the beginning, and where they end in the file."""
-    count, position, end, complete = 0, 0, 0, 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n") or _record(line) is None:
+def _keep_whole_chunks(log: Log[dict[str, Any]], chunk: int) -> int:
+    """Cut off what follows the last whole chunk; returns how many samples are kept."""
+    kept = end = 0
+    with suppress(UsageError):  # a damaged record is scored anew, with all behind it
+        for _, record in log.read():
+            if not isinstance(record.get("id"), str):
                 break
-            count += 1
-            position += len(line)
-            if count % chunk == 0:
-                complete, end = count, position
-    return complete, end
-
-
-def _records(path: Path, count: int) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for _, line in zip(range(count), file, strict=False):
-            yield _record(line) or {}
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None
+            if log.records % chunk == 0:
+                kept, end = log.records, log.end
+    log.keep(kept, end)
+    return kept
 
 
 def _check_header(folder: Path, header: dict[str, Any]) -> None:
-    """Whether the earlier run is this one.
+    """See that the earlier run is this one.
 
     Raises:
         UsageError: it is not, with the first difference.
     """
-    place = folder / RUN_FILE
+    path = folder / RUN_FILE
     try:
-        earlier = orjson.loads(place.read_bytes())
+        earlier = orjson.loads(path.read_bytes())
+        difference = first_difference(earlier, orjson.loads(encode(header)), ignore=_MAY_DIFFER)
     except FileNotFoundError:
         raise UsageError(
             f"{folder} holds records without {RUN_FILE}, so that nobody knows what they are of",
             hint="--overwrite starts anew",
             input=str(folder),
         ) from None
-    except orjson.JSONDecodeError:
-        raise UsageError(f"{place} is damaged", hint="--overwrite starts anew", input=str(folder)) from None
-    difference = _difference(earlier, orjson.loads(encode(header)), "")
+    except (orjson.JSONDecodeError, AttributeError):
+        raise UsageError(f"{path} is damaged", hint="--overwrite starts anew", input=str(folder)) from None
     if difference:
-        name, was, now = difference
         raise UsageError(
-            f"{folder} holds a run of other settings: {name} was {was}, now it is {now}",
+            f"{folder} holds a run of other settings: {difference}",
             hint="take the same settings, another --output, or --overwrite",
             input=str(folder),
         )
 
 
-def _difference(earlier: Any, now: Any, place: str) -> tuple[str, Any, Any] | None:
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        for key in [*now, *(key for key in earlier if key not in now)]:
-            if key not in _MAY_DIFFER:
-                found = _difference(earlier.get(key), now.get(key), f"{place}.{key}".lstrip("."))
-                if found:
-                    return found
-        return None
-    return None if earlier == now else (place, earlier, now)
+# --- finished runs ---
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,13 +175,7 @@ class FinishedRun:
     outcomes: dict[str, Any]
 
 
-def read_provenance(record: dict[str, Any]) -> Provenance:
-    """Back from JSON."""
-    known = {field.name: record[field.name] for field in fields(Provenance) if field.name in record}
-    return Provenance(**{**known, "notes": tuple(known.get("notes", ()))})
-
-
-def finished_run(place: Path) -> FinishedRun:
+def load_run(place: Path) -> FinishedRun:
     """The run whose ``result.json`` is at ``place``, or in the folder ``place``.
 
     Raises:
@@ -299,13 +186,15 @@ def finished_run(place: Path) -> FinishedRun:
     document = _read(result)
     try:
         benchmark = find_benchmark(str(document["dataset"]))
-        provenance = read_provenance(document["provenance"])
+        names = {field.name for field in fields(Provenance)}
+        known = {name: document["provenance"][name] for name in names & document["provenance"].keys()}
+        provenance = Provenance(**{**known, "notes": tuple(known.get("notes", ()))})
         metrics = document["metrics"]
         model, settings = document["model"], document.get("settings", {})
         numbers = isinstance(metrics, dict) and all(isinstance(one, float | int) for one in metrics.values())
         if not numbers or not isinstance(model, str) or not isinstance(settings, dict | None):
             raise TypeError
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{result} is no result of eval", hint="name a result.json, or the --output of a run", input=str(result)
         ) from error
@@ -330,8 +219,7 @@ def _outcomes(samples: Path, benchmark: Benchmark[Any, Any], provenance: Provena
     found: dict[str, Any] = {}
     try:
         with samples.open("rb") as lines:
-            for line in lines:
-                record = orjson.loads(line)
+            for record in map(orjson.loads, lines):
                 if "error" not in record:
                     found[record["id"]] = benchmark.reread(record, provenance)
     except NotImplementedError:
@@ -347,8 +235,3 @@ def _outcomes(samples: Path, benchmark: Benchmark[Any, Any], provenance: Provena
             input=str(samples),
         ) from error
     return found
-
-
-def outcomes_in_order(run: FinishedRun, ids: Sequence[str]) -> list[Any]:
-    """Its outcomes of these samples."""
-    return [run.outcomes[id] for id in ids]

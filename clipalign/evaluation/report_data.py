@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.data.images import thumbnail_of
 from clipalign.errors import ClipalignError
-from clipalign.evaluation.load_run import finished_run
+from clipalign.evaluation.load_run import load_run
 from clipalign.evaluation.task import Benchmark, BrokenSample, Outcome, opened
 from clipalign.results import Distribution, Example, Showcase
 
@@ -39,7 +39,7 @@ def showcase(benchmark: Benchmark[Any, Any], settings: Settings) -> Showcase:
         UsageError: there is no finished run in that folder.
     """
     assert settings.output is not None
-    run = finished_run(settings.output)
+    run = load_run(settings.output)
     outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, Outcome)]
     rated = sorted(_rated(benchmark, outcomes), key=lambda one: one[0])
     worst = [outcome for _, outcome in rated[: min(EXAMPLES, len(rated) // 2)]]

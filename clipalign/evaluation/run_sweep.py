@@ -7,7 +7,6 @@ compared like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from clipalign.evaluation.sweep import Values, combinations, labels
 from clipalign.evaluation.task import Benchmark, Route
 from clipalign.evaluation.tasks.words import DetectRoute
 from clipalign.results import EvalResult
-from clipalign.runs.distributed import join_ranks
+from clipalign.runs.distributed import join_processes
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
@@ -63,7 +62,7 @@ def run_sweep(
     loaded: LoadedModel | None = None
     shelf, model = Shelf(), ""
     runs = list(combinations(axes))
-    with closing(join_ranks()):  # of all runs: nobody can leave and come again while others are still measuring
+    with join_processes():  # of all runs: nobody can leave and come again while others are still measuring
         for values, name in zip(runs, labels(runs), strict=True):
             chosen = replace(settings, **values)  # type: ignore[arg-type]
             if settings.output is not None:

@@ -116,11 +116,37 @@ def deliver(content: str | bytes, *, output: Path | None, overwrite: bool, is_da
     """Write a whole document to stdout, or into a file; arguments, result and errors as of :func:`render`."""
     if output is None or str(output) == STDOUT:
         return write_output(content, is_data=is_data)
-    from clipalign.files import write_document
-
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    write_document(output, content, overwrite=overwrite)
+    _write_document(output, content, overwrite=overwrite)
     return True
+
+
+def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
+    """Write one document into a file, or into whatever else ``path`` names.
+
+    Raises:
+        UsageError: the file exists and ``overwrite`` is not set, or it cannot be one.
+        OutputError: it cannot be written.
+    """
+    from clipalign.files import is_special, open_special, write_failed, write_whole
+    from clipalign.output.console import shown_on_terminal
+
+    name = str(path)
+    try:
+        if is_special(path):
+            with open_special(path, name) as stream, open(stream.fileno(), "wb", closefd=False) as buffered:
+                buffered.write(shown_on_terminal(content).encode() if stream.isatty() else content)
+            return
+        target = path.resolve()
+        if target.is_dir():
+            raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
+        if target.exists() and not overwrite:
+            raise UsageError(f"--output {name} exists already", hint="--overwrite makes it anew", input=name)
+        write_whole(target, content)
+    except OSError as error:
+        raise write_failed(name, error) from error
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"--output {name} cannot be used: {error}", input=name) from error
 
 
 def _document(

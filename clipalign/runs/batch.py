@@ -21,7 +21,7 @@ from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
 from clipalign.files import is_special
 from clipalign.methods.scores import ScoreItem, Scorer
-from clipalign.runs.prefetch import READERS, Workers, wait_for, workers_for_this_machine
+from clipalign.runs.prefetch import READERS, Prefetcher, workers_for_this_machine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,17 +32,17 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Finished(Generic[R]):
-    """A record that is done with.
+class Outcome(Generic[R]):
+    """A record and what came of it.
 
     Attributes:
         record: as it was read; its ``image`` is empty where it was bytes, which nobody needs any more.
-        outcome: the result, or why there is none.
+        result: of the method, or why there is none.
         thumbnail: a small JPEG of the picture, where thumbnails were asked for and the picture could be read.
     """
 
     record: InputRecord
-    outcome: R | ClipalignError
+    result: R | ClipalignError
     thumbnail: bytes | None = None
 
 
@@ -56,7 +56,7 @@ def run_batch(
     on_error: str = "skip",
     thumbnail_px: int | None = None,
     late: Callable[[], bool] = lambda: False,
-) -> Generator[Finished[R], None, None]:
+) -> Generator[Outcome[R], None, None]:
     """Score every record; results in the order of the input.
 
     Args:
@@ -74,14 +74,14 @@ def run_batch(
         ClipalignError: of the first bad record with ``fail``; what ``scorer`` cannot go on after.
     """
     workers = workers or workers_for_this_machine()
-    with Workers[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
+    with Prefetcher[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
         prepare = _Preparation(scorer, threading.Semaphore(workers), offline, timeout, thumbnail_px)
         run = _Run(iter(records), scorer, threads, prepare, late)
         while window := run.window():
-            for finished in run.scored(window):
-                if on_error == "fail" and isinstance(finished.outcome, ClipalignError):
-                    raise finished.outcome
-                yield finished
+            for outcome in run.scored(window):
+                if on_error == "fail" and isinstance(outcome.result, ClipalignError):
+                    raise outcome.result
+                yield outcome
 
 
 class _Prepared(NamedTuple):
@@ -141,7 +141,7 @@ class _Run(Generic[R]):
         self,
         records: Iterator[InputRecord],
         scorer: Scorer[R],
-        threads: Workers[_Prepared],
+        threads: Prefetcher[_Prepared],
         prepare: _Preparation,
         late: Callable[[], bool],
     ) -> None:
@@ -191,7 +191,7 @@ class _Run(Generic[R]):
             if picture is not None and picture.future is not None and picture.future.done():
                 self._await(picture, record, group)
 
-    def scored(self, window: list[_Waiting]) -> Iterator[Finished[R]]:
+    def scored(self, window: list[_Waiting]) -> Iterator[Outcome[R]]:
         """The window's records with their results, in order."""
         items = [
             ScoreItem(record, picture.features)
@@ -202,7 +202,7 @@ class _Run(Generic[R]):
         for record, picture in window:
             outcome: R | ClipalignError | None = record.problem or (picture.error if picture is not None else None)
             thumbnail = picture.thumbnail if picture is not None else None
-            yield Finished(record, next(outcomes) if outcome is None else outcome, thumbnail)
+            yield Outcome(record, next(outcomes) if outcome is None else outcome, thumbnail)
 
     def _read_ahead(self, *, wait: bool = False) -> None:
         """Read records and hand out their pictures, as far as the limits allow; ``wait`` for one if there is none."""
@@ -251,18 +251,12 @@ class _Run(Generic[R]):
         """Add a picture to those that will be encoded, or keep its error."""
         assert picture.future is not None
         future, picture.future = picture.future, None
-        try:
-            tensor, picture.thumbnail = wait_for(future, self.threads)
-        except ClipalignError as error:
-            error.input = error.input or record.image_name
-            picture.error = error
-            self.held -= 1
-        except MemoryError:
-            raise
-        except Exception as error:
-            picture.error = record_failed(error, record.image_name)
+        prepared = self.threads.outcome(future, record.image_name)
+        if isinstance(prepared, ClipalignError):
+            picture.error = prepared
             self.held -= 1
         else:
+            tensor, picture.thumbnail = prepared
             group.append((picture, tensor))
 
     def _encode(self, group: list[tuple[_Picture, Tensor]]) -> None:

@@ -1,43 +1,224 @@
-"""Which part of an input this process does: of a job array by ``--shard``, of a ``torchrun`` by its rank.
+"""Several processes: those that ``torchrun`` started, what they exchange, and the shard of an input that each one does.
 
-Parts are contiguous stretches of the counted input, so that their outputs, one after another, are what one process
-writes. The processes need nothing of each other but to end together: ``torchrun`` stops all of them as soon as one
-leaves with another status than 0, and "some pictures could not be read" is one.
-
-One run by several processes: ``torchrun`` starts the same command many times, and chunks are dealt out in turns.
-
-Every chunk is scored by one process, composed as in a run of one, so that the numbers are the same to the last digit.
-Each process writes the records of its own chunks. What all found is gathered by the first, which joins the records,
-measures, writes the result and prints; the others end quietly.
+A process alone exchanges nothing, and every method of :class:`Processes` then gives back what it was given. Training
+talks over NCCL on GPUs; all else goes over gloo. Torch is imported only where there are several processes.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from clipalign.errors import UsageError
+from clipalign.errors import DeviceUnavailable, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from clipalign.config.values import Settings
 
+T = TypeVar("T")
 
-RANK_VARIABLES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-"""What ``torchrun`` tells its processes."""
+BUCKET_ELEMENTS: Final = 16_000_000
+"""Gradients travel together up to this many numbers, 64 MB of fp32."""
 
-_LOOK_SECONDS: Final = 0.2
+_TIMEOUT: Final = timedelta(days=7)
+"""How long a process waits for slower ones over gloo; one that died is noticed by ``torchrun``."""
+
 _DIGITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """A part of an input.
+class Processes:
+    """The processes of a run.
+
+    Attributes:
+        rank: of this one, from 0 on.
+        size: how many there are.
+        device: on which tensors are exchanged.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files and speaks for all."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+    def gather(self, mine: T) -> list[T]:
+        """What all have, by rank; empty for all but the first. Objects are pickled."""
+        if self.size == 1:
+            return [mine]
+        from torch import distributed
+
+        found: list[T] | None = [mine] * self.size if self.is_first else None
+        distributed.gather_object(mine, found)
+        return found or []
+
+    def broadcast(self, value: T) -> T:
+        """What the first process has. Objects are pickled."""
+        if self.size == 1:
+            return value
+        from torch import distributed
+
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Element by element over all processes, on the device that ``values`` are on."""
+        if self.size == 1:
+            return values
+        from torch import distributed
+
+        total = values.contiguous().to(self.device, copy=True)
+        distributed.all_reduce(total)
+        return total.to(values.device)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of ``values`` (any shape, the same everywhere) over its elements and all processes."""
+        average = values.float().mean()
+        return average if self.size == 1 else self.sum(average) / self.size
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so; all get the same answer."""
+        if self.size == 1:
+            return flag
+        import torch
+
+        return bool(self.sum(torch.tensor([float(flag)])).item())
+
+    def gather_rows(self, rows: Tensor) -> tuple[Tensor, int]:
+        """The rows of all processes by rank, and where this one's begin; gradients of all come back to them.
+
+        Args:
+            rows: (B, E); processes may have different B.
+        """
+        if self.size == 1:
+            return rows, 0
+        import torch
+        from torch import distributed
+
+        counts = self.sum(torch.eye(self.size)[self.rank] * len(rows)).int().tolist()
+        padded = torch.cat([rows.detach(), rows.new_zeros(max(counts) - len(rows), rows.shape[1])])
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        distributed.all_gather(parts, padded)
+        kept = [part[:count] for part, count in zip(parts, counts, strict=True)]
+        kept[self.rank] = rows
+        gathered = torch.cat(kept)
+        if gathered.requires_grad:  # backward, each process gets what all of them want of its rows
+            gathered.register_hook(lambda gradient: self.sum(gradient))
+        return gathered, sum(counts[: self.rank])
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Average the gradients of all processes, in place; a parameter without one counts as zero."""
+        if self.size == 1:
+            return
+        import torch
+
+        bucket: list[Tensor] = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            bucket.append(parameter.grad)
+            if sum(gradient.numel() for gradient in bucket) >= BUCKET_ELEMENTS:
+                self._average(bucket)
+                bucket = []
+        if bucket:
+            self._average(bucket)
+
+    def _average(self, gradients: Sequence[Tensor]) -> None:
+        import torch
+        from torch import distributed
+
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.size
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def launched_processes(environment: Mapping[str, str] | None = None) -> Processes:
+    """What ``torchrun`` told this process, without waiting for the others; one alone where it started none."""
+    environment = os.environ if environment is None else environment
+    rank, size = (environment.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        return Processes()
+    return Processes(int(rank), int(size))
+
+
+@contextmanager
+def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
+    """The processes that ``torchrun`` started, connected while the block runs, or until an outer block ends.
+
+    Args:
+        device: on which tensors are exchanged, ``cpu``, ``cuda:N`` or ``mps``.
+        environment: the process's own.
+
+    Raises:
+        DeviceUnavailable: several processes on a device that cannot talk to its like.
+    """
+    launched = launched_processes(environment)
+    if launched.size == 1:
+        yield launched
+        return
+    if device == "mps":
+        raise DeviceUnavailable("several processes cannot train on mps", hint="--device cpu", input="--device")
+    import torch
+    from torch import distributed
+
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    connected = distributed.is_initialized()
+    if not connected:
+        backend = "nccl" if on_gpu else "gloo"
+        distributed.init_process_group(backend, timeout=None if on_gpu else _TIMEOUT)
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), device)
+    finally:
+        if not connected:
+            distributed.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Under ``torchrun``, wait at the end of a run for all processes; its end ends this too.
+
+    ``torchrun`` stops all processes as soon as one leaves with another status than 0, and "some pictures could not be
+    read" is one.
+    """
+    with suppress(RuntimeError, OSError, ValueError), join_processes() as processes:
+        processes.wait()
+
+
+def with_own_device(settings: Settings, environment: Mapping[str, str] | None = None) -> Settings:
+    """``--device auto`` under ``torchrun`` as the GPU of this process, where there are GPUs; imports torch then."""
+    environment = os.environ if environment is None else environment
+    if settings.device != "auto" or launched_processes(environment).size == 1:
+        return settings
+    import torch
+
+    if not torch.cuda.is_available():
+        return settings
+    return replace(settings, device=f"cuda:{int(environment.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A contiguous part of a counted input; the outputs of all, one after another, are what one process writes.
 
     Attributes:
         index: which one, from 1 on.
@@ -60,135 +241,18 @@ class Share:
         return path.with_name(f"{path.stem}.{self.index:0{_DIGITS}}-of-{self.count:0{_DIGITS}}{path.suffix}")
 
 
-def find_share(settings: Settings, environment: Mapping[str, str] | None = None) -> Share | None:
-    """The part that this process is asked to do; None for all of it.
+def find_shard(settings: Settings, environment: Mapping[str, str] | None = None) -> Shard | None:
+    """The part that this process is asked to do, by ``--shard`` or by its rank; None for all of it.
 
     Raises:
         UsageError: ``--shard`` under ``torchrun``, which shares by itself, or ``torchrun`` without ``--output``.
     """
-    rank, world = _launched(os.environ if environment is None else environment)
-    if world > 1:
-        if settings.shard is not None:
-            raise UsageError("torchrun shares the input already", hint="leave out --shard", input="--shard")
-        if settings.output is None:
-            hint = "with --output out.jsonl each process writes a part of its own"
-            raise UsageError("several processes cannot share stdout", hint=hint, input="--output")
-        return Share(rank + 1, world, launched=True)
-    return None if settings.shard is None else Share(*settings.shard)
-
-
-def with_own_device(settings: Settings, environment: Mapping[str, str] | None = None) -> Settings:
-    """``--device auto`` under ``torchrun`` as the GPU of this process, where there are GPUs; imports torch then."""
-    environment = os.environ if environment is None else environment
-    if settings.device != "auto" or _launched(environment)[1] < 2:
-        return settings
-    import torch
-
-    if not torch.cuda.is_available():
-        return settings
-    return replace(settings, device=f"cuda:{int(environment['LOCAL_RANK']) % torch.cuda.device_count()}")
-
-
-def wait_for_others(environment: Mapping[str, str] | None = None) -> None:
-    """Under ``torchrun``, wait until every process has come here, or until the one that keeps count is gone."""
-    environment = os.environ if environment is None else environment
-    world = _launched(environment)[1]
-    if world < 2 or "MASTER_ADDR" not in environment or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return
-    from torch.distributed import TCPStore  # type: ignore[attr-defined, unused-ignore]
-
-    key = f"clipalign/done/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    with suppress(RuntimeError, OSError, ValueError):
-        store = TCPStore(
-            environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), world, is_master=False, wait_for_workers=False
-        )
-        store.add(key, 1)
-        while int(store.add(key, 0)) < world:
-            time.sleep(_LOOK_SECONDS)
-
-
-def _launched(environment: Mapping[str, str]) -> tuple[int, int]:
-    """Rank and number of processes; 0 and 1 where nobody launched several."""
-    values = [environment.get(name, "") for name in RANK_VARIABLES]
-    if not all(value.isdecimal() for value in values):
-        return 0, 1
-    rank, world = int(values[0]), int(values[1])
-    return (rank, world) if rank < world else (0, 1)
-
-
-T = TypeVar("T")
-
-PATIENCE: Final = timedelta(days=7)
-"""How long a process waits for slower ones; one that died is noticed by ``torchrun``."""
-
-_VARIABLES: Final = ("RANK", "WORLD_SIZE")
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """Which of how many processes this is.
-
-    Attributes:
-        index: from 0 on.
-        count: of all.
-        guest: whether somebody else brought the processes together, and parts them.
-    """
-
-    index: int = 0
-    count: int = 1
-    guest: bool = False
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the one that measures and writes the result."""
-        return self.index == 0
-
-    def has(self, number: int) -> bool:
-        """Whether chunk ``number``, from 0 on, is for this process."""
-        return number % self.count == self.index
-
-    def wait(self) -> None:
-        """Until all have come here."""
-        if self.count > 1:
-            from torch import distributed
-
-            distributed.barrier()
-
-    def gather(self, mine: T) -> list[T]:
-        """What all have, in the order of the processes; empty for all but the first."""
-        if self.count == 1:
-            return [mine]
-        from torch import distributed
-
-        found: list[T] | None = [mine] * self.count if self.first else None
-        distributed.gather_object(mine, found)
-        return found or []
-
-    def close(self) -> None:
-        """Nothing is exchanged any more."""
-        if self.count > 1 and not self.guest:
-            from torch import distributed
-
-            distributed.destroy_process_group()
-
-
-def join_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
-    """The processes that ``torchrun`` started, brought together; one alone where it started none."""
-    launched = launched_ranks(environment)
-    if launched.count == 1:
-        return launched
-    from torch import distributed
-
-    guest = distributed.is_initialized()
-    if not guest:  # over the CPU: what is exchanged are records
-        distributed.init_process_group("gloo", timeout=PATIENCE)
-    return Ranks(distributed.get_rank(), distributed.get_world_size(), guest)
-
-
-def launched_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
-    """The same from what ``torchrun`` told this process alone: nobody is brought together, or waited for."""
-    environment = os.environ if environment is None else environment
-    values = [environment.get(name, "") for name in _VARIABLES]
-    if not all(value.isdecimal() for value in values) or int(values[1]) < 2:
-        return Ranks()
-    return Ranks(int(values[0]), int(values[1]))
+    launched = launched_processes(environment)
+    if launched.size == 1:
+        return None if settings.shard is None else Shard(*settings.shard)
+    if settings.shard is not None:
+        raise UsageError("torchrun splits the input already", hint="leave out --shard", input="--shard")
+    if settings.output is None:
+        hint = "with --output out.jsonl each process writes a part of its own"
+        raise UsageError("several processes cannot share stdout", hint=hint, input="--output")
+    return Shard(launched.rank + 1, launched.size, launched=True)

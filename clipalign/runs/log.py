@@ -1,247 +1,217 @@
-"""A file that records are appended to, one at a time, and read back from: whatever ends the process, all are whole.
+"""A log of records: appended as they are finished, repaired after a kill, read back by the run that goes on with it.
 
-A record is in the file when its last byte, a line feed, is. What stands behind the last such byte was torn off by a
-kill or a full disk, belongs to nobody and is cut off before the next record is appended.
-
-Whether a run may go on with the records of an earlier one: same settings, same input, in the same order.
+A record is in the log when its last byte, a line feed, is. What stands behind the last such byte was torn off by a kill
+or a full disk, and is cut off before the next record is appended. :func:`first_difference` says whether what an earlier
+run was asked is what this one is asked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
 
 import orjson
 
-from clipalign.errors import OutputError, UsageError
-from clipalign.files import output_error
-from clipalign.output import csv
-from clipalign.output.json import line_of, plain_text
-from clipalign.output.records import Entry, Record, RecordView
+from clipalign.errors import UsageError
+from clipalign.files import sync_file, write_failed
+from clipalign.output.json import line_of
 
-if TYPE_CHECKING:
-    from clipalign.data.records import InputRecord
+T = TypeVar("T")
 
+RECORD_ERRORS: Final = (ValueError, KeyError, TypeError)
+"""What decoding raises for bytes that are no record."""
 
-class Syntax(Protocol):
-    """How entries lie in a file."""
-
-    def head(self) -> bytes:
-        """What an empty file begins with."""
-        ...
-
-    def encode(self, entry: Entry) -> bytes:
-        """An entry, ended by a line feed."""
-        ...
-
-    def pieces(self, stream: BinaryIO) -> Iterator[bytes]:
-        """The whole entries from here on, and the head where it stands first; what is torn is left out."""
-        ...
-
-    def decode(self, piece: bytes) -> Entry:
-        """An entry.
-
-        Raises:
-            ValueError: it is none.
-        """
-        ...
-
-    def is_beginning(self, rest: bytes) -> bool:
-        """Whether ``rest`` can be the beginning of one entry, rather than several that were damaged."""
-        ...
+_NOT_SET: Final = object()
 
 
-class _Lines:
-    """What JSON's syntaxes share: an entry a line."""
-
-    def head(self) -> bytes:
-        return b""
-
-    def pieces(self, stream: BinaryIO) -> Iterator[bytes]:
-        return (line for line in stream if line.endswith(b"\n"))
-
-    def is_beginning(self, rest: bytes) -> bool:
-        return b"\n" not in rest
+def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+    return (line for line in stream if line.endswith(b"\n"))
 
 
-class JsonLines(_Lines):
-    """A record a line, and nothing else."""
-
-    def encode(self, entry: Entry) -> bytes:
-        return line_of(entry.record)
-
-    def decode(self, piece: bytes) -> Entry:
-        return Entry(_object(orjson.loads(piece)))
-
-
-class JournalLines(_Lines):
-    """A whole entry a line."""
-
-    def encode(self, entry: Entry) -> bytes:
-        return line_of({"record": entry.record, "file": entry.file, "line": entry.line, "thumbnail": entry.thumbnail})
-
-    def decode(self, piece: bytes) -> Entry:
-        found = _object(orjson.loads(piece))
-        return Entry(_object(found.get("record")), str(found["file"]), int(found["line"]), str(found["thumbnail"]))
+def _is_one_line(rest: bytes) -> bool:
+    return b"\n" not in rest
 
 
 @dataclass(frozen=True, slots=True)
-class CsvLines:
-    """Rows with the columns of a view; the header in the first share of a sharded run alone."""
+class LogFormat(Generic[T]):
+    """How records lie in a file.
 
-    view: RecordView
-    has_header: bool = True
+    Attributes:
+        encode: a record as bytes that end with a line feed.
+        decode: the other way; raises one of :data:`RECORD_ERRORS`.
+        header: what an empty file begins with.
+        split: the whole records from here on, a header first; a torn last one is left out.
+        is_beginning: whether bytes can be the beginning of one record, rather than several damaged ones.
+    """
 
-    def head(self) -> bytes:
-        return csv.header(self.view) if self.has_header else b""
-
-    def encode(self, entry: Entry) -> bytes:
-        return csv.row(self.view, entry.record)
-
-    def pieces(self, stream: BinaryIO) -> Iterator[bytes]:
-        return csv.rows(stream)
-
-    def decode(self, piece: bytes) -> Entry:
-        return Entry(csv.record_of(self.view, piece))
-
-    def is_beginning(self, rest: bytes) -> bool:
-        return csv.is_beginning(rest)
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
+    header: bytes = b""
+    split: Callable[[BinaryIO], Iterator[bytes]] = _whole_lines
+    is_beginning: Callable[[bytes], bool] = _is_one_line
 
 
-def _object(value: Any) -> Record:
+def json_object(data: bytes) -> dict[str, Any]:
+    """Decode a JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = orjson.loads(data)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
 
 
-class AppendedFile:
-    """An open file of entries.
+JSON_LINES: Final[LogFormat[dict[str, Any]]] = LogFormat(line_of, json_object)
+
+
+class Log(Generic[T]):
+    """An open log.
 
     Args:
         stream: a regular file, opened unbuffered for reading and writing; closed by :meth:`close`.
-        syntax: how entries lie in it.
+        format: of its records.
         name: for messages.
+        hint: what to do where it is damaged.
+        kept: says, when it cannot be written, what is safe and how to go on; see :func:`write_failed`.
 
     Attributes:
         records: whole ones, read and appended so far.
+        end: where the last of them ends, in bytes.
     """
 
-    def __init__(self, stream: BinaryIO, syntax: Syntax, *, name: str) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        format: LogFormat[T],
+        *,
+        name: str,
+        hint: str = "give another --output, or --overwrite to begin anew",
+        kept: Callable[[], str] = lambda: "",
+    ) -> None:
         self._stream = stream
-        self._syntax = syntax
+        self._format = format
         self._name = name
-        self._end = 0
+        self._hint = hint
+        self._kept = kept
         self.records = 0
+        self.end = 0
 
-    def read(self) -> Iterator[tuple[int, Entry]]:
-        """Every whole entry with the place it begins at, from the first on.
+    def read(self) -> Iterator[tuple[int, T]]:
+        """Yield every whole record with the place where it begins, from the first on.
 
         Raises:
-            UsageError: the file holds something else than entries.
+            UsageError: the file holds something else.
         """
-        head = self._syntax.head()
-        self._end = self.records = 0
+        self.end = self.records = 0
+        header = self._format.header
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
             reader.seek(0)
-            for piece in self._syntax.pieces(reader):
-                start, self._end = self._end, self._end + len(piece)
-                if head and not start:
-                    if piece != head:
+            for piece in self._format.split(reader):
+                start = self.end
+                if header and not start:
+                    if piece != header:
                         raise self._damaged("it begins with other columns")
+                    self.end += len(piece)
                     continue
                 try:
-                    entry = self._syntax.decode(piece)
-                except (ValueError, KeyError, TypeError) as error:
+                    record = self._format.decode(piece)
+                except RECORD_ERRORS as error:
                     raise self._damaged(f"record {self.records + 1} cannot be read back, {error}") from error
+                self.end += len(piece)
                 self.records += 1
-                yield start, entry
+                yield start, record
 
-    def at(self, place: int) -> Entry:
-        """The entry that begins at ``place``."""
+    def at(self, place: int) -> T:
+        """The record that begins at ``place``."""
         self._stream.seek(place)
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
-            return self._syntax.decode(next(self._syntax.pieces(reader)))
+            return self._format.decode(next(self._format.split(reader)))
 
-    def cut(self) -> int:
-        """Cut off what stands behind the last whole entry :meth:`read` saw, and write the head where there is none.
+    def repair(self) -> int:
+        """Cut off a torn record behind the last one that :meth:`read` saw, and write the header where there is none.
 
         Returns:
             The number of bytes that were cut off.
 
         Raises:
-            UsageError: that is more than one torn entry.
+            UsageError: that is more than one torn record.
             OutputError: the file cannot be written.
         """
-        size = self._stream.seek(0, os.SEEK_END)
-        if torn := size - self._end:
-            self._stream.seek(self._end)
+        torn = self._stream.seek(0, os.SEEK_END) - self.end
+        if torn:
+            self._stream.seek(self.end)
             rest = self._stream.read(torn)
-            if not self._syntax.is_beginning(rest.rstrip(b"\0")):  # a power failure leaves zeros
+            if not self._format.is_beginning(rest.rstrip(b"\0")):  # a power failure leaves zeros
                 raise self._damaged(f"what follows record {self.records} is more than a torn last line")
-            self._stream.truncate(self._end)
-        if not self._end and (head := self._syntax.head()):
-            self._write(head)
+            self._stream.truncate(self.end)
+        if not self.end:
+            self._write(self._format.header)
         return torn
 
-    def clear(self) -> None:
-        """Forget everything in it."""
-        self._stream.truncate(0)
-        self._end = self.records = 0
+    def keep(self, records: int, end: int) -> None:
+        """Cut off everything behind the first ``records``, the last of which ends at ``end`` bytes."""
+        self._stream.truncate(end)
+        self.records, self.end = records, end
 
-    def append(self, entry: Entry) -> None:
-        """Write one entry, all of it or nothing.
+    def append(self, *records: T) -> None:
+        """Write records, all of them or none.
 
         Raises:
-            OutputError: the disk is full, or gone; every earlier entry is whole.
+            OutputError: the disk is full, or gone; every earlier record is whole.
         """
-        self._write(self._syntax.encode(entry))
-        self.records += 1
+        self._write(b"".join(map(self._format.encode, records)))
+        self.records += len(records)
 
     def _write(self, data: bytes) -> None:
         whole = False
         try:
-            self._stream.seek(self._end)
+            self._stream.seek(self.end)
             write_all(self._stream, data)
             whole = True
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(self._name, error, kept=self._kept()) from error
         finally:  # also when interrupted
             if whole:
-                self._end += len(data)
+                self.end += len(data)
             else:
                 with contextlib.suppress(OSError):
-                    self._stream.truncate(self._end)
+                    self._stream.truncate(self.end)
 
     def sync(self) -> None:
-        """Have the operating system put everything on the disk, which is when some file systems find it full.
+        """Have the system put everything on the disk, which is when some file systems find it full.
 
         Raises:
             OutputError: it cannot.
         """
         try:
-            os.fsync(self._stream.fileno())
+            sync_file(self._stream.fileno())
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise self._failed(error) from error
+            raise write_failed(self._name, error, kept=self._kept()) from error
 
     def close(self) -> None:
         """Close the file."""
         with contextlib.suppress(OSError):
             self._stream.close()
 
-    def _failed(self, error: OSError) -> OutputError:
-        return output_error(self._name, error)
-
     def _damaged(self, what: str) -> UsageError:
-        return UsageError(
-            f"{self._name} is not what an earlier run left: {what}",
-            hint="give another --output, or --overwrite to begin anew",
-            input=self._name,
-        )
+        message = f"{self._name} is not what an earlier run left: {what}"
+        return UsageError(message, hint=self._hint, input=self._name)
+
+
+def open_log(path: Path, *, kept: str = "--resume goes on from there") -> Log[dict[str, Any]]:
+    """A log of JSON objects, empty where the file was not there.
+
+    Raises:
+        OSError: it cannot be opened or made.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    return Log(os.fdopen(handle, "r+b", buffering=0), JSON_LINES, name=str(path), kept=lambda: kept)
 
 
 def write_all(stream: BinaryIO, data: bytes) -> None:
@@ -255,38 +225,52 @@ def write_all(stream: BinaryIO, data: bytes) -> None:
         rest = rest[stream.write(rest) or 0 :]
 
 
-_ABSENT = object()
+class Difference(NamedTuple):
+    """Where an earlier run differs from this one.
+
+    Attributes:
+        name: of the setting, with dots where it is nested: ``versions.torch``.
+        before: what it was.
+        now: what it is.
+    """
+
+    name: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} was {_shown(self.before)}, now it is {_shown(self.now)}"
 
 
-def first_difference(there: Mapping[str, Any], here: Mapping[str, Any], *, inside: str = "") -> str:
-    """The first thing two provenances disagree in, as a sentence; empty where they agree.
+def first_difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, ignore: Collection[str] = (), inside: str = ""
+) -> Difference | None:
+    """The first thing that two runs differ in; None where they agree.
 
     Args:
-        there: of an earlier run, as read back.
-        here: of this run, in JSON's types.
-        inside: the name of the object they are, for nested ones.
+        before: what an earlier run was asked, in JSON's types.
+        now: what this run is asked, likewise.
+        ignore: names that may differ.
+        inside: the name of the object they are, for nested ones; ``settings`` is left out.
     """
-    for key in [*here, *(key for key in there if key not in here)]:
-        old, new = there.get(key, _ABSENT), here.get(key, _ABSENT)
-        if old == new and isinstance(old, bool) == isinstance(new, bool):
+    for key in _names(now, before):
+        old, new = before.get(key, _NOT_SET), now.get(key, _NOT_SET)
+        if key in ignore or (old == new and isinstance(old, bool) == isinstance(new, bool)):
             continue
-        name = f"{inside}{key}"
-        if isinstance(old, dict) and isinstance(new, dict):
-            return first_difference(old, new, inside="" if key == "settings" else f"{key}.")
-        return f"{name} is {_shown(old)} there and {_shown(new)} now"
-    return ""
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            return Difference(inside + key, old, new)
+        if found := first_difference(old, new, ignore=ignore, inside="" if key == "settings" else f"{inside}{key}."):
+            return found
+    return None
 
 
-def record_difference(there: Mapping[str, Any], asked: InputRecord) -> str:
-    """The first thing an old record and the input's record at its place disagree in; empty where they agree."""
-    for key, value in (("id", asked.id), ("image", asked.image_name), ("text", asked.text)):
-        if key in there and there[key] != plain_text(value):
-            return f"{key} is {_shown(there[key])} there and {_shown(value)} in the input"
-    return ""
+def _names(*mappings: Iterable[str]) -> dict[str, None]:
+    """All keys, each once, in order."""
+    return {key: None for mapping in mappings for key in mapping}
 
 
 def _shown(value: object) -> str:
-    if value is _ABSENT:
+    if value is _NOT_SET:
         return "not set"
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"

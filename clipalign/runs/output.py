@@ -1,4 +1,4 @@
-"""Where results go, settled before anything is loaded: format, file, and whether that file may be written."""
+"""Where results go, checked before anything is loaded: format, file, and whether that file may be written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from clipalign.config.values import Settings
 
 APPENDED: Final = ("jsonl", "csv")
-"""Formats whose files grow record by record; the only ones that can be written in shares."""
+"""Formats whose files grow record by record; the only ones that can be written in shards."""
+
+_JOURNAL_ENDING: Final = ".journal.jsonl"
 
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 """What files of pictures begin with, besides those of WebP, AVIF and HEIC, which say it later."""
-
-JOURNAL_ENDING: Final = ".journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Destination:
     """Where the records of a run go.
 
     Attributes:
-        format: one of ``settings.choices.FORMATS``.
+        format: one of ``config.choices.FORMATS``.
         path: the output file, links followed; None for stdout.
         name: as the user named it.
         resume: go on with what is there.
@@ -50,15 +50,15 @@ class Destination:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file with a place on a disk, or will be one, rather than stdout, a pipe or a device."""
+        """Whether it is a file on a disk, or will be one, rather than stdout, a pipe or a device."""
         return self.path is not None and (self.path.is_file() or not self.path.exists())
 
     @property
-    def kept_in(self) -> Path | None:
+    def log_path(self) -> Path | None:
         """The file that records are appended to; None where nothing is kept."""
         if self.path is None or not self.is_file:
             return None
-        return self.path if self.appended else self.path.with_name(self.path.name + JOURNAL_ENDING)
+        return self.path if self.appended else self.path.with_name(self.path.name + _JOURNAL_ENDING)
 
 
 def find_destination(settings: Settings, output: Path | None = None) -> Destination:
@@ -69,7 +69,7 @@ def find_destination(settings: Settings, output: Path | None = None) -> Destinat
         output: instead of ``settings.output``.
 
     Raises:
-        UsageError: options that contradict each other; a folder, a file in a folder that is not there, or an input.
+        UsageError: options that contradict each other; a folder, a file in a missing folder, or an input.
     """
     chosen = output or settings.output
     if chosen is not None and str(chosen) == STDOUT:
@@ -81,14 +81,15 @@ def find_destination(settings: Settings, output: Path | None = None) -> Destinat
     format = chosen_batch_format(settings)
     if chosen is None:
         return Destination(format, None, "stdout", resume=False, overwrite=False)
-    found = Destination(format, _checked(chosen, settings.input), str(chosen), settings.resume, settings.overwrite)
+    path = _checked(chosen, settings.input)
+    found = Destination(format, path, str(chosen), settings.resume, settings.overwrite)
     if found.resume and not found.is_file:
         raise UsageError(f"{chosen} is no file that --resume could read", input="--resume")
     return found
 
 
 def document_format(settings: Settings) -> str:
-    """The format of a command's one document; whether its file may be written is settled before anything is loaded.
+    """The format of a command's one document, whose file is checked before anything is loaded.
 
     Raises:
         UsageError: the file may not be written, or its name says no format.
@@ -103,27 +104,12 @@ def document_format(settings: Settings) -> str:
     return format
 
 
-def _refuse_picture(path: Path, output: Path) -> None:
-    """A picture was never a result and is not replaced by one: it may be the input.
-
-    Raises:
-        UsageError: ``path`` is a picture.
-    """
-    try:
-        with path.open("rb") as stream:
-            beginning = stream.read(16)
-    except OSError:  # told where it is written
-        return
-    if beginning.startswith(_PICTURES) or beginning[4:8] == b"ftyp" or beginning[8:12] == b"WEBP":
-        raise UsageError(f"--output {output} is a picture", hint="give another --output", input=str(output))
-
-
 def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> None:
-    """Nothing that is read may be written to, not even with ``--overwrite``.
+    """Refuse to write to anything that is read, even with ``--overwrite``.
 
     Args:
         output: as the user named it; None or ``-`` for stdout.
-        sources: files and patterns that are read, as the user named them; what is no file is passed over.
+        sources: files and patterns that are read, as the user named them; missing files are passed over.
         what: they are, for the message.
 
     Raises:
@@ -131,59 +117,62 @@ def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> No
     """
     for source in sources:
         try:
-            same = output is not None and output.is_file() and any(map(output.samefile, _files_meant(source)))
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-        ):  # a name with NUL, a folder nobody may read: told where it is opened
+            same = output is not None and output.is_file() and any(map(output.samefile, _matching_files(source)))
+        except (OSError, ValueError, RuntimeError):  # a name with NUL, a closed folder: said where it is opened
             continue
         if same:
-            raise UsageError(f"--output {output} is {what}", hint="give another --output", input=str(output))
+            raise _refused(output, f"is {what}")
 
 
-def _files_meant(source: str) -> Iterator[Path]:
+def _matching_files(source: str) -> Iterator[Path]:
     """The files behind a name as inputs take it: ``~`` is the home folder, and what is no file may be a pattern."""
     named = Path(source).expanduser()
     found = [named] if named.exists() else map(Path, glob.iglob(str(named), recursive=True))  # noqa: PTH207
     yield from (file for file in found if file.is_file())
 
 
-def _refuse_caption(path: Path, inputs: tuple[str, ...], output: Path) -> None:
-    """A text that is there and lies in a folder of pictures is a caption of one."""
-    if path.suffix.lower() != ".txt" or not path.is_file():
-        return
-    for name in inputs:
-        folder = Path(name).expanduser()
-        if folder.is_dir() and folder.resolve() in path.parents:
-            message = f"--output {output} lies among the captions of {name}"
-            raise UsageError(message, hint="give another --output", input=str(output))
-
-
-def _refuse_special(path: Path, name: str) -> None:
-    """What is no place for results: a disk itself, the kernel's own files, and where the user may not write."""
-    kernels = path.parts[1:2] in (("proc",), ("sys",)) and "/fd/" not in str(path)
-    if kernels or path.is_block_device():
-        raise UsageError(f"--output {name} is no file for results", hint="give another --output", input=name)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--output {name} may not be written: Permission denied", hint="check its rights", input=name)
-
-
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
-    name = str(output)
+    """``output`` with its links followed, where results may be written there.
+
+    Raises:
+        UsageError: they may not.
+    """
     try:
         # A pipe behind /dev/fd has no name that it could be resolved to.
         path = output if is_special(output) else output.resolve()
         if path.is_dir():
-            raise UsageError(f"--output {name} is a folder", hint="name a file in it", input=name)
+            raise _refused(output, "is a folder", hint="name a file in it")
         if not path.parent.is_dir():
-            raise UsageError(f"--output {name} is in a folder that is not there", hint="make the folder", input=name)
-        _refuse_special(path, name)
+            raise _refused(output, "is in a folder that is not there", hint="make the folder")
+        kernels = path.parts[1:2] in (("proc",), ("sys",)) and "/fd/" not in str(path)
+        if kernels or path.is_block_device():
+            raise _refused(output, "is no file for results")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise _refused(output, "may not be written: Permission denied", hint="check its rights")
         refuse_sources(output, inputs, "an --input")
-        _refuse_caption(path, inputs, output)
         if path.is_file():
-            _refuse_picture(path, output)
+            _refuse_user_data(path, inputs, output)
     except (OSError, ValueError, RuntimeError) as error:  # a name with NUL, a loop of links, a folder nobody may read
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"--output {name} cannot be used: {reason}", input=name) from error
+        raise UsageError(f"--output {output} cannot be used: {reason}", input=str(output)) from error
     return path
+
+
+def _refuse_user_data(path: Path, inputs: tuple[str, ...], output: Path) -> None:
+    """Refuse a picture, which was never a result, and a text in a folder of pictures, which is a caption of one."""
+    if path.suffix.lower() == ".txt":
+        for name in inputs:
+            folder = Path(name).expanduser()
+            if folder.is_dir() and folder.resolve() in path.parents:
+                raise _refused(output, f"lies among the captions of {name}")
+    try:
+        with path.open("rb") as stream:
+            beginning = stream.read(16)
+    except OSError:  # said where it is written
+        return
+    if beginning.startswith(_PICTURES) or beginning[4:8] == b"ftyp" or beginning[8:12] == b"WEBP":
+        raise _refused(output, "is a picture")
+
+
+def _refused(output: Path | None, why: str, *, hint: str = "give another --output") -> UsageError:
+    return UsageError(f"--output {output} {why}", hint=hint, input=str(output))

@@ -1,6 +1,8 @@
-"""Work done ahead in threads while the model runs: pictures fetched, decoded and prepared, in bounded number.
+"""Pictures read, decoded and prepared ahead in threads while the model runs, in bounded number.
 
-The end of the process waits for none of them: a picture that a slow server still sends keeps nobody waiting.
+For records in order there is :func:`prefetched`; where records share pictures, or the order is not known beforehand,
+:class:`Prefetcher` keeps what is under way by key. An error in a thread costs its own record (:meth:`Prefetcher.take`).
+The end of the process waits for no thread: a slow server keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -10,11 +12,16 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
+from clipalign.errors import ClipalignError, record_failed
+
+A = TypeVar("A")
 T = TypeVar("T")
 
 MAX_WORKERS: Final = 16
@@ -23,13 +30,16 @@ MAX_WORKERS: Final = 16
 READERS: Final = 16
 """Pictures read at once, at least: a disk or a server answers many as soon as one."""
 
-_LOOK_SECONDS: Final = 0.5
+EVAL_WORKERS: Final = 4
+"""Threads that prepare pictures of a benchmark."""
+
+_POLL_SECONDS: Final = 0.5
 """How often a wait looks up, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
 
-_BEGIN_SECONDS: Final = 10.0
+_START_SECONDS: Final = 10.0
 """How long a thread may take to run its first line, on a machine however busy."""
 
-_FAREWELL_SECONDS: Final = 2.0
+_CLOSE_SECONDS: Final = 2.0
 """How long the end of a run waits for threads that are in the middle of a picture."""
 
 
@@ -43,32 +53,28 @@ def workers_for_this_machine() -> int:
     return max(2, min(MAX_WORKERS, cpus // max(1, int(processes) if processes.isdecimal() else 1)))
 
 
-class Workers(Generic[T]):
+class Prefetcher(Generic[T]):
     """Threads that call functions in the order they are handed in; a context manager that ends them.
 
     They are started without ``threading.Thread``, whose ``start`` waits for ever for a thread that had not the memory
     for its first line.
 
-    Attributes:
-        died: whether a thread had not even the memory to say what went wrong.
+    Args:
+        threads: how many, at least 1.
+
+    Raises:
+        MemoryError: a thread could not start.
     """
 
-    def __init__(self, threads: int) -> None:
-        """Start them.
-
-        Args:
-            threads: how many, at least 1.
-
-        Raises:
-            MemoryError: one of them did not come to its first line.
-        """
+    def __init__(self, threads: int = EVAL_WORKERS) -> None:
         self._tasks: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
-        self._ended = threading.Event()
-        self.died = False
-        self._at_work: list[_thread.LockType] = []
+        self._expected: dict[Hashable, Future[T]] = {}
+        self._closed = threading.Event()
+        self._died = False
+        self._running: list[_thread.LockType] = []
         try:
             for _ in range(threads):
-                self._at_work.append(self._start())
+                self._running.append(self._start())
         except BaseException:
             self.close()
             raise
@@ -80,17 +86,17 @@ class Workers(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the threads; what is not begun is dropped."""
+        """As :meth:`close`."""
         self.close()
 
     def close(self) -> None:
         """End the threads; what is not begun is dropped."""
-        self._ended.set()
-        for _ in self._at_work:
+        self._closed.set()
+        for _ in self._running:
             self._tasks.put(None)
-        until = time.monotonic() + _FAREWELL_SECONDS
-        while self._at_work:
-            self._at_work.pop().acquire(timeout=max(0.0, until - time.monotonic()))
+        until = time.monotonic() + _CLOSE_SECONDS
+        while self._running:
+            self._running.pop().acquire(timeout=max(0.0, until - time.monotonic()))
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
         """Have ``function`` called; its result, or what it raises, is the future's."""
@@ -98,49 +104,89 @@ class Workers(Generic[T]):
         self._tasks.put((function, future))
         return future
 
-    def _start(self) -> _thread.LockType:
-        """One thread more; what is given is locked while it is at work."""
-        begun, at_work = _thread.allocate_lock(), _thread.allocate_lock()
-        begun.acquire()
-        at_work.acquire()
-        _thread.start_new_thread(self._work, (begun, at_work))
-        if not begun.acquire(timeout=_BEGIN_SECONDS):
-            raise MemoryError("a thread that prepares pictures could not begin")
-        return at_work
+    def result(self, future: Future[T]) -> T:
+        """What a future of :meth:`submit` holds once it is done, waited for in a way that Ctrl-C ends.
 
-    def _work(self, begun: _thread.LockType, at_work: _thread.LockType) -> None:
-        try:
-            begun.release()
-            self._go_on()
-        except BaseException:
-            self.died = True  # and nothing else: that would take memory
-        finally:
-            at_work.release()
-
-    def _go_on(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            if self._ended.is_set():
-                return
-            function, future = task
+        Raises:
+            MemoryError: a thread died of that, perhaps the one that would have filled it.
+            BaseException: what the function raised.
+        """
+        while True:
             try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-            del task, function, future  # a thread that waits must not hold a picture
+                return future.result(_POLL_SECONDS)
+            except TimeoutError:
+                if future.done():
+                    return future.result()
+                if self._died:
+                    raise MemoryError("a thread that prepares pictures could not even say what went wrong") from None
 
+    def outcome(self, future: Future[T], name: str) -> T | ClipalignError:
+        """The same, with an error of the record ``name`` as a value.
 
-def wait_for(future: Future[T], workers: Workers[T]) -> T:
-    """What ``future`` holds once ``workers`` have filled it, waited for in a way that Ctrl-C ends.
-
-    Raises:
-        MemoryError: a thread died of that, perhaps the one that would have filled it.
-        BaseException: what the function that was handed in raised.
-    """
-    while True:
+        Raises:
+            MemoryError: no matter of one record.
+        """
         try:
-            return future.result(_LOOK_SECONDS)
-        except TimeoutError:
-            if future.done():
-                return future.result()
-            if workers.died:
-                raise MemoryError("a thread that prepares pictures could not even say what went wrong") from None
+            return self.result(future)
+        except ClipalignError as error:
+            error.input = error.input or name
+            return error
+        except MemoryError:
+            raise
+        except Exception as error:
+            return record_failed(error, name)
+
+    def expect(self, key: Hashable, function: Callable[[], T]) -> None:
+        """Have ``function`` called for ``key``, unless that is under way."""
+        if key not in self._expected:
+            self._expected[key] = self.submit(function)
+
+    def take(self, key: Hashable, name: str) -> T | ClipalignError:
+        """The outcome of an expected key, which is forgotten then; see :meth:`outcome`."""
+        return self.outcome(self._expected.pop(key), name)
+
+    def _start(self) -> _thread.LockType:
+        """Start a thread; the lock returned is held while it runs."""
+        started, running = _thread.allocate_lock(), _thread.allocate_lock()
+        started.acquire()
+        running.acquire()
+        _thread.start_new_thread(self._run, (started, running))
+        if not started.acquire(timeout=_START_SECONDS):
+            raise MemoryError("a thread that prepares pictures could not begin")
+        return running
+
+    def _run(self, started: _thread.LockType, running: _thread.LockType) -> None:
+        try:
+            started.release()
+            while (task := self._tasks.get()) is not None and not self._closed.is_set():
+                function, future = task
+                try:
+                    future.set_result(function())
+                except BaseException as error:
+                    future.set_exception(error)
+                del task, function, future  # a thread that waits must not hold a picture
+        except BaseException:
+            self._died = True  # and nothing else: that would take memory
+        finally:
+            running.release()
+
+
+def prefetched(
+    items: Iterable[A], function: Callable[[A], T], *, threads: int = EVAL_WORKERS, ahead: int
+) -> Generator[T, None, None]:
+    """Yield ``function(item)`` for each item, in order, while threads work on the next ones.
+
+    Args:
+        items: read in this thread, as they are needed.
+        function: called in a thread; what it raises is raised here.
+        threads: how many, at least 1.
+        ahead: items handed to threads before the first of them is waited for, at least 0.
+    """
+    with Prefetcher[T](threads) as workers:
+        waiting: deque[Future[T]] = deque()
+        for item in items:
+            waiting.append(workers.submit(partial(function, item)))
+            if len(waiting) > ahead:
+                yield workers.result(waiting.popleft())
+        while waiting:
+            yield workers.result(waiting.popleft())

@@ -63,8 +63,8 @@ def from_files(loaded: LoadedModel, files: Files, output: Path) -> Callable[[], 
         scorer = DetectScorer.of(loaded, SETTINGS)
         with output.open("wb") as stream:
             for finished in run_batch(open_input([str(files.table)]).records(), scorer):
-                assert not isinstance(finished.outcome, ClipalignError)
-                stream.write(encode(detect_record(finished.outcome)))
+                assert not isinstance(finished.result, ClipalignError)
+                stream.write(encode(detect_record(finished.result)))
                 stream.flush()
 
     return run

@@ -75,7 +75,7 @@ def measure_class_vectors(bench: Bench, loaded: LoadedModel, classes: Sequence[C
 def classify_all(classifier: Classifier, files: Sequence[bytes]) -> list[ClassifyResult]:
     """Through the batch run, as the command does it."""
     records = (InputRecord(str(n), file, f"{n}.jpg", "", (), Place("", 0, n)) for n, file in enumerate(files))
-    outcomes = [finished.outcome for finished in run_batch(records, ClassifyScorer(classifier))]
+    outcomes = [finished.result for finished in run_batch(records, ClassifyScorer(classifier))]
     assert all(isinstance(one, ClassifyResult) for one in outcomes)
     return [one for one in outcomes if isinstance(one, ClassifyResult)]
 

@@ -35,7 +35,7 @@ REST: Final = "everything else"
 WAITING: Final = "waiting for pictures"
 STEPS: Final[dict[str, tuple[str, ...]]] = {
     "reading records": ("clipalign.data.tables:JsonLines.records",),
-    WAITING: ("clipalign.runs.batch:wait_for",),
+    WAITING: ("clipalign.runs.prefetch:Prefetcher.result",),
     "image tower": ("clipalign.methods.detect:encode_prepared",),
     "tokens of captions": ("clipalign.methods.detect:encode_text",),
     "text tower, forward": (
@@ -48,7 +48,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "record to JSON": (
         "clipalign.output.detect:DetectView.record",
         "clipalign.runs.writer:plain",
-        "clipalign.runs.log:JsonLines.encode",
+        "clipalign.runs.writer:line_of",
     ),
     "writing": ("clipalign.runs.log:write_all",),
 }

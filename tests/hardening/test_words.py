@@ -105,7 +105,7 @@ def _scored(command: str, asked: Sequence[Asked], batch_size: int) -> list[Any]:
     for number, (picture, text) in enumerate(asked):
         image = [*PICTURES, Path("missing.png")][picture]
         records.append(InputRecord(str(number), image, image.name, TEXTS[text], (), Place("p", 0, number)))
-    return [one.outcome for one in run_batch(records, _scorer(command, batch_size), workers=2)]
+    return [one.result for one in run_batch(records, _scorer(command, batch_size), workers=2)]
 
 
 @cache
@@ -154,7 +154,7 @@ def test_numbers_depend_on_neither_batch_nor_order_nor_padding_nor_neighbours(
 @given(text=captions)
 def test_offsets_of_results_are_those_of_the_text_as_given(command: str, text: str) -> None:
     record = InputRecord("1", PICTURES[0], PICTURES[0].name, text, (), Place("p", 0, 0))
-    (outcome,) = (one.outcome for one in run_batch([record], _scorer(command, 4), workers=1))
+    (outcome,) = (one.result for one in run_batch([record], _scorer(command, 4), workers=1))
     if isinstance(outcome, ClipalignError):
         return
     found = _places(outcome)

@@ -40,7 +40,7 @@ def record(number: int, asked: Asked) -> InputRecord:
 
 def scored(asked: Sequence[Asked], batch_size: int) -> list[DetectResult | ClipalignError]:
     scorer = DetectScorer.of(load_tiny(), DetectSettings(batch_size=batch_size))
-    return [one.outcome for one in run_batch([record(*item) for item in enumerate(asked)], scorer, workers=2)]
+    return [one.result for one in run_batch([record(*item) for item in enumerate(asked)], scorer, workers=2)]
 
 
 def numbers(outcome: DetectResult | ClipalignError) -> list[float]:
@@ -123,4 +123,4 @@ def test_settings_are_refused_before_anything_is_read() -> None:
 def test_towers_of_other_kinds_run_too() -> None:
     scorer = DetectScorer.of(load_random("siglip"), DetectSettings(batch_size=2))
     asked = [record(number, (number % 2, number % 2, 0)) for number in range(5)]
-    assert all(isinstance(one.outcome, DetectResult) for one in run_batch(asked, scorer))
+    assert all(isinstance(one.result, DetectResult) for one in run_batch(asked, scorer))

@@ -19,8 +19,8 @@ from torch import Tensor
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, RecordFailed, TextUnusable
 from clipalign.methods.scores import ScoreItem
-from clipalign.runs.batch import Finished, run_batch
-from clipalign.runs.prefetch import Workers, wait_for, workers_for_this_machine
+from clipalign.runs.batch import Outcome, run_batch
+from clipalign.runs.prefetch import Prefetcher, prefetched, workers_for_this_machine
 from tests.results import PROVENANCE
 
 ODD = 99
@@ -86,8 +86,8 @@ def records(folder: Path, *pairs: tuple[int, str]) -> list[InputRecord]:
     return [record(number, picture(folder, red), text) for number, (red, text) in enumerate(pairs)]
 
 
-def outcomes(finished: Iterable[Finished[Any]]) -> list[str]:
-    return [str(one.outcome) for one in finished]
+def outcomes(finished: Iterable[Outcome[Any]]) -> list[str]:
+    return [str(one.result) for one in finished]
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 7, 50])
@@ -156,14 +156,14 @@ def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
         record(9, picture(tmp_path, 2), "h"),
     ]
     found = list(run_batch(asked, Colours()))
-    types = [type(one.outcome) for one in found]
+    types = [type(one.result) for one in found]
     assert types == [
         str, ImageUnreadable, InputUnreadable, ImageUnreadable, ImageUnreadable, ImageUnreadable, ModelMismatch,
         TextUnusable, ImageUnreadable, str,
     ]  # fmt: skip
-    assert found[2].outcome is problem
-    assert found[5].outcome.input == "odd.png"
-    assert str(found[8].outcome) == "no  is not a picture"
+    assert found[2].result is problem
+    assert found[5].result.input == "odd.png"
+    assert str(found[8].result) == "no  is not a picture"
     assert outcomes(found)[-1] == "h: 2"
 
 
@@ -172,13 +172,13 @@ def test_with_fail_the_first_error_ends_the_run_after_everything_before_it(tmp_p
     seen: list[str] = []
     with pytest.raises(TextUnusable):
         for one in run_batch(asked, Colours(), on_error="fail"):
-            seen.append(str(one.outcome))
+            seen.append(str(one.result))
     assert seen == ["a: 1", "b: 2"]
 
 
 def test_addresses_are_refused_while_offline() -> None:
     found = next(run_batch([record(0, "http://127.0.0.1:9/a.png", "a")], Colours(), offline=True))
-    assert "is not fetched while offline" in str(found.outcome)
+    assert "is not fetched while offline" in str(found.result)
 
 
 def test_many_pictures_are_fetched_at_once_however_few_are_decoded(
@@ -261,7 +261,7 @@ def test_whatever_ends_a_run_ends_its_threads(tmp_path: Path) -> None:
 def test_a_thread_that_hangs_keeps_nobody_waiting() -> None:
     begin = time.monotonic()
     release = threading.Event()
-    with Workers[bool](2) as workers:
+    with Prefetcher[bool](2) as workers:
         workers.submit(lambda: release.wait(60))
         time.sleep(0.05)
     assert time.monotonic() - begin < 10
@@ -272,10 +272,10 @@ def test_what_a_thread_raises_is_raised_where_it_is_waited_for() -> None:
     def fail() -> None:
         raise TimeoutError("of its own")
 
-    with Workers[None](1) as workers:
+    with Prefetcher[None](1) as workers:
         with pytest.raises(TimeoutError, match="of its own"):
-            wait_for(workers.submit(fail), workers)
-        assert wait_for(workers.submit(lambda: None), workers) is None
+            workers.result(workers.submit(fail))
+        assert workers.result(workers.submit(lambda: None)) is None
 
 
 def test_a_thread_without_memory_to_say_so_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,16 +283,16 @@ def test_a_thread_without_memory_to_say_so_is_waited_for_no_longer(monkeypatch: 
         raise MemoryError
 
     monkeypatch.setattr(Future, "set_exception", fail)
-    with Workers[None](1) as workers, pytest.raises(MemoryError):
-        wait_for(workers.submit(fail), workers)
+    with Prefetcher[None](1) as workers, pytest.raises(MemoryError):
+        workers.result(workers.submit(fail))
 
 
 def test_a_thread_that_never_begins_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     before, start, calls = _thread._count(), _thread.start_new_thread, iter(range(3))
-    monkeypatch.setattr("clipalign.runs.prefetch._BEGIN_SECONDS", 0.05)
+    monkeypatch.setattr("clipalign.runs.prefetch._START_SECONDS", 0.05)
     monkeypatch.setattr(_thread, "start_new_thread", lambda *given: start(*given) if next(calls) < 1 else 0)
     with pytest.raises(MemoryError, match="could not begin"):
-        Workers[None](3)
+        Prefetcher[None](3)
     assert _gone(before)
 
 
@@ -335,9 +335,9 @@ class Faulty(Colours):
 @pytest.mark.parametrize("stage", ["prepare", "encode", "score"])
 def test_an_error_nobody_foresaw_costs_its_record_alone(tmp_path: Path, stage: str) -> None:
     finished = list(run_batch(records(tmp_path, *((red, "a cat") for red in range(6))), Faulty(stage)))
-    wrong = [one for one in finished if isinstance(one.outcome, ClipalignError)]
+    wrong = [one for one in finished if isinstance(one.result, ClipalignError)]
     assert len(finished) == 6 and [one.record.id for one in wrong] == [finished[2].record.id]
-    outcome = wrong[0].outcome
+    outcome = wrong[0].result
     assert isinstance(outcome, RecordFailed) and "unexpected error" in outcome.message and outcome.__cause__
 
 
@@ -347,8 +347,8 @@ def test_reading_that_fails_ends_the_input_and_not_the_run(tmp_path: Path) -> No
         raise OverflowError("a number")
 
     finished = list(run_batch(failing(), Colours()))
-    assert len(finished) == 4 and isinstance(finished[3].outcome, RecordFailed)
-    assert finished[3].outcome.hint.startswith("nothing behind it was read")
+    assert len(finished) == 4 and isinstance(finished[3].result, RecordFailed)
+    assert finished[3].result.hint.startswith("nothing behind it was read")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
@@ -361,4 +361,4 @@ def test_devices_and_pipes_in_a_list_are_not_read(tmp_path: Path, name: str) -> 
     (finished,) = run_batch([record], Colours())
     os.close(read)
     os.close(write)
-    assert isinstance(finished.outcome, ImageUnreadable) and "not a file" in finished.outcome.message
+    assert isinstance(finished.result, ImageUnreadable) and "not a file" in finished.result.message

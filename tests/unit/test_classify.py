@@ -267,13 +267,13 @@ class TestBatch:
         finished = list(run_batch(self.records(*images), ClassifyScorer(classifier)))
         for one, image in zip(finished, images, strict=True):
             if isinstance(image, bytes):
-                assert isinstance(one.outcome, ImageUnreadable)
+                assert isinstance(one.result, ImageUnreadable)
                 continue
             alone = classifier.classify(image)
-            assert isinstance(one.outcome, ClassifyResult)
-            assert [crop.box for crop in one.outcome.crops] == [crop.box for crop in alone.crops]
-            assert scores(one.outcome) == pytest.approx(scores(alone), abs=1e-6)
-            assert one.outcome.image_size == alone.image_size and one.outcome.id == one.record.id
+            assert isinstance(one.result, ClassifyResult)
+            assert [crop.box for crop in one.result.crops] == [crop.box for crop in alone.crops]
+            assert scores(one.result) == pytest.approx(scores(alone), abs=1e-6)
+            assert one.result.image_size == alone.image_size and one.result.id == one.record.id
 
     def test_a_picture_that_the_model_turns_into_no_numbers_spoils_no_other(self, monkeypatch):
         classifier = make_classifier(load_tiny(), Classes(descriptions=ANIMALS), ClassifySettings(crops=2))
@@ -288,7 +288,7 @@ class TestBatch:
         black = io.BytesIO()
         Image.new("RGB", (64, 64)).save(black, "PNG")
         records = self.records(WCA, black.getvalue(), *SMALL)
-        outcomes = [one.outcome for one in run_batch(records, ClassifyScorer(classifier))]
+        outcomes = [one.result for one in run_batch(records, ClassifyScorer(classifier))]
         assert [isinstance(one, ModelMismatch) for one in outcomes] == [False, True, False, False, False]
 
     def test_memory_is_bounded_whatever_the_number_of_crops(self):

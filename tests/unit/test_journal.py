@@ -29,9 +29,9 @@ def test_a_run_that_is_resumed_writes_what_an_uninterrupted_one_does(
     with pytest.raises(KeyboardInterrupt):
         run(path, RECORDS, format=format, stop_after=stop_after)
     assert path.exists() == (format in APPENDED and (stop_after > 0 or format == "csv"))
-    sink = run(path, RECORDS, format=format, resume=True)
+    writer = run(path, RECORDS, format=format, resume=True)
     assert path.read_bytes() == whole(tmp_path, format)
-    assert (sink.tally.records, sink.tally.unreadable) == (12, 2)
+    assert (writer.tally.records, writer.tally.unreadable) == (12, 2)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["out", f"whole.{format}"]
 
 
@@ -120,9 +120,9 @@ def test_resuming_what_was_never_begun_begins_it(tmp_path: Path, format: str) ->
 @pytest.mark.parametrize("format", APPENDED)
 def test_resuming_what_is_finished_changes_nothing(tmp_path: Path, format: str) -> None:
     expected = whole(tmp_path, format)
-    sink = run(tmp_path / f"whole.{format}", RECORDS, format=format, resume=True)
+    writer = run(tmp_path / f"whole.{format}", RECORDS, format=format, resume=True)
     assert (tmp_path / f"whole.{format}").read_bytes() == expected
-    assert sink.exit_status(check=True) == 3
+    assert writer.exit_status(check=True) == 3
 
 
 @pytest.mark.parametrize("format", ["json", "html", "table", "github"])
@@ -154,13 +154,13 @@ def test_overwrite_begins_anew(tmp_path: Path, format: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_overwrite_waits_until_the_model_is_there(tmp_path: Path, format: str) -> None:
     from clipalign.output.detect import DetectView
-    from clipalign.runs.writer import open_sink
+    from clipalign.runs.writer import open_writer
 
     path = tmp_path / "out"
     path.write_text("precious")
     with (
         pytest.raises(RuntimeError),
-        open_sink(Settings(output=path, format=format, overwrite=True), DetectView()),
+        open_writer(Settings(output=path, format=format, overwrite=True), DetectView()),
     ):
         raise RuntimeError("no weights")
     assert path.read_text() == "precious"
@@ -180,28 +180,28 @@ def test_a_journal_of_another_run_is_not_written_over_by_accident(tmp_path: Path
 @pytest.mark.parametrize("format", FORMATS)
 def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None:
     from clipalign.output.detect import DetectView
-    from clipalign.runs.writer import open_sink
+    from clipalign.runs.writer import open_writer
 
     path = tmp_path / "out"
-    with open_sink(Settings(output=path, format=format), DetectView()) as sink:
-        sink.begin(PROVENANCE)
+    with open_writer(Settings(output=path, format=format), DetectView()) as writer:
+        writer.begin(PROVENANCE)
         for how in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises(Busy, match="another clipalign is at work on"):
                 run(path, RECORDS, format=format, **how)
-        list(sink.unfinished([]))
+        list(writer.remaining([]))
 
 
 DIFFERENCES: list[tuple[dict[str, Any], str]] = [
-    ({"settings": PROVENANCE.settings | {"epsilon": -1e-4}}, "epsilon is -5e-05 there and -0.0001 now"),
+    ({"settings": PROVENANCE.settings | {"epsilon": -1e-4}}, "epsilon was -5e-05, now it is -0.0001"),
     (
         {"settings": PROVENANCE.settings | {"mode": "most-negative"}},
-        "mode is 'threshold' there and 'most-negative' now",
+        "mode was 'threshold', now it is 'most-negative'",
     ),
-    ({"weights_sha256": "00"}, "weights_sha256 is '9a78"),
-    ({"versions": PROVENANCE.versions | {"torch": "2.12.0"}}, "versions.torch is '2.13.0' there and '2.12.0' now"),
-    ({"device": "cuda:0"}, "device is 'cpu' there and 'cuda:0' now"),
-    ({"notes": ("fp32 instead",)}, r"notes is \[\] there and \['fp32 instead'\] now"),
-    ({"settings": PROVENANCE.settings | {"extra": 1}}, "extra is not set there and 1 now"),
+    ({"weights_sha256": "00"}, "weights_sha256 was '9a78"),
+    ({"versions": PROVENANCE.versions | {"torch": "2.12.0"}}, "versions.torch was '2.13.0', now it is '2.12.0'"),
+    ({"device": "cuda:0"}, "device was 'cpu', now it is 'cuda:0'"),
+    ({"notes": ("fp32 instead",)}, r"notes was \[\], now it is \['fp32 instead'\]"),
+    ({"settings": PROVENANCE.settings | {"extra": 1}}, "extra was not set, now it is 1"),
 ]
 
 
@@ -225,7 +225,7 @@ def test_another_input_is_refused_by_the_first_record_that_differs(tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run(path, RECORDS, format=format, stop_after=3)
     others = [*RECORDS[:2], replace(RECORDS[2], text="a dog"), *RECORDS[3:]]
-    with pytest.raises(UsageError, match=r"of record 3 text is 'two\\nlines"):
+    with pytest.raises(UsageError, match=r"in record 3 text was 'two\\nlines"):
         run(path, others, format=format, resume=True)
     with pytest.raises(UsageError, match="the input ends before record 3"):
         run(path, RECORDS[:2], format=format, resume=True)
@@ -243,7 +243,9 @@ def test_a_file_that_is_no_output_is_left_as_it_is(tmp_path: Path, format: str) 
     path = tmp_path / "out"
     for content in (b"my diary\n", b"my diary, without a line's end\nand more", b'{"id": 1}\n[2]\n'):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"is not what an earlier run left|is of another run: of record 1 id is 1"):
+        with pytest.raises(
+            UsageError, match=r"is not what an earlier run left|is of another run: in record 1 id was 1"
+        ):
             run(path, RECORDS, format=format, resume=True)
         assert path.read_bytes() == content
 
@@ -269,17 +271,17 @@ def test_no_record_at_all_is_an_empty_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", APPENDED)
-def test_shares_one_after_another_are_the_whole(tmp_path: Path, format: str) -> None:
+def test_shards_one_after_another_are_the_whole(tmp_path: Path, format: str) -> None:
     for part, records in enumerate((RECORDS[:5], RECORDS[5:9], RECORDS[9:])):
-        run(tmp_path / str(part), records, format=format, first_share=part == 0)
+        run(tmp_path / str(part), records, format=format, has_header=part == 0)
     parts = b"".join((tmp_path / str(part)).read_bytes() for part in range(3))
     assert parts == whole(tmp_path, format)
 
 
-def test_a_share_without_a_header_is_resumed(tmp_path: Path) -> None:
-    run(tmp_path / "whole.csv", RECORDS[5:9], first_share=False)
-    run(tmp_path / "out.csv", RECORDS[5:7], first_share=False)
-    run(tmp_path / "out.csv", RECORDS[5:9], first_share=False, resume=True)
+def test_a_shard_without_a_header_is_resumed(tmp_path: Path) -> None:
+    run(tmp_path / "whole.csv", RECORDS[5:9], has_header=False)
+    run(tmp_path / "out.csv", RECORDS[5:7], has_header=False)
+    run(tmp_path / "out.csv", RECORDS[5:9], has_header=False, resume=True)
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 

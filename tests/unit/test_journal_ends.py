@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clipalign.errors import OutputError
-from clipalign.files import output_error
+from clipalign.files import write_failed
 from clipalign.output.console import notices
 from clipalign.runs import log as appended
 from tests.records import FORMATS, RECORDS, kept_in, run, whole
@@ -105,7 +105,7 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_whole_records(tmp_path: Path, mo
 
 
 def test_room_is_to_be_made_only_where_room_is_the_trouble() -> None:
-    full = output_error("out.csv", OSError(errno.ENOSPC, "No space left on device"))
-    closed = output_error("out.csv", OSError(errno.EACCES, "Permission denied"))
+    full = write_failed("out.csv", OSError(errno.ENOSPC, "No space left on device"))
+    closed = write_failed("out.csv", OSError(errno.EACCES, "Permission denied"))
     assert full.hint == "make room there, or give another --output"
     assert (closed.message, closed.hint) == ("out.csv cannot be written: Permission denied", "give another --output")

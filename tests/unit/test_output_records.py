@@ -17,7 +17,7 @@ from tests.records import asked, finished
 from tests.results import COKE, result_of
 
 VIEW = DetectView()
-ERROR = plain(error_record(asked(4), finished(asked(4)).outcome))  # type: ignore[arg-type]
+ERROR = plain(error_record(asked(4), finished(asked(4)).result))  # type: ignore[arg-type]
 
 
 def tallied(*records: Record) -> Tally:

@@ -39,7 +39,7 @@ def test_every_record_reads_back(text: str, image: str, words: list[str], score:
 
 @given(TEXTS, TEXTS)
 def test_every_error_reads_back(text: str, message: str) -> None:
-    record = plain(error_record(asked(4, text), finished(asked(4)).outcome))  # type: ignore[arg-type]
+    record = plain(error_record(asked(4, text), finished(asked(4)).result))  # type: ignore[arg-type]
     record["error"]["message"] = message or "x"
     back = csv.record_of(VIEW, csv.row(VIEW, record))
     assert (back["error"], back["text"], back["id"]) == (record["error"], text, "5")

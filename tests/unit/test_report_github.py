@@ -51,7 +51,7 @@ def test_a_pair_that_fits_says_nothing() -> None:
 
 
 def test_a_pair_that_cannot_be_read_is_an_error() -> None:
-    record = plain(error_record(asked(4, "a cup"), finished(asked(4)).outcome))  # type: ignore[arg-type]
+    record = plain(error_record(asked(4, "a cup"), finished(asked(4)).result))  # type: ignore[arg-type]
     assert annotation(VIEW, Entry(record, "pairs.jsonl", 5)) == (
         "::error file=pairs.jsonl,line=5,title=pair 5 cannot be read::4.png does not exist; is the name right?\n"
     )

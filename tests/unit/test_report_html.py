@@ -125,7 +125,7 @@ def test_no_record_adds_an_element_to_the_page(texts: list[str], name: str) -> N
     def entries(texts: list[str], name: str) -> list[Entry]:
         results = [result_of(text, *[-1e-3] * len(text.split())) for text in texts]
         scored = [Entry(record_of(replace(one, id=name, image=name, warnings=(name,)))) for one in results]
-        error = plain(error_record(asked(4, name), finished(asked(4)).outcome))  # type: ignore[arg-type]
+        error = plain(error_record(asked(4, name), finished(asked(4)).result))  # type: ignore[arg-type]
         error["error"] |= {"message": name or "x", "hint": name or "x"}
         return [*scored, Entry(error, name or "x", 3)]
 
@@ -179,7 +179,7 @@ def test_the_worst_come_first_and_errors_last() -> None:
     worse = replace(COKE, id="worse", f_clip_score=-0.5)
     fits = replace(result_of("a cup", 1e-4, 1e-4), id="fits", clip_score=0.9)
     barely = replace(fits, id="barely", clip_score=0.1)
-    error = plain(error_record(asked(4), finished(asked(4)).outcome))  # type: ignore[arg-type]
+    error = plain(error_record(asked(4), finished(asked(4)).result))  # type: ignore[arg-type]
     entries = [Entry(error), *(Entry(record_of(one)) for one in (fits, COKE, barely, worse))]
     page = page_of(*entries)
     assert re.findall(r'class="id" dir="auto">([^<]*)<', page) == ["worse", "cup.jpg", "barely", "fits", "5"]

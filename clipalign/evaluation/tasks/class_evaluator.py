@@ -25,13 +25,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.cache import VECTORS_FOLDER, cache_folder
 from clipalign.data.classes import Classes
-from clipalign.errors import ClipalignError, InputUnreadable, UsageError, record_failed
+from clipalign.errors import ClipalignError, UsageError
 from clipalign.evaluation.score_cache import CropStore
 from clipalign.evaluation.task import PictureSource, Route, opened
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.scores import provenance_of
 from clipalign.methods.settings import ClassifySettings
-from clipalign.runs.prefetch import Workers, wait_for
+from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
@@ -204,18 +204,20 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         if not self._pool:
             yield from zip(samples, self._whole(samples), strict=True)
             return
-        with Workers[Tensor | ClipalignError](AHEAD) as threads:
-            waiting: deque[tuple[LabelledImage, Future[Tensor | ClipalignError] | Tensor]] = deque()
+        with Prefetcher[Tensor](AHEAD) as prefetcher:
+            waiting: deque[tuple[LabelledImage, Future[Tensor] | Tensor]] = deque()
             for sample in [*samples, *[None] * AHEAD]:
                 if sample is not None:
                     kept = self._store.get(sample.identity)
-                    waiting.append((sample, threads.submit(partial(self._prepared, sample)) if kept is None else kept))
+                    waiting.append(
+                        (sample, prefetcher.submit(partial(self._prepared, sample)) if kept is None else kept)
+                    )
                 if waiting and (sample is None or len(waiting) > AHEAD):
                     first, pending = waiting.popleft()
                     if isinstance(pending, Tensor):
                         yield first, pending
                     else:
-                        yield first, self._encoded(first, wait_for(pending, threads))
+                        yield first, self._encoded(first, prefetcher.outcome(pending, first.image_name))
 
     def _encoded(self, sample: LabelledImage, prepared: Tensor | ClipalignError) -> Tensor | ClipalignError:
         if isinstance(prepared, ClipalignError):
@@ -228,10 +230,10 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         """Without crops pictures share batches."""
         found: list[Tensor | ClipalignError | None] = [self._store.get(sample.identity) for sample in samples]
         missing = [place for place, features in enumerate(found) if features is None]
-        with Workers[Tensor | ClipalignError](AHEAD) as threads:
-            coming = {place: threads.submit(partial(self._prepared, samples[place])) for place in missing}
+        with Prefetcher[Tensor](AHEAD) as prefetcher:
+            coming = {place: prefetcher.submit(partial(self._prepared, samples[place])) for place in missing}
             for place, future in coming.items():
-                found[place] = wait_for(future, threads)
+                found[place] = prefetcher.outcome(future, samples[place].image_name)
         whole = [place for place in missing if isinstance(found[place], Tensor)]
         if whole:
             pixels = [picture for place in whole if isinstance(picture := found[place], Tensor)]
@@ -240,16 +242,9 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
                 self._store.put(samples[place].identity, features.cpu())
         return [features for features in found if features is not None]
 
-    def _prepared(self, sample: LabelledImage) -> Tensor | ClipalignError:
-        try:
-            picture: Image.Image = opened(sample.image, exif=self._exif, name=sample.image_name)
-            return self._maker.prepare(picture).pixels
-        except InputUnreadable as error:
-            return error
-        except MemoryError:
-            raise
-        except Exception as error:
-            return record_failed(error, sample.image_name)
+    def _prepared(self, sample: LabelledImage) -> Tensor:
+        picture: Image.Image = opened(sample.image, exif=self._exif, name=sample.image_name)
+        return self._maker.prepare(picture).pixels
 
     def _classified(self, sample: LabelledImage, features: Tensor) -> Classified:
         ranks: dict[str, tuple[int, ...]] = {}

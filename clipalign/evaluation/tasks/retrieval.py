@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ import torch
 from clipalign.cache import data_folder
 from clipalign.data.transforms import to_tensor
 from clipalign.device import with_oom_retry
-from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset, TextUnusable, record_failed
+from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset, TextUnusable
 from clipalign.evaluation import metrics as statistics
 from clipalign.evaluation.metrics import Array, Statistic
 from clipalign.evaluation.published import PUBLISHED
@@ -51,7 +50,7 @@ from clipalign.methods.scores import provenance_of
 from clipalign.models.encode import encode_images, encode_tokens
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import encode_text
-from clipalign.runs.prefetch import Workers, wait_for
+from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,8 +61,6 @@ if TYPE_CHECKING:
 
 
 CHUNK_SAMPLES: Final = 64
-WORKERS: Final = 4
-"""Threads that read and prepare pictures; the model runs in the main one."""
 
 DEFAULT_BATCH: Final = 32
 
@@ -100,8 +97,7 @@ class LongRoute(Route[P, O]):
         self._loaded = long_reading(loaded, stretch=bool(settings.stretch))
         self._batch_size = settings.batch_size or DEFAULT_BATCH
         self._exif = settings.protocol == "exif"
-        self._threads: Workers[Tensor | ClipalignError] = Workers(WORKERS)
-        self._coming: dict[str, Future[Tensor | ClipalignError]] = {}
+        self._prefetcher: Prefetcher[Tensor] = Prefetcher()
         self._cuts: dict[str, int] = {}
         """How many of its texts were cut, by sample: one read back may have been counted when it was scored."""
         shaped = {"stretch": bool(settings.stretch), "context_tokens": self._loaded.context_tokens}
@@ -121,8 +117,7 @@ class LongRoute(Route[P, O]):
     def expect(self, samples: Sequence[P]) -> None:
         """Have threads read and prepare the pictures, unless they are at it."""
         for sample in samples:
-            if sample.id not in self._coming:
-                self._coming[sample.id] = self._threads.submit(partial(self._prepared, sample))
+            self._prefetcher.expect(sample.id, partial(self._prepared, sample))
 
     def score(self, samples: Sequence[P]) -> list[O | ClipalignError]:
         """Pictures, then all their texts together; texts that begin alike share that."""
@@ -130,7 +125,7 @@ class LongRoute(Route[P, O]):
         found: dict[str, O | ClipalignError] = {}
         usable: list[tuple[P, Tensor]] = []
         for sample in samples:
-            picture = wait_for(self._coming.pop(sample.id), self._threads)
+            picture = self._prefetcher.take(sample.id, sample.image_name)
             if isinstance(picture, ClipalignError):
                 found[sample.id] = picture
             elif not sample.texts or not all(text.strip() for text in sample.texts):
@@ -158,15 +153,8 @@ class LongRoute(Route[P, O]):
             lambda size: torch.cat([encode_images(self._loaded, batch) for batch in torch.split(pictures, size)]),
         ).cpu()
 
-    def _prepared(self, sample: P) -> Tensor | ClipalignError:
-        try:
-            return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
-        except InputUnreadable as error:
-            return error
-        except MemoryError:
-            raise
-        except Exception as error:
-            return record_failed(error, sample.image_name)
+    def _prepared(self, sample: P) -> Tensor:
+        return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
 
     def record(self, outcome: O) -> dict[str, Any]:
         """All fields of the outcome, which is a dataclass of JSON's types."""
@@ -186,7 +174,7 @@ class LongRoute(Route[P, O]):
 
     def close(self) -> None:
         """No picture is read any more."""
-        self._threads.close()
+        self._prefetcher.close()
 
 
 class LongBenchmark(Benchmark[P, O]):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import data_folder
 from clipalign.data.transforms import to_tensor
-from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset, record_failed
+from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset
 from clipalign.evaluation import metrics as statistics
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.published import PUBLISHED
@@ -40,7 +39,7 @@ from clipalign.files import is_file
 from clipalign.methods.detect import Pair, detect_each, detect_provenance
 from clipalign.methods.settings import DetectSettings
 from clipalign.results import DetectResult, Metric, Provenance, WordScore
-from clipalign.runs.prefetch import Workers, wait_for
+from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -208,8 +207,6 @@ def suffix_of(part: str) -> str:
 
 
 CHUNK_SAMPLES: Final = 256
-WORKERS: Final = 4
-"""Threads that read and prepare pictures; the model runs in the main one."""
 
 
 class DetectRoute(Route[Sample, Outcome]):
@@ -238,8 +235,7 @@ class DetectRoute(Route[Sample, Outcome]):
         )
         self._loaded = loaded
         self._exif = settings.protocol == "exif"
-        self._threads: Workers[Tensor | ClipalignError] = Workers(WORKERS)
-        self._coming: dict[object, Future[Tensor | ClipalignError]] = {}
+        self._prefetcher: Prefetcher[Tensor] = Prefetcher()
         self.shelf: Shelf | None = None
         """What this run shares with others of a sweep."""
         self.provenance = detect_provenance(loaded, self._detect)
@@ -247,9 +243,8 @@ class DetectRoute(Route[Sample, Outcome]):
     def expect(self, samples: Sequence[Sample]) -> None:
         """Have threads read and prepare the pictures, unless they are at it or their vectors are known."""
         for sample in samples:
-            key = _key(sample)
-            if key not in self._coming and not (self.shelf and picture_key(sample) in self.shelf.features):
-                self._coming[key] = self._threads.submit(partial(self._prepared, sample))
+            if not (self.shelf and picture_key(sample) in self.shelf.features):
+                self._prefetcher.expect(_key(sample), partial(self._prepared, sample))
 
     def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
         """Each picture of a chunk is read once, however many captions there are about it."""
@@ -282,7 +277,8 @@ class DetectRoute(Route[Sample, Outcome]):
     def _pictures(self, samples: Sequence[Sample]) -> dict[object, Tensor | ClipalignError]:
         """Prepared pictures, (3, S, S) each, by key."""
         self.expect(samples)
-        return {key: wait_for(self._coming.pop(key), self._threads) for key in dict.fromkeys(map(_key, samples))}
+        names = {_key(sample): sample.image_name for sample in samples}
+        return {key: self._prefetcher.take(key, name) for key, name in names.items()}
 
     def _shelved(self, samples: Sequence[Sample], shelf: Shelf) -> dict[object, Tensor | ClipalignError]:
         """Vectors of pictures, (E) each, by key; those that are not known yet are made."""
@@ -306,17 +302,10 @@ class DetectRoute(Route[Sample, Outcome]):
 
     def close(self) -> None:
         """No picture is read any more."""
-        self._threads.close()
+        self._prefetcher.close()
 
-    def _prepared(self, sample: Sample) -> Tensor | ClipalignError:
-        try:
-            return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
-        except InputUnreadable as error:
-            return error
-        except MemoryError:
-            raise
-        except Exception as error:
-            return record_failed(error, sample.image_name)
+    def _prepared(self, sample: Sample) -> Tensor:
+        return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
 
     def record(self, outcome: Outcome) -> dict[str, Any]:
         """The outcome, less the provenance, which is the same in every line and stands in ``run.json``."""
