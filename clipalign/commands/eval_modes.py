@@ -99,8 +99,8 @@ def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Prog
 
 def report(benchmark: Benchmark[Any, Any], settings: Settings) -> None:
     """The page about the run in ``--output``."""
-    from clipalign.files import write_whole
     from clipalign.evaluation.report_data import showcase
+    from clipalign.files import write_whole
     from clipalign.output.eval import REPORT_FILE, eval_page
 
     assert settings.output is not None

@@ -150,7 +150,7 @@ class Log(Generic[T]):
             if not self._format.is_beginning(rest.rstrip(b"\0")):  # a power failure leaves zeros
                 raise self._damaged(f"what follows record {self.records} is more than a torn last line")
             self._stream.truncate(self.end)
-        if not self.end:
+        if self._format.header and not self.end:
             self._write(self._format.header)
         return torn
 

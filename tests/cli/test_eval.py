@@ -184,7 +184,7 @@ def test_a_run_is_refused_resumed_or_started_anew_as_asked(capsys: Capture, text
     assert samples.read_bytes() == content
     status, out, err = run_here(capsys, *line, "--resume", "--image-logscale", "1")
     assert (status, out) == (2, "")
-    assert "settings.image_logscale was 4.0, now it is 1.0" in err
+    assert "image_logscale was 4.0, now it is 1.0" in err
     assert run_here(capsys, *line, "--overwrite") == first
     assert "exclude each other" in run_here(capsys, *line, "--overwrite", "--resume").err
 

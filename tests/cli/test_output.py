@@ -118,7 +118,7 @@ def test_other_settings_are_refused_with_status_2(capsys: Capture, tmp_path: Pat
     before = Path(output).read_bytes()
     status, out, err = run_here(capsys, *line, "--output", output, "--resume", "--epsilon", "-1")
     assert (status, out) == (2, "")
-    assert "is of another run: epsilon is -5e-05 there and -1.0 now" in err
+    assert "is of another run: epsilon was -5e-05, now it is -1.0" in err
     assert Path(output).read_bytes() == before
 
 

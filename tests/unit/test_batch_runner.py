@@ -20,7 +20,7 @@ from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, RecordFailed, TextUnusable
 from clipalign.methods.scores import ScoreItem
 from clipalign.runs.batch import Outcome, run_batch
-from clipalign.runs.prefetch import Prefetcher, prefetched, workers_for_this_machine
+from clipalign.runs.prefetch import Prefetcher, workers_for_this_machine
 from tests.results import PROVENANCE
 
 ODD = 99
