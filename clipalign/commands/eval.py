@@ -34,7 +34,7 @@ from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, render
 from clipalign.output.console import notices
 from clipalign.output.progress import Progress
-from clipalign.runs.distributed import launched_ranks, with_own_device
+from clipalign.runs.distributed import launched_processes, with_own_device
 
 SAMPLES = ("sample", "samples")
 
@@ -205,7 +205,7 @@ def _run(settings: Settings, typed: Sequence[str]) -> int:
     settings = with_own_device(settings)
     total = settings.limit or benchmark.size
     if axes or settings.calibrate:
-        with Progress(SAMPLES, shown=launched_ranks().first) as progress:
+        with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
             if axes:
                 return more.sweep(benchmark, settings, axes, progress.advance)
             return more.calibrate(benchmark, settings, progress.advance)
@@ -213,7 +213,7 @@ def _run(settings: Settings, typed: Sequence[str]) -> int:
 
     from clipalign.evaluation.evaluate import run_benchmark
 
-    with Progress(SAMPLES, total=total, shown=launched_ranks().first) as progress:
+    with Progress(SAMPLES, total=total, shown=launched_processes().is_first) as progress:
         result = run_benchmark(benchmark, loaded, settings, progress=progress.advance)
     if result is None:  # one of several processes; the first speaks for all
         return EXIT_DONE
