@@ -5,9 +5,7 @@ descriptions → unit vectors ``y_j``, weighted by their likeness to the class's
 and ``Y = normalize(Σ v_j y_j)`` the score of a class is ``cos(X, Y)``, up to one factor the double sum of
 ``w_i · cos(x_i, y_j) · v_j``; an explanation is the matrix of these terms. The other methods compare the whole picture
 with a plain mean of texts. Pictures are classified by themselves: neither order nor neighbors change a result beyond
-rounding. Nothing here prints.
-
-``classify`` for batch runs: a picture and its crops travel as one tensor, with the places of the crops in front.
+rounding.
 """
 
 from __future__ import annotations
@@ -17,9 +15,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy
 import torch
 from PIL import Image
 from torch import Tensor
@@ -44,6 +41,7 @@ from clipalign.models.encode import encode_images
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:
+    from clipalign.data.records import InputRecord
     from clipalign.models.model import LoadedModel
 
 
@@ -347,8 +345,19 @@ AHEAD_SQUARES: Final = 512
 LONGEST_WINDOW: Final = 64
 """Records scored together, at most; a picture takes its crops' time whatever stands beside it."""
 
-_BOX: Final = 4
-_BOX_BYTES: Final = 16
+
+class EncodedPicture(NamedTuple):
+    """A picture as :class:`ClassifyScorer` holds it until its record is scored.
+
+    Attributes:
+        features: of the whole picture and its crops, on the CPU (1 + N, E).
+        boxes: of the crops in pixels of the picture, N.
+        size: width and height of the picture in pixels.
+    """
+
+    features: Tensor
+    boxes: tuple[Box, ...]
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -378,51 +387,29 @@ class ClassifyScorer:
         each = 1 + (settings.crops if settings.method == "wca" else 0)
         return max(4, AHEAD_SQUARES // each)
 
-    def prepare(self, picture: Image.Image) -> Tensor:
-        """Boxes and pixels in one row of bytes: 16 * (1 + N) and (1 + N) * 3 * S * S."""
-        prepared = self.classifier.prepare(picture)
-        # Not with torch, which would start threads of its own in every thread that prepares pictures.
-        boxes = numpy.array([(0, 0, *prepared.size), *prepared.boxes], dtype=numpy.int32)
-        return torch.from_numpy(numpy.concatenate((boxes.view(numpy.uint8).ravel(), prepared.pixels.numpy().ravel())))
+    def prepare(self, picture: Image.Image) -> PreparedPicture:
+        """See :meth:`Classifier.prepare`."""
+        return self.classifier.prepare(picture)
 
-    def encode(self, prepared: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
-        """For each picture its unit vectors, each behind its box (1 + N, 4 + E), in fp64 that holds both exactly."""
-        side = self.classifier.loaded.image_size
-        each = _BOX_BYTES + 3 * side * side
-        boxes, pixels = [], []
-        for packed in prepared:
-            end = _BOX_BYTES * (len(packed) // each)
-            boxes.append(packed[:end].clone().view(torch.int32).view(-1, _BOX))
-            pixels.append(packed[end:].view(-1, side, side, 3))
-        return [
-            features if isinstance(features, ClipalignError) else torch.cat((box.double(), features.double()), dim=1)
-            for box, features in zip(boxes, self._encoded(pixels), strict=True)
-        ]
-
-    def _encoded(self, pixels: Sequence[Tensor]) -> list[Tensor | ClipalignError]:
-        """The features of each, on the CPU; where one comes out as no numbers, the others are not lost."""
+    def encode(self, prepared: Sequence[PreparedPicture]) -> list[EncodedPicture | ClipalignError]:
+        """The vectors of each picture; one that gives none does not spoil the others."""
         try:
-            return [features.cpu() for features in self.classifier.encode(pixels)]
+            vectors = self.classifier.encode([one.pixels for one in prepared])
         except ModelMismatch as error:
-            if len(pixels) == 1:
+            if len(prepared) == 1:
                 return [error]
-        return [found for one in pixels for found in self._encoded([one])]
+            return [found for one in prepared for found in self.encode([one])]
+        return [EncodedPicture(own.cpu(), one.boxes, one.size) for own, one in zip(vectors, prepared, strict=True)]
 
     def score(self, items: Sequence[ScoreItem]) -> list[ClassifyResult | ClipalignError]:
         """A result for each, or why it has none."""
-        return [self._scored(item) for item in items]
+        return [self._scored(record, picture) for record, picture in items]
 
-    def _scored(self, item: ScoreItem) -> ClassifyResult | ClipalignError:
-        whole, *boxes = [_box(row) for row in item.features[:, :_BOX].tolist()]
-        features = item.features[:, _BOX:].float().to(self.classifier.loaded.choice.device)
+    def _scored(self, record: InputRecord, picture: EncodedPicture) -> ClassifyResult | ClipalignError:
+        features = picture.features.to(self.classifier.loaded.choice.device)
         try:
             return self.classifier.result(
-                features, boxes, whole[2:], id=item.record.id, image_name=item.record.image_name
+                features, picture.boxes, picture.size, id=record.id, image_name=record.image_name
             )
         except ModelMismatch as error:
             return error
-
-
-def _box(row: Sequence[float]) -> Box:
-    left, top, right, bottom = map(int, row)
-    return left, top, right, bottom

@@ -1,19 +1,13 @@
-"""Scores of a pair from its cosines: CLIPScore, RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM) and
-SPECS (Chen et al., 2025).
+"""Scores of a pair from its cosines, where a result comes from, and what a method brings to a batch run.
 
-Where a result comes from, said the same way by every method.
-
-What a method brings to a run over many records: how a picture is prepared, encoded, and scored with a record's text.
-
-The run (:mod:`clipalign.runs.batch`) knows nothing of the method, and the method nothing of threads, windows, files
-and errors of other records.
+CLIPScore and RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM), SPECS (Chen et al., 2025).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from clipalign.data.records import InputRecord
 from clipalign.errors import ClipalignError
@@ -22,7 +16,6 @@ from clipalign.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
     from clipalign.models.model import LoadedModel
 
@@ -88,13 +81,14 @@ class ScoreItem(NamedTuple):
     """A record and the features of its picture, as :meth:`Scorer.encode` gave them."""
 
     record: InputRecord
-    features: Tensor
+    features: Any
 
 
 class Scorer(Protocol[R_co]):
-    """A method, ready to score records.
+    """A method, ready to score the records of a batch run (:mod:`clipalign.runs.batch`).
 
-    Attributes are read-only; nothing but ``prepare`` is called from more than one thread.
+    What a prepared and an encoded picture are is the method's own affair. Attributes are read-only; nothing but
+    ``prepare`` is called from more than one thread.
     """
 
     @property
@@ -112,7 +106,7 @@ class Scorer(Protocol[R_co]):
         """What every result of the run carries."""
         ...
 
-    def prepare(self, picture: Image) -> Tensor:
+    def prepare(self, picture: Image) -> Any:
         """An RGB picture as ``encode`` takes it; in a worker thread, several at once.
 
         Raises:
@@ -120,7 +114,7 @@ class Scorer(Protocol[R_co]):
         """
         ...
 
-    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+    def encode(self, prepared: Sequence[Any]) -> Sequence[Any | ClipalignError]:
         """The features of each prepared picture, in their order, or why one has none."""
         ...
 
