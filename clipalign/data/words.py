@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PUNCTUATION = frozenset('.,!"?;:')
 """A word of nothing but these is not reported (CLIP4DM)."""
 
-MAX_TEXT_CHARACTERS: Final = 1_000_000
+MAX_TEXT_CHARACTERS: Final = 200_000
 """Longest text that is taken apart. The longest context reads some thousand characters, while a text takes time and a
 word of a result takes memory for each of its own: a few bytes of a packed table may hold a thousand long texts."""
 
