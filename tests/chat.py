@@ -15,7 +15,7 @@ Reply = Callable[["Handler", str], None]
 class Handler(BaseHTTPRequestHandler):
     """OpenAI's chat completions, as each test wants them."""
 
-    server: Any
+    server: ChatServer
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing to stderr."""
@@ -58,13 +58,30 @@ def status(number: int, **headers: str) -> Reply:
     return lambda handler, name: handler.send(number, b"no", **headers)
 
 
+class ChatServer(ThreadingHTTPServer):
+    """A server on a free port.
+
+    Attributes:
+        url: its address.
+        asked: path, headers and body of every request.
+        replies: what it says next; after them ``usual``.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.replies: list[Reply] = []
+        self.usual: Reply = usual
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
 @contextmanager
-def chat_server() -> Iterator[Any]:
-    """The server; ``url`` is its address, ``asked`` what it was sent, ``replies`` what it says next, ``usual`` else."""
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.daemon_threads = True
-    found.lock, found.asked, found.replies, found.usual = threading.Lock(), [], [], usual
-    found.url = f"http://127.0.0.1:{found.server_address[1]}/v1"
+def chat_server() -> Iterator[ChatServer]:
+    """A running server."""
+    found = ChatServer()
     threading.Thread(target=found.serve_forever, daemon=True).start()
     yield found
     found.shutdown()

@@ -32,7 +32,8 @@ def config(**changes: Any) -> dict[str, Any]:
 def state_dict(**changes: Any) -> dict[str, Tensor]:
     """Random weights of a CLIP of :func:`config`."""
     torch.manual_seed(0)
-    return import_open_clip().model.CLIP(**config(**changes)).state_dict()
+    network: nn.Module = import_open_clip().model.CLIP(**config(**changes))
+    return network.state_dict()
 
 
 def long_state_dict() -> dict[str, Tensor]:

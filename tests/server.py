@@ -206,7 +206,7 @@ def status(code: int, body: bytes = b"no", **headers: str) -> Behaviour:
 
 def redirect(location: str, code: int = 302, **headers: str) -> Behaviour:
     """To another address."""
-    return lambda handler: handler.answer(code, Location=location, **headers)
+    return status(code, b"", Location=location, **headers)
 
 
 def says(length: int) -> Behaviour:

@@ -47,8 +47,10 @@ TOWERS: dict[str, dict[str, Any]] = {
 }
 """Configurations of small towers, as changes to VISION and TEXT."""
 
-CAUSAL = ("clip", "clip-gelu-less", "clip-no-projection", "clip-linear-projection", "clip-layer-scale")
-CAUSAL += ("clip-eos-pooled", "clip-normed-heads", "custom-causal")
+CAUSAL = (
+    *("clip", "clip-gelu-less", "clip-no-projection", "clip-linear-projection", "clip-layer-scale"),
+    *("clip-eos-pooled", "clip-normed-heads", "custom-causal"),
+)
 
 
 @cache

@@ -89,8 +89,9 @@ def write_hat(folder: Path, rows: list[dict[str, Any]] | None = None) -> Path:
 
 def write_foil(folder: Path, *, captions: bool = True) -> Path:
     """A copy of FOIL: ten pictures, a correct caption and a foil of each; references where ``captions``."""
-    images = [{"id": 100 + n, "file_name": f"COCO_val2014_{n:012d}.jpg"} for n in range(10)]
-    draw(folder / "val2014", [image["file_name"] for image in images])
+    names = [f"COCO_val2014_{n:012d}.jpg" for n in range(10)]
+    images = [{"id": 100 + n, "file_name": name} for n, name in enumerate(names)]
+    draw(folder / "val2014", names)
     rows = []
     for wanted in ("ORIG", "foil"):  # all correct captions first: samples of a picture are far from each other
         for n in range(10):

@@ -13,7 +13,9 @@ from typing import Final
 
 import torch
 
-from clipalign.methods.classify import Classes, ClassifySettings, make_classifier
+from clipalign.data.classes import Classes
+from clipalign.methods.classify import make_classifier
+from clipalign.methods.settings import ClassifySettings
 from clipalign.models.class_vectors import class_texts
 from clipalign.models.model import LoadedModel
 from tests.benchmarks.classify_speed import CROPS, measure_class_vectors, measure_pictures, real_descriptions

@@ -88,8 +88,8 @@ def measure(bench: Bench) -> Measured:
         for name, run in lines.items():
             times[name].append(run())
         order = (imports, detect) if index % 2 == 0 else (detect, imports)
-        seconds = {run: run() for run in order}
-        pairs.append((seconds[imports], seconds[detect]))
+        took = {run: run() for run in order}
+        pairs.append((took[imports], took[detect]))
     rows = [
         Turns(pairs).row(
             "startup-detect",

@@ -51,7 +51,7 @@ def make_batch(size: int) -> list[list[TokenIds]]:
     samples = json.loads(GOLDEN.read_text(encoding="utf-8"))["samples"]
     sentences = [f"{piece.rstrip('.')}." for sample in samples for piece in sample["caption"].split(". ")]
     rng = random.Random(0)
-    batch = []
+    batch: list[list[TokenIds]] = []
     for _ in range(size):
         said = [rng.choice(sentences) for _ in range(rng.randint(*PHRASES))]
         at = rng.randrange(1, len(said))
@@ -62,7 +62,8 @@ def make_batch(size: int) -> list[list[TokenIds]]:
 
 def as_tree(network: Any, batch: list[list[TokenIds]]) -> Tensor:
     """The product's way: (B, 4, E)."""
-    return TextReader.of(network, context_tokens=CONTEXT).read(batch).unflatten(0, (len(batch), 4))
+    vectors: Tensor = TextReader.of(network, context_tokens=CONTEXT).read(batch)
+    return vectors.view(len(batch), 4, -1)
 
 
 def separately(network: Any, batch: list[list[TokenIds]]) -> Tensor:
@@ -88,7 +89,7 @@ def measure_step(bench: Bench, *, layers: int, size: int, **more: Any) -> tuple[
         loss = specs_loss(
             SpecsFeatures(images, *texts.unbind(1)), network.logit_scale, SpecsWeights(), epsilon=0.0
         ).total
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     apart = abs(step(as_tree) - step(separately))

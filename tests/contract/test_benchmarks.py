@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -23,8 +24,8 @@ QUICK = Bench(quick=True, rounds=1, threads=1)
 
 
 def a_row(reading: Reading = Reading.TIMES, **more: Any) -> Row:
-    return Row(**{"key": "k", "what": "`us`", "baseline": "`them`", "reading": reading, "median": 4.0, "low": 3.0,
-                  "high": 5.0, "rounds": 3, "goal": 2.0} | more)  # fmt: skip
+    row = Row("k", "`us`", "`them`", reading, median=4.0, low=3.0, high=5.0, rounds=3, goal=2.0)
+    return replace(row, **more)
 
 
 # What is read
@@ -106,7 +107,7 @@ def test_least_and_most_are_those_of_the_rounds() -> None:
 def test_every_benchmark_has_a_measurement_and_says_how_it_is_run(name: str) -> None:
     module = import_module(f"tests.benchmarks.{name}")
     assert callable(module.measure)
-    assert f"python -m tests.benchmarks.{name}" in module.__doc__
+    assert f"python -m tests.benchmarks.{name}" in (module.__doc__ or "")
 
 
 def test_no_benchmark_is_forgotten() -> None:
@@ -136,7 +137,8 @@ def test_a_benchmark_that_fails_costs_no_other_and_the_rest_can_be_made_up_for(
     assert all_of_them.main() == 1
     assert asked == list(all_of_them.BENCHMARKS)
     assert set(json.loads(kept())["benchmarks"]) == set(asked) - broken
-    asked.clear(), broken.clear()
+    asked.clear()
+    broken.clear()
     monkeypatch.setattr("sys.argv", ["benchmarks", "--resume"])
     assert all_of_them.main() == 0
     assert asked == ["train_speed"]

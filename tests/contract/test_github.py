@@ -44,7 +44,7 @@ def test_the_hook_fails_where_a_caption_does_not_fit(tmp_path: Path, captions: s
     (hook,) = read(".pre-commit-hooks.yaml")
     assert hook["language"] == "python" and not hook["pass_filenames"]
     images = EXAMPLES / "images"
-    line = [*shlex.split(hook["entry"]), "--input", place, "--image-root", images, "--model", "pictogram"]
+    line = [*shlex.split(hook["entry"]), "--input", str(place), "--image-root", str(images), "--model", "pictogram"]
     done = subprocess.run(line, capture_output=True, text=True, env=COMMANDS, cwd=tmp_path, timeout=300)
     assert done.returncode == status, done.stderr
 

@@ -47,7 +47,7 @@ MEANINGS = {
 
 
 def long_name(option: Any) -> str:
-    return next(name for name in option.opts if name.startswith("--"))
+    return next(str(name) for name in option.opts if name.startswith("--"))
 
 
 EVERY = [(command, long_name(one), one) for command in COMMANDS for one in options_of(command).values()]
@@ -78,9 +78,8 @@ def test_the_same_option_has_the_same_words_and_names_in_all_commands() -> None:
 
 
 def test_a_default_that_help_names_is_the_one_that_holds() -> None:
-    from clipalign.methods.detect import DetectSettings
     from clipalign.methods.score_long import LongSettings
-    from clipalign.methods.settings import ClassifySettings
+    from clipalign.methods.settings import ClassifySettings, DetectSettings
     from clipalign.training.settings import Intervals, SpecsSettings
 
     holders = {

@@ -29,7 +29,7 @@ class House:
         self._warm = warm
 
     def run(self, *arguments: str) -> Run:
-        command = [self._warm.bin / "clipalign", *arguments]
+        command = [str(self._warm.bin / "clipalign"), *arguments]
         done = subprocess.run(command, cwd=self.folder, env=self._warm.environment, capture_output=True, timeout=300)
         return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -200,8 +200,8 @@ def imported(folder: str) -> set[str]:
                 case ast.ImportFrom(level=0, module=str(name)):
                     found.add(name)
                 case ast.Call(func=ast.Name("need" | "import_module") | ast.Attribute(attr="import_module")):
-                    if isinstance(name := getattr(node.args[0], "value", None), str):
-                        found.add(name)
+                    if isinstance(named := getattr(node.args[0], "value", None), str):
+                        found.add(named)
     ours = {
         "clipalign",
         *(path.stem for folder in PLACES_OF_IMPORTS for path in (ROOT / folder, *(ROOT / folder).glob("*"))),

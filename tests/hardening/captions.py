@@ -266,14 +266,14 @@ def _table(random: Random, kind: str, text: str) -> Case:
 
 def _score_long(random: Random, kind: str, text: str) -> Case:
     format = random.choice(_FORMATS)
-    common = ("--model", random.choice((TINY_LONG, TINY_LONG, TINY, "pictogram-long")), "--format", format)
-    common += ("--by", random.choice(("sentence", "phrase")))
+    model = random.choice((TINY_LONG, TINY_LONG, TINY, "pictogram-long"))
+    common = ("--model", model, "--format", format, "--by", random.choice(("sentence", "phrase")))
     typed = _typed(text)
     files = {"a.png": _picture(), "text.txt": _in_file(text)}
     if typed is None or random.random() < 0.5:
         stdin = random.random() < 0.3
-        arguments = ("a.png", "--text-file", "-" if stdin else "text.txt", *common)
-        return Case(kind, "score-long", arguments, files, files["text.txt"] if stdin else b"", CODES)
+        line = ("a.png", "--text-file", "-" if stdin else "text.txt", *common)
+        return Case(kind, "score-long", line, files, files["text.txt"] if stdin else b"", CODES)
     more = ("a dog.",) if random.random() < 0.3 else ()
     check = None if more else _comes_back(format, typed)
     return Case(kind, "score-long", (*common, "--", "a.png", typed, *more), files, statuses=CODES, check=check)

@@ -31,7 +31,26 @@ _CONFIG: Final = config(text_cfg={"vocab_size": 49408})
 _USUAL: Final = frozenset({2, 4})
 _MAYBE: Final = frozenset({0, 2, 4})
 
-_NUMBERS: Final = (0, 1, -1, 2, 3, 7, 48, 10**6, 2**31, 2**63, 1.5, float("nan"), "16", None, True, [], [1, 1], {})
+_NUMBERS: Final[tuple[object, ...]] = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    48,
+    10**6,
+    2**31,
+    2**63,
+    1.5,
+    float("nan"),
+    "16",
+    None,
+    True,
+    [],
+    [1, 1],
+    {},
+)
 
 Make = Callable[[Random], tuple[dict[str, bytes], str]]
 """Files of a case, and what ``--model`` is given."""
@@ -294,7 +313,7 @@ def _lying_safetensors(random: Random) -> tuple[dict[str, bytes], str]:
     elif change == 5:
         header["__metadata__"] = random.choice(({"a": 1}, [], None, {"a": "b" * 10**6}, {"\x1b": "\x1b"}))
     elif change == 6:
-        header = random.choice(([], {}, None, {"__metadata__": {}}, {name: {}}, {name: None}))  # type: ignore[assignment]
+        header = random.choice(([], {}, None, {"__metadata__": {}}, {name: {}}, {name: None}))
     elif change == 7:
         body = random.choice((b"", body[:-4], body + b"more", body * 2))
     text = json.dumps(header).encode()

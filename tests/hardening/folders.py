@@ -183,8 +183,8 @@ def _prepared_case(random: Random) -> Case:
         files[f"raw{ending}"] = (
             mutated(random, gzip.compress(content, mtime=0), text=False) if ending.endswith("gz") else content
         )
-        arguments = ("--prepare", f"raw{ending}", *prepare[2:], "--format", "json")
-        return Case("raw captions", "train-specs", arguments, files, statuses=frozenset({0, 2, 3}))
+        line = ("--prepare", f"raw{ending}", *prepare[2:], "--format", "json")
+        return Case("raw captions", "train-specs", line, files, statuses=frozenset({0, 2, 3}))
 
     def damaged(random: Random) -> dict[str, bytes]:
         left = dict(left_by(Case("", "train-specs", prepare, {**files, "raw.jsonl": raw})))

@@ -115,11 +115,8 @@ def _impatient() -> None:
     from clipalign.download.web import RetryPolicy
 
     original = RetryPolicy.__init__
-
-    def quick(self: RetryPolicy, **given: Any) -> None:
-        original(self, **({"first_pause_seconds": 0.0, "connect_seconds": 5.0, "stall_seconds": 5.0} | given))
-
-    RetryPolicy.__init__ = quick  # type: ignore[method-assign]
+    quick = {"first_pause_seconds": 0.0, "connect_seconds": 5.0, "stall_seconds": 5.0}
+    setattr(RetryPolicy, "__init__", lambda self, **given: original(self, **(quick | given)))  # noqa: B010
 
 
 def _address(folder: Path) -> str:

@@ -302,11 +302,12 @@ def batch_scenes(scale: float = 1.0) -> list[Scene]:
         _batch("detect, two shards", "detect", "--model", TINY, outputs=("1.csv", "2.csv"), count=some, shards=True)
     )
     for form in ("jsonl", "csv", "json", "html"):
-        line = ("score-long", "--model", TINY_LONG, "--by", "phrase")
-        found.append(_batch(f"score-long, {form}", *line, outputs=(f"out.{form}",), count=few, long=True))
-        line = ("classify", "--model", TINY, "--descriptions", "classes.json", "--crops", "4")
-        scene = _batch(f"classify, {form}", *line, outputs=(f"out.{form}",), count=some, lay_out=_pictures(some))
-        found.append(scene)
+        scored = ("score-long", "--model", TINY_LONG, "--by", "phrase")
+        found.append(_batch(f"score-long, {form}", *scored, outputs=(f"out.{form}",), count=few, long=True))
+        classified = ("classify", "--model", TINY, "--descriptions", "classes.json", "--crops", "4")
+        found.append(
+            _batch(f"classify, {form}", *classified, outputs=(f"out.{form}",), count=some, lay_out=_pictures(some))
+        )
     return found
 
 

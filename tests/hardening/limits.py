@@ -90,13 +90,12 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Callable[[], None]]:
     """A file system of that size at ``folder``; what is given makes room in it."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "clipalign", str(folder)], check=True)
+
+    def make_room() -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size_bytes + SPARE_BYTES}", str(folder)], check=True)
+
     try:
-        yield (
-            lambda: (
-                subprocess.run(["mount", "-o", f"remount,size={size_bytes + SPARE_BYTES}", str(folder)], check=True)
-                and None
-            )
-        )
+        yield make_room
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 

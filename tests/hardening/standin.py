@@ -16,7 +16,7 @@ def run() -> int:
     if deed == "hang":
         time.sleep(60)
     elif deed == "hang with a child":
-        os.fork() or time.sleep(60)
+        os.fork()
         time.sleep(60)
     elif deed == "memory":
         block = bytearray(300_000_000)

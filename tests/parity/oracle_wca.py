@@ -33,14 +33,14 @@ def wca_score(
 
 
 def _image(loaded: LoadedModel, picture: Image.Image) -> torch.Tensor:
-    vector = loaded.network.encode_image(to_tensor(picture.convert("RGB"), loaded)[None])[0].double()
-    return vector / vector.norm()
+    vector: torch.Tensor = loaded.network.encode_image(to_tensor(picture.convert("RGB"), loaded)[None])[0].double()
+    return torch.nn.functional.normalize(vector, dim=-1)
 
 
 def _text(loaded: LoadedModel, text: str) -> torch.Tensor:
     tokens = encode_text(loaded, text)
-    vector = loaded.network.encode_text(torch.tensor([tokens.ids + tokens.padding]))[0].double()
-    return vector / vector.norm()
+    vector: torch.Tensor = loaded.network.encode_text(torch.tensor([tokens.ids + tokens.padding]))[0].double()
+    return torch.nn.functional.normalize(vector, dim=-1)
 
 
 def _softmax(values: Sequence[float]) -> list[float]:

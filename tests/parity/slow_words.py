@@ -74,13 +74,17 @@ class SlowScorer:
         square = resized.crop((left, top, left + self.side, top + self.side))
         values = (np.asarray(square) / 255.0 - np.array(MEAN)) / np.array(STD)
         with torch.no_grad():
-            return self.network.encode_image(torch.tensor(values).permute(2, 0, 1)[None].float(), normalize=True)[0]
+            vectors: Tensor = self.network.encode_image(
+                torch.tensor(values).permute(2, 0, 1)[None].float(), normalize=True
+            )
+        return vectors[0]
 
     @cache  # noqa: B019
     def text(self, text: str) -> Tensor:
         """The unit vector of a text (E), template included."""
         with torch.no_grad():
-            return self.network.encode_text(self.ids(TEMPLATE + text)[None], normalize=True)[0]
+            vectors: Tensor = self.network.encode_text(self.ids(TEMPLATE + text)[None], normalize=True)
+        return vectors[0]
 
     def ids(self, text: str) -> Tensor:
         """Start, tokens, end, zeros (T)."""

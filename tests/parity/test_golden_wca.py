@@ -14,8 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from clipalign.data.classes import Classes
 from clipalign.data.transforms import cut_and_prepare, to_values
-from clipalign.methods.classify import Classes, ClassifySettings, crop_weights, make_classifier
+from clipalign.methods.classify import crop_weights, make_classifier
+from clipalign.methods.settings import ClassifySettings
 from clipalign.models.encode import encode_images
 from clipalign.results import ClassifyResult
 from tests.parity.fp64 import in_fp64

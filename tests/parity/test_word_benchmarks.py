@@ -36,7 +36,7 @@ pytestmark = [
 
 def measured(benchmark: Any, **settings: Any) -> dict[str, float]:
     result = run_benchmark(benchmark, load_tiny(), Settings(**settings))
-    assert result.counts["unreadable"] == 0
+    assert result is not None and result.counts["unreadable"] == 0
     return {metric.name: metric.value for metric in result.metrics}
 
 
