@@ -10,7 +10,6 @@ stands; then the baseline declares the two operators it stumbles over, which is 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -46,6 +45,8 @@ DETECT_TIMES: Final = 2.0
 
 def process(bench: Bench, line: Sequence[str], statuses: Sequence[int] = (0,)) -> Callable[[], float]:
     """What runs ``line`` in a fresh process and returns its seconds by the clock of the run."""
+    import resource
+
     environment = {**os.environ, "OMP_NUM_THREADS": str(bench.threads)}
 
     def run() -> float:

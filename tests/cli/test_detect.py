@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_here
 
 Capture = pytest.CaptureFixture[str]
 TEXT = "a cup of coke and a dog"
-pexpect = pytest.importorskip("pexpect")
 
 
 def test_a_table(capsys: Capture) -> None:
@@ -270,7 +270,9 @@ def test_a_reader_that_leaves_early_changes_neither_status_nor_stderr(tmp_path: 
     assert (done.stdout, done.stderr) == (b"1\n", b"")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_on_a_terminal_of_80_columns_the_table_is_coloured_and_fits() -> None:
+    pexpect = pytest.importorskip("pexpect")
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     child = pexpect.spawn(
         PROGRAM[0],

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ast
 import os
-import pty
 import re
 import shlex
 import shutil
@@ -121,6 +120,8 @@ class Desk:
 
     def run(self, block: Block, **environment: str) -> tuple[int, str]:
         """Status, and all that a terminal of 80 columns showed."""
+        import pty
+
         command = ["bash", "-c", block.code] if block.language == "sh" else [str(self._python), block.code]
         ours, theirs = pty.openpty()
         try:

@@ -14,7 +14,6 @@ import importlib
 import json
 import os
 import pkgutil
-import resource
 import shutil
 import signal
 import sys
@@ -310,6 +309,8 @@ def _enter(number: int, case: Case, folder: Path, program: str) -> _Fighter:
 
 def _fight_it_out(case: Case, folder: Path, home: Path, program: str) -> None:
     """The child: never returns."""
+    import resource
+
     status = 70
     try:
         os.setsid()  # whatever it starts ends with it
@@ -385,6 +386,8 @@ def _kill(pid: int) -> None:
 
 def _held_bytes() -> int:
     """What a fork of this process holds from its first moment on: pages of files are not among it."""
+    import resource
+
     try:
         _, resident, of_files, *_ = Path("/proc/self/statm").read_text().split()
         return (int(resident) - int(of_files)) * resource.getpagesize()

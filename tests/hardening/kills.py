@@ -33,7 +33,7 @@ from tests.hardening.report import Part, Row, typed_command, write_figures
 SHARES: Final = {"batch": 0.5, "downloads": 0.24, "eval": 0.16, "training": 0.1}
 """Of all kills."""
 
-SIGNALS: Final = (signal.SIGKILL,) * 7 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS: Final = ("SIGKILL",) * 7 + ("SIGTERM", "SIGINT", "SIGHUP")
 AT_OPERATIONS: Final = 0.25
 TWICE: Final = 0.3
 """Of Ctrl-C: a second one follows."""
@@ -175,7 +175,7 @@ def _drawn(scene: Scene, whole: Whole, folder: Path, line: int, rng: random.Rand
     """A blow at a moment of what is expected to be left."""
     if not cold and rng.random() < AT_OPERATIONS:
         return Blow(signal.SIGKILL, at_operation=rng.randint(1, max(1, whole.operations[line])))
-    number = rng.choice(SIGNALS)
+    number = signal.Signals[rng.choice(SIGNALS)]
     rest = whole.seconds[line] * max(0.1, 1 - scene.progress(folder, line)) + (4.0 if cold else 0.0)
     twice = rng.uniform(0.0, 0.1) if number == signal.SIGINT and rng.random() < TWICE else None
     return Blow(number, after_seconds=rng.uniform(0.0, rest), again_seconds=twice)

@@ -44,7 +44,6 @@ HANG_SECONDS: Final = 60.0
 
 _LOOK_SECONDS: Final = 0.002
 
-CATCHABLE: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES: Final = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"})
 
@@ -154,7 +153,9 @@ class Started:
             self.pid = process.pid
             process.returncode = 0  # waited for here
             return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, CATCHABLE)  # a fork's own first steps are not the product's
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, _catchable()
+        )  # a fork's own first steps are not the product's
         self.pid = os.fork()
         if self.pid == 0:
             status = 99
@@ -286,6 +287,10 @@ def watch(folder: Path, told: Callable[[], None]) -> None:
     sys.addaudithook(hook)
 
 
+def _catchable() -> tuple[signal.Signals, ...]:
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
 def _closed_pipe() -> int:
     reader, writer = os.pipe()
     os.close(reader)
@@ -329,7 +334,7 @@ def _child(run: Run, err: Path, environment: Mapping[str, str], at_operation: tu
         watch(run.folder, count_down)
     program = import_module("clipalign.__main__")
     sys.modules["__main__"] = program  # what processes that it starts import again
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, CATCHABLE)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _catchable())
     sys.argv = ["clipalign", *run.arguments]
     status: int = program.run()
     for stream in (sys.stdout, sys.stderr):

@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -128,6 +127,8 @@ def _full(scene: Scene, *, mounted: bool) -> Callable[[Whole, random.Random], li
 
 
 def _limit_files(size_bytes: int) -> None:
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
 
@@ -220,6 +221,8 @@ def _address_space(scene: Scene) -> Callable[[Whole, random.Random], list[tuple[
     """A process that may not take more than so much: it ends with a sentence, or does its work."""
 
     def run(whole: Whole, rng: random.Random) -> list[tuple[str, str]]:
+        import resource
+
         room = rng.randint(*MEMORY_ROOM) * MIB
 
         def short() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -309,6 +308,8 @@ class TestADisk:
         """For real: the size of a file this process may write is limited, and the write fails in the middle."""
         if sys.platform == "win32":
             pytest.skip("no such limit")
+        import resource
+
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         try:
