@@ -157,11 +157,11 @@ class _Task:
         self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
 
     def list_them(self) -> int:
-        from clipalign.download.catalog import everything, status_of
+        from clipalign.download.catalog import all_statuses, status_of
         from clipalign.output.downloads import listing, listing_record
 
         cache_dir = self.settings.cache_dir
-        found = [status_of(row, cache_dir) for row in self._resolved()] if self.names else everything(cache_dir)
+        found = [status_of(row, cache_dir) for row in self._resolved()] if self.names else all_statuses(cache_dir)
         if self.format == "json":
             self._write_json(listing_record(found, str(cache_folder(cache_dir))))
         else:
@@ -340,7 +340,6 @@ def download_context(settings: Settings) -> DownloadContext:
 
     return DownloadContext(
         web=Web(tell=notices.tell, offline=settings.offline),
-        announce=notices.tell,
         progress=fetch_progress,
         cache_dir=settings.cache_dir,
     )
@@ -424,7 +423,7 @@ def _raise_all(failed: Sequence[MissingWeights], rows: int) -> NoReturn:
         raise failed[0]
     hints = list(dict.fromkeys(error.hint for error in failed if error.hint))
     raise DownloadFailed(
-        f"{len(failed)} of {rows} could not be had: {'; '.join(error.message for error in failed)}",
+        f"{len(failed)} of {rows} could not be fetched: {'; '.join(error.message for error in failed)}",
         hint="; ".join(hints),
         input=", ".join(error.input for error in failed if error.input),
     )

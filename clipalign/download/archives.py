@@ -1,9 +1,12 @@
-"""Unpacking what may not be trusted: zip and tar archives, plain files and folders only, inside their folder only.
+"""Unpack archives that may not be trusted: zip and tar, plain files and folders only, inside their folder only.
 
-An archive is unpacked into a fresh folder inside its place and moved up when all of it is out, so that a wrong one, or
-a full disk, leaves nothing behind. Refused, with the member named: paths that lead out (absolute, ``..``, drives,
+An archive is unpacked into a fresh folder inside its place and moved up when it is complete, so that a bad one, or a
+full disk, leaves nothing behind. Refused, with the member named: paths that lead out (absolute, ``..``, drives,
 through a link), links that lead out, devices and pipes, and bombs: more members, more bytes or a higher ratio than any
 data set has. Owners, modes and dates are not taken over.
+
+tarfile's ``data`` filter is not used: Python 3.11.0 to 3.11.3 do not have it, later ones had holes in it, zipfile has
+none, and it limits no sizes. Where links are never made, nothing of it is needed.
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 from clipalign.data.tars import BoundedMember, members_of
 from clipalign.errors import VerificationFailed
 
-PIECE_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 WINDOWS_NAMES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
 )
@@ -39,16 +42,15 @@ WINDOWS_NAMES: Final = frozenset(
 _FRESH: Final = ".unpacking-"
 """How the fresh folder's name begins."""
 
-LONGEST_NAME_BYTES: Final = 255
-LONGEST_PATH: Final = 4096
+MAX_NAME_BYTES: Final = 255
+MAX_PATH: Final = 4096
+MAX_LINK_BYTES: Final = 4096
 
-DIRECTORY_BYTES: Final = 32 << 20
+MAX_DIRECTORY_BYTES: Final = 32 << 20
 """Of the list of members at the end of a zip, which is read as a whole; in memory it takes ten times as much."""
 
-XZ_BYTES: Final = 128 << 20
-"""Memory for unpacking xz; its highest preset takes 65 MiB."""
-
-LONGEST_LINK_BYTES: Final = 4096
+MAX_XZ_BYTES: Final = 128 << 20
+"""Memory for decompressing xz; its highest preset takes 65 MiB."""
 
 _XZ: Final = b"\xfd7zXZ\0"
 
@@ -56,7 +58,7 @@ _DAMAGE: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
     *(ValueError, IndexError, OverflowError, struct.error),
 )
-"""What readers of archives raise over a damaged one: the first line as they say, the second by mistake."""
+"""What readers of archives raise over a damaged one: the first line as documented, the second by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file that came out of an archive.
+    """A file that was unpacked.
 
     Attributes:
         path: relative, with ``/``.
         size_bytes: its size.
-        sha256: its hash, computed on the way.
+        sha256: its hash, computed while it was written.
     """
 
     path: str
@@ -93,17 +95,19 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """A member of either kind of archive; ``target`` is where a link leads from the top of the archive."""
+
     path: str
-    kind: str  # file, folder, link
+    kind: Literal["file", "folder", "link"]
     size_bytes: int
     target: str
     open: Callable[[], IO[bytes] | None]
 
 
 def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list[Member]:
-    """Unpack ``archive`` into ``folder``, which may hold other things already; what has the same name is replaced.
+    """Unpack ``archive`` into ``folder``, which may hold other things; what has the same name is replaced.
 
-    One process at a time: the caller sees to that. What one that was killed had unpacked so far is deleted.
+    The caller sees to it that one process at a time does this. What a killed one had unpacked is deleted first.
 
     Args:
         archive: zip, tar, or tar compressed with gzip, bzip2 or xz.
@@ -114,11 +118,11 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list
         The files, in the order of the archive.
 
     Raises:
-        VerificationFailed: not an archive, a damaged one, or one that does what none of ours does.
+        VerificationFailed: not an archive, a damaged one, or one that does what no data set does.
         OSError: the disk is full, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{_FRESH}*"):  # of a run that was killed
+    for leftover in folder.glob(f"{_FRESH}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=folder))
     try:
@@ -133,13 +137,12 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list
 def _unpack_into(archive: Path, fresh: Path, limits: Limits) -> list[Member]:
     found: dict[str, Member] = {}
     links: list[tuple[str, str]] = []
-    written = count = 0
+    written = 0
     ceiling = limits.whole_bytes
     if limits.ratio:
         ceiling = min(ceiling, max(limits.ratio_from_bytes, limits.ratio * archive.stat().st_size))
     with _opened(archive) as entries:
-        for entry in entries:
-            count += 1
+        for count, entry in enumerate(entries, 1):
             if count > limits.members:
                 raise _refused(archive, f"it has more than {limits.members:,} members")
             path = _safe(entry.path, archive)
@@ -157,62 +160,64 @@ def _unpack_into(archive: Path, fresh: Path, limits: Limits) -> list[Member]:
                 found[path] = _write(entry, place, path, archive, ceiling - written)
                 written += found[path].size_bytes
     for path, target in links:
-        found |= {member.path: member for member in _copy_link(fresh, path, target, archive, found)}
+        if member := _copy_link(fresh, path, found.get(target), archive):
+            found[path] = member
     return list(found.values())
 
 
-class _Unxz(io.RawIOBase):
-    """What an xz file holds, unpacked with bounded memory: by itself the format may ask for 4 GB."""
+class _XzReader(io.RawIOBase):
+    """The content of an xz file, decompressed with bounded memory: by itself the format may ask for 4 GB."""
 
     def __init__(self, packed: IO[bytes]) -> None:
-        self._packed, self._unpack = packed, lzma.LZMADecompressor(memlimit=XZ_BYTES)
+        self._packed, self._decompressor = packed, lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._unpack.eof:
-            piece = self._packed.read(PIECE_BYTES) if self._unpack.needs_input else b""
-            if not piece and self._unpack.needs_input:
+        while not self._decompressor.eof:
+            chunk = self._packed.read(CHUNK_BYTES) if self._decompressor.needs_input else b""
+            if not chunk and self._decompressor.needs_input:
                 raise EOFError("the xz file breaks off")
-            if found := self._unpack.decompress(piece, len(buffer)):
+            if found := self._decompressor.decompress(chunk, len(buffer)):
                 buffer[: len(found)] = found
                 return len(found)
         return 0
 
 
 class _BoundedFile(io.BufferedReader):
+    """A file for zipfile, which reads the list of members as a whole."""
+
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > DIRECTORY_BYTES:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
             raise ValueError(f"a list of members of {size:,} bytes")
         return super().read(size)
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
-    """Entries of an archive of either kind; what its reader complains of becomes our error."""
+    """Entries of an archive of either kind; errors of its reader inside become ours."""
     try:
         with archive.open("rb") as stream:
-            packed = stream.read(len(_XZ)) == _XZ
+            is_xz = stream.read(len(_XZ)) == _XZ
             stream.seek(0)
             try:
-                file = io.BufferedReader(_Unxz(stream)) if packed else stream
-                tar = tarfile.open(fileobj=file, mode="r|" if packed else "r:*", tarinfo=BoundedMember)  # noqa: SIM115
+                file = io.BufferedReader(_XzReader(stream)) if is_xz else stream
+                tar = tarfile.open(fileobj=file, mode="r|" if is_xz else "r:*", tarinfo=BoundedMember)  # noqa: SIM115
             except tarfile.TarError:
                 tar = None
             if tar is not None:
                 with tar:
                     yield _tar_entries(tar, archive)
                 return
-        if zipfile.is_zipfile(archive):
-            with _BoundedFile(io.FileIO(archive)) as stream, zipfile.ZipFile(stream) as zipped:
-                yield _zip_entries(zipped, archive)
-        else:
+        if not zipfile.is_zipfile(archive):
             raise _refused(archive, "it is no zip or tar archive")
+        with _BoundedFile(io.FileIO(archive)) as bounded, zipfile.ZipFile(bounded) as zipped:
+            yield _zip_entries(zipped, archive)
     except _DAMAGE as error:
         raise _refused(archive, f"it is damaged ({error})") from error
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # gzip.BadGzipFile and the like; a place before the beginning
+        if error.errno in (None, errno.EINVAL):  # gzip.BadGzipFile and the like; a seek before the beginning
             raise _refused(archive, f"it is damaged ({error})") from error
         raise
     except RuntimeError as error:  # a zip with a password
@@ -221,13 +226,12 @@ def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
 
 def _tar_entries(tar: tarfile.TarFile, archive: Path) -> Iterator[_Entry]:
     for info in members_of(tar):
+        kind: Literal["file", "folder", "link"] = "file"
         if info.isdir():
             kind = "folder"
         elif info.issym() or info.islnk():
             kind = "link"
-        elif info.isreg():
-            kind = "file"
-        else:
+        elif not info.isreg():
             raise _refused(archive, f"{info.name!r} in it is a device or a pipe")
         # A symbolic link counts from its own folder, a hard one from the top.
         target = info.linkname if info.islnk() else posixpath.join(posixpath.dirname(info.name), info.linkname)
@@ -236,45 +240,42 @@ def _tar_entries(tar: tarfile.TarFile, archive: Path) -> Iterator[_Entry]:
 
 def _zip_entries(zipped: zipfile.ZipFile, archive: Path) -> Iterator[_Entry]:
     for info in zipped.infolist():
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # unpacked without a bound
-            raise _refused(archive, f"{info.filename!r} in it is packed in a way that no data set is")
+        name = info.filename
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile reads others without a bound
+            raise _refused(archive, f"{name!r} in it uses an unsupported compression")
         mode = stat.S_IFMT(info.external_attr >> 16)
+        kind: Literal["file", "folder", "link"] = "file"
+        target = ""
         if info.is_dir():
             kind = "folder"
         elif mode == stat.S_IFLNK:
             kind = "link"
-        elif mode in (0, stat.S_IFREG):
-            kind = "file"
-        else:
-            raise _refused(archive, f"{info.filename!r} in it is a device or a pipe")
-        target = ""
-        if kind == "link" and info.file_size <= LONGEST_LINK_BYTES:
-            target = posixpath.join(posixpath.dirname(info.filename), zipped.read(info).decode("utf-8", "replace"))
-        yield _Entry(info.filename, kind, info.file_size, target, partial(zipped.open, info))
+            if info.file_size <= MAX_LINK_BYTES:
+                target = posixpath.join(posixpath.dirname(name), zipped.read(info).decode("utf-8", "replace"))
+        elif mode not in (0, stat.S_IFREG):
+            raise _refused(archive, f"{name!r} in it is a device or a pipe")
+        yield _Entry(name, kind, info.file_size, target, partial(zipped.open, info))
 
 
 def _safe(path: str, archive: Path) -> str:
     """``path`` in its plain form; empty for the folder itself.
 
     Raises:
-        VerificationFailed: it leads out, or cannot be a name.
+        VerificationFailed: it leads out, or cannot be a file name.
     """
     plain = path.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
-    reason = ""
-    if plain.startswith("/") or ".." in parts or (len(plain) > 1 and plain[1] == ":"):
-        reason = "leads out of its folder"
-    elif len(plain) > LONGEST_PATH or any(_is_no_name(part) for part in parts):
-        reason = "is no file name"
-    if reason:
-        raise _refused(archive, f"{path[:LONGEST_NAME_BYTES]!r} in it {reason}")
+    if plain.startswith("/") or ".." in parts or plain[1:2] == ":":
+        raise _refused(archive, f"{path[:MAX_NAME_BYTES]!r} in it leads out of its folder")
+    if len(plain) > MAX_PATH or any(_is_no_name(part) for part in parts):
+        raise _bad_name(archive, path)
     return "/".join(parts)
 
 
 def _is_no_name(part: str) -> bool:
     if os.name == "nt" and (":" in part or part.split(".")[0].lower() in WINDOWS_NAMES):
         return True
-    return "\0" in part or len(part.encode("utf-8", "surrogateescape")) > LONGEST_NAME_BYTES
+    return "\0" in part or len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES
 
 
 def _inside(path: str, target: str, archive: Path) -> str:
@@ -285,59 +286,58 @@ def _inside(path: str, target: str, archive: Path) -> str:
     return plain
 
 
-def _make_folder(place: Path, archive: Path, path: str) -> None:
+@contextmanager
+def _naming(archive: Path, path: str) -> Iterator[None]:
+    """Refuse the archive where the file system cannot have ``path``; other errors, as of a full disk, stay."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
+        yield
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refused(archive, f"{path!r} in it is a file and a folder at once") from error
     except OSError as error:
-        raise _refused_or(error, archive, path) from error
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise _bad_name(archive, path) from error
+        raise
 
 
-def _refused_or(error: OSError, archive: Path, path: str) -> Exception:
-    """The refusal where ``path`` is too much for the file system; else the error itself, such as of a full disk."""
-    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
-        return _refused(archive, f"{path[:LONGEST_NAME_BYTES]!r} in it is no file name")
-    return error
+def _make_folder(place: Path, archive: Path, path: str) -> None:
+    with _naming(archive, path):
+        place.mkdir(parents=True, exist_ok=True)
 
 
 def _write(entry: _Entry, place: Path, path: str, archive: Path, room: int) -> Member:
-    """One file, never through a link: nothing but plain files and folders is ever made here."""
+    """Write one file, never through a link: nothing but plain files and folders is ever made here."""
     running, size = hashlib.sha256(), 0
     source = entry.open()
     if source is None:
         raise _refused(archive, f"{path!r} in it cannot be read")
-    if place.is_dir():
-        raise _refused(archive, f"{path!r} in it is a file and a folder at once")
-    try:
+    with _naming(archive, path):
+        if place.is_dir():  # Windows says no more than that it may not be opened
+            raise IsADirectoryError
         stream = place.open("wb")
-    except OSError as error:
-        raise _refused_or(error, archive, path) from error
     with source, stream:
-        while piece := source.read(PIECE_BYTES):
-            size += len(piece)
+        while chunk := source.read(CHUNK_BYTES):
+            size += len(chunk)
             if size > room:
                 raise _refused(archive, f"{path!r} in it never ends: a bomb")
-            running.update(piece)
-            stream.write(piece)
+            running.update(chunk)
+            stream.write(chunk)
     if size != entry.size_bytes:
         raise _refused(archive, f"{path!r} in it has {size:,} bytes, not {entry.size_bytes:,}")
     return Member(path, size, running.hexdigest())
 
 
-def _copy_link(fresh: Path, path: str, target: str, archive: Path, found: dict[str, Member]) -> list[Member]:
+def _copy_link(fresh: Path, path: str, source: Member | None, archive: Path) -> Member | None:
     """A link becomes a second name of the file it leads to, or nothing where it leads to a folder or nowhere."""
-    source = found.get(target)
     place = fresh.joinpath(*PurePosixPath(path).parts)
-    if source is None or path == target or place.exists():
-        return []
+    if source is None or path == source.path or place.exists():
+        return None
     _make_folder(place.parent, archive, path)
-    there = fresh.joinpath(*PurePosixPath(target).parts)
+    there = fresh.joinpath(*PurePosixPath(source.path).parts)
     try:
         os.link(there, place)
     except OSError:
         shutil.copyfile(there, place)
-    return [Member(path, source.size_bytes, source.sha256)]
+    return Member(path, source.size_bytes, source.sha256)
 
 
 def _move(source: Path, place: Path) -> None:
@@ -351,6 +351,10 @@ def _move(source: Path, place: Path) -> None:
     elif place.is_dir():
         shutil.rmtree(place)
     source.replace(place)
+
+
+def _bad_name(archive: Path, path: str) -> VerificationFailed:
+    return _refused(archive, f"{path[:MAX_NAME_BYTES]!r} in it is no file name")
 
 
 def _refused(archive: Path, reason: str) -> VerificationFailed:

@@ -1,7 +1,7 @@
-"""What there is to fetch, and how each of it stands on this machine; nothing here asks a network.
+"""What can be fetched, by name, and its status on this machine; nothing here uses a network.
 
-A name is a model's, as ``--model`` takes it, or a data set's. Whether something is verified is what is remembered of
-it: the hash that its file had when it was last read, held against the one on record.
+A name is a model's, as ``--model`` takes it, or a data set's. Something is verified when the hash of its file, as it
+was last read, is the one on record.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from clipalign.models.weights import (
 State = Literal["here", "part", "absent", "by hand", "damaged"]
 
 GENERATED: Final = ("pictogram-foil", "pictogram-classify", "pictogram-long")
-"""Data sets that are made where they are used."""
+"""Data sets that are generated where they are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Something that can be fetched, and how it stands.
+    """Something that can be fetched, and what of it is on this machine.
 
     Attributes:
         name: what to type.
         kind: ``model`` or ``dataset``.
         size_bytes: of what is fetched, perhaps rounded; 0 where unknown.
-        license: SPDX or in words; empty where it is not known.
+        license: SPDX or in words; empty where unknown.
         license_class: what it allows.
         source: where it is fetched from.
-        state: ``here``, ``part`` (of it), ``absent``, ``by hand`` (absent, and not to be fetched) or ``damaged``.
-        verified: whether what is here was held against a hash on record.
+        state: ``here``, ``part`` (of it), ``absent``, ``by hand`` (absent, and cannot be fetched) or ``damaged``.
+        verified: whether what is here matched a hash on record.
         place: where it is, or would be.
         title: one line.
         note: what a user must know about it.
@@ -100,13 +100,13 @@ def find(name: str) -> ModelRow | DatasetRow:
         ) from error
 
 
-def everything(cache_dir: Path | None) -> list[Status]:
-    """All models of the registry and all data sets, in the order of lists."""
+def all_statuses(cache_dir: Path | None) -> list[Status]:
+    """Of all models of the registry and all data sets, in the order of lists."""
     return [status_of(find(name), cache_dir) for name in (*ROWS, *DATASETS)]
 
 
 def status_of(row: ModelRow | DatasetRow, cache_dir: Path | None) -> Status:
-    """How a row stands on this machine."""
+    """What of a row is on this machine."""
     return _model(row, cache_dir) if isinstance(row, ModelRow) else _dataset(row, cache_dir)
 
 
@@ -198,7 +198,7 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Status:
 
 
 def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
-    """Refuse what may be fetched only when the user has said so.
+    """Refuse what may be fetched only with the user's consent.
 
     Raises:
         LicenseNotAccepted: the class is not ``free`` and the name is not among ``accepted``; the hint is the line.
@@ -214,7 +214,7 @@ def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
         return
     why = {
         "non-commercial": f"{row.name} is not for commercial use ({license})",
-        "consent or account": f"{row.name} wants consent ({license})",
+        "consent or account": f"{row.name} needs consent ({license})",
         "none stated": f"the license of {row.name} is not a free one that clipalign knows ({license or 'not stated'})",
     }[kind]
     name = quoted(row.name)
@@ -224,7 +224,7 @@ def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
 
 
 def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
-    """Read everything of ``row`` that is here, whatever is remembered; what is wrong with it, a sentence each."""
+    """Read everything of ``row`` that is here, whatever is remembered, and name what is wrong, a sentence each."""
     if isinstance(row, DatasetRow):
         return damaged(row, data_folder(row.name, cache_dir=cache_dir))
     cache = cache_folder(cache_dir)
@@ -241,7 +241,7 @@ def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
 
 
 def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Path], int]:
-    """Delete what is here of ``row``, unfinished parts too; what was deleted, and its bytes.
+    """Delete what is here of ``row``, unfinished parts too; returns what was deleted, and its bytes.
 
     Raises:
         UsageError: it is part of clipalign, or a file of the user's.
@@ -270,7 +270,7 @@ def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Pat
 
 
 def _delete(path: Path) -> int:
-    """A file; and the Hub's blob behind it, where no other link leads there."""
+    """Delete a file, and the Hub's blob behind it where no other link leads there; returns its bytes."""
     blob = path.resolve()
     size = blob.stat().st_size
     if path.suffix == ".part":

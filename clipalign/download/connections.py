@@ -1,7 +1,7 @@
-"""Connections with an end: none outlasts its time, and none leads to a private address that nobody asked for.
+"""Connections with a deadline, none of which leads to a private address unless the user named one.
 
-A read of a socket may return in time again and again and still never come to an end, as a server decides how it shares
-out its bytes. So a thread watches every request, and shuts what it has open when its time is over.
+A timeout of a socket limits one read, and a server that sends a byte now and then never meets it. So a thread watches
+every request and shuts its sockets when the time is over.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Watch:
-    """Over the connections of one session, which one thread uses at a time.
+    """Watches the connections of one session, which one thread uses at a time.
 
     Attributes:
-        until: the moment at which they are shut; of ``time.monotonic``.
-        late: whether they were.
+        until: when they are shut, in seconds of ``time.monotonic``.
+        late: whether they were shut.
         private_allowed: whether they may lead to private addresses.
         met_private: whether the last one did.
     """
@@ -47,12 +47,12 @@ class Watch:
         self._lock = threading.Lock()
 
     def left(self) -> float:
-        """Seconds."""
+        """Seconds until the deadline."""
         return self.until - time.monotonic()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside, what is open when the time is over is shut."""
+        """Shut whatever is open inside when the time is over."""
         done = threading.Event()
         self.late = False
 
@@ -84,7 +84,7 @@ class Watch:
             self._shut()
 
     def meet(self, private: bool, place: str) -> None:
-        """Take note of where a connection leads.
+        """Note where a connection leads.
 
         Raises:
             DownloadFailed: see :meth:`opened`.
@@ -97,7 +97,7 @@ class Watch:
         self.met_private = private
 
     def closed(self) -> None:
-        """Nothing of what is open is used any more."""
+        """Release the sockets: the request is over."""
         with self._lock:
             for one in self._open:
                 one.close()

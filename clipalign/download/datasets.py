@@ -1,8 +1,7 @@
-"""Pictures of a data set, fetched one by one from the addresses that one of its files lists.
+"""Fetch data sets into their folder: fetched or given by the user, verified, unpacked and recorded.
 
-Data sets, brought into their folder: fetched or handed over, verified, unpacked, and remembered.
-
-An archive is deleted once it is unpacked; what the user handed over with ``--from`` is left where it is.
+An archive is deleted once it is unpacked; a file that the user gave with ``--from`` is left where it is. Pictures that
+one of the files lists by address are fetched one by one.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from typing import Final, TypeVar
 from clipalign.cache import data_folder
 from clipalign.download import hub
 from clipalign.download.archives import Member, unpack
-from clipalign.download.dataset_rows import DataFile, DatasetRow
+from clipalign.download.dataset_rows import DataFile, DatasetRow, Pictures
 from clipalign.download.fetch import (
     DownloadContext,
     DownloadResult,
     Hashes,
     RemoteFile,
+    announcement,
     disk_error,
     drop_part,
     fetch,
-    in_bytes,
     part_of,
     tidy,
 )
 from clipalign.download.manifest import (
-    NOTES_FOLDER,
+    MANIFEST_FOLDER,
     Manifest,
     is_complete,
     is_there,
@@ -47,99 +46,18 @@ from clipalign.download.web import RefusedError, host_of
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, UsageError, VerificationFailed
 from clipalign.files import exclusive
 
-EXAMPLES: Final = 3
-TOLD_EVERY: Final = 250
-SILENT: Final = 3
-"""Pictures in a row that a server does not answer for; it will not answer for the next thousand either."""
-
-TOGETHER: Final = 4
-"""Pictures asked for at a time: enough to hide the way there and back, and no burden for a server."""
-
-
-def fetch_pictures(row: DatasetRow, folder: Path, context: DownloadContext) -> list[DownloadResult]:
-    """Pictures, a few at a time; those that cannot be had are counted, and some of them named, at the end.
-
-    Raises:
-        DownloadFailed: some cannot be had, or the server answers no more.
-        VerificationFailed: the list is not laid out as it should be, or lacks some.
-    """
-    assert row.pictures is not None
-    wanted = _addresses(row, folder)
-    into = folder / row.pictures.into
-    missing = {name: url for name, url in wanted.items() if not (into / name).is_file()}
-    for name in wanted.keys() - missing.keys():
-        tidy(into / name)
-    if missing:
-        context.announce(f"fetching {row.name}: {len(missing):,} pictures of {row.page}, one by one")
-    failed: dict[str, ClipalignError] = {}
-    silent = size = 0
-    with closing(_coming(missing, into, context)) as under_way:
-        for number, (name, coming) in enumerate(under_way):
-            if number and number % TOLD_EVERY == 0:
-                context.announce(f"{row.name}: {number:,} of {len(missing):,} pictures")
-            try:
-                size += coming.result().size_bytes
-                silent = 0
-            except RefusedError as error:
-                failed[name] = error
-            except DownloadFailed as error:
-                failed[name] = error
-                silent += 1
-                if silent >= SILENT:
-                    raise
-    if failed:
-        examples = ", ".join(list(failed)[:EXAMPLES])
-        raise DownloadFailed(
-            f"{len(failed):,} of {len(wanted):,} pictures of {row.name} could not be had, such as {examples}: "
-            f"{next(iter(failed.values())).message}",
-            hint="run it again later; the others are there",
-            input=row.name,
-        )
-    return [DownloadResult(into, f"{len(wanted):,} addresses", "", size, fresh=bool(missing))]
-
-
-def _coming(
-    missing: Mapping[str, str], into: Path, context: DownloadContext
-) -> Generator[tuple[str, Future[DownloadResult]], None, None]:
-    """Name after name with what is fetched for it, :data:`TOGETHER` at a time, each thread with its own connection."""
-    own = threading.local()
-
-    def fetched(name: str, url: str) -> DownloadResult:
-        if not hasattr(own, "web"):
-            own.web = replace(context.web, _session=None)
-        return fetch(RemoteFile(url, name=name), into / name, web=own.web)
-
-    pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="pictures")
-    try:
-        yield from [(name, pool.submit(fetched, name, url)) for name, url in missing.items()]
-    finally:
-        pool.shutdown(cancel_futures=True)  # what was begun is finished, so that no file is left half
-
-
-def _addresses(row: DatasetRow, folder: Path) -> dict[str, str]:
-    """File name to address of every picture that is needed."""
-    assert row.pictures is not None
-    try:
-        listed = json.loads((folder / row.pictures.listed_in).read_text(encoding="utf-8"))["images"]
-        needed = json.loads((folder / row.pictures.needed_by).read_text(encoding="utf-8"))
-        addresses = {str(image["file_name"]): str(image["coco_url"]) for image in listed}
-        names = sorted({str(one["image_path"]) for one in needed})
-        found = {name: addresses[name] for name in names if name in addresses}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise VerificationFailed(
-            f"{row.pictures.listed_in} of {row.name} is not laid out as it should be", input=row.name
-        ) from error
-    if any(PurePosixPath(name).name != name or "\\" in name for name in found):
-        raise VerificationFailed(f"{row.pictures.listed_in} of {row.name} names files outside its folder")
-    if len(found) < len(names):
-        raise VerificationFailed(f"{row.pictures.listed_in} of {row.name} lacks {len(names) - len(found):,} pictures")
-    return found
-
-
 T = TypeVar("T")
 
 BY_HAND: Final = "by hand"
-"""How the source of what the user handed over begins."""
+"""How the source of what the user gave begins."""
+
+EXAMPLES: Final = 3
+TELL_EVERY: Final = 250
+MAX_SILENT: Final = 3
+"""Pictures in a row that a server does not answer for; it will not answer for the next thousand either."""
+
+CONNECTIONS: Final = 4
+"""Pictures fetched at a time: enough to hide the latency, and no burden for a server."""
 
 
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
@@ -160,30 +78,30 @@ def by_hand(row: DatasetRow, folder: Path) -> list[str]:
 def fetch_dataset(
     row: DatasetRow, context: DownloadContext, *, handed_over: Sequence[Path] = ()
 ) -> list[DownloadResult]:
-    """Bring every file of ``row`` into its folder; what is there already is left alone.
+    """Fetch every file of ``row`` that is not in its folder yet.
 
     Args:
         row: of the table.
-        context: the way things are fetched.
+        context: what the downloads of this run share.
         handed_over: files that the user has, used instead of fetching: by their names, or as the only file there is.
 
     Raises:
-        MissingDataset: something of it must be fetched by hand, and was not handed over; the hint says how.
-        UsageError: a file handed over is none of this data set's, or a folder in place of one.
+        MissingDataset: something of it must be fetched by hand, and was not given; the hint says how.
+        UsageError: a given file is none of this data set's, or a folder in place of one.
         DownloadFailed, VerificationFailed, OutputError.
     """
     folder = data_folder(row.name, cache_dir=context.cache_dir)
     given = _matched(row, handed_over, folder)
+    dataset = _Dataset(row, folder, context)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / NOTES_FOLDER).mkdir(exist_ok=True)
+        (folder / MANIFEST_FOLDER).mkdir(parents=True, exist_ok=True)
         waiting = f"another process is at work on {row.name}; waiting for it"
         with exclusive(
-            folder / NOTES_FOLDER / "lock", wait_seconds=float("inf"), on_wait=lambda: context.web.tell(waiting)
+            folder / MANIFEST_FOLDER / "lock", wait_seconds=float("inf"), on_wait=lambda: context.web.tell(waiting)
         ):
-            brought = [one for file in row.files for one in _bring(row, file, folder, context, given.get(file.path))]
+            results = [one for file in row.files for one in dataset.provide(file, given.get(file.path))]
             if row.pictures is not None and not by_hand(row, folder):
-                brought += fetch_pictures(row, folder, context)
+                results.append(dataset.fetch_pictures(row.pictures))
     except OSError as error:
         raise disk_error(error, row.name, folder) from error
     if lines := by_hand(row, folder):
@@ -192,11 +110,11 @@ def fetch_dataset(
             hint="; ".join(lines),
             input=row.name,
         )
-    return brought
+    return results
 
 
 def _matched(row: DatasetRow, handed_over: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """The row's files to the user's."""
+    """Path of a file of the row to the user's file for it."""
     found: dict[str, Path] = {}
     single = {file.path: file for file in row.files if not file.pattern}
     names = {PurePosixPath(path).name: path for path in single}
@@ -209,114 +127,216 @@ def _matched(row: DatasetRow, handed_over: Sequence[Path], folder: Path) -> dict
             hint = f"they are {', '.join(names)}" if names else f"put what you have into {places}, and leave out --from"
             raise UsageError(f"{path.name} is none of the files of {row.name}", hint=hint, input="--from")
         if path.is_dir() and PurePosixPath(place).suffix:
-            raise _is_a_folder(path, single[place], folder)
+            given_by_archive = " and ".join(str(folder / inner) for inner in single[place].gives)
+            hint = f"what was unpacked by hand is looked for at {given_by_archive}"
+            raise UsageError(
+                f"{path} is a folder, not {PurePosixPath(place).name}",
+                hint=hint if given_by_archive else "name the file itself",
+                input="--from",
+            )
         found[place] = path
     return found
 
 
-def _is_a_folder(path: Path, file: DataFile, folder: Path) -> UsageError:
-    """What is said of a folder in place of ``file``; what an archive gave need not be copied, only found."""
-    places = " and ".join(str(folder / place) for place in file.gives)
-    hint = f"what was unpacked by hand is looked for at {places}" if file.gives else "name the file itself"
-    return UsageError(f"{path} is a folder, not {PurePosixPath(file.path).name}", hint=hint, input="--from")
+class _Dataset:
+    """One data set on its way into its folder."""
 
+    def __init__(self, row: DatasetRow, folder: Path, context: DownloadContext) -> None:
+        self.row, self.folder, self.context = row, folder, context
 
-def _bring(
-    row: DatasetRow, file: DataFile, folder: Path, context: DownloadContext, given: Path | None
-) -> Iterator[DownloadResult]:
-    known = read_manifest(folder, file)
-    if given is None and known is not None and is_complete(folder, known):
-        if file.gives and not file.by_hand and not known.source.startswith(BY_HAND):
-            (folder / file.path).unlink(missing_ok=True)  # of a run that was killed when all was out
-        yield DownloadResult(
-            folder / file.path, known.source, known.sha256, known.size_bytes, 0, known.verified, fresh=False
-        )
-    elif given is not None or (file.by_hand and (folder / file.path).exists()):
-        yield _handed_over(row, file, folder, given or folder / file.path)
-    elif known is None and _was_unpacked_by_hand(folder, file):
-        yield DownloadResult(folder / file.gives[0], "there already", "", 0, fresh=False)
-    elif file.pattern:
-        yield from _folder_of_hub(row, file, folder, context)
-    elif not file.by_hand:
-        yield _fetched(row, file, folder, context)
+    def provide(self, file: DataFile, given: Path | None) -> Iterator[DownloadResult]:
+        """``file`` as it is in the folder, as the user gave it, or fetched."""
+        known, target = read_manifest(self.folder, file), self.folder / file.path
+        if given is None and known is not None and is_complete(self.folder, known):
+            if file.gives and not file.by_hand and not known.source.startswith(BY_HAND):
+                target.unlink(missing_ok=True)  # of a run that was killed when all was unpacked
+            yield DownloadResult(
+                target, known.source, known.sha256, known.size_bytes, verified=known.verified, fresh=False
+            )
+        elif given is not None or (file.by_hand and target.exists()):
+            yield self._take(file, given or target)
+        elif known is None and self._was_unpacked_by_hand(file):
+            yield DownloadResult(self.folder / file.gives[0], "there already", "", 0, fresh=False)
+        elif file.pattern:
+            yield from self._fetch_folder(file)
+        elif not file.by_hand:
+            result = self._fetch_one(file)
+            self._finish(file, target, result)
+            if file.gives:
+                target.unlink(missing_ok=True)
+            yield result
 
+    def _was_unpacked_by_hand(self, file: DataFile) -> bool:
+        """Whether all that an archive gives is there; with the archive beside it, a killed run left it half done."""
+        archive = self.folder / file.path
+        there = bool(file.gives) and is_there(self.folder, file)
+        return there and not archive.exists() and not part_of(archive).exists()
 
-def _was_unpacked_by_hand(folder: Path, file: DataFile) -> bool:
-    """Whether all that an archive gives is there without it; beside it, it is what a killed run left half done."""
-    archive = folder / file.path
-    return bool(file.gives) and is_there(folder, file) and not archive.exists() and not part_of(archive).exists()
+    def _take(self, file: DataFile, given: Path) -> DownloadResult:
+        """Verify a file of the user's, then unpack or copy it."""
+        target = self.folder / file.path
+        is_elsewhere = given.resolve() != target.resolve()
+        source = f"{BY_HAND}: {given}"
+        if given.is_dir():
+            if is_elsewhere:
+                shutil.copytree(given, target, dirs_exist_ok=True)
+            members = tuple(members_of(target, self.folder))
+            size = sum(one.size_bytes for one in members)
+            write_manifest(self.folder, Manifest(file.path, source, "", size, False, members))
+            return DownloadResult(target, BY_HAND, "", size)
+        hashes = Hashes(RemoteFile("", sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes))
+        hashes.read(given, given.stat().st_size)
+        if mismatch := hashes.mismatch(given):
+            raise VerificationFailed(
+                f"{given} is not the {file.path} of {self.row.name}: {mismatch}",
+                hint=f"fetch it again from {self.row.page}",
+                input=str(given),
+            )
+        if not file.gives and is_elsewhere:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = target.with_name(f"{target.name}.copy")
+            shutil.copyfile(given, fresh)
+            fresh.replace(target)
+        result = hashes.result(target, source)
+        self._finish(file, given if file.gives else target, result)
+        return result
 
-
-def _handed_over(row: DatasetRow, file: DataFile, folder: Path, given: Path) -> DownloadResult:
-    """A file of the user's, verified, then unpacked or copied."""
-    target = folder / file.path
-    if given.is_dir():
-        if given.resolve() != target.resolve():
-            shutil.copytree(given, target, dirs_exist_ok=True)
-        members = tuple(members_of(target, folder))
-        write_manifest(
-            folder, Manifest(file.path, f"{BY_HAND}: {given}", "", sum(m.size_bytes for m in members), False, members)
-        )
-        return DownloadResult(target, BY_HAND, "", sum(m.size_bytes for m in members))
-    wanted = RemoteFile(file.url or f"file:{given}", sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes)
-    hashes = Hashes(wanted)
-    hashes.read(given, given.stat().st_size)
-    if problem := hashes.problem(given):
-        raise VerificationFailed(
-            f"{given} is not the {file.path} of {row.name}: {problem}",
-            hint=f"fetch it again from {row.page}",
-            input=str(given),
-        )
-    if not file.gives and given.resolve() != target.resolve():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f"{target.name}.copy")
-        shutil.copyfile(given, fresh)
-        fresh.replace(target)
-    source = f"{BY_HAND}: {given}"
-    brought = DownloadResult(target, source, hashes.sha256, hashes.size_bytes, 0, wanted.checked)
-    _finish(file, folder, given if file.gives else target, brought, delete=False)
-    return brought
-
-
-def _fetched(row: DatasetRow, file: DataFile, folder: Path, context: DownloadContext) -> DownloadResult:
-    if file.repo:
-        described = _in_first_kind(
-            file, lambda dataset: hub.look_up(context.web, file.repo, file.source, dataset=dataset)
-        )
-        place = f"{host_of(hub.endpoint())}/{file.repo}"
-        wanted, dataset = described.wanted(sha256=file.sha256), described.dataset
-    else:
-        wanted = RemoteFile(
+    def _fetch_one(self, file: DataFile) -> DownloadResult:
+        if file.repo:
+            web = self.context.web
+            found = _in_first_kind(file, lambda dataset: hub.look_up(web, file.repo, file.source, dataset=dataset))
+            return self._fetch_hub_file(file, found, self.folder / file.path)
+        remote = RemoteFile(
             file.url, sha256=file.sha256, md5=file.md5, size_bytes=file.size_bytes, name=PurePosixPath(file.path).name
         )
-        place, dataset = host_of(file.url), False
-    return _one(row, file, wanted, place, folder, folder / file.path, context, dataset=dataset)
+        return self._fetch(remote, host_of(file.url), self.folder / file.path, about_bytes=file.about_bytes)
 
+    def _fetch_hub_file(self, file: DataFile, found: hub.HubFile, target: Path) -> DownloadResult:
+        remote, place = found.remote(sha256=file.sha256), f"{host_of(hub.endpoint())}/{file.repo}"
+        with hub.explained(file.repo, found.path, dataset=found.dataset):
+            return self._fetch(remote, place, target, about_bytes=file.about_bytes)
 
-def _one(
-    row: DatasetRow,
-    file: DataFile,
-    wanted: RemoteFile,
-    place: str,
-    folder: Path,
-    target: Path,
-    context: DownloadContext,
-    *,
-    dataset: bool,
-) -> DownloadResult:
-    size = wanted.size_bytes or file.about_bytes
-    large = f"{'' if wanted.size_bytes else 'about '}{in_bytes(size)}" if size else "of unknown size"
-    context.announce(f"fetching {row.name}: {wanted.title}, {large}, from {place}")
-    refusals = hub.explained(file.repo or row.name, wanted.title, dataset=dataset)
-    with context.progress(f"{row.name} {wanted.title}") as advance, refusals:
-        brought = fetch(wanted, target, web=context.web, progress=advance)
-    if not file.pattern:
-        _finish(file, folder, target, brought, delete=True)
-    return brought
+    def _fetch(self, remote: RemoteFile, place: str, target: Path, *, about_bytes: int) -> DownloadResult:
+        name, size = self.row.name, remote.size_bytes or about_bytes
+        self.context.web.tell(announcement(name, remote.title, size, place, approximate=not remote.size_bytes))
+        with self.context.progress(f"{name} {remote.title}") as advance:
+            return fetch(remote, target, web=self.context.web, progress=advance)
+
+    def _fetch_folder(self, file: DataFile) -> Iterator[DownloadResult]:
+        """Every file of a repository that matches the pattern."""
+        web = self.context.web
+        listed = _in_first_kind(file, lambda dataset: hub.list_folder(web, file.repo, file.source, dataset=dataset))
+        matching = [one for one in listed if fnmatchcase(one.path, file.pattern)]
+        if not matching:
+            raise DownloadFailed(
+                f"the Hub's {file.repo} has no files that match {file.pattern}", hint=f"see {self.row.page}"
+            )
+        results = []
+        for found in matching:
+            inner = PurePosixPath(found.path).relative_to(file.source)
+            results.append(self._fetch_hub_file(file, found, self.folder / file.path / Path(*inner.parts)))
+            yield results[-1]
+        source = f"{host_of(hub.endpoint())}/{file.repo}"
+        size, verified = sum(one.size_bytes for one in results), all(one.verified for one in results)
+        members = tuple(
+            Member(one.path.relative_to(self.folder).as_posix(), one.size_bytes, one.sha256) for one in results
+        )
+        write_manifest(self.folder, Manifest(file.path, source, "", size, verified, members))
+
+    def _finish(self, file: DataFile, path: Path, result: DownloadResult) -> None:
+        """Unpack ``path`` where it is an archive, and record what is there now."""
+        members: tuple[Member, ...] = (Member(file.path, result.size_bytes, result.sha256),)
+        if file.gives:
+            into = self.folder / file.into
+            members = tuple(replace(one, path=str(PurePosixPath(file.into, one.path))) for one in unpack(path, into))
+            missing = [place for place in file.gives if not (self.folder / place).exists()]
+            if missing:
+                raise VerificationFailed(
+                    f"{path.name} was unpacked into {into}, but {', '.join(missing)} was not in it", input=str(path)
+                )
+        write_manifest(
+            self.folder,
+            Manifest(file.path, result.source, result.sha256, result.size_bytes, result.verified, members),
+        )
+
+    def fetch_pictures(self, pictures: Pictures) -> DownloadResult:
+        """Fetch the pictures that are needed; those that fail are counted, and some of them named, at the end.
+
+        Raises:
+            DownloadFailed: some failed, or the server does not answer any more.
+            VerificationFailed: the list is not laid out as it should be, or lacks some.
+        """
+        name, tell = self.row.name, self.context.web.tell
+        addresses = self._addresses(pictures)
+        into = self.folder / pictures.into
+        missing = {picture: url for picture, url in addresses.items() if not (into / picture).is_file()}
+        for picture in addresses.keys() - missing.keys():
+            tidy(into / picture)
+        if missing:
+            tell(f"fetching {name}: {len(missing):,} pictures of {self.row.page}, one by one")
+        failed: dict[str, ClipalignError] = {}
+        silent = size = 0
+        with closing(self._fetch_together(missing, into)) as under_way:
+            for number, (picture, future) in enumerate(under_way):
+                if number and number % TELL_EVERY == 0:
+                    tell(f"{name}: {number:,} of {len(missing):,} pictures")
+                try:
+                    size += future.result().size_bytes
+                    silent = 0
+                except RefusedError as error:
+                    failed[picture] = error
+                except DownloadFailed as error:
+                    failed[picture] = error
+                    silent += 1
+                    if silent >= MAX_SILENT:
+                        raise
+        if failed:
+            examples = ", ".join(list(failed)[:EXAMPLES])
+            raise DownloadFailed(
+                f"{len(failed):,} of {len(addresses):,} pictures of {name} could not be fetched, such as {examples}: "
+                f"{next(iter(failed.values())).message}",
+                hint="run it again later; the others are there",
+                input=name,
+            )
+        return DownloadResult(into, f"{len(addresses):,} addresses", "", size, fresh=bool(missing))
+
+    def _fetch_together(
+        self, addresses: Mapping[str, str], into: Path
+    ) -> Generator[tuple[str, Future[DownloadResult]], None, None]:
+        """Each name with its download, :data:`CONNECTIONS` at a time, each thread with its own connection."""
+        own = threading.local()
+
+        def fetch_picture(name: str, url: str) -> DownloadResult:
+            if not hasattr(own, "web"):
+                own.web = replace(self.context.web, _session=None)
+            return fetch(RemoteFile(url, name=name), into / name, web=own.web)
+
+        pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pictures")
+        try:
+            yield from [(name, pool.submit(fetch_picture, name, url)) for name, url in addresses.items()]
+        finally:
+            pool.shutdown(cancel_futures=True)  # what was begun is finished, so that no file is left half
+
+    def _addresses(self, pictures: Pictures) -> dict[str, str]:
+        """File name to address of every picture that is needed."""
+        listed_in = f"{pictures.listed_in} of {self.row.name}"
+        try:
+            listed = json.loads((self.folder / pictures.listed_in).read_text(encoding="utf-8"))["images"]
+            needed = json.loads((self.folder / pictures.needed_by).read_text(encoding="utf-8"))
+            addresses = {str(image["file_name"]): str(image["coco_url"]) for image in listed}
+            names = sorted({str(one["image_path"]) for one in needed})
+            found = {name: addresses[name] for name in names if name in addresses}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise VerificationFailed(f"{listed_in} is not laid out as it should be", input=self.row.name) from error
+        if any(PurePosixPath(name).name != name or "\\" in name for name in found):
+            raise VerificationFailed(f"{listed_in} names files outside its folder")
+        if len(found) < len(names):
+            raise VerificationFailed(f"{listed_in} lacks {len(names) - len(found):,} pictures")
+        return found
 
 
 def _in_first_kind(file: DataFile, ask: Callable[[bool], T]) -> T:
-    """What ``ask`` finds, told whether to look among data sets, in the first kind of repository that has it."""
+    """The answer of the first kind of repository that has ``file``; ``ask`` is told whether to look among data sets."""
     for kind in file.kinds[:-1]:
         try:
             return ask(kind == "dataset")
@@ -325,50 +345,8 @@ def _in_first_kind(file: DataFile, ask: Callable[[bool], T]) -> T:
     return ask(file.kinds[-1] == "dataset")
 
 
-def _folder_of_hub(row: DatasetRow, file: DataFile, folder: Path, context: DownloadContext) -> Iterator[DownloadResult]:
-    """Every file of a repository that fits the pattern."""
-    listed = _in_first_kind(file, lambda dataset: hub.list_folder(context.web, file.repo, file.source, dataset=dataset))
-    found = [one for one in listed if fnmatchcase(one.path, file.pattern)]
-    if not found:
-        raise DownloadFailed(f"the Hub's {file.repo} has no files like {file.pattern}", hint=f"see {row.page}")
-    place = f"{host_of(hub.endpoint())}/{file.repo}"
-    members, brought = [], []
-    for one in found:
-        inner = PurePosixPath(one.path).relative_to(file.source) if file.source else PurePosixPath(one.path)
-        target = folder / file.path / Path(*inner.parts)
-        fetched = _one(row, file, one.wanted(), place, folder, target, context, dataset=one.dataset)
-        members.append(Member(target.relative_to(folder).as_posix(), fetched.size_bytes, fetched.sha256))
-        brought.append(fetched)
-        yield fetched
-    total, verified = sum(one.size_bytes for one in brought), all(one.verified for one in brought)
-    write_manifest(folder, Manifest(file.path, place, "", total, verified, tuple(members)))
-
-
-def _finish(file: DataFile, folder: Path, path: Path, brought: DownloadResult, *, delete: bool) -> None:
-    """Unpack what is an archive, and remember."""
-    if file.gives:
-        into = folder / file.into if file.into else folder
-        members = tuple(
-            Member(f"{file.into}/{one.path}" if file.into else one.path, one.size_bytes, one.sha256)
-            for one in unpack(path, into)
-        )
-        missing = [place for place in file.gives if not (folder / place).exists()]
-        if missing:
-            raise VerificationFailed(
-                f"{path.name} was unpacked into {into}, but {', '.join(missing)} was not in it", input=str(path)
-            )
-    else:
-        members = (Member(file.path, brought.size_bytes, brought.sha256),)
-    write_manifest(
-        folder,
-        Manifest(file.path, brought.source, brought.sha256, brought.size_bytes, brought.verified, members),
-    )
-    if file.gives and delete:
-        path.unlink(missing_ok=True)
-
-
 def remove_dataset(row: DatasetRow, folder: Path) -> int:
-    """Delete the data set's folder, with everything in it; the bytes that were.
+    """Delete the data set's folder, with everything in it; returns its bytes.
 
     Raises:
         OutputError: it cannot be deleted.

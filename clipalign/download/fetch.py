@@ -1,13 +1,9 @@
-"""What is known of a file before it is fetched, and whether what came is that file.
+"""Fetch one file from one address: resumed, verified while it arrives, and moved into place when it is complete.
 
-What every fetch of a run shares: the network, where to say what is going on, and what came.
-
-One file from one address: in as many pieces as it takes, checked as it comes, moved into place when it is whole.
-
-What has come stands in ``NAME.part`` beside its place, with ``NAME.part.json`` to tell what it is a part of; a later
-run goes on from there, with ``Range`` and ``If-Range``, and starts anew when the file has changed meanwhile. A part is
-kept through cuts, Ctrl-C, a killed process and a full disk, and thrown away when its hash or its size is wrong: then
-the file is fetched once more from the start, and after that the hash on record and the one that came are both named.
+What has arrived is kept in ``NAME.part`` beside the target, with ``NAME.part.json`` to say what it is part of. A later
+run resumes it with ``Range`` and ``If-Range``, and starts over when the file has changed meanwhile. The part survives
+cut connections, Ctrl-C, a killed process and a full disk. It is deleted when its hash or size is wrong: the file is
+then fetched once more from the start, and a second mismatch is an error that names both hashes.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +27,33 @@ from clipalign.files import exclusive
 if TYPE_CHECKING:
     import requests
 
+CHUNK_BYTES: Final = 1 << 20
 
-PIECE_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 1 << 40
+"""Limit for a file of unknown size: some servers never end."""
+
+SPARE_BYTES: Final = 16 << 20
+"""Left free on the disk."""
+
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+
+Advance = Callable[[int, int], None]
+"""Receives the bytes that are there, and the total (0 where unknown)."""
+
+
+@dataclass(frozen=True)
+class DownloadContext:
+    """What all downloads of a run share.
+
+    Attributes:
+        web: the network, and where a line is told about each file.
+        progress: a progress display for a file of that title.
+        cache_dir: clipalign's cache folder, where the user named one.
+    """
+
+    web: Web = field(default_factory=Web)
+    progress: Callable[[str], AbstractContextManager[Advance]] = lambda title: nullcontext(lambda done, total: None)
+    cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +62,11 @@ class RemoteFile:
 
     Attributes:
         url: http or https.
-        sha256: in lower-case hexadecimal, or its first digits; empty where nobody knows it.
-        md5: all of it, for data published with that.
-        git_sha1: name of the file as a git object; what the Hub says of small files.
+        sha256: in lower-case hexadecimal, or its first digits; empty where unknown.
+        md5: complete, for data published with that.
+        git_sha1: its name as a git object, which is what the Hub says of small files.
         size_bytes: exact; 0 where unknown.
-        token: for ``url``'s own origin.
+        token: sent to the origin of ``url`` only.
         name: for messages; the last part of ``url`` by default.
     """
 
@@ -59,11 +80,11 @@ class RemoteFile:
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """What messages call it."""
         return self.name or self.url.partition("?")[0].rstrip("/").rpartition("/")[2] or self.url
 
     @property
-    def checked(self) -> bool:
+    def has_hash(self) -> bool:
         """Whether a hash is on record."""
         return bool(self.sha256 or self.md5 or self.git_sha1)
 
@@ -91,119 +112,94 @@ class DownloadResult:
     fresh: bool = True
 
 
-@dataclass(slots=True)
 class Hashes:
-    """The hashes of what has come so far."""
+    """Size and hashes of a file, updated as its bytes arrive."""
 
-    wanted: RemoteFile
-    size_bytes: int = 0
-    _running: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, remote: RemoteFile) -> None:
+        self.remote = remote
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything."""
+        """Forget all bytes."""
         self.size_bytes = 0
-        self._running = {"sha256": hashlib.sha256()}
-        if self.wanted.md5:
-            self._running["md5"] = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False) if self.remote.md5 else None
 
-    def add(self, piece: bytes) -> None:
-        """The next bytes."""
-        self.size_bytes += len(piece)
-        for one in self._running.values():
-            one.update(piece)
+    def add(self, chunk: bytes) -> None:
+        """Count the next bytes."""
+        self.size_bytes += len(chunk)
+        self._sha256.update(chunk)
+        if self._md5:
+            self._md5.update(chunk)
 
     def read(self, path: Path, size_bytes: int) -> None:
-        """The first ``size_bytes`` of a file, unless that many were added already.
+        """Count the first ``size_bytes`` of a file, unless that many were counted already.
 
         Raises:
-            RetryableError: the file has fewer.
+            RetryableError: the file is shorter.
         """
         if self.size_bytes == size_bytes:
             return
         self.restart()
-        with path.open("rb") as stream:
-            while self.size_bytes < size_bytes:
-                piece = stream.read(min(PIECE_BYTES, size_bytes - self.size_bytes))
-                if not piece:
-                    raise RetryableError("the part on the disk became shorter")
-                self.add(piece)
+        for chunk in _chunks(path, size_bytes):
+            self.add(chunk)
+        if self.size_bytes < size_bytes:
+            raise RetryableError("the part on the disk became shorter")
 
     @property
     def sha256(self) -> str:
-        """Of everything added."""
-        return str(self._running["sha256"].hexdigest())
+        """Of all bytes so far, in lower-case hexadecimal."""
+        return self._sha256.hexdigest()
 
-    def problem(self, path: Path) -> str:
-        """How ``path``, which was added as a whole, differs from what was wanted; empty where it does not."""
-        wanted = self.wanted
-        if wanted.size_bytes and self.size_bytes != wanted.size_bytes:
-            return f"it has {self.size_bytes:,} bytes, not {wanted.size_bytes:,}"
-        if wanted.sha256 and not self.sha256.startswith(wanted.sha256):
-            return f"its SHA-256 is {self.sha256}, not {wanted.sha256}"
-        if wanted.md5 and (md5 := self._running["md5"].hexdigest()) != wanted.md5:
-            return f"its MD5 is {md5}, not {wanted.md5}"
-        if wanted.git_sha1 and (sha1 := git_sha1(path)) != wanted.git_sha1:
-            return f"its git hash is {sha1}, not {wanted.git_sha1}"
+    def mismatch(self, path: Path) -> str:
+        """How ``path``, whose bytes have all been counted, differs from the record; empty where it does not."""
+        remote = self.remote
+        if remote.size_bytes and self.size_bytes != remote.size_bytes:
+            return f"it has {self.size_bytes:,} bytes, not {remote.size_bytes:,}"
+        if not self.sha256.startswith(remote.sha256):
+            return f"its SHA-256 is {self.sha256}, not {remote.sha256}"
+        if self._md5 and self._md5.hexdigest() != remote.md5:
+            return f"its MD5 is {self._md5.hexdigest()}, not {remote.md5}"
+        if remote.git_sha1 and (sha1 := _git_sha1(path, self.size_bytes)) != remote.git_sha1:
+            return f"its git hash is {sha1}, not {remote.git_sha1}"
         return ""
 
+    def result(self, path: Path, source: str, *, resumed_bytes: int = 0) -> DownloadResult:
+        """``path``, whose bytes have all been counted and do not differ from the record."""
+        return DownloadResult(path, source, self.sha256, self.size_bytes, resumed_bytes, self.remote.has_hash)
 
-def git_sha1(path: Path) -> str:
-    """The name git gives to a file with this content."""
-    size = path.stat().st_size
-    running = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+
+def _chunks(path: Path, size_bytes: int) -> Iterator[bytes]:
     with path.open("rb") as stream:
-        while piece := stream.read(PIECE_BYTES):
-            running.update(piece)
+        while size_bytes > 0 and (chunk := stream.read(min(CHUNK_BYTES, size_bytes))):
+            size_bytes -= len(chunk)
+            yield chunk
+
+
+def _git_sha1(path: Path, size_bytes: int) -> str:
+    """The name git gives to a file with this content."""
+    running = hashlib.sha1(f"blob {size_bytes}\0".encode(), usedforsecurity=False)
+    for chunk in _chunks(path, size_bytes):
+        running.update(chunk)
     return running.hexdigest()
 
 
-Advance = Callable[[int, int], None]
-"""Told the bytes that are there, and those there will be (0 where unknown)."""
-
-
-def _in_silence(title: str) -> AbstractContextManager[Advance]:
-    return nullcontext(lambda done, total: None)
-
-
-@dataclass(frozen=True)
-class DownloadContext:
-    """The way things are fetched in this run.
-
-    Attributes:
-        web: the network.
-        announce: a line a file: what, how large, from where.
-        progress: a bar, or a line now and then, for a file of that name.
-        cache_dir: clipalign's cache folder, where the user named one.
-    """
-
-    web: Web = field(default_factory=Web)
-    announce: Callable[[str], None] = lambda line: None
-    progress: Callable[[str], AbstractContextManager[Advance]] = _in_silence
-    cache_dir: Path | None = None
-
-
 def in_bytes(size: int) -> str:
-    """``605 MB``; decimal units, as pages of downloads have them."""
+    """``605 MB``; decimal units, as download pages use them."""
     for unit, divisor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= divisor:
             return f"{size / divisor:.3g} {unit}" if size < 100 * divisor else f"{size / divisor:,.0f} {unit}"
     return f"{size} bytes"
 
 
-LARGEST_BYTES: Final = 1 << 40
-"""A file of unknown size that grows beyond this is none: some servers never end."""
-
-SPARE_BYTES: Final = 16 << 20
-"""Left free on the disk."""
-
-LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+def announcement(name: str, file: str, size_bytes: int, place: str, *, approximate: bool) -> str:
+    """The line that says which file of ``name`` is fetched, how large it is (0: unknown) and from where."""
+    size = f"{'about ' if approximate else ''}{in_bytes(size_bytes)}" if size_bytes else "of unknown size"
+    return f"fetching {name}: {file}, {size}, from {place}"
 
 
 def part_of(target: Path) -> Path:
-    """Where the part of a file stands that is to become ``target``."""
+    """Where the unfinished file is kept that will become ``target``."""
     return target.with_name(f"{target.name}.part")
 
 
@@ -212,8 +208,13 @@ def note_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.part.json")
 
 
+def lock_of(target: Path) -> Path:
+    """The lock that is held while ``target`` is fetched."""
+    return target.with_name(f"{target.name}.lock")
+
+
 def drop_part(target: Path) -> int:
-    """Delete what there is of an unfinished ``target``; the bytes that were."""
+    """Delete what there is of an unfinished ``target``; returns its bytes."""
     part = part_of(target)
     size = part.stat().st_size if part.is_file() else 0
     part.unlink(missing_ok=True)
@@ -221,13 +222,8 @@ def drop_part(target: Path) -> int:
     return size
 
 
-def lock_of(target: Path) -> Path:
-    """What keeps others from ``target`` while it comes."""
-    return target.with_name(f"{target.name}.lock")
-
-
 def tidy(target: Path) -> None:
-    """Delete what a process that was killed in its last moment left beside a ``target`` that is there and whole."""
+    """Delete what a process killed in its last moment left beside a complete ``target``."""
     lock, note = lock_of(target), note_of(target)
     if lock.exists() or note.exists():
         with suppress(OSError, Busy), exclusive(lock, remove=True):
@@ -236,27 +232,27 @@ def tidy(target: Path) -> None:
 
 
 def fetch(
-    wanted: RemoteFile,
+    remote: RemoteFile,
     target: Path,
     *,
     web: Web,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Advance = lambda done, total: None,
     lock: Path | None = None,
 ) -> DownloadResult:
     """Fetch a file into ``target``.
 
-    Two at once: the second waits for the first, because what that fetches is what it wants, and then finds it there.
+    Of two processes at once the second waits for the first, and then finds the file there.
 
     Args:
-        wanted: what to fetch, and how to know it.
-        target: where it goes; its folder is made. A file that is there and is not known to be another is left alone.
+        remote: what to fetch, and how to verify it.
+        target: where it goes; its folder is made. A file that is there and does not differ from the record is kept.
         web: the network.
-        progress: told the bytes that are there and those there will be (0 where unknown).
-        lock: what keeps others from the same file; ``target`` with ``.lock`` by default, which does not stay.
+        progress: see :data:`Advance`.
+        lock: held meanwhile; by default ``target`` with ``.lock``, which is removed afterwards.
 
     Raises:
-        DownloadFailed: the server does not give it, or not within the policy of ``web``.
-        VerificationFailed: what came is twice not what was wanted.
+        DownloadFailed: the server does not give it, or not within the retry policy of ``web``.
+        VerificationFailed: what came differed from the record, twice.
         OutputError: the disk is full, or the folder cannot be written.
     """
     try:
@@ -266,29 +262,24 @@ def fetch(
         with exclusive(
             held,
             wait_seconds=math.inf,
-            on_wait=lambda: web.tell(f"another process is fetching {wanted.title}; waiting for it"),
+            on_wait=lambda: web.tell(f"another process is fetching {remote.title}; waiting for it"),
             remove=lock is None,
         ):
-            if target.is_file() and (found := _already(wanted, target)) is not None:
-                drop_part(target)
-                return found
-            return _Fetching(wanted, target, web, progress).run()
+            if target.is_file():
+                hashes = Hashes(remote)
+                hashes.read(target, target.stat().st_size)
+                if not hashes.mismatch(target):
+                    drop_part(target)
+                    return hashes.result(target, remote.url, resumed_bytes=hashes.size_bytes)
+            return _Download(remote, target, web, progress).run()
     except OSError as error:
-        raise disk_error(error, wanted.title, target) from error
-
-
-def _already(wanted: RemoteFile, target: Path) -> DownloadResult | None:
-    hashes = Hashes(wanted)
-    hashes.read(target, target.stat().st_size)
-    if hashes.problem(target):
-        return None
-    return DownloadResult(target, wanted.url, hashes.sha256, hashes.size_bytes, hashes.size_bytes, wanted.checked)
+        raise disk_error(error, remote.title, target) from error
 
 
 def disk_error(error: OSError, title: str, target: Path) -> Exception:
-    """What went wrong with the disk while ``title`` was to become ``target``, as a sentence."""
+    """What went wrong with the disk while ``title`` was written to ``target``, as a sentence."""
     if isinstance(error, ConnectionError | TimeoutError):
-        return DownloadFailed(f"the connection failed while {title} came: {error}", input=title)
+        return DownloadFailed(f"the connection failed while {title} was fetched: {error}", input=title)
     if error.errno in DISK_FULL:
         part = part_of(target)
         kept = (
@@ -296,7 +287,7 @@ def disk_error(error: OSError, title: str, target: Path) -> Exception:
         )
         return OutputError(
             f"the disk is full: {kept}",
-            hint="make room and run the same line again: it goes on from there",
+            hint="free some space and run the same line again: it resumes there",
             input=str(target.parent),
         )
     place = error.filename or target
@@ -308,67 +299,58 @@ def disk_error(error: OSError, title: str, target: Path) -> Exception:
 
 
 class _WrongFileError(Exception):
-    """What the server has is not what was wanted; found out before all of it came."""
+    """The server has another file than the one on record; found out before all of it came."""
 
 
-class _Fetching:
+class _Download:
     """One file on its way."""
 
-    def __init__(self, wanted: RemoteFile, target: Path, web: Web, progress: Callable[[int, int], None]) -> None:
-        self.wanted, self.target, self.web, self.progress = wanted, target, web, progress
+    def __init__(self, remote: RemoteFile, target: Path, web: Web, progress: Advance) -> None:
+        self.remote, self.target, self.web, self.progress = remote, target, web, progress
         self.part, self.note = part_of(target), note_of(target)
-        self.hashes = Hashes(wanted)
+        self.hashes = Hashes(remote)
         self.resumed_bytes = self._size()
 
     def run(self) -> DownloadResult:
-        """All attempts; the second start from nothing is the last."""
-        for last in (False, True):
-            problem = self._come()
-            if not problem:
+        """Fetch and verify; after a mismatch once more from the start."""
+        for is_last in (False, True):
+            mismatch = self._fetch_all()
+            if not mismatch:
                 break
-            what = self._what_came()
-            self._start_anew()
-            if last:
+            what_came = self._what_came()
+            self._start_over()
+            if is_last:
                 raise VerificationFailed(
-                    f"{self.wanted.title} from {self.wanted.url} is not what it should be: {problem}{what}",
-                    hint="it was fetched twice and thrown away twice; was it replaced there, or altered on the way?",
-                    input=self.wanted.title,
+                    f"{self.remote.title} from {self.remote.url} is not what it should be: {mismatch}{what_came}",
+                    hint="it was fetched twice and deleted twice; was it replaced there, or altered on the way?",
+                    input=self.remote.title,
                 )
-            self.web.tell(f"{self.wanted.title} is not what it should be: {problem}; fetching it once more")
+            self.web.tell(f"{self.remote.title} is not what it should be: {mismatch}; fetching it once more")
         self.part.replace(self.target)
         self.note.unlink(missing_ok=True)
-        return DownloadResult(
-            self.target,
-            self.wanted.url,
-            self.hashes.sha256,
-            self.hashes.size_bytes,
-            self.resumed_bytes,
-            self.wanted.checked,
-        )
+        return self.hashes.result(self.target, self.remote.url, resumed_bytes=self.resumed_bytes)
 
-    def _come(self) -> str:
-        """Let all of it come; how it differs from what was wanted, or an empty string."""
+    def _fetch_all(self) -> str:
+        """Fetch all bytes; how they differ from the record, or an empty string."""
         try:
             self.web.with_retries(self._attempt, progress=self._size)
         except _WrongFileError as error:
             return str(error)
         self.hashes.read(self.part, self._size())
-        return self.hashes.problem(self.part)
+        return self.hashes.mismatch(self.part)
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
 
-    def _start_anew(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
+    def _start_over(self) -> None:
+        drop_part(self.target)
         self.hashes.restart()
         self.resumed_bytes = 0
 
     def _what_came(self) -> str:
         if not self.part.is_file():
             return ""
-        with self.part.open("rb") as stream:
-            start = stream.read(512).lstrip()
+        start = next(_chunks(self.part, 512), b"").lstrip()
         if start.startswith(LFS_POINTER):
             return " (what came is a Git LFS pointer, not the file)"
         return " (what came is a web page)" if start[:15].lower().startswith((b"<!doctype html", b"<html")) else ""
@@ -381,102 +363,99 @@ class _Fetching:
         return note if isinstance(note, dict) else {}
 
     def _resumption(self) -> tuple[int, dict[str, str]]:
-        """Where to go on, and the headers that ask for that; 0 where the part cannot be trusted."""
+        """Where to resume and the headers that ask for it; 0 where the part cannot be trusted."""
         have, known = self._size(), self._known()
         if not have:
             return 0, {}
-        same = known.get("url") == self.wanted.url
-        tag, date = str(known.get("etag") or ""), str(known.get("last_modified") or "")
         headers = {"Range": f"bytes={have}-"}
-        if same and tag.startswith('"'):  # W/"…" promises too little for bytes
-            return have, headers | {"If-Range": tag}
-        if same and date:
-            return have, headers | {"If-Range": date}
-        if self.wanted.checked:  # a part of another file will show in the hash
-            return have, headers
-        return 0, {}
+        if known.get("url") == self.remote.url:
+            tag, date = str(known.get("etag") or ""), str(known.get("last_modified") or "")
+            if tag.startswith('"'):  # a weak tag, W/"…", promises too little for bytes
+                return have, headers | {"If-Range": tag}
+            if date:
+                return have, headers | {"If-Range": date}
+        # Without a validator only a hash can show that the part belongs to another version.
+        return (have, headers) if self.remote.has_hash else (0, {})
 
     def _attempt(self) -> None:
         have, headers = self._resumption()
-        whole = self.wanted.size_bytes
+        whole = self.remote.size_bytes
         if whole and have == whole:
             return
         if have == 0 or (whole and have > whole):
             have, headers = 0, {}
-        with self.web.ask("GET", self.wanted.url, headers=headers, token=self.wanted.token) as response:
-            start, total = self._opened(response, have)
+        with self.web.ask("GET", self.remote.url, headers=headers, token=self.remote.token) as response:
+            start, total = self._start_of(response, have)
             if start is not None:
                 self._receive(response, start, total)
 
-    def _opened(self, response: requests.Response, have: int) -> tuple[int | None, int]:
-        """Where this body belongs (None: nowhere, all is there), and the size of the whole (0: unknown)."""
+    def _start_of(self, response: requests.Response, have: int) -> tuple[int | None, int]:
+        """Where this body belongs (None: nowhere, all is there), and the size of the whole file (0: unknown)."""
         if response.status_code == 416:
             total = _whole_size(response.headers.get("Content-Range", ""))
             if have and total == have:
                 return None, total
-            self._start_anew()
+            self._start_over()
             raise RetryableError("the part on the disk does not belong to this file any more", wait_seconds=0)
         encoded = response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "")
-        length = response.headers.get("Content-Length", "")
-        start, total = 0, 0 if encoded else length_of(length)
+        start, total = 0, 0 if encoded else length_of(response.headers.get("Content-Length", ""))
         if response.status_code == 206:
             begin, total = _range(response.headers.get("Content-Range", ""))
             known = self._known()
             moved = begin != have or encoded or (total and known.get("total") and total != known["total"])
-            if moved or (not self.wanted.checked and _changed(response, known)):
-                self._start_anew()
+            if moved or (not self.remote.has_hash and _changed(response, known)):
+                self._start_over()
                 raise RetryableError("the server sent another part than it was asked for", wait_seconds=0)
             start = have
-        elif _is_page(response) and not self.wanted.checked and not self.target.suffix.lower().startswith(".htm"):
+        elif _is_page(response) and not self.remote.has_hash and not self.target.suffix.lower().startswith(".htm"):
             raise DownloadFailed(
-                f"{response.url} gave a web page instead of {self.wanted.title}",
-                hint="open the address in a browser: it may want a consent, or a login into this network",
-                input=self.wanted.url,
+                f"{response.url} gave a web page instead of {self.remote.title}",
+                hint="open the address in a browser: it may ask for consent, or for a login to this network",
+                input=self.remote.url,
             )
-        if total and self.wanted.size_bytes and total != self.wanted.size_bytes:
-            raise _WrongFileError(f"the server says it has {total:,} bytes, not {self.wanted.size_bytes:,}")
-        if total > LARGEST_BYTES:
-            raise DownloadFailed(f"{self.wanted.title} would have {total:,} bytes", input=self.wanted.url)
-        self._check_room(total - start)
+        self._check_size(total, start)
         return start, total
 
-    def _check_room(self, remaining: int) -> None:
-        if remaining <= 0:
-            return
-        free = shutil.disk_usage(self.part.parent).free
-        if remaining + SPARE_BYTES > free:
+    def _check_size(self, total: int, start: int) -> None:
+        remote = self.remote
+        if total and remote.size_bytes and total != remote.size_bytes:
+            raise _WrongFileError(f"the server says it has {total:,} bytes, not {remote.size_bytes:,}")
+        if total > MAX_BYTES:
+            raise DownloadFailed(f"{remote.title} would have {total:,} bytes", input=remote.url)
+        folder, missing = self.part.parent, total - start
+        free = shutil.disk_usage(folder).free
+        if missing > 0 and missing + SPARE_BYTES > free:
             raise OutputError(
-                f"{self.wanted.title} needs {remaining / 1e6:,.0f} MB more, and {self.part.parent} has "
-                f"{free / 1e6:,.0f} MB of room",
-                hint="make room, or choose another folder with --cache-dir; what has come is kept",
-                input=str(self.part.parent),
+                f"{remote.title} needs {missing / 1e6:,.0f} MB more, and {folder} has {free / 1e6:,.0f} MB of room",
+                hint="free some space, or choose another folder with --cache-dir; what has arrived is kept",
+                input=str(folder),
             )
 
     def _receive(self, response: requests.Response, start: int, total: int) -> None:
         if start:
             self.hashes.read(self.part, start)
         else:
-            self._start_anew()
+            self._start_over()
         self._write_note(response, total)
-        limit = total or self.wanted.size_bytes or LARGEST_BYTES
+        limit = total or self.remote.size_bytes or MAX_BYTES
         with self.part.open("r+b" if start else "wb", buffering=0) as stream:
             stream.seek(start)
             stream.truncate()
             self.progress(start, total)
-            for piece in self.web.pieces(response):
-                if self.hashes.size_bytes + len(piece) > limit:
+            for chunk in self.web.chunks(response):
+                if self.hashes.size_bytes + len(chunk) > limit:
                     raise _WrongFileError(f"it has more than {limit:,} bytes")
-                _write(stream, piece)
-                self.hashes.add(piece)
+                _write(stream, chunk)
+                self.hashes.add(chunk)
                 self.progress(self.hashes.size_bytes, total)
             os.fsync(stream.fileno())
         if total and self.hashes.size_bytes < total:
             raise RetryableError(f"the connection ended after {self.hashes.size_bytes:,} of {total:,} bytes")
 
     def _write_note(self, response: requests.Response, total: int) -> None:
-        """Before the first byte of the part, so that no part is ever without it."""
+        """Before the first byte of the part, so that no part is ever without its note."""
         note = {
-            "url": self.wanted.url,
+            "url": self.remote.url,
             "etag": response.headers.get("ETag", ""),
             "last_modified": response.headers.get("Last-Modified", ""),
             "total": total,
@@ -484,9 +463,9 @@ class _Fetching:
         self.note.write_text(json.dumps(note), encoding="utf-8")
 
 
-def _write(stream: Any, piece: bytes) -> None:
-    """All of it: an unbuffered write may take less, when a disk fills up."""
-    view = memoryview(piece)
+def _write(stream: Any, chunk: bytes) -> None:
+    """Write all of it: an unbuffered write may take less when a disk fills up."""
+    view = memoryview(chunk)
     while view:
         view = view[stream.write(view) :]
 
@@ -496,17 +475,15 @@ def _is_page(response: requests.Response) -> bool:
 
 
 def _changed(response: requests.Response, known: dict[str, Any]) -> bool:
-    """Whether a partial answer says of itself that it belongs to another version."""
+    """Whether a partial answer says that it belongs to another version."""
     tag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
     return bool((tag and tag != known.get("etag")) or (date and date != known.get("last_modified")))
 
 
 def _range(header: str) -> tuple[int, int]:
-    """Begin and whole size of ``bytes 10-19/20``; -1 and 0 where it says nothing of the kind."""
+    """Begin and whole size of ``bytes 10-19/20``; -1 and 0 for anything else."""
     found = re.fullmatch(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*", header)
-    if not found:
-        return -1, 0
-    return int(found[1]), 0 if found[3] == "*" else int(found[3])
+    return (int(found[1]), 0 if found[3] == "*" else int(found[3])) if found else (-1, 0)
 
 
 def _whole_size(header: str) -> int:

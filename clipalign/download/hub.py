@@ -1,48 +1,49 @@
-"""Hugging Face's Hub: what it says of a file, and where its own library looks for one.
+"""Hugging Face's Hub: what it says of a file, and where its own library keeps one.
 
-A file goes into the Hub's cache (``HF_HUB_CACHE``, else ``HF_HOME``) in the layout of huggingface_hub, blobs with links
-to them, so that open_clip and transformers find what was fetched here, and the other way round. ``HF_ENDPOINT`` and
-``HF_TOKEN`` are respected; the token is told to the endpoint alone. Size and hash are the Hub's own, from the headers
-of a ``HEAD`` request: SHA-256 for large files, git's name for small ones.
+Files go into the Hub's cache (``HF_HUB_CACHE``, else ``HF_HOME``) in the layout of huggingface_hub, blobs with links to
+them, so that open_clip and transformers find what was fetched here, and the other way round. ``HF_ENDPOINT`` and
+``HF_TOKEN`` are respected. Size and hash are the Hub's own: SHA-256 for large files, git's name for small ones.
+
+The requests are our own, not huggingface_hub's, because that trusts the server more than we do: it writes to any path
+that an ETag names, sends the token to whatever address a list goes on at, follows redirects to private addresses, and
+waits without end for a server that sends a byte now and then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from clipalign.download.fetch import DownloadResult, RemoteFile, disk_error, fetch
+from clipalign.download.fetch import Advance, DownloadResult, RemoteFile, disk_error, fetch
 from clipalign.download.web import RefusedError, Web, length_of, same_origin
 from clipalign.errors import DownloadFailed, VerificationFailed
 from clipalign.files import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
-PAGES: Final = 1000
+
+MAX_PAGES: Final = 1000
 """Of a folder's list; more are a loop."""
 
-LIST_BYTES: Final = 16_000_000
-"""Of a page of it."""
-
-FILES: Final = 100_000
-LONGEST_PATH: Final = 1000
+MAX_PAGE_BYTES: Final = 16_000_000
+MAX_FILES: Final = 100_000
+MAX_PATH: Final = 1000
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _TAG = re.compile(r"[0-9A-Za-z._-]{1,128}")
-_CHARACTERS: Final = "/@:+,=~"
+_PLAIN_IN_PATHS: Final = "/@:+,=~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +54,39 @@ class HubFile:
         repo: ``owner/name``.
         path: in the repository.
         revision: that was asked for.
-        url: where it is.
-        commit: the revision stands for; empty where the server does not say.
+        dataset: whether the repository is one of data.
+        commit: that the revision stands for; empty where the server does not say.
         etag: the name of its blob; empty where the server does not say, or says something that is no name.
         sha256: empty where the Hub does not keep it.
         git_sha1: for files that the Hub keeps in git.
         size_bytes: 0 where unknown.
-        dataset: whether the repository is one of data.
     """
 
     repo: str
     path: str
-    revision: str
-    url: str
+    revision: str = "main"
+    dataset: bool = False
     commit: str = ""
     etag: str = ""
     sha256: str = ""
     git_sha1: str = ""
     size_bytes: int = 0
-    dataset: bool = False
 
-    def wanted(self, *, sha256: str = "") -> RemoteFile:
-        """What to fetch, with what is on record besides.
+    @property
+    def url(self) -> str:
+        """Its address."""
+        place = (
+            f"{'datasets/' if self.dataset else ''}{quote(self.repo, safe='/')}/resolve/{quote(self.revision, safe='')}"
+        )
+        return f"{endpoint()}/{place}/{quote(self.path, safe=_PLAIN_IN_PATHS)}"
+
+    def remote(self, *, sha256: str = "") -> RemoteFile:
+        """What to fetch, with a hash that is on record besides.
 
         Raises:
             VerificationFailed: the Hub itself says that it has another file.
         """
-        if sha256 and self.sha256 and not self.sha256.startswith(sha256):
+        if not self.sha256.startswith(sha256) and self.sha256:
             raise VerificationFailed(
                 f"{self.path} of {self.repo} is not what it should be: the Hub says its SHA-256 is {self.sha256}, "
                 f"not {sha256}",
@@ -102,38 +109,29 @@ def endpoint() -> str:
 
 
 def page_of(repo: str, *, dataset: bool = False) -> str:
-    """Where a repository is described, for people."""
+    """The page that describes a repository."""
     return f"{endpoint()}/{'datasets/' if dataset else ''}{repo}"
 
 
 def token() -> str:
-    """``HF_TOKEN``, else what ``hf auth login`` left; empty where there is none, or none may be sent unasked."""
+    """``HF_TOKEN``, else what ``hf auth login`` stored; empty where there is none, or none may be sent unasked."""
     from huggingface_hub import constants, get_token
 
-    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        return ""
-    return get_token() or ""
-
-
-def address(repo: str, path: str, *, revision: str = "", dataset: bool = False) -> str:
-    """Where a file of a repository is to be had."""
-    kind = "datasets/" if dataset else ""
-    where = quote(revision or "main", safe="")
-    return f"{endpoint()}/{kind}{quote(repo, safe='/')}/resolve/{where}/{quote(path, safe=_CHARACTERS)}"
+    return "" if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token() or ""
 
 
 def look_up(web: Web, repo: str, path: str, *, revision: str = "", dataset: bool = False) -> HubFile:
     """Ask the Hub for a file's commit, size and hash.
 
     Raises:
-        RefusedError: it does not have it, or not for us; says what to check.
+        RefusedError: it does not have it, or not for us; the hint says what to check.
         DownloadFailed: it cannot be reached.
     """
-    url = address(repo, path, revision=revision, dataset=dataset)
+    file = HubFile(repo, path, revision or "main", dataset)
 
     def ask() -> HubFile:
-        with web.ask("HEAD", url, token=token(), enough=_describes) as response:
-            return _described(response, HubFile(repo, path, revision or "main", url, dataset=dataset))
+        with web.ask("HEAD", file.url, token=token(), enough=_describes) as response:
+            return _described(response, file)
 
     with explained(repo, path, dataset=dataset):
         return web.with_retries(ask)
@@ -143,46 +141,40 @@ def _describes(response: requests.Response) -> bool:
     return "X-Linked-Etag" in response.headers or "X-Repo-Commit" in response.headers
 
 
-def _described(response: requests.Response, blank: HubFile) -> HubFile:
+def _described(response: requests.Response, file: HubFile) -> HubFile:
     headers = response.headers
-    redirected = response.is_redirect
     linked = headers.get("X-Linked-Etag", "")
-    etag = _name_of(linked or ("" if redirected else headers.get("ETag", "")))
-    length = headers.get("X-Linked-Size") or ("" if redirected else headers.get("Content-Length", ""))
-    commit = headers.get("X-Repo-Commit", "")
-    return HubFile(
-        repo=blank.repo,
-        path=blank.path,
-        revision=blank.revision,
-        url=blank.url,
-        commit=commit if _TAG.fullmatch(commit) and commit.strip(".") else "",
+    own = {} if response.is_redirect else headers  # a redirect's own headers describe the redirect
+    etag = _name_in(linked or own.get("ETag", ""))
+    return replace(
+        file,
+        commit=_name_in(headers.get("X-Repo-Commit", "")),
         etag=etag,
         sha256=etag if _SHA256.fullmatch(etag) else "",
         git_sha1=etag if _SHA1.fullmatch(etag) and not linked else "",
-        size_bytes=length_of(length),
-        dataset=blank.dataset,
+        size_bytes=length_of(headers.get("X-Linked-Size") or own.get("Content-Length", "")),
     )
 
 
-def _name_of(etag: str) -> str:
-    """An ETag as a file's name; empty where it cannot be one: the server chooses it, and must not choose a path."""
-    bare = etag.removeprefix("W/").strip('"')
+def _name_in(header: str) -> str:
+    """A file's name from a header; empty where it cannot be one: the server must not choose a path."""
+    bare = header.removeprefix("W/").strip('"')
     return bare if _TAG.fullmatch(bare) and bare.strip(".") else ""
 
 
-@contextlib.contextmanager
-def explained(repo: str, path: str, *, dataset: bool = False) -> Any:
-    """Inside, the Hub's refusals become sentences that say what to check."""
+@contextmanager
+def explained(repo: str, path: str, *, dataset: bool = False) -> Iterator[None]:
+    """Turn the Hub's refusals inside into sentences that say what to check."""
     try:
         yield
     except RefusedError as error:
         if not same_origin(error.input, endpoint()):
-            raise  # another server's, that the Hub sent us to
+            raise  # another server's, that the Hub redirected to
         page = page_of(repo, dataset=dataset)
         code = error.headers.get("x-error-code", "")
         has_token = bool(token())
         if code == "GatedRepo" or (error.status == 403 and has_token):
-            message = f"{repo} is gated: its owner wants consent before {path} is given ({error.status})"
+            message = f"{repo} is gated: its owner asks for consent before {path} is given ({error.status})"
             hint = f"accept its conditions at {page}" + ("" if has_token else "; then set HF_TOKEN to your token")
         elif error.status in (401, 403):
             message = f"the Hub does not give {path} of {repo} ({error.status}): it is private, gated or absent"
@@ -190,33 +182,33 @@ def explained(repo: str, path: str, *, dataset: bool = False) -> Any:
                 "else the token has no access to it" if has_token else "private: set HF_TOKEN to a token with access"
             )
         elif error.status == 404:
-            what = {"RepoNotFound": f"no repository {repo}", "RevisionNotFound": f"no such revision of {repo}"}.get(
-                code, f"no {path} in {repo}"
-            )
-            message, hint = f"the Hub has {what} (404)", f"see {page}"
+            what = {"RepoNotFound": f"no repository {repo}", "RevisionNotFound": f"no such revision of {repo}"}
+            message, hint = f"the Hub has {what.get(code, f'no {path} in {repo}')} (404)", f"see {page}"
         else:
             raise
         raise RefusedError(message, status=error.status, headers=error.headers, hint=hint, input=repo) from error
 
 
-def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset: bool = False) -> list[HubFile]:
-    """The files of a repository's folder, sorted, with their sizes and hashes.
+def list_folder(web: Web, repo: str, folder: str, *, dataset: bool = False) -> list[HubFile]:
+    """The files of a repository's folder on its main branch, sorted, with their sizes and hashes.
 
     Raises:
         RefusedError, DownloadFailed: as :func:`look_up`.
     """
-    kind, where = "datasets" if dataset else "models", quote(revision or "main", safe="")
+    place = f"{'datasets' if dataset else 'models'}/{quote(repo, safe='/')}/tree/main"
     inner = f"/{quote(folder, safe='/')}" if folder else ""
-    url = f"{endpoint()}/api/{kind}/{quote(repo, safe='/')}/tree/{where}{inner}?recursive=true"
+    url = f"{endpoint()}/api/{place}{inner}?recursive=true"
     found: dict[str, HubFile] = {}
     with explained(repo, folder or "its files", dataset=dataset):
-        for _ in range(PAGES):
+        for _ in range(MAX_PAGES):
             entries, url = web.with_retries(lambda url=url: _page(web, url))  # type: ignore[misc]
             for entry in entries:
-                for file in _listed(entry, HubFile(repo, "", revision or "main", "", dataset=dataset)):
-                    if found.setdefault(file.path.casefold(), file) is not file:
-                        raise DownloadFailed(f"the list of {repo} has {file.path!r:.200} twice", input=repo)
-            if len(found) > FILES:
+                if not isinstance(entry, dict) or entry.get("type") != "file":
+                    continue
+                file = _listed(entry, HubFile(repo, "", dataset=dataset))
+                if found.setdefault(file.path.casefold(), file) is not file:
+                    raise DownloadFailed(f"the list of {repo} has {file.path!r:.200} twice", input=repo)
+            if len(found) > MAX_FILES:
                 break
             if not url:
                 return sorted(found.values(), key=lambda file: file.path)
@@ -224,8 +216,9 @@ def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset
 
 
 def _page(web: Web, url: str) -> tuple[list[Any], str]:
+    """The entries of a page, and the address of the next."""
     with web.ask("GET", url, token=token()) as response:
-        content = web.read(response, LIST_BYTES)
+        content = web.read(response, MAX_PAGE_BYTES)
         following = response.links.get("next", {}).get("url", "")
     try:
         entries = json.loads(content)
@@ -238,32 +231,25 @@ def _page(web: Web, url: str) -> tuple[list[Any], str]:
     return entries, following
 
 
-def _listed(entry: Any, blank: HubFile) -> list[HubFile]:
-    if not isinstance(entry, dict) or entry.get("type") != "file":
-        return []
+def _listed(entry: dict[str, Any], file: HubFile) -> HubFile:
     path, large = entry.get("path"), entry.get("lfs")
     if not isinstance(path, str) or not _is_inside(path):
-        raise DownloadFailed(f"the list of {blank.repo} has a file that is none: {path!r:.200}", input=blank.repo)
+        raise DownloadFailed(f"the list of {file.repo} has an invalid file name: {path!r:.200}", input=file.repo)
     large = large if isinstance(large, dict) else {}
-    sha256, git = str(large.get("oid", "")), str(entry.get("oid", ""))
-    return [
-        HubFile(
-            repo=blank.repo,
-            path=path,
-            revision=blank.revision,
-            url=address(blank.repo, path, revision=blank.revision, dataset=blank.dataset),
-            sha256=sha256 if _SHA256.fullmatch(sha256) else "",
-            git_sha1=git if not large and _SHA1.fullmatch(git) else "",
-            size_bytes=length_of(large.get("size")) or length_of(entry.get("size")),
-            dataset=blank.dataset,
-        )
-    ]
+    sha256, git_sha1 = str(large.get("oid", "")), str(entry.get("oid", ""))
+    return replace(
+        file,
+        path=path,
+        sha256=sha256 if _SHA256.fullmatch(sha256) else "",
+        git_sha1=git_sha1 if not large and _SHA1.fullmatch(git_sha1) else "",
+        size_bytes=length_of(large.get("size")) or length_of(entry.get("size")),
+    )
 
 
 def _is_inside(path: str) -> bool:
     if {"", ".", ".."} & set(path.split("/")) or set("\\:") & set(path):
         return False
-    return path.isprintable() and len(path) <= LONGEST_PATH
+    return path.isprintable() and len(path) <= MAX_PATH
 
 
 def hub_cache() -> Path:
@@ -279,9 +265,9 @@ def storage(repo: str, *, dataset: bool = False) -> Path:
 
 
 def fetch_into_cache(
-    web: Web, file: HubFile, *, sha256: str = "", progress: Callable[[int, int], None] = lambda done, total: None
+    web: Web, file: HubFile, *, sha256: str = "", progress: Advance = lambda done, total: None
 ) -> DownloadResult:
-    """Fetch a file into the Hub's cache, where huggingface_hub finds it; at once where its blob is there already.
+    """Fetch a file into the Hub's cache, where huggingface_hub finds it; a blob that is there is not fetched again.
 
     Args:
         web: the network.
@@ -301,9 +287,9 @@ def fetch_into_cache(
         )
     folder = storage(file.repo, dataset=file.dataset)
     lock = hub_cache() / ".locks" / folder.name / f"{file.etag}.lock"  # huggingface_hub's own
+    blob = folder / "blobs" / file.etag
     with explained(file.repo, file.path, dataset=file.dataset):
-        blob = folder / "blobs" / file.etag
-        found = fetch(file.wanted(sha256=sha256), blob, web=web, progress=progress, lock=lock)
+        found = fetch(file.remote(sha256=sha256), blob, web=web, progress=progress, lock=lock)
     pointer = folder / "snapshots" / file.commit / Path(*PurePosixPath(file.path).parts)
     try:
         with exclusive(lock, wait_seconds=math.inf):
@@ -316,7 +302,7 @@ def fetch_into_cache(
 
 
 def _link(blob: Path, pointer: Path) -> None:
-    """``pointer`` as a link to ``blob``, or as a copy of it where there are no links; replaced in one step."""
+    """Make ``pointer`` a link to ``blob``, or a copy where links are not possible; replaced in one step."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
     fresh = pointer.with_name(f"{pointer.name}.new")
     fresh.unlink(missing_ok=True)  # of a process that was killed

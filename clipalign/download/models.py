@@ -1,4 +1,4 @@
-"""Weights, brought to where they are looked for.
+"""Fetch weights into the places where they are looked for.
 
 Files of the Hub go into the Hub's cache and files of an address into ``~/.cache/clip``, the very places open_clip uses,
 so that neither has to fetch what the other has. A cache folder that the user named holds them instead. The sources of a
@@ -16,13 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import cache_folder, home_folder
 from clipalign.download import hub
-from clipalign.download.fetch import DownloadContext, DownloadResult, RemoteFile, fetch, in_bytes, tidy
+from clipalign.download.fetch import DownloadContext, DownloadResult, RemoteFile, announcement, fetch, tidy
 from clipalign.download.web import RefusedError
 from clipalign.download.web import host_of as host_of_address
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.architecture import read_config
 from clipalign.models.registry import WeightSource
-from clipalign.models.weights import OPENAI_CACHE, locate, place_in_cache, remember_hash, sha256_on_record
+from clipalign.models.weights import (
+    OPENAI_CACHE,
+    find_in_hub_cache,
+    locate,
+    place_in_cache,
+    remember_hash,
+    sha256_on_record,
+)
 
 if TYPE_CHECKING:
     from clipalign.models.registry import ModelRow
@@ -39,7 +46,7 @@ TOKENIZER_FILES: Final = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-"""What tokenizers are made of; no repository has all of them."""
+"""Files of tokenizers; no repository has all of them."""
 
 
 def with_files(row: ModelRow) -> ModelRow:
@@ -56,15 +63,15 @@ def with_files(row: ModelRow) -> ModelRow:
 
 
 def fetch_model(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
-    """Bring everything that loading ``row`` needs; what is here already is only looked at.
+    """Fetch everything that loading ``row`` needs and is not on this machine yet.
 
     Args:
-        row: a registry row, or what :func:`clipalign.registry.find_model` made of a specification.
-        context: the way things are fetched.
+        row: a registry row, or what :func:`clipalign.models.registry.find_model` made of a specification.
+        context: what the downloads of this run share.
 
     Returns:
-        The weights, then the files of a text tower or tokenizer that comes from elsewhere. Of a file of the user's own
-        only the latter, or that file where they are all here.
+        The weights, then the files of a text encoder or tokenizer that comes from elsewhere. Of a file of the user's
+        own only the latter, or that file where they are all here.
 
     Raises:
         UsageError: ``row`` stands for a file of the user's own, and nothing of it comes from elsewhere.
@@ -83,9 +90,9 @@ def _weights(row: ModelRow, context: DownloadContext) -> DownloadResult:
         found = locate(row, cache_dir=context.cache_dir)
     except VerificationFailed as error:
         context.web.tell(f"{error.message}; fetching it anew")
-        brought = _first_source(row, context)  # takes the damaged one's place only when it is whole
+        fetched = _first_source(row, context)  # takes the damaged one's place only when it is complete
         locate(row, cache_dir=context.cache_dir)  # the damaged one may lie elsewhere, and be found first
-        return brought
+        return fetched
     except MissingWeights:
         if {source.kind for source in row.weights} == {"embedded"}:
             raise
@@ -104,7 +111,7 @@ def _first_source(row: ModelRow, context: DownloadContext) -> DownloadResult:
         if host_of(source) in silent:
             continue
         try:
-            return fetch_source(source, row.name, context)
+            return _fetch_source(source, row.name, context)
         except DownloadFailed as error:
             context.web.tell(f"not from {described(source)}: {error.message}")
             first = first or error
@@ -123,41 +130,37 @@ def host_of(source: WeightSource) -> str:
 
 
 def described(source: WeightSource) -> str:
-    """Where a source's file is from, for people."""
+    """Where a source's file comes from, for people."""
     if source.kind == "hub":
         return f"{host_of(source)}/{source.repo}"
     return host_of(source) if source.kind == "url" else source.kind
 
 
-def fetch_source(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
+def _fetch_source(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
     """Fetch one source's file of model ``name``."""
+    cache = cache_folder(context.cache_dir)
     if source.kind == "hub":
         found = _from_hub(source, name, context)
     else:
         target = place_of_address(source, context.cache_dir)
-        wanted = RemoteFile(source.url, sha256=source.sha256, name=target.name)
-        _announce(context, name, target.name, source.size_bytes, described(source), about=True)
+        remote = RemoteFile(source.url, sha256=source.sha256, name=target.name)
+        context.web.tell(announcement(name, target.name, source.size_bytes, described(source), approximate=True))
         with context.progress(name) as advance:
-            found = fetch(wanted, target, web=context.web, progress=advance)
-    remember_hash(found.path, cache_folder(context.cache_dir), found.sha256)
+            found = fetch(remote, target, web=context.web, progress=advance)
+    remember_hash(found.path, cache, found.sha256)
     return replace(found, source=described(source))
 
 
 def _from_hub(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
     file = hub.look_up(context.web, source.repo, source.file, revision=source.revision)
-    size = file.size_bytes or source.size_bytes
-    _announce(context, name, source.file, size, described(source), about=not file.size_bytes)
+    size, place = file.size_bytes or source.size_bytes, described(source)
+    context.web.tell(announcement(name, source.file, size, place, approximate=not file.size_bytes))
     with context.progress(name) as advance:
         if context.cache_dir is None and file.commit and file.etag:
             return hub.fetch_into_cache(context.web, file, sha256=source.sha256, progress=advance)
         target = place_in_cache(source, cache_folder(context.cache_dir))
         with hub.explained(source.repo, source.file):
-            return fetch(file.wanted(sha256=source.sha256), target, web=context.web, progress=advance)
-
-
-def _announce(context: DownloadContext, name: str, file: str, size: int, place: str, *, about: bool) -> None:
-    large = f"{'about ' if about else ''}{in_bytes(size)}" if size else "of unknown size"
-    context.announce(f"fetching {name}: {file}, {large}, from {place}")
+            return fetch(file.remote(sha256=source.sha256), target, web=context.web, progress=advance)
 
 
 def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
@@ -167,28 +170,26 @@ def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
 
 
 def _text_files(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
-    """A text tower's config and a tokenizer's files, where open_clip takes them from a repository of their own."""
-    brought = []
+    """A text encoder's config and a tokenizer's files, where open_clip takes them from a repository of their own."""
+    fetched: list[DownloadResult] = []
     for repo, files in _text_repositories(row):
-        if _is_here(repo, files):
+        if any(find_in_hub_cache(repo, file) for file in files[:2]):  # what loading asks for first
             continue
-        context.announce(f"fetching {row.name}: {'tokenizer' if len(files) > 1 else 'config'} of {repo}")
+        context.web.tell(f"fetching {row.name}: {'tokenizer' if len(files) > 1 else 'config'} of {repo}")
         missing: RefusedError | None = None
-        found = 0
+        before = len(fetched)
         for file in files:
             try:
-                described_file = hub.look_up(context.web, repo, file)
+                found = hub.look_up(context.web, repo, file)
             except RefusedError as error:
                 if error.status != 404:
                     raise
                 missing = error
-                continue
-            one = hub.fetch_into_cache(context.web, described_file)
-            brought.append(replace(one, source=repo))
-            found += 1
-        if not found and missing is not None:
+            else:
+                fetched.append(replace(hub.fetch_into_cache(context.web, found), source=repo))
+        if len(fetched) == before and missing is not None:
             raise missing
-    return brought
+    return fetched
 
 
 def _text_repositories(row: ModelRow) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -200,30 +201,20 @@ def _text_repositories(row: ModelRow) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _config(row: ModelRow) -> dict[str, Any]:
-    """The config of an open_clip architecture, read without importing it.
+    """The config of an open_clip architecture, read without importing it; empty where there is none.
 
     Raises:
         ModelMismatch: a config of the user's that says what it may not.
     """
     if row.architecture.endswith(".json"):
         return read_config(Path(row.architecture)).config
-    places = []
     package = find_spec("open_clip")
     for folder in (package.submodule_search_locations or []) if package else []:
-        places.append(Path(folder, "model_configs", f"{row.architecture}.json"))
-    for place in places:
         try:
-            config = json.loads(place.read_text(encoding="utf-8"))
+            config = json.loads(Path(folder, "model_configs", f"{row.architecture}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(config, dict):
             inner = config.get("model_cfg", config)
             return inner if isinstance(inner, dict) else {}
     return {}
-
-
-def _is_here(repo: str, files: tuple[str, ...]) -> bool:
-    """Whether loading would find what it asks for first."""
-    from clipalign.models.weights import find_in_hub_cache
-
-    return any(find_in_hub_cache(repo, file) is not None for file in files[:2])

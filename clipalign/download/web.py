@@ -1,8 +1,8 @@
-"""Asking a server: one request at a time, redirects followed by hand, nothing told to whom it does not concern.
+"""HTTP requests: one at a time, redirects followed one by one, credentials sent only to whom they are meant for.
 
-Certificates are checked, proxies and ``REQUESTS_CA_BUNDLE`` respected. A token goes to the one origin it was given for
-and never across a redirect; ``.netrc`` is not read, because a password of the user's is nobody's business here. What
-may pass by itself (a cut, a stall, 429, 5xx) is told apart from what will not.
+Certificates are checked, proxies and ``REQUESTS_CA_BUNDLE`` respected. A token goes to the origin it was given for and
+never across a redirect; ``.netrc`` is not read. Errors that a retry may cure (a cut connection, a stall, 429, 5xx) are
+:class:`RetryableError`; all others end it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PASSING_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 NO_NETWORK: Final = "is there a network?"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-PIECE_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,19 @@ class RetryPolicy:
     redirects: int = 8
     whole_seconds: float = math.inf
 
+    @property
+    def progress_bytes(self) -> float:
+        """Bytes within ``stall_seconds`` that count as progress."""
+        return self.slowest_bytes * self.stall_seconds
+
 
 class RetryableError(Exception):
-    """What may go better next time.
+    """A failure that another attempt may cure.
 
     Attributes:
         reason: a clause for the user.
         wait_seconds: that the server asked for; None where it did not.
-        hint: what the user may look at when it does not pass.
+        hint: what the user may look at when retries do not help.
         weight: attempts it counts for; more where there is little hope.
     """
 
@@ -76,14 +81,11 @@ class RetryableError(Exception):
         self, reason: str, *, wait_seconds: float | None = None, hint: str = "try again later", weight: int = 1
     ) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.wait_seconds = wait_seconds
-        self.hint = hint
-        self.weight = weight
+        self.reason, self.wait_seconds, self.hint, self.weight = reason, wait_seconds, hint, weight
 
 
 class RefusedError(DownloadFailed):
-    """A status that will not change by asking again.
+    """A status that another attempt will not change.
 
     Attributes:
         status: of HTTP.
@@ -104,14 +106,14 @@ class TooLargeError(DownloadFailed):
 
 @dataclass
 class Web:
-    """The network, as far as one run needs it.
+    """The network, as far as one thread of a run needs it.
 
     Attributes:
-        policy: with servers.
+        policy: for retries, and the limits of time.
         sleep: how to wait; tests do not.
         random: of the pauses.
-        tell: where it says that it waits or tries again, a line each.
-        offline: ask nobody; what needs no asking, such as files of the user's, goes on.
+        tell: receives a line for the user, such as that it waits or tries again.
+        offline: ask nobody; what needs no request, such as files of the user's, goes on.
     """
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -135,7 +137,7 @@ class Web:
         direct: bool = False,
         enough: Callable[[requests.Response], bool] = lambda response: False,
     ) -> Iterator[requests.Response]:
-        """One answer, its body unread; :meth:`pieces` and :meth:`read` read it.
+        """One answer, its body unread; :meth:`chunks` and :meth:`read` read it.
 
         Args:
             method: ``GET``, ``HEAD`` or ``POST``.
@@ -144,13 +146,13 @@ class Web:
             token: sent to ``url``'s own origin only.
             json: what is posted.
             direct: past every proxy.
-            enough: whether a redirect says all there is to know, and is handed back instead of followed.
+            enough: whether a redirect says all there is to know, and is returned instead of followed.
 
         Raises:
-            RetryableError: no connection, a stall, or a status that passes.
-            RefusedError: any other status than 200, 206 and 416, and one that passes later than we wait.
-            DownloadFailed: an address that is none, a redirect that must not be followed, a false certificate, a proxy
-                that cannot be used, or no network is wanted.
+            RetryableError: no connection, a stall, or a status that another attempt may change.
+            RefusedError: any other status than 200, 206 and 416, or a wait longer than the policy allows.
+            DownloadFailed: an invalid address, a redirect that must not be followed, an invalid certificate, a proxy
+                that cannot be used, or offline.
         """
         if self.offline:
             raise DownloadFailed(
@@ -181,14 +183,13 @@ class Web:
                         raise self._too_slow(current, f"{host_of(current)} does not answer")
                     watch.private_allowed = watch.met_private
                     target = response.headers.get("Location", "")
-                    if response.status_code not in REDIRECTS or not target:
+                    is_redirect = response.status_code in REDIRECTS and target
+                    if not is_redirect:
                         _check_status(response, current, self.policy)
+                    if not is_redirect or enough(response):
                         yield response
                         return
-                    if enough(response):
-                        yield response
-                        return
-                    current = _following(current, target)
+                    current = _redirected(current, target)
                 finally:
                     if response is not None:
                         response.close()
@@ -230,7 +231,7 @@ class Web:
             raise self._explained(error, url, proxy) from error
 
     def _explained(self, error: Exception, url: str, proxy: str | None) -> Exception:
-        """Why there is no answer."""
+        """The error that says why there is no answer."""
         from requests import exceptions
 
         if self._watch.late:
@@ -270,36 +271,36 @@ class Web:
             return RetryableError(otherwise)
         return RetryableError(f"{host_of(url)} did not answer within {self.policy.whole_seconds:g} seconds")
 
-    def pieces(self, response: requests.Response) -> Iterator[bytes]:
-        """What comes, as it comes, unpacked where the server packed it unasked.
+    def chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """The body as it arrives, decompressed where the server compressed it unasked.
 
         Raises:
             RetryableError: nothing, or next to nothing, came for too long, or the connection broke.
-            DownloadFailed: it is packed in a way that is not known here.
+            DownloadFailed: its encoding is not supported.
         """
         import urllib3
 
         watch, policy = self._watch, self.policy
-        unpack = _unpacking(response)
-        enough, counted = policy.slowest_bytes * policy.stall_seconds, 0
+        decompress = _decompressor(response)
+        counted = 0
         watch.until = min(self._until, time.monotonic() + policy.stall_seconds)
         try:
-            while raw := response.raw.read1(PIECE_BYTES, decode_content=False):
+            while raw := response.raw.read1(CHUNK_BYTES, decode_content=False):
                 counted += len(raw)
-                for piece in unpack(raw):
-                    left, watch.until = watch.left(), math.inf  # what is done with it is not the server's time
-                    yield piece
+                for chunk in decompress(raw):
+                    left, watch.until = watch.left(), math.inf  # what the caller does is not the server's time
+                    yield chunk
                     watch.until = time.monotonic() + left
-                if counted >= enough:
+                if counted >= policy.progress_bytes:
                     counted, watch.until = 0, min(self._until, time.monotonic() + policy.stall_seconds)
         except zlib.error as error:
-            raise RetryableError(f"what {host_of(response.url)} packed cannot be unpacked") from error
+            raise RetryableError(f"what {host_of(response.url)} sent cannot be decompressed") from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
                 raise self._too_slow(response.url, f"nothing came for {policy.stall_seconds:.0f} s") from error
             if not watch.late:
                 raise RetryableError("the connection was cut") from error
-        if watch.late:  # what was shut may read like an end, too
+        if watch.late:  # a connection that was shut may read like the end of the body
             raise self._too_slow(response.url, "next to nothing comes from the server")
 
     def read(self, response: requests.Response, most_bytes: int) -> bytes:
@@ -307,11 +308,11 @@ class Web:
 
         Raises:
             TooLargeError: it has more bytes.
-            RetryableError, DownloadFailed: see :meth:`pieces`.
+            RetryableError, DownloadFailed: see :meth:`chunks`.
         """
         content = bytearray()
-        for piece in self.pieces(response):
-            content += piece
+        for chunk in self.chunks(response):
+            content += chunk
             if len(content) > most_bytes:
                 raise TooLargeError(
                     f"{response.url} is larger than {most_bytes / 1_000_000:.3g} MB", input=str(response.url)
@@ -319,19 +320,19 @@ class Web:
         return bytes(content)
 
     def close(self) -> None:
-        """Let go of the connections that are kept open for the next request."""
+        """Close the connections that are kept open for the next request."""
         if self._session is not None:
             self._session.close()
 
     def with_retries(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
-        """``action()``, again and again while its errors may pass; pauses grow, or are as long as the server asks.
+        """Call ``action`` until it succeeds; pauses grow, or are as long as the server asks.
 
         Args:
-            action: raises :class:`RetryableError` for what may pass.
-            progress: a number that grows when an attempt brought something; the count of attempts then starts afresh.
+            action: raises :class:`RetryableError` for what another attempt may cure.
+            progress: bytes that are there; when an attempt brought enough of them, the count starts anew.
 
         Raises:
-            DownloadFailed: it failed as often as :class:`RetryPolicy` allows; and whatever else ``action`` raises.
+            DownloadFailed: it failed as often as the policy allows; and whatever else ``action`` raises.
         """
         failures = times = 0
         before = progress()
@@ -341,7 +342,7 @@ class Web:
                 return action()
             except RetryableError as error:
                 reached = progress()
-                if reached - before >= self.policy.slowest_bytes * self.policy.stall_seconds:
+                if reached - before >= self.policy.progress_bytes:
                     failures = times = 0
                 failures, times = failures + error.weight, times + 1
                 before = max(before, reached)
@@ -352,7 +353,7 @@ class Web:
         raise DownloadFailed(f"{last.reason}{often}", hint=last.hint) from last
 
     def _pause(self, times: int, error: RetryableError) -> bool:
-        """Wait before the next attempt; whether there is time for one."""
+        """Wait before the next attempt; False where no time is left for one."""
         policy = self.policy
         seconds = min(policy.first_pause_seconds * 2 ** (times - 1), policy.longest_pause_seconds)
         seconds *= self.random.uniform(0.5, 1.0)
@@ -434,7 +435,7 @@ def _no_address(url: str) -> DownloadFailed:
     return DownloadFailed(f"{url} is no http or https address", hint="check the address", input=url)
 
 
-def _following(current: str, target: str) -> str:
+def _redirected(current: str, target: str) -> str:
     """Where a redirect leads.
 
     Raises:
@@ -444,7 +445,7 @@ def _following(current: str, target: str) -> str:
         following = urljoin(current, target.encode("latin-1").decode("utf-8", "replace"))
     except ValueError:
         raise DownloadFailed(
-            f"{host_of(current)} redirects to what is no address: {target[:100]!r}", input=current
+            f"{host_of(current)} redirects to an invalid address: {target[:100]!r}", input=current
         ) from None
     _check_redirect(current, following)
     return following
@@ -460,48 +461,45 @@ def _check_redirect(current: str, following: str) -> None:
         raise DownloadFailed(f"{host_of(current)} redirects from https to http, which is not followed", input=current)
 
 
-def _unpacking(response: requests.Response) -> Callable[[bytes], Iterator[bytes]]:
-    """What unpacks an answer piece by piece, never more than a piece at a time: a little may unfold to any amount."""
-    packed = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if packed in ("", "identity"):
+def _decompressor(response: requests.Response) -> Callable[[bytes], Iterator[bytes]]:
+    """Decompress a body in bounded chunks: a few bytes may unfold to any amount."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
         return lambda raw: iter((raw,))
-    if packed not in ("gzip", "x-gzip", "deflate"):
+    if encoding not in ("gzip", "x-gzip", "deflate"):
         raise DownloadFailed(
-            f"{host_of(response.url)} packs its answer as {packed[:20]!r}, which is not read", input=str(response.url)
+            f"{host_of(response.url)} sends the encoding {encoding[:20]!r}, which is not supported",
+            input=str(response.url),
         )
-    unpacker = zlib.decompressobj(wbits=47)  # zlib or gzip
+    decompressor = zlib.decompressobj(wbits=47)  # zlib or gzip
 
-    def unpack(raw: bytes) -> Iterator[bytes]:
-        while raw and not unpacker.eof:
-            yield unpacker.decompress(raw, PIECE_BYTES)
-            raw = unpacker.unconsumed_tail
+    def decompress(raw: bytes) -> Iterator[bytes]:
+        while raw and not decompressor.eof:
+            yield decompressor.decompress(raw, CHUNK_BYTES)
+            raw = decompressor.unconsumed_tail
 
-    return unpack
+    return decompress
 
 
 def _check_status(response: requests.Response, url: str, policy: RetryPolicy) -> None:
-    status = response.status_code
+    status, host = response.status_code, host_of(url)
     if status in (200, 206, 416):
         return
-    if status in PASSING_STATUSES:
+    if status in RETRYABLE_STATUSES:
         wait = retry_after(response.headers.get("Retry-After", ""))
-        busy = "is asked too often" if status == 429 else "has a passing trouble"
-        if wait is not None and wait > policy.longest_wait_seconds:
-            raise RefusedError(
-                f"{host_of(url)} {busy} ({status}) and wants {wait / 60:.0f} minutes of rest",
-                status=status,
-                headers=response.headers,
-                hint="try again then; what has come is kept",
-                input=url,
-            )
-        raise RetryableError(f"{host_of(url)} {busy} ({status})", wait_seconds=wait)
-    sentence = {
-        401: f"{host_of(url)} wants to know who asks (401)",
-        403: f"{host_of(url)} refuses this file (403)",
-        404: f"{host_of(url)} has no such file (404)",
-        410: f"{host_of(url)} has this file no more (410)",
-    }.get(status, f"{host_of(url)} answers with status {status}")
-    raise RefusedError(sentence, status=status, headers=response.headers, input=url)
+        trouble = f"{host} {'is asked too often' if status == 429 else 'has a temporary problem'} ({status})"
+        if wait is None or wait <= policy.longest_wait_seconds:
+            raise RetryableError(trouble, wait_seconds=wait)
+        message, hint = f"{trouble} and asks for {wait / 60:.0f} minutes", "try again then; what has arrived is kept"
+    else:
+        why = {
+            401: "asks for credentials",
+            403: "refuses this file",
+            404: "has no such file",
+            410: "does not have this file any more",
+        }
+        message, hint = f"{host} {why.get(status, 'answers with an error')} ({status})", ""
+    raise RefusedError(message, status=status, headers=response.headers, hint=hint, input=url)
 
 
 def retry_after(value: str) -> float | None:

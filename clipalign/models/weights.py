@@ -1,8 +1,8 @@
-"""Where weights lie on this machine, and whether they are what they should be.
+"""Find weights on this machine and verify them.
 
-Looked at in this order for every source of a row: clipalign's own cache, then the cache that others share (Hugging
-Face's for the Hub, ``~/.cache/clip`` for addresses, where OpenAI's code and open_clip keep them). This module never
-touches a network, and it never trusts a name: where a SHA-256 is on record, the file's own is compared with it.
+For every source of a row, clipalign's own cache comes first, then the cache that others share (Hugging Face's for the
+Hub, ``~/.cache/clip`` for addresses, where OpenAI's code and open_clip keep them). Nothing here uses a network, and no
+name is trusted: where a SHA-256 is on record, the file's own is compared with it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A weights file that is here.
+    """A weights file on this machine.
 
     Attributes:
         path: of the file.
-        source: what it was found as.
-        sha256: its hash, verified against the source's where that has one.
+        source: that it was found for.
+        sha256: its hash, which matches the source's where that has one.
     """
 
     path: Path
@@ -60,11 +60,11 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
     Args:
         row: its ``open_clip`` tags already resolved to repositories or addresses.
         cache_dir: see :func:`cache_folder`.
-        offline: whether the user forbade the network; changes the words of the error alone.
+        offline: whether the user forbade the network; the error then says so.
 
     Raises:
-        MissingWeights: none is here, and the hint is the line that would fetch them; or one may not be read.
-        VerificationFailed: a file is here, but its SHA-256 is not the one on record.
+        MissingWeights: none is there, and the hint is the line that fetches them; or one may not be read.
+        VerificationFailed: a file is there, but its SHA-256 is not the one on record.
     """
     cache = cache_folder(cache_dir)
     for source in row.weights:
@@ -111,7 +111,7 @@ def quoted(name: str) -> str:
 
 
 def candidates(source: WeightSource, cache: Path) -> list[Path]:
-    """Where a source's file may lie, clipalign's own cache first; whether it does is not looked at for all."""
+    """Where a source's file may lie, clipalign's own cache first; the files need not exist."""
     if source.kind in ("embedded", "file"):
         return [Path(source.file)]
     own = place_in_cache(source, cache)
@@ -123,7 +123,7 @@ def candidates(source: WeightSource, cache: Path) -> list[Path]:
 
 
 def sha256_on_record(source: WeightSource, path: Path) -> str:
-    """The hash that ``source``'s file at ``path`` must have, or its first digits; empty where nobody knows it.
+    """The hash that ``source``'s file at ``path`` must have, or its first digits; empty where it is unknown.
 
     Where the registry does not know it, the Hub's cache does: it names a large file's blob after its SHA-256.
     """
@@ -149,16 +149,16 @@ def hash_file(path: Path, cache: Path) -> str:
     """
     identity = _identity(path)
     if identity[1] < _REMEMBERED_FROM_BYTES:
-        return _digest_once(*identity)
+        return _sha256_once(*identity)
     if known := remembered_hash(path, cache):
         return known
-    sha256 = _digest(path)
+    sha256 = sha256_of(path)
     remember_hash(path, cache, sha256)
     return sha256
 
 
 def remembered_hash(path: Path, cache: Path) -> str:
-    """The hash ``path`` had when it was last computed; empty where it never was, or the file has changed since."""
+    """The hash of ``path`` as last computed; empty where it never was, or the file has changed since."""
     try:
         known = json.loads(_record(path, cache).read_text(encoding="utf-8"))
         return str(known["sha256"]) if known["identity"] == list(_identity(path)) else ""
@@ -176,8 +176,8 @@ def remember_hash(path: Path, cache: Path, sha256: str) -> None:
 
 
 def forget_hash(path: Path, cache: Path) -> None:
-    """Let the next :func:`hash_file` read the file again."""
-    _digest_once.cache_clear()
+    """Make the next :func:`hash_file` read the file again."""
+    _sha256_once.cache_clear()
     with contextlib.suppress(OSError):
         _record(path, cache).unlink(missing_ok=True)
 
@@ -193,11 +193,12 @@ def _record(path: Path, cache: Path) -> Path:
 
 
 @lru_cache(maxsize=32)
-def _digest_once(path: str, size_bytes: int, changed_ns: int) -> str:
+def _sha256_once(path: str, size_bytes: int, changed_ns: int) -> str:
     """A command looks for its weights before torch is imported, and again when it loads them."""
-    return _digest(Path(path))
+    return sha256_of(Path(path))
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in lower-case hexadecimal, always read anew."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

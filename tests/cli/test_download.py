@@ -413,4 +413,4 @@ def test_a_server_in_trouble_is_told(capsys: pytest.CaptureFixture[str], server:
     server.put_in_hub(REPO, FILE, CONTENT)
     server.next(f"/{REPO}/resolve/main/{FILE}", status(503))
     run = run_here(capsys, "download", "ViT-B-32")
-    assert run.status == 0 and "has a passing trouble (503); trying again in 0 s" in run.err
+    assert run.status == 0 and "has a temporary problem (503); trying again in 0 s" in run.err

@@ -89,7 +89,7 @@ class TestWhatIsPacked:
 
     def test_in_an_unknown_way_is_named(self, server: Server) -> None:
         server.put("/z", CONTENT, headers={"Content-Encoding": "br, gzip"})
-        assert "packs its answer as 'br, gzip'" in why(server.url + "/z")
+        assert "sends the encoding 'br, gzip', which is not supported" in why(server.url + "/z")
 
 
 class TestSecrets:

@@ -141,7 +141,7 @@ class TestHashes:
     def test_are_computed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write(tmp_path / "w.pt")
         assert hash_file(path, tmp_path / "cache") == SHA256
-        monkeypatch.setattr(weights, "_digest", lambda _: pytest.fail("hashed again"))
+        monkeypatch.setattr(weights, "sha256_of", lambda _: pytest.fail("hashed again"))
         assert hash_file(path, tmp_path / "cache") == SHA256
 
     def test_are_computed_again_when_the_file_changed(self, tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_without_a_home_the_cache_is_temporary(monkeypatch: pytest.MonkeyPatch) 
 def test_a_file_is_read_once_while_it_stays_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(home / "small.safetensors")
     read: list[Path] = []
-    whole = weights._digest
-    monkeypatch.setattr(weights, "_digest", lambda path: read.append(path) or whole(path))
+    whole = weights.sha256_of
+    monkeypatch.setattr(weights, "sha256_of", lambda path: read.append(path) or whole(path))
     assert hash_file(file, home) == hash_file(file, home) == SHA256
     assert len(read) == 1
     os.utime(write(file, b"other bytes!"), ns=(1, 1))

@@ -17,7 +17,7 @@ import pytest
 
 from clipalign.cache import data_folder
 from clipalign.download import datasets as pictures
-from clipalign.download.catalog import check_license, everything, find, license_of, remove, status_of, verify
+from clipalign.download.catalog import all_statuses, check_license, find, license_of, remove, status_of, verify
 from clipalign.download.dataset_rows import DataFile, DatasetRow, Pictures
 from clipalign.download.datasets import fetch_dataset
 from clipalign.download.fetch import DownloadContext, RemoteFile, part_of
@@ -234,7 +234,7 @@ class TestPictures:
 
     def test_that_cannot_be_had_are_counted_and_the_others_stay(self, server: Server, context: DownloadContext) -> None:
         row = self.row(server, "1.jpg", "2.jpg", "3.jpg")
-        with pytest.raises(DownloadFailed, match=r"1 of 3 pictures of tiny could not be had, such as 3.jpg: .*404"):
+        with pytest.raises(DownloadFailed, match=r"1 of 3 pictures of tiny could not be fetched, such as 3.jpg: .*404"):
             fetch_dataset(row, context)
         assert len(list((data_folder("tiny", cache_dir=context.cache_dir) / "images").iterdir())) == 2
         server.put("/3.jpg", b"3")
@@ -432,7 +432,7 @@ class TestLicenses:
         check_license(row, ("tiny",))
 
     def test_of_models_of_the_registry_are_free(self) -> None:
-        for row in everything(None):
+        for row in all_statuses(None):
             if row.kind == "model":
                 assert row.license_class == "free"
                 check_license(find(row.name), ())

@@ -321,7 +321,7 @@ class TestADisk:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, ignored)
-        assert caught.value.exit_status == 70 and "goes on from there" in caught.value.hint
+        assert caught.value.exit_status == 70 and "resumes there" in caught.value.hint
         found = bring(server, tmp_path / "w.bin", web, sha256=SHA256)
         assert found.resumed_bytes == 30_000 and found.verified
 

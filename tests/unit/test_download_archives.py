@@ -229,7 +229,7 @@ def test_an_xz_file_that_asks_for_much_memory_is_refused(tmp_path: Path, monkeyp
     (tmp_path / "cut.tar.xz").write_bytes(archive.read_bytes()[:-40])
     with pytest.raises(VerificationFailed, match="it is damaged"):
         unpack(tmp_path / "cut.tar.xz", tmp_path / "out")
-    monkeypatch.setattr(archives, "XZ_BYTES", 1 << 20)
+    monkeypatch.setattr(archives, "MAX_XZ_BYTES", 1 << 20)
     with pytest.raises(VerificationFailed, match="Memory usage limit"):
         unpack(archive, tmp_path / "out")
 
@@ -255,7 +255,7 @@ def test_a_tar_file_with_holes_is_refused(tmp_path: Path) -> None:
 def test_a_zip_that_unfolds_without_a_bound_is_refused(tmp_path: Path, packed: int) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", packed) as made:
         made.writestr("zeros", bytes(1000))
-    with pytest.raises(VerificationFailed, match="packed in a way that no data set is"):
+    with pytest.raises(VerificationFailed, match="uses an unsupported compression"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
@@ -263,6 +263,6 @@ def test_a_zip_with_too_long_a_list_is_refused(tmp_path: Path, monkeypatch: pyte
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         for number in range(1000):
             made.writestr(f"{number}", b"")
-    monkeypatch.setattr(archives, "DIRECTORY_BYTES", 1 << 15)
+    monkeypatch.setattr(archives, "MAX_DIRECTORY_BYTES", 1 << 15)
     with pytest.raises(VerificationFailed, match="a list of members of"):
         unpack(tmp_path / "a.zip", tmp_path / "out")

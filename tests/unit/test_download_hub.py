@@ -46,7 +46,8 @@ def web() -> Web:
 @pytest.fixture
 def context(web: Web) -> DownloadContext:
     lines: list[str] = []
-    made = DownloadContext(web=web, announce=lines.append)
+    web.tell = lines.append
+    made = DownloadContext(web=web)
     object.__setattr__(made, "lines", lines)
     return made
 
@@ -194,7 +195,7 @@ class TestAFolder:
     )
     def test_with_a_file_that_leads_elsewhere_is_refused(self, server: Server, web: Web, path: object) -> None:
         server.next("*", status(200, json.dumps([{"type": "file", "path": path}]).encode()))
-        with pytest.raises(DownloadFailed, match="a file that is none"):
+        with pytest.raises(DownloadFailed, match="an invalid file name"):
             hub.list_folder(web, REPO, "data")
 
     def test_with_two_files_of_one_name_is_refused(self, server: Server, web: Web) -> None:
@@ -211,7 +212,7 @@ class TestAFolder:
     def test_without_an_end_of_one_page_is_not_read(
         self, server: Server, web: Web, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(hub, "LIST_BYTES", 1000)
+        monkeypatch.setattr(hub, "MAX_PAGE_BYTES", 1000)
         server.next("*", status(200, gzip.compress(bytes(10**7)), Content_Encoding="gzip"))
         with pytest.raises(DownloadFailed, match="larger than"):
             hub.list_folder(web, REPO, "data")
