@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from tests.benchmarks.measure import Bench, add_options, bench_of, machine
 from tests.benchmarks.page import FIGURES, kept_figures, render
+from tests.figures import write_figures
 
 ROOT: Final = Path(__file__).parents[2]
 BENCHMARKS: Final = (
@@ -61,9 +62,7 @@ def run(name: str, bench: Bench, device: str | None) -> dict[str, Any] | None:
 def keep(figures: dict[str, Any]) -> None:
     """Write the figures in the order of the page, whole or not at all."""
     figures["benchmarks"] = {name: figures["benchmarks"][name] for name in BENCHMARKS if name in figures["benchmarks"]}
-    part = FIGURES.with_suffix(".part")
-    part.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(FIGURES)
+    write_figures(FIGURES, figures)
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from tests.hardening.arena import (
     shown_arguments,
     warm_up,
 )
-from tests.hardening.report import FIGURES, Part, Row, typed_command, write_figures
+from tests.hardening.report import FIGURES, Part, Row, keep_figures, typed_command
 
 CASES: Final[Mapping[str, int]] = {
     "pictures": 4600,
@@ -81,7 +81,7 @@ def run(
                 told = time.perf_counter()
                 say(f"{name}: {len(verdicts)} of {number}, {len(verdicts) / (told - started):.1f} a second")
         part = part_of(name, verdicts, number=number, seed=seed, seconds=time.perf_counter() - started)
-        write_figures(part, figures)
+        keep_figures(part, figures)
         parts.append(part)
         failed = sum(bool(verdict.failures) for verdict in verdicts)
         say(f"{name}: {len(verdicts)} cases in {part.seconds:.0f} s, {failed} failed")

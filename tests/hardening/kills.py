@@ -28,7 +28,7 @@ from typing import Final
 
 from tests.hardening.kills_process import Blow, Ended, Run, Started, count_operations, run_until, warm
 from tests.hardening.kills_scenes import Scene, batch_scenes, fresh, strays
-from tests.hardening.report import Part, Row, typed_command, write_figures
+from tests.hardening.report import Part, Row, keep_figures, typed_command
 
 SHARES: Final = {"batch": 0.5, "downloads": 0.24, "eval": 0.16, "training": 0.1}
 """Of all kills."""
@@ -332,7 +332,7 @@ def kill(
 def run(*, cases: int | None = None, seed: int = 0, jobs: int = 2, minutes: float | None = None) -> Part:
     """Kill everything, and keep the figures."""
     part = kill(cases or KILLS, seed=seed, jobs=jobs, minutes=minutes or 30.0)
-    write_figures(part)
+    keep_figures(part)
     return part
 
 

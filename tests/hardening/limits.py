@@ -28,7 +28,7 @@ from typing import Any, Final
 from tests.hardening.kills import Whole, scenes, unbroken
 from tests.hardening.kills_process import Ended, Run, run_until, warm
 from tests.hardening.kills_scenes import GOLDEN, TINY, TINY_LONG, Scene, fresh, strays, tree
-from tests.hardening.report import Part, Row, typed_command, write_figures
+from tests.hardening.report import Part, Row, keep_figures, typed_command
 
 FAILURES: Final = ("lost, doubled or torn", "left behind", "traceback", "wrong status", "no sentence", "hang")
 MIB: Final = 1 << 20
@@ -313,7 +313,7 @@ def cases(number: int, *, mounted: bool, scale: float = 0.3) -> Iterator[Case]:
 def run(*, cases: int | None = None, seed: int = 0, jobs: int = 2, minutes: float | None = None) -> Part:
     """Put every command that writes through it, and keep the figures."""
     part = limits(cases or 160, seed=seed, seconds=(minutes or 15) * 60)
-    write_figures(part)
+    keep_figures(part)
     return part
 
 

@@ -4,7 +4,7 @@
 
 Pairs name pictures that repeat, in turns and at random, more of them than a run remembers; every now and then one is
 missing, cut short or no picture at all, a caption is empty or very long. The process is watched from outside, a
-hundred times over the run; ``figures/soak.json`` keeps twenty of the points.
+hundred times over the run; the figures keep twenty of the points.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from PIL import Image
 
 from tests.hardening.kills_process import Run, Started, warm
-from tests.hardening.report import Part, Row, typed_command, write_figures
+from tests.hardening.report import Part, Row, keep_figures, typed_command
 
 PAIRS: Final = 200_000
 PICTURES: Final = 400
@@ -226,11 +226,8 @@ def _failures(points: list[Point], pairs: int, status: int, lines: int, hung: bo
 def run(*, cases: int | None = None, seed: int = 0, jobs: int = 1, minutes: float | None = None) -> Part:
     """The run, and its figures with the curve."""
     part, points = soak(cases or PAIRS, seed=seed, minutes=minutes or HANG_SECONDS / 60)
-    path = write_figures(part)
     step = max(1, len(points) // POINTS)
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    kept["curve"] = [asdict(point) for point in [*points[:-1:step], *points[-1:]]]
-    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    keep_figures(replace(part, curve=[astuple(point) for point in [*points[:-1:step], *points[-1:]]]))
     return part
 
 
