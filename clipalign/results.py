@@ -457,7 +457,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Showcase:
+class EvalReport:
     """What a report about a run shows.
 
     Attributes:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clipalign.evaluation.dataset_files import opened
 from clipalign.evaluation.registry import find_benchmark
-from clipalign.evaluation.task import opened
-from clipalign.evaluation.tasks.class_evaluator import LabelledImage
+from clipalign.evaluation.tasks.class_evaluator import ClassSample
 from clipalign.evaluation.tasks.class_sets import PICTURE_BYTES
-from clipalign.evaluation.tasks.classes import ClassificationBenchmark
+from clipalign.evaluation.tasks.classes import ClassBenchmark
 
 FOLDERS = (
     *("imagenet", "imagenetv2", "imagenet-a", "imagenet-r", "imagenet-s"),
@@ -31,9 +31,9 @@ def lines(place: Path, *text: str) -> None:
     place.write_text("".join(f"{line}\n" for line in text))
 
 
-def dataset(name: str, folder: Path) -> ClassificationBenchmark:
+def dataset(name: str, folder: Path) -> ClassBenchmark:
     found = find_benchmark(name, data_root=folder)
-    assert isinstance(found, ClassificationBenchmark)
+    assert isinstance(found, ClassBenchmark)
     found.check()
     return found
 
@@ -42,7 +42,7 @@ def found_in(name: str, folder: Path) -> dict[str, str]:
     """Name of every sample and of its class; each picture can be opened."""
     benchmark = dataset(name, folder)
     names = benchmark.class_names()
-    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, LabelledImage)]
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, ClassSample)]
     assert len(samples) == len(list(benchmark.samples(limit=None, seed=0)))
     for sample in samples:
         assert opened(sample.image).size in {(40, 30), (32, 32)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import pytest
 
 from clipalign.config.values import Settings
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable
-from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation import metrics
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import Benchmark, BrokenSample, Route
-from clipalign.results import EvalResult, Metric, Provenance
+from clipalign.evaluation.task import Benchmark, BrokenSample, Evaluator, Outcome
+from clipalign.results import EvalResult, Provenance
 
 PROVENANCE = Provenance("m", "a", "hash", False, "cpu", "fp32", 0, {"clipalign": "1"}, {"scale": 2.0})
 NOBODY: Any = None
@@ -23,7 +23,7 @@ NOBODY: Any = None
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A sample: a number, which the toy route halves."""
+    """A sample: a number, which the toy evaluator halves."""
 
     id: str
     image_name: str
@@ -31,14 +31,13 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
+class Half(Outcome):
     """An outcome."""
 
-    id: str
     half: float
 
 
-class Halving(Route[Number, Half]):
+class Halving(Evaluator[Number, Half]):
     """Halves numbers and adds a tenth, three at a time, and cannot read negative ones."""
 
     chunk_samples = 3
@@ -60,22 +59,18 @@ class Halving(Route[Number, Half]):
                 found.append(Half(sample.id, sample.value / 2 + 0.1))
         return found
 
-    def record(self, outcome: Half) -> dict[str, Any]:
-        return asdict(outcome)
-
-    def outcome(self, record: dict[str, Any]) -> Half:
-        return Half(record["id"], record["half"])
-
 
 class Halves(Benchmark[Number, Half]):
     """Numbers from 0 on; the mean of their halves."""
 
     name = "halves"
+    outcome_type = Half
     size = 10
 
-    def __init__(self, *values: int, route: Halving | None = None, broken: int = -1) -> None:
+    def __init__(self, *values: int, evaluator: Halving | None = None, broken: int = -1) -> None:
         self.values = values or tuple(range(10))
-        self.halving = route or Halving()
+        super().__init__(Path())
+        self.halving = evaluator or Halving()
         self.broken = broken
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[Number | BrokenSample]:
@@ -85,12 +80,11 @@ class Halves(Benchmark[Number, Half]):
             else:
                 yield Number(f"n{value}", f"{value}.png", value)
 
-    def route(self, loaded: Any, settings: Settings) -> Halving:
+    def evaluator(self, loaded: Any, settings: Settings) -> Halving:
         return self.halving
 
-    def measure(self, outcomes: Sequence[Half], *, seed: int) -> list[Metric]:
-        ids = [outcome.id for outcome in outcomes]
-        return [statistics.mean("half", ids, [outcome.half for outcome in outcomes]).metric(seed=seed)]
+    def statistics(self, outcomes: Sequence[Half]) -> list[metrics.Statistic]:
+        return [metrics.mean("half", [outcome.id for outcome in outcomes], [outcome.half for outcome in outcomes])]
 
 
 def run(benchmark: Benchmark[Any, Any], **settings: Any) -> EvalResult:
@@ -105,7 +99,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def interrupted(folder: Path, *, at: str) -> None:
     """A run that ends when it comes to sample ``at``."""
-    route = Halving()
-    route.fails_at = at
+    evaluator = Halving()
+    evaluator.fails_at = at
     with pytest.raises(KeyboardInterrupt):
-        run(Halves(route=route), output=folder)
+        run(Halves(evaluator=evaluator), output=folder)

@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.tasks.words import WordBenchmark
+
 THINGS = ("dog", "cat", "bicycle", "red kite", "spoon", "boat", "clock", "sheep", "pizza", "umbrella")
 WRONG = ("cat", "horse", "fire truck", "kite", "fork", "train", "vase", "goat", "cake", "hat box")
 PLACES = ("on a table", "near the sea.", "in a field, at night", "beside two chairs", "under a bridge.")
 DOMAINS = ("in-domain", "near-domain", "out-domain")
+
+
+def word_set(name: str, folder: Path) -> WordBenchmark:
+    """The benchmark of that name on the data in ``folder``."""
+    found = find_benchmark(name, data_root=folder)
+    assert isinstance(found, WordBenchmark)
+    return found
 
 
 def picture(name: str, size: tuple[int, int] = (48, 40)) -> Image.Image:

@@ -55,7 +55,7 @@ def check_axes(settings: Settings) -> dict[str, list[object]]:
 
 def sweep(benchmark: Benchmark[Any, Any], settings: Settings, axes: dict[str, list[object]], progress: Progress) -> int:
     """All combinations of ``axes``."""
-    from clipalign.evaluation.run_sweep import run_sweep
+    from clipalign.evaluation.sweep import run_sweep
     from clipalign.output.eval import sweep_record, sweep_table
 
     def load(model: str) -> LoadedModel:
@@ -99,12 +99,12 @@ def calibrate(benchmark: Benchmark[Any, Any], settings: Settings, progress: Prog
 
 def report(benchmark: Benchmark[Any, Any], settings: Settings) -> None:
     """The page about the run in ``--output``."""
-    from clipalign.evaluation.report_data import showcase
+    from clipalign.evaluation.report_data import report_data
     from clipalign.files import write_whole
     from clipalign.output.eval import REPORT_FILE, eval_page
 
     assert settings.output is not None
-    page = eval_page(showcase(benchmark, settings))
+    page = eval_page(report_data(benchmark, settings))
     write_whole(settings.output / REPORT_FILE, page.encode("utf-8", "backslashreplace"))
     notices.inform(f"the report is {settings.output / REPORT_FILE}")
 

@@ -1,7 +1,7 @@
 """Benchmarks: what they hold, how they are run, how they are measured.
 
-``task`` is the contract, ``table`` finds a benchmark by name without importing the others, ``runner`` takes its samples
-through the code that the commands run, ``metrics`` and ``statistics`` do the arithmetic. ``sweep``, ``comparison``,
-``calibration`` and ``showcase`` are what ``eval`` does besides one run. A new benchmark is one file and one line of the
-table.
+``benchmarks.toml`` lists them, ``registry`` finds one by name without importing the others. ``task`` is the contract of
+benchmark, evaluator and outcome; ``evaluate`` takes samples through an evaluator, ``load_run`` reads a run back, and
+``metrics`` does the arithmetic. ``sweep``, ``compare``, ``calibrate`` and ``report_data`` are what ``eval`` does
+besides one run. A benchmark that is only rows is a table in ``benchmarks.toml``.
 """

@@ -1,8 +1,8 @@
-"""The layers and the epsilon that suit a model, found on a data set that says which words are false.
+"""Fit layers and epsilon of ``detect`` to a model, on a data set that says which words are false.
 
-k is the one whose lowest word is most often a false one; epsilon the threshold with the best F1 over all words of all
-captions, true ones included. What was chosen on some captions flatters itself on them: F1 is therefore also given on
-captions it was not chosen on, and epsilon with the interval that other captions might have led to.
+k is the number of layers whose lowest word is most often a false one; epsilon the threshold with the best F1 over all
+words of all captions, true ones included. F1 on the captions that epsilon was fitted on is too high: it is therefore
+also given on held-out captions, and epsilon with its bootstrap interval.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from clipalign.data.words import Mode
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
-from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation import metrics
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
 from clipalign.evaluation.score_cache import Shelf
-from clipalign.evaluation.task import Benchmark, BrokenSample, Outcome
-from clipalign.evaluation.tasks.words import DetectRoute
+from clipalign.evaluation.task import Benchmark, BrokenSample, CaptionOutcome
+from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.results import Calibration, LayerCalibration, Provenance
 
 if TYPE_CHECKING:
@@ -60,18 +60,18 @@ def calibrate(
     if type(benchmark).wrong_words is Benchmark.wrong_words:  # told before a class is encoded
         raise _without_words(benchmark)
     benchmark.check()
-    shelf, tried = Shelf(), []
+    cache, tried = Shelf(), []
     counts: dict[str, int] = {}
     provenance: Provenance | None = None
     for layers in [settings.layers] if settings.layers else range(1, text_layers(loaded) + 1):
         asked = replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value)
-        route = benchmark.route(loaded, asked)
-        if not isinstance(route, DetectRoute):
+        evaluator = benchmark.evaluator(loaded, asked)
+        if not isinstance(evaluator, DetectEvaluator):
             raise _without_words(benchmark)
-        route.shelf = shelf
-        provenance = route.provenance
-        with closing(route):
-            outcomes, lost = _scored(benchmark, route, settings, progress)
+        evaluator.cache = cache
+        provenance = evaluator.provenance
+        with closing(evaluator):
+            outcomes, lost = _scored(benchmark, evaluator, settings, progress)
         words = _words(benchmark, outcomes)
         tried.append(_calibrated(layers, outcomes, words, settings.seed))
         counts = {
@@ -111,15 +111,15 @@ def _without_words(benchmark: Benchmark[Any, Any]) -> UsageError:
 
 
 def _scored(
-    benchmark: Benchmark[Any, Any], route: DetectRoute, settings: Settings, progress: Callable[[int], None]
-) -> tuple[list[Outcome], int]:
+    benchmark: Benchmark[Any, Any], evaluator: DetectEvaluator, settings: Settings, progress: Callable[[int], None]
+) -> tuple[list[CaptionOutcome], int]:
     """Outcomes, and how many samples have none."""
     samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
-    found: list[Outcome] = []
+    found: list[CaptionOutcome] = []
     lost = 0
-    while taken := list(itertools.islice(samples, route.chunk_samples)):
+    while taken := list(itertools.islice(samples, evaluator.chunk_samples)):
         whole = [sample for sample in taken if not isinstance(sample, BrokenSample)]
-        scored = [outcome for outcome in route.score(whole) if not isinstance(outcome, ClipalignError)]
+        scored = [outcome for outcome in evaluator.score(whole) if not isinstance(outcome, ClipalignError)]
         found += scored
         lost += len(taken) - len(scored)
         progress(len(taken))
@@ -149,7 +149,7 @@ class _Words:
     found: tuple[float, ...]
 
 
-def _words(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> _Words:
+def _words(benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]) -> _Words:
     values, false, caption, fold, places, found = [], [], [], [], [], []
     for place, outcome in enumerate(outcomes):
         wrong = benchmark.wrong_words(outcome)
@@ -182,8 +182,8 @@ def _words(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> _Word
     )
 
 
-def _calibrated(layers: int, outcomes: Sequence[Outcome], words: _Words, seed: int) -> LayerCalibration:
-    la = statistics.mean("la", [outcomes[place].id for place in words.false_captions], words.found).metric(seed=seed)
+def _calibrated(layers: int, outcomes: Sequence[CaptionOutcome], words: _Words, seed: int) -> LayerCalibration:
+    la = metrics.mean("la", [outcomes[place].id for place in words.false_captions], words.found).metric(seed=seed)
     assert la.low is not None
     assert la.high is not None
     everything = np.ones(len(words.values))

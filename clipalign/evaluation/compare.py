@@ -1,6 +1,6 @@
-"""Two runs of one benchmark, sample by sample: is the one truly better, or did it have luck?
+"""Compare two runs of one benchmark, sample by sample.
 
-Numbers are taken over the samples that both runs could read, and the bootstrap draws the same samples for both, so that
+Metrics are taken over the samples that both runs could read, and the bootstrap draws the same samples for both, so that
 what is hard for both does not count as a difference. Where a sample is either right or wrong, the test is McNemar's in
 its exact form, on the samples that only one of the two got right; else the p-value is read off the bootstrap.
 """
@@ -44,10 +44,10 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
             input="--compare",
         )
     shared = [id for id in runs[0].outcomes if id in runs[1].outcomes]
-    if all(run.outcomes for run in runs) and not shared:
+    if not shared:
         raise UsageError("the two runs share no sample", hint="was the seed another?", input="--compare")
     try:
-        metrics = tuple(_tested(runs, shared, seed)) or tuple(_untested(runs))
+        metrics = tuple(_compared_metrics(runs, shared, seed))
     except NO_RECORD as error:
         raise UsageError(
             f"the runs in {runs[0].folder} and {runs[1].folder} cannot be compared: one is damaged",
@@ -64,9 +64,7 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
     )
 
 
-def _tested(runs: tuple[FinishedRun, FinishedRun], shared: list[str], seed: int) -> Iterator[ComparedMetric]:
-    if not shared:
-        return
+def _compared_metrics(runs: tuple[FinishedRun, FinishedRun], shared: list[str], seed: int) -> Iterator[ComparedMetric]:
     ones, others = (run.benchmark.statistics([run.outcomes[id] for id in shared]) for run in runs)
     by_name = {statistic.name: statistic for statistic in others}
     for one in ones:
@@ -82,29 +80,16 @@ def _tested(runs: tuple[FinishedRun, FinishedRun], shared: list[str], seed: int)
         yield _compared(one, other, seed)
 
 
-def _untested(runs: tuple[FinishedRun, FinishedRun]) -> Iterator[ComparedMetric]:
-    ones, others = (run.document["metrics"] for run in runs)
-    for name in ones:
-        if name in others:
-            n = int(((runs[0].document.get("intervals") or {}).get(name) or {}).get("n", 0))
-            yield ComparedMetric(name, float(ones[name]), float(others[name]), n)
-
-
 def _compared(one: Statistic, other: Statistic, seed: int) -> ComparedMetric:
     differences = other.draws(seed) - one.draws(seed)
     low, high = np.percentile(differences, INTERVAL_PERCENT)
     values = one.value(), other.value()
-    if _right_or_wrong(one.per_sample) and _right_or_wrong(other.per_sample):
-        assert one.per_sample is not None
-        assert other.per_sample is not None
-        p_value, test = mcnemar(one.per_sample > other.per_sample, other.per_sample > one.per_sample), "mcnemar"
+    first, second = one.per_sample, other.per_sample
+    if first is not None and second is not None and np.isin([first, second], (0.0, 1.0)).all():
+        p_value, test = mcnemar(first > second, second > first), "mcnemar"
     else:
         p_value, test = _p_value(differences) if values[0] != values[1] else 1.0, "bootstrap"
     return ComparedMetric(one.name, *values, len(one.ids), float(low), float(high), p_value, test)
-
-
-def _right_or_wrong(values: Array | None) -> bool:
-    return values is not None and bool(np.isin(values, (0.0, 1.0)).all())
 
 
 def mcnemar(first_only: Array, second_only: Array) -> float:
@@ -134,9 +119,6 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str
 
 
 def _notes(runs: tuple[FinishedRun, FinishedRun], shared: int, metrics: tuple[ComparedMetric, ...]) -> Iterator[str]:
-    if not all(run.outcomes for run in runs):
-        yield f"samples of {runs[0].benchmark.name} are not compared one by one: there are no intervals and no test"
-        return
     counts = [len(run.outcomes) for run in runs]
     if counts != [shared, shared]:
         yield f"over the {shared:,} samples that both runs have, of {counts[0]:,} and {counts[1]:,}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
-from clipalign.evaluation.task import NO_RECORD, Benchmark, BrokenSample, Route, Unreadable
+from clipalign.evaluation.task import NO_RECORD, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.files import write_whole
 from clipalign.output.json import encode, eval_record, plain
 from clipalign.results import EvalResult
@@ -34,7 +34,7 @@ def run_benchmark(
     settings: Settings,
     *,
     progress: Callable[[int], None] = lambda samples: None,
-    prepare: Callable[[Route[Any, Any]], None] = lambda route: None,
+    prepare: Callable[[Evaluator[Any, Any]], None] = lambda evaluator: None,
 ) -> EvalResult | None:
     """Score all samples and measure.
 
@@ -43,9 +43,9 @@ def run_benchmark(
     Args:
         benchmark: what to run.
         loaded: the model.
-        settings: of the run: how much of the benchmark, where its records go, and what the route takes from them.
+        settings: of the run: how much of the benchmark, where its records go, and what the evaluator takes from them.
         progress: called with the number of samples just done.
-        prepare: called with the route before anything is scored.
+        prepare: called with the evaluator before anything is scored.
 
     Raises:
         InputUnreadable: the benchmark has no samples, or none that can be read.
@@ -54,19 +54,21 @@ def run_benchmark(
             :func:`clipalign.evaluation.load_run.open_samples`.
     """
     benchmark.check()
-    route = benchmark.route(loaded, settings)
-    prepare(route)
-    header = _header(benchmark, route, settings)
+    evaluator = benchmark.evaluator(loaded, settings)
+    prepare(evaluator)
+    header = _header(benchmark, evaluator, settings)
     resume, overwrite = settings.resume, settings.overwrite
-    with join_processes() as processes, closing(route):
+    with join_processes() as processes, closing(evaluator):
         folder = settings.output if processes.is_first else None
-        with open_samples(folder, header, chunk=route.chunk_samples, resume=resume, overwrite=overwrite) as log:
+        with open_samples(folder, header, chunk=evaluator.chunk_samples, resume=resume, overwrite=overwrite) as log:
             kept = processes.broadcast(log.kept)
-            found = _score_all(benchmark, route, settings, log=log, kept=kept, processes=processes, progress=progress)
+            found = _score_all(
+                benchmark, evaluator, settings, log=log, kept=kept, processes=processes, progress=progress
+            )
             if not processes.is_first:
                 return None
             try:
-                result = _measured(benchmark, route, found, settings, header)
+                result = _measured(benchmark, evaluator, found, settings, header)
             except NO_RECORD as error:
                 if not kept:
                     raise
@@ -78,7 +80,7 @@ def run_benchmark(
 
 def _score_all(
     benchmark: Benchmark[Any, Any],
-    route: Route[Any, Any],
+    evaluator: Evaluator[Any, Any],
     settings: Settings,
     *,
     log: SampleLog,
@@ -99,42 +101,42 @@ def _score_all(
         )
     samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
     earlier = itertools.islice(samples, kept)
-    found = _reread(route, earlier, log, kept, settings) if processes.is_first else []
+    found = _reread(benchmark, evaluator, earlier, log, kept, settings) if processes.is_first else []
     deque(earlier, maxlen=0)  # where this process did not go through them
     progress(kept)
-    chunks = iter(lambda: tuple(itertools.islice(samples, route.chunk_samples)), ())
+    chunks = iter(lambda: tuple(itertools.islice(samples, evaluator.chunk_samples)), ())
     rounds = iter(lambda: tuple(itertools.islice(chunks, processes.size)), ())
     following = next(rounds, ())
     while taken := following:
         following = next(rounds, ())
         mine = taken[processes.rank] if processes.rank < len(taken) else ()
         for coming in (mine, following[processes.rank] if processes.rank < len(following) else ()):
-            route.expect(_whole(coming))
-        outcomes = _scored(route, mine, on_error=settings.on_error)
-        parts = processes.gather([_line(route, one) for one in outcomes])
+            evaluator.expect(_whole(coming))
+        outcomes = _scored(evaluator, mine, on_error=settings.on_error)
+        parts = processes.gather([plain(one.record()) for one in outcomes])
         log.append([line for part in parts for line in part])
         found += outcomes
-        found += [_from_line(route, line) for part in parts[1:] for line in part]
+        found += [benchmark.outcome(line, evaluator.provenance) for part in parts[1:] for line in part]
         progress(sum(map(len, taken)))
     return found
 
 
-def _header(benchmark: Benchmark[Any, Any], route: Route[Any, Any], settings: Settings) -> dict[str, Any]:
+def _header(benchmark: Benchmark[Any, Any], evaluator: Evaluator[Any, Any], settings: Settings) -> dict[str, Any]:
     ours: dict[str, Any] = {"limit": settings.limit, "seed": settings.seed, "protocol": settings.protocol or "paper"}
     if benchmark.data:
         ours["data"] = dict(benchmark.data)
     return {
         "dataset": benchmark.name,
-        "model": route.provenance.model,
-        "settings": {**route.provenance.settings, **ours},
-        "provenance": asdict(route.provenance),
+        "model": evaluator.provenance.model,
+        "settings": {**evaluator.provenance.settings, **ours},
+        "provenance": asdict(evaluator.provenance),
     }
 
 
-def _scored(route: Route[Any, Any], samples: Sequence[Any], *, on_error: str | None) -> list[Any]:
+def _scored(evaluator: Evaluator[Any, Any], samples: Sequence[Any], *, on_error: str | None) -> list[Any]:
     """Outcomes of one chunk, and :class:`Unreadable` where there are none."""
     whole = _whole(samples)
-    scored = iter(each_alone(route.score, whole, "the sample") if whole else ())
+    scored = iter(each_alone(evaluator.score, whole, "the sample") if whole else ())
     found: list[Any] = []
     for sample in samples:
         outcome = sample.error if isinstance(sample, BrokenSample) else next(scored)
@@ -151,34 +153,26 @@ def _whole(samples: Sequence[Any]) -> list[Any]:
     return [sample for sample in samples if not isinstance(sample, BrokenSample)]
 
 
-def _reread(route: Route[Any, Any], samples: Iterator[Any], log: SampleLog, kept: int, settings: Settings) -> list[Any]:
+def _reread(
+    benchmark: Benchmark[Any, Any],
+    evaluator: Evaluator[Any, Any],
+    samples: Iterator[Any],
+    log: SampleLog,
+    kept: int,
+    settings: Settings,
+) -> list[Any]:
     """Outcomes from the records of an earlier run, which must be of these very samples."""
     found: list[Any] = []
     for sample, record in zip(samples, log.earlier(), strict=False):
         if record["id"] != sample.id:
             raise _other_data(settings, f"it has {record['id']} where the data set has {sample.id}")
         try:
-            found.append(_from_line(route, record))
+            found.append(benchmark.outcome(record, evaluator.provenance))
         except NO_RECORD as error:
             raise _other_version(settings, f"the record of sample {sample.id}") from error
     if len(found) < kept:
         raise _other_data(settings, f"it holds {kept} samples, the data set {len(found)}")
     return found
-
-
-def _line(route: Route[Any, Any], one: Any) -> dict[str, Any]:
-    """What is recorded of an outcome, or of a sample without one."""
-    if isinstance(one, Unreadable):
-        error = {"type": one.type, "message": one.message, "hint": one.hint or None}
-        return {"id": one.id, "image": one.image, "error": error}
-    return plain(route.record(one))
-
-
-def _from_line(route: Route[Any, Any], line: dict[str, Any]) -> Any:
-    if "error" in line:
-        error = line["error"]
-        return Unreadable(line["id"], line["image"], error["type"], error["message"], error["hint"] or "")
-    return route.outcome(line)
 
 
 def _other_data(settings: Settings, why: str) -> UsageError:
@@ -199,7 +193,7 @@ def _other_version(settings: Settings, what: str) -> UsageError:
 
 def _measured(
     benchmark: Benchmark[Any, Any],
-    route: Route[Any, Any],
+    evaluator: Evaluator[Any, Any],
     found: Sequence[Any],
     settings: Settings,
     header: dict[str, Any],
@@ -216,15 +210,16 @@ def _measured(
             hint=lost[0].hint,
             input=lost[0].image,
         )
-    notes = (*benchmark.notes, *route.notes(), *_shortened(benchmark, len(found), settings.limit), *_lost(lost, found))
+    shortened = _shortened(benchmark, len(found), settings.limit)
+    notes = (*benchmark.notes, *evaluator.notes(outcomes), *shortened, *_lost(lost, found))
     return EvalResult(
         dataset=benchmark.name,
-        model=route.provenance.model,
+        model=evaluator.provenance.model,
         metrics=tuple(benchmark.measure(outcomes, seed=settings.seed)),
         published=benchmark.published,
         counts={"samples": len(outcomes), "unreadable": len(lost)},
         settings=header["settings"],
-        provenance=replace(route.provenance),
+        provenance=replace(evaluator.provenance),
         notes=notes,
     )
 

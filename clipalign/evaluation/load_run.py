@@ -18,7 +18,7 @@ import orjson
 
 from clipalign.errors import DISK_FULL, UsageError
 from clipalign.evaluation.registry import find_benchmark
-from clipalign.evaluation.task import NO_RECORD, Benchmark
+from clipalign.evaluation.task import NO_RECORD, Benchmark, Unreadable
 from clipalign.files import exclusive, remove_leftovers, write_whole
 from clipalign.output.json import encode
 from clipalign.results import Provenance
@@ -219,11 +219,9 @@ def _outcomes(samples: Path, benchmark: Benchmark[Any, Any], provenance: Provena
     found: dict[str, Any] = {}
     try:
         with samples.open("rb") as lines:
-            for record in map(orjson.loads, lines):
-                if "error" not in record:
-                    found[record["id"]] = benchmark.reread(record, provenance)
-    except NotImplementedError:
-        return {}
+            for outcome in (benchmark.outcome(orjson.loads(line), provenance) for line in lines):
+                if not isinstance(outcome, Unreadable):
+                    found[outcome.id] = outcome
     except OSError as error:
         raise UsageError(
             f"{samples} cannot be read: {error.strerror}", hint="it belongs beside result.json", input=str(samples)

@@ -1,15 +1,12 @@
-"""Numbers over samples that know which samples they are of: for intervals, and for two models on the same ones.
+"""Statistics over samples: values, bootstrap intervals, and paired differences of two models.
 
 A :class:`Statistic` is a function of how often each sample counts. That one function gives the value (all count once),
-the bootstrap interval (they count as often as they were drawn), and, with the same draws for two models, whether one is
-truly better than the other.
+the bootstrap interval (they count as often as they were drawn), and, with the same draws for two models, whether one
+is better than the other beyond chance.
 
-Kendall's τ-b and τ-c as statistics over samples that may count several times (Kendall 1945; Stuart 1953).
-
-Concordant less discordant pairs are counted along the halvings of a merge sort that is laid out once: a bootstrap draw
-then costs n log n sums and no sorting. scipy defines the values, and the suite holds these against it.
-
-Arithmetic of the benchmarks: average precision and localisation; :mod:`.statistics` has the intervals.
+Kendall's τ-b and τ-c (Kendall 1945; Stuart 1953) count concordant less discordant pairs along a merge sort that is
+laid out once: a bootstrap draw then costs n log n sums and no sorting. scipy and scikit-learn define the values, and
+the tests hold these against them.
 """
 
 from __future__ import annotations
@@ -22,6 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clipalign.results import DetectResult, Metric, WordScore
+
+BOOTSTRAP_DRAWS: Final = 1000
+INTERVAL_PERCENT: Final = (2.5, 97.5)
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,17 +214,10 @@ def _dominance(order: Array, values: Array) -> Callable[[Array], float]:
     return of
 
 
-BOOTSTRAP_DRAWS: Final = 1000
-INTERVAL_PERCENT: Final = (2.5, 97.5)
-
-Array = npt.NDArray[Any]
-
-
 class Ranking:
     """Samples in the order of their scores, for average precision under many weightings.
 
-    scikit-learn defines it (the suite holds ours against it); ours sorts once, so that a thousand bootstrap draws cost
-    about what a single call costs there.
+    It sorts once, so that a thousand bootstrap draws cost about what a single call of scikit-learn costs.
 
     Args:
         positive: (N,) which samples are positive.

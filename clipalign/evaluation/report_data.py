@@ -1,7 +1,8 @@
-"""What a report about a finished run shows: how scores are spread, and samples that went most right and most wrong.
+"""Gather what the report of a finished run shows: distributions of scores, and the best and worst samples.
 
-A false caption went well when its false word lies far below all its other words, and badly when far above the lowest of
-them; where the data set does not say which words are false, what its own measure says of the prediction decides.
+A false caption is among the best when its false word lies far below all its other words, and among the worst when far
+above the lowest of them; where the data set does not say which words are false, its own measure of the prediction
+decides.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.data.images import thumbnail_of
 from clipalign.errors import ClipalignError
+from clipalign.evaluation.dataset_files import opened
 from clipalign.evaluation.load_run import load_run
-from clipalign.evaluation.task import Benchmark, BrokenSample, Outcome, opened
-from clipalign.results import Distribution, Example, Showcase
+from clipalign.evaluation.task import Benchmark, BrokenSample, CaptionOutcome
+from clipalign.results import Distribution, EvalReport, Example
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
@@ -28,8 +30,8 @@ PICTURE_PX: Final = 192
 NLI_KEY: Final = "nli"
 
 
-def showcase(benchmark: Benchmark[Any, Any], settings: Settings) -> Showcase:
-    """What is worth showing of the run in ``settings.output``.
+def report_data(benchmark: Benchmark[Any, Any], settings: Settings) -> EvalReport:
+    """Data of the report about the run in ``settings.output``.
 
     Args:
         benchmark: that it was of; pictures are read from its data again, and left out where they are gone.
@@ -40,17 +42,17 @@ def showcase(benchmark: Benchmark[Any, Any], settings: Settings) -> Showcase:
     """
     assert settings.output is not None
     run = load_run(settings.output)
-    outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, Outcome)]
+    outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, CaptionOutcome)]
     rated = sorted(_rated(benchmark, outcomes), key=lambda one: one[0])
     worst = [outcome for _, outcome in rated[: min(EXAMPLES, len(rated) // 2)]]
     best = [outcome for _, outcome in rated[::-1][: min(EXAMPLES, len(rated) - len(worst))]]
     pictures = _pictures(benchmark, {outcome.id for outcome in (*worst, *best)}, settings)
 
-    def example(outcome: Outcome) -> Example:
+    def example(outcome: CaptionOutcome) -> Example:
         record = asdict(outcome.result)
         return Example(record | {"id": outcome.id}, _truth(benchmark, outcome), pictures.get(outcome.id))
 
-    return Showcase(
+    return EvalReport(
         document=run.document,
         distributions=tuple(_distributions(benchmark, outcomes)),
         worst=tuple(map(example, worst)),
@@ -58,7 +60,9 @@ def showcase(benchmark: Benchmark[Any, Any], settings: Settings) -> Showcase:
     )
 
 
-def _rated(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> Iterator[tuple[float, Outcome]]:
+def _rated(
+    benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]
+) -> Iterator[tuple[float, CaptionOutcome]]:
     for outcome in outcomes:
         if outcome.correct:
             continue
@@ -69,7 +73,7 @@ def _rated(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> Itera
             yield float(outcome.truth[NLI_KEY]), outcome
 
 
-def _attributions(benchmark: Benchmark[Any, Any], outcome: Outcome) -> tuple[list[float], list[float]]:
+def _attributions(benchmark: Benchmark[Any, Any], outcome: CaptionOutcome) -> tuple[list[float], list[float]]:
     """Of the false words and of the others."""
     wrong = benchmark.wrong_words(outcome)
     found: tuple[list[float], list[float]] = ([], [])
@@ -79,7 +83,7 @@ def _attributions(benchmark: Benchmark[Any, Any], outcome: Outcome) -> tuple[lis
     return found
 
 
-def _distributions(benchmark: Benchmark[Any, Any], outcomes: Sequence[Outcome]) -> Iterator[Distribution]:
+def _distributions(benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]) -> Iterator[Distribution]:
     by_kind = {
         "correct captions": [o for o in outcomes if o.correct],
         "false captions": [o for o in outcomes if not o.correct],
@@ -112,7 +116,7 @@ def _distribution(title: str, groups: dict[str, tuple[float, ...]]) -> Iterator[
         yield Distribution(title, filled)
 
 
-def _truth(benchmark: Benchmark[Any, Any], outcome: Outcome) -> str:
+def _truth(benchmark: Benchmark[Any, Any], outcome: CaptionOutcome) -> str:
     wrong = benchmark.wrong_words(outcome)
     if wrong is not None:
         false = [word.text for word, is_false in zip(outcome.result.words, wrong, strict=True) if is_false]

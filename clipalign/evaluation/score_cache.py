@@ -28,7 +28,7 @@ from torch import Tensor
 from clipalign.cache import write_kept
 from clipalign.data.words import Mode
 from clipalign.errors import ClipalignError
-from clipalign.evaluation.task import Outcome, Sample
+from clipalign.evaluation.task import CaptionOutcome, CaptionSample
 from clipalign.files import is_file
 from clipalign.methods.scores import f_clip_score
 from clipalign.results import DetectResult, Provenance
@@ -47,16 +47,21 @@ class Shelf:
 
     features: dict[str, Tensor | ClipalignError] = field(default_factory=dict)
     _shared: dict[str, object] = field(default_factory=dict)
-    _outcomes: dict[str, Outcome | ClipalignError] = field(default_factory=dict)
+    _outcomes: dict[str, CaptionOutcome | ClipalignError] = field(default_factory=dict)
 
-    def found(self, samples: Sequence[Sample], provenance: Provenance) -> list[Outcome | ClipalignError] | None:
+    def found(
+        self, samples: Sequence[CaptionSample], provenance: Provenance
+    ) -> list[CaptionOutcome | ClipalignError] | None:
         """The outcomes of these samples under the mode and epsilon of ``provenance``; None where they are not known."""
         if self._shared != _without_thresholds(provenance) or not all(one.id in self._outcomes for one in samples):
             return None
         return [rescored(self._outcomes[sample.id], provenance) for sample in samples]
 
     def keep(
-        self, samples: Sequence[Sample], outcomes: Sequence[Outcome | ClipalignError], provenance: Provenance
+        self,
+        samples: Sequence[CaptionSample],
+        outcomes: Sequence[CaptionOutcome | ClipalignError],
+        provenance: Provenance,
     ) -> None:
         """Remember the outcomes of these samples; those of other attributions are forgotten."""
         shared = _without_thresholds(provenance)
@@ -65,7 +70,7 @@ class Shelf:
         self._outcomes |= {sample.id: outcome for sample, outcome in zip(samples, outcomes, strict=True)}
 
 
-def picture_key(sample: Sample) -> str:
+def picture_key(sample: CaptionSample) -> str:
     """The same for samples of one picture, however often they are made."""
     if hasattr(sample.image, "__fspath__"):
         return str(sample.image)
@@ -77,7 +82,7 @@ def _without_thresholds(provenance: Provenance) -> dict[str, object]:
     return {**settings, "weights": provenance.weights_sha256, "model": provenance.model}
 
 
-def rescored(outcome: Outcome | ClipalignError, provenance: Provenance) -> Outcome | ClipalignError:
+def rescored(outcome: CaptionOutcome | ClipalignError, provenance: Provenance) -> CaptionOutcome | ClipalignError:
     """The outcome as ``detect`` would give it under the mode and epsilon of ``provenance``."""
     if isinstance(outcome, ClipalignError):
         return outcome

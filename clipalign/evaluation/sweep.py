@@ -1,16 +1,28 @@
-"""What a sweep goes through: settings and their values, every combination once. Torch-free."""
+"""One benchmark under many settings: every combination a run of its own, what they share computed once.
+
+A run has a folder of its own under ``--output`` and can be resumed and compared like any other. Reading what is swept
+needs neither torch nor a model.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.config.choices import SWEPT
 from clipalign.config.readers import value_of
 from clipalign.config.suggest import meant_by
 from clipalign.errors import UsageError
+from clipalign.runs.distributed import join_processes
+
+if TYPE_CHECKING:
+    from clipalign.config.values import Settings
+    from clipalign.evaluation.task import Benchmark, Evaluator
+    from clipalign.models.model import LoadedModel
+    from clipalign.results import EvalResult
 
 Values = dict[str, object]
 """Setting → value, of one combination."""
@@ -40,7 +52,7 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
 
 
 _SLOWEST_FIRST: Final = ("model", "template", "alignment", "layers", "mode", "epsilon")
-"""So that neighbours share as much as they can: what is cheap to change turns fastest."""
+"""What is cheap to change turns fastest, so that neighbors share as much as they can."""
 
 
 def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
@@ -53,15 +65,79 @@ def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
 _HASH_DIGITS: Final = 8
 
 
-def labels(combinations: Sequence[Values]) -> list[str]:
+def folder_names(combinations: Sequence[Values]) -> list[str]:
     """Combinations as names of folders; those that would have one name have their hash after it."""
-    plain = [_label(values) for values in combinations]
+    plain = [_folder_name(values) for values in combinations]
     return [
         f"{name}-{hashlib.sha256(repr(values).encode()).hexdigest()[:_HASH_DIGITS]}" if plain.count(name) > 1 else name
         for name, values in zip(plain, combinations, strict=True)
     ]
 
 
-def _label(values: Values) -> str:
+def _folder_name(values: Values) -> str:
     plain = "_".join(f"{name}={value}" for name, value in values.items())
     return "".join(character if character.isalnum() or character in "=_.,-+@" else "-" for character in plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One combination and what came out.
+
+    Attributes:
+        values: of the settings that were swept.
+        result: of its run.
+    """
+
+    values: Values
+    result: EvalResult
+
+
+def run_sweep(
+    benchmark: Benchmark[Any, Any],
+    load: Callable[[str], LoadedModel],
+    settings: Settings,
+    axes: Mapping[str, Sequence[object]],
+    *,
+    progress: Callable[[int], None] = lambda samples: None,
+) -> list[Swept]:
+    """Run every combination; under ``torchrun`` the first process has the results, the others none.
+
+    Args:
+        benchmark: what to run.
+        load: the model of a name.
+        settings: of all runs, where they are not swept; ``output`` holds a folder a run.
+        axes: of :func:`read_axes`.
+        progress: called with the number of samples just done.
+
+    Raises:
+        UsageError: a setting that means nothing to this benchmark, and all that :func:`run_benchmark` raises.
+    """
+    from clipalign.evaluation.evaluate import run_benchmark
+    from clipalign.evaluation.score_cache import Shelf
+    from clipalign.evaluation.tasks.words import DetectEvaluator
+
+    others = [name for name in axes if name != "model" and name not in benchmark.options]
+    if others:
+        what = f"{', '.join(others)} cannot be swept on this benchmark"
+        raise UsageError(what, hint="only model can be", input="--sweep")
+
+    def share(evaluator: Evaluator[Any, Any]) -> None:
+        if isinstance(evaluator, DetectEvaluator):
+            evaluator.cache = cache
+
+    found: list[Swept] = []
+    loaded: LoadedModel | None = None
+    cache, model = Shelf(), ""
+    runs = list(combinations(axes))
+    with join_processes():  # of all runs: nobody can leave and come again while others are still measuring
+        for values, name in zip(runs, folder_names(runs), strict=True):
+            chosen = replace(settings, **values)  # type: ignore[arg-type]
+            if settings.output is not None:
+                chosen = replace(chosen, output=settings.output / name)
+            if loaded is None or chosen.model != model:
+                loaded = None  # before the next: two may not fit
+                loaded, model, cache = load(chosen.model), chosen.model, Shelf()
+            result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
+            if result is not None:
+                found.append(Swept(values, result))
+    return found

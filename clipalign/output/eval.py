@@ -38,12 +38,12 @@ from clipalign.results import (
     ComparedMetric,
     Comparison,
     Distribution,
+    EvalReport,
     EvalResult,
     Example,
     LayerCalibration,
     Metric,
     Published,
-    Showcase,
 )
 from clipalign.version import __version__
 
@@ -420,7 +420,7 @@ BINS: Final = 40
 PLOT_HEIGHT: Final = 100
 
 
-def eval_page(shown: Showcase) -> str:
+def eval_page(shown: EvalReport) -> str:
     """The page."""
     document: Mapping[str, Any] = shown.document
     title = f"clipalign eval: {document['dataset']}, {document['model']}"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipalign.device import choose_device
+from clipalign.evaluation.dataset_files import opened
 from clipalign.evaluation.metrics import lies_within, lowest_word
-from clipalign.evaluation.task import Sample, opened
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.task import CaptionSample
+from clipalign.evaluation.tasks.pictograms import PictogramFoil
 from clipalign.methods.detect import Pair, detect_pairs
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.load import load_model
@@ -61,7 +62,7 @@ def calibrate(loaded: LoadedModel, *, samples: int, seed: int) -> list[Calibrati
     return sorted(found, key=lambda calibration: -calibration.la)
 
 
-def _best_epsilon(layers: int, samples: list[Sample], results: list[DetectResult]) -> Calibration:
+def _best_epsilon(layers: int, samples: list[CaptionSample], results: list[DetectResult]) -> Calibration:
     attributions, false, hits = [], [], []
     for sample, result in zip(samples, results, strict=True):
         span = sample.false_span or (0, 0)

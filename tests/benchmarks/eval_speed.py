@@ -23,13 +23,14 @@ from clipalign.config.values import Settings
 from clipalign.data.images import open_image
 from clipalign.data.transforms import to_tensor
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import BrokenSample, Sample
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.evaluation.registry import BENCHMARKS
+from clipalign.evaluation.task import BrokenSample, CaptionSample
+from clipalign.evaluation.tasks.caption_rows import CaptionRows
 from clipalign.models.model import LoadedModel
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import NOCAPS, ids_of, one_by_one, random_vit_b_32
 from tests.parity.oracle import with_gradients
-from tests.word_datasets import nocaps_rows, picture
+from tests.word_datasets import nocaps_rows, picture, word_set
 
 BASELINE_PAIRS: Final = 12
 GOAL: Final = 5.0
@@ -37,7 +38,7 @@ ROWS: Final = 2500
 """Of nocaps-FOIL, two captions each."""
 
 
-class WithoutReferences(NocapsFoil):
+class WithoutReferences(CaptionRows):
     """The same captions, and no RefCLIPScore."""
 
     def samples(self, *, limit: int | None, seed: int) -> Any:
@@ -58,7 +59,7 @@ def write_data(folder: Path, number: int) -> None:
     (folder / "nocaps-val-foil.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
-def score_one_by_one(loaded: LoadedModel, samples: Sequence[Sample], *, references: bool) -> None:
+def score_one_by_one(loaded: LoadedModel, samples: Sequence[CaptionSample], *, references: bool) -> None:
     """The baseline."""
     network = with_gradients(loaded.network)
     for sample in samples:
@@ -70,9 +71,11 @@ def score_one_by_one(loaded: LoadedModel, samples: Sequence[Sample], *, referenc
 
 def measure_run(bench: Bench, loaded: LoadedModel, folder: Path, *, references: bool, rounds: int) -> Row:
     """One benchmark over the data of ``folder``."""
-    benchmark = NocapsFoil(folder) if references else WithoutReferences(folder)
+    row = dict(BENCHMARKS["nocaps-foil"])
+    del row["class"]
+    benchmark = word_set("nocaps-foil", folder) if references else WithoutReferences(folder, **row)
     benchmark.check()
-    samples = [one for one in benchmark.samples(limit=None, seed=0) if isinstance(one, Sample)]
+    samples = [one for one in benchmark.samples(limit=None, seed=0) if isinstance(one, CaptionSample)]
     few = samples[: bench.of(BASELINE_PAIRS, 4)]
     numbers = count()
 

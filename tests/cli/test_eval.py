@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.tasks.pictograms import PictogramFoil
 from tests.cli.run import ROOT, TINY, run_here
 
 Capture = pytest.CaptureFixture[str]

@@ -61,15 +61,15 @@ def _urban(count: int) -> Callable[[Path], None]:
 
 def _small_chunks() -> None:
     """What a run scores together, and so what a kill may cost, is smaller here, so that there is more to go on with."""
-    from clipalign.evaluation.tasks import class_evaluator as classify_route
-    from clipalign.evaluation.tasks.class_sets import Cifar10
-    from clipalign.evaluation.tasks.retrieval import LongRoute
-    from clipalign.evaluation.tasks.words import DetectRoute
+    from clipalign.evaluation.tasks import class_evaluator
+    from clipalign.evaluation.tasks.class_sets import Cifar
+    from clipalign.evaluation.tasks.long_captions import LongEvaluator
+    from clipalign.evaluation.tasks.words import DetectEvaluator
 
-    DetectRoute.chunk_samples = 32
-    LongRoute.chunk_samples = 16
-    Cifar10.pool = 6
-    classify_route.CROPPED_CHUNK = 8  # type: ignore[misc]
+    DetectEvaluator.chunk_samples = 32
+    LongEvaluator.chunk_samples = 16
+    Cifar.pool = 6
+    class_evaluator.CROPPED_CHUNK = 8  # type: ignore[misc]
 
 
 def _eval_look(folder: Path) -> list[str]:

@@ -15,11 +15,9 @@ import pytest
 
 from clipalign.config.values import Settings
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.tasks.hat import Hat
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
 from tests.parity.slow_words import slow_hat, slow_nocaps
 from tests.tiny import load_tiny
-from tests.word_datasets import draw
+from tests.word_datasets import draw, word_set
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 NOCAPS, HAT = DATA / "nocaps-val-foil.json", DATA / "hat-trainval.json"
@@ -52,7 +50,7 @@ def test_nocaps_foil(tmp_path: Path) -> None:
     (tmp_path / "nocaps-val-foil.json").write_text(json.dumps(rows))
     draw(tmp_path / "images", [row["image_path"] for row in rows])
     slow = slow_nocaps(rows, tmp_path / "images")
-    fast = measured(NocapsFoil(tmp_path))
+    fast = measured(word_set("nocaps-foil", tmp_path))
     compare(fast, slow)
     assert len(fast) == len(slow) == 16
 
@@ -63,5 +61,5 @@ def test_hat(tmp_path: Path) -> None:
     draw(tmp_path / "val2014", [row["image_path"] for row in rows])
     for epsilon in (-5e-5, 1e-4):
         slow = slow_hat(rows, tmp_path / "val2014", epsilon=epsilon)
-        fast = measured(Hat(tmp_path), epsilon=epsilon)
+        fast = measured(word_set("hat", tmp_path), epsilon=epsilon)
         compare({name: fast[name] for name in slow}, slow)

@@ -12,14 +12,11 @@ from clipalign.config.sources import resolve
 from clipalign.config.values import Settings
 from clipalign.errors import UsageError
 from clipalign.evaluation.calibrate import best_epsilon, calibrate, precision_recall_f1, text_layers
-from clipalign.evaluation.tasks.hat import Hat
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
-from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.output.eval import calibration_record, calibration_table, save_calibration
 from clipalign.results import Calibration
 from tests.tiny import load_random, load_tiny
-from tests.word_datasets import write_hat, write_nocaps
+from tests.word_datasets import word_set, write_hat, write_nocaps
 
 VALUES = np.array([-5.0, -4.0, -3.0, -2.0, 1.0])
 FALSE = np.array([True, False, True, False, False])
@@ -83,7 +80,10 @@ def test_a_given_k_is_the_only_one_tried() -> None:
 
 
 def test_data_sets_of_photographs_serve_too_and_their_files_are_named(tmp_path: Path) -> None:
-    for benchmark in (NocapsFoil(write_nocaps(tmp_path / "nocaps")), Hat(write_hat(tmp_path / "hat"))):
+    for benchmark in (
+        word_set("nocaps-foil", write_nocaps(tmp_path / "nocaps")),
+        word_set("hat", write_hat(tmp_path / "hat")),
+    ):
         found = calibrate(benchmark, load_tiny(), Settings(layers=1))
         assert found.counts["false_words"] >= 10
         assert len(dict(found.settings["data"])) == 1  # type: ignore[call-overload]
@@ -92,7 +92,7 @@ def test_data_sets_of_photographs_serve_too_and_their_files_are_named(tmp_path: 
 def test_a_data_set_without_false_words_is_refused_before_its_classes_are_encoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(PictogramClassify, "route", lambda *_: pytest.fail("classes are encoded"))
+    monkeypatch.setattr(PictogramClassify, "evaluator", lambda *_: pytest.fail("classes are encoded"))
     with pytest.raises(UsageError, match="pictogram-classify does not say which words are false"):
         calibrate(PictogramClassify(), load_tiny(), Settings(limit=2))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clipalign.errors import InputUnreadable
-from clipalign.evaluation.task import opened
+from clipalign.evaluation.dataset_files import opened
 from clipalign.evaluation.tasks.class_sets import read_pickle
 from tests.classified import dataset, found_in, lines, make_cifar10, write_pickle
 

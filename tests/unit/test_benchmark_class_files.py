@@ -10,7 +10,7 @@ import pytest
 
 from clipalign.config.values import Settings
 from clipalign.errors import UsageError
-from clipalign.evaluation.tasks.class_files import ALPHA_NOTE, read_task
+from clipalign.evaluation.tasks.class_texts import ALPHA_NOTE, read_task
 from clipalign.evaluation.tasks.imagenet import imagenet_names
 from tests.classified import MAKERS, dataset, lines, make_cub, make_food101, make_place365
 
@@ -104,8 +104,8 @@ def test_words_that_are_none_are_left_out_when_found_and_refused_when_given(tmp_
     place.write_bytes(b"\xff\xfe\xff")
     task = dataset("food101", tmp_path).task(Settings())
     assert "waffle" not in task.by_method
-    assert f"without waffle: {place} is not UTF-8" in task.notes
-    with pytest.raises(UsageError, match="is not UTF-8"):
+    assert f"without waffle: {place} is UTF-16, not UTF-8" in task.notes
+    with pytest.raises(UsageError, match="is UTF-16, not UTF-8"):
         dataset("food101", tmp_path).task(Settings(words=place))
 
 

@@ -18,18 +18,17 @@ from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.score_cache import CropStore
-from clipalign.evaluation.tasks import class_evaluator as classify_route
-from clipalign.evaluation.tasks import pictogram_classify
+from clipalign.evaluation.tasks import class_evaluator, pictograms
 from clipalign.evaluation.tasks.class_evaluator import (
     DRAWS,
-    Classified,
-    ClassifyRoute,
+    ClassEvaluator,
+    ClassOutcome,
+    ClassSample,
     ClassTask,
-    LabelledImage,
     file_identity,
 )
-from clipalign.evaluation.tasks.classes import ClassificationBenchmark, FoundPicture, classification_metrics
-from clipalign.evaluation.tasks.pictogram_classify import LABELS, PARTS, PictogramClassify, compose, task
+from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture, class_metrics
+from clipalign.evaluation.tasks.pictograms import LABELS, PARTS, PictogramClassify, compose, task
 from clipalign.methods.classify import ClassifySettings, make_classifier
 from clipalign.models.class_vectors import class_texts
 from clipalign.pictogram.batches import scene_random
@@ -42,23 +41,24 @@ DESCRIBED = Classes(NAMES, {name: (f"a {name} with a tail.", f"the {name} of a f
 TASK = ClassTask(NAMES, {"clip": Classes(NAMES), "cupl": DESCRIBED, "wca": DESCRIBED})
 
 
-def ranked(ident: str, part: str = "", **ranks: tuple[int, ...]) -> Classified:
-    return Classified(ident, ident, 0, part, {name.replace("_", "-"): value for name, value in ranks.items()}, {})
+def ranked(ident: str, part: str = "", **ranks: tuple[int, ...]) -> ClassOutcome:
+    by_method = {name.replace("_", "-"): value for name, value in ranks.items()}
+    return ClassOutcome(ident, ident, 0, "cat", part, {}, by_method)
 
 
-def measured(outcomes: list[Classified], **more: Any) -> dict[str, float]:
-    return {metric.name: metric.value for metric in classification_metrics(outcomes, classes=10, seed=0, **more)}
+def measured(outcomes: list[ClassOutcome], **more: Any) -> dict[str, float]:
+    return {metric.name: metric.value for metric in class_metrics(outcomes, classes=10, seed=0, **more)}
 
 
-def route_for(tmp_path: Path, task: ClassTask = TASK, *, pool: int = 4, **settings: Any) -> ClassifyRoute:
+def evaluator_for(tmp_path: Path, task: ClassTask = TASK, *, pool: int = 4, **settings: Any) -> ClassEvaluator:
     loaded = replace(load_tiny(), weights_sha256="of the test")  # vectors of nameless weights are not kept
-    return ClassifyRoute(loaded, Settings(cache_dir=tmp_path, crops=3, **settings), task, pool=pool)
+    return ClassEvaluator(loaded, Settings(cache_dir=tmp_path, crops=3, **settings), task, pool=pool)
 
 
-def scored(route: ClassifyRoute, *samples: LabelledImage) -> list[Classified]:
-    found = route.score(samples)
+def scored(evaluator: ClassEvaluator, *samples: ClassSample) -> list[ClassOutcome]:
+    found = evaluator.score(samples)
     assert not any(isinstance(one, ClipalignError) for one in found)
-    return [one for one in found if isinstance(one, Classified)]
+    return [one for one in found if isinstance(one, ClassOutcome)]
 
 
 @pytest.fixture
@@ -93,23 +93,21 @@ def test_top1_top5_draws_and_gains_worked_out_by_hand() -> None:
 
 def test_a_gain_has_the_interval_of_paired_differences() -> None:
     outcomes = [ranked(str(n), clip=(n % 2,), wca=(n % 2,) * 3) for n in range(50)]
-    gain = {metric.name: metric for metric in classification_metrics(outcomes, classes=10, seed=0)}[
-        "gain_wca_over_clip"
-    ]
+    gain = {metric.name: metric for metric in class_metrics(outcomes, classes=10, seed=0)}["gain_wca_over_clip"]
     assert (gain.value, gain.low, gain.high) == (0, 0, 0)
 
 
 def test_a_part_shows_what_it_is_compared_by_and_chance_is_one_in_all_classes() -> None:
-    metrics = classification_metrics([ranked("a", clip=(0,), waffle=(0,), wca=(1, 0))], classes=4, seed=0, part="small")
+    metrics = class_metrics([ranked("a", clip=(0,), waffle=(0,), wca=(1, 0))], classes=4, seed=0, part="small")
     assert [metric.name for metric in metrics] == ["top1_clip_small", "top1_wca_small", "gain_wca_over_clip_small"]
     assert metrics[0].chance == 0.25
 
 
-# --- the route -------------------------------------------------------------------------------------------------------
+# --- the evaluator ---------------------------------------------------------------------------------------------------
 
 
-def test_without_crops_drawn_at_random_the_route_says_what_classify_says(tmp_path: Path, place: Path) -> None:
-    outcome = scored(route_for(tmp_path), LabelledImage("1", place, "a.png", 1))[0]
+def test_without_crops_drawn_at_random_the_evaluator_says_what_classify_says(tmp_path: Path, place: Path) -> None:
+    outcome = scored(evaluator_for(tmp_path), ClassSample("1", place, "a.png", 1))[0]
     for method, classes in TASK.by_method.items():
         settings = ClassifySettings(method=method, top=3)
         result = make_classifier(load_tiny(), classes, settings).classify(Image.open(place).convert("RGB"))
@@ -122,12 +120,12 @@ def test_without_crops_drawn_at_random_the_route_says_what_classify_says(tmp_pat
 
 
 def test_a_crop_drawn_twice_weighs_twice(tmp_path: Path, place: Path) -> None:
-    route = route_for(tmp_path)
-    sample = LabelledImage("1", place, "a.png", 1)
-    ((_, features),) = route._features([sample])
+    evaluator = evaluator_for(tmp_path)
+    sample = ClassSample("1", place, "a.png", 1)
+    features = evaluator.vectors([sample])[sample.id]
     assert isinstance(features, torch.Tensor)
     assert features.shape[0] == 1 + 4
-    drawn = route._drawn_pictures(sample, features)
+    drawn = evaluator._drawn_pictures(sample, features)
     assert drawn.shape == (DRAWS, features.shape[1])
     # The same draws, as lists of crops instead of counts.
     import hashlib
@@ -145,42 +143,42 @@ def test_a_crop_drawn_twice_weighs_twice(tmp_path: Path, place: Path) -> None:
 
 def test_ranks_count_better_classes_and_ties_go_to_the_first_of_a_name(tmp_path: Path) -> None:
     names = ("cat", "dog", "dog")
-    route = route_for(tmp_path, ClassTask(names, {"clip": Classes(names)}))
+    evaluator = evaluator_for(tmp_path, ClassTask(names, {"clip": Classes(names)}))
     scores = torch.tensor([[0.5, 0.7]])  # of the two distinct names
-    assert route._ranked(scores, 0) == ((2,), "dog")
-    assert route._ranked(scores, 1) == ((0,), "dog")
-    assert route._ranked(scores, 2) == ((1,), "dog")
+    assert evaluator._ranked(scores, 0) == ((2,), "dog")
+    assert evaluator._ranked(scores, 1) == ((0,), "dog")
+    assert evaluator._ranked(scores, 2) == ((1,), "dog")
 
 
 def test_a_picture_that_cannot_be_read_leaves_the_others_as_they_were(tmp_path: Path, place: Path) -> None:
-    good, bad = LabelledImage("1", place, "a.png", 1), LabelledImage("2", tmp_path / "no.png", "no.png", 1)
+    good, bad = ClassSample("1", place, "a.png", 1), ClassSample("2", tmp_path / "no.png", "no.png", 1)
     for method in (None, "clip"):
-        alone = route_for(tmp_path, method=method).score([good])
-        first, error, again = route_for(tmp_path, method=method).score([good, bad, good])
+        alone = evaluator_for(tmp_path, method=method).score([good])
+        first, error, again = evaluator_for(tmp_path, method=method).score([good, bad, good])
         assert [first] == alone
         assert isinstance(error, ImageUnreadable)
         assert again == first
 
 
 def test_one_method_alone_makes_no_crops_and_one_that_is_not_there_is_refused(tmp_path: Path, place: Path) -> None:
-    route = route_for(tmp_path, method="cupl")
-    outcome = scored(route, LabelledImage("1", place, "a.png", 1))[0]
+    evaluator = evaluator_for(tmp_path, method="cupl")
+    outcome = scored(evaluator, ClassSample("1", place, "a.png", 1))[0]
     assert list(outcome.ranks) == ["cupl"]
-    assert "crops" not in route.provenance.settings
+    assert "crops" not in evaluator.provenance.settings
     with pytest.raises(UsageError, match="the method waffle lacks what it needs"):
-        route_for(tmp_path, method="waffle")
+        evaluator_for(tmp_path, method="waffle")
 
 
 def test_records_and_outcomes_are_the_same_thing(tmp_path: Path, place: Path) -> None:
-    route = route_for(tmp_path)
-    outcome = scored(route, LabelledImage("1", place, "a.png", 1, "big"))[0]
-    record = json.loads(json.dumps(route.record(outcome)))
+    evaluator = evaluator_for(tmp_path)
+    outcome = scored(evaluator, ClassSample("1", place, "a.png", 1, "big"))[0]
+    record = json.loads(json.dumps(outcome.record()))
     assert record["class"] == "dog"
-    assert route.outcome(record) == outcome
+    assert ClassOutcome.from_record(record, evaluator.provenance) == outcome
 
 
 def test_seeds_draw_other_crops_and_settings_are_told(tmp_path: Path) -> None:
-    settings = route_for(tmp_path, alpha=0.3).provenance.settings
+    settings = evaluator_for(tmp_path, alpha=0.3).provenance.settings
     told = {name: settings[name] for name in ("methods", "crops", "crops_pool", "draws", "alpha", "image_logscale")}
     assert told == {
         "methods": ["clip", "cupl", "wca"],
@@ -198,24 +196,24 @@ def test_seeds_draw_other_crops_and_settings_are_told(tmp_path: Path) -> None:
 def count_preparations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the pictures that are opened from now on."""
     opened: list[str] = []
-    whole = ClassifyRoute._prepared
+    whole = ClassEvaluator._prepared
 
-    def counting(self: ClassifyRoute, sample: LabelledImage) -> Any:
+    def counting(self: ClassEvaluator, sample: ClassSample) -> Any:
         opened.append(sample.id)
         return whole(self, sample)
 
-    monkeypatch.setattr(ClassifyRoute, "_prepared", counting)
+    monkeypatch.setattr(ClassEvaluator, "_prepared", counting)
     return opened
 
 
 def test_a_second_run_with_other_scales_opens_no_picture(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = LabelledImage("1", place, "a.png", 1, identity=file_identity(place, tmp_path))
+    sample = ClassSample("1", place, "a.png", 1, identity=file_identity(place, tmp_path))
     opened = count_preparations(monkeypatch)
-    first = scored(route_for(tmp_path), sample)
-    assert scored(route_for(tmp_path), sample) == first
-    scored(route_for(tmp_path, image_logscale=1.0), sample)
+    first = scored(evaluator_for(tmp_path), sample)
+    assert scored(evaluator_for(tmp_path), sample) == first
+    scored(evaluator_for(tmp_path, image_logscale=1.0), sample)
     assert opened == ["1"]
 
 
@@ -223,10 +221,10 @@ def test_a_second_run_with_other_scales_opens_no_picture(
 def test_other_crops_are_made_anew(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
-    sample = LabelledImage("1", place, "a.png", 1, identity=file_identity(place, tmp_path))
+    sample = ClassSample("1", place, "a.png", 1, identity=file_identity(place, tmp_path))
     opened = count_preparations(monkeypatch)
-    scored(route_for(tmp_path), sample)
-    scored(route_for(tmp_path, **changed), sample)
+    scored(evaluator_for(tmp_path), sample)
+    scored(evaluator_for(tmp_path, **changed), sample)
     assert opened == ["1", "1"]
 
 
@@ -280,7 +278,7 @@ def test_nothing_is_kept_without_a_folder_or_an_identity(tmp_path: Path) -> None
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-class Few(ClassificationBenchmark):
+class Few(ClassBenchmark):
     """Three pictures, one of them missing."""
 
     name = "few"
@@ -291,7 +289,7 @@ class Few(ClassificationBenchmark):
     def class_names(self) -> tuple[str, ...]:
         return NAMES
 
-    def pictures(self) -> Iterator[FoundPicture]:
+    def found_pictures(self) -> Iterator[FoundPicture]:
         for number, name in enumerate(("a.png", "b.png", "c.png")):
             yield FoundPicture(name, number, self.folder / name)
 
@@ -302,7 +300,7 @@ class Few(ClassificationBenchmark):
 def test_a_run_is_the_same_resumed_and_counts_what_is_missing(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classify_route, "CROPPED_CHUNK", 1)
+    monkeypatch.setattr(class_evaluator, "CROPPED_CHUNK", 1)
     Image.new("RGB", (70, 70), "red").save(place.with_name("b.png"))
     output = tmp_path / "run"
 
@@ -344,13 +342,10 @@ def test_pictogram_samples_are_decided_by_the_seed_and_parts_take_turns() -> Non
     samples = list(PictogramClassify().samples(limit=6, seed=0))
     assert [sample.part for sample in samples] == [*PARTS, *PARTS]
     assert len({sample.identity for sample in samples}) == 6
-    assert PictogramClassify().size == pictogram_classify.DEFAULT_SAMPLES
 
 
 def test_descriptions_are_in_the_models_own_words_and_always_the_same() -> None:
-    vocabulary = set(
-        (Path(pictogram_classify.__file__).parents[2] / "pictogram" / "vocabulary.txt").read_text().split()
-    )
+    vocabulary = set((Path(pictograms.__file__).parents[2] / "pictogram" / "vocabulary.txt").read_text().split())
     classes = task()
     assert classes.names == tuple(KINDS[label].name for label in LABELS)
     assert len(set(classes.names)) == len(LABELS) == 116
@@ -367,8 +362,8 @@ def test_pictogram_classify_runs_and_measures_its_parts(tmp_path: Path, monkeypa
     described = whole.by_method["wca"].descriptions or {}
     short = Classes(whole.names, {name: sentences[:1] for name, sentences in described.items()})
     few = ClassTask(whole.names, {"clip": whole.by_method["clip"], "wca": short})
-    monkeypatch.setattr(pictogram_classify, "task", lambda: few)
-    monkeypatch.setattr(pictogram_classify, "POOL_CROPS", 3)
+    monkeypatch.setattr(pictograms, "task", lambda: few)
+    monkeypatch.setattr(pictograms, "POOL_CROPS", 3)
     settings = Settings(limit=3, crops=2, cache_dir=tmp_path)
     result = run_benchmark(PictogramClassify(), load_tiny(), settings)
     assert result is not None

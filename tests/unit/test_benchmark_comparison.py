@@ -14,19 +14,16 @@ from clipalign.config.values import Settings
 from clipalign.errors import UsageError
 from clipalign.evaluation.compare import compare_runs, mcnemar
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.task import Benchmark
-from clipalign.evaluation.tasks.human_judgement import HumanJudgement
-from clipalign.evaluation.tasks.increments import PictogramLong
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
-from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
-from clipalign.evaluation.tasks.retrieval import Urban1k
+from clipalign.evaluation.tasks.human_judgement import HumanJudgment
+from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil, PictogramLong
 from clipalign.output.eval import comparison_record, comparison_table
 from clipalign.results import ComparedMetric
 from tests.tiny import load_random, load_tiny
 from tests.unit.test_benchmark_human_judgement import good_rows, ratings
 from tests.unit.test_benchmark_retrieval import save_urban1k
-from tests.word_datasets import write_nocaps
+from tests.word_datasets import word_set, write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -104,7 +101,7 @@ def test_unreadable_samples_of_either_run_are_left_out(tmp_path: Path) -> None:
     data = write_nocaps(tmp_path / "data")
 
     def measured(folder: str, **settings: Any) -> Path:
-        run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / folder, **settings))
+        run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / folder, **settings))
         return tmp_path / folder
 
     whole = measured("whole")
@@ -174,13 +171,13 @@ def test_a_counting_that_leaves_out_pictures_is_compared_over_those_that_both_ru
 
 def test_recall_is_compared_picture_by_picture(tmp_path: Path) -> None:
     save_urban1k(tmp_path / "urban1k")
-    found = differing(*twice(Urban1k(tmp_path / "urban1k"), tmp_path))
+    found = differing(*twice(find_benchmark("urban1k", data_root=tmp_path / "urban1k"), tmp_path))
     assert {name: metric.n for name, metric in found.items()} == {"r1_image_to_text": 4, "r1_text_to_image": 4}
     assert found["r1_image_to_text"].test == "mcnemar"
 
 
 def test_correlations_with_ratings_are_compared_text_by_text(tmp_path: Path) -> None:
-    found = differing(*twice(HumanJudgement(ratings(tmp_path / "mine.jsonl", good_rows())), tmp_path))
+    found = differing(*twice(HumanJudgment(ratings(tmp_path / "mine.jsonl", good_rows())), tmp_path))
     assert {name: metric.n for name, metric in found.items()} == dict.fromkeys(
         ("tau_b", "tau_c", "spearman", "pearson"), 6
     )
@@ -192,7 +189,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, runs: tuple[Path, Pa
     with pytest.raises(UsageError, match="there is no"):
         compare_runs(runs[0], tmp_path)
     data = write_nocaps(tmp_path / "data")
-    run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / "other"))
+    run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / "other"))
     with pytest.raises(UsageError, match="a run of pictogram-foil cannot be compared with one of nocaps-foil"):
         compare_runs(runs[0], tmp_path / "other")
     with pytest.raises(UsageError, match="share no sample"):

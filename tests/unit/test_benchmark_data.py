@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import InputUnreadable, MissingDataset
-from clipalign.evaluation.task import files_in, find_in
+from clipalign.evaluation.dataset_files import files_in, find_in
 from clipalign.files import is_file
 
 

@@ -10,20 +10,20 @@ import pytest
 from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import BrokenSample, Sample
-from clipalign.evaluation.tasks.foil import Foil, found_foil
+from clipalign.evaluation.task import BrokenSample, CaptionSample
+from clipalign.evaluation.tasks.caption_rows import found_foil
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_benchmark_words import outcome
-from tests.word_datasets import caption, write_foil
+from tests.word_datasets import caption, word_set, write_foil
 
 
-def samples_of(folder: Path) -> list[Sample]:
-    benchmark = Foil(folder)
+def samples_of(folder: Path) -> list[CaptionSample]:
+    benchmark = word_set("foil", folder)
     benchmark.check()
     found = list(benchmark.samples(limit=None, seed=0))
     assert not any(isinstance(sample, BrokenSample) for sample in found)
-    return [sample for sample in found if isinstance(sample, Sample)]
+    return [sample for sample in found if isinstance(sample, CaptionSample)]
 
 
 def test_samples_of_one_picture_follow_each_other(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_foil_is_found_when_the_lowest_word_called_wrong_equals_it(
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
-    result = run_benchmark(Foil(write_foil(tmp_path)), load_tiny(), Settings())
+    result = run_benchmark(word_set("foil", write_foil(tmp_path)), load_tiny(), Settings())
     assert [metric.name for metric in result.metrics] == [
         "la",
         "ap_clip_score",
@@ -83,13 +83,13 @@ def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
 
 
 def test_without_coco_s_captions_there_is_no_ref_clip_score_and_it_is_said(tmp_path: Path) -> None:
-    result = run_benchmark(Foil(write_foil(tmp_path, captions=False)), load_tiny(), Settings(limit=8))
+    result = run_benchmark(word_set("foil", write_foil(tmp_path, captions=False)), load_tiny(), Settings(limit=8))
     assert "ap_ref_clip_score" not in [metric.name for metric in result.metrics]
     assert any("without captions_val2014.json there are no references" in note for note in result.notes)
 
 
 def test_it_is_said_whether_published_numbers_are_of_this_data(tmp_path: Path) -> None:
-    benchmark = Foil(write_foil(tmp_path))
+    benchmark = word_set("foil", write_foil(tmp_path))
     benchmark.check()
     assert benchmark.notes[0].endswith("no hash of it is on record, so whether this is it is not known")
     place = tmp_path / "foilv1.0_test_2017.json"
@@ -102,7 +102,7 @@ def test_it_is_said_whether_published_numbers_are_of_this_data(tmp_path: Path) -
 
 def test_foil_words_that_no_caption_holds_are_said(tmp_path: Path) -> None:
     place = write_foil(tmp_path) / "foilv1.0_test_2017.json"
-    benchmark = Foil(tmp_path)
+    benchmark = word_set("foil", tmp_path)
     benchmark.check()
     assert not any("foil words do not stand" in note for note in benchmark.notes)
     document = json.loads(place.read_text())
@@ -118,15 +118,15 @@ def test_foil_words_that_no_caption_holds_are_said(tmp_path: Path) -> None:
 
 def test_a_wrong_folder_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match=r"there is no foilv1\.0_test_2017\.json"):
-        Foil(tmp_path).check()
+        word_set("foil", tmp_path).check()
     write_foil(tmp_path)
     for place in (tmp_path / "val2014").iterdir():
         place.unlink()
     with pytest.raises(MissingDataset, match="val2014 holds none of the first 10 pictures of foil"):
-        Foil(tmp_path).check()
+        word_set("foil", tmp_path).check()
     (tmp_path / "val2014").rmdir()
     with pytest.raises(MissingDataset, match=r"there is no val2014 and no images/val2014 and no images$"):
-        Foil(tmp_path).check()
+        word_set("foil", tmp_path).check()
 
 
 def test_rows_that_are_none_are_counted_and_another_format_is_refused(tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_rows_that_are_none_are_counted_and_another_format_is_refused(tmp_path: 
     place.write_text(json.dumps(document))
     document["annotations"].append({**document["annotations"][4], "image_id": [100]})
     place.write_text(json.dumps(document))
-    result = run_benchmark(Foil(tmp_path), load_tiny(), Settings())
+    result = run_benchmark(word_set("foil", tmp_path), load_tiny(), Settings())
     assert result.counts == {"samples": 19, "unreadable": 3}
     place.write_text('{"images": []}')
     with pytest.raises(MissingDataset, match="is not FOIL's format: it lacks 'annotations'"):
-        Foil(tmp_path).check()
+        word_set("foil", tmp_path).check()
     place.write_text("[]")
     with pytest.raises(MissingDataset, match="is not FOIL's format: lists and objects are not where it has them"):
-        Foil(tmp_path).check()
+        word_set("foil", tmp_path).check()

@@ -15,13 +15,12 @@ from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.tasks.increments import (
-    Grown,
-    PictogramLong,
+    IncrementOutcome,
     Sdci,
     corrected_shares,
-    growing_statistics,
     published_shares,
 )
+from clipalign.evaluation.tasks.pictograms import PictogramLong
 from clipalign.models.model import LoadedModel
 from clipalign.results import EvalResult
 from tests.tiny import GOLDEN, load_tiny
@@ -30,8 +29,8 @@ pyarrow = pytest.importorskip("pyarrow")
 SPECS = json.loads((GOLDEN / "specs.json").read_text())
 
 
-def grown(cosines: list[float], negatives: list[float]) -> Grown:
-    return Grown("x", tuple(cosines), tuple(negatives), 0)
+def grown(cosines: list[float], negatives: list[float]) -> IncrementOutcome:
+    return IncrementOutcome("x", tuple(cosines), tuple(negatives), cut=0)
 
 
 class TestCountings:
@@ -48,7 +47,7 @@ class TestCountings:
         assert corrected_shares(sample) == pytest.approx((2 / 4, 1 / 4))
 
     def test_models_of_negative_cosines_have_no_published_numbers_but_corrected_ones(self) -> None:
-        found = growing_statistics([grown([-0.4, -0.3, -0.2, -0.1], [-0.5, -0.2, -0.3])])
+        found = Sdci(Path()).statistics([grown([-0.4, -0.3, -0.2, -0.1], [-0.5, -0.2, -0.3])])
         assert [(one.name, one.value()) for one in found] == [
             ("positive_corrected", 1.0),
             ("negative_corrected", pytest.approx(2 / 3)),

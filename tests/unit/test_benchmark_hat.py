@@ -10,12 +10,11 @@ import pytest
 from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import Sample
-from clipalign.evaluation.tasks.hat import Hat
+from clipalign.evaluation.task import CaptionSample
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_benchmark_words import outcome
-from tests.word_datasets import draw, hat_rows, write_hat
+from tests.word_datasets import draw, hat_rows, word_set, write_hat
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "hat-trainval.json"
 
@@ -24,11 +23,11 @@ def test_marked_words_are_joined_without_points_and_commas(tmp_path: Path) -> No
     rows = hat_rows(3)
     rows[0]["caption"] = "A cat, dog sea."
     rows[0]["grounding"] = [["A", False], ["cat,", True], ["dog", False], ["sea.", True]]
-    benchmark = Hat(write_hat(tmp_path, rows))
+    benchmark = word_set("hat", write_hat(tmp_path, rows))
     benchmark.check()
     first, second, _ = benchmark.samples(limit=None, seed=0)
-    assert isinstance(first, Sample)
-    assert isinstance(second, Sample)
+    assert isinstance(first, CaptionSample)
+    assert isinstance(second, CaptionSample)
     assert (first.id, first.correct, first.truth["marked"]) == ("sample-0", False, "cat sea")
     assert (second.correct, second.truth) == (True, {"marked": "", "spans": []})
 
@@ -47,18 +46,18 @@ def test_the_lowest_phrase_must_occur_in_the_marked_words(
     tmp_path: Path, attributions: tuple[float, ...], la: float, whole_words: float
 ) -> None:
     one = outcome("1", result_of("a red bus near us", *attributions), correct=False, marked="red bus")
-    found = {statistic.name: statistic.value() for statistic in Hat(tmp_path).statistics([one])}
+    found = {statistic.name: statistic.value() for statistic in word_set("hat", tmp_path).statistics([one])}
     assert (found["la"], found["la_whole_words"]) == (la, whole_words)
 
 
 def test_a_phrase_is_worth_the_mean_of_its_words(tmp_path: Path) -> None:
     # "red bus": -3; "us": -4 is lower, although "red" alone is -5
     one = outcome("1", result_of("a red bus near us", 1, -5, -1, 1, -4), correct=False, marked="red bus")
-    assert {s.name: s.value() for s in Hat(tmp_path).statistics([one])}["la_whole_words"] == 0.0
+    assert {s.name: s.value() for s in word_set("hat", tmp_path).statistics([one])}["la_whole_words"] == 0.0
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
-    result = run_benchmark(Hat(write_hat(tmp_path)), load_tiny(), Settings(epsilon=0.0))
+    result = run_benchmark(word_set("hat", write_hat(tmp_path)), load_tiny(), Settings(epsilon=0.0))
     by_name = {metric.name: metric for metric in result.metrics}
     assert list(by_name) == ["la", "la_whole_words", "ap_clip_score", "ap_f_clip_score", "ap_ref_clip_score"]
     assert by_name["la"].n == 7
@@ -72,7 +71,7 @@ def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
     rows = hat_rows()
     rows[4]["grounding"] = [["word"]]
     rows[5] = {"image_path": rows[5]["image_path"]}
-    result = run_benchmark(Hat(write_hat(tmp_path, rows)), load_tiny(), Settings())
+    result = run_benchmark(word_set("hat", write_hat(tmp_path, rows)), load_tiny(), Settings())
     assert result.counts == {"samples": 18, "unreadable": 2}
     assert any("the first, row-4: row 4 of hat-trainval.json is not as it should be" in note for note in result.notes)
 
@@ -81,7 +80,7 @@ def test_a_pointer_of_git_lfs_is_refused(tmp_path: Path) -> None:
     write_hat(tmp_path)
     (tmp_path / "hat-trainval.json").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(MissingDataset, match="is a Git LFS pointer"):
-        Hat(tmp_path).check()
+        word_set("hat", tmp_path).check()
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
@@ -89,9 +88,9 @@ def test_the_real_file_is_the_known_version_with_its_base_rate(tmp_path: Path) -
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "hat-trainval.json").symlink_to(REAL)
     draw(tmp_path / "val2014", [json.loads(REAL.read_text())[0]["image_path"]])
-    benchmark = Hat(tmp_path)
+    benchmark = word_set("hat", tmp_path)
     benchmark.check()
-    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, CaptionSample)]
     assert len(samples) == len({sample.id for sample in samples}) == benchmark.size == 400
     assert sum(not sample.correct for sample in samples) == 135
     assert any("135 of the 400 captions are hallucinated: an AP of 0.3375" in note for note in benchmark.notes)

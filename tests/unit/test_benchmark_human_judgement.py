@@ -14,7 +14,7 @@ from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.metrics import kendall_b, kendall_c
 from clipalign.evaluation.task import BrokenSample
-from clipalign.evaluation.tasks.human_judgement import HumanJudgement
+from clipalign.evaluation.tasks.human_judgement import HumanJudgment
 from tests.tiny import GOLDEN, load_tiny
 
 stats = pytest.importorskip("scipy.stats")
@@ -59,7 +59,7 @@ def good_rows() -> list[Any]:
 def test_the_four_correlations(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run_benchmark(
-        HumanJudgement(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), Settings(output=out)
+        HumanJudgment(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), Settings(output=out)
     )
     records = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     ours, theirs = [record["cosine"] for record in records], [row["human"] for row in good_rows()]
@@ -75,7 +75,7 @@ def test_the_four_correlations(tmp_path: Path) -> None:
 def test_images_beside_the_file_in_a_folder_that_holds_one(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes((GOLDEN / "images" / "0.png").read_bytes())
     ratings(tmp_path / "any.jsonl", [{**row, "image": "0.png"} for row in good_rows()])
-    assert run_benchmark(HumanJudgement(tmp_path), load_tiny(), Settings()).counts["samples"] == 6
+    assert run_benchmark(HumanJudgment(tmp_path), load_tiny(), Settings()).counts["samples"] == 6
 
 
 def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
@@ -85,24 +85,24 @@ def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
         {**good_rows()[0], "text": " "}, {**good_rows()[0], "human": True},
     ]  # fmt: skip
     file = ratings(tmp_path / "mine.jsonl", [*good_rows(), *bad])
-    assert run_benchmark(HumanJudgement(file), load_tiny(), Settings()).counts == {"samples": 6, "unreadable": len(bad)}
+    assert run_benchmark(HumanJudgment(file), load_tiny(), Settings()).counts == {"samples": 6, "unreadable": len(bad)}
 
 
 def test_no_file_or_several(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match="there are no ratings in") as caught:
-        HumanJudgement(tmp_path / "none").check()
+        HumanJudgment(tmp_path / "none").check()
     assert "--data-root FILE.jsonl" in caught.value.hint
     for name in ("a.jsonl", "b.jsonl"):
         ratings(tmp_path / name, good_rows())
     with pytest.raises(MissingDataset, match="holds 2 files"):
-        HumanJudgement(tmp_path).check()
+        HumanJudgment(tmp_path).check()
 
 
 @pytest.mark.parametrize("content", ["", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"])
 def test_a_file_that_is_none_hints_at_what_one_holds_and_at_no_download(tmp_path: Path, content: str) -> None:
     (tmp_path / "mine.jsonl").write_text(content)
     with pytest.raises(MissingDataset, match=r"mine\.jsonl is (empty|a Git LFS pointer)") as caught:
-        HumanJudgement(tmp_path / "mine.jsonl").check()
+        HumanJudgment(tmp_path / "mine.jsonl").check()
     assert "--data-root FILE.jsonl" in caught.value.hint
     assert "download" not in caught.value.hint
 
@@ -110,7 +110,7 @@ def test_a_file_that_is_none_hints_at_what_one_holds_and_at_no_download(tmp_path
 def test_a_rating_goes_by_its_line_in_the_file_and_must_be_a_number(tmp_path: Path) -> None:
     good = json.dumps(good_rows()[0])
     bad = json.dumps({**good_rows()[0], "human": "4"})
-    benchmark = HumanJudgement(ratings(tmp_path / "mine.jsonl", [good, "", "  ", bad]))
+    benchmark = HumanJudgment(ratings(tmp_path / "mine.jsonl", [good, "", "  ", bad]))
     benchmark.check()
     first, second = benchmark.samples(limit=None, seed=0)
     assert (benchmark.size, first.id, second.id) == (2, "1", "4")

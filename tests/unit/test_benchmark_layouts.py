@@ -16,8 +16,8 @@ from clipalign.config.values import Settings
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.tasks import imagenet
-from clipalign.evaluation.tasks.class_evaluator import LabelledImage
-from clipalign.evaluation.tasks.classes import ClassificationBenchmark
+from clipalign.evaluation.tasks.class_evaluator import ClassSample
+from clipalign.evaluation.tasks.classes import ClassBenchmark
 from clipalign.evaluation.tasks.imagenet import GROUND_TRUTH as LABELS
 from clipalign.evaluation.tasks.imagenet import META, synsets
 from tests.classified import FOLDERS, MAKERS, dataset, found_in, lines, make_food101, make_place365, picture
@@ -48,7 +48,7 @@ def test_what_the_downloader_leaves_is_where_the_benchmark_looks(name: str) -> N
     from clipalign.download.dataset_rows import DATASETS
 
     benchmark = find_benchmark(name)
-    assert isinstance(benchmark, ClassificationBenchmark)
+    assert isinstance(benchmark, ClassBenchmark)
     given = {place for file in DATASETS[name].files for place in (file.gives or (file.path,))}
     assert any(marker.startswith(place) or place.startswith(marker) for marker in benchmark.markers for place in given)
 
@@ -118,7 +118,7 @@ def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
 def test_a_picture_under_a_name_that_is_none_here_is_a_sample_that_cannot_be_read(name: str, tmp_path: Path) -> None:
     lines(tmp_path / "dtd/labels/test1.txt", f"{name}/{name}")
     (sample,) = dataset("dtd", tmp_path).samples(limit=None, seed=0)
-    assert isinstance(sample, LabelledImage) and sample.identity == ""
+    assert isinstance(sample, ClassSample) and sample.identity == ""
 
 
 # --- ImageNet's validation set as it is downloaded ------------------------------------------------------------------

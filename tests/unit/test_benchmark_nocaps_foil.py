@@ -12,20 +12,19 @@ import pytest
 from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import Sample
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
+from clipalign.evaluation.task import CaptionSample
 from tests.tiny import load_tiny
-from tests.word_datasets import draw, nocaps_rows, write_nocaps
+from tests.word_datasets import draw, nocaps_rows, word_set, write_nocaps
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "nocaps-val-foil.json"
 
 
 def test_each_row_gives_its_foil_and_its_baseline(tmp_path: Path) -> None:
-    benchmark = NocapsFoil(write_nocaps(tmp_path))
+    benchmark = word_set("nocaps-foil", write_nocaps(tmp_path))
     benchmark.check()
     foil, baseline, *_ = benchmark.samples(limit=3, seed=0)
-    assert isinstance(foil, Sample)
-    assert isinstance(baseline, Sample)
+    assert isinstance(foil, CaptionSample)
+    assert isinstance(baseline, CaptionSample)
     assert (foil.id, foil.correct, foil.truth) == ("0-foil", False, {"foil_word": "cat"})
     assert (baseline.id, baseline.correct, baseline.text) == ("0-baseline", True, "A photo of a dog on a table")
     assert (foil.image, foil.references, foil.part) == (baseline.image, baseline.references, "in-domain")
@@ -34,7 +33,7 @@ def test_each_row_gives_its_foil_and_its_baseline(tmp_path: Path) -> None:
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
-    result = run_benchmark(NocapsFoil(write_nocaps(tmp_path)), load_tiny(), Settings())
+    result = run_benchmark(word_set("nocaps-foil", write_nocaps(tmp_path)), load_tiny(), Settings())
     names = [metric.name for metric in result.metrics]
     assert names[:4] == ["la", "ap_clip_score", "ap_f_clip_score", "ap_ref_clip_score"]
     assert {"la_in_domain", "la_near_domain", "la_out_domain", "ap_ref_clip_score_out_domain"} <= set(names)
@@ -52,26 +51,26 @@ def test_missing_pictures_are_counted_and_a_folder_with_none_is_refused(tmp_path
     write_nocaps(tmp_path)
     pictures = sorted((tmp_path / "images").iterdir())
     pictures[0].unlink()
-    result = run_benchmark(NocapsFoil(tmp_path), load_tiny(), Settings())
+    result = run_benchmark(word_set("nocaps-foil", tmp_path), load_tiny(), Settings())
     assert result.counts == {"samples": 18, "unreadable": 2}
     assert any("2 of 20 samples could not be read and do not count; the first, 0-foil" in note for note in result.notes)
     for picture in pictures[1:]:
         picture.unlink()
     with pytest.raises(MissingDataset, match="images holds none of the first 10 pictures"):
-        NocapsFoil(tmp_path).check()
+        word_set("nocaps-foil", tmp_path).check()
     place = tmp_path / "nocaps"
     place.mkdir()
     (tmp_path / "nocaps-val-foil.json").rename(place / "nocaps-val-foil.json")
     beside = re.escape(f"{place} holds none of the first 10 pictures")
     with pytest.raises(MissingDataset, match=f"^{beside}"):  # the folder as one would write it
-        NocapsFoil(place).check()
+        word_set("nocaps-foil", place).check()
 
 
 def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
     rows = nocaps_rows()
     rows[4]["replacement"] = []
     del rows[5]["foil"]
-    result = run_benchmark(NocapsFoil(write_nocaps(tmp_path, rows)), load_tiny(), Settings())
+    result = run_benchmark(word_set("nocaps-foil", write_nocaps(tmp_path, rows)), load_tiny(), Settings())
     assert result.counts == {"samples": 16, "unreadable": 4}
 
 
@@ -81,30 +80,30 @@ def test_a_file_cut_short_or_of_another_kind_is_refused(tmp_path: Path) -> None:
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MissingDataset, match="breaks off after"):
-        NocapsFoil(tmp_path).check()
+        word_set("nocaps-foil", tmp_path).check()
     place.write_text('{"a": 1}')
     with pytest.raises(MissingDataset, match="is no list of rows"):
-        NocapsFoil(tmp_path).check()
+        word_set("nocaps-foil", tmp_path).check()
 
 
 def test_another_version_of_the_file_is_not_mixed_into_a_run(tmp_path: Path) -> None:
     from clipalign.errors import UsageError
 
     data = write_nocaps(tmp_path / "data")
-    run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / "run"))
+    run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / "run"))
     place = data / "nocaps-val-foil.json"
     place.write_text(place.read_text() + "\n")
-    with pytest.raises(UsageError, match=r"settings\.data\.nocaps-val-foil\.json was"):
-        run_benchmark(NocapsFoil(data), load_tiny(), Settings(output=tmp_path / "run", resume=True))
+    with pytest.raises(UsageError, match=r"data\.nocaps-val-foil\.json was"):
+        run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / "run", resume=True))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_the_known_version_with_its_domains_and_ceiling(tmp_path: Path) -> None:
     (tmp_path / "nocaps-val-foil.json").symlink_to(REAL)
     draw(tmp_path / "images", [json.loads(REAL.read_text())[0]["image_path"]])
-    benchmark = NocapsFoil(tmp_path)
+    benchmark = word_set("nocaps-foil", tmp_path)
     benchmark.check()
-    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, CaptionSample)]
     assert len(samples) == benchmark.size == 5000
     assert Counter(sample.part for sample in samples if not sample.correct) == {
         "in-domain": 245,

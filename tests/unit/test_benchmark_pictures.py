@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import ImageUnreadable
-from clipalign.evaluation.task import FileInTar, PictureSource, opened
+from clipalign.evaluation.dataset_files import FileInTar, PictureSource, opened
 
 
 def test_a_damaged_picture_is_named_wherever_it_lies(tmp_path: Path) -> None:

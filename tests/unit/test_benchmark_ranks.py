@@ -14,7 +14,8 @@ from PIL import Image
 from clipalign.config.values import Settings
 from clipalign.evaluation import evaluate as runner
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.tasks.increments import Growing, PictogramLong
+from clipalign.evaluation.tasks.long_captions import LongSample
+from clipalign.evaluation.tasks.pictograms import PictogramLong
 from clipalign.results import EvalResult
 from clipalign.runs.distributed import Processes
 from tests.halves import NOBODY, Halves, Halving, run
@@ -28,12 +29,14 @@ class Together(threading.local):
 
 
 def run_by(size: int, **settings: Any) -> tuple[EvalResult, list[Halving]]:
-    """The first's result and every one's route."""
-    routes = [Halving() for _ in range(size)]
-    results = in_processes(size, lambda rank: run_benchmark(Halves(route=routes[rank]), NOBODY, Settings(**settings)))
+    """The first's result and every one's evaluator."""
+    evaluators = [Halving() for _ in range(size)]
+    results = in_processes(
+        size, lambda rank: run_benchmark(Halves(evaluator=evaluators[rank]), NOBODY, Settings(**settings))
+    )
     assert [rank for rank, result in results.items() if result is not None] == [0]
     assert results[0] is not None
-    return results[0], routes
+    return results[0], evaluators
 
 
 def in_processes(size: int, work: Callable[[int], EvalResult | None]) -> dict[int, EvalResult | None]:
@@ -75,10 +78,10 @@ def in_processes(size: int, work: Callable[[int], EvalResult | None]) -> dict[in
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_several_processes_share_the_chunks_and_end_as_one(tmp_path: Path, size: int) -> None:
     whole = run(Halves(), output=tmp_path / "one")
-    result, routes = run_by(size, output=tmp_path / "many")
+    result, evaluators = run_by(size, output=tmp_path / "many")
     assert result == whole == run_by(size)[0]
-    assert routes[1].scored[:3] == ["n3", "n4", "n5"]
-    assert sorted(one for route in routes for one in route.scored) == [f"n{value}" for value in range(10)]
+    assert evaluators[1].scored[:3] == ["n3", "n4", "n5"]
+    assert sorted(one for evaluator in evaluators for one in evaluator.scored) == [f"n{value}" for value in range(10)]
     for path in (tmp_path / "one").iterdir():
         assert (tmp_path / "many" / path.name).read_bytes() == path.read_bytes()
     assert len([*(tmp_path / "many").iterdir()]) == 3
@@ -91,9 +94,11 @@ def test_a_run_is_resumed_by_any_number_of_processes(tmp_path: Path, size: int, 
     whole = run(Halves(), output=tmp_path)
     content = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "samples.jsonl").write_bytes(b"".join(content[:kept]) + content[kept][:7])
-    result, routes = run_by(size, output=tmp_path, resume=True)
+    result, evaluators = run_by(size, output=tmp_path, resume=True)
     assert result == whole
-    assert sorted(one for route in routes for one in route.scored) == [f"n{value}" for value in range(kept, 10)]
+    assert sorted(one for evaluator in evaluators for one in evaluator.scored) == [
+        f"n{value}" for value in range(kept, 10)
+    ]
     assert (tmp_path / "samples.jsonl").read_bytes() == b"".join(content)
     assert len([*tmp_path.iterdir()]) == 3
 
@@ -109,7 +114,9 @@ def test_texts_that_were_cut_are_counted_once_by_however_many_processes(
     assert shared.notes == alone.notes
 
 
-def _with_a_text_that_is_cut(self: PictogramLong, *, limit: int, seed: int) -> Iterator[Growing]:
+def _with_a_text_that_is_cut(self: PictogramLong, *, limit: int, seed: int) -> Iterator[LongSample]:
     image = Image.new("RGB", (8, 8))
     for number in range(limit):
-        yield Growing(str(number), image, str(number), ("a dog", "a dog and " + "a cat " * 90), ("a dog and no cat",))
+        yield LongSample(
+            str(number), image, str(number), ("a dog", "a dog and " + "a cat " * 90), ("a dog and no cat",)
+        )

@@ -14,7 +14,8 @@ from PIL import Image
 from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.tasks.retrieval import Coco2017, Urban1k, ranks, recall_statistics
+from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.tasks.retrieval import ranks, recall_statistics
 from clipalign.methods.score_long import LongScorer, LongSettings
 from clipalign.models.encode import encode_texts
 from tests.tiny import load_tiny
@@ -100,11 +101,19 @@ def save_urban1k(folder: Path) -> None:
         (folder / "caption" / f"{number}.txt").write_text(caption + "\n")
 
 
+def urban1k(folder: Path) -> Any:
+    return find_benchmark("urban1k", data_root=folder)
+
+
+def coco2017(folder: Path) -> Any:
+    return find_benchmark("coco2017", data_root=folder)
+
+
 class TestUrban1k:
     @pytest.mark.parametrize("inner", ["", "Urban1k"])
     def test_its_layout(self, tmp_path: Path, inner: str) -> None:
         save_urban1k(tmp_path / inner)
-        result = run_benchmark(Urban1k(tmp_path), load_tiny(), Settings())
+        result = run_benchmark(urban1k(tmp_path), load_tiny(), Settings())
         found = {metric.name: metric.value for metric in result.metrics}
         scorer = LongScorer(load_tiny(), LongSettings(stretch=False))
         paths = [tmp_path / inner / "image" / f"{number}.jpg" for number in range(1, 5)]
@@ -118,22 +127,22 @@ class TestUrban1k:
         (tmp_path / "image" / "2.jpg").unlink()
         (tmp_path / "caption" / "3.txt").write_bytes(b"\xff\xfe\xff")
         (tmp_path / "image" / "4.jpg").write_bytes(b"none")
-        assert run_benchmark(Urban1k(tmp_path), load_tiny(), Settings()).counts == {"samples": 1, "unreadable": 3}
+        assert run_benchmark(urban1k(tmp_path), load_tiny(), Settings()).counts == {"samples": 1, "unreadable": 3}
 
     def test_numbers_in_the_order_of_numbers(self, tmp_path: Path) -> None:
         for name in ("10", "9", "1", "other"):
             picture(tmp_path / "image" / f"{name}.jpg", 0)
             (tmp_path / "caption").mkdir(exist_ok=True)
             (tmp_path / "caption" / f"{name}.txt").write_text("a dog")
-        benchmark = Urban1k(tmp_path)
+        benchmark = urban1k(tmp_path)
         benchmark.check()
         assert [sample.id for sample in benchmark.samples(limit=None, seed=0)] == ["1", "9", "10", "other"]
 
     def test_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(MissingDataset, match="urban1k is not in"):
-            Urban1k(tmp_path / "no").check()
+            urban1k(tmp_path / "no").check()
         with pytest.raises(MissingDataset, match="not laid out"):
-            Urban1k(tmp_path).check()
+            urban1k(tmp_path).check()
 
 
 def save_coco(folder: Path) -> None:
@@ -151,7 +160,7 @@ def save_coco(folder: Path) -> None:
 class TestCoco2017:
     def test_the_first_five_captions_of_each(self, tmp_path: Path) -> None:
         save_coco(tmp_path)
-        benchmark = Coco2017(tmp_path)
+        benchmark = coco2017(tmp_path)
         benchmark.check()
         samples = list(benchmark.samples(limit=None, seed=0))
         assert [len(sample.texts) for sample in samples] == [5] * 4  # type: ignore[union-attr]
@@ -160,17 +169,17 @@ class TestCoco2017:
     def test_recall_and_what_a_resumed_run_makes_of_its_records(self, tmp_path: Path) -> None:
         save_coco(tmp_path)
         out = tmp_path / "out"
-        whole = run_benchmark(Coco2017(tmp_path), load_tiny(), Settings(output=out))
+        whole = run_benchmark(coco2017(tmp_path), load_tiny(), Settings(output=out))
         names = {f"r{k}_{way}" for k in (1, 5, 10) for way in ("image_to_text", "text_to_image")}
         assert {metric.name for metric in whole.metrics} == names
-        again = run_benchmark(Coco2017(tmp_path), load_tiny(), Settings(output=out, resume=True))
+        again = run_benchmark(coco2017(tmp_path), load_tiny(), Settings(output=out, resume=True))
         assert again.metrics == whole.metrics
 
     def test_a_file_of_another_format(self, tmp_path: Path) -> None:
         save_coco(tmp_path)
         (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": []}')
         with pytest.raises(MissingDataset, match="it lacks 'annotations'"):
-            Coco2017(tmp_path).check()
+            coco2017(tmp_path).check()
 
     @pytest.mark.parametrize("number", [[1], {}, {"id": 1}])
     def test_a_picture_whose_number_is_none_is_refused(self, tmp_path: Path, number: object) -> None:
@@ -180,4 +189,4 @@ class TestCoco2017:
         document["images"][1]["id"] = number
         place.write_text(json.dumps(document))
         with pytest.raises(MissingDataset, match="is not COCO's format"):
-            Coco2017(tmp_path).check()
+            coco2017(tmp_path).check()

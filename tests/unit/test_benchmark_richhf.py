@@ -12,7 +12,7 @@ import pytest
 from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset, MissingExtra
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import Sample
+from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks.richhf import RichHF
 from tests.results import result_of
 from tests.tiny import load_tiny
@@ -76,7 +76,7 @@ def data(tmp_path: Path) -> Path:
 def test_samples_are_read_from_record_prompt_and_picture(data: Path) -> None:
     benchmark = RichHF(data)
     benchmark.check()
-    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, CaptionSample)]
     assert len(samples) == 20
     assert samples[1].text == richhf_prompts()["uid-0001"][0]
     assert samples[1].image == data / "images" / "uid-0001.png"

@@ -13,9 +13,9 @@ from PIL import Image
 from clipalign.config.values import Settings
 from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import Sample
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
-from clipalign.evaluation.tasks.words import DetectRoute
+from clipalign.evaluation.task import CaptionOutcome, CaptionSample
+from clipalign.evaluation.tasks.pictograms import PictogramFoil
+from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.files import exclusive
 from clipalign.results import EvalResult
 from tests.halves import PROVENANCE, Halves, Halving, interrupted, lines, run
@@ -68,9 +68,9 @@ def test_partial_data_is_named_and_so_is_a_limit() -> None:
 def test_an_interrupted_run_is_taken_up_at_the_last_whole_chunk_and_ends_the_same(tmp_path: Path, at: str) -> None:
     whole = run(Halves(), output=tmp_path / "whole")
     interrupted(tmp_path / "cut", at=at)
-    route = Halving()
-    result = run(Halves(route=route), output=tmp_path / "cut", resume=True)
-    assert route.scored == [f"n{value}" for value in range(int(at[1:]) // 3 * 3, 10)]
+    evaluator = Halving()
+    result = run(Halves(evaluator=evaluator), output=tmp_path / "cut", resume=True)
+    assert evaluator.scored == [f"n{value}" for value in range(int(at[1:]) // 3 * 3, 10)]
     assert result == whole
     for name in ("samples.jsonl", "result.json", "run.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -88,17 +88,17 @@ def test_a_torn_last_line_is_cut_off_and_scored_anew(tmp_path: Path, left: int) 
 
 def test_a_finished_run_resumed_scores_the_last_chunk_alone(tmp_path: Path) -> None:
     run(Halves(), output=tmp_path)
-    route = Halving()
-    run(Halves(route=route), output=tmp_path, resume=True)
-    assert route.scored == ["n9"]
+    evaluator = Halving()
+    run(Halves(evaluator=evaluator), output=tmp_path, resume=True)
+    assert evaluator.scored == ["n9"]
 
 
 def test_unreadable_samples_of_an_earlier_run_count_as_there(tmp_path: Path) -> None:
     benchmark = Halves(-1, 2, 4, -2, 6, 8)
     whole = run(benchmark, output=tmp_path)
-    route = Halving()
-    assert run(Halves(-1, 2, 4, -2, 6, 8, route=route), output=tmp_path, resume=True) == whole
-    assert route.scored == []
+    evaluator = Halving()
+    assert run(Halves(-1, 2, 4, -2, 6, 8, evaluator=evaluator), output=tmp_path, resume=True) == whole
+    assert evaluator.scored == []
 
 
 def test_a_limit_may_be_raised_but_not_lowered_on_resumption(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_folder_with_a_run_is_refused_kept_or_replaced_as_asked(tmp_path: Path
 def test_another_model_or_setting_is_not_mixed_in(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
     run(Halves(), output=tmp_path)
     with pytest.raises(UsageError, match=named):
-        run(Halves(route=Halving(replace(PROVENANCE, **changed))), output=tmp_path, resume=True)
+        run(Halves(evaluator=Halving(replace(PROVENANCE, **changed))), output=tmp_path, resume=True)
 
 
 def test_another_seed_is_not_mixed_in_but_another_version_may_go_on(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_another_seed_is_not_mixed_in_but_another_version_may_go_on(tmp_path: Pa
     with pytest.raises(UsageError, match="seed was 0, now it is 1"):
         run(Halves(), output=tmp_path, resume=True, seed=1)
     newer = replace(PROVENANCE, versions={"clipalign": "2"})
-    assert run(Halves(route=Halving(newer)), output=tmp_path, resume=True).counts["samples"] == 10
+    assert run(Halves(evaluator=Halving(newer)), output=tmp_path, resume=True).counts["samples"] == 10
 
 
 def test_other_data_is_not_mixed_in(tmp_path: Path) -> None:
@@ -164,17 +164,17 @@ def test_two_runs_into_one_folder_at_a_time_are_refused(tmp_path: Path) -> None:
 
 def test_a_result_of_an_earlier_run_does_not_outlive_the_start_of_another(tmp_path: Path) -> None:
     run(Halves(), output=tmp_path)
-    route = Halving()
-    route.fails_at = "n9"
+    evaluator = Halving()
+    evaluator.fails_at = "n9"
     with pytest.raises(KeyboardInterrupt):
-        run(Halves(route=route), output=tmp_path, resume=True)
+        run(Halves(evaluator=evaluator), output=tmp_path, resume=True)
     assert not (tmp_path / "result.json").exists()
 
 
 def test_detection_resumed_equals_detection_in_one_go_in_every_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DetectRoute, "chunk_samples", 4)
+    monkeypatch.setattr(DetectEvaluator, "chunk_samples", 4)
 
     def measured(**settings: Any) -> EvalResult | None:
         return run_benchmark(PictogramFoil(), load_tiny(), Settings(limit=10, **settings))
@@ -189,20 +189,20 @@ def test_detection_resumed_equals_detection_in_one_go_in_every_digit(
 def test_detection_keeps_going_past_bad_pictures_and_texts_without_words(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Image.new("RGB", (64, 64), "red").save(picture)
-    route = DetectRoute(load_tiny(), Settings())
+    evaluator = DetectEvaluator(load_tiny(), Settings())
     samples = [
-        Sample("1", picture, "a.png", "a red square", True, ""),
-        Sample("2", tmp_path / "b.png", "b.png", "a red square", True, ""),
-        Sample("3", picture, "a.png", "...", True, "", truth={"human": 0.5}),
-        Sample("4", picture, "a.png", "a blue square", False, "", (2, 6), truth={"human": 0.5}),
+        CaptionSample("1", picture, "a.png", "a red square", True, ""),
+        CaptionSample("2", tmp_path / "b.png", "b.png", "a red square", True, ""),
+        CaptionSample("3", picture, "a.png", "...", True, "", truth={"human": 0.5}),
+        CaptionSample("4", picture, "a.png", "a blue square", False, "", (2, 6), truth={"human": 0.5}),
     ]
-    first, missing, wordless, last = route.score(samples)
+    first, missing, wordless, last = evaluator.score(samples)
     assert isinstance(missing, ImageUnreadable)
     assert isinstance(wordless, InputUnreadable)
     assert not isinstance(first, ClipalignError)
     assert not isinstance(last, ClipalignError)
     assert last.truth == {"human": 0.5}
-    assert route.outcome(json.loads(json.dumps(route.record(last)))) == last
+    assert CaptionOutcome.from_record(json.loads(json.dumps(last.record())), evaluator.provenance) == last
 
 
 def test_pictures_of_data_sets_are_turned_by_exif_only_where_asked(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_pictures_of_data_sets_are_turned_by_exif_only_where_asked(tmp_path: Pat
     image.save(picture, exif=exif)
 
     def cosine(protocol: str) -> float:
-        route = DetectRoute(load_tiny(), Settings(protocol=protocol))
-        (outcome,) = route.score([Sample("1", picture, "t", "a red square", True, "")])
+        evaluator = DetectEvaluator(load_tiny(), Settings(protocol=protocol))
+        (outcome,) = evaluator.score([CaptionSample("1", picture, "t", "a red square", True, "")])
         assert not isinstance(outcome, ClipalignError)
         return outcome.result.cosine
 

@@ -13,7 +13,7 @@ from clipalign.config.values import Settings
 from clipalign.device import DeviceChoice
 from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.task import Sample
+from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks import seetrue
 from clipalign.evaluation.tasks import seetrue as entailment
 from clipalign.evaluation.tasks.seetrue import Entailment, SeeTrue
@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> Path:
 def test_rows_of_all_shards_are_samples_in_their_order(data: Path) -> None:
     benchmark = SeeTrue(data)
     benchmark.check()
-    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, CaptionSample)]
     assert (len(samples), benchmark.size) == (20, 20)
     assert [sample.id for sample in samples] == [str(number) for number in range(20)]
     assert samples[13].truth == {"feedback": "a kite", "source_id": "143"}
@@ -80,11 +80,11 @@ def test_what_is_predicted_are_phrases_with_commas_and_nothing_is_worth_nothing(
     monkeypatch.setattr(seetrue, "Entailment", WordOverlap)
     benchmark = SeeTrue(data)
     benchmark.check()
-    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, Sample)]
-    route = benchmark.route(load_tiny(), Settings(epsilon=0.0))
-    predictions = [outcome.truth["prediction"] for outcome in route.score(samples)]  # type: ignore[union-attr]
+    samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, CaptionSample)]
+    evaluator = benchmark.evaluator(load_tiny(), Settings(epsilon=0.0))
+    predictions = [outcome.truth["prediction"] for outcome in evaluator.score(samples)]  # type: ignore[union-attr]
     assert any(", " in prediction for prediction in predictions)
-    silent = benchmark.route(load_tiny(), Settings(epsilon=-1e9))
+    silent = benchmark.evaluator(load_tiny(), Settings(epsilon=-1e9))
     assert {outcome.truth["nli"] for outcome in silent.score(samples)} == {0.0}  # type: ignore[union-attr]
 
 

@@ -12,17 +12,14 @@ import pytest
 from clipalign.config.values import Settings
 from clipalign.errors import UnknownModel, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.run_sweep import run_sweep
-from clipalign.evaluation.sweep import combinations, labels, read_axes
-from clipalign.evaluation.tasks import words as detect_route
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
-from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.sweep import combinations, folder_names, read_axes, run_sweep
+from clipalign.evaluation.tasks import words
+from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.models import encode as encoder
 from clipalign.models.model import LoadedModel
 from clipalign.output.eval import sweep_record, sweep_table
 from tests.tiny import load_random, load_tiny
-from tests.word_datasets import write_nocaps
+from tests.word_datasets import word_set, write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -68,7 +65,7 @@ def test_combinations_turn_the_cheapest_setting_fastest() -> None:
         {"model": "b", "layers": 3, "epsilon": 1},
         {"model": "b", "layers": 3, "epsilon": 2},
     ]
-    assert labels([{"model": "a/b c@d.pt", "epsilon": -1e-5}]) == ["model=a-b-c@d.pt_epsilon=-1e-05"]
+    assert folder_names([{"model": "a/b c@d.pt", "epsilon": -1e-5}]) == ["model=a-b-c@d.pt_epsilon=-1e-05"]
 
 
 def test_values_that_differ_in_what_no_folder_is_called_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -87,10 +84,10 @@ def test_values_that_differ_in_what_no_folder_is_called_have_folders_of_their_ow
 
 def test_every_combination_gives_what_a_run_alone_gives(tmp_path: Path) -> None:
     data = write_nocaps(tmp_path / "data")
-    swept = run_sweep(NocapsFoil(data), load, Settings(), AXES)
+    swept = run_sweep(word_set("nocaps-foil", data), load, Settings(), AXES)
     assert len(swept) == 8
     for one in swept:
-        alone = run_benchmark(NocapsFoil(data), load_tiny(), Settings(**one.values))  # type: ignore[arg-type]
+        alone = run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(**one.values))  # type: ignore[arg-type]
         assert alone is not None
         assert one.result.settings == alone.settings
         assert {metric.name: metric.value for metric in one.result.metrics} == pytest.approx(
@@ -104,7 +101,7 @@ def test_pictures_are_encoded_once_a_model_and_captions_once_for_all_thresholds(
     pictures: list[int] = []
     captions: list[int] = []
     monkeypatch.setattr(encoder, "_unit_or_error", _counting(pictures, encoder._unit_or_error))
-    monkeypatch.setattr(detect_route, "detect_each", _counting(captions, detect_route.detect_each))
+    monkeypatch.setattr(words, "detect_each", _counting(captions, words.detect_each))
     run_sweep(PictogramFoil(), load, Settings(limit=12), AXES)
     assert sum(pictures) == 6  # two captions a picture
     assert captions == [12, 12]  # with one layer and with three

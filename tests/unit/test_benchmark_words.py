@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from clipalign.errors import MissingDataset
-from clipalign.evaluation.task import Outcome, read_annotations
-from clipalign.evaluation.tasks.words import localisation, lowest_phrase, phrases, precisions, suffix_of
+from clipalign.evaluation.dataset_files import read_annotations
+from clipalign.evaluation.task import CaptionOutcome
+from clipalign.evaluation.tasks.words import localization, lowest_phrase, phrases, precisions, suffix_of
 from clipalign.results import DetectResult
 from tests.results import result_of
 
 
-def outcome(id: str, result: DetectResult, *, correct: bool, part: str = "", **truth: Any) -> Outcome:
-    return Outcome(id, result.text, correct, part, None, result, truth=truth)
+def outcome(id: str, result: DetectResult, *, correct: bool, part: str = "", **truth: Any) -> CaptionOutcome:
+    return CaptionOutcome(id, result.text, correct, part, None, result, truth=truth)
 
 
 def test_misaligned_words_that_follow_each_other_are_one_phrase_worth_their_mean() -> None:
@@ -43,10 +44,10 @@ def test_localisation_is_over_false_captions_alone_and_its_chance_a_blind_word()
         outcome("2", result_of("a bus", 1, -1), correct=False),
         outcome("3", result_of("a car", 1, -1), correct=True),
     ]
-    (la,) = localisation("la", outcomes, found=lambda o: o.id == "1", hit=lambda o, word: word.text == "bus")
+    (la,) = localization("la", outcomes, found=lambda o: o.id == "1", hit=lambda o, word: word.text == "bus")
     assert (la.ids, la.value()) == (("1", "2"), 0.5)
     assert la.chance == pytest.approx((1 / 3 + 1 / 2) / 2)
-    assert localisation("la", outcomes[2:], found=lambda o: True, hit=lambda o, w: True) == []
+    assert localization("la", outcomes[2:], found=lambda o: True, hit=lambda o, w: True) == []
 
 
 def test_average_precision_ranks_correct_captions_high_or_misaligned_ones_low() -> None:

@@ -11,26 +11,24 @@ import pytest
 
 from clipalign.config.values import Settings
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.report_data import showcase
-from clipalign.evaluation.tasks.nocaps_foil import NocapsFoil
-from clipalign.evaluation.tasks.pictogram_classify import PictogramClassify
-from clipalign.evaluation.tasks.pictogram_foil import PictogramFoil
+from clipalign.evaluation.report_data import report_data
+from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.output.eval import eval_page
-from clipalign.results import Distribution, Showcase
+from clipalign.results import Distribution, EvalReport
 from tests.tiny import load_tiny
-from tests.word_datasets import nocaps_rows, write_nocaps
+from tests.word_datasets import nocaps_rows, word_set, write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
 
-def shown(benchmark: Any, folder: Path, **settings: Any) -> Showcase:
+def shown(benchmark: Any, folder: Path, **settings: Any) -> EvalReport:
     asked = Settings(output=folder, **settings)
     run_benchmark(benchmark, load_tiny(), asked)
-    return showcase(benchmark, asked)
+    return report_data(benchmark, asked)
 
 
 def test_the_page_has_numbers_intervals_published_values_plots_and_pictures(tmp_path: Path) -> None:
-    found = shown(NocapsFoil(write_nocaps(tmp_path / "data")), tmp_path / "run")
+    found = shown(word_set("nocaps-foil", write_nocaps(tmp_path / "data")), tmp_path / "run")
     page = eval_page(found)
     document: Any = found.document
     assert f"{document['metrics']['la']:.4f}" in page
@@ -58,7 +56,7 @@ def test_what_stands_in_a_data_set_cannot_break_out(tmp_path: Path) -> None:
     for row in rows:
         row["foil"] = '<script>alert("x")</script> <b>cat</b>'
         row["replacement"][1] = "<b>cat</b>"
-    page = eval_page(shown(NocapsFoil(write_nocaps(tmp_path / "data", rows)), tmp_path / "run"))
+    page = eval_page(shown(word_set("nocaps-foil", write_nocaps(tmp_path / "data", rows)), tmp_path / "run"))
     assert "<script" not in page
     assert "<b>cat" not in page
     assert "&lt;b&gt;cat" in page
@@ -84,11 +82,11 @@ def test_examples_are_false_captions_by_how_far_the_false_word_lies_below_the_ot
 
 
 def test_pictures_that_are_gone_leave_an_empty_frame(tmp_path: Path) -> None:
-    benchmark = NocapsFoil(write_nocaps(tmp_path / "data"))
+    benchmark = word_set("nocaps-foil", write_nocaps(tmp_path / "data"))
     shown(benchmark, tmp_path / "run")
     for picture in (tmp_path / "data" / "images").iterdir():
         picture.unlink()
-    page = eval_page(showcase(benchmark, Settings(output=tmp_path / "run")))
+    page = eval_page(report_data(benchmark, Settings(output=tmp_path / "run")))
     assert "no picture" in page
     assert "data:image" not in page
 

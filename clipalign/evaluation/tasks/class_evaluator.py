@@ -1,4 +1,4 @@
-"""The route of the benchmarks about classes: pictures through the parts of ``classify``, by all of its methods at once.
+"""Score pictures of known classes by every method of ``classify`` at once.
 
 WCA is run as its authors did: ``POOL_CROPS`` crops of a picture, of which each of ``DRAWS`` runs draws as many as
 ``classify`` takes, with replacement. The vectors of a picture and its crops are the only thing that costs time, so they
@@ -9,33 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.cache import VECTORS_FOLDER, cache_folder
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, UsageError
+from clipalign.evaluation.dataset_files import PictureSource
 from clipalign.evaluation.score_cache import CropStore
-from clipalign.evaluation.task import PictureSource, Route, opened
+from clipalign.evaluation.task import Outcome, PictureEvaluator, source_key
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.scores import provenance_of
 from clipalign.methods.settings import ClassifySettings
-from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from clipalign.config.values import Settings
     from clipalign.models.model import LoadedModel
+    from clipalign.results import Provenance
 
 POOL_CROPS: Final = 100
 """Crops made of a picture (WCA; 60 for ImageNet)."""
@@ -43,25 +43,23 @@ POOL_CROPS: Final = 100
 DRAWS: Final = 20
 """Runs over other draws of them (WCA)."""
 
-CROPPED_CHUNK: Final = 16
+CROPPED_CHUNK: Final = 4
 WHOLE_CHUNK: Final = 128
-"""Samples a chunk, with crops and without: what a run that is cut short loses at most."""
-
-AHEAD: Final = 4
-"""Pictures prepared while the model is at work; with 100 crops of 224 pixels a side each holds 15 MB."""
+"""Samples a chunk, with crops and without. Two chunks of pictures are in memory: 100 crops of 224 pixels a side take
+15 MB."""
 
 CROPLESS: Final = "wca-whole"
 """WCA's class vectors asked with the whole picture: what is left of WCA without crops."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
+class ClassSample:
     """A picture of a class.
 
     Attributes:
         id: unique within the benchmark.
         image: where it lies, or the picture.
-        image_name: what to call it.
+        image_name: its name in records.
         label: the true class's place in the list of classes.
         part: the subset it counts towards.
         identity: what tells its content from that of any other picture; empty where its vectors are not to be kept.
@@ -76,24 +74,50 @@ class LabelledImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
-    """How a picture fared.
+class ClassOutcome(Outcome):
+    """How a picture was classified.
 
     Attributes:
         id: of the sample.
         image: its name.
         label: the true class's place in the list.
+        class_name: the true class.
         part: the subset it counts towards.
-        ranks: by method, how many classes came before the true one: one number a draw for ``wca``, else one.
         predicted: by method, the name of the class that came first (for ``wca``, in most draws).
+        ranks: by method, how many classes came before the true one: one number a draw for ``wca``, else one.
     """
 
-    id: str
     image: str
     label: int
+    class_name: str
     part: str
-    ranks: Mapping[str, tuple[int, ...]]
     predicted: Mapping[str, str]
+    ranks: Mapping[str, tuple[int, ...]]
+
+    def record(self) -> dict[str, Any]:
+        """The fields; the true class is called ``class``."""
+        return {
+            "id": self.id,
+            "image": self.image,
+            "label": self.label,
+            "class": self.class_name,
+            "part": self.part,
+            "predicted": dict(self.predicted),
+            "ranks": {method: list(ranks) for method, ranks in self.ranks.items()},
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
+        """The outcome whose :meth:`record` this is."""
+        return cls(
+            id=record["id"],
+            image=record["image"],
+            label=record["label"],
+            class_name=record["class"],
+            part=record["part"],
+            predicted=dict(record["predicted"]),
+            ranks={method: tuple(ranks) for method, ranks in record["ranks"].items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +135,7 @@ class ClassTask:
     notes: tuple[str, ...] = ()
 
 
-class ClassifyRoute(Route[LabelledImage, Classified]):
+class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
     """Pictures by every method that the task has classes for, or by the one that the user chose.
 
     Args:
@@ -131,8 +155,8 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         pool: int = POOL_CROPS,
         alpha: float | None = None,
     ) -> None:
+        super().__init__(settings)
         self._loaded, self._task = loaded, task
-        self._exif = settings.protocol == "exif"
         self._seed = settings.seed
         methods = _chosen_methods(task, settings.method)
         chosen = _settings(settings, alpha)
@@ -140,26 +164,27 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         self._pool = max(pool, chosen.crops) if "wca" in methods else 0
         self._image_scale = math.exp(chosen.image_logscale)
         cache = cache_folder(settings.cache_dir)
+        names = tuple(dict.fromkeys(task.names))
         self._classifiers = {
             method: make_classifier(
                 loaded,
-                replace(task.by_method[method], names=tuple(dict.fromkeys(task.names))),
+                replace(task.by_method[method], names=names),
                 replace(chosen, method=method, crops=max(1, self._pool)),
                 cache=cache / VECTORS_FOLDER,
             )
             for method in methods
         }
         # Two classes of one name have one vector, and so, to the last digit, one score.
-        places = {name: place for place, name in enumerate(dict.fromkeys(task.names))}
-        self._places = torch.tensor([places[name] for name in task.names])
-        self._vectors = {method: one.vectors.vectors.cpu() for method, one in self._classifiers.items()}
+        self._places = torch.tensor([names.index(name) for name in task.names])
+        self._class_vectors = {method: one.vectors.vectors.cpu() for method, one in self._classifiers.items()}
         self._maker = self._classifiers["wca" if self._pool else methods[0]]
         self.chunk_samples = CROPPED_CHUNK if self._pool else WHOLE_CHUNK
         self.provenance = provenance_of(loaded, self._record_of_settings(chosen), seed=settings.seed)
         self._store = CropStore(cache if loaded.weights_sha256 else None, self._key(chosen))
+        self._kept: dict[str, Tensor | None] = {}
 
-    def notes(self) -> tuple[str, ...]:
-        """What methods were left out, and what the texts of the others suffered."""
+    def notes(self, outcomes: Sequence[ClassOutcome]) -> tuple[str, ...]:
+        """What methods were left out, and what was cut from the texts of the others."""
         said = [note for one in self._classifiers.values() for note in one.notes]
         return (*self._task.notes, *dict.fromkeys(said))
 
@@ -192,71 +217,58 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
             "exif": self._exif,
         }
 
-    def score(self, samples: Sequence[LabelledImage]) -> list[Classified | ClipalignError]:
-        """Each picture by every method."""
-        found: list[Classified | ClipalignError] = []
-        for sample, features in self._features(samples):
-            found.append(features if isinstance(features, ClipalignError) else self._classified(sample, features))
-        return found
-
-    def _features(self, samples: Sequence[LabelledImage]) -> Iterator[tuple[LabelledImage, Tensor | ClipalignError]]:
-        """Vectors of each picture and its crops (1 + N, E), from disk or made; the next ones are prepared meanwhile."""
-        if not self._pool:
-            yield from zip(samples, self._whole(samples), strict=True)
-            return
-        with Prefetcher[Tensor](AHEAD) as prefetcher:
-            waiting: deque[tuple[LabelledImage, Future[Tensor] | Tensor]] = deque()
-            for sample in [*samples, *[None] * AHEAD]:
-                if sample is not None:
-                    kept = self._store.get(sample.identity)
-                    waiting.append(
-                        (sample, prefetcher.submit(partial(self._prepared, sample)) if kept is None else kept)
-                    )
-                if waiting and (sample is None or len(waiting) > AHEAD):
-                    first, pending = waiting.popleft()
-                    if isinstance(pending, Tensor):
-                        yield first, pending
-                    else:
-                        yield first, self._encoded(first, prefetcher.outcome(pending, first.image_name))
-
-    def _encoded(self, sample: LabelledImage, prepared: Tensor | ClipalignError) -> Tensor | ClipalignError:
-        if isinstance(prepared, ClipalignError):
-            return prepared
-        features = self._maker.encode([prepared])[0].cpu()
-        self._store.put(sample.identity, features)
-        return features
-
-    def _whole(self, samples: Sequence[LabelledImage]) -> list[Tensor | ClipalignError]:
-        """Without crops pictures share batches."""
-        found: list[Tensor | ClipalignError | None] = [self._store.get(sample.identity) for sample in samples]
-        missing = [place for place, features in enumerate(found) if features is None]
-        with Prefetcher[Tensor](AHEAD) as prefetcher:
-            coming = {place: prefetcher.submit(partial(self._prepared, samples[place])) for place in missing}
-            for place, future in coming.items():
-                found[place] = prefetcher.outcome(future, samples[place].image_name)
-        whole = [place for place in missing if isinstance(found[place], Tensor)]
-        if whole:
-            pixels = [picture for place in whole if isinstance(picture := found[place], Tensor)]
-            for place, features in zip(whole, self._maker.encode(pixels), strict=True):
-                found[place] = features.cpu()
-                self._store.put(samples[place].identity, features.cpu())
-        return [features for features in found if features is not None]
-
-    def _prepared(self, sample: LabelledImage) -> Tensor:
-        picture: Image.Image = opened(sample.image, exif=self._exif, name=sample.image_name)
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """The picture and its crops, (1 + N, 3, S, S)."""
         return self._maker.prepare(picture).pixels
 
-    def _classified(self, sample: LabelledImage, features: Tensor) -> Classified:
+    def expect(self, samples: Sequence[ClassSample]) -> None:
+        """Have threads prepare the pictures whose vectors are not kept on disk."""
+        for one in samples:
+            if one.id not in self._kept:
+                self._kept[one.id] = self._store.get(one.identity)
+        super().expect([one for one in samples if self._kept[one.id] is None])
+
+    def score(self, samples: Sequence[ClassSample]) -> list[ClassOutcome | ClipalignError]:
+        """Each picture by every method."""
+        vectors = self.vectors(samples)
+        return [
+            found if isinstance(found := vectors[one.id], ClipalignError) else self._classified(one, found)
+            for one in samples
+        ]
+
+    def vectors(self, samples: Sequence[ClassSample]) -> dict[str, Tensor | ClipalignError]:
+        """Vectors of each picture and its crops by sample, (1 + N, E), from disk or made, or why there are none."""
+        self.expect(samples)
+        kept = {one.id: self._kept.pop(one.id) for one in {one.id: one for one in samples}.values()}
+        found: dict[str, Tensor | ClipalignError] = {id: one for id, one in kept.items() if one is not None}
+        missing = [one for one in {one.id: one for one in samples}.values() if one.id not in found]
+        pictures = self.pictures(missing)
+        whole = []
+        for one in missing:
+            picture = pictures[source_key(one)]
+            if isinstance(picture, ClipalignError):
+                found[one.id] = picture
+            else:
+                whole.append((one, picture))
+        # Without crops pictures share batches.
+        for batch in [[pair] for pair in whole] if self._pool else [whole] if whole else []:
+            for (one, _), vectors in zip(batch, self._maker.encode([picture for _, picture in batch]), strict=True):
+                found[one.id] = vectors.cpu()
+                self._store.put(one.identity, vectors.cpu())
+        return found
+
+    def _classified(self, sample: ClassSample, vectors: Tensor) -> ClassOutcome:
         ranks: dict[str, tuple[int, ...]] = {}
         predicted: dict[str, str] = {}
-        for method, vectors in self._vectors.items():
-            pictures = self._drawn_pictures(sample, features) if method == "wca" else features[:1]
-            ranks[method], predicted[method] = self._ranked(pictures @ vectors.T, sample.label)
+        for method, classes in self._class_vectors.items():
+            pictures = self._drawn_pictures(sample, vectors) if method == "wca" else vectors[:1]
+            ranks[method], predicted[method] = self._ranked(pictures @ classes.T, sample.label)
             if method == "wca":
-                ranks[CROPLESS], predicted[CROPLESS] = self._ranked(features[:1] @ vectors.T, sample.label)
-        return Classified(sample.id, sample.image_name, sample.label, sample.part, ranks, predicted)
+                ranks[CROPLESS], predicted[CROPLESS] = self._ranked(vectors[:1] @ classes.T, sample.label)
+        true = self._task.names[sample.label]
+        return ClassOutcome(sample.id, sample.image_name, sample.label, true, sample.part, predicted, ranks)
 
-    def _drawn_pictures(self, sample: LabelledImage, features: Tensor) -> Tensor:
+    def _drawn_pictures(self, sample: ClassSample, features: Tensor) -> Tensor:
         """``X`` of every draw (DRAWS, E): a crop that was drawn twice weighs twice as much."""
         whole, crops = features[0], features[1:]
         digest = hashlib.sha256(f"{self._seed} draws {sample.id}".encode("utf-8", "surrogateescape")).digest()
@@ -277,38 +289,6 @@ class ClassifyRoute(Route[LabelledImage, Classified]):
         before = (scores > own).sum(dim=1) + (scores[:, :label] == own).sum(dim=1)
         winners = Counter(scores.argmax(dim=1).tolist())
         return tuple(before.tolist()), self._task.names[winners.most_common(1)[0][0]]
-
-    def record(self, outcome: Classified) -> dict[str, Any]:
-        """The outcome, with the true class's name."""
-        return {
-            "id": outcome.id,
-            "image": outcome.image,
-            "label": outcome.label,
-            "class": self._task.names[outcome.label],
-            "part": outcome.part,
-            "predicted": dict(outcome.predicted),
-            "ranks": {method: list(ranks) for method, ranks in outcome.ranks.items()},
-        }
-
-    def outcome(self, record: dict[str, Any]) -> Classified:
-        """Back from the record."""
-        return read_classified(record)
-
-
-def read_classified(record: dict[str, Any]) -> Classified:
-    """The outcome that :meth:`ClassifyRoute.record` made ``record`` of.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is no such record.
-    """
-    return Classified(
-        id=record["id"],
-        image=record["image"],
-        label=record["label"],
-        part=record["part"],
-        ranks={method: tuple(ranks) for method, ranks in record["ranks"].items()},
-        predicted=dict(record["predicted"]),
-    )
 
 
 def _chosen_methods(task: ClassTask, wanted: str | None) -> list[str]:

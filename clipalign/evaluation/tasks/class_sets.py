@@ -1,39 +1,16 @@
-"""``cifar10`` and ``cifar100``: 10,000 test pictures of 32 pixels a side (Krizhevsky, 2009).
+"""Class benchmarks of lists and of CIFAR's files.
 
-Two layouts: the binary version (``cifar-10-batches-bin/test_batch.bin``, ``cifar-100-binary/test.bin``: label bytes,
-then 3072 bytes of red, green and blue, a picture after the other), which is taken first, and the Python version
-(``cifar-10-batches-py/test_batch``, ``cifar-100-python/test``), which most have on disk. That one is a pickle, and
-pickles run code: it is read with stand-ins that know arrays of bytes and refuse every other name and type.
-
-``cub``: 5,794 test pictures of 200 birds (Wah et al., 2011).
-
-Layout: ``CUB_200_2011/`` with ``images/CLASS/FILE.jpg`` and lists that count from 1: ``images.txt`` (number, file),
-``image_class_labels.txt`` (number, class), ``train_test_split.txt`` (number, 1 for training), ``classes.txt``.
-
-``dtd``: 1,880 test pictures of 47 textures (Cimpoi et al., 2014), the first of its ten partitions.
-
-Layout: ``dtd/images/CLASS/FILE.jpg`` and ``dtd/labels/test1.txt`` with a line ``CLASS/FILE.jpg`` a picture.
-
-``food101``: 25,250 test pictures of 101 dishes (Bossard et al., 2014).
-
-Layout: ``food-101/images/CLASS/ID.jpg``, ``food-101/meta/test.txt`` with a line ``CLASS/ID`` a picture, and
-``food-101/meta/classes.txt``.
-
-``oxford_pet``: 3,669 test pictures of 37 breeds of cats and dogs (Parkhi et al., 2012).
-
-Layout: ``oxford-iiit-pet/images/NAME.jpg`` and ``oxford-iiit-pet/annotations/test.txt`` with a line
-``NAME CLASS SPECIES BREED`` a picture; classes count from 1, a name is the breed, ``_`` and a number.
-
-``place365``: the 36,500 validation pictures of Places365 (Zhou et al., 2017), at 256 pixels.
-
-Layout: ``val_256/Places365_val_00000001.jpg``, ``places365_val.txt`` with a line ``FILE LABEL`` a picture, and
-``categories_places365.txt`` with a line ``/a/airfield 0`` a class. Published with alpha 0.7.
+CIFAR has two layouts: the binary version (label bytes, then 3072 bytes of red, green and blue, a picture after the
+other), which is taken first, and the Python version, which most have on disk. That one is a pickle, and pickles run
+code: it is read with stand-ins that know arrays of bytes and refuse every other name and type.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -42,12 +19,94 @@ import numpy as np
 from PIL import Image
 
 from clipalign.errors import InputUnreadable
-from clipalign.evaluation.task import numbered_rows, text_lines
-from clipalign.evaluation.tasks.classes import ClassificationBenchmark, FoundPicture
+from clipalign.evaluation.dataset_files import COMPLETE, numbered_rows, text_lines
+from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
 from clipalign.models.torchscript import StandIn, load_inert
+
+
+class PictureLists(ClassBenchmark):
+    """Pictures that a list names; their classes stand in it, in a second list, or in the pictures' own names.
+
+    Attributes:
+        markers: places of the list; the other paths are from its folder.
+        form: of its lines: ``FILE``, ``FILE NUMBER`` or ``NUMBER FILE``. The number is the class, or the picture's own
+            where ``labels`` is set.
+        pictures: folders that may hold the pictures.
+        suffix: ending of a picture's name that the list leaves out.
+        labels: list of ``NUMBER CLASS``, a line a picture.
+        split: list of ``NUMBER 0`` for pictures of the test part, other lines are left out; with ``labels``.
+        picture_class: pattern whose group is the class's name in ``FILE``, where no number says it.
+        classes: lists of the classes; several are merged, and only those that are there are read.
+        classes_form: of their lines: ``NAME``, ``NAME NUMBER`` or ``NUMBER NAME``. Classes are in the order of their
+            numbers, else of the one list, else of the alphabet.
+        class_name: pattern whose group is the class's name in ``NAME``.
+    """
+
+    form: str = "FILE"
+    pictures: tuple[str, ...]
+    suffix: str = ""
+    labels: str = ""
+    split: str = ""
+    picture_class: str = "(.*)"
+    classes: tuple[str, ...]
+    classes_form: str = "NAME"
+    class_name: str = "(.*)"
+
+    def class_names(self) -> tuple[str, ...]:
+        """A slash in a name, of a folder in a folder, becomes a space."""
+        return tuple(self._classes().values())
+
+    def _classes(self) -> dict[int | str, str]:
+        """Names by what pictures call their class, a number or that name, in the order of the labels."""
+        lists = [self.marker.parent / name for name in self.classes]
+        found: dict[int | str, str] = {}
+        for place in lists if len(lists) == 1 else filter(Path.is_file, lists):
+            if self.classes_form == "NAME":
+                names = [_name(self.class_name, line) for line in text_lines(place)]
+                found |= zip(names, names, strict=True)
+            else:
+                rows = numbered_rows(place, self.classes_form)
+                found |= {number: _name(self.class_name, text) for number, text in rows}
+        if len(lists) == 1 and self.classes_form == "NAME":
+            return found
+        return dict(sorted(found.items(), key=lambda one: (one[0] if isinstance(one[0], int) else 0, one[1])))
+
+    def found_pictures(self) -> Iterator[FoundPicture]:
+        """The pictures of the list."""
+        labels = {key: label for label, key in enumerate(self._classes())}
+        folders = [Path(os.path.normpath(self.marker.parent / name)) for name in self.pictures]
+        folder = next((one for one in folders if one.is_dir()), folders[0])
+        for file, key in self._listed():
+            if isinstance(key, int) and key not in labels:
+                raise ValueError(f"{file} is of class {key}, and there are {len(labels)} classes")
+            yield FoundPicture(file, labels[key], folder / f"{file}{self.suffix}".lstrip("/"))
+
+    def _listed(self) -> Iterator[tuple[str, int | str]]:
+        """File and class of every picture."""
+        if self.form == "FILE":
+            for file in text_lines(self.marker):
+                yield file, _name(self.picture_class, file)
+            return
+        rows = numbered_rows(self.marker, self.form)
+        if not self.labels:
+            yield from ((file, number) for number, file in rows)
+            return
+        labels = dict(numbered_rows(self.marker.parent / self.labels, "NUMBER CLASS"))
+        split = dict(numbered_rows(self.marker.parent / self.split, "NUMBER SPLIT"))
+        yield from ((file, int(labels[number])) for number, file in rows if split[number] == "0")
+
+
+def _name(pattern: str, text: str) -> str:
+    found = re.fullmatch(pattern, text)
+    if found is None:
+        raise ValueError(f"{text!r} names no class")
+    return found[1].replace("/", " ")
+
 
 SIDE_PX: Final = 32
 PICTURE_BYTES: Final = 3 * SIDE_PX * SIDE_PX
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def _latin(text: str, encoding: str) -> bytes:
@@ -74,7 +133,7 @@ class _Bytes(StandIn):
 class _Array(StandIn):
     """Stands for ``numpy.ndarray``: bytes, and exactly as many as its shape has."""
 
-    values: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros(0, np.uint8)
+    values: Pixels = np.zeros(0, np.uint8)
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, column_first, content = state
@@ -117,217 +176,68 @@ def read_pickle(path: Path) -> dict[bytes, Any]:
             f"{path} is no file of CIFAR: {error}", hint="fetch it again, or take the binary version", input=str(path)
         ) from error
     if not isinstance(found, dict):
-        raise InputUnreadable(f"{path} is no file of CIFAR", hint="fetch it again", input=str(path))
+        raise _damaged(path)
     return found
 
 
-class _Cifar(ClassificationBenchmark):
-    """What both have in common.
+class Cifar(ClassBenchmark):
+    """10,000 test pictures.
 
     Attributes:
         label_bytes: of a picture in the binary version, the last of which counts.
         label_key: of the labels in the Python version.
-        names_files: with a class a line, or pickled under the key beside it.
+        names_file: with a class a line.
+        meta_file: pickled, with the names of the classes under ``meta_key``.
     """
 
-    size = 10_000
     label_bytes: int
-    label_key: bytes
-    names_files: tuple[tuple[str, bytes], ...]
+    label_key: str
+    names_file: str
+    meta_file: str
+    meta_key: str
 
     def class_names(self) -> tuple[str, ...]:
         """From the file beside the pictures."""
-        for file, key in self.names_files:
-            place = self.marker.parent / file
-            if place.is_file():
-                if not key:
-                    return tuple(text_lines(place))
-                held = read_pickle(place).get(key)
-                if not isinstance(held, list) or not all(isinstance(one, bytes) and one.isascii() for one in held):
-                    raise InputUnreadable(f"{place} is no file of CIFAR", hint="fetch it again", input=str(place))
-                return tuple(one.decode("ascii") for one in held)
-        raise InputUnreadable(
-            f"{self.marker.parent} has no list of classes", hint="is the data set complete?", input=str(self.folder)
-        )
+        top = self.marker.parent
+        if (top / self.names_file).is_file():
+            return tuple(text_lines(top / self.names_file))
+        place = top / self.meta_file
+        if not place.is_file():
+            raise InputUnreadable(f"{top} has no list of classes", hint=COMPLETE, input=str(self.folder))
+        held = read_pickle(place).get(self.meta_key.encode())
+        if not isinstance(held, list) or not all(isinstance(one, bytes) and one.isascii() for one in held):
+            raise _damaged(place)
+        return tuple(one.decode("ascii") for one in held)
 
-    def pictures(self) -> Iterator[FoundPicture]:
+    def found_pictures(self) -> Iterator[FoundPicture]:
         """All test pictures, numbered."""
-        pixels, labels = self._read()
+        pixels, labels = self._read_binary() if self.marker.suffix == ".bin" else self._read_pickle()
         for number, (values, label) in enumerate(zip(pixels, labels, strict=True)):
             picture = Image.fromarray(values.reshape(3, SIDE_PX, SIDE_PX).transpose(1, 2, 0).copy())
             yield FoundPicture(f"test-{number:05}", int(label), picture)
 
-    def _read(self) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[int]]:
-        if self.marker.suffix == ".bin":
-            try:
-                content = np.fromfile(self.marker, dtype=np.uint8, count=_MAX_BYTES)
-            except OSError as error:
-                raise InputUnreadable(f"{self.marker} cannot be read: {error}", input=str(self.marker)) from error
-            row = self.label_bytes + PICTURE_BYTES
-            if not len(content) or len(content) % row:
-                raise InputUnreadable(f"{self.marker} is cut short", hint="fetch it again", input=str(self.marker))
-            rows = content.reshape(-1, row)
-            return rows[:, self.label_bytes :], rows[:, self.label_bytes - 1].tolist()
+    def _read_binary(self) -> tuple[Pixels, list[int]]:
+        try:
+            content = np.fromfile(self.marker, dtype=np.uint8, count=_MAX_BYTES)
+        except OSError as error:
+            raise InputUnreadable(f"{self.marker} cannot be read: {error}", input=str(self.marker)) from error
+        row = self.label_bytes + PICTURE_BYTES
+        if not len(content) or len(content) % row:
+            raise InputUnreadable(f"{self.marker} is cut short", hint="fetch it again", input=str(self.marker))
+        rows = content.reshape(-1, row)
+        return rows[:, self.label_bytes :], rows[:, self.label_bytes - 1].tolist()
+
+    def _read_pickle(self) -> tuple[Pixels, list[int]]:
         found = read_pickle(self.marker)
-        held, labels = found.get(b"data"), found.get(self.label_key)
+        held, labels = found.get(b"data"), found.get(self.label_key.encode())
         pixels = held.values if isinstance(held, _Array) else _Array.values
-        if (
-            pixels.ndim != 2
-            or pixels.shape[1:] != (PICTURE_BYTES,)
-            or not isinstance(labels, list)
-            or len(labels) != len(pixels)
-            or not all(isinstance(label, int) for label in labels)
-        ):
-            raise InputUnreadable(f"{self.marker} is no file of CIFAR", hint="fetch it again", input=str(self.marker))
+        whole = pixels.ndim == 2 and pixels.shape[1:] == (PICTURE_BYTES,)
+        if not whole or not isinstance(labels, list) or len(labels) != len(pixels):
+            raise _damaged(self.marker)
+        if not all(isinstance(label, int) for label in labels):
+            raise _damaged(self.marker)
         return pixels, labels
 
 
-class Cifar10(_Cifar):
-    """Ten kinds of animals and vehicles."""
-
-    name = "cifar10"
-    markers = (
-        "cifar-10-batches-bin/test_batch.bin",
-        "cifar-10-batches-py/test_batch",
-        "test_batch.bin",
-        "test_batch",
-    )
-    label_bytes = 1
-    label_key = b"labels"
-    names_files = (("batches.meta.txt", b""), ("batches.meta", b"label_names"))
-
-
-class Cifar100(_Cifar):
-    """A hundred kinds; the fine labels."""
-
-    name = "cifar100"
-    markers = ("cifar-100-binary/test.bin", "cifar-100-python/test", "test.bin", "test")
-    label_bytes = 2
-    label_key = b"fine_labels"
-    names_files = (("fine_label_names.txt", b""), ("meta", b"fine_label_names"))
-
-
-class Cub(ClassificationBenchmark):
-    """The benchmark; see the module's text."""
-
-    name = "cub"
-    size = 5794
-    markers = ("CUB_200_2011/images.txt", "images.txt")
-
-    def _list(self, name: str) -> dict[int, str]:
-        return dict(numbered_rows(self._top / name, "NUMBER VALUE"))
-
-    @property
-    def _top(self) -> Path:
-        return self.marker.parent
-
-    def class_names(self) -> tuple[str, ...]:
-        """``001.Black_footed_Albatross`` without its number."""
-        classes = self._list("classes.txt")
-        return tuple(classes[number].partition(".")[2] for number in sorted(classes))
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """What is not for training."""
-        labels, trained_on = self._list("image_class_labels.txt"), self._list("train_test_split.txt")
-        places = {number: place for place, number in enumerate(sorted(self._list("classes.txt")))}
-        for number, file in self._list("images.txt").items():
-            if trained_on[number] == "0":
-                yield FoundPicture(file, places[int(labels[number])], self._top / "images" / file)
-
-
-class Dtd(ClassificationBenchmark):
-    """The benchmark; see the module's text."""
-
-    name = "dtd"
-    size = 1880
-    markers = ("dtd/dtd/labels/test1.txt", "dtd/labels/test1.txt", "labels/test1.txt")
-
-    @property
-    def _top(self) -> Path:
-        return self.marker.parent.parent
-
-    def class_names(self) -> tuple[str, ...]:
-        """The textures of all three lists of the partition, in the order of the alphabet."""
-        names: set[str] = set()
-        for part in ("train", "val", "test"):
-            file = self._top / "labels" / f"{part}1.txt"
-            if file.is_file():
-                names.update(line.partition("/")[0] for line in text_lines(file))
-        return tuple(sorted(names))
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """The lines of ``test1.txt``."""
-        labels = {name: label for label, name in enumerate(self.class_names())}
-        for line in text_lines(self.marker):
-            yield FoundPicture(line, labels[line.partition("/")[0]], self._top / "images" / line)
-
-
-class Food101(ClassificationBenchmark):
-    """The benchmark; see the module's text."""
-
-    name = "food101"
-    size = 25_250
-    markers = ("food-101/meta/test.txt", "meta/test.txt")
-
-    @property
-    def _top(self) -> Path:
-        return self.marker.parent.parent
-
-    def class_names(self) -> tuple[str, ...]:
-        """The folders' names, in the order of ``classes.txt``."""
-        return tuple(text_lines(self._top / "meta" / "classes.txt"))
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """The lines of ``test.txt``."""
-        labels = {name: label for label, name in enumerate(self.class_names())}
-        for line in text_lines(self._top / "meta" / "test.txt"):
-            yield FoundPicture(line, labels[line.partition("/")[0]], self._top / "images" / f"{line}.jpg")
-
-
-class OxfordPet(ClassificationBenchmark):
-    """The benchmark; see the module's text."""
-
-    name = "oxford_pet"
-    size = 3669
-    markers = ("oxford-iiit-pet/annotations/test.txt", "annotations/test.txt")
-
-    @property
-    def _top(self) -> Path:
-        return self.marker.parent.parent
-
-    def class_names(self) -> tuple[str, ...]:
-        """The breeds in the order of their numbers, from both lists."""
-        names: dict[int, str] = {}
-        for part in ("trainval", "test"):
-            file = self._top / "annotations" / f"{part}.txt"
-            for number, picture in numbered_rows(file, "NAME NUMBER") if file.is_file() else ():
-                names[number] = picture.rpartition("_")[0]
-        return tuple(names[number] for number in sorted(names))
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """The lines of ``test.txt``."""
-        labels = {name: label for label, name in enumerate(self.class_names())}
-        for _, picture in numbered_rows(self.marker, "NAME NUMBER"):
-            label = labels[picture.rpartition("_")[0]]
-            yield FoundPicture(picture, label, self._top / "images" / f"{picture}.jpg")
-
-
-class Place365(ClassificationBenchmark):
-    """The benchmark; see the module's text."""
-
-    name = "place365"
-    size = 36_500
-    markers = ("places365_val.txt", "filelist_places365-standard/places365_val.txt")
-    alpha = 0.7
-
-    def class_names(self) -> tuple[str, ...]:
-        """The categories without their letter, ``arena/hockey`` as two words."""
-        by_label = dict(numbered_rows(self.marker.parent / "categories_places365.txt", "CATEGORY NUMBER"))
-        return tuple(by_label[label][3:].replace("/", " ") for label in sorted(by_label))
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """The lines of ``places365_val.txt``."""
-        lists = self.marker.parent
-        folder = next((top / "val_256" for top in (lists, lists.parent) if (top / "val_256").is_dir()), lists)
-        for label, file in numbered_rows(self.marker, "FILE NUMBER"):
-            yield FoundPicture(file, label, folder / file.lstrip("/"))
+def _damaged(place: Path) -> InputUnreadable:
+    return InputUnreadable(f"{place} is no file of CIFAR", hint="fetch it again", input=str(place))

@@ -1,4 +1,4 @@
-"""What the benchmarks about classes share: labelled pictures of a folder, and the metrics.
+"""Benchmarks of ``classify``: labeled pictures of a folder, and the metrics.
 
 ``top1_…`` and ``top5_…``: share of pictures whose true class comes first, or among the first five; for WCA the mean
 over its draws, and ``top1_wca_std`` the standard deviation over them. ``gain_…``: differences of top-1 on the same
@@ -13,30 +13,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from clipalign.errors import InputUnreadable
-from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation import metrics
+from clipalign.evaluation.dataset_files import FileInTar, find_in
 from clipalign.evaluation.metrics import Array, Statistic
-from clipalign.evaluation.published import PUBLISHED
-from clipalign.evaluation.task import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample, FileInTar, find_in
+from clipalign.evaluation.task import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample
 from clipalign.evaluation.tasks.class_evaluator import (
     CROPLESS,
     POOL_CROPS,
-    Classified,
-    ClassifyRoute,
-    LabelledImage,
+    ClassEvaluator,
+    ClassOutcome,
+    ClassSample,
     file_identity,
-    read_classified,
 )
-from clipalign.evaluation.tasks.class_files import read_task
-from clipalign.results import Metric, Provenance
+from clipalign.evaluation.tasks.class_texts import read_task
+from clipalign.results import Metric
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
-    from clipalign.evaluation.task import PictureSource
+    from clipalign.evaluation.dataset_files import PictureSource
     from clipalign.evaluation.tasks.class_evaluator import ClassTask
     from clipalign.models.model import LoadedModel
 
@@ -61,7 +60,7 @@ class FoundPicture:
     image: PictureSource
 
 
-class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
+class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
     """Pictures in a folder, each of one class.
 
     Attributes:
@@ -70,14 +69,11 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
         alpha: smallest side of a crop; None for the method's own.
     """
 
+    outcome_type = ClassOutcome
     markers: tuple[str, ...]
     options = (*CLASS_OPTIONS, *CLASS_FILES)
     pool: int = POOL_CROPS
     alpha: float | None = None
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.published = PUBLISHED.get(self.name, ())
 
     @property
     def marker(self) -> Path:
@@ -97,27 +93,27 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
         """Names in the order of the labels, as the data set itself has them."""
 
     @abstractmethod
-    def pictures(self) -> Iterator[FoundPicture]:
-        """All pictures that are evaluated, in any order; cheap: none is opened."""
+    def found_pictures(self) -> Iterator[FoundPicture]:
+        """All pictures that are evaluated, in any order; none is opened."""
 
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[LabelledImage | BrokenSample]:
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[ClassSample | BrokenSample]:
         """In an order that mixes the classes, always the same: a limit does not leave the first classes alone.
 
         Raises:
             InputUnreadable: the lists of the data set do not agree with each other.
         """
         with self._lists_read():
-            found = sorted(self.pictures(), key=_place_in_order)
+            found = sorted(self.found_pictures(), key=_place_in_order)
             classes = len(self.class_names())
             for one in found:
                 if not 0 <= one.label < classes:
                     raise ValueError(f"{one.name} is of class {one.label}, and there are {classes} classes")
         for one in found[:limit]:
-            yield LabelledImage(one.name, one.image, one.name, one.label, identity=self._identity(one))
+            yield ClassSample(one.name, one.image, one.name, one.label, identity=self._identity(one))
 
     @contextmanager
     def _lists_read(self) -> Iterator[None]:
-        """Lists that are read here agree with each other, or that they do not is said."""
+        """Errors of lists that do not agree with each other as one sentence."""
         try:
             yield
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
@@ -139,7 +135,7 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
         return found and f"{self.name} {one.name} {found}"
 
     def task(self, settings: Settings) -> ClassTask:
-        """The classes for every method that there is what it needs for."""
+        """The classes for every method whose files are there."""
         with self._lists_read():
             names = self.class_names()
             if not names:
@@ -149,79 +145,69 @@ class ClassificationBenchmark(Benchmark[LabelledImage, Classified]):
                     raise ValueError(f"class {number} has no name")
         return read_task(self.name, self.folder, names, settings)
 
-    def route(self, loaded: LoadedModel, settings: Settings) -> ClassifyRoute:
+    def evaluator(self, loaded: LoadedModel, settings: Settings) -> ClassEvaluator:
         """All methods, unless the user chose one."""
-        return ClassifyRoute(loaded, settings, self.task(settings), pool=self.pool, alpha=self.alpha)
+        return ClassEvaluator(loaded, settings, self.task(settings), pool=self.pool, alpha=self.alpha)
 
-    def measure(self, outcomes: Sequence[Classified], *, seed: int) -> list[Metric]:
-        """Top-1 and top-5 of every method, and what WCA gains."""
-        return classification_metrics(outcomes, classes=len(self.class_names()), seed=seed)
-
-    def statistics(self, outcomes: Sequence[Classified]) -> list[Statistic]:
+    def statistics(self, outcomes: Sequence[ClassOutcome]) -> list[Statistic]:
         """Top-1 of every method."""
-        return classification_statistics(outcomes)
+        return top1_statistics(outcomes)
 
-    def reread(self, record: dict[str, Any], provenance: Provenance) -> Classified:
-        """The outcome of a line of ``samples.jsonl``."""
-        return read_classified(record)
+    def measure(self, outcomes: Sequence[ClassOutcome], *, seed: int) -> list[Metric]:
+        """Top-1 and top-5 of every method, and what WCA gains."""
+        return class_metrics(outcomes, classes=len(self.class_names()), seed=seed)
 
 
 def _place_in_order(one: FoundPicture) -> bytes:
     return hashlib.sha256(one.name.encode("utf-8", "surrogateescape")).digest()
 
 
-def classification_metrics(outcomes: Sequence[Classified], *, classes: int, seed: int, part: str = "") -> list[Metric]:
+def class_metrics(outcomes: Sequence[ClassOutcome], *, classes: int, seed: int, part: str = "") -> list[Metric]:
     """Metrics of outcomes that were all scored by the same methods.
 
     Args:
         outcomes: at least one.
         classes: how many there are to choose from.
         seed: of the bootstrap.
-        part: the subset that the outcomes are of; ends every name, and leaves out what a whole alone is worth.
+        part: the subset that the outcomes are of; ends every name, and leaves out what means something for all only.
     """
     suffix = f"_{part}" if part else ""
     ids = [outcome.id for outcome in outcomes]
 
     def mean(name: str, values: Array, *, chance: float | None = None) -> Metric:
-        return statistics.mean(name, ids, values.tolist(), chance=chance).metric(seed=seed)
+        return metrics.mean(name + suffix, ids, values.tolist(), chance=chance).metric(seed=seed)
 
     methods = [method for method in METHODS if method in outcomes[0].ranks]
     right = {method: _right(outcomes, method, within=1) for method in methods}
-    metrics: list[Metric] = []
+    found: list[Metric] = []
     for method in methods:
         if not part or method in COMPARED:
-            name = f"top1_{_snake(method)}{suffix}"
-            metrics.append(mean(name, right[method].mean(axis=1), chance=1 / classes))
+            found.append(mean(f"top1_{_snake(method)}", right[method].mean(axis=1), chance=1 / classes))
         if method == "wca" and not part:
             draws = right[method].mean(axis=0)
-            metrics.append(Metric("top1_wca_std", float(draws.std()), len(draws)))
+            found.append(Metric("top1_wca_std", float(draws.std()), len(draws)))
     if classes > SHORT_LIST and not part:
         for method in methods:
             if method != CROPLESS:
                 within = _right(outcomes, method, within=SHORT_LIST).mean(axis=1)
-                chance = SHORT_LIST / classes
-                metrics.append(mean(f"top5_{_snake(method)}", within, chance=chance))
+                found.append(mean(f"top5_{_snake(method)}", within, chance=SHORT_LIST / classes))
     if "wca" in methods:
         ours = right["wca"].mean(axis=1)
-        for name, other in GAINS.items():
-            if other in methods:
-                metrics.append(mean(name + suffix, ours - right[other].mean(axis=1)))
-    return metrics
+        found += [mean(name, ours - right[other].mean(axis=1)) for name, other in GAINS.items() if other in methods]
+    return found
 
 
-def classification_statistics(outcomes: Sequence[Classified]) -> list[Statistic]:
+def top1_statistics(outcomes: Sequence[ClassOutcome]) -> list[Statistic]:
     """Top-1 of every method, to compare two models picture by picture."""
     ids = [outcome.id for outcome in outcomes]
     return [
-        statistics.mean(f"top1_{_snake(method)}", ids, _right(outcomes, method, within=1).mean(axis=1).tolist())
+        metrics.mean(f"top1_{_snake(method)}", ids, _right(outcomes, method, within=1).mean(axis=1).tolist())
         for method in METHODS
         if method in outcomes[0].ranks
     ]
 
 
-def _right(
-    outcomes: Sequence[Classified], method: str, *, within: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _right(outcomes: Sequence[ClassOutcome], method: str, *, within: int) -> Array:
     """Whether the true class was among the first ``within``: a row a picture, a column a draw (one but for ``wca``)."""
     return np.array([[rank < within for rank in outcome.ranks[method]] for outcome in outcomes], dtype=float)
 

@@ -10,22 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
 from clipalign.errors import InputUnreadable, MissingDataset
-from clipalign.evaluation import metrics as statistics
-from clipalign.evaluation.metrics import Statistic, kendall_b, kendall_c
-from clipalign.evaluation.task import BrokenSample, read_annotations
-from clipalign.evaluation.tasks.retrieval import LongBenchmark, LongRoute
+from clipalign.evaluation import metrics
+from clipalign.evaluation.dataset_files import hashes, read_annotations
+from clipalign.evaluation.metrics import Statistic
+from clipalign.evaluation.task import BrokenSample
+from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipalign.config.values import Settings
-    from clipalign.models.model import LoadedModel
     from clipalign.results import Provenance
 
 FILE: Final = "human-judgement.jsonl"
@@ -33,57 +31,28 @@ HINT: Final = 'give --data-root FILE.jsonl with lines of {"image": …, "text": 
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
-    """A text about a picture, and what people gave it."""
-
-    id: str
-    image: Path
-    image_name: str
-    text: str
-    human: float
-
-    @property
-    def texts(self) -> tuple[str]:
-        """The one text."""
-        return (self.text,)
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
+class RatingOutcome(LongOutcome):
     """What the model and what people gave a text."""
 
-    id: str
     cosine: float
     human: float
-    cut: int
 
-
-class JudgingRoute(LongRoute[Rated, Judged]):
-    """Cosines."""
-
-    def made(self, sample: Rated, image: Tensor, texts: Tensor, cut: int) -> Judged:
+    @classmethod
+    def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
         """The cosine of the one text."""
-        return Judged(sample.id, float(texts[0] @ image), sample.human, cut)
+        return cls(sample.id, float(texts[0] @ image), sample.human, cut=cut)
 
-    def outcome(self, record: dict[str, Any]) -> Judged:
-        """Back from the record."""
-        self.remember(record)
-        return read_judged(record)
-
-
-def read_judged(record: dict[str, Any]) -> Judged:
-    """The outcome of a record.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is no such record.
-    """
-    return Judged(record["id"], float(record["cosine"]), float(record["human"]), record["cut"])
+    @classmethod
+    def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
+        """The outcome whose :meth:`record` this is."""
+        return cls(record["id"], float(record["cosine"]), float(record["human"]), cut=record["cut"])
 
 
-class HumanJudgement(LongBenchmark[Rated, Judged]):
-    """The benchmark; see the module's text."""
+class HumanJudgment(LongBenchmark[RatingOutcome]):
+    """Texts about pictures, and what people gave them."""
 
     name = "human-judgement"
+    outcome_type = RatingOutcome
 
     def check(self) -> None:
         """Find the file: ``--data-root`` itself, or the one in that folder."""
@@ -106,15 +75,15 @@ class HumanJudgement(LongBenchmark[Rated, Judged]):
         self._file = file.path
         lines = file.path.read_bytes().splitlines()
         self._lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-        self.data = {file.path.name: file.sha256}
+        self.data = hashes(file)
         self.size = len(self._lines)
 
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[Rated | BrokenSample]:
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
         """Line after line."""
         for number, line in self._lines[:limit]:
             yield self._sample(str(number), line)
 
-    def _sample(self, id: str, line: bytes) -> Rated | BrokenSample:
+    def _sample(self, id: str, line: bytes) -> LongSample | BrokenSample:
         try:
             row = orjson.loads(line)
             image, text, human = row["image"], row["text"], row["human"]
@@ -128,23 +97,15 @@ class HumanJudgement(LongBenchmark[Rated, Judged]):
             said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             found = InputUnreadable(f"{self._file.name}:{id} is no rating: {said}", hint=HINT, input=id)
             return BrokenSample(id, "", found)
-        return Rated(id, self._file.parent / image, image, text, human)
+        return LongSample(id, self._file.parent / image, image, (text,), human=human)
 
-    def route(self, loaded: LoadedModel, settings: Settings) -> JudgingRoute:
-        """With the model's own context, unless the user has it stretched."""
-        return JudgingRoute(loaded, settings)
-
-    def statistics(self, outcomes: Sequence[Judged]) -> list[Statistic]:
+    def statistics(self, outcomes: Sequence[RatingOutcome]) -> list[Statistic]:
         """Four correlations."""
         ids, ours = [one.id for one in outcomes], [one.cosine for one in outcomes]
         theirs = [one.human for one in outcomes]
         return [
-            kendall_b("tau_b", ids, ours, theirs),
-            kendall_c("tau_c", ids, ours, theirs),
-            statistics.spearman("spearman", ids, ours, theirs),
-            statistics.pearson("pearson", ids, ours, theirs),
+            metrics.kendall_b("tau_b", ids, ours, theirs),
+            metrics.kendall_c("tau_c", ids, ours, theirs),
+            metrics.spearman("spearman", ids, ours, theirs),
+            metrics.pearson("pearson", ids, ours, theirs),
         ]
-
-    def reread(self, record: dict[str, Any], provenance: Provenance) -> Judged:
-        """The outcome of a line of ``samples.jsonl``."""
-        return read_judged(record)

@@ -1,18 +1,9 @@
-"""``imagenet``: the 50,000 validation pictures of ILSVRC 2012 (Russakovsky et al., 2015), and what the sets that grew
-out of it share.
+"""ImageNet's validation set (Russakovsky et al., 2015), and sets of its classes in folders.
 
 Three layouts of the validation set: folders by class (``val/n01440764/….JPEG``), the pictures of the archive beside
 ``ILSVRC2012_devkit_t12``, or the two archives as they are downloaded, ``ILSVRC2012_img_val.tar`` and
 ``ILSVRC2012_devkit_t12.tar.gz``, which are read where they lie. The devkit numbers classes in its own order; its
 ``meta.mat`` (read by scipy) tells which is which.
-
-ImageNet's classes on other pictures: ``imagenetv2``, ``imagenet-a``, ``imagenet-r``, ``imagenet-s`` (Sketch).
-
-Layouts: ``imagenetv2-matched-frequency-format-val/LABEL/….jpeg`` with labels 0 to 999; ``imagenet-a/SYNSET/….jpg``,
-``imagenet-r/SYNSET/….jpg`` and ``sketch/SYNSET/….JPEG``. ImageNet-A and -R choose among their own 200 classes only.
-The published descriptors of ImageNet (``clip-d``) go by other names for two of its classes; that those are the same
-follows from their order, which 200 of 1,000 do not share. One of the two, "newt", is among ImageNet-A's: ``clip-d`` is
-left out there, and a note says so.
 """
 
 from __future__ import annotations
@@ -30,15 +21,14 @@ from typing import IO, Final
 
 from clipalign.data.tars import BoundedMember, members_of
 from clipalign.errors import InputUnreadable, need
-from clipalign.evaluation.task import FileInTar, files_in, text_lines
-from clipalign.evaluation.tasks.classes import ClassificationBenchmark, FoundPicture
+from clipalign.evaluation.dataset_files import PICTURE_SUFFIXES, FileInTar, files_in, text_lines
+from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
 
 DEVKIT: Final = "ILSVRC2012_devkit_t12"
 ARCHIVE: Final = "ILSVRC2012_img_val.tar"
 GROUND_TRUTH: Final = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
 META: Final = f"{DEVKIT}/data/meta.mat"
 
-PICTURES: Final = (".jpeg", ".jpg", ".png")
 DAMAGED_TAR: Final = (OSError, EOFError, zlib.error, tarfile.TarError)
 """What reading an archive ends with that is cut short or was changed."""
 
@@ -81,49 +71,55 @@ def imagenet_names() -> tuple[str, ...]:
     return tuple(import_open_clip().IMAGENET_CLASSNAMES)
 
 
-class ImageNetFamily(ClassificationBenchmark):
-    """Pictures in folders that are named by WordNet's identifiers.
+class ClassFolders(ClassBenchmark):
+    """Pictures in a folder a class, named by WordNet's identifier or by label; folders of other names are ignored.
+
+    The published descriptors of ImageNet (``clip-d``) go by other names for two of its classes; that those are the same
+    follows from their order, which the 200 classes of ImageNet-A and -R do not share. One of the two, "newt", is among
+    ImageNet-A's: ``clip-d`` is left out there, and a note says so.
 
     Attributes:
+        markers: the folder of the class folders, or one of them.
         subset: list of the classes that count: all, or the 200 of ImageNet-A or -R.
+        numbered: whether folders are named by label, from 0 on.
     """
 
-    subset = "imagenet"
+    subset: str = "imagenet"
+    numbered: bool = False
 
     def class_names(self) -> tuple[str, ...]:
         """Those of the subset, in its order."""
         every = dict(zip(synsets(), imagenet_names(), strict=True))
         return tuple(every[synset] for synset in synsets(self.subset))
 
-    def pictures(self) -> Iterator[FoundPicture]:
-        """All pictures of the folders; a folder of any other name is passed over."""
-        yield from self.in_folders(self.marker)
+    def _folders(self) -> tuple[str, ...]:
+        names = synsets(self.subset)
+        return tuple(map(str, range(len(names)))) if self.numbered else names
 
-    def in_folders(self, top: Path) -> Iterator[FoundPicture]:
-        """Pictures in folders of ``top`` that are named by class."""
-        for label, synset in enumerate(synsets(self.subset)):
-            for file in sorted((top / synset).glob("*")):
-                if file.suffix.lower() in PICTURES:
-                    yield FoundPicture(f"{synset}/{file.name}", label, file)
+    def found_pictures(self) -> Iterator[FoundPicture]:
+        """All pictures of the folders."""
+        yield from self._in(self.marker.parent if self.marker.name in self._folders() else self.marker)
+
+    def _in(self, top: Path) -> Iterator[FoundPicture]:
+        for label, folder in enumerate(self._folders()):
+            for file in sorted((top / folder).glob("*")):
+                if file.suffix.lower() in PICTURE_SUFFIXES:
+                    yield FoundPicture(f"{folder}/{file.name}", label, file)
 
 
-class ImageNet(ImageNetFamily):
-    """The benchmark; see the module's text."""
+class ImageNet(ClassFolders):
+    """The validation set in any of its layouts."""
 
-    name = "imagenet"
-    size = 50_000
-    pool = 60
-    markers = ("val", ARCHIVE, "ILSVRC2012_val_00000001.JPEG", "n01440764", "ILSVRC2012_img_val")
-
-    def pictures(self) -> Iterator[FoundPicture]:
+    def found_pictures(self) -> Iterator[FoundPicture]:
         """From whichever layout is there."""
-        place = self.marker
-        top = place if place.is_dir() and place.name != "n01440764" else place.parent
-        if any((top / synset).is_dir() for synset in synsets()):
-            yield from self.in_folders(top)
+        place, folders = self.marker, self._folders()
+        top = place if place.is_dir() and place.name not in folders else place.parent
+        if any((top / folder).is_dir() for folder in folders):
+            yield from self._in(top)
             return
         labels = self._numbered_labels()
-        for name, image in _in_archive(place) if place.name == ARCHIVE else _flat(top):
+        flat = ((file.name, file) for file in files_in(top))
+        for name, image in _in_archive(place) if place.name == ARCHIVE else flat:
             number = _NUMBERED.fullmatch(name)
             if number is not None:
                 yield FoundPicture(name, labels[int(number[1])], image)
@@ -194,63 +190,3 @@ def _bounded(file: IO[bytes], place: Path) -> bytes:
 
 def _damaged(what: str, place: Path) -> InputUnreadable:
     return InputUnreadable(what, hint="is the data set complete? fetch it again", input=str(place))
-
-
-def _flat(folder: Path) -> Iterator[tuple[str, Path]]:
-    for file in files_in(folder):
-        yield file.name, file
-
-
-def numbered_folders(top: Path, count: int) -> Iterator[FoundPicture]:
-    """Pictures in folders that are named by label, from 0 on; labels are numbers there, not text that sorts."""
-    for label in range(count):
-        for file in sorted((top / str(label)).glob("*")):
-            if file.suffix.lower() in PICTURES:
-                yield FoundPicture(f"{label}/{file.name}", label, file)
-
-
-class ImageNetV2(ImageNetFamily):
-    """New pictures, gathered like the old ones (Recht et al., 2019); matched frequency."""
-
-    name = "imagenetv2"
-    size = 10_000
-    markers = ("imagenetv2-matched-frequency-format-val", "0")
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """All pictures of the numbered folders."""
-        top = self.marker if self.marker.name != "0" else self.folder
-        yield from numbered_folders(top, len(synsets()))
-
-
-class _InSynsets(ImageNetFamily):
-    """A set whose folders lie in one that the archive makes, or in the data set's own."""
-
-    def pictures(self) -> Iterator[FoundPicture]:
-        """All pictures of the folders."""
-        yield from self.in_folders(self.folder if self.marker.name.startswith("n0") else self.marker)
-
-
-class ImageNetA(_InSynsets):
-    """Pictures that a ResNet-50 took for something else (Hendrycks et al., 2021)."""
-
-    name = "imagenet-a"
-    size = 7500
-    subset = "imagenet_a"
-    markers = ("imagenet-a", "n01498041")
-
-
-class ImageNetR(_InSynsets):
-    """Paintings, toys, cartoons and other renditions (Hendrycks et al., 2021)."""
-
-    name = "imagenet-r"
-    size = 30_000
-    subset = "imagenet_r"
-    markers = ("imagenet-r", "n01443537")
-
-
-class ImageNetSketch(_InSynsets):
-    """Black and white sketches (Wang et al., 2019)."""
-
-    name = "imagenet-s"
-    size = 50_889
-    markers = ("sketch", "imagenet-sketch", "ImageNet-Sketch", "n01440764")

@@ -1,18 +1,11 @@
-"""Records of a TFRecord file of ``tf.train.Example``, without TensorFlow.
-
-Pictures and prompts of Pick-a-Pic that a benchmark needs, taken out of its Parquet shards once.
-
-A row of a shard holds a prompt and two pictures, each with its uid. What is wanted of them becomes ``UID.jpg`` (or
-``.png``, ``.webp``, as its bytes say) and ``UID.txt`` in a folder; what is there already is left alone, so that an
-extraction that was cut short goes on. Shards are read a few rows at a time, and of a row group without anything wanted
-only the uids.
-
-``richhf``: prompts of generated pictures, with the words marked that the picture does not show.
+"""``richhf``: prompts of generated pictures, with the words marked that the picture does not show.
 
 Rich-HF, Liang et al., CVPR 2024. The annotations are a TFRecord of the RichHF-18K repository; pictures and prompts are
-Pick-a-Pic's, a picture and a text file by the name of its uid, taken out of its shards where those are here. Protocol
-of CLIP4DM: mode ``threshold`` with epsilon -1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;`` and
-spaces, 0 for a misaligned one; a token counts as called misaligned when it is part of a word that was. Precision,
+Pick-a-Pic's, a picture and a text file by the name of its uid, taken out of its Parquet shards where those are here: a
+row holds a prompt and two pictures. What was taken out is left alone, so that an extraction that was cut short goes on.
+
+Protocol of CLIP4DM: mode ``threshold`` with epsilon -1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;``
+and spaces, 0 for a misaligned one; a token counts as called misaligned when it is part of a word that was. Precision,
 recall and F1 are over all tokens of all prompts; correlations are of the scores with the people's
 ``misalignment_score``, which is higher for what fits better.
 """
@@ -24,25 +17,146 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from clipalign.errors import MissingDataset, need
-from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation import metrics
+from clipalign.evaluation.dataset_files import PICTURE_SUFFIXES, files_in, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import BrokenSample, Outcome, Sample, files_in, find_in, read_annotations
-from clipalign.evaluation.tasks.words import ABOUT, DetectRoute, WordBenchmark, broken, hashes, precisions
+from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
+from clipalign.evaluation.tasks.words import ABOUT, WordBenchmark, precisions, words_in
 from clipalign.files import is_file
 
-if TYPE_CHECKING:
-    from clipalign.config.values import Settings
-    from clipalign.models.model import LoadedModel
+FILE: Final = "test.tfrecord"
+SHA256: Final = "6819ef72631de3af32904f2af3c990b8be0c9597ef3917b9cf0a799161156049"
+VERSION: Final = "the published test.tfrecord"
+PICTURES: Final = "images"
+MISALIGNED: Final = "0"
+AS_DEFINED: Final = "precision and recall are computed as defined; the original code loses them by a slip"
 
+_TOKEN: Final = re.compile(r'[^,.?!":; ]+')
+SHARDS: Final = "test-*.parquet"
+SIDES: Final = ("0", "1")
+"""Of a row of Pick-a-Pic: two pictures compete."""
+
+_ROWS: Final = 16
+"""Read at a time; a picture has up to a megabyte."""
 
 _LENGTH: Final = struct.Struct("<Q")
 _FRAME_BYTES: Final = 16
 """Of a record: its length in eight bytes, and two checksums."""
 
 Value = bytes | float | int
+
+
+class RichHF(WordBenchmark):
+    """The benchmark; see the module's text for its protocol."""
+
+    name = "richhf"
+    size = 955
+    epsilon = -1e-5
+
+    def check(self) -> None:
+        """Read the annotations and find the pictures and prompts."""
+        file = read_annotations(
+            find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name, known=SHA256, version=VERSION
+        )
+        self._rows = list(tfrecord_rows(file.path))
+        self._take_out()
+        self._folder = find_in(self.folder, self.name, PICTURES)
+        self._files = {path.stem: path for path in files_in(self._folder) if path.suffix.lower() in PICTURE_SUFFIXES}
+        if not self._files:
+            raise MissingDataset(
+                f"{self._folder} holds no pictures",
+                hint=f"clipalign download {self.name}; each is UID.png or .jpg, its prompt UID.txt beside it",
+                input=str(self._folder),
+            )
+        self.data = hashes(file)
+        self._file_note = file.note()
+        self._uneven = 0
+
+    def _take_out(self) -> None:
+        """Pictures and prompts out of Pick-a-Pic's shards, where those are here and not all of them was done yet."""
+        places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
+        shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
+        names = [row["filename"] for row in self._rows if isinstance(row.get("filename"), bytes)]
+        uids = {Path(name.decode("utf-8", "replace")).stem for name in names if isinstance(name, bytes)}
+        if shards:
+            extract(shards, uids, self.folder / PICTURES)
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What a reader must know; how many labels do not fit their prompts is known when the samples were read."""
+        uneven = f"{self._uneven} prompts have more or fewer words than labels; what is over does not count"
+        return tuple(filter(None, (AS_DEFINED, uneven if self._uneven else "", self._file_note, ABOUT)))
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
+        """In the file's order."""
+        self._uneven = 0
+        for number, row in enumerate(self._rows[:limit]):
+            yield self._sample(number, row)
+
+    def _sample(self, number: int, row: dict[str, Value]) -> CaptionSample | BrokenSample:
+        filename, label, score = (
+            row.get(name) for name in ("filename", "prompt_misalignment_label", "misalignment_score")
+        )
+        if not isinstance(filename, bytes) or not isinstance(score, float):
+            return broken(f"record-{number}", "", f"record {number} of {FILE} lacks its file name or its score")
+        uid = Path(filename.decode("utf-8", "replace")).stem
+        picture = self._files.get(uid, self._folder / f"{uid}.png")
+        prompt = self._folder / f"{uid}.txt"
+        try:
+            text = prompt.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            return broken(uid, picture.name, f"the prompt {prompt} cannot be read: {error}")
+        labels = label.decode("ascii", "replace").split() if isinstance(label, bytes) else []
+        tokens = [match.span() for match in _TOKEN.finditer(text)]
+        self._uneven += len(labels) != len(tokens)
+        misaligned = [one == MISALIGNED for one in labels]
+        return CaptionSample(
+            id=uid,
+            image=picture,
+            image_name=picture.name,
+            text=text,
+            correct=not any(misaligned),
+            part="",
+            truth={"misaligned": misaligned, "misalignment_score": score},
+        )
+
+    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
+        """The words that hold a token labeled misaligned."""
+        labeled = zip(_TOKEN.finditer(outcome.text), outcome.truth["misaligned"], strict=False)
+        spans = [match.span() for match, wrong in labeled if wrong]
+        return words_in(outcome, spans)
+
+    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+        """F1, precision and recall over all tokens; correlations; AP with misaligned prompts as the positive class."""
+        ids = [outcome.id for outcome in outcomes]
+        counts = [_counts(outcome) for outcome in outcomes]
+        right, called, true = (list(column) for column in zip(*counts, strict=True))
+        found = [
+            # 2PR / (P + R) with sums put in for P and R
+            metrics.ratio("f1", ids, [2 * hits for hits in right], [a + b for a, b in zip(called, true, strict=True)]),
+            metrics.ratio("precision", ids, right, called),
+            metrics.ratio("recall", ids, right, true),
+        ]
+        human = [float(outcome.truth["misalignment_score"]) for outcome in outcomes]
+        for name in ("f_clip_score", "clip_score"):
+            ours = [getattr(outcome.result, name) for outcome in outcomes]
+            found.append(metrics.pearson(f"pearson_{name}", ids, ours, human))
+            found.append(metrics.spearman(f"spearman_{name}", ids, ours, human))
+        return found + precisions(outcomes, misaligned=True)
+
+
+def _counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
+    """Tokens rightly called misaligned, called so, and truly so."""
+    called = [_called(outcome, match.span()) for match in _TOKEN.finditer(outcome.text)]
+    pairs: list[tuple[bool, bool]] = list(zip(called, outcome.truth["misaligned"], strict=False))
+    return sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
+
+
+def _called(outcome: CaptionOutcome, token: tuple[int, int]) -> bool:
+    return any(word.misaligned and word.start < token[1] and token[0] < word.end for word in outcome.result.words)
 
 
 def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
@@ -72,7 +186,7 @@ def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
 
 
 def _check_lengths(path: Path) -> None:
-    """See that every record ends within the file: the library makes room for whatever length a record claims.
+    """See that every record ends within the file: the library allocates whatever length a record claims.
 
     Raises:
         ValueError: one does not.
@@ -95,16 +209,8 @@ def _first(feature: Any) -> list[Value]:
     return list(getattr(feature, kind).value[:1]) if kind else []
 
 
-SHARDS: Final = "test-*.parquet"
-SIDES: Final = ("0", "1")
-"""Of a row: two pictures compete."""
-
-_ROWS: Final = 16
-"""Read at a time; a picture has up to a megabyte."""
-
-
-def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> int:
-    """Put the wanted pictures and prompts that are not there yet into ``folder``; how many were found.
+def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> None:
+    """Put the wanted pictures and prompts that are not there yet into ``folder``.
 
     Args:
         shards: Parquet files.
@@ -116,7 +222,6 @@ def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> int:
         MissingDataset: a shard cannot be read, or the folder cannot be written.
     """
     left = {uid for uid in wanted if not is_file(folder / f"{uid}.txt")}
-    found = 0
     try:
         for shard in shards:
             if not left:
@@ -126,14 +231,12 @@ def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> int:
                 _write(folder / f"{uid}{_ending(picture)}", picture)
                 _write(folder / f"{uid}.txt", prompt.encode("utf-8", "replace"))  # last: it says that both are there
                 left.discard(uid)
-                found += 1
     except OSError as error:
         raise MissingDataset(
             f"pictures cannot be taken out into {folder}: {error.strerror or error}",
-            hint="make room there, or make it writable",
+            hint="free space there, or make it writable",
             input=str(folder),
         ) from error
-    return found
 
 
 def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]:
@@ -144,7 +247,7 @@ def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]
             uids = file.read_row_group(group, columns=[f"image_{side}_uid" for side in SIDES]).to_pylist()
             if not any(uid in wanted for row in uids for uid in row.values()):
                 continue
-            columns = ["caption", *(f"{name}_{side}{end}" for side in SIDES for name, end in _COLUMNS)]
+            columns = ["caption", *(name for side in SIDES for name in (f"image_{side}_uid", f"jpg_{side}"))]
             for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns, use_threads=False):
                 for row in batch.to_pylist():
                     for side in SIDES:
@@ -153,9 +256,6 @@ def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]
                             yield str(uid), str(row["caption"]), bytes(content)
     except (OSError, ValueError, KeyError, TypeError) as error:  # OSError: what pyarrow says of damage in the middle
         raise _unusable(shard, error) from error
-
-
-_COLUMNS: Final = (("image", "_uid"), ("jpg", ""))
 
 
 def _opened(shard: Path) -> Any:
@@ -184,138 +284,3 @@ def _write(place: Path, content: bytes) -> None:
     beside = place.with_name(f".{place.name}.{os.getpid()}.part")  # several processes may be at it
     beside.write_bytes(content)
     beside.replace(place)
-
-
-FILE: Final = "test.tfrecord"
-SHA256: Final = "6819ef72631de3af32904f2af3c990b8be0c9597ef3917b9cf0a799161156049"
-VERSION: Final = "the published test.tfrecord"
-PICTURES: Final = ("images",)
-ENDINGS: Final = (".png", ".jpg", ".jpeg", ".webp")
-ROWS: Final = 955
-EPSILON: Final = -1e-5
-MISALIGNED: Final = "0"
-AS_DEFINED: Final = "precision and recall are computed as defined; the original code loses them by a slip"
-
-_TOKEN: Final = re.compile(r'[^,.?!":; ]+')
-
-
-class RichHF(WordBenchmark):
-    """The benchmark; see the module's text for its protocol."""
-
-    name = "richhf"
-    size = ROWS
-
-    def check(self) -> None:
-        """Read the annotations and find the pictures and prompts."""
-        file = read_annotations(
-            find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name, known=SHA256, version=VERSION
-        )
-        self._rows = list(tfrecord_rows(file.path))
-        self._take_out()
-        self._folder = find_in(self.folder, self.name, *PICTURES)
-        self._files = {path.stem: path for path in files_in(self._folder) if path.suffix.lower() in ENDINGS}
-        if not self._files:
-            raise MissingDataset(
-                f"{self._folder} holds no pictures",
-                hint=f"clipalign download {self.name}; each is UID.png or .jpg, its prompt UID.txt beside it",
-                input=str(self._folder),
-            )
-        self.data = hashes(file)
-        self._file_note = file.note()
-        self._uneven = 0
-
-    def _take_out(self) -> None:
-        """Pictures and prompts out of Pick-a-Pic's shards, where those are here and not all of them was done yet."""
-        places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
-        shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
-        names = [row["filename"] for row in self._rows if isinstance(row.get("filename"), bytes)]
-        uids = {Path(name.decode("utf-8", "replace")).stem for name in names if isinstance(name, bytes)}
-        if shards:
-            extract(shards, uids, self.folder / PICTURES[0])
-
-    @property
-    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What a reader must know; how many labels do not fit their prompts is known when the samples were read."""
-        uneven = f"{self._uneven} prompts have more or fewer words than labels; what is over does not count"
-        return tuple(filter(None, (AS_DEFINED, uneven if self._uneven else "", self._file_note, ABOUT)))
-
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
-        """In the file's order."""
-        self._uneven = 0
-        for number, row in enumerate(self._rows[:limit]):
-            yield self._sample(number, row)
-
-    def _sample(self, number: int, row: dict[str, Value]) -> Sample | BrokenSample:
-        filename, label, score = (
-            row.get(name) for name in ("filename", "prompt_misalignment_label", "misalignment_score")
-        )
-        if not isinstance(filename, bytes) or not isinstance(score, float):
-            return broken(f"record-{number}", "", f"record {number} of {FILE} lacks its file name or its score")
-        uid = Path(filename.decode("utf-8", "replace")).stem
-        picture = self._files.get(uid, self._folder / f"{uid}{ENDINGS[0]}")
-        prompt = self._folder / f"{uid}.txt"
-        try:
-            text = prompt.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            return broken(uid, picture.name, f"the prompt {prompt} cannot be read: {error}")
-        labels = label.decode("ascii", "replace").split() if isinstance(label, bytes) else []
-        tokens = [match.span() for match in _TOKEN.finditer(text)]
-        self._uneven += len(labels) != len(tokens)
-        misaligned = [one == MISALIGNED for one in labels]
-        return Sample(
-            id=uid,
-            image=picture,
-            image_name=picture.name,
-            text=text,
-            correct=not any(misaligned),
-            part="",
-            truth={"misaligned": misaligned, "misalignment_score": score},
-        )
-
-    def route(self, loaded: LoadedModel, settings: Settings) -> DetectRoute:
-        """``detect`` in mode ``threshold`` with epsilon -1e-5, unless the user chose others."""
-        return DetectRoute(loaded, settings, epsilon=EPSILON)
-
-    def wrong_words(self, outcome: Outcome) -> tuple[bool, ...]:
-        """The words that hold a token labelled misaligned."""
-        labelled = zip(_TOKEN.finditer(outcome.text), outcome.truth["misaligned"], strict=False)
-        spans = [match.span() for match, wrong in labelled if wrong]
-        return tuple(
-            any(word.start < end and start < word.end for start, end in spans) for word in outcome.result.words
-        )
-
-    def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
-        """F1, precision and recall over all tokens; correlations; AP with misaligned prompts as the positive class."""
-        ids = [outcome.id for outcome in outcomes]
-        counts = [_counts(outcome) for outcome in outcomes]
-        right = [hits for hits, _, _ in counts]
-        called = [called for _, called, _ in counts]
-        true = [true for _, _, true in counts]
-        found = [
-            # 2PR / (P + R) with sums put in for P and R
-            statistics.ratio(
-                "f1", ids, [2 * hits for hits in right], [a + b for a, b in zip(called, true, strict=True)]
-            ),
-            statistics.ratio("precision", ids, right, called),
-            statistics.ratio("recall", ids, right, true),
-        ]
-        human = [float(outcome.truth["misalignment_score"]) for outcome in outcomes]
-        for name, ours in (
-            ("f_clip_score", [outcome.result.f_clip_score for outcome in outcomes]),
-            ("clip_score", [outcome.result.clip_score for outcome in outcomes]),
-        ):
-            found.append(statistics.pearson(f"pearson_{name}", ids, ours, human))
-            found.append(statistics.spearman(f"spearman_{name}", ids, ours, human))
-        return found + precisions(outcomes, misaligned=True)
-
-
-def _counts(outcome: Outcome) -> tuple[int, int, int]:
-    """Tokens rightly called misaligned, called so, and truly so."""
-    wrong: list[Any] = list(outcome.truth["misaligned"])
-    called = [_called(outcome, match.span()) for match in _TOKEN.finditer(outcome.text)]
-    pairs = list(zip(called, wrong, strict=False))
-    return sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
-
-
-def _called(outcome: Outcome, token: tuple[int, int]) -> bool:
-    return any(word.misaligned and word.start < token[1] and token[0] < word.end for word in outcome.result.words)

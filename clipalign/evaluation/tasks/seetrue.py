@@ -1,13 +1,9 @@
-"""Whether one text follows from another, by a model for natural language inference.
-
-The premise is what people said, the hypothesis what was predicted; the score is the probability of entailment against
-contradiction, neutral left out. The model is BART trained on MultiNLI, as in the papers.
-
-``seetrue``: captions that do not fit, with what is wrong with them in words (SeeTRUE-Feedback, Gordon et al., 2023).
+"""``seetrue``: captions that do not fit, with what is wrong with them in words (SeeTRUE-Feedback, Gordon et al., 2023).
 
 Protocol of CLIP4DM: mode ``threshold``; misaligned words that follow each other make a phrase, the phrases joined by a
-comma are the prediction. Its score is how probable a model for natural language inference finds it that the prediction
-follows from what people wrote, 0 where nothing is predicted; the mean is over all samples, and per source.
+comma are the prediction. Its score is how probable a model for natural language inference (BART trained on MultiNLI)
+finds it that the prediction follows from what people wrote: entailment against contradiction, neutral left out, 0 where
+nothing is predicted. The mean is over all samples, and per source.
 """
 
 from __future__ import annotations
@@ -20,20 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from safetensors import SafetensorError
 
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, MissingWeights, need
-from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation import metrics
+from clipalign.evaluation.dataset_files import Annotations, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import Annotations, BrokenSample, Outcome, Sample, read_annotations
-from clipalign.evaluation.tasks.words import (
-    ABOUT,
-    DetectRoute,
-    WordBenchmark,
-    broken,
-    hashes,
-    parts_of,
-    phrases,
-    precisions,
-    suffix_of,
-)
+from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
+from clipalign.evaluation.tasks.words import ABOUT, DetectEvaluator, WordBenchmark, by_part, phrases, precisions
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
@@ -77,32 +64,7 @@ class Entailment:
                 name, use_safetensors=True, **options
             )
         except (OSError, *_DAMAGE) as error:
-            why = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
-            or_put = f", or put its files into {folder}" if folder else ""
-            if here:
-                raise MissingWeights(
-                    f"the model in {folder} cannot be read: {why}",
-                    hint=f"put the files of {NLI_MODEL} there anew, or delete the folder",
-                    input=str(folder),
-                ) from error
-            if not isinstance(error, OSError):
-                raise MissingWeights(
-                    f"the model {NLI_MODEL} in the cache of the Hub cannot be read: {why}",
-                    hint=f"delete it there and fetch it again{or_put}",
-                    input=NLI_MODEL,
-                ) from error
-            if download:
-                raise DownloadFailed(
-                    f"the model {NLI_MODEL} could not be fetched: {why}",
-                    hint=f"try again{or_put}",
-                    input=NLI_MODEL,
-                ) from error
-            forbidden = ", and --offline (or HF_HUB_OFFLINE) forbids fetching it" if offline else ""
-            raise MissingWeights(
-                f"the model {NLI_MODEL} is not on this machine{forbidden}",
-                hint=("fetch it once without --offline" if offline else "add --download") + or_put,
-                input=NLI_MODEL,
-            ) from error
+            raise _unavailable(error, folder, here=here, download=download, offline=offline) from error
         labels = {str(label).lower(): int(place) for place, label in model.config.id2label.items()}
         try:
             self._places = labels["contradiction"], labels["entailment"]
@@ -128,6 +90,31 @@ class Entailment:
             for place, chance in zip(places, chances, strict=True):
                 found[place] = chance
         return found
+
+
+def _unavailable(
+    error: Exception, folder: Path | None, *, here: bool, download: bool, offline: bool
+) -> MissingWeights | DownloadFailed:
+    """Why the model cannot be loaded, and what to do about it."""
+    why = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+    or_put = f", or put its files into {folder}" if folder else ""
+    if here:
+        return MissingWeights(
+            f"the model in {folder} cannot be read: {why}",
+            hint=f"put the files of {NLI_MODEL} there anew, or delete the folder",
+            input=str(folder),
+        )
+    if not isinstance(error, OSError):
+        what, hint = f"in the cache of the Hub cannot be read: {why}", "delete it there and fetch it again"
+    elif download:
+        what, hint = f"could not be fetched: {why}", "try again"
+    elif offline:
+        what = "is not on this machine, and --offline (or HF_HUB_OFFLINE) forbids fetching it"
+        hint = "fetch it once without --offline"
+    else:
+        what, hint = "is not on this machine", "add --download"
+    kind = DownloadFailed if download and isinstance(error, OSError) else MissingWeights
+    return kind(f"the model {NLI_MODEL} {what}", hint=hint + or_put, input=NLI_MODEL)
 
 
 PATTERNS: Final = (
@@ -167,7 +154,7 @@ class SeeTrue(WordBenchmark):
         self.size = sum(_opened(shard).metadata.num_rows for shard in self._shards)
         self.data = hashes(*self._shards)
 
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[Sample | BrokenSample]:
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
         """Shard after shard, row after row."""
         for number, row in zip(range(self.size or 0)[:limit], self._rows(), strict=False):
             yield _sample(str(number), row)
@@ -180,28 +167,26 @@ class SeeTrue(WordBenchmark):
             except (OSError, ValueError) as error:
                 raise shard.unusable(f"cannot be read on: {_sentence(error)}") from error
 
-    def route(self, loaded: LoadedModel, settings: Settings) -> SeeTrueRoute:
+    def evaluator(self, loaded: LoadedModel, settings: Settings) -> SeeTrueEvaluator:
         """``detect`` in mode ``threshold``, unless the user chose another, and the model for inference."""
-        return SeeTrueRoute(
-            loaded,
-            settings,
-            Entailment(
-                loaded.choice,
-                folder=self.folder / NLI_FOLDER,
-                download=bool(settings.download),
-                offline=settings.offline,
-            ),
+        entailment = Entailment(
+            loaded.choice,
+            folder=self.folder / NLI_FOLDER,
+            download=bool(settings.download),
+            offline=settings.offline,
         )
+        return SeeTrueEvaluator(loaded, settings, entailment)
 
-    def statistics(self, outcomes: Sequence[Outcome]) -> list[Statistic]:
+    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
         """The mean of the inference model's scores, in all and per source; AP where some captions are correct."""
-        found = [_entailed("nli", outcomes)]
-        for part in parts_of(outcomes):
-            found.append(_entailed(f"nli{suffix_of(part)}", [o for o in outcomes if o.part == part]))
+        found = []
+        for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
+            judged = [float(outcome.truth["nli"]) for outcome in chosen]
+            found.append(metrics.mean(f"nli{suffix}", [outcome.id for outcome in chosen], judged))
         return found + precisions(outcomes, misaligned=True)
 
 
-class SeeTrueRoute(DetectRoute):
+class SeeTrueEvaluator(DetectEvaluator):
     """``detect``, and what the model for inference makes of its words.
 
     Args:
@@ -214,39 +199,29 @@ class SeeTrueRoute(DetectRoute):
         super().__init__(loaded, settings)
         self._entailment = entailment
 
-    def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
+    def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
         """The outcomes of ``detect`` with ``prediction`` and ``nli`` added to what is known of each."""
         scored = super().score(samples)
         predicted = {
-            place: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in found))
-            for place, outcome in enumerate(scored)
-            if isinstance(outcome, Outcome) and (found := phrases(outcome.result))
+            outcome.id: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in found))
+            for outcome in scored
+            if isinstance(outcome, CaptionOutcome) and (found := phrases(outcome.result))
         }
         chances = dict(zip(predicted, self._entailment.probabilities(list(predicted.values())), strict=True))
-        return [
-            replace(
-                outcome,
-                truth={
-                    **outcome.truth,
-                    "prediction": predicted[place][1] if place in predicted else "",
-                    "nli": chances.get(place, 0.0),
-                },
-            )
-            if isinstance(outcome, Outcome)
-            else outcome
-            for place, outcome in enumerate(scored)
-        ]
 
-    def notes(self) -> tuple[str, ...]:
+        def judged(outcome: CaptionOutcome) -> CaptionOutcome:
+            prediction = predicted[outcome.id][1] if outcome.id in predicted else ""
+            nli = chances.get(outcome.id, 0.0)
+            return replace(outcome, truth={**outcome.truth, "prediction": prediction, "nli": nli})
+
+        return [judged(one) if isinstance(one, CaptionOutcome) else one for one in scored]
+
+    def notes(self, outcomes: Sequence[CaptionOutcome]) -> tuple[str, ...]:
         """By which model the predictions were judged."""
-        return (*super().notes(), f"predictions are judged by {self._entailment.name}")
+        return (f"predictions are judged by {self._entailment.name}",)
 
 
-def _entailed(name: str, outcomes: Sequence[Outcome]) -> Statistic:
-    return statistics.mean(name, [o.id for o in outcomes], [float(o.truth["nli"]) for o in outcomes])
-
-
-def _sample(id: str, row: dict[str, Any]) -> Sample | BrokenSample:
+def _sample(id: str, row: dict[str, Any]) -> CaptionSample | BrokenSample:
     image, text, feedback = row["image"], row["image_caption"], row["caption_misalignment"]
     content = image.get("bytes") if isinstance(image, dict) else image
     if not isinstance(content, bytes) or not isinstance(text, str):
@@ -254,7 +229,7 @@ def _sample(id: str, row: dict[str, Any]) -> Sample | BrokenSample:
     source = str(row["dataset_source"] or "")
     name = str((image.get("path") if isinstance(image, dict) else None) or f"row-{id}")
     truth = {"feedback": feedback or "", "source_id": str(row["id_in_source_dataset"])}
-    return Sample(id, content, name, text.strip(), not feedback, source, truth=truth)
+    return CaptionSample(id, content, name, text.strip(), not feedback, source, truth=truth)
 
 
 def _opened(shard: Annotations) -> Any:

@@ -1,52 +1,48 @@
-"""What the benchmarks about words share: how data is found, what counts as a prediction, LA and AP.
+"""Benchmarks of ``detect``: the evaluator, what counts as a prediction, LA and AP.
 
-LA (localisation accuracy) is the share of false captions whose false word was found, AP the average precision of a
-score. Where the data is good captions beside foils, correct captions are the positive class; where it is captions of
+LA (localization accuracy) is the share of false captions whose false word was found, AP the average precision of a
+score. Where the data is true captions beside foils, true captions are the positive class; where it is captions of
 which some are wrong, the wrong ones are, ranked by the negated score.
-
-The route of the benchmarks about words: captions through the very ``detect`` that users call.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from clipalign.cache import data_folder
 from clipalign.data.transforms import to_tensor
-from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset
-from clipalign.evaluation import metrics as statistics
+from clipalign.device import with_oom_retry
+from clipalign.errors import ClipalignError, MissingDataset
+from clipalign.evaluation import metrics
+from clipalign.evaluation.dataset_files import find_in
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.published import PUBLISHED
 from clipalign.evaluation.score_cache import Shelf, picture_key
 from clipalign.evaluation.task import (
     WORD_OPTIONS,
-    Annotations,
     Benchmark,
-    BrokenSample,
-    Outcome,
-    Route,
-    Sample,
-    find_in,
-    opened,
+    CaptionOutcome,
+    CaptionSample,
+    PictureEvaluator,
+    source_key,
 )
 from clipalign.files import is_file
 from clipalign.methods.detect import Pair, detect_each, detect_provenance
 from clipalign.methods.settings import DetectSettings
-from clipalign.results import DetectResult, Metric, Provenance, WordScore
-from clipalign.runs.prefetch import Prefetcher
+from clipalign.models.encode import encode_each
+from clipalign.results import DetectResult, WordScore
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from clipalign.config.values import Settings
     from clipalign.models.model import LoadedModel
 
+CHUNK_SAMPLES: Final = 256
 
 ABOUT: Final = "read published numbers as “about”: the papers' own tables differ by up to 0.03"
 NEAREST: Final = (
@@ -63,26 +59,107 @@ _TRIED: Final = 50
 """Pictures looked for before a folder counts as the wrong one."""
 
 
-class WordBenchmark(Benchmark[Sample, Outcome]):
-    """A benchmark of ``detect`` on a data set in a folder.
+class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
+    """Captions scored word by word.
 
     Args:
-        folder: of the data; None for where ``download`` puts it.
+        loaded: the model.
+        settings: of the run; what is None there is as the benchmark publishes it.
+        mode: the published mode of ``detect``.
+        epsilon: the published threshold, None for the model's own.
+
+    Attributes:
+        cache: what this run shares with others of a sweep.
     """
 
+    chunk_samples = CHUNK_SAMPLES
+
+    def __init__(
+        self, loaded: LoadedModel, settings: Settings, *, mode: str = "threshold", epsilon: float | None = None
+    ) -> None:
+        super().__init__(settings)
+        names = ("template", "alignment", "batch_size")
+        given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+        self._detect = DetectSettings(
+            mode=settings.mode or mode,
+            epsilon=epsilon if settings.epsilon is None else settings.epsilon,
+            layers=settings.layers,
+            seed=settings.seed,
+            **given,
+        )
+        self._loaded = loaded
+        self.cache: Shelf | None = None
+        self.provenance = detect_provenance(loaded, self._detect)
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """Pixels, (3, S, S)."""
+        return to_tensor(picture, self._loaded)
+
+    def expect(self, samples: Sequence[CaptionSample]) -> None:
+        """Have threads read and prepare the pictures whose vectors are not known."""
+        super().expect([one for one in samples if not (self.cache and picture_key(one) in self.cache.features)])
+
+    def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
+        """Each picture of a chunk is read once, however many captions there are about it."""
+        if self.cache is None:
+            return self._scored(samples, self.pictures(samples))
+        found = self.cache.found(samples, self.provenance)
+        if found is None:
+            found = self._scored(samples, self._vectors(samples, self.cache))
+            self.cache.keep(samples, found, self.provenance)
+        return found
+
+    def _scored(
+        self, samples: Sequence[CaptionSample], pictures: Mapping[object, Tensor | ClipalignError]
+    ) -> list[CaptionOutcome | ClipalignError]:
+        pairs = [
+            Pair(picture, one.text, references=one.references, id=one.id, image_name=one.image_name)
+            for one in samples
+            if not isinstance(picture := pictures[source_key(one)], ClipalignError)
+        ]
+        results = iter(detect_each(self._loaded, pairs, self._detect) if pairs else ())
+        found: list[CaptionOutcome | ClipalignError] = []
+        for one in samples:
+            picture = pictures[source_key(one)]
+            scored = picture if isinstance(picture, ClipalignError) else next(results)
+            if isinstance(scored, ClipalignError):
+                found.append(scored)
+                continue
+            truth = dict(one.truth)
+            found.append(CaptionOutcome(one.id, one.text, one.correct, one.part, one.false_span, scored, truth))
+        return found
+
+    def _vectors(self, samples: Sequence[CaptionSample], cache: Shelf) -> dict[object, Tensor | ClipalignError]:
+        """Vectors of pictures, (E) each, by :func:`source_key`; those that are not known yet are made."""
+        unknown = {source_key(one): one for one in samples if picture_key(one) not in cache.features}
+        pictures = self.pictures(list(unknown.values()))
+        tensors = {key: picture for key, picture in pictures.items() if not isinstance(picture, ClipalignError)}
+        names = [unknown[key].image_name for key in tensors]
+        vectors = with_oom_retry(
+            self._detect.batch_size,
+            lambda size: encode_each(self._loaded, list(tensors.values()), names=names, batch_size=size),
+        )
+        for key, vector in (pictures | dict(zip(tensors, vectors, strict=True))).items():
+            cache.features[picture_key(unknown[key])] = vector
+        return {source_key(one): cache.features[picture_key(one)] for one in samples}
+
+
+class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
+    """A benchmark of ``detect``.
+
+    Attributes:
+        mode: the published mode, unless the user chose another.
+        epsilon: the published threshold; None for the model's own.
+    """
+
+    outcome_type = CaptionOutcome
     options = WORD_OPTIONS
+    mode: str = "threshold"
+    epsilon: float | None = None
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = data_folder(self.name) if folder is None else folder
-        self.published = PUBLISHED[self.name]
-
-    def reread(self, record: dict[str, Any], provenance: Provenance) -> Outcome:
-        """The outcome of a line of ``samples.jsonl``."""
-        return read_outcome(record, provenance)
-
-    def measure(self, outcomes: Sequence[Outcome], *, seed: int) -> list[Metric]:
-        """The statistics with their intervals."""
-        return [statistic.metric(seed=seed) for statistic in self.statistics(outcomes)]
+    def evaluator(self, loaded: LoadedModel, settings: Settings) -> DetectEvaluator:
+        """The very ``detect`` that users call."""
+        return DetectEvaluator(loaded, settings, mode=self.mode, epsilon=self.epsilon)
 
     def _pictures(self, names: Iterable[str], *places: str) -> Path:
         """The folder of the pictures: the first of ``places`` that is there and holds any of the first ``names``.
@@ -107,14 +184,10 @@ class WordBenchmark(Benchmark[Sample, Outcome]):
         return find_in(self.folder, self.name, *places)
 
 
-def hashes(*files: Annotations) -> dict[str, str]:
-    """Name → SHA-256, for the settings of a run."""
-    return {file.path.name: file.sha256 for file in files}
-
-
-def broken(id: str, image: str, what: str) -> BrokenSample:
-    """A row of a data set that is not what its format says."""
-    return BrokenSample(id, image, InputUnreadable(what, hint="is the file complete?", input=id))
+def words_in(outcome: CaptionOutcome, spans: Iterable[Sequence[int]]) -> tuple[bool, ...]:
+    """Which words of a caption share a character with any of ``spans``, W."""
+    spans = list(spans)
+    return tuple(any(word.start < end and start < word.end for start, end in spans) for word in outcome.result.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +197,20 @@ class Phrase:
     Attributes:
         text: the words, a space between them.
         attribution: their mean.
-        words: themselves.
     """
 
     text: str
     attribution: float
-    words: tuple[WordScore, ...]
 
 
 def phrases(result: DetectResult) -> list[Phrase]:
-    """The misaligned words of a result, neighbours merged, in reading order; punctuation does not part neighbours."""
+    """The misaligned words of a result, neighbors merged, in reading order; punctuation does not part neighbors."""
     found = []
     for misaligned, run in groupby(result.words, key=lambda word: word.misaligned):
         if misaligned:
-            words = tuple(run)
+            words = list(run)
             mean = sum(word.attribution or 0.0 for word in words) / len(words)
-            found.append(Phrase(" ".join(word.text for word in words), mean, words))
+            found.append(Phrase(" ".join(word.text for word in words), mean))
     return found
 
 
@@ -148,12 +219,12 @@ def lowest_phrase(result: DetectResult) -> Phrase | None:
     return min(phrases(result), key=lambda phrase: phrase.attribution, default=None)
 
 
-def localisation(
+def localization(
     name: str,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[CaptionOutcome],
     *,
-    found: Callable[[Outcome], bool],
-    hit: Callable[[Outcome, WordScore], bool],
+    found: Callable[[CaptionOutcome], bool],
+    hit: Callable[[CaptionOutcome, WordScore], bool],
 ) -> list[Statistic]:
     """LA over the false captions among ``outcomes``, if there are any.
 
@@ -161,196 +232,47 @@ def localisation(
         name: of the metric.
         outcomes: false captions and others.
         found: whether the false word of a caption was found.
-        hit: whether a word, taken blindly, would count; its share is the chance.
+        hit: whether a word, taken blindly, would count; the share of such words is the chance.
     """
     false = [outcome for outcome in outcomes if not outcome.correct]
     if not false:
         return []
     blind = [sum(hit(o, word) for word in o.result.words) / len(o.result.words) for o in false]
     values = [float(found(outcome)) for outcome in false]
-    return [statistics.mean(name, [o.id for o in false], values, chance=sum(blind) / len(blind))]
+    return [metrics.mean(name, [o.id for o in false], values, chance=sum(blind) / len(blind))]
 
 
-def precisions(outcomes: Sequence[Outcome], *, suffix: str = "", misaligned: bool = False) -> list[Statistic]:
+def precisions(outcomes: Sequence[CaptionOutcome], *, suffix: str = "", misaligned: bool = False) -> list[Statistic]:
     """AP of CLIPScore, of F-CLIPScore, and of RefCLIPScore where there are references.
 
     Args:
-        outcomes: correct captions and others; where all are of one kind there is nothing to tell apart, and no number.
+        outcomes: true captions and others; where all are of one kind there is nothing to tell apart, and no number.
         suffix: of the names.
         misaligned: whether false captions are the positive class, ranked by the negated score.
     """
-    by_score: Mapping[str, Callable[[DetectResult], float | None]] = {
-        "ap_clip_score": lambda result: result.clip_score,
-        "ap_f_clip_score": lambda result: result.f_clip_score,
-        "ap_ref_clip_score": lambda result: result.ref_clip_score,
-    }
     found = []
-    for name, score in by_score.items():
-        scored = [(o, value) for o in outcomes if (value := score(o.result)) is not None]
+    for name in ("clip_score", "f_clip_score", "ref_clip_score"):
+        scored = [(o, value) for o in outcomes if (value := getattr(o.result, name)) is not None]
         truth = [outcome.correct != misaligned for outcome, _ in scored]
         if any(truth) and not all(truth):
             ranked = [-value if misaligned else value for _, value in scored]
-            found.append(statistics.average_precision(name + suffix, [o.id for o, _ in scored], truth, ranked))
+            ids = [outcome.id for outcome, _ in scored]
+            found.append(metrics.average_precision(f"ap_{name}{suffix}", ids, truth, ranked))
     return found
 
 
-def parts_of(outcomes: Iterable[Outcome]) -> list[str]:
-    """The subsets that occur, in order of their names; none where there is only one."""
+def by_part(outcomes: Sequence[CaptionOutcome]) -> dict[str, list[CaptionOutcome]]:
+    """Outcomes by the ending that metrics of their part have, in order of the parts; empty where there is only one.
+
+    The part ``in-domain`` has the ending ``_in_domain``.
+    """
     parts = sorted({outcome.part for outcome in outcomes})
-    return parts if len(parts) > 1 else []
+    if len(parts) < 2:
+        return {}
+    return {suffix_of(part): [outcome for outcome in outcomes if outcome.part == part] for part in parts}
 
 
 def suffix_of(part: str) -> str:
-    """``in-domain`` at the end of a metric's name: ``_in_domain``."""
+    """The ending of a metric's name for a part: ``_in_domain`` for ``in-domain``."""
     plain = "".join(character if character.isalnum() else "_" for character in part.lower())
     return f"_{plain}" if plain else ""
-
-
-CHUNK_SAMPLES: Final = 256
-
-
-class DetectRoute(Route[Sample, Outcome]):
-    """Captions scored word by word.
-
-    Args:
-        loaded: the model.
-        settings: of the run; what is None there is as the benchmark publishes it.
-        mode: the published mode of ``detect``.
-        epsilon: the published threshold, None for the model's own.
-    """
-
-    chunk_samples = CHUNK_SAMPLES
-
-    def __init__(
-        self, loaded: LoadedModel, settings: Settings, *, mode: str = "threshold", epsilon: float | None = None
-    ) -> None:
-        names = ("template", "alignment", "batch_size")
-        given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-        self._detect = DetectSettings(
-            mode=settings.mode or mode,
-            epsilon=epsilon if settings.epsilon is None else settings.epsilon,
-            layers=settings.layers,
-            seed=settings.seed,
-            **given,
-        )
-        self._loaded = loaded
-        self._exif = settings.protocol == "exif"
-        self._prefetcher: Prefetcher[Tensor] = Prefetcher()
-        self.shelf: Shelf | None = None
-        """What this run shares with others of a sweep."""
-        self.provenance = detect_provenance(loaded, self._detect)
-
-    def expect(self, samples: Sequence[Sample]) -> None:
-        """Have threads read and prepare the pictures, unless they are at it or their vectors are known."""
-        for sample in samples:
-            if not (self.shelf and picture_key(sample) in self.shelf.features):
-                self._prefetcher.expect(_key(sample), partial(self._prepared, sample))
-
-    def score(self, samples: Sequence[Sample]) -> list[Outcome | ClipalignError]:
-        """Each picture of a chunk is read once, however many captions there are about it."""
-        if self.shelf is None:
-            return self._scored(samples, self._pictures(samples))
-        found = self.shelf.found(samples, self.provenance)
-        if found is None:
-            found = self._scored(samples, self._shelved(samples, self.shelf))
-            self.shelf.keep(samples, found, self.provenance)
-        return found
-
-    def _scored(
-        self, samples: Sequence[Sample], pictures: Mapping[object, Tensor | ClipalignError]
-    ) -> list[Outcome | ClipalignError]:
-        found: list[Outcome | ClipalignError] = []
-        pairs = []
-        for sample in samples:
-            picture = pictures[_key(sample)]
-            if not isinstance(picture, ClipalignError):
-                pairs.append(
-                    Pair(picture, sample.text, references=sample.references, id=sample.id, image_name=sample.image_name)
-                )
-        results = iter(detect_each(self._loaded, pairs, self._detect) if pairs else ())
-        for sample in samples:
-            picture = pictures[_key(sample)]
-            scored = picture if isinstance(picture, ClipalignError) else next(results)
-            found.append(scored if isinstance(scored, ClipalignError) else _outcome(sample, scored))
-        return found
-
-    def _pictures(self, samples: Sequence[Sample]) -> dict[object, Tensor | ClipalignError]:
-        """Prepared pictures, (3, S, S) each, by key."""
-        self.expect(samples)
-        names = {_key(sample): sample.image_name for sample in samples}
-        return {key: self._prefetcher.take(key, name) for key, name in names.items()}
-
-    def _shelved(self, samples: Sequence[Sample], shelf: Shelf) -> dict[object, Tensor | ClipalignError]:
-        """Vectors of pictures, (E) each, by key; those that are not known yet are made."""
-        from clipalign.device import with_oom_retry
-        from clipalign.models.encode import encode_each
-
-        unknown = {_key(sample): sample for sample in samples if picture_key(sample) not in shelf.features}
-        pictures = self._pictures(list(unknown.values()))
-        for key, picture in pictures.items():
-            if isinstance(picture, ClipalignError):
-                shelf.features[picture_key(unknown[key])] = picture
-        tensors = {key: picture for key, picture in pictures.items() if not isinstance(picture, ClipalignError)}
-        names = [unknown[key].image_name for key in tensors]
-        vectors = with_oom_retry(
-            self._detect.batch_size,
-            lambda size: encode_each(self._loaded, list(tensors.values()), names=names, batch_size=size),
-        )
-        for key, vector in zip(tensors, vectors, strict=True):
-            shelf.features[picture_key(unknown[key])] = vector
-        return {_key(sample): shelf.features[picture_key(sample)] for sample in samples}
-
-    def close(self) -> None:
-        """No picture is read any more."""
-        self._prefetcher.close()
-
-    def _prepared(self, sample: Sample) -> Tensor:
-        return to_tensor(opened(sample.image, exif=self._exif, name=sample.image_name), self._loaded)
-
-    def record(self, outcome: Outcome) -> dict[str, Any]:
-        """The outcome, less the provenance, which is the same in every line and stands in ``run.json``."""
-        record = asdict(outcome)
-        del record["result"]["provenance"]
-        if not record["truth"]:
-            del record["truth"]
-        return record
-
-    def outcome(self, record: dict[str, Any]) -> Outcome:
-        """Back from the record."""
-        return read_outcome(record, self.provenance)
-
-
-def read_outcome(record: dict[str, Any], provenance: Provenance) -> Outcome:
-    """The outcome that :meth:`DetectRoute.record` made ``record`` of.
-
-    Raises:
-        KeyError, IndexError, TypeError, ValueError: it is no such record.
-    """
-    result = dict(record["result"])
-    for name in ("cosine", "clip_score", "f_clip_score", "sum_negative_attribution"):
-        if not isinstance(result[name], float | int):
-            raise TypeError(f"{name} is no number")
-    result["words"] = tuple(WordScore(**word) for word in result["words"])
-    for name in ("misaligned", "unknown_words", "references", "warnings"):
-        result[name] = tuple(result[name])
-    span = record["false_span"]
-    return Outcome(
-        id=record["id"],
-        text=record["text"],
-        correct=record["correct"],
-        part=record["part"],
-        false_span=None if span is None else (span[0], span[1]),
-        result=DetectResult(**result, provenance=provenance),
-        truth=record.get("truth", {}),
-    )
-
-
-def _key(sample: Sample) -> object:
-    """The same for samples of one picture: a path, or the object that the samples share."""
-    return sample.image if hasattr(sample.image, "__fspath__") else id(sample.image)
-
-
-def _outcome(sample: Sample, result: DetectResult) -> Outcome:
-    return Outcome(
-        sample.id, sample.text, sample.correct, sample.part, sample.false_span, result, truth=dict(sample.truth)
-    )

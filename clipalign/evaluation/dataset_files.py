@@ -1,0 +1,245 @@
+"""Read the files of a data set: places, lists, annotation files known by their hash, pictures.
+
+An annotation file of another version than the papers used is read all the same, and a note says so. One that is cut
+short, is no JSON, or is the pointer that Git LFS leaves in the place of a file, is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import orjson
+
+from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+HASH_DIGITS: Final = 16
+"""Of a SHA-256 in a sentence; records have all 64."""
+
+PICTURE_SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".webp")
+COMPLETE: Final = "is the data set complete?"
+
+_PIECE_BYTES: Final = 1 << 20
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
+
+
+def find_in(folder: Path, name: str, *places: str) -> Path:
+    """The first of ``places`` (paths within ``folder``) that exists.
+
+    Raises:
+        MissingDataset: none of them does; ``name`` says of which data set.
+    """
+    for place in places:
+        if (folder / place).exists():
+            return folder / place
+    if folder.is_dir():
+        message = f"{folder} is not laid out as {name}: there is no {' and no '.join(places[:3])}"
+        hint = f"clipalign download {name}, or --data-root with the folder that holds {places[0]}"
+    else:
+        why = "that is a file" if folder.exists() else "there is no such folder"
+        message = f"the data set {name} is not in {folder}: {why}"
+        hint = f"clipalign download {name}, or --data-root DIR"
+    raise MissingDataset(message, hint=hint, input=str(folder))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """What lies in a folder of a data set, by name.
+
+    Raises:
+        InputUnreadable: it is no folder, or cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputUnreadable(f"{folder} cannot be read: {error.strerror}", hint=COMPLETE, input=str(folder)) from error
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a list of a data set, stripped, without blank ones.
+
+    Raises:
+        InputUnreadable: it is missing, or no text.
+    """
+    return [line for _, line in _numbered_lines(path)]
+
+
+def numbered_rows(path: Path, form: str) -> list[tuple[int, str]]:
+    """The lines of a list that are a number and a text, in either order.
+
+    Args:
+        path: of the list.
+        form: what a line has: ``"NUMBER FILE"``, where the text goes on to the end of the line, or ``"FILE NUMBER"``,
+            where it has no space and further fields are ignored.
+
+    Raises:
+        InputUnreadable: the list cannot be read, or a line, which is named, has another form.
+    """
+    place = form.split().index("NUMBER")
+    found = []
+    for number, line in _numbered_lines(path):
+        fields = line.split(maxsplit=1) if place == 0 else line.split()
+        if len(fields) < 2 or not _WHOLE.fullmatch(fields[place]):
+            raise InputUnreadable(f"{path}:{number} is not {form}", hint=COMPLETE, input=f"{path}:{number}")
+        found.append((int(fields[place]), fields[1 - place]))
+    return found
+
+
+def _numbered_lines(path: Path) -> list[tuple[int, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputUnreadable(f"{path} cannot be read: {error.strerror}", hint=COMPLETE, input=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"{path} is no text", hint=COMPLETE, input=str(path)) from error
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class FileInTar:
+    """A file of a tar that is not unpacked.
+
+    Attributes:
+        tar: the archive, uncompressed.
+        name: of the file in it.
+        offset: of its first byte.
+        size: in bytes.
+    """
+
+    tar: Path
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes.
+
+        Raises:
+            ImageUnreadable: the archive cannot be read.
+        """
+        try:
+            with self.tar.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.size)
+        except OSError as error:
+            raise ImageUnreadable(
+                f"{self.name} in {self.tar} cannot be read: {error.strerror}", input=str(self.tar)
+            ) from error
+
+
+PictureSource: TypeAlias = "Image.Image | Path | bytes | FileInTar"
+
+
+def opened(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
+    """The picture in RGB; one that was generated is returned as it is.
+
+    Args:
+        image: the picture, or where it is.
+        exif: turn it the way its EXIF orientation says; the papers did not.
+        name: what errors call bytes; a file is called by its path.
+
+    Raises:
+        ImageUnreadable: the file is missing, damaged or no picture.
+    """
+    from PIL import Image  # names of benchmarks need neither this nor numpy
+
+    from clipalign.data.images import open_image
+
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, FileInTar):
+        return open_image(image.read(), exif=exif, name=f"{image.name} in {image.tar}")
+    return open_image(image, exif=exif, name=name if isinstance(image, bytes) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """An annotation file.
+
+    Attributes:
+        path: where it is.
+        dataset: name of the data set, for errors.
+        sha256: of its bytes.
+        known: SHA-256 of the version that the papers used, or an empty string.
+        version: what to call that version.
+    """
+
+    path: Path
+    dataset: str
+    sha256: str
+    known: str = ""
+    version: str = ""
+
+    def note(self) -> str:
+        """A sentence where this is another version than the known one; else an empty string."""
+        if not self.known or self.sha256 == self.known:
+            return ""
+        return (
+            f"{self.path.name} is another version than {self.version}: its SHA-256 begins {self.sha256[:HASH_DIGITS]}, "
+            f"not {self.known[:HASH_DIGITS]}; published numbers are of the latter"
+        )
+
+    def json(self) -> Any:
+        """Its content.
+
+        Raises:
+            MissingDataset: it is no JSON, or breaks off.
+        """
+        content = self.path.read_bytes()
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            torn = "unexpected end" in error.msg
+            where = (
+                f"breaks off after {len(content):,} bytes" if torn else f"is no JSON: line {error.lineno}, {error.msg}"
+            )
+            raise self.unusable(where) from None
+
+    def misbuilt(self, form: str, error: KeyError | TypeError | AttributeError) -> MissingDataset:
+        """The error for a file that is not of ``form``, as ``error`` showed while it was taken apart."""
+        why = f"it lacks {error}" if isinstance(error, KeyError) else "lists and objects are not where it has them"
+        return self.unusable(f"is not {form}: {why}")
+
+    def unusable(self, what: str) -> MissingDataset:
+        """The error for a file that ``what``, a clause such as "breaks off"."""
+        return MissingDataset(
+            f"{self.path} {what}; its SHA-256 begins {self.sha256[:HASH_DIGITS]}",
+            hint=f"mend it, or delete it and fetch it again: clipalign download {self.dataset}",
+            input=str(self.path),
+        )
+
+
+def read_annotations(path: Path, dataset: str, *, known: str = "", version: str = "") -> Annotations:
+    """The file at ``path``, hashed.
+
+    Raises:
+        MissingDataset: it cannot be read, is empty, or is a Git LFS pointer.
+    """
+    digest, size, start = hashlib.sha256(), 0, b""
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                start = start or piece[: len(LFS_POINTER)]
+                size += len(piece)
+                digest.update(piece)
+    except OSError as error:
+        raise MissingDataset(
+            f"{path} cannot be read: {error.strerror}", hint="check the path and its rights", input=str(path)
+        ) from error
+    found = Annotations(path, dataset, digest.hexdigest(), known, version)
+    if not size:
+        raise found.unusable("is empty")
+    if start == LFS_POINTER:
+        raise found.unusable(f"is a Git LFS pointer of {size} bytes, not the file it stands for")
+    return found
+
+
+def hashes(*files: Annotations) -> dict[str, str]:
+    """Name → SHA-256, for the settings of a run."""
+    return {file.path.name: file.sha256 for file in files}

@@ -1,0 +1,166 @@
+"""Benchmarks of ``score-long``: pictures and all their texts to unit vectors, and what was cut.
+
+A model is asked with the context it was made for, as the papers did, unless the user has it stretched.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import torch
+
+from clipalign.data.transforms import to_tensor
+from clipalign.device import with_oom_retry
+from clipalign.errors import ClipalignError, TextUnusable
+from clipalign.evaluation.dataset_files import PictureSource
+from clipalign.evaluation.task import LONG_OPTIONS, Benchmark, Outcome, PictureEvaluator, source_key
+from clipalign.methods.score_long import long_reading
+from clipalign.methods.scores import provenance_of
+from clipalign.models.encode import encode_images, encode_tokens
+from clipalign.models.registry import LONG_CONTEXT_TOKENS
+from clipalign.models.tokenize import encode_text
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from clipalign.config.values import Settings
+    from clipalign.models.model import LoadedModel
+
+CHUNK_SAMPLES: Final = 64
+DEFAULT_BATCH: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LongSample:
+    """A picture and texts about it.
+
+    Attributes:
+        id: unique within the benchmark.
+        image: what is shown.
+        image_name: its name in records and errors.
+        captions: true texts; where they grow, each begins with the one before (n).
+        negatives: growing captions, each with a wrong detail after it (n or n - 1).
+        human: what people gave the one caption, where they did.
+    """
+
+    id: str
+    image: PictureSource
+    image_name: str
+    captions: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    human: float = 0.0
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Everything that is encoded: captions, then negatives."""
+        return self.captions + self.negatives
+
+
+@dataclass(frozen=True, slots=True)
+class LongOutcome(Outcome):
+    """What all outcomes of long captions have.
+
+    Attributes:
+        cut: how many texts of the sample did not fit the context.
+    """
+
+    cut: int = field(kw_only=True)
+
+    @classmethod
+    @abstractmethod
+    def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
+        """The outcome of a sample.
+
+        Args:
+            sample: the sample.
+            image: its picture's unit vector (E).
+            texts: its texts' unit vectors, in their order (B, E).
+            cut: how many of them did not fit the context.
+        """
+
+    def record(self) -> dict[str, Any]:
+        """All fields, ``cut`` last."""
+        record = asdict(self)
+        return {**{name: value for name, value in record.items() if name != "cut"}, "cut": self.cut}
+
+
+L = TypeVar("L", bound=LongOutcome)
+
+
+class LongEvaluator(PictureEvaluator[LongSample, L]):
+    """Pictures and their texts to unit vectors, by the encoders that ``score-long`` uses.
+
+    Args:
+        loaded: the model.
+        settings: of the run; ``stretch`` is off unless the user set it.
+        outcome_type: what it makes of samples.
+    """
+
+    chunk_samples = CHUNK_SAMPLES
+
+    def __init__(self, loaded: LoadedModel, settings: Settings, outcome_type: type[L]) -> None:
+        super().__init__(settings)
+        self._loaded = long_reading(loaded, stretch=bool(settings.stretch))
+        self._outcome_type = outcome_type
+        self._batch_size = settings.batch_size or DEFAULT_BATCH
+        shaped = {"stretch": bool(settings.stretch), "context_tokens": self._loaded.context_tokens}
+        self.provenance = provenance_of(self._loaded, {**shaped, "batch_size": self._batch_size}, seed=settings.seed)
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """Pixels, (3, S, S)."""
+        return to_tensor(picture, self._loaded)
+
+    def score(self, samples: Sequence[LongSample]) -> list[L | ClipalignError]:
+        """Pictures, then all their texts together; texts that begin alike share that."""
+        pictures = self.pictures(samples)
+        found: dict[str, L | ClipalignError] = {}
+        usable: list[tuple[LongSample, Tensor]] = []
+        for sample in samples:
+            picture = pictures[source_key(sample)]
+            if isinstance(picture, ClipalignError):
+                found[sample.id] = picture
+            elif not sample.texts or not all(text.strip() for text in sample.texts):
+                found[sample.id] = TextUnusable("a text of the sample is empty", input=sample.id)
+            else:
+                usable.append((sample, picture))
+        if usable:
+            images = self._images([picture for _, picture in usable])
+            tokens = [[encode_text(self._loaded, text) for text in sample.texts] for sample, _ in usable]
+            flat = [text for texts in tokens for text in texts]
+            vectors = with_oom_retry(
+                self._batch_size, lambda size: encode_tokens(self._loaded, flat, batch_size=size)
+            ).cpu()
+            rows = torch.split(vectors, [len(texts) for texts in tokens])
+            for (sample, _), image, texts, encoded in zip(usable, images, rows, tokens, strict=True):
+                cut = sum(text.truncated for text in encoded)
+                found[sample.id] = self._outcome_type.of(sample, image, texts, cut=cut)
+        return [found[sample.id] for sample in samples]
+
+    def _images(self, prepared: list[Tensor]) -> Tensor:
+        pictures = torch.stack(prepared)
+        return with_oom_retry(
+            self._batch_size,
+            lambda size: torch.cat([encode_images(self._loaded, batch) for batch in torch.split(pictures, size)]),
+        ).cpu()
+
+    def notes(self, outcomes: Sequence[L]) -> tuple[str, ...]:
+        """That texts were cut, where any was."""
+        cut = sum(outcome.cut for outcome in outcomes)
+        if not cut:
+            return ()
+        hint = "" if self._loaded.context_tokens >= LONG_CONTEXT_TOKENS else "; --stretch has it read longer ones"
+        return (f"{cut:,} texts did not fit the model's {self._loaded.context_tokens} tokens and were cut{hint}",)
+
+
+class LongBenchmark(Benchmark[LongSample, L]):
+    """A benchmark of long captions."""
+
+    options = LONG_OPTIONS
+
+    def evaluator(self, loaded: LoadedModel, settings: Settings) -> LongEvaluator[L]:
+        """With the model's own context, unless the user has it stretched."""
+        return LongEvaluator(loaded, settings, self.outcome_type)

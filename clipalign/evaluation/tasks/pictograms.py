@@ -1,0 +1,296 @@
+"""Benchmarks of generated scenes: ``pictogram-foil``, ``pictogram-classify``, ``pictogram-long``.
+
+Offline and seeded; scenes come from splits of their own, on which the embedded models were neither trained nor
+calibrated.
+
+``pictogram-foil``: each scene with a true caption and the same caption with one word swapped. The foil kinds take
+turns, so that each counts a fifth. Protocol as for FOIL: mode ``most-negative``, LA over the foils, AP with the true
+caption as the positive class. A foil counts as found when the word with the lowest attribution, which is the prediction
+of that mode, lies in the swapped characters; LA is of that word in any mode.
+
+``pictogram-classify``: scenes of several objects; which of 116 kinds is among them? Every second kind is a class, the
+others stand beside: no scene holds two classes, so that the question has one answer. The parts take turns: ``large``,
+the label's object large among small others; ``equal``, all of one size; ``small``, the label's object small among
+larger others. Scenes are drawn at three times the model's side, as photographs have more pixels than models look at.
+Descriptions come from what is known of a kind: its names, and how captions put it together with sizes, counts, places
+and grounds. Nothing else is true of a kind here: a dog is not more often red than a cat. So descriptions say less than
+those of photographs' classes do, and what WCA gains here it gains by its crops.
+
+``pictogram-long``: captions that grow detail by detail, with details known to be wrong. Protocol as for sDCI.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from clipalign.data.classes import Classes
+from clipalign.evaluation import metrics
+from clipalign.evaluation.metrics import Statistic, lies_within, lowest_word
+from clipalign.evaluation.task import CLASS_OPTIONS, Benchmark, CaptionOutcome, CaptionSample
+from clipalign.evaluation.tasks.class_evaluator import ClassEvaluator, ClassOutcome, ClassSample, ClassTask
+from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
+from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark
+from clipalign.evaluation.tasks.long_captions import LongSample
+from clipalign.evaluation.tasks.words import WordBenchmark
+from clipalign.pictogram.batches import scene_random
+from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, article, write_caption
+from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
+from clipalign.pictogram.scenes import (
+    CANVAS_PX,
+    COLOR_JITTER,
+    COLORS,
+    COUNT_WORDS,
+    KINDS,
+    SIZE_WORDS,
+    SIZES,
+    STYLES,
+    Group,
+    Scene,
+    Thing,
+    compose_scene,
+    draw_scene,
+    place_thing,
+)
+
+if TYPE_CHECKING:
+    from clipalign.config.values import Settings
+    from clipalign.models.model import LoadedModel
+    from clipalign.results import Metric
+
+GENERATED: Final = "generated pictogram scenes; says nothing about photographs"
+SCENES_A_SEED: Final = 1_000_000
+SAMPLES_A_SCENE: Final = 2
+"""Of ``pictogram-foil``."""
+
+DRAWN_PX: Final = 3 * CANVAS_PX
+SPLIT: Final = "classify"
+POOL_CROPS: Final = 60
+"""Crops made of a picture: as for ImageNet, since they are what the minutes go into."""
+
+PARTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "large": ("large", ("small",)),
+    "equal": ("medium", ("medium",)),
+    "small": ("small", ("medium", "large")),
+}
+"""Part → size of the label's object, and sizes of the others."""
+
+OTHERS: Final = (2, 3)
+"""How many stand beside, from and to; where they do not fit, fewer."""
+
+SENTENCES: Final = 24
+"""Descriptions a class."""
+
+LABELS: Final = tuple(range(0, len(KINDS), 2))
+"""Kinds that are classes, by their place in the list of kinds."""
+
+_BESIDE: Final = tuple(kind for kind in range(len(KINDS)) if kind not in set(LABELS))
+
+
+class PictogramFoil(WordBenchmark):
+    """``pictogram-foil``; see the module's text for its protocol.
+
+    Attributes:
+        split: of the scenes; ``calibration`` for those that the embedded model's k and epsilon were chosen on.
+    """
+
+    name = "pictogram-foil"
+    size: int = 5000
+    notes = (GENERATED,)
+    mode = "most-negative"
+    split: str = "test"
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample]:
+        """Pairs of a true caption and its foil, ``size`` in all unless limited."""
+        wanted = self.size if limit is None else limit
+        for number in range(-(-wanted // SAMPLES_A_SCENE)):
+            pair = self._pair(seed * SCENES_A_SEED + number, FOIL_KINDS[number % len(FOIL_KINDS)])
+            yield from pair[: wanted - number * SAMPLES_A_SCENE]
+
+    def _pair(self, number: int, kind: str) -> tuple[CaptionSample, CaptionSample]:
+        """Scene ``number``: drawn again until its caption can be falsified in the wanted kind."""
+        rng = scene_random(self.split, number)
+        while True:
+            scene = compose_scene(rng)
+            caption = write_caption(rng, scene)
+            if kind in caption.foil_kinds():
+                break
+        foil = caption.foil(rng, kind)
+        picture, name = draw_scene(scene), f"scene-{number}"
+        return (
+            CaptionSample(f"{name}-true", picture, name, caption.text, True, kind),
+            CaptionSample(f"{name}-{kind}", picture, name, foil.text, False, kind, (foil.start, foil.end)),
+        )
+
+    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+        """LA in all and per foil kind, AP of both scores in all and per foil kind, share of pairs ranked right."""
+        found: list[Statistic] = []
+        foils = [o for o in outcomes if not o.correct]
+        parts = [part for part in FOIL_KINDS if any(o.part == part for o in foils)]
+        chances = [_chance(o) for o in foils]
+        foils = [o for part in parts for o in foils if o.part == part]  # the order decides what the bootstrap draws
+        if foils:
+            found.append(_localization("la", foils, chance=sum(chances) / len(chances)))
+            found += [_localization(f"la_{part}", [o for o in foils if o.part == part]) for part in parts]
+        for part in ("", *parts) if len(parts) > 1 else ("",):
+            chosen = [o for o in outcomes if part in ("", o.part)]
+            ids, truth = [o.id for o in chosen], [o.correct for o in chosen]
+            suffix = f"_{part}" if part else ""
+            for name, scores in (
+                ("ap_clip_score", [o.result.clip_score for o in chosen]),
+                ("ap_f_clip_score", [o.result.f_clip_score for o in chosen]),
+            ):
+                found.append(metrics.average_precision(name + suffix, ids, truth, scores))
+        return found + _ranked_pairs(outcomes)
+
+    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
+        """The words in the swapped characters."""
+        span = outcome.false_span or (0, 0)
+        return tuple(lies_within(word, span) for word in outcome.result.words)
+
+
+def _localization(name: str, foils: Sequence[CaptionOutcome], *, chance: float | None = None) -> Statistic:
+    return metrics.mean(name, [o.id for o in foils], [_found(o) for o in foils], chance=chance)
+
+
+def _found(outcome: CaptionOutcome) -> float:
+    word = lowest_word(outcome.result)
+    return float(word is not None and outcome.false_span is not None and lies_within(word, outcome.false_span))
+
+
+def _chance(outcome: CaptionOutcome) -> float:
+    """Share of the caption's words that a blind guess could hit."""
+    words = [word for word in outcome.result.words if word.scored]
+    span = outcome.false_span or (0, 0)
+    return sum(lies_within(word, span) for word in words) / max(1, len(words))
+
+
+def _ranked_pairs(outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+    """Share of scenes whose true caption scores higher than its foil."""
+    by_scene: dict[str, dict[bool, float]] = {}
+    for outcome in outcomes:
+        by_scene.setdefault(outcome.result.image, {})[outcome.correct] = outcome.result.cosine
+    right = {scene: float(pair[True] > pair[False]) for scene, pair in by_scene.items() if len(pair) == SAMPLES_A_SCENE}
+    return [metrics.mean("pairs_ranked_right", list(right), list(right.values()), chance=0.5)] if right else []
+
+
+class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
+    """``pictogram-classify``; see the module's text."""
+
+    name = "pictogram-classify"
+    outcome_type = ClassOutcome
+    size: int = 600
+    notes = (GENERATED,)
+    options = CLASS_OPTIONS
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[ClassSample]:
+        """Scenes, ``size`` in all unless limited; parts take turns, classes come as they are drawn."""
+        parts = tuple(PARTS)
+        for number in range(self.size if limit is None else limit):
+            part = parts[number % len(parts)]
+            place = seed * SCENES_A_SEED + number
+            rng = scene_random(SPLIT, place)
+            label = rng.randrange(len(LABELS))
+            scene = compose(rng, LABELS[label], part)
+            name = f"scene-{place}-{part}"
+            identity = f"{self.name} {place} {part} {scene}"
+            yield ClassSample(name, draw_scene(scene, side_px=DRAWN_PX), name, label, part, identity)
+
+    def evaluator(self, loaded: LoadedModel, settings: Settings) -> ClassEvaluator:
+        """All methods, unless the user chose one."""
+        return ClassEvaluator(loaded, settings, task(), pool=POOL_CROPS)
+
+    def statistics(self, outcomes: Sequence[ClassOutcome]) -> list[Statistic]:
+        """Top-1 of every method."""
+        return top1_statistics(outcomes)
+
+    def measure(self, outcomes: Sequence[ClassOutcome], *, seed: int) -> list[Metric]:
+        """Top-1 and top-5 of every method in all, top-1 and what WCA gains in every part."""
+        found = class_metrics(outcomes, classes=len(LABELS), seed=seed)
+        for part in PARTS:
+            chosen = [outcome for outcome in outcomes if outcome.part == part]
+            if chosen:
+                found += class_metrics(chosen, classes=len(LABELS), seed=seed, part=part)
+        return found
+
+
+def compose(rng: random.Random, kind: int, part: str) -> Scene:
+    """One thing of ``kind`` among others that are of no class, sized as ``part`` says."""
+    color = rng.choice(tuple(COLORS))
+    red, green, blue = (min(255, max(0, c + rng.randint(-COLOR_JITTER, COLOR_JITTER))) for c in COLORS[color])
+    own, sizes = PARTS[part]
+    style = rng.choice((*STYLES, None))
+    while True:
+        wanted = [(kind, own), *((other, rng.choice(sizes)) for other in rng.sample(_BESIDE, rng.randint(*OTHERS)))]
+        placed: list[Thing] = []
+        groups = []
+        for one, size in sorted(wanted, key=lambda pair: -SIZES[pair[1]][0]):  # small ones fit more easily
+            thing = place_thing(rng, one, style or rng.choice(STYLES), size, placed)
+            if thing is not None:
+                placed.append(thing)
+                groups.append(Group(one, size, (thing,)))
+        if len(groups) >= OTHERS[0] and any(group.kind == kind for group in groups):
+            return Scene(color, (red, green, blue), tuple(groups))
+
+
+def task() -> ClassTask:
+    """The classes for every method, in words that the embedded model knows."""
+    kinds = [KINDS[label] for label in LABELS]
+    names = tuple(kind.name for kind in kinds)
+    described = {kind.name: _sentences(kind.names, kind.plural) for kind in kinds}
+    descriptors = {kind.name: _descriptors(kind.names) for kind in kinds}
+    words = sorted({word for kind in _BESIDE for word in KINDS[kind].name.split()})
+    templates = tuple(f"{prefix}a {{}}" for prefix in PREFIXES) + tuple(f"a {size} {{}}" for size in SIZE_WORDS)
+    plain = Classes(names=names)
+    sentences = Classes(names=names, descriptions=described)
+    return ClassTask(
+        names,
+        {
+            "clip": plain,
+            "clip-e": Classes(names=names, templates=templates),
+            "clip-d": Classes(names=names, descriptions=descriptors),
+            "waffle": Classes(names=names, words=tuple(words)),
+            "cupl": sentences,
+            "wca": sentences,
+        },
+    )
+
+
+def _sentences(names: Sequence[str], plural: str) -> tuple[str, ...]:
+    """What captions say of a kind, drawn by its name and so the same in every run."""
+    rng = random.Random(f"describe {names[0]}")
+    grounds = [f"on {article(color)} {color} background" for color in COLORS]
+    places = ["on the left", "on the right", "at the top", "at the bottom"]
+    found: dict[str, None] = {}
+    while len(found) < SENTENCES:
+        if rng.random() < 0.2:
+            what = f"{rng.choice(tuple(COUNT_WORDS.values()))} {plural}"
+        else:
+            size = rng.choice(("", *(word for words in SIZE_WORDS.values() for word in words)))
+            what = " ".join(filter(None, (size, rng.choice(names))))
+            what = f"{article(what)} {what}"
+        found[f"{rng.choice(('', '', *PREFIXES))}{what} {rng.choice((*grounds, *places))}."] = None
+    return tuple(found)
+
+
+def _descriptors(names: Sequence[str]) -> tuple[str, ...]:
+    """Other names of a kind, and what a thing can be here."""
+    sizes = [f"a {size} {names[0]}" for words in SIZE_WORDS.values() for size in words]
+    return (*(f"{article(name)} {name}" for name in names[1:]), *sizes)
+
+
+class PictogramLong(IncrementBenchmark):
+    """``pictogram-long``; see the module's text."""
+
+    name = "pictogram-long"
+    size: int = 1000
+    notes = (GENERATED, COUNTINGS)
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample]:
+        """Scenes, ``size`` in all unless limited."""
+        for number in range(self.size if limit is None else limit):
+            place = seed * SCENES_A_SEED + number
+            sample = make_long_sample(place, split=TEST_SPLIT)
+            name = f"scene-{place}"
+            yield LongSample(name, sample.picture(), name, sample.caption.prefixes(), sample.caption.wrong_prefixes())
