@@ -156,12 +156,12 @@ def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architectur
     with torch.no_grad():
         stream, mask = _embed(tower, ids)  # (B, T, D); T counts CoCa's class token
         for block in blocks[: len(blocks) - layers]:
-            stream, _ = _advance(block, stream, mask)
+            stream, _ = advance(block, stream, mask)
     if torch.is_grad_enabled():
         stream = stream.detach().requires_grad_()
     maps = []
     for block in blocks[len(blocks) - layers :]:
-        stream, probabilities = _advance(block, stream, mask)
+        stream, probabilities = advance(block, stream, mask)
         maps.append(probabilities)
     pooled = _pooled_rows(network, tower, ids, stream.shape[1], architecture)
     vectors = tower.ln_final(stream[torch.arange(len(ids), device=ids.device), pooled])  # a norm acts row by row
@@ -210,7 +210,8 @@ def _embed(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
     return stream, mask
 
 
-def _advance(block: Any, stream: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def advance(block: Any, stream: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One layer, written out: the stream after it (B, T, D) and its attention probabilities, fp32 (B, H, T, T)."""
     query, key, value = (part.transpose(1, 2) for part in project(block, stream))  # (B, H, T, D / H)
     scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
     if mask is not None:

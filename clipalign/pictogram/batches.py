@@ -1,12 +1,10 @@
-"""Turns scene numbers into training batches: pictures, a true caption and several foils each, and what stands where.
+"""Training batches from scene numbers: pictures, a true caption and several foils each, and what stands where.
 
-Scene ``n`` of a split is the same on every machine and in every run, so that training can stop and go on, and so that
-scenes for choosing settings and for measuring never meet those that were trained on.
+Scene ``n`` of a split is the same on every machine and in every run, so that training can stop and go on.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,19 +12,20 @@ from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image
 
 from clipalign.methods.settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.captions import CLEARLY_ASIDE, PREFIXES, Caption, Foil, write_caption
+from clipalign.pictogram.captions import CLEARLY_ASIDE, FOIL_WEIGHTS, PREFIXES, Caption, Foil, write_caption
 from clipalign.pictogram.scenes import (
-    CANVAS_PX,
     COLORS,
     COUNT_WORDS,
+    DRAWN_PX,
+    DRAWN_WEIGHTS,
     KINDS,
     SIZE_WORDS,
     Scene,
     compose_scene,
-    draw_scene,
+    draw_for_model,
+    scene_random,
 )
 
 GRID: Final = 6
@@ -37,15 +36,6 @@ FACTS: Final = (*COUNT_WORDS.values(), *SIZE_WORDS, "left", "right", "top", "bot
 """What a scene can have beside kinds and a color: counts, sizes, places."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
-DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
-DRAWN_WEIGHTS: Final = (6, 1, 1)
-"""Most scenes are drawn at the model's size; some larger and scaled down, as pictures of users will be."""
-FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
-
-
-def scene_random(split: str, number: int) -> random.Random:
-    """The random numbers of one scene: ``split`` keeps training, calibration and test scenes apart."""
-    return random.Random(f"pictogram:{split}:{number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +146,7 @@ class BatchMaker:
             ]
         tokens = max(len(line.ids) for line in lines)
         words = max(len(line.false) for line in lines)
-        pictures = np.stack([np.asarray(_picture(sample)) for sample in samples])
+        pictures = np.stack([np.asarray(draw_for_model(s.scene, s.drawn_px)) for s in samples])
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
         return Batch(
             pixels=pixels,
@@ -176,11 +166,6 @@ class BatchMaker:
             facts=_as_row_of_facts([_shown_facts(sample.scene) for sample in samples]),
             named_facts=_as_row_of_facts([_named_facts(sample.caption) for sample in samples]),
         )
-
-
-def _picture(sample: Sample) -> Image.Image:
-    picture = draw_scene(sample.scene, side_px=sample.drawn_px)
-    return picture.resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)  # as the model's preprocessing does
 
 
 def _kinds(scene: Scene, groups: Iterable[int]) -> torch.Tensor:

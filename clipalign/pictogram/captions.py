@@ -1,4 +1,4 @@
-"""Writes captions that are true of a scene, and false ones that differ in a single word or phrase.
+"""Captions that are true of a scene, and false ones that differ in a single word or phrase.
 
 A caption is a row of parts; parts that state something decidable carry a slot, and a foil is the same row with one slot
 filled wrongly. Kinds of foil: ``object``, ``color``, ``position``, ``count``, ``size``.
@@ -15,6 +15,8 @@ from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, Group, Scene
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
+FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
+"""How often each kind is trained on."""
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}

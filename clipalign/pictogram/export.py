@@ -1,6 +1,9 @@
 """The shipped form of the weights, and the command that puts a training run's weights into the package.
 
     python -m clipalign.pictogram.export runs/pictogram/weights.safetensors
+    python -m clipalign.pictogram.export runs/long/best.safetensors
+
+The first makes ``pictogram``. The second is of a ``train-specs`` run that started from it and makes ``pictogram-long``.
 
 Matrices are stored in half precision. Of the token embedding only the rows that captions can reach were trained and are
 kept; the others are zero when loaded, so that a word the model never saw says nothing instead of something random.
@@ -9,6 +12,7 @@ kept; the others are zero when loaded, so that a word the model never saw says n
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,15 +21,15 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from clipalign.models.load import import_open_clip
+from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.pictogram.batches import END_TOKEN, START_TOKEN
 from clipalign.pictogram.captions import vocabulary
 from clipalign.pictogram.scenes import HERE
 
 EMBEDDING: Final = "token_embedding.weight"
-WEIGHTS_FILE: Final = HERE / "pictogram.safetensors"
-VOCABULARY_FILE: Final = HERE / "vocabulary.txt"
 
 
 @cache
@@ -56,13 +60,39 @@ def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return compacted
 
 
+def export(weights: Path, folder: Path = HERE) -> Path:
+    """Put weights, with vocabulary or config, into ``folder``; returns the weights' file there.
+
+    Raises:
+        SystemExit: the weights know tokens that captions cannot reach, or are not those of a pictogram model.
+    """
+    tensors = load_file(weights)
+    if "token_embedding.rows" in tensors:  # of a run of the training module, compact already
+        shutil.copyfile(weights, folder / "pictogram.safetensors")
+        words = "".join(f"{word}\n" for word in sorted(vocabulary()))
+        (folder / "vocabulary.txt").write_text(words, encoding="utf-8")
+        return folder / "pictogram.safetensors"
+    rows = torch.tensor(reachable_tokens())
+    table = tensors[EMBEDDING]
+    beyond = torch.ones(len(table), dtype=torch.bool)
+    beyond[rows] = False
+    if len(tensors["positional_embedding"]) != LONG_CONTEXT_TOKENS or table[beyond].any():
+        raise SystemExit(f"{weights} did not start from pictogram")
+    config = json.loads((HERE / "pictogram.json").read_text(encoding="utf-8"))
+    config["text_cfg"]["context_length"] = LONG_CONTEXT_TOKENS
+    (folder / "pictogram-long.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    file = folder / "pictogram-long.safetensors"
+    save_file(compact(tensors | {EMBEDDING: table[rows]}), file, metadata={"format": "pt"})
+    file.chmod(0o644)
+    return file
+
+
 def main(arguments: list[str]) -> None:
-    """Write weights and vocabulary next to this file."""
+    """Write into the package's own folder."""
     if len(arguments) != 1:
         raise SystemExit("usage: python -m clipalign.pictogram.export WEIGHTS.safetensors")
-    shutil.copyfile(Path(arguments[0]), WEIGHTS_FILE)
-    VOCABULARY_FILE.write_text("".join(f"{word}\n" for word in sorted(vocabulary())), encoding="utf-8")
-    print(WEIGHTS_FILE, f"{WEIGHTS_FILE.stat().st_size / 1e6:.1f} MB")
+    file = export(Path(arguments[0]))
+    print(file, f"{file.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Writes long captions of a scene, detail by detail, and for every beginning a detail that is known to be wrong.
+"""Long captions of a scene, detail by detail, and for every prefix a detail that is known to be wrong.
 
 A long caption is a row of details, each one statement that the scene decides: what is there, on which ground, how
-large, where, and how two things stand to one another. Every beginning of it is a true caption, and every beginning but
-the last is less specific than the next. A wrong detail falsifies the statement that would come next, contradicts one
+large, where, and how two things stand to one another. Every prefix of it is a true caption, and every prefix but the
+last is less specific than the next. A wrong detail falsifies the statement that would come next, contradicts one
 that was made, or speaks of something that is not there.
 """
 
@@ -15,17 +15,18 @@ from typing import Final, Literal
 
 from PIL import Image
 
-from clipalign.pictogram.batches import DRAWN_PX, DRAWN_WEIGHTS, scene_random
 from clipalign.pictogram.captions import Part, falsify, join_parts, noun, relation, sides
 from clipalign.pictogram.scenes import (
-    CANVAS_PX,
     COUNT_WORDS,
+    DRAWN_PX,
+    DRAWN_WEIGHTS,
     KINDS,
     SIZE_WORDS,
     Group,
     Scene,
     compose_scene,
-    draw_scene,
+    draw_for_model,
+    scene_random,
 )
 
 Form = Literal["sentences", "phrases"]
@@ -80,7 +81,7 @@ class LongCaption:
         scene: what it is true of.
         form: ``sentences``, each with its stop, or ``phrases`` between commas.
         details: the true statements in their order (n).
-        wrong: for each beginning of the caption a statement that is false (n).
+        wrong: for each prefix of the caption a statement that is false (n).
     """
 
     scene: Scene
@@ -94,9 +95,9 @@ class LongCaption:
         return self._join(self.details)
 
     def prefixes(self) -> tuple[str, ...]:
-        """The growing beginnings: the first detail, the first two, …, the whole caption (n).
+        """Its prefixes: the first detail, the first two, …, the whole caption (n).
 
-        Each is a beginning of the next by characters, and by CLIP's tokens.
+        Each is a prefix of the next by characters, and by CLIP's tokens.
         """
         return tuple(self._join(self.details[: count + 1]) for count in range(len(self.details)))
 
@@ -120,8 +121,7 @@ class LongSample:
 
     def picture(self) -> Image.Image:
         """The scene as an RGB picture of the model's size."""
-        picture = draw_scene(self.caption.scene, side_px=self.drawn_px)
-        return picture.resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
+        return draw_for_model(self.caption.scene, self.drawn_px)
 
 
 def make_long_sample(number: int, *, split: str) -> LongSample:

@@ -1,12 +1,8 @@
-"""What can occur in a pictogram scene: kinds, drawing styles, colors, sizes, counts.
+"""Pictogram scenes: what can occur in one, how one is composed, and how it is drawn. Torch-free.
 
-Torch-free. The tables here fix the meaning of the trained weights: a change in their order or extent calls for training
-anew.
-
-Composes scenes: a few groups of pictograms on a colored ground, laid out so that what is said of them is decidable.
-
-Everything follows from one seeded ``random.Random``; the same seed gives the same scene on every machine. Coordinates
-are shares of the canvas, origin top left.
+The tables fix the meaning of the trained weights: a change in their order or extent calls for training anew. Everything
+else follows from one seeded ``random.Random``; the same seed gives the same scene on every machine. Coordinates are
+shares of the canvas, origin top left.
 """
 
 from __future__ import annotations
@@ -25,6 +21,9 @@ SPRITE_PX: Final = 64
 SHEET_COLUMNS: Final = 21
 CANVAS_PX: Final = 96
 """The side at which scenes are drawn for the model; its input size."""
+DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
+DRAWN_WEIGHTS: Final = (6, 1, 1)
+"""Most scenes are drawn at the model's size; some larger and scaled down, as pictures of users will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +144,11 @@ class Scene:
         return tuple(thing for group in self.groups for thing in group.things)
 
 
+def scene_random(split: str, number: int) -> random.Random:
+    """The random numbers of one scene: ``split`` keeps scenes for training, choosing settings and measuring apart."""
+    return random.Random(f"pictogram:{split}:{number}")
+
+
 def compose_scene(rng: random.Random) -> Scene:
     """A random scene of one to three groups, at most six things, no two of them overlapping."""
     color = rng.choice(tuple(COLORS))
@@ -196,3 +200,8 @@ def draw_scene(scene: Scene, *, side_px: int = CANVAS_PX) -> Image.Image:
         corner = (round(thing.x * side_px - side / 2), round(thing.y * side_px - side / 2))
         picture.paste(drawing, corner, drawing)
     return picture
+
+
+def draw_for_model(scene: Scene, drawn_px: int) -> Image.Image:
+    """The scene drawn at ``drawn_px`` pixels a side and scaled to the model's size, as its preprocessing does."""
+    return draw_scene(scene, side_px=drawn_px).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)

@@ -1,15 +1,13 @@
-"""What the embedded model learns from: contrast, foils, calibration, a dense look at the picture, and word attribution.
-
-The text tower is spelled out here with explicit attention because the attribution objective differentiates through the
-gradient of the cosine with respect to the attention maps (CLIP4DM's ``G * A``). The measure used by ``detect`` is not
-touched: this only trains a tower whose attributions say which word is wrong.
-
-Trains the embedded model from nothing, on scenes it makes as it goes; stops and goes on at any step.
+"""Train the embedded model from nothing, on scenes made as it goes.
 
     python -m clipalign.pictogram.training --output runs/pictogram
 
 Interrupt it when you like; the same command continues from the last checkpoint with the same scenes, in the same order.
 The learning rate rises, stays, and falls to zero over the last third, so that a run can be made longer until it falls.
+
+The objective: contrast, foils, calibration, a dense look at the picture, and word attribution. The last differentiates
+through the gradient of the cosine with respect to the attention maps (CLIP4DM's ``G * A``). The measure used by
+``detect`` is not touched: this only trains a tower whose attributions say which word is wrong.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import nn
 
+from clipalign.models.attribution import advance
 from clipalign.models.load import import_open_clip
 from clipalign.pictogram.batches import COLOR_NAMES, FACTS, NO_KIND, Batch, BatchMaker, make_sample
 from clipalign.pictogram.export import clip_encoder, compact, reachable_tokens
@@ -57,17 +56,8 @@ def embed_texts(network: Any, ids: torch.Tensor, ends: torch.Tensor) -> Embedded
     mask = network.attn_mask[:length, :length]
     maps = []
     for block in network.transformer.resblocks:
-        attention = block.attn
-        normed = block.ln_1(x)
-        qkv = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
-        q, k, v = (
-            part.reshape(*part.shape[:2], attention.num_heads, -1).transpose(1, 2) for part in qkv.chunk(3, dim=-1)
-        )  # (B, H, T, D/H)
-        probabilities = (q @ k.transpose(-1, -2) * attention.head_dim**-0.5 + mask).softmax(-1)
+        x, probabilities = advance(block, x, mask)
         maps.append(probabilities)
-        mixed = (probabilities @ v).transpose(1, 2).flatten(2)
-        x = x + attention.out_proj(mixed)
-        x = x + block.mlp(block.ln_2(x))
     pooled = network.ln_final(x[torch.arange(len(x)), ends])
     return Embedded(F.normalize(pooled @ network.text_projection, dim=-1), maps)
 

@@ -32,8 +32,7 @@ from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
 from clipalign.data.tables import elements_of
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.methods.settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.batches import FOIL_WEIGHTS
-from clipalign.pictogram.captions import PREFIXES, write_caption
+from clipalign.pictogram.captions import FOIL_WEIGHTS, PREFIXES, write_caption
 from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSample, make_long_sample
 
 TEXT_KEYS: Final = ("text", "caption")

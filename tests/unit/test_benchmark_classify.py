@@ -31,8 +31,7 @@ from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture, cla
 from clipalign.evaluation.tasks.pictograms import LABELS, PARTS, PictogramClassify, compose, task
 from clipalign.methods.classify import ClassifySettings, make_classifier
 from clipalign.models.class_vectors import class_texts
-from clipalign.pictogram.batches import scene_random
-from clipalign.pictogram.scenes import KINDS
+from clipalign.pictogram.scenes import KINDS, scene_random
 from clipalign.results import EvalResult
 from tests.tiny import load_tiny
 

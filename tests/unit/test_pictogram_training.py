@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from clipalign.models.load import import_open_clip
-from clipalign.pictogram.batches import FOIL_WEIGHTS, NO_KIND, Batch, BatchMaker, make_sample
-from clipalign.pictogram.captions import FOIL_KINDS
+from clipalign.pictogram.batches import NO_KIND, Batch, BatchMaker, make_sample
+from clipalign.pictogram.captions import FOIL_KINDS, FOIL_WEIGHTS
 from clipalign.pictogram.export import EMBEDDING, reachable_tokens
 from clipalign.pictogram.training import (
     Heads,
@@ -23,7 +23,7 @@ from clipalign.pictogram.training import (
     embed_texts,
     keep_reachable_rows,
     learning_rate,
-    normalise,
+    normalize,
     word_attributions,
 )
 
@@ -37,7 +37,7 @@ def maker() -> BatchMaker:
 
 @pytest.fixture(scope="module")
 def batch(maker: BatchMaker) -> Batch:
-    return normalise(maker.make([make_sample(n, split="tests", foils=2) for n in range(4)]))
+    return normalize(maker.make([make_sample(n, split="tests", foils=2) for n in range(4)]))
 
 
 def test_the_tokens_of_a_batch_are_those_of_the_whole_text(maker: BatchMaker) -> None:

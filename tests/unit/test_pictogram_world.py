@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import (
     CLEARLY_APART,
     CLEARLY_ASIDE,
@@ -26,6 +25,7 @@ from clipalign.pictogram.scenes import (
     Scene,
     compose_scene,
     draw_scene,
+    scene_random,
     sprite,
 )
 

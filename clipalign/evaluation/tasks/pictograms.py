@@ -34,7 +34,6 @@ from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
 from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark
 from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.words import WordBenchmark
-from clipalign.pictogram.batches import scene_random
 from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, article, write_caption
 from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
 from clipalign.pictogram.scenes import (
@@ -52,6 +51,7 @@ from clipalign.pictogram.scenes import (
     compose_scene,
     draw_scene,
     place_thing,
+    scene_random,
 )
 
 if TYPE_CHECKING:
