@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from clipalign.data.words import Mode
-from clipalign.errors import ClipalignError, InputUnreadable, UsageError
+from clipalign.errors import InputUnreadable, UsageError
 from clipalign.evaluation import metrics
+from clipalign.evaluation.evaluate import score_chunk
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
 from clipalign.evaluation.score_cache import Shelf
-from clipalign.evaluation.task import Benchmark, BrokenSample, CaptionOutcome
+from clipalign.evaluation.task import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.tasks.words import DetectEvaluator
-from clipalign.results import Calibration, LayerCalibration, Provenance
+from clipalign.results import Calibration, LayerCalibration
 
 if TYPE_CHECKING:
     from clipalign.config.values import Settings
@@ -57,31 +58,30 @@ def calibrate(
         MissingDataset: the data is not there.
         InputUnreadable: no sample can be read, or none has a false word.
     """
-    if type(benchmark).wrong_words is Benchmark.wrong_words:  # told before a class is encoded
-        raise _without_words(benchmark)
+    if type(benchmark).wrong_words is Benchmark.wrong_words:
+        raise UsageError(
+            f"{benchmark.name} does not say which words are false, so that nothing can be calibrated on it",
+            hint="use foil, nocaps-foil, hat, richhf or pictogram-foil",
+            input="--calibrate",
+        )
     benchmark.check()
     cache, tried = Shelf(), []
-    counts: dict[str, int] = {}
-    provenance: Provenance | None = None
     for layers in [settings.layers] if settings.layers else range(1, text_layers(loaded) + 1):
-        asked = replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value)
-        evaluator = benchmark.evaluator(loaded, asked)
-        if not isinstance(evaluator, DetectEvaluator):
-            raise _without_words(benchmark)
+        evaluator = benchmark.evaluator(loaded, replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value))
+        assert isinstance(evaluator, DetectEvaluator)
         evaluator.cache = cache
-        provenance = evaluator.provenance
         with closing(evaluator):
-            outcomes, lost = _scored(benchmark, evaluator, settings, progress)
+            outcomes, unreadable = _scored(benchmark, evaluator, settings, progress)
         words = _words(benchmark, outcomes)
-        tried.append(_calibrated(layers, outcomes, words, settings.seed))
-        counts = {
-            "samples": len(outcomes),
-            "false_captions": len(words.false_captions),
-            "words": len(words.values),
-            "false_words": int(words.false.sum()),
-            "unreadable": lost,
-        }
-    assert provenance is not None
+        tried.append(_calibrated(layers, words, captions=len(outcomes), seed=settings.seed))
+    counts = {
+        "samples": len(outcomes),
+        "false_captions": len(words.found),
+        "words": len(words.values),
+        "false_words": int(words.false.sum()),
+        "unreadable": unreadable,
+    }
+    provenance = evaluator.provenance
     kept = {name: value for name, value in provenance.settings.items() if name not in ("layers", "epsilon", "mode")}
     return Calibration(
         dataset=benchmark.name,
@@ -102,30 +102,19 @@ def text_layers(loaded: LoadedModel) -> int:
     return len(text_tower(loaded.network, loaded.architecture).transformer.resblocks)
 
 
-def _without_words(benchmark: Benchmark[Any, Any]) -> UsageError:
-    return UsageError(
-        f"{benchmark.name} does not say which words are false, so that nothing can be calibrated on it",
-        hint="use foil, nocaps-foil, hat, richhf or pictogram-foil",
-        input="--calibrate",
-    )
-
-
 def _scored(
     benchmark: Benchmark[Any, Any], evaluator: DetectEvaluator, settings: Settings, progress: Callable[[int], None]
 ) -> tuple[list[CaptionOutcome], int]:
     """Outcomes, and how many samples have none."""
     samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
-    found: list[CaptionOutcome] = []
-    lost = 0
-    while taken := list(itertools.islice(samples, evaluator.chunk_samples)):
-        whole = [sample for sample in taken if not isinstance(sample, BrokenSample)]
-        scored = [outcome for outcome in evaluator.score(whole) if not isinstance(outcome, ClipalignError)]
-        found += scored
-        lost += len(taken) - len(scored)
-        progress(len(taken))
-    if not found:
+    found: list[CaptionOutcome | Unreadable] = []
+    while chunk := tuple(itertools.islice(samples, evaluator.chunk_samples)):
+        found += score_chunk(evaluator, chunk, on_error=settings.on_error)
+        progress(len(chunk))
+    outcomes = [outcome for outcome in found if isinstance(outcome, CaptionOutcome)]
+    if not outcomes:
         raise InputUnreadable(f"no sample of {benchmark.name} could be read", input=benchmark.name)
-    return found, lost
+    return outcomes, len(found) - len(outcomes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,63 +126,46 @@ class _Words:
         false: which are truly false.
         caption: the place of each one's caption.
         fold: 0 or 1, the half that its picture is in.
-        false_captions: places of captions with a false word.
-        found: of each of those, whether its lowest word is a false one.
+        found: whether the lowest word is a false one, by caption with a false word.
     """
 
     values: Array
     false: Array
     caption: Array
     fold: Array
-    false_captions: tuple[int, ...]
-    found: tuple[float, ...]
+    found: dict[str, float]
 
 
 def _words(benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]) -> _Words:
-    values, false, caption, fold, places, found = [], [], [], [], [], []
+    rows: list[tuple[float, bool, int, int]] = []
+    found: dict[str, float] = {}
     for place, outcome in enumerate(outcomes):
-        wrong = benchmark.wrong_words(outcome)
-        if wrong is None:
-            raise _without_words(benchmark)
+        wrong = benchmark.wrong_words(outcome) or ()
         half = hashlib.sha256(outcome.result.image.encode("utf-8", "surrogateescape")).digest()[0] % FOLDS
         scored = [
             (word.attribution, is_false)
             for word, is_false in zip(outcome.result.words, wrong, strict=True)
             if word.attribution is not None
         ]
-        for value, is_false in scored:
-            values.append(value)
-            false.append(is_false)
-            caption.append(place)
-            fold.append(half)
+        rows += [(value, is_false, place, half) for value, is_false in scored]
         if any(wrong):
-            places.append(place)
-            found.append(float(min(scored)[1]) if scored else 0.0)
-    if not any(false):
+            found[outcome.id] = float(min(scored)[1]) if scored else 0.0
+    if not any(is_false for _, is_false, _, _ in rows):
         raise InputUnreadable(f"no caption of {benchmark.name} has a false word that was scored", input=benchmark.name)
-    order = np.argsort(values, kind="stable")
-    return _Words(
-        np.asarray(values, dtype=float)[order],
-        np.asarray(false)[order],
-        np.asarray(caption)[order],
-        np.asarray(fold)[order],
-        tuple(places),
-        tuple(found),
-    )
+    rows.sort(key=lambda row: row[0])
+    values, false, caption, fold = (np.array(column) for column in zip(*rows, strict=True))
+    return _Words(values, false, caption, fold, found)
 
 
-def _calibrated(layers: int, outcomes: Sequence[CaptionOutcome], words: _Words, seed: int) -> LayerCalibration:
-    la = metrics.mean("la", [outcomes[place].id for place in words.false_captions], words.found).metric(seed=seed)
+def _calibrated(layers: int, words: _Words, *, captions: int, seed: int) -> LayerCalibration:
+    la = metrics.mean("la", list(words.found), list(words.found.values())).metric(seed=seed)
     assert la.low is not None
     assert la.high is not None
     everything = np.ones(len(words.values))
     epsilon = best_epsilon(words.values, words.false, everything)
     generator = np.random.default_rng(seed)
-    drawn = [
-        np.bincount(generator.integers(0, len(outcomes), len(outcomes)), minlength=len(outcomes))[words.caption]
-        for _ in range(DRAWS)
-    ]
-    epsilons = [best_epsilon(words.values, words.false, counted.astype(float)) for counted in drawn]
+    drawn = [np.bincount(generator.integers(0, captions, captions), minlength=captions) for _ in range(DRAWS)]
+    epsilons = [best_epsilon(words.values, words.false, counted[words.caption].astype(float)) for counted in drawn]
     low, high = np.percentile(epsilons, INTERVAL_PERCENT)
     precision, recall, f1 = precision_recall_f1(words.values, words.false, everything, epsilon)
     return LayerCalibration(

@@ -112,7 +112,7 @@ def _score_all(
         mine = taken[processes.rank] if processes.rank < len(taken) else ()
         for coming in (mine, following[processes.rank] if processes.rank < len(following) else ()):
             evaluator.expect(_whole(coming))
-        outcomes = _scored(evaluator, mine, on_error=settings.on_error)
+        outcomes = score_chunk(evaluator, mine, on_error=settings.on_error)
         parts = processes.gather([plain(one.record()) for one in outcomes])
         log.append([line for part in parts for line in part])
         found += outcomes
@@ -133,7 +133,7 @@ def _header(benchmark: Benchmark[Any, Any], evaluator: Evaluator[Any, Any], sett
     }
 
 
-def _scored(evaluator: Evaluator[Any, Any], samples: Sequence[Any], *, on_error: str | None) -> list[Any]:
+def score_chunk(evaluator: Evaluator[Any, Any], samples: Sequence[Any], *, on_error: str | None) -> list[Any]:
     """Outcomes of one chunk, and :class:`Unreadable` where there are none."""
     whole = _whole(samples)
     scored = iter(each_alone(evaluator.score, whole, "the sample") if whole else ())
