@@ -52,7 +52,7 @@ def record(capsys: Capture, *line: str) -> dict[str, Any]:
 
 
 class TestOnePicture:
-    def test_a_table(self, here: Path, capsys: Capture):
+    def test_a_table(self, here: Path, capsys: Capture) -> None:
         line = ["wca.png", "--descriptions", "animals.json", "--format", "table"]
         status, out, err = classify(capsys, *line)
         assert (status, err) == (0, "")
@@ -61,14 +61,14 @@ class TestOnePicture:
         assert re.search(r"^2 cat +0\.1\d{3}  -0\.0\d{3} │█+▌?$", out, re.MULTILINE)
         assert "wca: 4 crops, 3 classes, 6 texts" in out and "weights e96270fb03c6" in out
 
-    def test_explained_it_names_sentences_and_crops(self, here: Path, capsys: Capture):
+    def test_explained_it_names_sentences_and_crops(self, here: Path, capsys: Capture) -> None:
         out = classify(capsys, "wca.png", "--descriptions", "animals.json", "--format", "table", "--explain").out
         block = out[out.index("\ncat  0.") :]
         assert re.match(r'\ncat  0\.1\d{3}, of that\n(  \+0\.\d{4} ".+"\n){3}', block)
         assert len(re.findall(r"crop \d: \d+ × \d+ pixels at \d+, \d+; weight 0\.\d{3}", out)) == 9
         assert out.count("1 more crop\n") == 3
 
-    def test_a_pipe_gets_one_json_document(self, here: Path, capsys: Capture):
+    def test_a_pipe_gets_one_json_document(self, here: Path, capsys: Capture) -> None:
         found = record(capsys, "--descriptions", "animals.json")
         assert list(found)[:7] == ["id", "image", "model", "method", "class", "score", "classes"]
         assert (found["id"], found["image"], found["model"], found["method"]) == ("wca.png", "wca.png", TINY, "wca")
@@ -76,7 +76,7 @@ class TestOnePicture:
         assert found["class"] == found["classes"][0]["name"] and found["score"] == found["classes"][0]["score"]
         assert "crops" not in found and list(found)[-1] == "provenance"
 
-    def test_explained_json_has_the_whole_matrix(self, here: Path, capsys: Capture):
+    def test_explained_json_has_the_whole_matrix(self, here: Path, capsys: Capture) -> None:
         found = record(capsys, "--descriptions", "animals.json", "--explain", "--top", "2")
         assert [set(crop) for crop in found["crops"]] == [{"box", "weight"}] * 4
         assert all(set(text) == {"class", "text", "weight"} for text in found["descriptions"])
@@ -87,7 +87,7 @@ class TestOnePicture:
         total = sum(row[n] for row in found["contributions"] for n in columns)
         assert best["scale"] * total == pytest.approx(best["score"], abs=1e-6)
 
-    def test_options_reach_the_numbers_and_the_provenance(self, here: Path, capsys: Capture):
+    def test_options_reach_the_numbers_and_the_provenance(self, here: Path, capsys: Capture) -> None:
         line = ["--descriptions", "animals.json", "--alpha", "0.8", "--image-logscale", "1", "--text-logscale", "0.5"]
         line += ["--prompt", "one {}", "--seed", "3", "--batch-size", "2", "--top", "1", "--explain"]
         found = record(capsys, *line)
@@ -97,27 +97,27 @@ class TestOnePicture:
         assert len(found["classes"]) == 1
         assert min(crop["box"][2] - crop["box"][0] for crop in found["crops"]) >= 120
 
-    def test_labels_alone_are_clip(self, here: Path, capsys: Capture):
+    def test_labels_alone_are_clip(self, here: Path, capsys: Capture) -> None:
         found = record(capsys, "--labels", "labels.txt")
         assert found["method"] == "clip" and found["provenance"]["settings"]["prompt"] == "a photo of a {}."
 
-    def test_labels_choose_among_the_described(self, here: Path, capsys: Capture):
+    def test_labels_choose_among_the_described(self, here: Path, capsys: Capture) -> None:
         (here / "two.txt").write_text("tree\ncat\n")
         found = record(capsys, "--labels", "two.txt", "--descriptions", "animals.json")
         assert {one["name"] for one in found["classes"]} == {"tree", "cat"} and found["method"] == "wca"
 
     @pytest.mark.parametrize("method", ["clip", "clip-e", "clip-d", "waffle", "cupl"])
-    def test_every_method(self, here: Path, capsys: Capture, method: str):
+    def test_every_method(self, here: Path, capsys: Capture, method: str) -> None:
         (here / "words.txt").write_text("moss\ntin\nunder\n")
         found = record(capsys, "--descriptions", "animals.json", "--method", method, "--words", "words.txt")
         assert found["method"] == method and len(found["classes"]) == 3
 
-    def test_templates_of_ones_own(self, here: Path, capsys: Capture):
+    def test_templates_of_ones_own(self, here: Path, capsys: Capture) -> None:
         (here / "templates.txt").write_text("a {}.\nmany {}s.\n")
         line = ["--labels", "labels.txt", "--method", "clip-e", "--templates", "templates.txt"]
         assert record(capsys, *line)["provenance"]["settings"]["texts"] == 6
 
-    def test_a_page_with_frames_and_a_heat_map(self, here: Path, capsys: Capture):
+    def test_a_page_with_frames_and_a_heat_map(self, here: Path, capsys: Capture) -> None:
         (here / "hostile.json").write_text(json.dumps({"<script>x</script>": ["<img src=x>", "b"], "cat": ["A cat."]}))
         line = ["wca.png", "--descriptions", "hostile.json", "--explain", "-o", "why.html"]
         assert classify(capsys, *line)[:2] == (0, "")
@@ -127,12 +127,14 @@ class TestOnePicture:
         assert re.search(r'stroke-width="0\.4".*stroke-width="4\.0"', page)
         assert re.search(r'class="heat-9">\d+\.\d<', page)
 
-    def test_from_standard_input(self, here: Path):
+    def test_from_standard_input(self, here: Path) -> None:
         content = Path(WCA).read_bytes()
         done = run_apart("classify", "-", "--labels", str(here / "labels.txt"), "--model", TINY, stdin=content)
         assert done.status == 0 and json.loads(done.out)["image"] == "-"
 
-    def test_class_vectors_come_from_the_cache_and_damaged_ones_are_made_again(self, here: Path, capsys: Capture):
+    def test_class_vectors_come_from_the_cache_and_damaged_ones_are_made_again(
+        self, here: Path, capsys: Capture
+    ) -> None:
         line = ["wca.png", "--descriptions", "animals.json"]
         first = classify(capsys, *line)
         assert "came from" in classify(capsys, *line, "-v").err
@@ -145,13 +147,13 @@ class TestOnePicture:
 
 
 class TestManyPictures:
-    def test_a_folder_in_sorted_order_with_those_below(self, here: Path, capsys: Capture):
+    def test_a_folder_in_sorted_order_with_those_below(self, here: Path, capsys: Capture) -> None:
         status, out, err = classify(capsys, "pics", "--descriptions", "animals.json")
         assert status == 0 and err.startswith("3 pictures\n")
         records = [json.loads(line) for line in out.splitlines()]
         assert [one["id"] for one in records] == ["a", "b", "more/c"]
 
-    def test_pictures_and_folders_together_give_what_each_gives_alone(self, here: Path, capsys: Capture):
+    def test_pictures_and_folders_together_give_what_each_gives_alone(self, here: Path, capsys: Capture) -> None:
         line = ["--descriptions", "animals.json", "--explain"]
         out = classify(capsys, "wca.png", "pics", *line).out
         records = [json.loads(line) for line in out.splitlines()]
@@ -160,14 +162,14 @@ class TestManyPictures:
         assert records[0]["crops"] == alone["crops"]
         assert records[0]["score"] == pytest.approx(alone["score"], abs=1e-6)
 
-    def test_a_picture_that_cannot_be_read_is_a_record_with_its_error(self, here: Path, capsys: Capture):
+    def test_a_picture_that_cannot_be_read_is_a_record_with_its_error(self, here: Path, capsys: Capture) -> None:
         (here / "pics" / "b.png").write_bytes(b"no picture")
         status, out, err = classify(capsys, "pics", "--labels", "labels.txt")
         kinds = ["error" in json.loads(line) for line in out.splitlines()]
         assert status == 3 and kinds == [False, True, False]
         assert "is not a picture" in err and "1 unreadable" in err
 
-    def test_every_format(self, here: Path, capsys: Capture):
+    def test_every_format(self, here: Path, capsys: Capture) -> None:
         line = ["pics", "--labels", "labels.txt", "--format"]
         table = classify(capsys, *line, "table").out
         assert re.search(r"^0\.\d{4} +a +\w+  \w+ 0\.\d{4}", table) and "most frequent classes: " in table
@@ -178,7 +180,7 @@ class TestManyPictures:
         assert classify(capsys, *line, "html").out.count('<article class="card') == 3
         assert classify(capsys, *line, "github").out == ""
 
-    def test_a_table_of_pictures_and_a_run_that_goes_on(self, here: Path, capsys: Capture):
+    def test_a_table_of_pictures_and_a_run_that_goes_on(self, here: Path, capsys: Capture) -> None:
         (here / "list.csv").write_text("image,id\npics/a.png,one\npics/b.png,two\nwca.png,three\n")
         line = ["--input", "list.csv", "--labels", "labels.txt", "-o", "out.jsonl"]
         assert classify(capsys, *line).status == 0
@@ -190,12 +192,12 @@ class TestManyPictures:
         refused = classify(capsys, *line, "--resume", "--seed", "9")
         assert refused.status == 2 and "seed" in refused.err
 
-    def test_shares_concatenate_to_the_whole(self, here: Path, capsys: Capture):
+    def test_shares_concatenate_to_the_whole(self, here: Path, capsys: Capture) -> None:
         line = ["pics", "wca.png", "--descriptions", "animals.json", "--batch-size", "1"]
         parts = [classify(capsys, *line, "--shard", f"{n}/3").out for n in (1, 2, 3)]
         assert "".join(parts) == classify(capsys, *line).out
 
-    def test_one_bad_picture_may_be_a_record_too(self, here: Path, capsys: Capture):
+    def test_one_bad_picture_may_be_a_record_too(self, here: Path, capsys: Capture) -> None:
         done = classify(capsys, "none.jpg", "--labels", "labels.txt", "--on-error", "skip")
         assert done.status == 3 and json.loads(done.out)["error"]["type"] == "image_unreadable"
 
@@ -226,7 +228,7 @@ class TestMistakes:
             (["-", "-", "--labels", "labels.txt"], "standard input can be read once"),
         ],
     )
-    def test_status_2_and_a_sentence(self, here: Path, capsys: Capture, line: list[str], said: str):
+    def test_status_2_and_a_sentence(self, here: Path, capsys: Capture, line: list[str], said: str) -> None:
         (here / "twice.txt").write_text("cat\ndog\ncat\n")
         (here / "more.txt").write_text("cat\ncow\n")
         (here / "list.json").write_text('["a photo of a {}."]')
@@ -235,23 +237,23 @@ class TestMistakes:
         assert (status, out) == (2, "") and said in err
         assert len(err.splitlines()) <= 2
 
-    def test_a_picture_that_is_not_there_and_a_folder_without_any(self, here: Path, capsys: Capture):
+    def test_a_picture_that_is_not_there_and_a_folder_without_any(self, here: Path, capsys: Capture) -> None:
         (here / "bare").mkdir()
         for image, said in (("none.png", "there is no file none.png"), ("bare", "there are no pictures in bare")):
             status, out, err = classify(capsys, image, "--labels", "labels.txt")
             assert (status, out) == (3, "") and said in err
 
-    def test_a_data_set_that_is_not_here_names_the_line_that_fetches_it(self, here: Path, capsys: Capture):
+    def test_a_data_set_that_is_not_here_names_the_line_that_fetches_it(self, here: Path, capsys: Capture) -> None:
         status, _, err = classify(capsys, "wca.png", "--dataset", "cub")
         assert status == 4 and "clipalign download wca-descriptions" in err
 
-    def test_one_class_and_a_tiny_picture_are_warned_of(self, here: Path, capsys: Capture):
+    def test_one_class_and_a_tiny_picture_are_warned_of(self, here: Path, capsys: Capture) -> None:
         (here / "one.json").write_text('{"cat": ["A cat."]}')
         Image.new("RGB", (5, 5)).save(here / "small.png")
         status, _, err = classify(capsys, "small.png", "--descriptions", "one.json", "--format", "table")
         assert status == 0 and "one class alone" in err and "less than 8 pixels" in err
 
-    def test_a_failing_run_leaves_stdout_empty_and_an_object_on_stderr(self, here: Path, capsys: Capture):
+    def test_a_failing_run_leaves_stdout_empty_and_an_object_on_stderr(self, here: Path, capsys: Capture) -> None:
         status, out, err = classify(capsys, "none.png", "--labels", "labels.txt", "--format", "json")
         assert (status, out) == (3, "") and json.loads(err)["error"]["type"] == "image_unreadable"
 
@@ -278,11 +280,11 @@ class TestDatasets:
     )
     def test_fetched_files_serve_every_method(
         self, here: Path, capsys: Capture, published: Path, method: str, texts: int
-    ):
+    ) -> None:
         found = record(capsys, "--dataset", "CUB", "--method", method)
         assert found["provenance"]["settings"]["texts"] == texts
 
-    def test_a_folder_of_ones_own(self, here: Path, capsys: Capture, published: Path):
+    def test_a_folder_of_ones_own(self, here: Path, capsys: Capture, published: Path) -> None:
         published.rename(here / "mine")
         assert record(capsys, "--dataset", "cub", "--data-root", "mine")["method"] == "wca"
 
@@ -295,7 +297,7 @@ class TestDescribeWith:
         with chat_server() as found:
             yield found
 
-    def test_classes_are_described_once_and_kept_as_a_file(self, here: Path, capsys: Capture, server: Any):
+    def test_classes_are_described_once_and_kept_as_a_file(self, here: Path, capsys: Capture, server: Any) -> None:
         line = ["wca.png", "--labels", "labels.txt", "--describe-with", server.url, "llama-3", "--explain"]
         status, out, err = classify(capsys, *line)
         assert status == 0 and json.loads(out)["method"] == "wca" and len(server.asked) == 3
@@ -307,7 +309,9 @@ class TestDescribeWith:
         assert again.out == out and len(server.asked) == 3
         assert record(capsys, "--descriptions", str(file))["method"] == "wca"
 
-    def test_nothing_is_sent_without_the_flag(self, here: Path, capsys: Capture, server: Any, monkeypatch):
+    def test_nothing_is_sent_without_the_flag(
+        self, here: Path, capsys: Capture, server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("CLIPALIGN_DESCRIBE_WITH", f"{server.url} llama-3")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-123")
         (here / "clipalign.toml").write_text(f'[classify]\ndescribe-with = ["{server.url}", "llama-3"]\n')
@@ -331,21 +335,21 @@ class TestDescribeWith:
         server: Any,
         line: list[str],
         said: str,
-    ):
+    ) -> None:
         done = classify(capsys, "wca.png", *line, "--describe-with", server.url, "llama-3")
         assert done.status == 2 and said in done.err and server.asked == []
 
-    def test_a_server_that_refuses_is_status_4(self, here: Path, capsys: Capture, server: Any):
+    def test_a_server_that_refuses_is_status_4(self, here: Path, capsys: Capture, server: Any) -> None:
         server.usual = lambda handler, name: handler.send(401, b"no")
         done = classify(capsys, "wca.png", "--labels", "labels.txt", "--describe-with", server.url, "llama-3")
         assert done.status == 4 and "set OPENAI_API_KEY" in done.err
 
 
-def test_the_page_of_help_shows_options_with_their_values(capsys: Capture):
+def test_the_page_of_help_shows_options_with_their_values(capsys: Capture) -> None:
     out = run_here(capsys, "classify", "--help").out
     for option in ("--labels", "--describe-with URL MODEL", "--method wca|clip", "--[no-]explain", "--input"):
         assert option in out
 
 
-def test_another_picture_than_the_golden_one(here: Path, capsys: Capture):
+def test_another_picture_than_the_golden_one(here: Path, capsys: Capture) -> None:
     assert classify(capsys, IMAGE, "--labels", "labels.txt").status == 0

@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_cache_is_the_option_then_the_variable_then_the_platforms(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert cache_folder("~/mine") == home / "mine"
     monkeypatch.setattr("sys.platform", "linux")
     assert cache_folder() == home / ".cache" / "clipalign"

@@ -41,14 +41,14 @@ def same(found: dict[str, Tensor], wanted: dict[str, Tensor] = TENSORS) -> bool:
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pickles_of_tensors(tmp_path: Path, suffix: str, zipped: bool):
+def test_pickles_of_tensors(tmp_path: Path, suffix: str, zipped: bool) -> None:
     path = tmp_path / f"weights{suffix}"
     torch.save(TENSORS, path, _use_new_zipfile_serialization=zipped)
     checkpoint = read_checkpoint(path)
     assert same(checkpoint.tensors) and checkpoint.quick_gelu is None
 
 
-def test_safetensors(tmp_path: Path):
+def test_safetensors(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "weights.safetensors")
     assert same(read_checkpoint(tmp_path / "weights.safetensors").tensors)
 
@@ -63,26 +63,26 @@ def test_safetensors(tmp_path: Path):
     ],
     ids=["state_dict", "data parallel", "compiled", "model_state_dict"],
 )
-def test_wrappings_come_off(tmp_path: Path, wrapped: Any):
+def test_wrappings_come_off(tmp_path: Path, wrapped: Any) -> None:
     torch.save(wrapped, tmp_path / "weights.pt")
     assert same(read_checkpoint(tmp_path / "weights.pt").tensors)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_floating_tensors_become_fp32_and_others_stay(tmp_path: Path, kind: torch.dtype):
+def test_floating_tensors_become_fp32_and_others_stay(tmp_path: Path, kind: torch.dtype) -> None:
     save_file({"a": torch.tensor([0.5, 2.0], dtype=kind), "n": torch.tensor([3])}, tmp_path / "w.safetensors")
     tensors = read_checkpoint(tmp_path / "w.safetensors").tensors
     assert tensors["a"].dtype == torch.float32 and tensors["a"].tolist() == [0.5, 2.0]
     assert tensors["n"].dtype == torch.int64
 
 
-def test_openais_numbers_tell_quickgelu(tmp_path: Path):
+def test_openais_numbers_tell_quickgelu(tmp_path: Path) -> None:
     torch.save({**TENSORS, "input_resolution": torch.tensor(224)}, tmp_path / "w.pt")
     checkpoint = read_checkpoint(tmp_path / "w.pt")
     assert same(checkpoint.tensors) and checkpoint.quick_gelu is True
 
 
-def test_long_clips_two_tables_become_one_and_tell_quickgelu(tmp_path: Path):
+def test_long_clips_two_tables_become_one_and_tell_quickgelu(tmp_path: Path) -> None:
     first, second = torch.zeros(248, 4), torch.ones(248, 4)
     save_file({"positional_embedding": first, "positional_embedding_res": second}, tmp_path / "w.safetensors")
     checkpoint = read_checkpoint(tmp_path / "w.safetensors")
@@ -93,7 +93,9 @@ def test_long_clips_two_tables_become_one_and_tell_quickgelu(tmp_path: Path):
 class TestTorchScript:
     """OpenAI's archives are read; nothing in them runs."""
 
-    def test_its_weights_are_those_that_running_it_would_give(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_its_weights_are_those_that_running_it_would_give(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         tensors = {**state_dict(), "blocks.0.transposed": torch.arange(6.0).reshape(2, 3).T, "empty": torch.zeros(0)}
         save_torchscript(tensors, tmp_path / "clip.pt")
         expected = torch.jit.load(tmp_path / "clip.pt").state_dict()  # type: ignore[no-untyped-call]
@@ -119,7 +121,7 @@ class TestTorchScript:
             (_nested_modules(), "its modules hold one another"),
         ],
     )
-    def test_what_would_run_or_unfold_is_refused(self, tmp_path: Path, instructions: bytes, why: str):
+    def test_what_would_run_or_unfold_is_refused(self, tmp_path: Path, instructions: bytes, why: str) -> None:
         place = tmp_path / "sprung"
         with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
             archive.writestr("evil/data.pkl", instructions.replace(b"PLACE", str(place).encode()))
@@ -129,7 +131,7 @@ class TestTorchScript:
             read_checkpoint(tmp_path / "evil.pt")
         assert not place.exists()
 
-    def test_compressed_members_are_refused_before_they_are_read(self, tmp_path: Path):
+    def test_compressed_members_are_refused_before_they_are_read(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("bomb/constants.pkl", b"N.")
             archive.writestr("bomb/data.pkl", bytes(10_000_000))
@@ -157,7 +159,9 @@ class _Block(torch.nn.Module):
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("how", ["script", "trace"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_of_a_torchscript_archive_parameters_and_buffers_are_weights(tmp_path: Path, kind: torch.dtype, how: str):
+def test_of_a_torchscript_archive_parameters_and_buffers_are_weights(
+    tmp_path: Path, kind: torch.dtype, how: str
+) -> None:
     block: Any = _Block().eval().to(kind)
     jit: Any = torch.jit
     archive = jit.script(block) if how == "script" else jit.trace(block, torch.rand(2, 3, dtype=kind))
@@ -167,21 +171,21 @@ def test_of_a_torchscript_archive_parameters_and_buffers_are_weights(tmp_path: P
     assert all(torch.equal(found[name], wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted)
 
 
-def test_much_packed_code_beside_few_weights_is_no_bomb(tmp_path: Path):
+def test_much_packed_code_beside_few_weights_is_no_bomb(tmp_path: Path) -> None:
     save_torchscript(TENSORS, tmp_path / "w.pt")
     with zipfile.ZipFile(tmp_path / "w.pt", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w/code/__torch__/large.py", "# as OpenAI's, far larger unpacked\n" * 10_000)
     assert same(read_checkpoint(tmp_path / "w.pt").tensors)
 
 
-def test_a_pickle_packed_to_unfold_to_any_size_is_refused(tmp_path: Path):
+def test_a_pickle_packed_to_unfold_to_any_size_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w/data.pkl", bytes(10**6))
     with pytest.raises(ModelMismatch, match="its members claim more bytes than the file has"):
         read_checkpoint(tmp_path / "w.pt")
 
 
-def test_many_tensors_of_the_same_values(tmp_path: Path):
+def test_many_tensors_of_the_same_values(tmp_path: Path) -> None:
     values = torch.zeros(10**5)
     torch.save({f"w{number}": values for number in range(9)}, tmp_path / "w.pt")
     with pytest.raises(ModelMismatch, match="the same values in many tensors"):
@@ -199,7 +203,7 @@ class _Trap:
 
 
 @pytest.mark.parametrize("by", ["torch", "pickle"])
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, by: str):
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, by: str) -> None:
     trap, path = tmp_path / "sprung", tmp_path / "evil.pt"
     content = {**TENSORS, "trap": _Trap(trap)}
     if by == "torch":
@@ -223,7 +227,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, by: str):
     ],
     ids=["empty", "lfs", "html", "text", "cut"],
 )
-def test_files_that_are_no_weights(tmp_path: Path, suffix: str, content: bytes, why: str):
+def test_files_that_are_no_weights(tmp_path: Path, suffix: str, content: bytes, why: str) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     with pytest.raises(ModelMismatch) as caught:
@@ -232,7 +236,7 @@ def test_files_that_are_no_weights(tmp_path: Path, suffix: str, content: bytes, 
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_file_cut_short(tmp_path: Path, suffix: str):
+def test_a_file_cut_short(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)({"a": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:-700])
@@ -250,14 +254,14 @@ def test_a_file_cut_short(tmp_path: Path, suffix: str):
     ],
     ids=["list", "nothing", "strangers", "transformers"],
 )
-def test_pickles_of_something_else(tmp_path: Path, content: Any, why: str):
+def test_pickles_of_something_else(tmp_path: Path, content: Any, why: str) -> None:
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(ModelMismatch, match=why):
         read_checkpoint(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite(tmp_path: Path, value: float):
+def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
     save_file({"good": torch.zeros(3), "bad.weight": torch.tensor([0.0, value, 1.0])}, tmp_path / "w.safetensors")
     with pytest.raises(ModelMismatch, match=r"not finite: bad\.weight"):
         read_checkpoint(tmp_path / "w.safetensors")
@@ -268,14 +272,14 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float):
     [torch.zeros(2).to_sparse(), torch.zeros(2, device="meta"), torch.zeros(1).expand(10**10)],
     ids=["sparse", "described alone", "ten billion times the same"],
 )
-def test_tensors_without_values_of_their_own(tmp_path: Path, tensor: Tensor):
+def test_tensors_without_values_of_their_own(tmp_path: Path, tensor: Tensor) -> None:
     torch.save({"a": tensor}, tmp_path / "w.pt")
     with pytest.raises(ModelMismatch, match="tensors without values of their own: a"):
         read_checkpoint(tmp_path / "w.pt")
 
 
 class TestCompactVocabulary:
-    def test_rows_go_where_they_belong_and_the_rest_is_zero(self, tmp_path: Path):
+    def test_rows_go_where_they_belong_and_the_rest_is_zero(self, tmp_path: Path) -> None:
         rows, values = torch.tensor([7, 49407]), torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16)
         save_file({"token_embedding.rows": rows, "token_embedding.values": values}, tmp_path / "w.safetensors")
         weight = read_checkpoint(tmp_path / "w.safetensors").tensors["token_embedding.weight"]
@@ -293,14 +297,14 @@ class TestCompactVocabulary:
             ([1], torch.zeros(1)),
         ],
     )
-    def test_rows_and_values_must_belong_together(self, tmp_path: Path, rows: list[int], values: Tensor):
+    def test_rows_and_values_must_belong_together(self, tmp_path: Path, rows: list[int], values: Tensor) -> None:
         content = {"token_embedding.rows": torch.tensor(rows, dtype=torch.int64), "token_embedding.values": values}
         save_file(content, tmp_path / "w.safetensors")
         with pytest.raises(ModelMismatch, match="do not belong together"):
             read_checkpoint(tmp_path / "w.safetensors")
 
     @pytest.mark.parametrize("type", [torch.uint8, torch.bool, torch.complex64])
-    def test_rows_are_whole_numbers_and_values_are_not(self, tmp_path: Path, type: torch.dtype):
+    def test_rows_are_whole_numbers_and_values_are_not(self, tmp_path: Path, type: torch.dtype) -> None:
         for types in ((type, torch.float32), (torch.int64, type)):
             content = {"token_embedding.rows": torch.tensor([1]).to(types[0])}
             content["token_embedding.values"] = torch.ones(1, 2).to(types[1])
@@ -309,6 +313,6 @@ class TestCompactVocabulary:
                 read_checkpoint(tmp_path / "w.safetensors")
 
 
-def test_names_are_shortened_with_their_count():
+def test_names_are_shortened_with_their_count() -> None:
     assert name_some(["a", "b"]) == "a, b"
     assert name_some(list("abcde")) == "a, b, c, … (5 in all)"

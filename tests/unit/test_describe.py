@@ -35,7 +35,7 @@ def described(server: Any, folder: Path, names: tuple[str, ...] = ("cat", "dog")
 
 
 class TestWhatIsSent:
-    def test_one_question_a_class_with_its_name_and_nothing_else(self, server: Any, tmp_path: Path):
+    def test_one_question_a_class_with_its_name_and_nothing_else(self, server: Any, tmp_path: Path) -> None:
         found, _ = described(server, tmp_path)
         assert found == {name: (f"A {name} is big.", f"A {name} is loud.") for name in ("cat", "dog")}
         assert [path for path, _, _ in server.asked] == ["/v1/chat/completions"] * 2
@@ -43,12 +43,14 @@ class TestWhatIsSent:
         assert set(body) == {"model", "messages"} and body["model"] == "llama-3"
         assert "Authorization" not in headers and headers["User-Agent"].startswith("clipalign/")
 
-    def test_the_key_of_the_environment_goes_along(self, server: Any, tmp_path: Path, monkeypatch):
+    def test_the_key_of_the_environment_goes_along(
+        self, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", " sk-123\n")
         describe_classes(["cat"], Describer.at(server.url, "llama-3"), folder=tmp_path)
         assert server.asked[0][1]["Authorization"] == "Bearer sk-123"
 
-    def test_no_password_of_netrc_does(self, server: Any, tmp_path: Path, monkeypatch):
+    def test_no_password_of_netrc_does(self, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         described(server, tmp_path / "kept", ("cat",))
@@ -57,8 +59,8 @@ class TestWhatIsSent:
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
     @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
     def test_this_machine_is_asked_past_every_proxy(
-        self, server: Any, tmp_path: Path, monkeypatch, host: str, variable: str
-    ):
+        self, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, variable: str
+    ) -> None:
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         with chat_server() as proxy:
@@ -67,13 +69,13 @@ class TestWhatIsSent:
             described(server, tmp_path, ("cat",), key="sk-123")
             assert not proxy.asked and server.asked[0][1]["Authorization"] == "Bearer sk-123"
 
-    def test_a_redirect_is_not_followed(self, server: Any, tmp_path: Path):
+    def test_a_redirect_is_not_followed(self, server: Any, tmp_path: Path) -> None:
         server.usual = status(302, Location=f"{server.url}/elsewhere")
         with pytest.raises(DownloadFailed, match="302") as caught:
             described(server, tmp_path, ("cat",), key="sk-123")
         assert "final address" in caught.value.hint and len(server.asked) == 1
 
-    def test_a_whole_address_is_taken_as_it_is(self, server: Any, tmp_path: Path):
+    def test_a_whole_address_is_taken_as_it_is(self, server: Any, tmp_path: Path) -> None:
         server.url += "/chat/completions"
         described(server, tmp_path, ("cat",))
         assert server.asked[0][0] == "/v1/chat/completions"
@@ -89,11 +91,11 @@ class TestWhatIsSent:
             ("https://me:secret@a/v1", "must not hold a name or password"),
         ],
     )
-    def test_bad_addresses_are_refused(self, url: str, said: str):
+    def test_bad_addresses_are_refused(self, url: str, said: str) -> None:
         with pytest.raises(UsageError, match=said):
             Describer.at(url, "llama")
 
-    def test_a_key_never_travels_unencrypted_to_another_machine(self, monkeypatch):
+    def test_a_key_never_travels_unencrypted_to_another_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-123")
         with pytest.raises(UsageError, match="unencrypted"):
             Describer.at("http://example.org/v1", "llama")
@@ -114,13 +116,13 @@ class TestWhatComesBack:
             '["A cat.", "A  cat.", " It\\npurrs. ", ""]',
         ],
     )
-    def test_arrays_and_lists_are_read(self, text: str):
+    def test_arrays_and_lists_are_read(self, text: str) -> None:
         assert read_answer(text) == ("A cat.", "It purrs.")
 
-    def test_what_a_terminal_would_obey_is_dropped(self):
+    def test_what_a_terminal_would_obey_is_dropped(self) -> None:
         assert read_answer('["A \\u001b[31mcat.\\u202e"]') == ("A [31mcat.",)
 
-    def test_endless_lists_and_sentences_are_cut(self):
+    def test_endless_lists_and_sentences_are_cut(self) -> None:
         assert len(read_answer(json.dumps([f"cat {n}" for n in range(500)]))) == MOST_SENTENCES
         assert read_answer(json.dumps(["cat " * 500, "a cat"])) == ("a cat",)
 
@@ -138,7 +140,9 @@ class TestWhatComesBack:
             status(429),
         ],
     )
-    def test_what_is_no_answer_is_asked_for_again_and_then_given_up(self, server: Any, tmp_path: Path, reply: Reply):
+    def test_what_is_no_answer_is_asked_for_again_and_then_given_up(
+        self, server: Any, tmp_path: Path, reply: Reply
+    ) -> None:
         server.replies = [reply]
         assert described(server, tmp_path, ("cat",))[0]["cat"]
         server.replies = [reply] * 9
@@ -149,13 +153,13 @@ class TestWhatComesBack:
     @pytest.mark.parametrize(
         ("number", "hint"), [(401, "set OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "/v1"), (400, "model's name")]
     )
-    def test_what_will_not_change_is_said_at_once(self, server: Any, tmp_path: Path, number: int, hint: str):
+    def test_what_will_not_change_is_said_at_once(self, server: Any, tmp_path: Path, number: int, hint: str) -> None:
         server.usual = status(number)
         with pytest.raises(DownloadFailed, match=str(number)) as caught:
             described(server, tmp_path, ("cat",))
         assert hint in caught.value.hint and len(server.asked) == 1 and caught.value.exit_status == 4
 
-    def test_a_server_that_stalls_or_is_not_there(self, server: Any, tmp_path: Path):
+    def test_a_server_that_stalls_or_is_not_there(self, server: Any, tmp_path: Path) -> None:
         server.usual = lambda handler, name: time.sleep(1)
         with pytest.raises(DownloadFailed, match="does not answer"):
             described(server, tmp_path, ("cat",), answer_seconds=0.1, attempts=2)
@@ -175,7 +179,7 @@ class TestWhatComesBack:
         with pytest.raises(DownloadFailed, match="does not answer"):
             described(server, tmp_path, ("cat",), answer_seconds=0.2, connect_seconds=0.2, attempts=1)
 
-    def test_asking_again_is_told_once(self, tmp_path: Path):
+    def test_asking_again_is_told_once(self, tmp_path: Path) -> None:
         told: list[str] = []
         gone = Describer("http://127.0.0.1:9/v1", "llama", attempts=3, pause_seconds=0.01)
         with pytest.raises(DownloadFailed):
@@ -185,41 +189,41 @@ class TestWhatComesBack:
 
 
 class TestWhatIsKept:
-    def test_only_new_classes_are_asked_about(self, server: Any, tmp_path: Path):
+    def test_only_new_classes_are_asked_about(self, server: Any, tmp_path: Path) -> None:
         described(server, tmp_path)
         found, file = described(server, tmp_path, ("dog", "ant", "cat"))
         assert len(server.asked) == 3 and list(found) == ["dog", "ant", "cat"]
         assert set(read_descriptions(file)) == {"cat", "dog", "ant"}
 
-    def test_another_model_or_address_has_a_file_of_its_own(self, server: Any, tmp_path: Path):
+    def test_another_model_or_address_has_a_file_of_its_own(self, server: Any, tmp_path: Path) -> None:
         one, two = Describer(server.url, "a/b"), Describer(server.url, "a/c")
         assert one.file_in(tmp_path) != two.file_in(tmp_path)
         assert one.file_in(tmp_path).parent == tmp_path
         assert Describer(server.url + "2", "a/b").file_in(tmp_path) != one.file_in(tmp_path)
 
-    def test_a_failure_loses_nothing(self, server: Any, tmp_path: Path):
+    def test_a_failure_loses_nothing(self, server: Any, tmp_path: Path) -> None:
         server.replies = [usual, status(404)]
         with pytest.raises(DownloadFailed):
             described(server, tmp_path, ("cat", "dog", "ant"))
         found, _ = described(server, tmp_path, ("cat", "dog", "ant"))
         assert len(found) == 3 and len(server.asked) == 2 + 2
 
-    def test_offline_what_is_kept_is_enough(self, server: Any, tmp_path: Path):
+    def test_offline_what_is_kept_is_enough(self, server: Any, tmp_path: Path) -> None:
         described(server, tmp_path)
         assert describe_classes(["cat"], describer(server), folder=tmp_path, offline=True)[0]["cat"]
         with pytest.raises(UsageError, match=r"forbids asking .* about 1 class$"):
             describe_classes(["cat", "ant"], describer(server), folder=tmp_path, offline=True)
         assert len(server.asked) == 2
 
-    def test_a_damaged_file_is_put_aside(self, server: Any, tmp_path: Path):
+    def test_a_damaged_file_is_put_aside(self, server: Any, tmp_path: Path) -> None:
         _, file = described(server, tmp_path)
         file.write_text('{"cat": ')
         assert described(server, tmp_path)[0]["cat"] and len(server.asked) == 4
         assert file.with_suffix(".damaged").read_text() == '{"cat": '
 
     def test_a_damaged_file_that_cannot_be_put_aside_is_a_warning(
-        self, server: Any, tmp_path: Path, monkeypatch, caplog
-    ):
+        self, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         _, file = described(server, tmp_path)
         file.write_text('{"cat": ')
 
@@ -231,12 +235,14 @@ class TestWhatIsKept:
         assert caplog.text.count("it cannot be put aside: Read-only file system") == 1
         assert file.read_text() == '{"cat": '
 
-    def test_a_folder_that_cannot_be_written_is_a_warning(self, server: Any, tmp_path: Path, caplog):
+    def test_a_folder_that_cannot_be_written_is_a_warning(
+        self, server: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         (tmp_path / "file").write_text("")
         assert described(server, tmp_path / "file")[0]["cat"]
         assert "could not be kept" in caplog.text
 
-    def test_several_are_asked_at_once_and_each_is_told(self, server: Any, tmp_path: Path):
+    def test_several_are_asked_at_once_and_each_is_told(self, server: Any, tmp_path: Path) -> None:
         names, done, told = tuple(f"c{n}" for n in range(20)), [], []
         found, _ = describe_classes(
             names, describer(server, at_once=4), folder=tmp_path, tell=told.append, progress=done.append

@@ -20,14 +20,14 @@ def texts(method: str, classes: Classes, **settings):
 
 
 class TestTexts:
-    def test_clip_is_the_prompt_alone(self):
+    def test_clip_is_the_prompt_alone(self) -> None:
         assert texts("clip", Classes(("cat", "polar bear"))) == {
             "cat": ["a photo of a cat."],
             "polar bear": ["a photo of a polar bear."],
         }
         assert texts("clip", Classes(("cat",)), prompt="{}, an animal {}")["cat"] == ["cat, an animal cat"]
 
-    def test_clip_e_is_every_template(self):
+    def test_clip_e_is_every_template(self) -> None:
         found = texts("clip-e", Classes(("cat",), templates=("a {}.", "many {}.")))
         assert found["cat"] == ["a cat.", "many cat."]
 
@@ -46,24 +46,24 @@ class TestTexts:
             ("A tail", "which has A tail"),
         ],
     )
-    def test_a_descriptor_becomes_a_relative_clause(self, descriptor: str, clause: str):
+    def test_a_descriptor_becomes_a_relative_clause(self, descriptor: str, clause: str) -> None:
         assert relative_clause(descriptor) == clause
 
-    def test_clip_d_puts_it_behind_the_name(self):
+    def test_clip_d_puts_it_behind_the_name(self) -> None:
         found = texts("clip-d", Classes(descriptions={"cat": ("fur", "a tail")}))
         assert found["cat"] == ["cat, which has fur", "cat, which is a tail"]
 
-    def test_cupl_and_wca_take_sentences_as_they_stand_and_only_wca_weighs_them(self):
+    def test_cupl_and_wca_take_sentences_as_they_stand_and_only_wca_weighs_them(self) -> None:
         cupl, wca = (class_texts(Classes(descriptions=ANIMALS), method=method) for method in ("cupl", "wca"))
         assert [one.texts for one in cupl] == [one.texts for one in wca] == list(ANIMALS.values())
         assert [one.label for one in cupl] == ["", ""]
         assert [one.label for one in wca] == ["a photo of a cat.", "a photo of a polar bear."]
 
-    def test_names_choose_and_order_the_described_classes(self):
+    def test_names_choose_and_order_the_described_classes(self) -> None:
         assert list(texts("wca", Classes(("polar_bear",), ANIMALS))) == ["polar_bear"]
         assert list(texts("wca", Classes(("polar bear", "cat"), ANIMALS))) == ["polar bear", "cat"]
 
-    def test_a_class_without_descriptions_is_named(self):
+    def test_a_class_without_descriptions_is_named(self) -> None:
         with pytest.raises(UsageError, match="a class has no descriptions: 'dog'") as caught:
             class_texts(Classes(("cat", "dog"), ANIMALS), method="wca")
         assert "--method clip" in caught.value.hint
@@ -71,16 +71,16 @@ class TestTexts:
             class_texts(Classes(tuple(map(str, range(7))), ANIMALS), method="cupl")
 
     @pytest.mark.parametrize("method", ["wca", "cupl", "clip-d"])
-    def test_methods_that_need_descriptions_say_so(self, method: str):
+    def test_methods_that_need_descriptions_say_so(self, method: str) -> None:
         with pytest.raises(UsageError, match=f"{method} needs descriptions"):
             class_texts(Classes(("cat",)), method=method)
 
     @pytest.mark.parametrize("names", [("cat", "dog", "cat"), ("cat", "  cat")])
-    def test_two_classes_of_one_name_are_refused(self, names: tuple[str, ...]):
+    def test_two_classes_of_one_name_are_refused(self, names: tuple[str, ...]) -> None:
         with pytest.raises(UsageError, match="is there twice, as number 1 and"):
             class_texts(Classes(names), method="clip")
 
-    def test_no_class_an_empty_name_a_template_without_a_place(self):
+    def test_no_class_an_empty_name_a_template_without_a_place(self) -> None:
         with pytest.raises(UsageError, match="there are no classes"):
             check_names([])
         with pytest.raises(UsageError, match="class 2 has an empty name"):
@@ -90,50 +90,50 @@ class TestTexts:
         with pytest.raises(UsageError, match="unknown value 'CLIP'"):
             class_texts(Classes(("cat",)), method="CLIP")
 
-    def test_one_class_and_ten_thousand(self):
+    def test_one_class_and_ten_thousand(self) -> None:
         assert len(class_texts(Classes(("cat",)), method="clip")) == 1
         assert len(class_texts(Classes(tuple(f"class {n}" for n in range(10_000))), method="clip")) == 10_000
 
 
 class TestWaffle:
-    def test_fifteen_of_words_and_as_many_of_characters_shared_by_all_classes(self):
+    def test_fifteen_of_words_and_as_many_of_characters_shared_by_all_classes(self) -> None:
         found = texts("waffle", Classes(("polar bear", "cat"), words=WORDS))
         assert {name: len(sentences) for name, sentences in found.items()} == {"polar bear": 30, "cat": 30}
         for bear, cat in zip(found["polar bear"], found["cat"], strict=True):
             assert bear.replace("polar bear", "cat") == cat
             assert cat.startswith("A photo of a cat, which ") and cat.endswith(".")
 
-    def test_words_are_cut_to_the_average_and_as_many_as_names_have(self):
+    def test_words_are_cut_to_the_average_and_as_many_as_names_have(self) -> None:
         found = waffle_descriptors(("polar bear", "brown bears"), WORDS, seed=0)
         for words in found[::2]:
             assert len(words.split()) == 2
             assert set(words.split()) <= {word[:5] for word in WORDS}
 
-    def test_characters_come_from_the_descriptions_where_there_are_any(self):
+    def test_characters_come_from_the_descriptions_where_there_are_any(self) -> None:
         found = waffle_descriptors(("cat",), WORDS, {"cat": ("xyz, x.",)}, seed=0)
         assert set("".join(found[1::2])) <= set("xyz, ")
 
-    def test_the_seed_decides(self):
+    def test_the_seed_decides(self) -> None:
         assert waffle_descriptors(("cat",), WORDS, seed=1) == waffle_descriptors(("cat",), WORDS, seed=1)
         assert waffle_descriptors(("cat",), WORDS, seed=1) != waffle_descriptors(("cat",), WORDS, seed=2)
 
-    def test_a_name_of_underscores_alone_is_a_word(self):
+    def test_a_name_of_underscores_alone_is_a_word(self) -> None:
         clauses = waffle_descriptors(["_", "cat"], WORDS, seed=0)
         assert len(clauses) == 30 and {len(word) for word in clauses[::2]} == {2}
 
-    def test_without_words_it_says_how_to_get_some_and_takes_nothing_else_instead(self):
+    def test_without_words_it_says_how_to_get_some_and_takes_nothing_else_instead(self) -> None:
         with pytest.raises(UsageError, match="draws from a list of words") as caught:
             class_texts(Classes(("cat",)), method="waffle")
         assert "clipalign download waffle-words" in caught.value.hint and "--words" in caught.value.hint
 
 
 class TestFiles:
-    def test_labels_a_line_each_or_a_json_list(self, tmp_path: Path):
+    def test_labels_a_line_each_or_a_json_list(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfcat\r\n\r\n polar bear \r\n")
         (tmp_path / "b.json").write_text('["cat", "polar bear"]')
         assert read_labels(tmp_path / "a.txt") == read_labels(tmp_path / "b.json") == ["cat", "polar bear"]
 
-    def test_labels_of_a_description_file_are_its_classes(self, tmp_path: Path):
+    def test_labels_of_a_description_file_are_its_classes(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps(ANIMALS))
         assert read_labels(tmp_path / "a.json") == list(ANIMALS)
 
@@ -153,13 +153,13 @@ class TestFiles:
             ("a.json", b"[1", "not valid JSON"),
         ],
     )
-    def test_bad_labels_name_the_file(self, tmp_path: Path, name: str, content: bytes, said: str):
+    def test_bad_labels_name_the_file(self, tmp_path: Path, name: str, content: bytes, said: str) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=said) as caught:
             read_labels(tmp_path / name)
         assert str(tmp_path / name) in caught.value.input
 
-    def test_a_missing_file_or_a_folder(self, tmp_path: Path):
+    def test_a_missing_file_or_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="No such file"):
             read_labels(tmp_path / "none.txt")
         with pytest.raises(UsageError, match="cannot be read"):
@@ -186,30 +186,30 @@ class TestFiles:
             ("{", "not valid JSON: .* line 1"),
         ],
     )
-    def test_a_description_file_of_the_wrong_shape(self, tmp_path: Path, content: str, said: str):
+    def test_a_description_file_of_the_wrong_shape(self, tmp_path: Path, content: str, said: str) -> None:
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(UsageError, match=said) as caught:
             read_descriptions(tmp_path / "a.json")
         assert caught.value.input
 
-    def test_names_that_look_a_little_like_something_else(self, tmp_path: Path):
+    def test_names_that_look_a_little_like_something_else(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("tench, Tinca tinca\n7 up\n1,000-year-old oak\n")
         assert read_labels(tmp_path / "a.txt")[0] == "tench, Tinca tinca"
         (tmp_path / "digits.json").write_text(json.dumps({digit: ["A digit."] for digit in "0123456789"}))
         assert list(read_descriptions(tmp_path / "digits.json")) == list("0123456789")
 
-    def test_templates_in_place_of_descriptions_are_recognised(self, tmp_path: Path):
+    def test_templates_in_place_of_descriptions_are_recognised(self, tmp_path: Path) -> None:
         (tmp_path / "clip-e.json").write_text('["a photo of a {}."]')
         with pytest.raises(UsageError) as caught:
             read_descriptions(tmp_path / "clip-e.json")
         assert "--templates" in caught.value.hint
 
-    def test_a_file_nested_beyond_reason(self, tmp_path: Path):
+    def test_a_file_nested_beyond_reason(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text("[" * 200_000)
         with pytest.raises(UsageError, match=r"nested too deeply|not valid JSON"):
             read_descriptions(tmp_path / "a.json")
 
-    def test_lines_and_lists(self, tmp_path: Path):
+    def test_lines_and_lists(self, tmp_path: Path) -> None:
         (tmp_path / "words.txt").write_text("moss\n\ntin\n")
         (tmp_path / "words.json").write_text('["moss", "tin"]')
         assert read_lines(tmp_path / "words.txt", what="words") == ["moss", "tin"]
@@ -218,7 +218,7 @@ class TestFiles:
         with pytest.raises(UsageError, match="holds no words"):
             read_lines(tmp_path / "none.txt", what="words")
 
-    def test_a_broken_list_is_told_what_a_list_looks_like(self, tmp_path: Path):
+    def test_a_broken_list_is_told_what_a_list_looks_like(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('["moss"')
         with pytest.raises(UsageError, match="not valid JSON") as caught:
             read_lines(tmp_path / "a.json", what="templates")
@@ -241,13 +241,13 @@ class TestDatasets:
             (tmp_path / name).write_text(json.dumps(content))
         return tmp_path
 
-    def test_every_method_finds_its_file(self, folder: Path):
+    def test_every_method_finds_its_file(self, folder: Path) -> None:
         assert texts("wca", read_dataset([folder], "zoo", method="wca"))["cat"] == ["A cat has fur."]
         assert texts("clip-d", read_dataset([folder], "zoo", method="clip-d"))["cat"] == ["cat, which is a tail"]
         assert texts("clip-e", read_dataset([folder], "zoo", method="clip-e"))["cat"] == ["a photo of cat, an animal."]
         assert list(texts("clip", read_dataset([folder], "zoo", method="clip"))) == ["polar bear", "cat"]
 
-    def test_names_alone_are_enough_for_clip(self, folder: Path):
+    def test_names_alone_are_enough_for_clip(self, folder: Path) -> None:
         for file in (folder / "prompts" / "zoo").glob("*.json"):
             file.unlink()
         assert list(texts("clip", read_dataset([folder], "zoo", method="clip"))) == ["polar bear", "cat"]
@@ -255,13 +255,13 @@ class TestDatasets:
             read_dataset([folder], "zoo", method="wca")
         assert "clipalign download wca-descriptions" in caught.value.hint
 
-    def test_where_only_descriptors_are_published_the_hint_says_so(self, folder: Path):
+    def test_where_only_descriptors_are_published_the_hint_says_so(self, folder: Path) -> None:
         (folder / "prompts" / "zoo" / "cupl.json").unlink()
         with pytest.raises(MissingDataset) as caught:
             read_dataset([folder], "zoo", method="wca")
         assert "--method clip-d" in caught.value.hint
 
-    def test_a_set_that_is_not_here(self, tmp_path: Path):
+    def test_a_set_that_is_not_here(self, tmp_path: Path) -> None:
         with pytest.raises(MissingDataset):
             read_dataset([tmp_path], "zoo", method="clip")
 

@@ -28,11 +28,11 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     return pretend
 
 
-def test_the_cpu_is_always_there():
+def test_the_cpu_is_always_there() -> None:
     assert available_devices()[-1] == "cpu"
 
 
-def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine):
+def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine) -> None:
     machine("cuda:0", "cuda:1", "cpu")
     assert choose_device().device == "cuda:0"
     machine("mps", "cpu")
@@ -41,19 +41,19 @@ def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine):
     assert choose_device() == DeviceChoice("cpu", "fp32", "cpu is the only device; fp32 is the reference precision")
 
 
-def test_auto_precision_is_the_reference_on_gpus_too(machine):
+def test_auto_precision_is_the_reference_on_gpus_too(machine) -> None:
     machine("cuda:0", "cpu")
     assert choose_device("cuda").precision == "fp32"
 
 
-def test_a_gpu_can_be_named(machine):
+def test_a_gpu_can_be_named(machine) -> None:
     machine("cuda:0", "cuda:1", "cpu")
     assert choose_device("cuda:1").device == "cuda:1"
     assert choose_device("CUDA").device == "cuda:0"
 
 
 @pytest.mark.parametrize("request_", ["gpu", "cuda:x", "cpu:1", "cuda:", "mps:0", "", "cuda:-1"])
-def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, machine):
+def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, machine) -> None:
     machine("cuda:0", "cpu")
     with pytest.raises(DeviceUnavailable) as caught:
         choose_device(request_)
@@ -61,7 +61,7 @@ def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, m
     assert "\n" not in caught.value.message + caught.value.hint
 
 
-def test_a_device_that_is_not_there_is_refused(machine):
+def test_a_device_that_is_not_there_is_refused(machine) -> None:
     machine("cuda:0", "cpu")
     with pytest.raises(DeviceUnavailable, match="no device cuda:3"):
         choose_device("cuda:3")
@@ -69,12 +69,12 @@ def test_a_device_that_is_not_there_is_refused(machine):
         choose_device("mps")
 
 
-def test_fp16_on_a_cpu_becomes_fp32_with_the_reason():
+def test_fp16_on_a_cpu_becomes_fp32_with_the_reason() -> None:
     choice = choose_device("cpu", "fp16")
     assert choice.precision == "fp32" and "fp32 instead of fp16" in choice.reason
 
 
-def test_bf16_on_a_cpu_depends_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
+def test_bf16_on_a_cpu_depends_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: True)
     assert choose_device("cpu", "bf16").precision == "bf16"
     monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: False)
@@ -82,18 +82,18 @@ def test_bf16_on_a_cpu_depends_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
     assert choice.precision == "fp32" and "no bf16" in choice.reason
 
 
-def test_an_unknown_precision_is_refused():
+def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(DeviceUnavailable, match="unknown precision 'int8'"):
         choose_device("cpu", "int8")
 
 
-def test_threads_are_at_least_one():
+def test_threads_are_at_least_one() -> None:
     assert choose_device("cpu", threads=2).threads == 2
     with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
         choose_device("cpu", threads=0)
 
 
-def test_precisions_have_torch_types():
+def test_precisions_have_torch_types() -> None:
     choices = [DeviceChoice("cpu", precision, "") for precision in ("fp32", "bf16", "fp16")]
     assert [torch_dtype(choice) for choice in choices] == [torch.float32, torch.bfloat16, torch.float16]
 
@@ -119,7 +119,7 @@ class TestHalving:
             MemoryError(),
         ],
     )
-    def test_goes_on_with_half_and_says_so_once(self, error: BaseException, caplog: pytest.LogCaptureFixture):
+    def test_goes_on_with_half_and_says_so_once(self, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
         tried, work = self.run(8, error)
         with caplog.at_level(logging.WARNING):
             assert with_oom_retry(32, work) == 8
@@ -128,7 +128,7 @@ class TestHalving:
             "memory ran out; went on with a batch size of 8 instead of 32"
         ]
 
-    def test_is_said_once_and_found_out_once_in_a_run_of_many_batches(self, caplog: pytest.LogCaptureFixture):
+    def test_is_said_once_and_found_out_once_in_a_run_of_many_batches(self, caplog: pytest.LogCaptureFixture) -> None:
         tried, work = self.run(8, MemoryError())
         with caplog.at_level(logging.WARNING):
             assert [with_oom_retry(32, work) for _ in range(5)] == [8] * 5
@@ -138,14 +138,14 @@ class TestHalving:
         tried.clear()
         assert with_oom_retry(32, work) == 8 and tried == [32, 16, 8]
 
-    def test_is_silent_when_it_fits(self, caplog: pytest.LogCaptureFixture):
+    def test_is_silent_when_it_fits(self, caplog: pytest.LogCaptureFixture) -> None:
         assert with_oom_retry(32, self.run(32, MemoryError())[1]) == 32
         assert not caplog.records
 
-    def test_gives_up_at_one(self):
+    def test_gives_up_at_one(self) -> None:
         with pytest.raises(DeviceUnavailable, match="too little memory"):
             with_oom_retry(2, self.run(0, MemoryError())[1])
 
-    def test_leaves_other_errors_alone(self):
+    def test_leaves_other_errors_alone(self) -> None:
         with pytest.raises(RuntimeError, match="shapes"):
             with_oom_retry(2, self.run(0, RuntimeError("shapes do not fit"))[1])

@@ -381,6 +381,6 @@ def test_whatever_a_server_does_there_is_a_whole_file_or_none(
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOENT])
-def test_a_cache_that_may_not_be_written_is_wrong_usage(tmp_path: Path, number: int):
+def test_a_cache_that_may_not_be_written_is_wrong_usage(tmp_path: Path, number: int) -> None:
     error = disk_error(OSError(number, os.strerror(number)), "weights", tmp_path / "w.bin")
     assert isinstance(error, OutputError) and error.exit_status == 2

@@ -52,7 +52,7 @@ def test_a_text_and_its_beginnings_are_one_row(monkeypatch: pytest.MonkeyPatch) 
     assert rows == [2]
 
 
-def test_equal_files_and_objects_are_encoded_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_equal_files_and_objects_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     loaded = load_random("clip")
     picture = Image.new("RGB", (40, 30), "red")
     picture.save(tmp_path / "red.png")

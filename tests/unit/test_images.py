@@ -49,37 +49,37 @@ def near(found: Any, wanted: tuple[int, int, int], tolerance: int = 3) -> bool:
 
 class TestFormats:
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-    def test_are_read_as_rgb(self, kind: str):
+    def test_are_read_as_rgb(self, kind: str) -> None:
         if kind == "AVIF" and not features.check("avif"):
             pytest.skip("this Pillow reads no AVIF")
         image = open_image(encoded(Image.new("RGB", (8, 6), RED), kind))
         assert (image.mode, image.size) == ("RGB", (8, 6)) and near(image.getpixel((3, 3)), RED)
 
     @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-    def test_of_several_frames_the_first_counts(self, kind: str):
+    def test_of_several_frames_the_first_counts(self, kind: str) -> None:
         frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLACK, WHITE)]
         image = open_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
         assert near(image.getpixel((1, 1)), RED)
 
     @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"])
-    def test_other_colour_spaces(self, mode: str):
+    def test_other_colour_spaces(self, mode: str) -> None:
         grey = Image.new("RGB", (4, 4), (255, 255, 255)).convert("L" if mode == "LAB" else mode)
         source = grey if mode in ("HSV", "YCbCr", "LAB") else encoded(grey, "TIFF")
         image = open_image(source)
         assert image.mode == "RGB" and near(image.getpixel((1, 1)), WHITE)
 
-    def test_cmyk_jpegs(self):
+    def test_cmyk_jpegs(self) -> None:
         image = open_image(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
         assert near(image.getpixel((8, 8)), RED, 12)
 
     @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-    def test_sixteen_bits_are_scaled_not_clipped(self, mode: str):
+    def test_sixteen_bits_are_scaled_not_clipped(self, mode: str) -> None:
         values = numpy.array([[0, 257 * 100, 65535]])
         kind = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
         image = open_image(Image.frombytes(mode, (3, 1), values.astype(kind).tobytes()))
         assert [image.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (100, 100, 100), (255, 255, 255)]
 
-    def test_sixteen_bit_pngs(self):
+    def test_sixteen_bit_pngs(self) -> None:
         values = numpy.array([[0, 257 * 100, 65535]], dtype=numpy.uint16)
         image = open_image(encoded(Image.fromarray(values)))
         assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 100, 255]
@@ -95,18 +95,18 @@ class TestFormats:
         ],
         ids=["share", "8 bits", "signed", "flat", "nan"],
     )
-    def test_floating_point(self, values: list[float], wanted: list[int]):
+    def test_floating_point(self, values: list[float], wanted: list[int]) -> None:
         image = open_image(encoded(Image.fromarray(numpy.array([values], dtype=numpy.float32)), "TIFF"))
         assert [image.getpixel((x, 0))[0] for x in range(3)] == wanted
 
-    def test_a_narrow_range_is_stretched_without_a_word(self):
+    def test_a_narrow_range_is_stretched_without_a_word(self) -> None:
         values = numpy.array([[-0.001, 0.0, 0.001]], dtype=numpy.float32)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             image = open_image(encoded(Image.fromarray(values), "TIFF"))
         assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
 
-    def test_deep_grey_is_scaled_by_its_whole_range_in_stripes(self, monkeypatch: pytest.MonkeyPatch):
+    def test_deep_grey_is_scaled_by_its_whole_range_in_stripes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(images, "_STRIPE_PIXELS", 1)
         values = numpy.array([[-1.0], [0.0], [float("inf")], [1.0]], dtype=numpy.float32)
         image = open_image(Image.fromarray(values))
@@ -115,18 +115,18 @@ class TestFormats:
 
 class TestTransparency:
     @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
-    def test_lies_over_white(self, mode: str):
+    def test_lies_over_white(self, mode: str) -> None:
         layered = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
         layered.putpixel((1, 0), (0, 0, 0, 255))
         via = {"PA": "P", "La": "LA"}.get(mode)
         image = open_image((layered.convert(via) if via else layered).convert(mode))
         assert image.getpixel((0, 0)) == WHITE and image.getpixel((1, 0)) == BLACK
 
-    def test_half_transparent_is_half_white(self):
+    def test_half_transparent_is_half_white(self) -> None:
         assert open_image(encoded(Image.new("RGBA", (1, 1), (0, 0, 0, 128)))).getpixel((0, 0)) == (127, 127, 127)
 
     @pytest.mark.parametrize("mode", ["P", "RGB", "L"])
-    def test_of_a_single_colour(self, mode: str):
+    def test_of_a_single_colour(self, mode: str) -> None:
         image = Image.new(mode, (2, 1), 0)
         if mode == "P":
             image.putpalette([0, 0, 0, 255, 0, 0])
@@ -135,7 +135,7 @@ class TestTransparency:
         assert open_image(content).getpixel((0, 0)) == WHITE
         assert open_image(content).getpixel((1, 0)) == ((76, 76, 76) if mode == "L" else RED)
 
-    def test_of_a_palette_with_many(self):
+    def test_of_a_palette_with_many(self) -> None:
         image = Image.new("P", (2, 1), 0)
         image.putpalette([0, 0, 0, 255, 0, 0])
         image.putpixel((1, 0), 1)
@@ -151,32 +151,32 @@ class TestOrientation:
         exif[0x0112] = 6  # a quarter turn clockwise to see it upright
         return encoded(image, "JPEG", exif=exif)
 
-    def test_of_exif_is_applied(self):
+    def test_of_exif_is_applied(self) -> None:
         assert open_image(self.turned()).size == (10, 20)
 
-    def test_can_be_left(self):
+    def test_can_be_left(self) -> None:
         assert open_image(self.turned(), exif=False).size == (20, 10)
 
-    def test_that_cannot_be_read_leaves_the_picture(self):
+    def test_that_cannot_be_read_leaves_the_picture(self) -> None:
         content = encoded(Image.new("RGB", (20, 10)), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
         assert open_image(content).size == (20, 10)
 
 
 class TestSources:
-    def test_a_path_a_string_and_bytes(self, tmp_path: Path):
+    def test_a_path_a_string_and_bytes(self, tmp_path: Path) -> None:
         path = tmp_path / "a b ü.png"
         path.write_bytes(encoded(random_image(5, 4)))
         found = [open_image(source) for source in (path, str(path), path.read_bytes())]
         assert all(image.tobytes() == random_image(5, 4).tobytes() for image in found)
 
-    def test_standard_input(self, monkeypatch: pytest.MonkeyPatch):
+    def test_standard_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stdin = SimpleNamespace(buffer=io.BytesIO(encoded(random_image(5, 4))))
         monkeypatch.setattr(sys, "stdin", stdin)
         assert open_image("-").size == (5, 4)
         with pytest.raises(ImageUnreadable, match="standard input is empty"):
             open_image("-")
 
-    def test_a_pillow_image_is_left_as_it_was(self):
+    def test_a_pillow_image_is_left_as_it_was(self) -> None:
         image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
         assert open_image(image).mode == "RGB"
         assert (image.mode, image.getpixel((0, 0))) == ("RGBA", (1, 2, 3, 4))
@@ -201,19 +201,19 @@ class TestDamage:
         assert caught.value.exit_status == 3 and "\n" not in caught.value.message
         return caught.value
 
-    def test_a_missing_file(self, tmp_path: Path):
+    def test_a_missing_file(self, tmp_path: Path) -> None:
         error = self.fail(tmp_path / "no.png")
         assert error.message == f"there is no file {tmp_path / 'no.png'}" and error.hint == f"looked in {tmp_path}"
         assert self.fail("/nowhere/no.png").hint == "there is no folder /nowhere"
 
-    def test_a_folder(self, tmp_path: Path):
+    def test_a_folder(self, tmp_path: Path) -> None:
         assert "is a folder" in self.fail(tmp_path).message
 
-    def test_an_empty_file(self, tmp_path: Path):
+    def test_an_empty_file(self, tmp_path: Path) -> None:
         (tmp_path / "empty.png").touch()
         assert self.fail(tmp_path / "empty.png").message == f"{tmp_path / 'empty.png'} is empty"
 
-    def test_a_path_that_cannot_be_one(self):
+    def test_a_path_that_cannot_be_one(self) -> None:
         assert "cannot be read" in self.fail("a\0b.png").message
         assert "cannot be read" in self.fail("x" * 5000).message
 
@@ -227,7 +227,7 @@ class TestDamage:
             (b"BMW drawings are in the other folder", "pictures are JPEG"),
         ],
     )
-    def test_files_that_are_no_picture(self, tmp_path: Path, content: bytes, hint: str):
+    def test_files_that_are_no_picture(self, tmp_path: Path, content: bytes, hint: str) -> None:
         path = tmp_path / "thing.png"
         path.write_bytes(content)
         error = self.fail(path)
@@ -235,12 +235,12 @@ class TestDamage:
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_pictures_cut_short(self, kind: str, share: float, recwarn: pytest.WarningsRecorder):
+    def test_pictures_cut_short(self, kind: str, share: float, recwarn: pytest.WarningsRecorder) -> None:
         content = encoded(random_image(40, 40), kind)
         assert "damaged or cut short" in self.fail(content[: int(len(content) * share)]).message
         assert not recwarn
 
-    def test_nothing_but_these_errors_leaves(self, capfd: pytest.CaptureFixture[str]):
+    def test_nothing_but_these_errors_leaves(self, capfd: pytest.CaptureFixture[str]) -> None:
         numbers = numpy.random.default_rng(0)
         for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
             content = bytearray(encoded(random_image(16, 16), kind))
@@ -253,7 +253,9 @@ class TestDamage:
         assert capfd.readouterr() == ("", "")
 
     @pytest.mark.parametrize("place", ["Image.Image.load", "ImageOps.exif_transpose"])
-    def test_a_picture_that_finds_no_memory_is_not_called_damaged(self, monkeypatch: pytest.MonkeyPatch, place: str):
+    def test_a_picture_that_finds_no_memory_is_not_called_damaged(
+        self, monkeypatch: pytest.MonkeyPatch, place: str
+    ) -> None:
         content = TestOrientation().turned()
 
         def fail(*arguments: object) -> None:
@@ -263,14 +265,14 @@ class TestDamage:
         assert self.fail(content).message == "the image needs more memory than there is"
 
     @pytest.mark.parametrize("size", [(11_000, 10_000), (20_000, 10_000), (1 << 31 - 1, 1 << 20)])
-    def test_decompression_bombs(self, tmp_path: Path, size: tuple[int, int], recwarn: pytest.WarningsRecorder):
+    def test_decompression_bombs(self, tmp_path: Path, size: tuple[int, int], recwarn: pytest.WarningsRecorder) -> None:
         path = tmp_path / "bomb.png"
         path.write_bytes(bomb(*size))
         error = self.fail(path)
         assert str(path) in error.message and "too large" in error.message and "100 million" in error.message
         assert not recwarn
 
-    def test_a_palette_that_comes_before_the_header(self, tmp_path: Path):
+    def test_a_palette_that_comes_before_the_header(self, tmp_path: Path) -> None:
         content = encoded(Image.new("RGB", (8, 6), RED).quantize(2))
         size = 12 + int.from_bytes(content[33:37], "big")
         assert content[37:41] == b"PLTE"
@@ -278,14 +280,16 @@ class TestDamage:
         path.write_bytes(content[:8] + content[33 : 33 + size] + content[8:33] + content[33 + size :])
         assert "damaged or cut short" in self.fail(path).message
 
-    def test_programs_that_would_draw_a_picture_are_not_run(self, tmp_path: Path):
+    def test_programs_that_would_draw_a_picture_are_not_run(self, tmp_path: Path) -> None:
         content = encoded(Image.new("RGB", (8, 6), RED), "EPS")
         assert content.startswith(b"%!PS")
         path = tmp_path / "drawing.png"
         path.write_bytes(content)
         assert "a program that draws one" in self.fail(path).message
 
-    def test_a_jpeg_that_goes_over_itself_a_thousand_times(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_a_jpeg_that_goes_over_itself_a_thousand_times(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         content = encoded(random_image(16, 16), "JPEG", progressive=True)
         scans = content[content.find(b"\xff\xda") : -2]
         path = tmp_path / "bomb.jpg"
@@ -294,7 +298,7 @@ class TestDamage:
         monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 16 * 16 * 100)
         assert "decoded" in self.fail(path).message and "times over" in self.fail(path).message
 
-    def test_large_pictures_are_decoded_one_at_a_time(self, monkeypatch: pytest.MonkeyPatch):
+    def test_large_pictures_are_decoded_one_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(images, "LARGE_PIXELS", 100)
         content = encoded(random_image(16, 16))
         with images._large_one:
@@ -306,7 +310,7 @@ class TestDamage:
         waiting.join(5)
         assert not waiting.is_alive()
 
-    def test_a_large_picture_within_the_limit_is_no_bomb(self, recwarn: pytest.WarningsRecorder):
+    def test_a_large_picture_within_the_limit_is_no_bomb(self, recwarn: pytest.WarningsRecorder) -> None:
         assert open_image(Image.new("RGB", (9_500, 9_500))).size == (9_500, 9_500)
         assert not recwarn
 
@@ -344,24 +348,24 @@ class TestAddresses:
         assert caught.value.input == address
         return caught.value.message
 
-    def test_are_fetched(self, address: str):
+    def test_are_fetched(self, address: str) -> None:
         assert open_image(f"{address}/a.png").size == (5, 4)
 
-    def test_answer_with_their_status(self, address: str):
+    def test_answer_with_their_status(self, address: str) -> None:
         assert "has no such file (404)" in self.fail(f"{address}/none.png")
 
-    def test_are_refused_offline(self, address: str):
+    def test_are_refused_offline(self, address: str) -> None:
         assert "offline" in self.fail(f"{address}/a.png", offline=True)
 
-    def test_have_a_limit_of_size(self, address: str, monkeypatch: pytest.MonkeyPatch):
+    def test_have_a_limit_of_size(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(image_bytes, "MAX_DOWNLOAD_BYTES", 1000)
         assert "larger than" in self.fail(f"{address}/large")
 
-    def test_have_a_limit_of_time(self, address: str, monkeypatch: pytest.MonkeyPatch):
+    def test_have_a_limit_of_time(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(image_bytes, "TIMEOUT_SECONDS", 0.1)
         assert "did not answer within" in self.fail(f"{address}/slow")
 
-    def test_may_not_be_there(self):
+    def test_may_not_be_there(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"http://127.0.0.1:{free.getsockname()[1]}/a.png"
@@ -379,7 +383,7 @@ def model(side: int, resize_mode: str = "shortest", interpolation: str = "bicubi
 
 @pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_preparation_is_open_clips_bit_for_bit(resize_mode: str, interpolation: str):
+def test_preparation_is_open_clips_bit_for_bit(resize_mode: str, interpolation: str) -> None:
     sizes = [(64, 64), (200, 150), (150, 201), (37, 91), (640, 13), (1, 1), (97, 96), (5, 300), (65, 64)]
     for side in (64, 33):
         theirs = import_open_clip().image_transform(
@@ -392,20 +396,20 @@ def test_preparation_is_open_clips_bit_for_bit(resize_mode: str, interpolation: 
             assert torch.equal(tensor, theirs(image)), (size, side)
 
 
-def test_padding_takes_the_models_colour():
+def test_padding_takes_the_models_colour() -> None:
     settings = model(8, "longest")
     settings.fill_color = 255
     tensor = to_tensor(Image.new("RGB", (8, 2)), settings)
     assert torch.allclose(tensor[:, 0, 0], (1 - torch.tensor(MEAN)) / torch.tensor(STD))
 
 
-def test_a_picture_too_long_and_thin_is_refused_before_it_fills_the_memory():
+def test_a_picture_too_long_and_thin_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(ImageUnreadable, match="too long and thin"):
         to_tensor(Image.new("RGB", (100_000, 1)), model(224))
     assert to_tensor(Image.new("RGB", (100_000, 1)), model(8, "longest")).shape == (3, 8, 8)
 
 
-def test_an_empty_name_and_other_addresses_are_named():
+def test_an_empty_name_and_other_addresses_are_named() -> None:
     with pytest.raises(ImageUnreadable, match="the image name is empty"):
         open_image("")
     for address in ("ftp://x/y.jpg", "file:///y.jpg"):
@@ -442,7 +446,7 @@ def test_a_device_or_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
             open_image(place)
 
 
-def test_the_warning_filters_stay_as_they_were():
+def test_the_warning_filters_stay_as_they_were() -> None:
     before = list(warnings.filters)
     open_image(encoded(random_image(5, 4)))
     assert warnings.filters == before

@@ -38,20 +38,20 @@ def holder(tmp_path: Path):
     process.stdout.close()
 
 
-def test_a_second_process_is_refused_and_told_which_file(holder: subprocess.Popen[str], tmp_path: Path):
+def test_a_second_process_is_refused_and_told_which_file(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(Busy, match=r"another clipalign is at work on .*file") as caught, exclusive(tmp_path / "file"):
         pytest.fail("held twice")
     assert caught.value.exit_status == 2 and caught.value.input == str(tmp_path / "file")
 
 
-def test_the_lock_of_a_killed_process_is_free(holder: subprocess.Popen[str], tmp_path: Path):
+def test_the_lock_of_a_killed_process_is_free(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with exclusive(tmp_path / "file"):
         pass
 
 
-def test_waiting_is_told_once_and_ends_when_the_other_does(holder: subprocess.Popen[str], tmp_path: Path):
+def test_waiting_is_told_once_and_ends_when_the_other_does(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     told = []
 
     def end_the_other() -> None:
@@ -62,12 +62,12 @@ def test_waiting_is_told_once_and_ends_when_the_other_does(holder: subprocess.Po
         assert told == [1]
 
 
-def test_two_opens_of_one_process_exclude_each_other(tmp_path: Path):
+def test_two_opens_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     with exclusive(tmp_path / "file"), pytest.raises(Busy, match="at work"), exclusive(tmp_path / "file"):
         pytest.fail("held twice")
 
 
-def test_the_file_and_what_is_in_it_stay(tmp_path: Path):
+def test_the_file_and_what_is_in_it_stay(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text("{}\n")
     with exclusive(path):
@@ -75,13 +75,13 @@ def test_the_file_and_what_is_in_it_stay(tmp_path: Path):
     assert path.read_text() == "{}\n{}\n"
 
 
-def test_a_file_that_is_only_a_lock_is_removed(tmp_path: Path):
+def test_a_file_that_is_only_a_lock_is_removed(tmp_path: Path) -> None:
     with exclusive(tmp_path / "x.lock", remove=True):
         assert (tmp_path / "x.lock").exists()
     assert not (tmp_path / "x.lock").exists()
 
 
-def test_a_file_deleted_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_deleted_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, lock, deleted = tmp_path / "x.lock", locks._lock, []
 
     def lock_what_is_gone(handle: int) -> None:
@@ -94,7 +94,7 @@ def test_a_file_deleted_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatc
         assert path.exists()
 
 
-def test_an_error_inside_lets_go(tmp_path: Path):
+def test_an_error_inside_lets_go(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="inside"), exclusive(tmp_path / "file"):
         raise ValueError("inside")
     with exclusive(tmp_path / "file"):

@@ -56,7 +56,7 @@ def loads(loaded: LoadedModel, tensors: dict[str, torch.Tensor]) -> bool:
 
 
 class TestFiles:
-    def test_a_config_and_its_weights(self, tmp_path: Path):
+    def test_a_config_and_its_weights(self, tmp_path: Path) -> None:
         spec = f"{write_config(tmp_path)}@{write_weights(tmp_path)}"
         loaded = load_model(spec, choice=CPU)
         assert loads(loaded, state_dict())
@@ -65,19 +65,19 @@ class TestFiles:
         assert loaded.mean == OPENAI_MEAN and loaded.resize_mode == "shortest" and not loaded.notes
         assert loaded.weights_sha256 == hashlib.sha256((tmp_path / "tiny.safetensors").read_bytes()).hexdigest()
 
-    def test_the_network_is_for_asking_only(self, tmp_path: Path):
+    def test_the_network_is_for_asking_only(self, tmp_path: Path) -> None:
         network = load_model(f"{write_config(tmp_path)}@{write_weights(tmp_path)}", choice=CPU).network
         assert not any(module.training for module in network.modules())
         assert not any(parameter.requires_grad for parameter in network.parameters())
 
-    def test_loading_draws_no_random_numbers_and_sets_no_logging(self, tmp_path: Path):
+    def test_loading_draws_no_random_numbers_and_sets_no_logging(self, tmp_path: Path) -> None:
         spec = f"{write_config(tmp_path)}@{write_weights(tmp_path)}"
         before, handlers = torch.get_rng_state(), list(logging.root.handlers)
         load_model(spec, choice=CPU)
         assert torch.equal(torch.get_rng_state(), before)
         assert logging.root.handlers == handlers
 
-    def test_it_computes_what_open_clips_own_loading_computes(self, tmp_path: Path):
+    def test_it_computes_what_open_clips_own_loading_computes(self, tmp_path: Path) -> None:
         loaded = load_model(f"{write_config(tmp_path)}@{write_weights(tmp_path)}", choice=CPU)
         theirs = import_open_clip().model.CLIP(**config()).eval().requires_grad_(False)
         theirs.load_state_dict(state_dict())
@@ -86,7 +86,7 @@ class TestFiles:
             assert torch.equal(loaded.network.encode_image(pictures), theirs.encode_image(pictures))
             assert torch.equal(loaded.network.encode_text(ids), theirs.encode_text(ids))
 
-    def test_a_resnet(self, tmp_path: Path):
+    def test_a_resnet(self, tmp_path: Path) -> None:
         vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 64, "patch_size": None}
         tensors = state_dict(vision_cfg=vision)
         loaded = load_model(str(write_weights(tmp_path, tensors)), choice=CPU)
@@ -97,7 +97,7 @@ class TestFiles:
         with torch.no_grad():
             assert torch.equal(loaded.network.encode_image(pictures), theirs.encode_image(pictures))
 
-    def test_the_hubs_config_with_its_preprocessing(self, tmp_path: Path):
+    def test_the_hubs_config_with_its_preprocessing(self, tmp_path: Path) -> None:
         numbers = {"mean": [0.5, 0.4, 0.3], "std": 0.25, "interpolation": "bilinear", "resize_mode": "squash"}
         path = tmp_path / "open_clip_config.json"
         path.write_text(json.dumps({"model_cfg": config(), "preprocess_cfg": numbers}))
@@ -105,7 +105,7 @@ class TestFiles:
         assert loaded.mean == (0.5, 0.4, 0.3) and loaded.std == (0.25, 0.25, 0.25)
         assert (loaded.interpolation, loaded.resize_mode) == ("bilinear", "squash")
 
-    def test_bf16_and_threads(self, tmp_path: Path):
+    def test_bf16_and_threads(self, tmp_path: Path) -> None:
         threads = torch.get_num_threads()
         spec = f"{write_config(tmp_path)}@{write_weights(tmp_path)}"
         loaded = load_model(spec, choice=DeviceChoice("cpu", "bf16", "", threads=1))
@@ -113,37 +113,37 @@ class TestFiles:
         assert torch.get_num_threads() == 1
         torch.set_num_threads(threads)
 
-    def test_custom_text_towers_take_plain_weights(self, tmp_path: Path):
+    def test_custom_text_towers_take_plain_weights(self, tmp_path: Path) -> None:
         path = write_config(tmp_path, custom_text=True)
         loaded = load_model(f"{path}@{write_weights(tmp_path)}", choice=CPU)
         assert torch.equal(loaded.network.text.positional_embedding, state_dict()["positional_embedding"])
 
 
 class TestLoneCheckpoints:
-    def test_long_clip(self, tmp_path: Path):
+    def test_long_clip(self, tmp_path: Path) -> None:
         loaded = load_model(str(write_weights(tmp_path, long_state_dict())), choice=CPU)
         assert (loaded.quick_gelu, loaded.context_tokens, loaded.image_size, loaded.notes) == (True, 248, 8, ())
         assert loaded.tokenizer.context_length == 248
         assert "text of 3 layers of width 64, 248 tokens" in loaded.architecture
         assert loaded.network.positional_embedding.shape == (248, 64)
 
-    def test_openais_format(self, tmp_path: Path):
+    def test_openais_format(self, tmp_path: Path) -> None:
         tensors = {**state_dict(), "input_resolution": torch.tensor(8)}
         loaded = load_model(str(write_weights(tmp_path, tensors)), choice=CPU)
         assert loads(loaded, state_dict()) and loaded.quick_gelu is True and not loaded.notes
 
-    def test_what_is_assumed_is_said(self, tmp_path: Path):
+    def test_what_is_assumed_is_said(self, tmp_path: Path) -> None:
         loaded = load_model(str(write_weights(tmp_path)), choice=CPU)
         assert loaded.quick_gelu is True and "QuickGELU" in loaded.notes[0]
 
-    def test_widths_that_are_no_multiple_of_64(self, tmp_path: Path):
+    def test_widths_that_are_no_multiple_of_64(self, tmp_path: Path) -> None:
         weights = write_weights(tmp_path, state_dict(text_cfg={"width": 96, "heads": 2}))
         with pytest.raises(ModelMismatch, match="width 96 is no multiple of 64") as caught:
             load_model(str(weights), choice=CPU)
         assert "CONFIG.json@FILE" in caught.value.hint
 
     @pytest.mark.parametrize("lost", ["visual.conv1.weight", "text_projection", "positional_embedding"])
-    def test_other_formats_name_what_they_lack(self, tmp_path: Path, lost: str):
+    def test_other_formats_name_what_they_lack(self, tmp_path: Path, lost: str) -> None:
         tensors = state_dict()
         del tensors[lost]
         with pytest.raises(ModelMismatch, match=f"not in OpenAI's or Long-CLIP's format: there is no '{lost}'"):
@@ -156,37 +156,37 @@ class TestMismatches:
             load_model(f"{write_config(tmp_path, **changes)}@{write_weights(tmp_path, tensors)}", choice=CPU)
         return caught.value
 
-    def test_keys_that_are_missing_or_too_many(self, tmp_path: Path):
+    def test_keys_that_are_missing_or_too_many(self, tmp_path: Path) -> None:
         tensors = state_dict()
         del tensors["ln_final.weight"]
         message = self.fail(tmp_path, {**tensors, "extra.bias": torch.zeros(1)}).message
         assert "missing: ln_final.weight" in message and "not expected: extra.bias" in message
 
-    def test_many_are_counted(self, tmp_path: Path):
+    def test_many_are_counted(self, tmp_path: Path) -> None:
         message = self.fail(tmp_path, state_dict(), text_cfg={"layers": 4}).message
         assert "missing: transformer.resblocks.3." in message and "(12 in all)" in message
 
-    def test_shapes(self, tmp_path: Path):
+    def test_shapes(self, tmp_path: Path) -> None:
         message = self.fail(tmp_path, state_dict(), text_cfg={"context_length": 40}).message
         assert "of another shape: positional_embedding (77, 64) for (40, 64)" in message
 
     @pytest.mark.parametrize("type", [torch.int64, torch.bool, torch.complex64])
-    def test_types(self, tmp_path: Path, type: torch.dtype):
+    def test_types(self, tmp_path: Path, type: torch.dtype) -> None:
         tensors = state_dict()
         tensors["visual.proj"] = tensors["visual.proj"].to(type)
         name = str(type).removeprefix("torch.")
         assert f"of another type: visual.proj {name}" in self.fail(tmp_path, tensors).message
 
-    def test_nothing_is_stretched_or_cut_in_silence(self, tmp_path: Path):
+    def test_nothing_is_stretched_or_cut_in_silence(self, tmp_path: Path) -> None:
         assert "(5, 64) for (17, 64)" in self.fail(tmp_path, state_dict(), vision_cfg={"image_size": 16}).message
 
     @pytest.mark.parametrize("tensors", [long_state_dict, lambda: {**state_dict(), "vocab_size": torch.tensor(64)}])
-    def test_a_config_with_gelu_for_weights_known_to_use_quickgelu(self, tmp_path: Path, tensors: Any):
+    def test_a_config_with_gelu_for_weights_known_to_use_quickgelu(self, tmp_path: Path, tensors: Any) -> None:
         error = self.fail(tmp_path, tensors(), quick_gelu=False)
         assert "uses GELU, but these weights were trained with QuickGELU" in error.message
         assert error.hint == 'set "quick_gelu": true in the config'
 
-    def test_values_that_are_not_finite(self, tmp_path: Path):
+    def test_values_that_are_not_finite(self, tmp_path: Path) -> None:
         tensors = state_dict()
         tensors["visual.proj"][0, 0] = torch.nan
         assert "not finite: visual.proj" in self.fail(tmp_path, tensors).message
@@ -201,7 +201,7 @@ class TestMismatches:
             ('{"embed_dim": 1, "vision_cfg": {}, "text_cfg": []}', "its text_cfg is no object"),
         ],
     )
-    def test_configs_that_are_none(self, tmp_path: Path, content: str, why: str):
+    def test_configs_that_are_none(self, tmp_path: Path, content: str, why: str) -> None:
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(ModelMismatch, match=why):
             load_model(f"{tmp_path / 'bad.json'}@{write_weights(tmp_path)}", choice=CPU)
@@ -224,10 +224,10 @@ class TestMismatches:
             {"text_cfg": {"tokenizer_kwargs": "fast"}},
         ],
     )
-    def test_configs_with_values_of_other_types(self, tmp_path: Path, changes: dict[str, Any]):
+    def test_configs_with_values_of_other_types(self, tmp_path: Path, changes: dict[str, Any]) -> None:
         assert self.fail(tmp_path, state_dict(), **changes).message
 
-    def test_configs_that_open_clip_does_not_understand(self, tmp_path: Path):
+    def test_configs_that_open_clip_does_not_understand(self, tmp_path: Path) -> None:
         error = self.fail(tmp_path, state_dict(), text_cfg={"depth": 3})
         assert "has a field 'text_cfg.depth' that clipalign does not pass on" in error.message
 
@@ -249,28 +249,28 @@ def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("tiny_architecture")
 class TestNames:
-    def test_an_architecture_and_a_file(self, tmp_path: Path):
+    def test_an_architecture_and_a_file(self, tmp_path: Path) -> None:
         loaded = load_model(f"tiny@{write_weights(tmp_path)}", choice=CPU)
         assert (loaded.architecture, loaded.quick_gelu) == ("tiny", False)
 
-    def test_a_name_is_corrected_where_the_weights_say_quickgelu(self, tmp_path: Path):
+    def test_a_name_is_corrected_where_the_weights_say_quickgelu(self, tmp_path: Path) -> None:
         tensors = {**state_dict(), "vocab_size": torch.tensor(64)}
         loaded = load_model(f"tiny@{write_weights(tmp_path, tensors)}", choice=CPU)
         assert (loaded.architecture, loaded.quick_gelu) == ("tiny-quickgelu", True)
 
     def test_a_name_with_quickgelu_for_weights_known_not_to_use_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         monkeypatch.setattr(model_module, "row_of_weights", lambda _: ROWS["ViT-H-14"])
         with pytest.raises(ModelMismatch, match="uses QuickGELU, but these weights were trained with GELU"):
             load_model(f"tiny-quickgelu@{write_weights(tmp_path)}", choice=CPU)
 
-    def test_a_lone_file_known_by_its_hash_is_what_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_a_lone_file_known_by_its_hash_is_what_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(model_module, "row_of_weights", lambda _: replace(ROWS["ViT-H-14"], architecture="tiny"))
         loaded = load_model(str(write_weights(tmp_path)), choice=CPU)
         assert (loaded.architecture, loaded.quick_gelu, loaded.notes) == ("tiny", False, ())
 
-    def test_a_tag_brings_its_activation_and_its_preprocessing(self, tmp_path: Path):
+    def test_a_tag_brings_its_activation_and_its_preprocessing(self, tmp_path: Path) -> None:
         (tmp_path / ".cache" / "clip").mkdir(parents=True)
         torch.save(state_dict(), tmp_path / ".cache" / "clip" / "quick.pt")
         loaded = load_model("tiny@openai", choice=CPU)
@@ -278,36 +278,38 @@ class TestNames:
         assert (loaded.mean, loaded.resize_mode) == ((0.1, 0.2, 0.3), "squash")
 
     @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
-    def test_a_tag_on_the_hub(self, tmp_path: Path, file: str):
+    def test_a_tag_on_the_hub(self, tmp_path: Path, file: str) -> None:
         path = place_in_cache(WeightSource("hub", repo="owner/tiny", file=file), tmp_path / "cache")
         path.parent.mkdir(parents=True)
         (save_file if file.endswith("s") else torch.save)(state_dict(), path)
         loaded = load_model("tiny@laion", choice=CPU)
         assert (loaded.architecture, loaded.quick_gelu) == ("tiny", False) and loads(loaded, state_dict())
 
-    def test_an_unknown_tag_is_corrected(self):
+    def test_an_unknown_tag_is_corrected(self) -> None:
         with pytest.raises(UnknownModel, match="no weights called 'lion' for tiny") as caught:
             load_model("tiny@lion", choice=CPU)
         assert caught.value.hint == "did you mean laion?"
 
-    def test_a_known_tag_that_is_not_here(self):
+    def test_a_known_tag_that_is_not_here(self) -> None:
         with pytest.raises(MissingWeights) as caught:
             load_model("tiny@laion", choice=CPU)
         assert caught.value.hint == "clipalign download tiny@laion"
 
-    def test_a_guessed_activation_is_said(self, tmp_path: Path):
+    def test_a_guessed_activation_is_said(self, tmp_path: Path) -> None:
         weights = write_weights(tmp_path)
         (note,) = load_model(f"tiny@{weights}", choice=CPU).notes
         assert note.startswith("GELU assumed") and "tiny-quickgelu" in note
         assert not load_model(f"tiny-quickgelu@{weights}", choice=CPU).notes
 
-    def test_towers_that_do_not_meet_are_said(self, tmp_path: Path):
+    def test_towers_that_do_not_meet_are_said(self, tmp_path: Path) -> None:
         spec = f"{write_config(tmp_path, text_cfg={'proj_type': 'none'})}@"
         tensors = {name: value for name, value in state_dict().items() if name != "text_projection"}
         with pytest.raises(ModelMismatch, match=r"a picture into numbers of shape \(1, 16\) and a text into \(1, 64\)"):
             load_model(spec + str(write_weights(tmp_path, tensors)), choice=CPU)
 
-    def test_openais_archive_is_opened_without_running_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_openais_archive_is_opened_without_running_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         archive = tmp_path / "ViT.pt"
         save_torchscript(state_dict(), archive)
         monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("it was run"))
@@ -316,7 +318,7 @@ class TestNames:
         assert torch.equal(loaded.network.visual.proj, state_dict()["visual.proj"].half().float())
 
 
-def test_text_towers_from_the_hub_need_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_text_towers_from_the_hub_need_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = f"{write_config(tmp_path, text_cfg={'hf_tokenizer_name': 'owner/words'})}@{write_weights(tmp_path)}"
     monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="needs the package transformers"):
@@ -342,7 +344,7 @@ AUTO_MAP = '{"tokenizer_class": "Own", "auto_m\\u0061p": {"AutoTokenizer": ["own
 @pytest.mark.parametrize("field", ["hf_tokenizer_name", "hf_model_name"])
 def test_code_of_a_repository_is_neither_run_nor_asked_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
-):
+) -> None:
     code = f"open({str(tmp_path / 'sprung')!r}, 'w')"
     in_hub(tmp_path, "owner/own", config__json=AUTO_MAP, tokenizer_config__json=AUTO_MAP, own__py=code)
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
@@ -353,7 +355,9 @@ def test_code_of_a_repository_is_neither_run_nor_asked_about(
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_tokenizer_is_made_without_trust_and_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_tokenizer_is_made_without_trust_and_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     told: dict[str, Any] = {}
@@ -369,7 +373,7 @@ def test_a_tokenizer_is_made_without_trust_and_without_a_network(tmp_path: Path,
     assert told["trust_remote_code"] is False and told["offline"] and not constants.HF_HUB_OFFLINE
 
 
-def test_of_a_text_repository_known_fields_alone_are_read(tmp_path: Path):
+def test_of_a_text_repository_known_fields_alone_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         '{"model_type": "bert", "hidden_size": 64, "auto_map": {}, "attn_implementation": "owner/kernel"}'
     )
@@ -379,13 +383,13 @@ def test_of_a_text_repository_known_fields_alone_are_read(tmp_path: Path):
         read_text_tower(tmp_path / "config.json")
 
 
-def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path):
+def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path) -> None:
     config = write_config(tmp_path, text_cfg={"width": 16_384, "heads": 1, "layers": 1000})
     with pytest.raises(ModelMismatch, match="far larger than its weights"):
         load_model(f"{config}@{write_weights(tmp_path)}", choice=CPU)
 
 
-def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path):
+def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path) -> None:
     tensors = state_dict(text_cfg={"vocab_size": 49408})
     weight = tensors.pop("token_embedding.weight")
     compact = {"token_embedding.rows": torch.tensor([5, 7]), "token_embedding.values": weight[[5, 7]]}
@@ -398,7 +402,7 @@ def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path
     assert torch.equal(loaded.network.token_embedding.weight[7], weight[7])
 
 
-def test_open_clip_imports_without_a_word(tmp_path: Path):
+def test_open_clip_imports_without_a_word(tmp_path: Path) -> None:
     program = (
         "import logging; from clipalign.models.load import import_open_clip as get;"
         "assert get() is get(); assert not logging.root.handlers"

@@ -38,12 +38,12 @@ THUMBNAIL = "data:image/jpeg;base64,AAAA"
 
 
 class TestEvidence:
-    def test_shares_of_crops_and_of_sentences_both_sum_to_the_score(self):
+    def test_shares_of_crops_and_of_sentences_both_sum_to_the_score(self) -> None:
         for one in read_evidence(classify_record(EXPLAINED)):
             assert sum(crop.share for crop in one.crops) == pytest.approx(one.score)
             assert sum(text.share for text in one.sentences) == pytest.approx(one.score)
 
-    def test_a_sentence_that_is_there_twice_is_named_once_with_both_shares(self):
+    def test_a_sentence_that_is_there_twice_is_named_once_with_both_shares(self) -> None:
         cat = read_evidence(classify_record(EXPLAINED))[0]
         assert [(one.text, round(one.share, 6), one.weight) for one in cat.best_sentences(9)] == [
             ("A cat has fur.", 0.18, 0.5),
@@ -51,12 +51,12 @@ class TestEvidence:
         ]
         assert [crop.number for crop in cat.best_crops(1)] == [2]
 
-    def test_nothing_explained_is_no_evidence(self):
+    def test_nothing_explained_is_no_evidence(self) -> None:
         assert read_evidence(classify_record(PLAIN)) == []
 
 
 class TestTable:
-    def test_classes_in_order_with_the_distance_to_the_best(self):
+    def test_classes_in_order_with_the_distance_to_the_best(self) -> None:
         lines = classify_table(classify_record(PLAIN)).splitlines()
         assert lines[0] == "pics/a.jpg"
         assert lines[2].startswith("1 cat     0.3000          │█") and lines[3].startswith(
@@ -64,14 +64,14 @@ class TestTable:
         )
         assert "wca: 2 crops, 2 classes, 3 texts" in lines
 
-    def test_sentences_and_crops_behind_each(self):
+    def test_sentences_and_crops_behind_each(self) -> None:
         text = classify_table(classify_record(EXPLAINED))
         assert '  +0.1800 "A cat has fur."\n  +0.1200 "It purrs."\n' in text
         assert "  +0.2000 crop 2: 80 × 80 pixels at 100, 20; weight 0.750" in text
         assert '  -0.1000 "A dog barks."' in text
 
     @pytest.mark.parametrize("columns", ["20", "30", "40", "60", "100"])
-    def test_it_fits_the_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str):
+    def test_it_fits_the_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
         monkeypatch.setenv("COLUMNS", columns)
         long = replace(EXPLAINED, classes=(ClassScore("cat", 0.3, 2.0), ClassScore("dog", 0.2, 1.0)))
         text = classify_table(classify_record(long))
@@ -79,41 +79,41 @@ class TestTable:
         found = text.split()
         assert all(score in found or f"{score[:4]}…" in found for score in ("0.3000", "0.2000"))
 
-    def test_what_a_terminal_would_obey_is_written_out(self):
+    def test_what_a_terminal_would_obey_is_written_out(self) -> None:
         hostile = replace(PLAIN, image="\x1b[2Ja.jpg", classes=(ClassScore("c\x1bat\u202e [red]x[/]", 0.3),))
         text = classify_table(classify_record(hostile))
         assert "\x1b" not in text and "\u202e" not in text
         assert "\\x1b[2Ja.jpg" in text and "[red]x[/]" in text
 
-    def test_zero_and_negative_scores_have_no_trouble(self):
+    def test_zero_and_negative_scores_have_no_trouble(self) -> None:
         for score in (0.0, -0.2):
             assert f"{score:.4f}" in classify_table(classify_record(replace(PLAIN, classes=(ClassScore("a", score),))))
 
 
 class TestPage:
-    def test_the_heaviest_crop_has_the_thickest_line_and_lies_on_top(self):
+    def test_the_heaviest_crop_has_the_thickest_line_and_lies_on_top(self) -> None:
         markup = card(classify_record(EXPLAINED), THUMBNAIL)
         widths = [float(width) for width in re.findall(r'stroke-width="([\d.]+)"', markup)]
         assert widths == sorted(widths) and widths[0] < 1 < widths[-1]
         assert 'viewBox="0 0 200 100"' in markup and 'x="100" y="20" width="80" height="80"' in markup
         assert f'href="{THUMBNAIL}"' in markup
 
-    def test_the_heat_map_has_a_number_in_every_cell(self):
+    def test_the_heat_map_has_a_number_in_every_cell(self) -> None:
         markup = card(classify_record(EXPLAINED), THUMBNAIL)
         cells = re.findall(r'<td class="(heat|cold)-(\d)">(-?[\d.]+)</td>', markup)
         assert len(cells) == 2 * 2 + 1 * 2
         assert ("heat", "9", "1200.0") in cells and ("cold", "9", "-500.0") in cells
 
-    def test_without_explanation_or_picture(self):
+    def test_without_explanation_or_picture(self) -> None:
         markup = card(classify_record(PLAIN), "")
         assert "no picture" in markup and "heat" not in markup and "0.3000" in markup
 
-    def test_equal_weights_and_no_contribution_divide_by_nothing(self):
+    def test_equal_weights_and_no_contribution_divide_by_nothing(self) -> None:
         crops = tuple(replace(crop, weight=0.5) for crop in EXPLAINED.crops)
         even = replace(EXPLAINED, crops=crops, contributions=((0.0,) * 4,) * 2)
         assert card(classify_record(even), "").count('class="crop"') == 2
 
-    def test_names_and_sentences_cannot_break_out(self):
+    def test_names_and_sentences_cannot_break_out(self) -> None:
         evil = '"><script>alert(1)</script>'
         hostile = replace(
             EXPLAINED,
@@ -126,7 +126,7 @@ class TestPage:
         markup = card(classify_record(hostile), THUMBNAIL)
         assert "<script" not in markup and '">' + "<script" not in markup
 
-    def test_a_large_matrix_is_cut_and_says_so(self):
+    def test_a_large_matrix_is_cut_and_says_so(self) -> None:
         many = tuple(DescriptionWeight("cat", f"cat {n}", 1 / 5000) for n in range(5000))
         large = replace(
             EXPLAINED, classes=EXPLAINED.classes[:1], descriptions=many, contributions=((0.001,) * 5000,) * 2
@@ -136,7 +136,7 @@ class TestPage:
 
 
 class TestMany:
-    def test_a_line_and_a_summary(self):
+    def test_a_line_and_a_summary(self) -> None:
         view, record = ClassifyView(), classify_record(PLAIN)
         assert view.line(record).plain == "0.3000  a         cat  dog 0.2500"
         tally = Tally(view)
@@ -147,7 +147,7 @@ class TestMany:
             "most frequent classes: cat 1",
         ]
 
-    def test_close_calls_come_first(self):
+    def test_close_calls_come_first(self) -> None:
         view = ClassifyView()
         close = replace(PLAIN, classes=(ClassScore("cat", 0.3), ClassScore("dog", 0.299)))
         alone = replace(PLAIN, classes=(ClassScore("cat", 0.3),))

@@ -40,7 +40,7 @@ def alone(loaded: LoadedModel, text: str) -> float:
 class TestPrefixes:
     @pytest.mark.parametrize("by", ["sentence", "phrase"])
     @pytest.mark.parametrize("kind", TOWERS)
-    def test_are_what_they_are_alone(self, kind: str, by: str):
+    def test_are_what_they_are_alone(self, kind: str, by: str) -> None:
         loaded = load_random(kind)
         result = score(loaded, TEXT, by=by, stretch=False)
         assert len(result.sentences) == (4 if by == "sentence" else 6)
@@ -49,13 +49,13 @@ class TestPrefixes:
         assert result.cosine == result.sentences[-1].cosine
 
     @pytest.mark.parametrize("kind", CAUSAL)
-    def test_of_a_stretched_model_too(self, kind: str):
+    def test_of_a_stretched_model_too(self, kind: str) -> None:
         longer = stretched(load_random(kind))
         text = "A red car. " * 12
         for sentence in score(load_random(kind), text).sentences:
             assert sentence.cosine == pytest.approx(alone(longer, text[: sentence.end]), abs=1e-6)
 
-    def test_come_from_one_prefill(self, monkeypatch: pytest.MonkeyPatch):
+    def test_come_from_one_prefill(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[tuple[int, int]] = []
         prefill = CausalTextTower.prefill
 
@@ -75,13 +75,13 @@ class TestPrefixes:
             "a.\u200b\u200b b. 🐶🐶. c!!!... d",
         ],
     )
-    def test_whose_tokens_join_others_in_the_whole_text(self, text: str):
+    def test_whose_tokens_join_others_in_the_whole_text(self, text: str) -> None:
         """Punctuation runs together where there is no space, and repairs reach over it."""
         loaded = load_tiny()
         for sentence in score(loaded, text, stretch=False).sentences:
             assert sentence.cosine == pytest.approx(alone(loaded, text[: sentence.end]), abs=1e-6)
 
-    def test_do_not_depend_on_the_company(self):
+    def test_do_not_depend_on_the_company(self) -> None:
         texts = [TEXT, "a dog", TEXT[:60], "Two. Words.", TEXT * 2]
         together = score_long_pairs(load_tiny(), [Pair(PICTURE, text) for text in texts], LongSettings(batch_size=2))
         for text, result in zip(texts, together, strict=True):
@@ -90,7 +90,7 @@ class TestPrefixes:
 
 
 class TestIncrements:
-    def test_add_up_to_the_score(self):
+    def test_add_up_to_the_score(self) -> None:
         result = score(load_tiny(), TEXT)
         first, *others = result.sentences
         assert first.increment is None and first.specs_score is not None
@@ -99,7 +99,7 @@ class TestIncrements:
         for before, after in pairwise(result.sentences):
             assert after.increment == pytest.approx((after.cosine - before.cosine) / 2)
 
-    def test_mark_what_lowers_by_more_than_the_margin(self):
+    def test_mark_what_lowers_by_more_than_the_margin(self) -> None:
         result = score(load_tiny(), TEXT)
         assert [sentence.lowers for sentence in result.sentences] == [
             sentence.increment is not None and sentence.increment < 0 for sentence in result.sentences
@@ -109,7 +109,7 @@ class TestIncrements:
         assert score(load_tiny(), TEXT, margin=-worst + 1e-6).lowering == ()
         assert len(score(load_tiny(), TEXT, margin=-worst - 1e-6).lowering) == 1
 
-    def test_a_piece_of_which_nothing_is_read_changes_nothing(self):
+    def test_a_piece_of_which_nothing_is_read_changes_nothing(self) -> None:
         result = score(load_tiny(), "A dog runs.\n\n\u0001\u0002x\u0003. A cat.".replace("x", ""))
         unread = [sentence for sentence in result.sentences[1:] if sentence.increment == 0.0]
         assert len(result.sentences) == 2 or unread
@@ -117,10 +117,10 @@ class TestIncrements:
 
 class TestScores:
     @pytest.mark.parametrize(("cosine", "expected"), [(-1.0, 0.0), (0.0, 0.5), (1.0, 1.0), (-0.2, 0.4), (1.1, 1.0)])
-    def test_specs(self, cosine: float, expected: float):
+    def test_specs(self, cosine: float, expected: float) -> None:
         assert specs_score(cosine) == pytest.approx(expected)
 
-    def test_clip_score_stands_beside_it_where_the_weights_are_not_those_of_specs(self):
+    def test_clip_score_stands_beside_it_where_the_weights_are_not_those_of_specs(self) -> None:
         from dataclasses import replace
 
         loaded = load_tiny()
@@ -131,7 +131,7 @@ class TestScores:
 
 
 class TestContext:
-    def test_an_ordinary_model_is_stretched_and_says_so(self):
+    def test_an_ordinary_model_is_stretched_and_says_so(self) -> None:
         loaded = load_tiny()
         result = score(loaded, TEXT * 4)
         assert result.provenance.settings["context_tokens"] == 248 and not result.truncated
@@ -139,7 +139,7 @@ class TestContext:
         assert any("--no-stretch" in warning for warning in result.warnings)
         assert loaded.context_tokens == 77 and not loaded.notes
 
-    def test_or_keeps_its_own_context_and_reports_what_it_did_not_read(self):
+    def test_or_keeps_its_own_context_and_reports_what_it_did_not_read(self) -> None:
         result = score(load_tiny(), TEXT * 4, stretch=False)
         assert result.truncated and result.provenance.settings["context_tokens"] == 77
         cut = [place for place, sentence in enumerate(result.sentences) if sentence.cut]
@@ -151,25 +151,25 @@ class TestContext:
         assert f"77 of the text's {result.n_tokens} tokens; sentence {cut[0] + 1}" in result.warnings[0]
         assert f"{len(beyond)} sentences, from “" in result.warnings[1]
 
-    def test_the_cut_sentence_is_scored_by_what_was_read(self):
+    def test_the_cut_sentence_is_scored_by_what_was_read(self) -> None:
         loaded = load_tiny()
         text = "A red car stands there. " + "a dog and " * 60 + "a cat."
         result = score(loaded, text, stretch=False)
         assert result.sentences[1].cut
         assert result.cosine == pytest.approx(alone(loaded, text), abs=1e-6)
 
-    def test_a_cut_between_two_sentences_cuts_neither(self):
+    def test_a_cut_between_two_sentences_cuts_neither(self) -> None:
         text = "dog " * 74 + "dog. A cat sits."  # with start, full stop and end token 78: the stop does not fit
         sentences = score(load_tiny(), "dog " * 73 + "dog. A cat sits.", stretch=False).sentences
         assert [(sentence.scored, sentence.cut) for sentence in sentences] == [(True, False), (False, False)]
         assert score(load_tiny(), text, stretch=False).sentences[0].cut
 
     @pytest.mark.parametrize("kind", sorted(TOWERS.keys() - CAUSAL))
-    def test_a_tower_that_cannot_be_stretched_keeps_its_context(self, kind: str):
+    def test_a_tower_that_cannot_be_stretched_keeps_its_context(self, kind: str) -> None:
         result = score(load_random(kind), TEXT * 4)
         assert result.truncated and result.provenance.settings["context_tokens"] == 40
 
-    def test_ten_thousand_words(self):
+    def test_ten_thousand_words(self) -> None:
         result = score(load_tiny(), "A red car stands there near two dogs and cats. " * 1000)
         assert result.n_tokens > 10_000 and result.truncated and len(result.sentences) == 1000
         assert sum(sentence.scored for sentence in result.sentences) == 23
@@ -177,24 +177,24 @@ class TestContext:
 
 class TestTexts:
     @pytest.mark.parametrize(("text", "count"), [("dog", 1), ("no sentence here", 1), ("🐶", 1), (" dog. cat ", 2)])
-    def test_short_ones(self, text: str, count: int):
+    def test_short_ones(self, text: str, count: int) -> None:
         result = score(load_tiny(), text)
         assert len(result.sentences) == count and result.sentences[0].increment is None
 
     @pytest.mark.parametrize("text", ["", "  \n", "...", " !? "])
-    def test_without_a_word(self, text: str):
+    def test_without_a_word(self, text: str) -> None:
         with pytest.raises(TextUnusable):
             score(load_tiny(), text)
 
-    def test_of_endless_length(self):
+    def test_of_endless_length(self) -> None:
         with pytest.raises(TextUnusable, match="200,002 characters; at most 200,000"):
             score(load_tiny(), "a " * 100_001)
 
-    def test_without_anything_the_model_reads(self):
+    def test_without_anything_the_model_reads(self) -> None:
         with pytest.raises(TextUnusable, match="reads nothing"):
             score(load_tiny(), "\u0001\u0002")
 
-    def test_offsets_count_the_text_as_given(self):
+    def test_offsets_count_the_text_as_given(self) -> None:
         text = "  A &amp; Bo.\r\n\tCaf\u00e9   au lait. "
         assert [text[s.start : s.end] for s in score(load_tiny(), text).sentences] == ["A &amp; Bo.", "Café   au lait."]
 
@@ -209,11 +209,11 @@ class TestSettings:
             ({"batch_size": 0}, "batch size"),
         ],
     )
-    def test_out_of_range(self, settings: dict[str, object], message: str):
+    def test_out_of_range(self, settings: dict[str, object], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             score(load_tiny(), "a dog", **settings)
 
-    def test_are_kept_in_the_provenance(self):
+    def test_are_kept_in_the_provenance(self) -> None:
         found = score(load_tiny(), "a dog", by="phrase", margin=0.25, seed=3).provenance
         assert found.settings == {
             "by": "phrase", "margin": 0.25, "stretch": True, "context_tokens": 248, "batch_size": 32
@@ -222,18 +222,18 @@ class TestSettings:
 
 
 class TestSession:
-    def test_several_texts_about_one_picture(self):
+    def test_several_texts_about_one_picture(self) -> None:
         session = Session(load_tiny())
         path = GOLDEN / "images" / "0.png"
         results = session.score_long_many([(path, "a dog"), (path, "A cat. A dog.")], by="phrase")
         assert [len(result.sentences) for result in results] == [1, 2]
         assert session.score_long(path, "a dog").cosine == pytest.approx(results[0].cosine, abs=1e-6)
 
-    def test_unknown_settings_are_named(self):
+    def test_unknown_settings_are_named(self) -> None:
         with pytest.raises(UsageError, match="marging"):
             Session(load_tiny()).score_long(PICTURE, "a dog", marging=1)
 
-    def test_the_model_stays_as_it_was(self):
+    def test_the_model_stays_as_it_was(self) -> None:
         loaded = load_tiny()
         before = loaded.network.positional_embedding.clone()
         Session(loaded).score_long(PICTURE, TEXT * 3)

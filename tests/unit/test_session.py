@@ -36,16 +36,16 @@ def test_a_model_that_is_named_by_no_text() -> None:
 
 class TestPublicNames:
     @pytest.mark.parametrize("name", clipalign.__all__)
-    def test_each_is_there_and_documented(self, name: str):
+    def test_each_is_there_and_documented(self, name: str) -> None:
         found = getattr(clipalign, name)
         assert name == "__version__" or found.__doc__
         assert name in dir(clipalign)
 
-    def test_others_are_not(self):
+    def test_others_are_not(self) -> None:
         with pytest.raises(AttributeError, match="has no attribute 'detect'"):
             _ = clipalign.detect
 
-    def test_importing_the_package_or_the_session_loads_no_torch(self):
+    def test_importing_the_package_or_the_session_loads_no_torch(self) -> None:
         program = (
             "import sys, clipalign, clipalign.session; clipalign.Session; clipalign.load; clipalign.ClipalignError;"
             "print([name for name in ('torch', 'open_clip', 'numpy', 'PIL') if name in sys.modules])"
@@ -56,13 +56,13 @@ class TestPublicNames:
 
 
 class TestLoad:
-    def test_a_config_with_its_weights(self):
+    def test_a_config_with_its_weights(self) -> None:
         session = load(f"{GOLDEN / 'tiny-clip.json'}@{GOLDEN / 'tiny-clip.safetensors'}", device="cpu")
         result = session.detect(PICTURE, "a cup of coke")
         assert result.provenance.quick_gelu is True and result.provenance.device == "cpu"
         assert result.cosine == pytest.approx(Session(load_tiny()).detect(PICTURE, "a cup of coke").cosine, abs=1e-6)
 
-    def test_an_unknown_name_or_device(self):
+    def test_an_unknown_name_or_device(self) -> None:
         with pytest.raises(UnknownModel):
             load("ViT-B32")
         with pytest.raises(DeviceUnavailable):
@@ -70,34 +70,34 @@ class TestLoad:
 
 
 class TestDetect:
-    def test_takes_pictures_from_anywhere(self, session: Session):
+    def test_takes_pictures_from_anywhere(self, session: Session) -> None:
         prepared = to_tensor(open_image(PICTURE), session.loaded)
         sources = [PICTURE, str(PICTURE), PICTURE.read_bytes(), Image.open(PICTURE), prepared]
         cosines = [session.detect(source, "a red car").cosine for source in sources]
         assert cosines == pytest.approx([cosines[0]] * len(sources), abs=1e-6)
 
-    def test_names_the_picture(self, session: Session):
+    def test_names_the_picture(self, session: Session) -> None:
         assert session.detect(PICTURE, "a red car").image == str(PICTURE)
         assert session.detect(PICTURE.read_bytes(), "a red car").image == ""
 
-    def test_a_file_of_another_librarys_is_a_path(self, session: Session):
+    def test_a_file_of_another_librarys_is_a_path(self, session: Session) -> None:
         with os.scandir(PICTURE.parent) as folder:
             entry: Any = next(one for one in folder if one.name == PICTURE.name)
         assert session.detect(entry, "a red car").image == str(PICTURE)
         assert session.classify(entry, ["cat", "dog"]).image == str(PICTURE)
         assert session.classifier(["cat", "dog"]).classify(entry).id == str(PICTURE)
 
-    def test_settings_reach_the_computation(self, session: Session):
+    def test_settings_reach_the_computation(self, session: Session) -> None:
         result = session.detect(PICTURE, "a red car", mode="most-negative", layers=2, references=["a car"])
         assert len(result.misaligned) == 1 and result.ref_clip_score is not None
         assert result.provenance.settings["layers"] == 2
 
-    def test_unknown_settings_are_named(self, session: Session):
+    def test_unknown_settings_are_named(self, session: Session) -> None:
         with pytest.raises(UsageError, match="epsilom") as caught:
             session.detect(PICTURE, "a red car", epsilom=0.0)
         assert "epsilon" in caught.value.hint
 
-    def test_many_pairs_read_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch):
+    def test_many_pairs_read_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         read: list[object] = []
 
         def count(source: object, name: str, **options: object) -> object:
@@ -123,12 +123,12 @@ class TestDetect:
             (PICTURE, ["a cat"], "the text must be a string, not list"),
         ],
     )
-    def test_other_types_are_said_in_a_sentence(self, session: Session, image: Any, text: Any, said: str):
+    def test_other_types_are_said_in_a_sentence(self, session: Session, image: Any, text: Any, said: str) -> None:
         for method in (session.detect, session.score_long):
             with pytest.raises(UsageError, match=said):
                 method(image, text)
 
-    def test_what_is_no_pair_or_label_is_said_in_a_sentence(self, session: Session):
+    def test_what_is_no_pair_or_label_is_said_in_a_sentence(self, session: Session) -> None:
         pair: Any
         for pair in (5, "a cat", (PICTURE,)):
             with pytest.raises(UsageError, match="a pair must be an image and a text"):
@@ -140,12 +140,14 @@ class TestDetect:
         with pytest.raises(UsageError, match="an image must be"):
             session.classify(array, ["cat", "dog"])
 
-    def test_is_offline_when_told(self, session: Session):
+    def test_is_offline_when_told(self, session: Session) -> None:
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(session.loaded, offline=True).detect("https://example.org/a.png", "a red car")
 
     @pytest.mark.parametrize("method", ["detect", "classify"])
-    def test_waits_for_an_address_as_long_as_told(self, session: Session, monkeypatch: pytest.MonkeyPatch, method: str):
+    def test_waits_for_an_address_as_long_as_told(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
         monkeypatch.setenv("NO_PROXY", "*")
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
@@ -155,18 +157,18 @@ class TestDetect:
                     address, ["a car", "a cup"]
                 )
 
-    def test_a_timeout_out_of_its_range(self):
+    def test_a_timeout_out_of_its_range(self) -> None:
         with pytest.raises(UsageError, match=r"timeout must be a number from 0\.1 to 3600"):
             load("pictogram", timeout=0)
 
-    def test_a_string_is_no_list_of_references(self, session: Session):
+    def test_a_string_is_no_list_of_references(self, session: Session) -> None:
         for pair in [(PICTURE, "a car", "a cup"), clipalign.Pair(PICTURE, "a car", references="a cup")]:
             with pytest.raises(UsageError, match="list of captions") as caught:
                 session.detect_many([pair])
             assert caught.value.hint == "references=['a cup']"
         assert session.detect(PICTURE, "a car", references=None).references == ()
 
-    def test_a_pair_is_opened_as_a_tuple_is(self, session: Session):
+    def test_a_pair_is_opened_as_a_tuple_is(self, session: Session) -> None:
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(session.loaded, offline=True).detect_many([clipalign.Pair("http://localhost/a.png", "a car")])
         content = PICTURE.read_bytes()

@@ -325,18 +325,18 @@ def test_an_empty_model_is_said_once(project: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", ["0/4", "5/4", "4", "1/0", "-1/4", "a/b", 3])
-def test_a_shard_counts_from_one_to_their_number(project, typed):
+def test_a_shard_counts_from_one_to_their_number(project, typed) -> None:
     assert resolve("detect", {"shard": " 2/4 "}, start=project).shard == (2, 4)
     with pytest.raises(UsageError, match="--shard must be I/N with I from 1 to N"):
         resolve("detect", {"shard": typed}, start=project)
 
 
-def test_names_come_alone_or_several(project):
+def test_names_come_alone_or_several(project) -> None:
     assert resolve("detect", {"input": ["a.jsonl", "b.tar"]}, start=project).input == ("a.jsonl", "b.tar")
     assert resolve("detect", {"input": "a.jsonl"}, start=project).input == ("a.jsonl",)
 
 
-def test_a_format_that_the_command_does_not_have_is_refused(project):
+def test_a_format_that_the_command_does_not_have_is_refused(project) -> None:
     with pytest.raises(UsageError, match="eval has no format 'csv'"):
         resolve("eval", {"format": "csv"}, start=project)
 
@@ -355,7 +355,7 @@ def test_a_format_that_was_not_typed_is_blamed_on_where_it_came_from(
 
 
 @pytest.mark.parametrize(("name", "good", "bad"), [("alpha", "0.5", "0.95"), ("margin", "0", "-0.1")])
-def test_numbers_have_bounds(project, name, good, bad):
+def test_numbers_have_bounds(project, name, good, bad) -> None:
     assert getattr(resolve("classify", {name: good}, start=project), name) == float(good)
     with pytest.raises(UsageError):
         resolve("classify", {name: bad}, start=project)
