@@ -23,9 +23,9 @@ from typing import Any, Final
 from tests.classified import MAKERS, picture
 from tests.hardening.arena import Case, Check, Outcome
 from tests.hardening.mutations import ODD_NAMES, ODD_VALUES, mutated, mutated_json, mutated_list
-from tests.unit.test_benchmark_growing import save_sdci
-from tests.unit.test_benchmark_layouts import FROM_NUMBERS, GROUND_TRUTH, devkit
-from tests.unit.test_benchmark_retrieval import CAPTIONS, save_coco, save_urban1k
+from tests.unit.test_class_sets import FROM_NUMBERS, GROUND_TRUTH, devkit
+from tests.unit.test_increments import save_sdci
+from tests.unit.test_retrieval import CAPTIONS, save_coco, save_urban1k
 from tests.word_datasets import (
     hat_rows,
     nocaps_rows,

@@ -1,4 +1,4 @@
-"""What lies in the folder of a data set, and what is said when it does not."""
+"""Files of data sets: what is said when they are not there or cannot be read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.errors import InputUnreadable, MissingDataset
-from clipalign.evaluation.dataset_files import files_in, find_in
+from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset
+from clipalign.evaluation.dataset_files import FileInTar, PictureSource, files_in, find_in, opened
 from clipalign.files import is_file
 
 
@@ -31,3 +31,18 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "x/" * 3000])
 def test_a_name_that_no_file_can_have_is_of_none(tmp_path: Path, name: str) -> None:
     assert not is_file(tmp_path / name)
+
+
+def test_a_damaged_picture_is_named_wherever_it_lies(tmp_path: Path) -> None:
+    file = tmp_path / "pictures.tar"
+    file.write_bytes(b"no picture")
+    sources: dict[str, PictureSource] = {
+        f"a.jpg in {file}": FileInTar(file, "a.jpg", 0, 5),
+        str(file): file,
+        "7.png": b"no picture",
+    }
+    for name, source in sources.items():
+        with pytest.raises(ImageUnreadable) as caught:
+            opened(source, name="7.png")
+        assert name in caught.value.message
+        assert caught.value.input == name

@@ -21,8 +21,8 @@ from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFo
 from clipalign.output.eval import comparison_record, comparison_table
 from clipalign.results import ComparedMetric
 from tests.tiny import load_random, load_tiny
-from tests.unit.test_benchmark_human_judgement import good_rows, ratings
-from tests.unit.test_benchmark_retrieval import save_urban1k
+from tests.unit.test_human_judgement import good_rows, ratings
+from tests.unit.test_retrieval import save_urban1k
 from tests.word_datasets import word_set, write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")

@@ -13,7 +13,7 @@ from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.task import CaptionSample
 from tests.results import result_of
 from tests.tiny import load_tiny
-from tests.unit.test_benchmark_words import outcome
+from tests.unit.test_word_benchmarks import outcome
 from tests.word_datasets import draw, hat_rows, word_set, write_hat
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "hat-trainval.json"

@@ -16,7 +16,7 @@ from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks.richhf import RichHF
 from tests.results import result_of
 from tests.tiny import load_tiny
-from tests.unit.test_benchmark_words import outcome
+from tests.unit.test_word_benchmarks import outcome
 from tests.word_datasets import picture, richhf_prompts, write_richhf
 
 

@@ -14,7 +14,7 @@ from clipalign.evaluation.task import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.caption_rows import found_foil
 from tests.results import result_of
 from tests.tiny import load_tiny
-from tests.unit.test_benchmark_words import outcome
+from tests.unit.test_word_benchmarks import outcome
 from tests.word_datasets import caption, word_set, write_foil
 
 
