@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -19,9 +18,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from clipalign.commands import COMMANDS
-from clipalign.commands.options import Debug, Quiet, Verbose
-from clipalign.config.readers import READERS
+from clipalign.commands import COMMANDS, command_function
+from clipalign.commands.options import typer_option
+from clipalign.config.readers import truth
+from clipalign.config.settings import CommandSettings, declared
 from clipalign.config.suggest import meant_by
 from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, NO_RIGHTS, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
@@ -73,7 +73,7 @@ class Command(TyperCommand):
         return page(usage=usage, text=self.help or "", parameters=self.get_params(ctx), closing=CLOSING)
 
 
-class FrontDoor(TyperGroup):
+class App(TyperGroup):
     """The program itself: commands come from the table, one at a time."""
 
     def get_help_option(self, ctx: Any) -> Any:
@@ -122,15 +122,14 @@ def _help_option(option: Any) -> Any:
 
 def built_command(name: str) -> Any:
     """The command ``name``, imported now."""
-    module, _, function = COMMANDS[name].target.partition(":")
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=Command)(getattr(import_module(module), function))
+    alone.command(name, cls=Command)(command_function(name))
     return get_command(alone)
 
 
 app = typer.Typer(
     name=PROGRAM,
-    cls=FrontDoor,
+    cls=App,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -144,16 +143,19 @@ def _print_version(value: bool) -> None:
         raise typer.Exit(EXIT_DONE)
 
 
+_QUIET, _VERBOSE, _DEBUG = (typer_option(declared(CommandSettings)[name]) for name in ("quiet", "verbose", "debug"))
+
+
 @app.callback(invoke_without_command=True)
 def front_door(
     # Flags alone, each with a value: for anything else Typer imports pydantic, which doubles what --help costs.
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    quiet: Annotated[bool | None, _QUIET] = False,
+    verbose: Annotated[bool | None, _VERBOSE] = False,
+    debug: Annotated[bool | None, _DEBUG] = False,
 ) -> None:
     """Tell whether a text fits a picture, and which words do not.
 
@@ -206,7 +208,7 @@ def _debug_variable() -> bool:
     """``CLIPALIGN_DEBUG`` as settings are read; where that refuses it, the command will say so, without a traceback."""
     value = os.environ.get("CLIPALIGN_DEBUG")
     try:
-        return bool(value) and bool(READERS["debug"](value))
+        return bool(value) and truth(value)
     except Exception:
         return False
 

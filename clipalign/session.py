@@ -57,14 +57,15 @@ def load(
     Raises:
         UsageError, UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
     """
-    from clipalign.config.readers import value_of
+    from clipalign.config.groups import RecordSettings
+    from clipalign.config.settings import declared, read_value
     from clipalign.models.load import load_model
     from clipalign.models.registry import find_model
 
     if not isinstance(model, str):
         raise UsageError("the model is named by a text", hint="clipalign.load('ViT-B-32')", input="model")
     if timeout is not None:
-        timeout = value_of("timeout", timeout, origin="timeout")
+        timeout = read_value(declared(RecordSettings)["timeout"], timeout, origin="timeout")
     row = find_model(model)
     choice = choose_device(device, precision, threads)
     loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)
@@ -208,7 +209,8 @@ class Session:
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
         """
-        from clipalign.methods.score_long import LongSettings, score_long_pairs
+        from clipalign.methods.score_long import score_long_pairs
+        from clipalign.methods.settings import LongSettings
 
         chosen = _settings_of(LongSettings, "score_long", settings)
         return score_long_pairs(self.loaded, self._read(pairs), chosen)

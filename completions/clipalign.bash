@@ -16,8 +16,6 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
-        *\ --accept-license|*\ --timeout|*\ --shard|*\ --epsilon|*\ --layers|*\ --template|*\ --reference|*\ --top|*\ --batch-size|*\ --threads|*\ --seed|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --limit|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
-            return ;;
         download\ --format|eval\ --format|train-specs\ --format)
             COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
@@ -25,14 +23,16 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
-        *\ --on-error)
-            COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
+        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --timeout|*\ --shard|*\ --top|*\ --batch-size|*\ --seed|*\ --threads|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --limit|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
             return ;;
         *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
             return ;;
         *\ --alignment)
             COMPREPLY=($(compgen -W $'published\ncharacters' -- "$current"))
+            return ;;
+        *\ --on-error)
+            COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
             return ;;
         detect\ --format|classify\ --format|score-long\ --format)
             COMPREPLY=($(compgen -W $'table\njson\njsonl\ncsv\nhtml\ngithub' -- "$current"))
@@ -76,38 +76,38 @@ _clipalign() {
     case $command in
         download)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--list\n--dry-run\n--verify\n--remove\n--from\n--accept-license\n--format\n--cache-dir\n--offline\n--no-offline\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--list\n--dry-run\n--verify\n--remove\n--from\n--format\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long\ncoco-val2014\ncoco2017\nfoil\nnocaps-foil\nhat\nrichhf\nseetrue\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100\nsdci\nurban1k\nsharegpt4v\ndci\nwca-descriptions\nwaffle-words' -- "$current"))
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--timeout\n--shard\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--reference\n--format\n--top\n--check\n--no-check\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--input\n--image-root\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         classify)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--data-root\n--describe-with\n--descriptions\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--top\n--explain\n--no-explain\n--format\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--timeout\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--image-root\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--format\n--check\n--no-check\n--input\n--image-root\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--timeout\n--shard\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--input\n--image-root\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--data-root\n--protocol\n--stretch\n--no-stretch\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--descriptions\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--templates\n--words\n--output\n--report\n--compare\n--save\n--format\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--on-error\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--save\n--format\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--data\n--prepare\n--image-root\n--by\n--held-out\n--workers\n--init\n--output\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--epochs\n--batch-size\n--accumulate\n--draws\n--learning-rate\n--warmup-steps\n--weight-decay\n--clip-norm\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--lambda-short\n--epsilon\n--gather\n--no-gather\n--freeze\n--blend\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--format\n--device\n--precision\n--threads\n--seed\n--cache-dir\n--offline\n--no-offline\n--download\n--no-download\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--workers\n--by\n--epochs\n--batch-size\n--accumulate\n--draws\n--learning-rate\n--warmup-steps\n--weight-decay\n--clip-norm\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--lambda-short\n--epsilon\n--gather\n--no-gather\n--freeze\n--blend\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--init\n--precision\n--seed\n--device\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
             COMPREPLY=($(compgen -W $'download\ndetect\nclassify\nscore-long\neval\ntrain-specs\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable
 from clipalign.evaluation import metrics
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import Benchmark, BrokenSample, Evaluator, Outcome
 from clipalign.results import EvalResult, Provenance
 
@@ -80,7 +80,7 @@ class Halves(Benchmark[Number, Half]):
             else:
                 yield Number(f"n{value}", f"{value}.png", value)
 
-    def evaluator(self, loaded: Any, settings: Settings) -> Halving:
+    def evaluator(self, loaded: Any, settings: EvalSettings) -> Halving:
         return self.halving
 
     def statistics(self, outcomes: Sequence[Half]) -> list[metrics.Statistic]:
@@ -88,7 +88,7 @@ class Halves(Benchmark[Number, Half]):
 
 
 def run(benchmark: Benchmark[Any, Any], **settings: Any) -> EvalResult:
-    result = run_benchmark(benchmark, NOBODY, Settings(**settings))
+    result = run_benchmark(benchmark, NOBODY, EvalSettings(**settings))
     assert result is not None
     return result
 

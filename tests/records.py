@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipalign.config.values import Settings
+from clipalign.config.groups import RecordSettings
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable
 from clipalign.output.detect import DetectView
@@ -59,7 +59,7 @@ def run(
     **settings: Any,
 ) -> ResultWriter:
     """A whole run, or one that ends with ``error`` after some records of its own."""
-    writer = open_writer(Settings(output=output, **settings), DetectView(), has_header=has_header)
+    writer = open_writer(RecordSettings(output=output, **settings), DetectView(), has_header=has_header)
     with writer:
         writer.begin(provenance, total=len(records))
         for number, record in enumerate(writer.remaining(_slowly(records))):

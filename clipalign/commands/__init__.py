@@ -1,4 +1,4 @@
-"""The doors: one module a command, and what several share; light to import, what is heavy they import when they run.
+"""The commands: one module each, and what several share; light to import, what is heavy they import when they run.
 
 ``COMMANDS`` is the one table of them. A command that is not in it does not exist: neither ``--help``, nor completion,
 nor a table of a settings file knows it.
@@ -6,7 +6,13 @@ nor a table of a settings file knows it.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from clipalign.config.settings import declared
+
+if TYPE_CHECKING:
+    from clipalign.config.settings import Tables
 
 
 class CommandRow(NamedTuple):
@@ -21,7 +27,7 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "clipalign.commands.download:download", "List, fetch, verify and remove models and data sets."
     ),
     "detect": CommandRow("clipalign.commands.detect:detect", "Which words of a text do not fit an image."),
-    "classify": CommandRow("clipalign.commands.classify:classify", "Which class a picture shows, and why."),
+    "classify": CommandRow("clipalign.commands.classify:classify", "Which class an image shows, and why."),
     "score-long": CommandRow(
         "clipalign.commands.score_long:score_long", "How well a long text fits an image, sentence by sentence."
     ),
@@ -30,3 +36,14 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "clipalign.commands.train_specs:train_specs", "Train a model on long captions with right and wrong details."
     ),
 }
+
+
+def command_function(name: str) -> Any:
+    """The function of a command, imported now; its ``settings`` are the class of its settings."""
+    module, _, function = COMMANDS[name].target.partition(":")
+    return getattr(import_module(module), function)
+
+
+def settings_tables() -> Tables:
+    """The settings of every command."""
+    return {name: declared(command_function(name).settings) for name in COMMANDS}

@@ -1,217 +1,110 @@
-"""Options of ``classify``; those of how pictures and classes are compared are ``eval``'s too.
+"""``clipalign classify``: images and classes; the best classes of each, and with ``--explain`` why.
 
-``clipalign classify``: pictures and classes; the best classes of each, and with ``--explain`` why.
-
-For one picture nothing but the result is written; several go record by record through :mod:`.many`.
+Every mistake in a file of classes is reported before torch is imported.
 """
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from clipalign.commands.common import choose_model
-from clipalign.commands.options import (
-    OUTPUT_PANEL,
-    SCORING_PANEL,
-    EverywhereOptions,
-    Format,
-    ManyOptions,
-    ModelOptions,
-    one_by_one,
-    option,
-    settle,
+from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder, data_folder
+from clipalign.commands.common import (
+    STDIN,
+    check_image,
+    choose_model,
+    refuse_for_one,
+    run_many,
+    wants_many,
 )
-from clipalign.config.choices import DESCRIBED_DATASETS, METHODS
-from clipalign.config.readers import flag_name
-from clipalign.config.values import Settings
-from clipalign.errors import EXIT_DONE, UsageError
+from clipalign.commands.options import expand_options
+from clipalign.config.groups import RecordSettings
+from clipalign.config.readers import name, pair_of
+from clipalign.config.settings import Setting
+from clipalign.config.suggest import meant_by
+from clipalign.data.class_texts import class_texts, default_method
+from clipalign.data.classes import (
+    DESCRIBED_DATASETS,
+    PLACE,
+    PUBLISHED,
+    Classes,
+    read_dataset,
+    read_descriptions,
+    read_labels,
+    read_lines,
+)
+from clipalign.errors import EXIT_DONE, UnknownDataset, UsageError
 from clipalign.files import is_folder
+from clipalign.methods.settings import ClassFileSettings, ClassifySettings
 from clipalign.models.registry import find_model
 from clipalign.output import render
 from clipalign.output.console import notices
-from clipalign.runs.output import document_format, refuse_sources
+from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
-    from clipalign.data.classes import Classes
     from clipalign.data.records import Input
-    from clipalign.methods.classify import ClassifyScorer
+    from clipalign.methods.classify import Classifier, ClassifyScorer
     from clipalign.models.model import LoadedModel
 
+LARGE_PX: Final = 640
+"""Longer side of the image on a page of its own."""
 
-DataRoot = Annotated[
-    str | None,
-    option(
-        "--data-root",
-        value="DIR",
-        help="The data set's folder, or one that holds it under its name.",
-        default="where download puts it",
-        panel=SCORING_PANEL,
-    ),
-]
+DESCRIPTIONS_FOLDER: Final = "descriptions"
+"""In the cache folder."""
 
+WORDS_FOLDER: Final = "waffle-words"
+"""Among the data sets: words to draw from."""
 
-class ClassOptions(TypedDict, total=False):
-    """How pictures and classes are compared."""
-
-    descriptions: Annotated[
-        str | None,
-        option(
-            "--descriptions",
-            value="FILE",
-            help="A JSON object: class name to a list of sentences.",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    method: Annotated[
-        str | None,
-        option(
-            "--method",
-            value="|".join(METHODS),
-            help="How pictures and classes are compared.",
-            default="wca with descriptions, clip without",
-            panel=SCORING_PANEL,
-            choices=METHODS,
-        ),
-    ]
-    crops: Annotated[
-        str | None,
-        option("--crops", value="N", help="Random crops of a picture.", default="60", panel=SCORING_PANEL),
-    ]
-    alpha: Annotated[
-        str | None,
-        option(
-            "--alpha",
-            value="X",
-            help="Smallest side of a crop as a share of the picture's shorter side, 0 to 0.9.",
-            default="0.5",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    image_logscale: Annotated[
-        str | None,
-        option(
-            "--image-logscale",
-            value="X",
-            help="How sharply crops that resemble the whole picture outweigh others.",
-            default="4",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    text_logscale: Annotated[
-        str | None,
-        option(
-            "--text-logscale",
-            value="X",
-            help="How sharply descriptions that resemble the prompt outweigh others.",
-            default="2",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    prompt: Annotated[
-        str | None,
-        option(
-            "--prompt",
-            value="TEXT",
-            help="The class in a sentence, {} for its name.",
-            default='"a photo of a {}."',
-            panel=SCORING_PANEL,
-        ),
-    ]
-    templates: Annotated[
-        str | None,
-        option(
-            "--templates",
-            value="FILE",
-            help="Prompts for clip-e, one a line, {} for the class.",
-            default="the 80 of OpenAI's CLIP",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    words: Annotated[
-        str | None,
-        option(
-            "--words",
-            value="FILE",
-            help="Words for waffle, one a line.",
-            default="what clipalign download waffle-words fetched",
-            panel=SCORING_PANEL,
-        ),
-    ]
+_FEW_TEXTS: Final = 200
+"""Of fewer no progress is shown: a second or two."""
 
 
-class _SourceOptions(TypedDict, total=False):
-    labels: Annotated[
-        str | None,
-        option("--labels", value="FILE", help="Class names, a line each.", panel=SCORING_PANEL),
-    ]
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(ClassifySettings, ClassFileSettings, RecordSettings):
+    """Settings of the command."""
+
+    panel = "Scoring"
+
+    labels: Annotated[Path | None, Setting("Class names, one per line.", value="FILE", file=False)] = None
     dataset: Annotated[
         str | None,
-        option(
-            "--dataset",
+        Setting(
+            f"Use the classes and published descriptions of a data set: {', '.join(DESCRIBED_DATASETS)}.",
+            name,
             value="NAME",
-            help=f"The classes and published descriptions of a data set: {', '.join(DESCRIBED_DATASETS)}.",
-            panel=SCORING_PANEL,
             choices=DESCRIBED_DATASETS,
+            file=False,
         ),
-    ]
-    data_root: DataRoot
+    ] = None
     describe_with: Annotated[
         tuple[str, str] | None,
-        option(
-            "--describe-with",
+        Setting(
+            "Let a language model at an OpenAI-compatible address describe the classes; their names are sent there, "
+            "and OPENAI_API_KEY where it is set. Its descriptions are kept.",
+            pair_of(name, "an address and the name of a model"),
             value="URL MODEL",
-            help="Have classes described by a language model at an OpenAI-compatible address; the names of the classes "
-            "are sent there, and OPENAI_API_KEY where it is set. What it writes is kept.",
-            panel=SCORING_PANEL,
+            file=False,
+            variable=False,
         ),
-    ]
+    ] = None
 
 
-class _ShownOptions(TypedDict, total=False):
-    top: Annotated[
-        str | None,
-        option("--top", value="N", help="Name the N best classes.", default="5", panel=OUTPUT_PANEL),
-    ]
-    explain: Annotated[
-        bool | None,
-        option(
-            "--explain/--no-explain",
-            help="Show which crops and sentences carried the score.",
-            default="no",
-            panel=OUTPUT_PANEL,
-        ),
-    ]
-    format: Format
-
-
-class ClassifyOptions(
-    _SourceOptions, ClassOptions, _ShownOptions, ManyOptions, ModelOptions, EverywhereOptions, total=False
-):
-    """Of ``classify``, in the order of its help."""
-
-
-STDIN: Final = "-"
-
-LARGE_PX: Final = 640
-"""Longer side of the picture on a page of its own."""
-
-
-@one_by_one
+@expand_options("classify")
 def classify(
     image: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMAGE…", help="Paths, folders of pictures, http(s) URLs, or - for standard input."),
+        typer.Argument(metavar="IMAGE…", help="Paths, folders of images, http(s) URLs, or - for standard input."),
     ] = None,
-    **typed: Unpack[ClassifyOptions],
+    *,
+    settings: ClassifyOptions,
 ) -> int:
-    """Say which class a picture shows, and with --explain which part of it and which sentence said so.
+    """Say which class an image shows, and with --explain which part of it and which sentence said so.
 
-    Random crops of the picture meet sentences about each class, both weighted (WCA, arXiv 2406.02915). A score is a
-    cosine, -1 to 1; higher fits better, and only scores of one picture compare.
+    Random crops of the image meet sentences about each class, both weighted (WCA, arXiv 2406.02915). A score is a
+    cosine, -1 to 1; higher fits better, and only scores of one image compare.
 
     Examples:
       clipalign classify photo.jpg --labels animals.txt
@@ -220,43 +113,30 @@ def classify(
       clipalign classify photos/ --descriptions animals.json --output found.csv
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
-    describe_with = typed.pop("describe_with", None)
-    settings = settle("classify", typed)
-    pictures = _pictures(image or [], settings, typed)
+    pictures = None if wants_many(settings, {"IMAGE": image}) else _pictures(image or [], settings)
+    from clipalign.runs.output import refuse_sources
+
     refuse_sources(settings.output, image or [], "IMAGE")
     if pictures is not None and _is_one(image or []) and settings.on_error != "skip":
-        return _classify_one(pictures.name, settings, describe_with)
-    return _classify_many(pictures, settings, describe_with)
+        return _classify_one(pictures.name, settings)
+    return _classify_many(pictures, settings)
 
 
-def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> Input | None:
-    """What was named as arguments, looked at; None where ``--input`` has the pictures."""
-    if typed["input"] or (settings.input and not images):
-        if images:
-            raise UsageError("IMAGE and --input exclude each other", hint="give either", input="IMAGE")
-        return None
+def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
+    """The images that were named as arguments, checked."""
     if not images:
         raise UsageError(
-            "missing IMAGE", hint="give pictures, folders of pictures, or --input FILE; see --help", input="IMAGE"
+            "missing IMAGE", hint="give images, folders of images, or --input FILE; see --help", input="IMAGE"
         )
-    if typed["image_root"]:
-        raise UsageError(
-            "--image-root is for --input", hint="name the pictures with their folder", input="--image-root"
-        )
+    if "image_root" in settings.typed:
+        raise UsageError("--image-root is for --input", hint="name the images with their folder", input="--image-root")
     for one in images:
-        if not one.strip():
-            raise UsageError("IMAGE is empty", hint="give a path, an http(s) URL, or -", input="IMAGE")
+        check_image(one)
     if images.count(STDIN) > 1:
         raise UsageError("standard input can be read once", hint="give - once", input="IMAGE")
-    if STDIN in images and (sys.stdin is None or sys.stdin.isatty()):
-        state = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
 
     if _is_one(images):
-        for name, given in (("resume", typed["resume"]), ("shard", typed["shard"])):
-            if given:
-                flag = flag_name(name)
-                raise UsageError(f"{flag} is for many pictures", hint="name several, or a folder", input=flag)
+        refuse_for_one(settings, ("resume", "shard"), what="images", hint="name several, or a folder")
 
     from clipalign.data.readers import open_pictures
 
@@ -264,19 +144,19 @@ def _pictures(images: list[str], settings: Settings, typed: ClassifyOptions) -> 
 
 
 def _is_one(images: list[str]) -> bool:
-    """Whether one picture is named, not a folder of them."""
+    """Whether one image is named, not a folder of them."""
     return len(images) == 1 and (images[0] == STDIN or not is_folder(Path(images[0]).expanduser()))
 
 
-def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str] | None) -> int:
-    """The route, cheapest check first: files and names before torch, the picture before the model."""
+def _classify_one(image: str, settings: ClassifyOptions) -> int:
+    """Cheapest check first: files and names before torch, the image before the model."""
+    from clipalign.runs.output import document_format
+
     format = document_format(settings)
     row = find_model(settings.model)
-    from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
-
-    classes = read_classes(settings, describe_with)
+    classes = read_classes(settings)
     chosen = choose_model(row, settings)
-    classes = describe_with_model(classes, describe_with, settings)
+    classes = describe_with_model(classes, settings)
 
     from clipalign.data.images import open_image, thumbnail_of
 
@@ -294,17 +174,139 @@ def _classify_one(image: str, settings: Settings, describe_with: tuple[str, str]
     return EXIT_DONE
 
 
-def _classify_many(pictures: Input | None, settings: Settings, describe_with: tuple[str, str] | None) -> int:
-    from clipalign.commands.classes import describe_with_model, read_classes, ready_classifier
-    from clipalign.commands.common import run_many
+def _classify_many(pictures: Input | None, settings: ClassifyOptions) -> int:
     from clipalign.output.classify import ClassifyView
 
-    classes: Classes = read_classes(settings, describe_with)
+    classes = read_classes(settings)
 
     def scorer(loaded: LoadedModel) -> ClassifyScorer:
         from clipalign.methods.classify import ClassifyScorer
 
-        described = describe_with_model(classes, describe_with, settings)
-        return ClassifyScorer(ready_classifier(loaded, described, settings))
+        return ClassifyScorer(ready_classifier(loaded, describe_with_model(classes, settings), settings))
 
     return run_many(settings, ClassifyView(), scorer, source=pictures, needs_text=False)
+
+
+def read_classes(settings: ClassifyOptions) -> Classes:
+    """The classes that were asked for, checked; those that a language model is still to describe have names alone.
+
+    Raises:
+        UsageError: no classes or too many sources of them, a file of the wrong shape, a class without descriptions.
+        UnknownDataset: nobody published descriptions of that data set.
+        MissingDataset: they are published, and not on this machine.
+    """
+    _check_sources(settings)
+    if settings.dataset is not None:
+        base = settings.data_root or cache_folder(settings.cache_dir) / DATASETS_FOLDER
+        classes = read_dataset(
+            [base / PUBLISHED, base], _dataset_name(settings.dataset), method=settings.method or "wca"
+        )
+    else:
+        classes = Classes(
+            names=tuple(read_labels(settings.labels)) if settings.labels else (),
+            descriptions=read_descriptions(settings.descriptions) if settings.descriptions else None,
+        )
+    if settings.templates:
+        classes = replace(classes, templates=tuple(read_lines(settings.templates, what="templates")))
+    if settings.method == "waffle" and (words := settings.words or _downloaded_words(settings)):
+        classes = replace(classes, words=tuple(read_lines(words, what="words")))
+    if settings.describe_with is None:
+        _check(classes, settings)
+    return classes
+
+
+def describe_with_model(classes: Classes, settings: ClassifyOptions) -> Classes:
+    """The classes with what a language model says about them, where the user named one.
+
+    Raises:
+        UsageError: offline, and a class is not described yet.
+        DownloadFailed: the server cannot be reached, refuses, or gives no sentences.
+    """
+    if settings.describe_with is None:
+        return classes
+    from clipalign.data.describe import Describer, describe_classes
+
+    describer = Describer.at(*settings.describe_with)
+    with Progress(("class described", "classes described"), total=len(classes.names)) as progress:
+        descriptions, file = describe_classes(
+            classes.names,
+            describer,
+            folder=cache_folder(settings.cache_dir) / DESCRIPTIONS_FOLDER,
+            offline=settings.offline,
+            tell=notices.tell,
+            progress=progress.advance,
+        )
+    notices.tell(f"descriptions by {describer.model}: {file}")
+    described = replace(classes, descriptions=descriptions)
+    _check(described, settings)
+    return described
+
+
+def _check_sources(settings: ClassifyOptions) -> None:
+    if settings.labels is None and settings.descriptions is None and settings.dataset is None:
+        raise UsageError(
+            "there are no classes to choose from",
+            hint="give --labels FILE, --descriptions FILE.json or --dataset NAME",
+            input="--labels",
+        )
+    if settings.dataset is not None and (settings.labels or settings.descriptions):
+        other = "--labels" if settings.labels else "--descriptions"
+        raise UsageError(f"--dataset and {other} both name the classes", hint="give one of them", input="--dataset")
+    if settings.describe_with is None:
+        return
+    if settings.labels is None or settings.descriptions is not None:
+        raise UsageError(
+            "--describe-with describes the classes of --labels",
+            hint="give --labels FILE, and no --descriptions or --dataset",
+            input="--describe-with",
+        )
+    if settings.method in ("clip", "clip-e"):
+        raise UsageError(
+            f"the method {settings.method} uses no descriptions", hint="leave out --describe-with", input="--method"
+        )
+    from clipalign.data.describe import Describer
+
+    Describer.at(*settings.describe_with)
+
+
+def _dataset_name(typed: str) -> str:
+    known = {one.replace("_", "-"): one for one in DESCRIBED_DATASETS}
+    found = known.get(typed.lower().replace("_", "-"))
+    if found is None:
+        raise UnknownDataset(
+            f"there are no published descriptions of {typed!r}",
+            hint=meant_by(typed, DESCRIBED_DATASETS) or f"one of {', '.join(DESCRIBED_DATASETS)}",
+            input="--dataset",
+        )
+    return found
+
+
+def _downloaded_words(settings: ClassifyOptions) -> Path | None:
+    """What ``clipalign download waffle-words`` fetched, if it did."""
+    return next(iter(sorted(data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir).glob("*.txt"))), None)
+
+
+def _check(classes: Classes, settings: ClassifyOptions) -> None:
+    """The method refuses such classes too, but only when torch is there."""
+    if not classes.templates:
+        classes = replace(classes, templates=(PLACE,))  # the method brings its own
+    class_texts(classes, method=settings.method or default_method(classes), prompt=settings.prompt, seed=settings.seed)
+
+
+def ready_classifier(loaded: LoadedModel, classes: Classes, settings: ClassifyOptions) -> Classifier:
+    """The classifier, its classes encoded or read from the cache; what holds for all images is reported here.
+
+    Raises:
+        UsageError, ModelMismatch.
+    """
+    from clipalign.methods.classify import make_classifier, texts_of
+
+    total = sum(len(one.texts) for one in texts_of(classes, settings)[1])
+    with Progress(("text", "texts"), total=total, shown=total >= _FEW_TEXTS) as progress:
+        cache = cache_folder(settings.cache_dir) / VECTORS_FOLDER
+        classifier = make_classifier(loaded, classes, settings, cache=cache, progress=progress.advance)
+    if classifier.vectors.cached:
+        notices.inform(f"the vectors of {len(classifier.classes)} classes came from {cache}")
+    for note in classifier.notes:
+        notices.warn(note)
+    return classifier

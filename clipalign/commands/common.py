@@ -1,9 +1,4 @@
-"""What every command with a model does first: weights, device, warnings, and then the model itself.
-
-Cheapest check first: that weights are missing is said before torch is imported. What else a command has to read, it
-reads between choosing and loading. Nothing here knows what the model is for.
-
-What every command does with many records: input, share, output, model, run, and the status at the end.
+"""What several commands shard: their arguments, the model, and runs of many records.
 
 Cheapest check first: names, columns and outputs before the weights, the weights before torch, and nothing of an earlier
 run is touched before the model is loaded. A command brings what it makes of a loaded model and how its records look.
@@ -13,33 +8,96 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from clipalign.config.values import Settings
-from clipalign.data.readers import open_input
-from clipalign.data.records import Input
+import typer
+
+from clipalign.config.groups import MachineSettings, RecordSettings
+from clipalign.config.settings import flag_name
 from clipalign.errors import MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model
 from clipalign.output import chosen_batch_format
 from clipalign.output.console import notices, progress_console
-from clipalign.runs.distributed import Shard, find_shard, wait_for_all, with_own_device
-from clipalign.runs.output import APPENDED
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.data.records import Input
     from clipalign.device import DeviceChoice
     from clipalign.methods.scores import Scorer
     from clipalign.models.model import LoadedModel
     from clipalign.output.records import RecordView
+    from clipalign.runs.distributed import Shard
 
+STDIN: Final = "-"
+OFFLINE_MODEL: Final = "pictogram"
 
 T = TypeVar("T")
 
-OFFLINE_MODEL: Final = "pictogram"
+ImageArgument = Annotated[
+    str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
+]
+
+
+def wants_many(settings: RecordSettings, arguments: Mapping[str, object]) -> bool:
+    """Whether the records of ``--input`` are asked for, rather than what the arguments name.
+
+    Raises:
+        UsageError: both are.
+    """
+    given = [name for name, value in arguments.items() if value not in (None, (), [])]
+    if "input" in settings.typed and given:
+        raise UsageError(
+            f"{' and '.join(given)} and --input exclude each other",
+            hint="give either; a pattern of several inputs needs quotes: --input 'shards/*.tar'",
+            input=given[0],
+        )
+    return bool(settings.input) and not given
+
+
+def refuse_for_one(settings: RecordSettings, names: Sequence[str], *, what: str = "pairs", hint: str = "") -> None:
+    """Refuse options that were typed and have no meaning for one pair or image.
+
+    Raises:
+        UsageError: one was typed.
+    """
+    for name in names:
+        if name in settings.typed and getattr(settings, name):
+            hint = hint or "give them with --input"
+            raise UsageError(f"{flag_name(name)} is for many {what}", hint=hint, input=flag_name(name))
+
+
+def check_image(image: str) -> None:
+    """Check that IMAGE names something.
+
+    Raises:
+        UsageError: it is blank, or standard input that nothing is piped into.
+    """
+    if not image.strip():
+        raise UsageError("IMAGE is empty", hint="give a path, an http(s) URL, or -", input="IMAGE")
+    if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe an image in", input="IMAGE")
+
+
+def check_text(name: str, text: str, *, needs_word: bool = True) -> None:
+    """Check a text before a model is loaded; the methods refuse such texts too.
+
+    Raises:
+        UsageError: it is blank, no UTF-8, or has no word to score.
+    """
+    from clipalign.data.words import reported_words, split_words
+
+    if not text.strip():
+        raise UsageError(f"{name} is empty", hint="give at least one word, in quotes", input=name)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} is not valid UTF-8", hint="is the terminal's locale right?", input=name) from None
+    if needs_word and not reported_words(split_words(text)):
+        raise UsageError(f"{name} has no word to score", hint="give at least one word, in quotes", input=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +113,7 @@ class ChosenModel:
 
     row: ModelRow
     choice: DeviceChoice
-    settings: Settings
+    settings: MachineSettings
     option: str
 
     def load(self) -> LoadedModel:
@@ -77,7 +135,7 @@ class ChosenModel:
         return loaded
 
 
-def choose_model(row: ModelRow, settings: Settings, *, option: str = "--model") -> ChosenModel:
+def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--model") -> ChosenModel:
     """Check the weights, choose the device, and warn of a precision that is not to be had.
 
     Args:
@@ -104,7 +162,7 @@ def choose_model(row: ModelRow, settings: Settings, *, option: str = "--model") 
     return ChosenModel(row, choice, settings, option)
 
 
-def _check_weights(row: ModelRow, settings: Settings) -> None:
+def _check_weights(row: ModelRow, settings: MachineSettings) -> None:
     """Say that weights are missing in a moment, before torch is imported; open_clip's tags wait for open_clip."""
     from clipalign.models.weights import locate
 
@@ -113,7 +171,7 @@ def _check_weights(row: ModelRow, settings: Settings) -> None:
         _fetching_what_is_missing(look, row, settings)
 
 
-def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: Settings) -> T:
+def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: MachineSettings) -> T:
     """``action()``, once more after fetching what it misses, where the user allows that.
 
     With ``--download`` that is always, without either word where a person is looking at stderr. A damaged file is never
@@ -152,16 +210,14 @@ def _other_model_hinted(row: ModelRow, option: str) -> Iterator[None]:
         raise
 
 
-SKIP: Final = "skip"
-
-
 def run_many(
-    settings: Settings,
+    settings: RecordSettings,
     view: RecordView,
     scorer: Callable[[LoadedModel], Scorer[Any]],
     *,
     source: Input | None = None,
     needs_text: bool = True,
+    check: bool = False,
 ) -> int:
     """Score the records of ``settings.input`` and return the exit status.
 
@@ -171,21 +227,23 @@ def run_many(
         scorer: makes the method of a loaded model.
         source: the records, instead of what ``settings.input`` names.
         needs_text: whether a record without a text is a bad one.
+        check: whether a finding sets the exit status.
 
     Raises:
         UsageError: options that contradict each other, or an output that may not be written.
         InputUnreadable: an input as a whole; with ``--on-error fail`` the first bad record.
         ClipalignError: whatever else keeps the model from scoring.
     """
+    from clipalign.data.readers import open_input
+    from clipalign.runs.distributed import find_shard, wait_for_all, with_own_device
+    from clipalign.runs.writer import open_writer
+
     row = find_model(settings.model)
     shard = find_shard(settings)
     if shard is not None:
         _check_sharded(settings)
     source = source or open_input(settings.input, image_root=settings.image_root, needs_text=needs_text)
     output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
-
-    from clipalign.runs.writer import open_writer
-
     with open_writer(settings, view, output=output, has_header=shard is None or shard.index == 1) as writer:
         part, total = _extent(source, shard)
         loaded = choose_model(row, with_own_device(settings)).load()
@@ -199,7 +257,7 @@ def run_many(
             method,
             offline=settings.offline,
             timeout=settings.timeout,
-            on_error=settings.on_error or SKIP,
+            on_error=settings.on_error or "skip",
             thumbnail_px=writer.thumbnail_px,
             late=source.late,
         )
@@ -212,10 +270,12 @@ def run_many(
     if not writer.tally.records:
         notices.warn(f"there are no records in {source.name if shard is None else f'this shard of {source.name}'}")
     wait_for_all()
-    return writer.exit_status(check=settings.check)
+    return writer.exit_status(check=check)
 
 
-def _check_sharded(settings: Settings) -> None:
+def _check_sharded(settings: RecordSettings) -> None:
+    from clipalign.runs.output import APPENDED
+
     format = chosen_batch_format(settings)
     if format not in APPENDED:
         hint = f"--format {' or '.join(APPENDED)}; their parts can be put together with cat"

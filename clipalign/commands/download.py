@@ -1,31 +1,19 @@
-"""Options of ``download``: its tasks, and what it shares.
-
-``clipalign download``: models and data sets, listed, fetched, verified and removed.
-"""
+"""``clipalign download``: models and data sets, listed, fetched, verified and removed."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from clipalign.cache import cache_folder
-from clipalign.commands.options import (
-    TASK_PANEL,
-    AcceptLicense,
-    CacheDir,
-    DocumentFormat,
-    EverywhereOptions,
-    Offline,
-    one_by_one,
-    option,
-    settle,
-)
-from clipalign.config.values import Settings
+from clipalign.commands.options import expand_options
+from clipalign.config.groups import FetchSettings
+from clipalign.config.settings import Setting, declared
 from clipalign.download.dataset_rows import DATASETS
 from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ROWS
@@ -38,41 +26,36 @@ if TYPE_CHECKING:
     from clipalign.models.registry import ModelRow
 
 
-class TaskOptions(TypedDict, total=False):
-    """What is done with the names; no settings, because a file must not make a download remove things."""
+@dataclass(frozen=True, kw_only=True)
+class DownloadOptions(FetchSettings):
+    """Settings of the command; its tasks are typed for one run, as no file or variable must make it remove things."""
 
-    list_them: Annotated[bool | None, option("--list", help="List, and fetch nothing.", panel=TASK_PANEL)]
+    panel = "Task"
+
+    list_them: Annotated[
+        bool,
+        Setting("List models and data sets; fetch nothing.", flag="--list", plain=True, file=False, variable=False),
+    ] = False
     dry_run: Annotated[
-        bool | None, option("--dry-run", help="Say what would be fetched, and from where.", panel=TASK_PANEL)
-    ]
+        bool, Setting("Show what would be fetched, and from where.", plain=True, file=False, variable=False)
+    ] = False
     verify: Annotated[
-        bool | None,
-        option("--verify", help="Read what is here once more and hold it against its hashes.", panel=TASK_PANEL),
-    ]
+        bool, Setting("Check files that are here against their hashes.", plain=True, file=False, variable=False)
+    ] = False
     remove: Annotated[
-        bool | None, option("--remove", help="Delete what is here, unfinished parts too.", panel=TASK_PANEL)
-    ]
+        bool, Setting("Delete what is here, partial files too.", plain=True, file=False, variable=False)
+    ] = False
     handed_over: Annotated[
-        list[str] | None,
-        option(
-            "--from",
-            value="FILE",
-            help="A file of this data set that you fetched yourself: verified, unpacked and put in its place. May be "
+        tuple[Path, ...],
+        Setting(
+            "A file of this data set that you fetched yourself: verified, unpacked and put in its place. May be "
             "repeated.",
-            panel=TASK_PANEL,
+            value="FILE",
+            flag="--from",
+            file=False,
+            variable=False,
         ),
-    ]
-
-
-class _FetchOptions(TypedDict, total=False):
-    accept_license: AcceptLicense
-    format: DocumentFormat
-    cache_dir: CacheDir
-    offline: Offline
-
-
-class DownloadOptions(TaskOptions, _FetchOptions, EverywhereOptions, total=False):
-    """Of ``download``, in the order of its help."""
+    ] = ()
 
 
 def complete_names(incomplete: str) -> list[str]:
@@ -90,10 +73,11 @@ Names = Annotated[
 ]
 
 
-@one_by_one
+@expand_options("download")
 def download(
     names: Names = None,
-    **typed: Unpack[DownloadOptions],
+    *,
+    settings: DownloadOptions,
 ) -> int:
     """List, fetch, verify and remove models and data sets.
 
@@ -109,46 +93,41 @@ def download(
       clipalign download imagenet --from ILSVRC2012_img_val.tar
       clipalign download --list --format json
     """
-    list_them, dry_run = typed.pop("list_them", None), typed.pop("dry_run", None)
-    verify, remove = typed.pop("verify", None), typed.pop("remove", None)
-    handed_over = typed.pop("handed_over", None)
-    settings = settle("download", typed)
-    asked = [flag for flag, on in (("--list", list_them), ("--verify", verify), ("--remove", remove)) if on]
-    asked += ["--dry-run"] if dry_run else []
+    tasks = ("list_them", "verify", "remove", "dry_run")
+    asked = [declared(DownloadOptions)[name].flag for name in tasks if getattr(settings, name)]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} do not go together", input=asked[1])
     names = list(dict.fromkeys(names or []))
-    if handed_over and (len(names) != 1 or asked):
+    if settings.handed_over and (len(names) != 1 or asked):
         raise UsageError("--from needs the name of one data set, and nothing else", input="--from")
-    if remove and not names:
+    if settings.remove and not names:
         raise UsageError("--remove needs a name", hint="clipalign download lists what is here", input="--remove")
     notices.inform(f"data sets and hashes are kept in {cache_folder(settings.cache_dir)}")
     task = _Task(settings, names)
-    if verify:
+    if settings.verify:
         return task.verify()
-    if remove:
+    if settings.remove:
         return task.remove()
-    if list_them or not names:
+    if settings.list_them or not names:
         return task.list_them()
-    if dry_run:
+    if settings.dry_run:
         return task.show_plan()
-    again = _line_of(names, handed_over or (), typed)
-    return task.fetch([Path(file).expanduser() for file in handed_over or []], again=again)
+    return task.fetch(settings.handed_over, again=_line_of(names, settings))
 
 
-def _line_of(names: Sequence[str], handed_over: Sequence[str], typed: DownloadOptions) -> str:
+def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:
     """The same fetch once more, as it is typed; what comes from a settings file or a variable holds anyhow."""
     words = ["clipalign", "download", *names]
-    words += [word for file in handed_over for word in ("--from", file)]
-    words += [word for name in typed.get("accept_license") or () for word in ("--accept-license", name)]
-    cache_dir = typed.get("cache_dir")
-    return shlex.join(words if cache_dir is None else [*words, "--cache-dir", cache_dir])
+    words += [word for file in settings.handed_over for word in ("--from", str(file))]
+    if "accept_license" in settings.typed:
+        words += [word for name in settings.accept_license for word in ("--accept-license", name)]
+    return shlex.join([*words, "--cache-dir", str(settings.cache_dir)] if "cache_dir" in settings.typed else words)
 
 
 class _Task:
     """One run of the command."""
 
-    def __init__(self, settings: Settings, names: Sequence[str]) -> None:
+    def __init__(self, settings: DownloadOptions, names: Sequence[str]) -> None:
         from clipalign.download.catalog import find
 
         check_accepted(settings)
@@ -318,7 +297,7 @@ class _Task:
         write_output(encode(document, indent=stdout_is_terminal()), is_data=True)
 
 
-def check_accepted(settings: Settings) -> None:
+def check_accepted(settings: FetchSettings) -> None:
     """Every name whose license is accepted is one.
 
     Raises:
@@ -332,7 +311,7 @@ def check_accepted(settings: Settings) -> None:
             find(name)
 
 
-def download_context(settings: Settings) -> DownloadContext:
+def download_context(settings: FetchSettings) -> DownloadContext:
     """The way things are fetched, told to the user through the notices."""
     from clipalign.download.fetch import DownloadContext
     from clipalign.download.web import Web
@@ -346,7 +325,7 @@ def download_context(settings: Settings) -> DownloadContext:
 
 
 def fetch_row(
-    row: ModelRow | DatasetRow, settings: Settings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
+    row: ModelRow | DatasetRow, settings: FetchSettings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
 ) -> list[DownloadResult]:
     """Fetch a model or a data set, where its license and ``--offline`` allow it; what is here needs neither.
 
@@ -385,7 +364,7 @@ def fetch_row(
         raise
 
 
-def _elsewhere(row: ModelRow | DatasetRow, settings: Settings) -> str:
+def _elsewhere(row: ModelRow | DatasetRow, settings: FetchSettings) -> str:
     """What to type on another machine, and what to do with what comes."""
     accepted = f" --accept-license {shlex.quote(row.name)}" if row.name in settings.accept_license else ""
     line = f"clipalign download {shlex.quote(row.name)} --cache-dir carry/clipalign{accepted}"

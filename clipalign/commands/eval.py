@@ -1,172 +1,39 @@
-"""Options of ``eval``.
-
-``clipalign eval``: one model, one benchmark; its metrics to stdout, progress to stderr.
-"""
+"""``clipalign eval``: one model, one benchmark; its metrics to stdout, progress to stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.commands import eval_modes as more
-from clipalign.commands.classify import ClassOptions, DataRoot
 from clipalign.commands.common import choose_model
-from clipalign.commands.detect import WordOptions
-from clipalign.commands.options import (
-    OUTPUT_PANEL,
-    SCORING_PANEL,
-    AgainOptions,
-    DocumentFormat,
-    EverywhereOptions,
-    ModelOptions,
-    OnError,
-    one_by_one,
-    option,
-    settle,
-)
-from clipalign.config.choices import PROTOCOLS, REPORTS, SWEPT
-from clipalign.config.values import Settings
+from clipalign.commands.options import expand_options
+from clipalign.config.settings import flag_name
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwritable
 from clipalign.evaluation.registry import benchmark_names, find_benchmark
+from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, render
-from clipalign.output.console import notices
+from clipalign.output.console import notices, stdout_is_terminal, write_output
 from clipalign.output.progress import Progress
 from clipalign.runs.distributed import launched_processes, with_own_device
 
-SAMPLES = ("sample", "samples")
+if TYPE_CHECKING:
+    from clipalign.evaluation.task import Benchmark
+    from clipalign.models.model import LoadedModel
+
+SAMPLES: Final = ("sample", "samples")
+
+_WITH_COMPARE: Final = ("compare", "seed", "format", "quiet", "verbose", "debug")
 
 
-class _BenchmarkOptions(TypedDict, total=False):
-    dataset: Annotated[
-        str | None,
-        option(
-            "--dataset",
-            value="NAME",
-            help=f"The benchmark: {', '.join(benchmark_names())}.",
-            panel=SCORING_PANEL,
-            choices=benchmark_names,
-        ),
-    ]
-    limit: Annotated[
-        str | None,
-        option("--limit", value="N", help="Only the first N samples.", default="all", panel=SCORING_PANEL),
-    ]
-    data_root: DataRoot
-    protocol: Annotated[
-        str | None,
-        option(
-            "--protocol",
-            value="|".join(PROTOCOLS),
-            help="Pictures as they lie in the file, as in the papers, or turned the way EXIF says.",
-            default="paper",
-            panel=SCORING_PANEL,
-            choices=PROTOCOLS,
-        ),
-    ]
-    stretch: Annotated[
-        bool | None,
-        option(
-            "--stretch/--no-stretch",
-            help="Of benchmarks of long captions: stretch the positions of a model of fewer than 248 tokens.",
-            default="no",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    sweep: Annotated[
-        list[str] | None,
-        option(
-            "--sweep",
-            value="NAME=V,V",
-            help="Go through all values of model, layers, epsilon, mode, alignment or template; pictures are encoded "
-            "once a model. May be repeated.",
-            panel=SCORING_PANEL,
-            choices=tuple(f"{name}=" for name in SWEPT),
-        ),
-    ]
-    calibrate: Annotated[
-        bool | None,
-        option(
-            "--calibrate/--no-calibrate",
-            help="Find the layers and the epsilon that suit the model on this data set.",
-            default="no",
-            panel=SCORING_PANEL,
-        ),
-    ]
-
-
-class _WrittenOptions(TypedDict, total=False):
-    output: Annotated[
-        str | None,
-        option(
-            "--output",
-            "-o",
-            value="DIR",
-            help="Also write samples.jsonl and result.json there; a folder that holds them already is refused without "
-            "--resume or --overwrite.",
-            panel=OUTPUT_PANEL,
-        ),
-    ]
-    report: Annotated[
-        str | None,
-        option(
-            "--report",
-            value="|".join(REPORTS),
-            help="Also write report.html into --output: numbers and, of benchmarks of words, distributions and the "
-            "best and worst samples with pictures.",
-            panel=OUTPUT_PANEL,
-            choices=REPORTS,
-        ),
-    ]
-    compare: Annotated[
-        tuple[str, str] | None,
-        option(
-            "--compare",
-            value="A B",
-            help="Compare two finished runs, each a result.json or the --output of a run, with a paired test.",
-            panel=OUTPUT_PANEL,
-        ),
-    ]
-    save: Annotated[
-        str | None,
-        option(
-            "--save",
-            value="FILE",
-            help="With --calibrate: put what was found into this clipalign.toml, for detect.",
-            panel=OUTPUT_PANEL,
-        ),
-    ]
-    format: DocumentFormat
-
-
-class _SkippedOptions(TypedDict, total=False):
-    on_error: OnError
-
-
-class EvalOptions(
-    _BenchmarkOptions,
-    WordOptions,
-    ClassOptions,
-    _WrittenOptions,
-    AgainOptions,
-    _SkippedOptions,
-    ModelOptions,
-    EverywhereOptions,
-    total=False,
-):
-    """Of ``eval``, in the order of its help."""
-
-
-@one_by_one
-def evaluate(
-    **typed: Unpack[EvalOptions],
-) -> int:
+@expand_options("eval")
+def evaluate(*, settings: EvalSettings) -> int:
     """Measure a model on a benchmark, with 95% bootstrap intervals and what a guess would reach.
 
     Shares run from 0 to 1, higher is better. LA: false captions whose false word was found; AP: average precision of
-    a score at telling true captions from false ones; top1, top5: pictures whose class came first, or among five.
+    a score at telling true captions from false ones; top1, top5: images whose class came first, or among five.
     Published numbers stand beside ours for reading.
 
     Examples:
@@ -178,27 +45,26 @@ def evaluate(
       clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
     """
-    settings = settle("eval", typed)
     if settings.compare is not None:
-        more.check_compared(typed)
-        return more.compare(settings)
+        _check_compared(settings)
+        return _compare(settings.compare, settings)
     with _writing(settings.output):
-        return _run(settings, [name for name, value in typed.items() if value is not None])
+        return _run(settings)
 
 
-def _run(settings: Settings, typed: Sequence[str]) -> int:
+def _run(settings: EvalSettings) -> int:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
     if settings.resume and settings.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
-    more.check_together(settings)
-    axes = more.check_axes(settings)
-    from clipalign.evaluation.load_run import check_free
-
+    _check_together(settings)
+    axes = check_axes(settings)
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
-    more.check_options(benchmark, typed)
-    more.check_swept(benchmark, axes)
+    _check_options(benchmark, settings.typed)
+    _check_swept(benchmark, axes)
+    from clipalign.evaluation.load_run import check_free
+
     if settings.output is not None and not axes:  # a sweep has a folder a run in it
         check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()
@@ -207,8 +73,8 @@ def _run(settings: Settings, typed: Sequence[str]) -> int:
     if axes or settings.calibrate:
         with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
             if axes:
-                return more.sweep(benchmark, settings, axes, progress.advance)
-            return more.calibrate(benchmark, settings, progress.advance)
+                return _sweep(benchmark, settings, axes, progress.advance)
+            return _calibrate(benchmark, settings, progress.advance)
     loaded = choose_model(row, settings).load()
 
     from clipalign.evaluation.evaluate import run_benchmark
@@ -218,7 +84,7 @@ def _run(settings: Settings, typed: Sequence[str]) -> int:
     if result is None:  # one of several processes; the first speaks for all
         return EXIT_DONE
     if settings.report is not None:
-        more.report(benchmark, settings)
+        _report(benchmark, settings)
     render(result, format=chosen_format(settings))
     lost = result.counts["unreadable"]
     if lost:
@@ -248,3 +114,159 @@ def _concerns(error: OSError, folder: Path) -> bool:
         return error.errno in DISK_FULL
     place = Path(str(error.filename))
     return place == folder or folder in place.parents
+
+
+def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
+    """Two finished runs, beside each other; under ``torchrun`` by the first process alone."""
+    if not launched_processes().is_first:
+        return EXIT_DONE
+    from clipalign.evaluation.compare import compare_runs
+    from clipalign.output.eval import comparison_record, comparison_table
+
+    comparison = compare_runs(*runs, seed=settings.seed)
+    if chosen_format(settings) == "json":
+        return _json(comparison_record(comparison))
+    write_output(comparison_table(comparison))
+    return EXIT_DONE
+
+
+def check_axes(settings: EvalSettings) -> dict[str, list[object]]:
+    """What ``--sweep`` goes through, every model known; before anything heavy is imported.
+
+    Raises:
+        UsageError: it cannot be swept.
+        UnknownModel: there is no such model.
+    """
+    from clipalign.evaluation.sweep import read_axes
+
+    axes = read_axes(settings.sweep)
+    for model in axes.get("model", []):
+        find_model(str(model))
+    return axes
+
+
+def _sweep(
+    benchmark: Benchmark[Any, Any],
+    settings: EvalSettings,
+    axes: dict[str, list[object]],
+    progress: Callable[[int], None],
+) -> int:
+    """All combinations of ``axes``."""
+    from clipalign.evaluation.sweep import run_sweep
+    from clipalign.output.eval import sweep_record, sweep_table
+
+    def load(model: str) -> LoadedModel:
+        return choose_model(find_model(model), settings).load()
+
+    found = run_sweep(benchmark, load, settings, axes, progress=progress)
+    if not found:  # one of several processes; the first speaks for all
+        return EXIT_DONE
+    rows = [(one.values, one.result) for one in found]
+    if chosen_format(settings) == "json":
+        _json(sweep_record(rows))
+    else:
+        write_output(sweep_table(rows))
+    return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
+
+
+def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress: Callable[[int], None]) -> int:
+    """The layers and the epsilon that suit the model; under ``torchrun`` by the first process alone."""
+    if not launched_processes().is_first:
+        return EXIT_DONE
+    loaded = choose_model(find_model(settings.model), settings).load()
+
+    from clipalign.evaluation.calibrate import calibrate as fitted
+    from clipalign.output.eval import calibration_record, calibration_table, save_calibration
+
+    calibration = fitted(benchmark, loaded, settings, progress=progress)
+    if settings.save is not None:
+        save_calibration(calibration, settings.save, model=settings.model)
+        notices.inform(
+            f"layers and epsilon stand in {settings.save}; detect reads a clipalign.toml, or a pyproject.toml, in its "
+            "folder and below"
+        )
+    if chosen_format(settings) == "json":
+        _json(calibration_record(calibration))
+    else:
+        write_output(calibration_table(calibration))
+    return EXIT_INPUTS if calibration.counts["unreadable"] else EXIT_DONE
+
+
+def _report(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> None:
+    """The page about the run in ``--output``."""
+    from clipalign.evaluation.report_data import report_data
+    from clipalign.files import write_whole
+    from clipalign.output.eval import REPORT_FILE, eval_page
+
+    assert settings.output is not None
+    page = eval_page(report_data(benchmark, settings))
+    write_whole(settings.output / REPORT_FILE, page.encode("utf-8", "backslashreplace"))
+    notices.inform(f"the report is {settings.output / REPORT_FILE}")
+
+
+def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> None:
+    """Options that the benchmark has no use for; settings of files and variables are for whatever has.
+
+    Raises:
+        UsageError: one was typed.
+    """
+    from clipalign.evaluation.task import CLASS_FILES, CLASS_OPTIONS, LONG_OPTIONS, WORD_OPTIONS
+
+    for name in (*WORD_OPTIONS, *CLASS_OPTIONS, *CLASS_FILES, *LONG_OPTIONS):
+        if name in typed and name not in benchmark.options:
+            flag = flag_name(name)
+            has = ", ".join(flag_name(one) for one in benchmark.options)
+            hint = f"it has {has}" if has else "leave it out"
+            raise UsageError(f"{benchmark.name} makes no use of {flag}", hint=hint, input=flag)
+
+
+def _check_swept(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> None:
+    """Settings swept that the benchmark has no use for; before a model is loaded.
+
+    Raises:
+        UsageError: there is one.
+    """
+    others = [name for name in axes if name != "model" and name not in benchmark.options]
+    if others:
+        can = ", ".join(name for name in SWEPT if name == "model" or name in benchmark.options)
+        raise UsageError(
+            f"{benchmark.name} makes no use of {', '.join(others)}",
+            hint=f"--sweep can go through {can} there",
+            input="--sweep",
+        )
+
+
+def _check_compared(settings: EvalSettings) -> None:
+    """Refuse options typed beside ``--compare``, which reads two finished runs as they are.
+
+    Raises:
+        UsageError: one means nothing to it.
+    """
+    for name in sorted(settings.typed - set(_WITH_COMPARE)):
+        flag = flag_name(name)
+        raise UsageError(f"--compare makes no use of {flag}", hint="leave it out, or run without --compare", input=flag)
+
+
+def _check_together(settings: EvalSettings) -> None:
+    """Options that exclude or need each other.
+
+    Raises:
+        UsageError: they are not given so.
+    """
+    if settings.save is not None and not settings.calibrate:
+        raise UsageError("--save needs --calibrate", hint="it saves what is calibrated", input="--save")
+    if settings.calibrate and settings.sweep:
+        raise UsageError("--calibrate and --sweep exclude each other", hint="take one of them", input="--calibrate")
+    if settings.calibrate and settings.output is not None:
+        raise UsageError("--calibrate has no --output", hint="use --save, or --format json", input="--output")
+    if settings.report is not None and (settings.calibrate or settings.sweep):
+        raise UsageError("--report is about one run", hint="leave out --calibrate or --sweep", input="--report")
+    if settings.report is not None and settings.output is None:
+        raise UsageError("--report needs --output", hint="the report is written there", input="--report")
+
+
+def _json(record: dict[str, object]) -> int:
+    from clipalign.output.json import encode
+
+    write_output(encode(record, indent=stdout_is_terminal()), is_data=True)
+    return EXIT_DONE

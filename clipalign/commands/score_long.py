@@ -1,120 +1,68 @@
-"""Options of ``score-long``.
-
-``clipalign score-long``: a picture and long texts, or the pairs of an input; what every sentence does to the score.
-
-Texts about one picture are ranked in one table; pairs of an input go record by record through :mod:`.many`.
-"""
+"""``clipalign score-long``: an image and long texts, or many pairs; what every sentence does to the score."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from clipalign.commands.common import choose_model
-from clipalign.commands.options import (
-    OUTPUT_PANEL,
-    SCORING_PANEL,
-    EverywhereOptions,
-    Format,
-    ManyOptions,
-    ModelOptions,
-    one_by_one,
-    option,
-    settle,
+from clipalign.commands.common import (
+    STDIN,
+    ImageArgument,
+    check_image,
+    check_text,
+    choose_model,
+    refuse_for_one,
+    run_many,
+    wants_many,
 )
-from clipalign.config.choices import PIECES
-from clipalign.config.readers import flag_name
-from clipalign.config.values import Settings
+from clipalign.commands.options import expand_options
+from clipalign.config.groups import ModelSettings, RecordSettings
+from clipalign.config.settings import AsIn, Setting
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.files import open_plain
-from clipalign.models.registry import find_model
+from clipalign.methods.settings import LongSettings
+from clipalign.models.registry import LONG_MODEL, find_model
 from clipalign.output.console import notices
-from clipalign.runs.output import document_format, refuse_sources
 
 if TYPE_CHECKING:
     from clipalign.data.records import Input
-    from clipalign.methods.score_long import LongScorer, LongSettings
+    from clipalign.methods.score_long import LongScorer
     from clipalign.models.model import LoadedModel
 
-
-By = Annotated[
-    str | None,
-    option(
-        "--by",
-        value="|".join(PIECES),
-        help="What the text is cut into.",
-        default="sentence",
-        panel=SCORING_PANEL,
-        choices=PIECES,
-    ),
-]
-
-
-class _LongOptions(TypedDict, total=False):
-    text_file: Annotated[
-        list[str] | None,
-        option(
-            "--text-file",
-            value="FILE",
-            help="A file with one text, in UTF-8; - for standard input. May be repeated.",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    by: By
-    margin: Annotated[
-        str | None,
-        option(
-            "--margin",
-            value="X",
-            help="A sentence is marked, and found by --check, when it lowers the score by more.",
-            default="0",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    stretch: Annotated[
-        bool | None,
-        option(
-            "--stretch/--no-stretch",
-            help="Whether a model of fewer than 248 tokens has its positions stretched, as Long-CLIP's were before its "
-            "training, or reads its own context and no further.",
-            default="stretch",
-            panel=SCORING_PANEL,
-        ),
-    ]
-    format: Format
-    check: Annotated[
-        bool | None,
-        option(
-            "--check/--no-check",
-            help="Exit with status 1 when any sentence lowers the score by more than --margin.",
-            default="no",
-            panel=OUTPUT_PANEL,
-        ),
-    ]
-
-
-class ScoreLongOptions(_LongOptions, ManyOptions, ModelOptions, EverywhereOptions, total=False):
-    """Of ``score-long``, in the order of its help."""
-
-
-STDIN: Final = "-"
 MAX_TEXT_BYTES: Final = 10_000_000
 """Of a text file; no model reads a thousandth of it, so what is larger was not meant."""
 
 
-@one_by_one
+@dataclass(frozen=True, kw_only=True)
+class ScoreLongOptions(LongSettings, RecordSettings):
+    """Settings of the command."""
+
+    panel = "Scoring"
+
+    model: Annotated[str, AsIn(ModelSettings)] = LONG_MODEL
+    text_file: Annotated[
+        tuple[str, ...],
+        Setting("A file with one text, in UTF-8; - for standard input. May be repeated.", value="FILE", file=False),
+    ] = ()
+    check: Annotated[
+        bool,
+        Setting("Exit with status 1 when any sentence lowers the score by more than --margin.", panel="Output"),
+    ] = False
+
+
+@expand_options("score-long")
 def score_long(
-    image: Annotated[
-        str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
-    ] = None,
+    image: ImageArgument = None,
     text: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT…", help="What is said about the image, in quotes; several texts are ranked."),
     ] = None,
-    **typed: Unpack[ScoreLongOptions],
+    *,
+    settings: ScoreLongOptions,
 ) -> int:
     """Say how well a long text fits an image, and which of its sentences earn or lose what; for one pair or many.
 
@@ -128,55 +76,34 @@ def score_long(
       clipalign score-long scene.png "There is a cat." --model pictogram-long
       clipalign score-long --input pairs.csv --image-root photos -o found.html
     """
-    settings = settle("score-long", typed)
-    if typed["input"] or (settings.input and image is None and not text):
-        given = (("IMAGE", image), ("TEXT", text), ("--text-file", typed["text_file"]))
-        _check_many([name for name, value in given if value])
+    text_file = settings.text_file if "text_file" in settings.typed else ()
+    if wants_many(settings, {"IMAGE": image, "TEXT": text, "--text-file": text_file}):
         return _score_many(settings)
-    _check_one(image, typed)
-    image = str(image)
-    texts = _texts(image, text or [], settings)
-    refuse_sources(settings.output, [image], "IMAGE")
-    refuse_sources(settings.output, settings.text_file, "a --text-file")
-    if settings.on_error == "skip":
-        return _score_many(settings, _listed(image, texts))
-    return _score_here(image, texts, settings)
-
-
-def _check_many(given: list[str]) -> None:
-    if given:
-        raise UsageError(
-            f"{' and '.join(given)} and --input exclude each other",
-            hint="give either; a pattern of several inputs needs quotes: --input 'shards/*.tar'",
-            input=given[0],
-        )
-
-
-def _check_one(image: str | None, typed: ScoreLongOptions) -> None:
-    """What is said about IMAGE, and options that have a meaning for inputs alone."""
     if image is None or not image.strip():
         said = "missing IMAGE" if image is None else "IMAGE is empty"
         hint = "clipalign score-long IMAGE TEXT, or --input FILE for many; see clipalign score-long --help"
         raise UsageError(said, hint=hint, input="IMAGE")
-    for name, given in (("image_root", typed["image_root"]), ("resume", typed["resume"]), ("shard", typed["shard"])):
-        if given:
-            flag = flag_name(name)
-            raise UsageError(f"{flag} is for many pairs", hint="give them with --input", input=flag)
+    refuse_for_one(settings, ("image_root", "resume", "shard"))
+    texts = _texts(image, text or [], settings)
+    from clipalign.runs.output import refuse_sources
+
+    refuse_sources(settings.output, [image], "IMAGE")
+    refuse_sources(settings.output, settings.text_file, "a --text-file")
+    if settings.on_error == "skip":
+        return _score_many(settings, _records(image, texts))
+    return _score_one(image, texts, settings)
 
 
-def _texts(image: str, typed: list[str], settings: Settings) -> list[tuple[str, str]]:
+def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tuple[str, str]]:
     """Identifier and text of everything to score, those of the command line first, checked."""
     if not typed and not settings.text_file:
         raise UsageError("missing TEXT", hint="give a text in quotes, or --text-file FILE", input="TEXT")
-    readers = [name for name in (image, *settings.text_file) if name == STDIN]
-    if len(readers) > 1:
+    if [image, *settings.text_file].count(STDIN) > 1:
         raise UsageError("only one of IMAGE and --text-file can be -", hint="standard input is read once", input=STDIN)
-    if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
-        state = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe a picture in", input="IMAGE")
+    check_image(image)
     given = [("TEXT", text) for text in typed] + [(name, _read(name)) for name in settings.text_file]
     for name, text in given:
-        _check_text(name, text)
+        check_text(name, text)
     if len(given) == 1:
         return [(image, given[0][1])]
     return [(str(place) if name == "TEXT" else name, text) for place, (name, text) in enumerate(given, 1)]
@@ -207,30 +134,11 @@ def _read(name: str) -> str:
         raise InputUnreadable(f"{name} is not text in UTF-8", hint="convert it first", input=name) from None
 
 
-def _check_text(name: str, text: str) -> None:
-    """The method refuses such texts too, but only when a model is loaded."""
-    from clipalign.data.words import reported_words, split_words
+def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOptions) -> int:
+    """Cheapest check first: names and files before torch, the image before the model."""
+    from clipalign.runs.output import document_format
+    from clipalign.runs.writer import THUMBNAIL_PX
 
-    if not text.strip():
-        raise UsageError(f"{name} is empty", hint="give at least one word", input=name)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError(f"{name} is not valid UTF-8", hint="is the terminal's locale right?", input=name) from None
-    if not reported_words(split_words(text)):
-        raise UsageError(f"{name} has no word to score", hint="give at least one word", input=name)
-
-
-def long_settings(settings: Settings) -> LongSettings:
-    """The method's settings from those of the run."""
-    from clipalign.methods.score_long import LongSettings
-
-    given = {name: getattr(settings, name) for name in ("by", "margin", "stretch", "batch_size", "seed")}
-    return LongSettings(**{name: value for name, value in given.items() if value is not None})
-
-
-def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) -> int:
-    """The route, cheapest check first: names and files before torch, the picture before the model."""
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
@@ -238,11 +146,10 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
     from clipalign.methods.detect import Pair
     from clipalign.methods.score_long import score_long_pairs
     from clipalign.output.score_long import render_long
-    from clipalign.runs.writer import THUMBNAIL_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
-    results = score_long_pairs(chosen.load(), pairs, long_settings(settings))
+    results = score_long_pairs(chosen.load(), pairs, settings)
     for result in results:
         for warning in result.warnings:
             notices.warn(warning if len(results) == 1 else f"text {result.id}: {warning}")
@@ -256,7 +163,7 @@ def _score_here(image: str, texts: list[tuple[str, str]], settings: Settings) ->
     return EXIT_FOUND if settings.check and any(result.lowering for result in results) else EXIT_DONE
 
 
-def _listed(image: str, texts: list[tuple[str, str]]) -> Input:
+def _records(image: str, texts: list[tuple[str, str]]) -> Input:
     """The texts of the command line as an input."""
     from clipalign.data.records import Input, InputRecord, Place
 
@@ -265,13 +172,12 @@ def _listed(image: str, texts: list[tuple[str, str]]) -> Input:
     )
 
 
-def _score_many(settings: Settings, source: Input | None = None) -> int:
-    from clipalign.commands.common import run_many
+def _score_many(settings: ScoreLongOptions, source: Input | None = None) -> int:
     from clipalign.output.score_long import ScoreLongView
 
     def scorer(loaded: LoadedModel) -> LongScorer:
         from clipalign.methods.score_long import LongScorer
 
-        return LongScorer(loaded, long_settings(settings))
+        return LongScorer(loaded, settings)
 
-    return run_many(settings, ScoreLongView(), scorer, source=source)
+    return run_many(settings, ScoreLongView(), scorer, source=source, check=settings.check)

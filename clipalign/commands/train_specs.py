@@ -1,307 +1,90 @@
-"""Options of ``train-specs``.
-
-``clipalign train-specs``: a CLIP learns to tell true details of long captions from wrong ones.
-"""
+"""``clipalign train-specs``: a CLIP learns to tell true details of long captions from wrong ones."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from clipalign.commands.common import choose_model
-from clipalign.commands.options import (
-    DATA_PANEL,
-    MODEL_PANEL,
-    OUTPUT_PANEL,
-    TRAINING_PANEL,
-    AgainOptions,
-    DocumentFormat,
-    EverywhereOptions,
-    ImageRoot,
-    MachineOptions,
-    one_by_one,
-    option,
-    settle,
-)
-from clipalign.commands.score_long import By
-from clipalign.config.choices import TOWERS
-from clipalign.config.values import Settings
+from clipalign.commands.options import expand_options
+from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
+from clipalign.config.readers import whole
+from clipalign.config.settings import AsIn, Setting, flag_name
+from clipalign.data.sentences import Cut
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError, unwritable
+from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import DATA_FORMATS, chosen_format
 from clipalign.output.console import notices, write_output
+from clipalign.training.settings import Intervals, SpecsSettings
 
 if TYPE_CHECKING:
-    from clipalign.training.settings import SpecsResult, SpecsSettings
+    from clipalign.training.settings import SpecsResult
 
 
-class _DataOptions(TypedDict, total=False):
+@dataclass(frozen=True, kw_only=True)
+class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
+    """Settings of the command."""
+
+    panel = "Data"
+
     data: Annotated[
         str | None,
-        option(
-            "--data",
+        Setting(
+            "Training samples: a folder that --prepare wrote, or generated scenes.",
             value="DIR|pictogram[:N]",
-            help="Training samples: a folder that --prepare wrote, or generated scenes.",
-            panel=DATA_PANEL,
+            file=False,
         ),
-    ]
+    ] = None
     prepare: Annotated[
-        str | None,
-        option(
-            "--prepare",
+        Path | None,
+        Setting(
+            "First make training samples in --data from raw captions: JSON lines, ShareGPT4V's JSON, a folder of DCI.",
             value="FILE|DIR",
-            help="First make training samples of raw captions (JSON lines, ShareGPT4V's JSON, a folder of DCI), in "
-            "--data.",
-            panel=DATA_PANEL,
+            file=False,
         ),
-    ]
-    image_root: ImageRoot
-    by: By
-    held_out: Annotated[
-        str | None,
-        option(
-            "--held-out",
-            value="N",
-            help="Samples for validation, never trained on.",
-            default="300",
-            panel=DATA_PANEL,
-        ),
-    ]
-    workers: Annotated[
-        str | None,
-        option(
-            "--workers",
-            value="N",
-            help="Processes that prepare, threads that decode.",
-            default="one for each processor",
-            panel=DATA_PANEL,
-        ),
-    ]
+    ] = None
+    image_root: Annotated[Path | None, AsIn(RecordSettings)] = None
+    by: Annotated[str, AsIn(LongSettings)] = Cut.PHRASE.value
+    held_out: Annotated[int, Setting("Samples for validation, never trained on.", whole(0), value="N")] = 300
     init: Annotated[
-        str | None,
-        option(
-            "--init",
+        str,
+        Setting(
+            "Model to start from, as for --model; fewer than 248 tokens are stretched.",
             value="NAME[@WEIGHTS]",
-            help="The model to start from, as for --model; fewer than 248 tokens are stretched.",
-            default="specs-base",
-            panel=MODEL_PANEL,
             choices=model_names,
+            beside_file=True,
+            panel="Model",
         ),
-    ]
+    ] = "specs-base"
+    precision: Annotated[str, AsIn(MachineSettings)] = "auto"
     output: Annotated[
-        str | None,
-        option(
-            "--output",
-            "-o",
+        Path | None,
+        Setting(
+            "Folder of weights, checkpoints and metrics; one that holds them already needs --resume or --overwrite.",
+            short="-o",
             value="DIR",
-            help="Where weights, checkpoints and metrics go; a folder that holds them already is refused without "
-            "--resume or --overwrite.",
-            panel=OUTPUT_PANEL,
+            panel="Output",
+            file=False,
         ),
-    ]
+    ] = None
 
 
-class _StepOptions(TypedDict, total=False):
-    epochs: Annotated[
-        str | None,
-        option("--epochs", value="N", help="Passes over the data.", default="6", panel=TRAINING_PANEL),
-    ]
-    batch_size: Annotated[
-        str | None,
-        option("--batch-size", value="N", help="Samples a process and a batch.", default="100", panel=TRAINING_PANEL),
-    ]
-    accumulate: Annotated[
-        str | None,
-        option("--accumulate", value="N", help="Batches a step.", default="4", panel=TRAINING_PANEL),
-    ]
-    draws: Annotated[
-        str | None,
-        option(
-            "--draws",
-            value="N",
-            help="Beginnings of each caption that a step reads; more cost little.",
-            default="1, as published",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    learning_rate: Annotated[
-        str | None,
-        option(
-            "--learning-rate",
-            value="X",
-            help="At its height; it falls as a cosine.",
-            default="1e-5",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    warmup_steps: Annotated[
-        str | None,
-        option(
-            "--warmup-steps",
-            value="N",
-            help="Steps in which the learning rate rises.",
-            default="40",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    weight_decay: Annotated[
-        str | None,
-        option("--weight-decay", value="X", help="Of AdamW.", default="0.01", panel=TRAINING_PANEL),
-    ]
-    clip_norm: Annotated[
-        str | None,
-        option(
-            "--clip-norm",
-            value="X",
-            help="What the norm of the gradients is cut to.",
-            default="1",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-
-
-class _ObjectiveOptions(TypedDict, total=False):
-    lambda_contrastive: Annotated[
-        str | None,
-        option(
-            "--lambda-contrastive",
-            value="X",
-            help="Weight of telling the captions of a batch apart.",
-            default="1",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    lambda_detail: Annotated[
-        str | None,
-        option(
-            "--lambda-detail",
-            value="X",
-            help="Weight of true details, which should raise the score.",
-            default="8",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    lambda_negative: Annotated[
-        str | None,
-        option(
-            "--lambda-negative",
-            value="X",
-            help="Weight of wrong details, which should lower it.",
-            default="0.8",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    lambda_short: Annotated[
-        str | None,
-        option(
-            "--lambda-short",
-            value="X",
-            help="Weight of telling short captions and pictures apart, lest that be forgotten.",
-            default="0, as published",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    epsilon: Annotated[
-        str | None,
-        option(
-            "--epsilon",
-            value="X",
-            help="By how much details should raise or lower the score, in units of the scaled cosine; 0 adapts it.",
-            default="0",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    gather: Annotated[
-        bool | None,
-        option(
-            "--gather/--no-gather",
-            help="Tell captions apart from the pictures of all processes, not only of their own.",
-            default="no",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    freeze: Annotated[
-        list[str] | None,
-        option(
-            "--freeze",
-            value="|".join(TOWERS),
-            help="A tower that does not learn. May be repeated.",
-            default="none",
-            panel=TRAINING_PANEL,
-            choices=TOWERS,
-        ),
-    ]
-    blend: Annotated[
-        str | None,
-        option(
-            "--blend",
-            value="X",
-            help="Share of the trained weights in the best ones; the rest are the start's, so that less of it is lost.",
-            default="1, as published",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-
-
-class _RunOptions(TypedDict, total=False):
-    recompute: Annotated[
-        bool | None,
-        option(
-            "--recompute/--no-recompute",
-            help="Save memory: compute inner states again in the backward pass.",
-            default="no",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    validate_every: Annotated[
-        str | None,
-        option(
-            "--validate-every",
-            value="N",
-            help="Steps between validations.",
-            default="once an epoch",
-            panel=TRAINING_PANEL,
-        ),
-    ]
-    save_every: Annotated[
-        str | None,
-        option("--save-every", value="N", help="Steps between checkpoints.", default="100", panel=TRAINING_PANEL),
-    ]
-    format: DocumentFormat
-
-
-class TrainSpecsOptions(
-    _DataOptions,
-    AgainOptions,
-    _StepOptions,
-    _ObjectiveOptions,
-    _RunOptions,
-    MachineOptions,
-    EverywhereOptions,
-    total=False,
-):
-    """Of ``train-specs``, in the order of its help."""
-
-
-DEFAULT_INIT: Final = "specs-base"
-DEFAULT_HELD_OUT: Final = 300
 CURVES_FILE: Final = "curves.png"
 
 _RUN_FILES: Final = ("config.json", "best.safetensors", "last.safetensors", "pictures.safetensors", "metrics.jsonl")
 _RUN_FOLDERS: Final = ("checkpoints", "tensorboard")
 
 
-@one_by_one
-def train_specs(
-    **typed: Unpack[TrainSpecsOptions],
-) -> int:
+@expand_options("train-specs")
+def train_specs(*, settings: TrainSpecsOptions) -> int:
     """Train a CLIP whose score rises with each true detail of a long caption and falls with a wrong one.
 
     The objective and the defaults are those of SPECS (arXiv 2509.03897). Weights are safetensors that --model takes;
@@ -314,8 +97,7 @@ def train_specs(
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2
       clipalign train-specs --data specs --init ViT-B-32 --output runs/2 --resume
     """
-    settings = settle("train-specs", typed)
-    _check(settings, typed)
+    _check(settings)
     prepared = _prepared(settings) if settings.prepare is not None else None
     trained = _trained(settings) if settings.output is not None else None
     if _is_first():
@@ -331,7 +113,7 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _check(settings: Settings, typed: Mapping[str, object]) -> None:
+def _check(settings: TrainSpecsOptions) -> None:
     """What does not make sense together, before torch is imported."""
     if settings.data is None:
         raise UsageError("missing --data", hint="a prepared folder, or pictogram for generated scenes", input="--data")
@@ -339,24 +121,18 @@ def _check(settings: Settings, typed: Mapping[str, object]) -> None:
         raise UsageError("missing --output", hint="the folder of the run", input="--output")
     if settings.prepare is None:
         for name in ("image_root", "by"):
-            if typed.get(name) is not None:
-                flag = "--" + name.replace("_", "-")
-                raise UsageError(f"{flag} is for --prepare", hint="samples are used as they were prepared", input=flag)
+            if name in settings.typed:
+                hint = "samples are used as they were prepared"
+                raise UsageError(f"{flag_name(name)} is for --prepare", hint=hint, input=flag_name(name))
     if settings.prepare is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
     if settings.resume and settings.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
-    if settings.epsilon is not None and settings.epsilon < 0:
-        raise UsageError("--epsilon must be 0 or more", hint="0 adapts it, as published", input="--epsilon")
-    for name in ("learning_rate", "clip_norm"):
-        if getattr(settings, name) == 0:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} must be above 0", hint="leave it out for the default", input=flag)
     if settings.output is not None:
         _check_folder(settings.output, settings)
 
 
-def _check_folder(folder: Path, settings: Settings) -> None:
+def _check_folder(folder: Path, settings: TrainSpecsOptions) -> None:
     with _writing(folder):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file", hint="name a folder", input="--output")
@@ -378,7 +154,7 @@ def _writing(folder: Path) -> Iterator[None]:
         raise write_failed(str(error.filename or folder), error) from error
 
 
-def _prepared(settings: Settings) -> Any:
+def _prepared(settings: TrainSpecsOptions) -> Any:
     from clipalign.training.data import open_source
     from clipalign.training.prepare import PrepareSettings, prepare
 
@@ -391,7 +167,7 @@ def _prepared(settings: Settings) -> Any:
         done += records
         notices.inform(f"{done} raw captions cut")
 
-    chosen = PrepareSettings(seed=settings.seed, by=settings.by or PrepareSettings().by)
+    chosen = PrepareSettings(seed=settings.seed, by=settings.by)
     folder = Path(settings.data).expanduser()
     try:
         prepared = prepare(
@@ -399,7 +175,7 @@ def _prepared(settings: Settings) -> Any:
             folder,
             chosen,
             image_root=settings.image_root,
-            workers=settings.workers or os.cpu_count() or 1,
+            workers=settings.workers,
             told=told,
         )
         if prepared.finished_before:
@@ -415,13 +191,13 @@ def _prepared(settings: Settings) -> Any:
         ) from error
 
 
-def _trained(settings: Settings) -> SpecsResult:
+def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     """The route, cheapest check first: names, whether the weights are here, then the data, before they load."""
     from clipalign.runs.distributed import with_own_device
 
     folder, name = settings.output, settings.data
     assert folder is not None and name is not None
-    row = find_model(settings.init or DEFAULT_INIT)
+    row = find_model(settings.init)
     settings = with_own_device(settings)
     chosen = choose_model(row, replace(settings, precision="auto"), option="--init")  # weights stay fp32
 
@@ -433,29 +209,23 @@ def _trained(settings: Settings) -> SpecsResult:
     from clipalign.training.distributed import join_world
     from clipalign.training.loop import SpecsRun
     from clipalign.training.model import make_trainee
-    from clipalign.training.settings import Intervals
 
-    held_out = DEFAULT_HELD_OUT if settings.held_out is None else settings.held_out
-    data = open_data(name, held_out=held_out)
-    if settings.held_out is not None and isinstance(data, PreparedData) and data.held < held_out and _is_first():
+    data = open_data(name, held_out=settings.held_out)
+    said = "held_out" in settings.typed and _is_first()
+    if said and isinstance(data, PreparedData) and data.held < settings.held_out:
         notices.warn(f"only {data.held} samples are held out: {name} is small, and at most a tenth of it may be")
     arithmetic = choose_device(settings.device, settings.precision, settings.threads)
     if settings.precision not in ("auto", arithmetic.precision):
         notices.warn(arithmetic.reason)
-    recipe = _recipe(settings, arithmetic.precision)
+    recipe = replace(settings, precision=arithmetic.precision)
     with _writing(folder):
         found = last_checkpoint(folder) if settings.resume else None
     if found is not None and (begun := settings_of(found)):
         asked = recipe.identity()
         check_settings({name: begun.get(name) for name in asked}, asked, folder)
-    trainee = make_trainee(chosen.load(), frozen=recipe.frozen, recompute=recipe.recompute)
+    trainee = make_trainee(chosen.load(), frozen=recipe.freeze, recompute=recipe.recompute)
     for note in trainee.loaded.notes:
         notices.inform(note)
-    intervals = Intervals(
-        validate_every=settings.validate_every or 0,
-        save_every=settings.save_every or Intervals().save_every,
-        workers=settings.workers or os.cpu_count() or 1,
-    )
     with join_world(trainee.loaded.choice.device) as world, _asked_to_stop() as stop:
         if world.is_first:
             with _writing(folder):
@@ -468,7 +238,7 @@ def _trained(settings: Settings) -> SpecsResult:
                 with _writing(folder):
                     held.enter_context(exclusive(folder / ".lock", remove=True))
             run = SpecsRun(
-                folder, trainee, data, recipe, intervals, world=world, listener=display, stop=stop,
+                folder, trainee, data, recipe, settings, world=world, listener=display, stop=stop,
                 resume=settings.resume,
             )  # fmt: skip
             try:
@@ -480,31 +250,6 @@ def _trained(settings: Settings) -> SpecsResult:
     if world.is_first:
         _draw(folder)
     return result
-
-
-def _recipe(settings: Settings, precision: str) -> SpecsSettings:
-    """Published settings, but for what was asked for."""
-    from clipalign.training.loss import SpecsWeights
-    from clipalign.training.settings import SpecsSettings
-
-    terms = {
-        "contrastive": settings.lambda_contrastive,
-        "detail": settings.lambda_detail,
-        "negative": settings.lambda_negative,
-        "short": settings.lambda_short,
-        "epsilon": settings.epsilon,
-    }
-    names = ("epochs", "batch_size", "accumulate", "draws", "learning_rate", "warmup_steps", "weight_decay")
-    given = {name: getattr(settings, name) for name in (*names, "clip_norm", "blend")}
-    recipe = SpecsSettings(
-        weights=replace(SpecsWeights(), **{name: value for name, value in terms.items() if value is not None}),
-        gather=settings.gather,
-        frozen=tuple(sorted(set(settings.freeze))),
-        precision=precision,
-        recompute=settings.recompute,
-        seed=settings.seed,
-    )
-    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
 def _clear(folder: Path) -> None:

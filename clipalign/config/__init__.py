@@ -1,6 +1,5 @@
-"""What a run was asked for, resolved and checked once, wherever it came from.
+"""Settings: each declared once, read from flags, variables and a settings file, and checked.
 
-:mod:`.choices` has the words that settings may be, :mod:`.values` the record of them all, :mod:`.readers` how each is
-read and checked, :mod:`.sources` and :mod:`.file` where it comes from, :mod:`.meant` which name a misspelt one stands
-for. Loads no model code and reads no weights.
+:mod:`.settings` has the mechanism, :mod:`.readers` how values are read and checked, :mod:`.file` the settings file,
+:mod:`.groups` the settings that several commands share, :mod:`.suggest` which name a misspelt one stands for.
 """

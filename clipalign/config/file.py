@@ -10,15 +10,18 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import home_folder
-from clipalign.commands import COMMANDS
-from clipalign.config.readers import FLAGS_ALONE, NOT_FROM_FILES, READERS, flag_name, shown
+from clipalign.config.readers import quoted
 from clipalign.config.suggest import meant_by
 from clipalign.errors import SettingsError
 from clipalign.files import is_file, is_folder, is_special
+
+if TYPE_CHECKING:
+    from clipalign.config.settings import Setting, Tables
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_DOTS: Final = 200
@@ -88,74 +91,67 @@ def _counts(path: Path) -> bool:
     return {there.st_uid, path.lstat().st_uid} <= {0, os.getuid()} and not there.st_mode & stat.S_IWOTH
 
 
-def read_settings_file(command: str, *, start: Path) -> dict[str, tuple[object, str, Path]]:
-    """Value, origin for messages, and folder of every setting the nearest file holds for ``command``.
+def read_settings_file(command: str, tables: Callable[[], Tables], *, start: Path) -> dict[str, tuple[object, str]]:
+    """Value and origin, for messages, of every setting that the nearest file holds for ``command``.
 
     Raises:
-        SettingsError: the file cannot be read, is no TOML, has a key nobody knows, or a value where a table belongs.
+        SettingsError: the file cannot be read, is no TOML, has a key that no command knows, or one that a file must
+            not say, or a value where a table belongs.
     """
     nearest_file = find_settings_file(start)
     if nearest_file is None:
         return {}
     path, table, table_name = nearest_file
-    found: dict[str, tuple[object, str, Path]] = {}
-    own: dict[str, tuple[object, str, Path]] = {}
+    commands = tables()
+    settings = {key: setting for one in commands.values() for key, setting in one.items()} | {**commands[command]}
+    found: dict[str, tuple[object, str]] = {}
+    own: dict[str, tuple[object, str]] = {}
     for key, value in table.items():
-        if key in COMMANDS and (isinstance(value, dict) or key not in READERS):
+        if key in commands and (isinstance(value, dict) or key not in settings):
             inner_name = f"{table_name}.{key}".lstrip(".")
             for inner, inner_value in _table(value, path, f"[{inner_name}]").items():
-                name = _known(inner, path, inner_name, list(READERS))
+                name = _known(inner, settings, path, inner_name, [])
                 if key == command:
-                    own[name] = (inner_value, _origin(path, inner_name, inner), path.parent)
+                    own[name] = _said(settings[name], inner_value, path, inner_name, inner)
         else:
-            name = _known(key, path, table_name, [*READERS, *COMMANDS])
-            found[name] = (value, _origin(path, table_name, key), path.parent)
+            name = _known(key, settings, path, table_name, list(commands))
+            found[name] = _said(settings[name], value, path, table_name, key)
     return found | own
 
 
-def beside(folder: Path, name: str, value: object) -> object:
-    """``value`` of setting ``name`` with its paths seen from ``folder``, where the file lies.
-
-    ``model`` and ``init`` are names first: a path there is one when it begins with ``./`` or ``../``.
-    """
-    if name not in ("model", "init") or not isinstance(value, str):
-        return value
-    return "@".join(_joined(folder, part) if part.startswith(("./", "../")) else part for part in value.split("@"))
+def _said(setting: Setting, value: object, path: Path, table: str, key: str) -> tuple[object, str]:
+    """A value and its origin; the parts of a model's name that begin with ``./`` or ``../`` lie beside the file."""
+    if setting.beside_file and isinstance(value, str) and path.parent != Path.cwd():
+        parts = value.split("@")
+        value = "@".join(str(path.parent / part) if part.startswith(("./", "../")) else part for part in parts)
+    return value, f"{path}: {f'[{table}] ' if table else ''}{key}"
 
 
-def _joined(folder: Path, name: str) -> str:
-    """Left as it is, and short in messages, where it means the same from the working directory."""
-    return name if folder == Path.cwd() else str(folder / name)
-
-
-def _origin(path: Path, table: str, key: str) -> str:
-    return f"{path}: {f'[{table}] ' if table else ''}{key}"
-
-
-def _known(key: str, path: Path, table: str, known: list[str]) -> str:
+def _known(key: str, settings: Mapping[str, Setting], path: Path, table: str, commands: list[str]) -> str:
     """``key`` as a setting's name; ``batch-size`` and ``batch_size`` are the same."""
     name = key.replace("-", "_")
-    if name in NOT_FROM_FILES | FLAGS_ALONE:
-        variable = {"cache_dir": "CLIPALIGN_CACHE"}.get(name, f"CLIPALIGN_{name.upper()}")
+    setting = settings.get(name)
+    if setting is None:
+        known = [*(one.replace("_", "-") for one in settings), *commands]
         raise SettingsError(
-            f"{path}: {key} does not belong in a settings file, which says nothing of files, data sets and fetching",
-            hint=f"give {flag_name(name)} on the command line" + (f", or set {variable}" if name in READERS else ""),
+            f"{path}: unknown key {key!r}{f' in [{table}]' if table else ''}",
+            hint=meant_by(key, known) or "clipalign COMMAND --help lists the settings",
             input=str(path),
         )
-    if name in READERS:
-        return name
-    place = f" in [{table}]" if table else ""
-    raise SettingsError(
-        f"{path}: unknown key {key!r}{place}",
-        hint=meant_by(key, [one.replace("_", "-") for one in known]) or "clipalign COMMAND --help lists the settings",
-        input=str(path),
-    )
+    if not setting.file:
+        variable = f", or set {(*setting.variables, f'CLIPALIGN_{name.upper()}')[0]}" if setting.variable else ""
+        raise SettingsError(
+            f"{path}: {key} does not belong in a settings file, which says nothing of files, data sets and fetching",
+            hint=f"give {setting.flag} on the command line{variable}",
+            input=str(path),
+        )
+    return name
 
 
 def _table(value: object, path: Path, name: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    raise SettingsError(f"{path}: {name} must be a table, not {shown(value)}", input=str(path))
+    raise SettingsError(f"{path}: {name} must be a table, not {quoted(value)}", input=str(path))
 
 
 def _toml(path: Path) -> dict[str, Any]:

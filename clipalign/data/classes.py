@@ -16,6 +16,9 @@ from typing import Final
 from clipalign.errors import MissingDataset, UsageError
 from clipalign.files import read_text_bytes
 
+DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
+"""Data sets whose classes have published descriptions."""
+
 PUBLISHED: Final = "wca-descriptions"
 """What ``clipalign download`` calls the files of WCA's repository."""
 

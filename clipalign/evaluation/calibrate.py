@@ -27,7 +27,7 @@ from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.results import Calibration, LayerCalibration
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
 DRAWS: Final = 200
@@ -41,7 +41,7 @@ FOLDS: Final = 2
 def calibrate(
     benchmark: Benchmark[Any, Any],
     loaded: LoadedModel,
-    settings: Settings,
+    settings: EvalSettings,
     *,
     progress: Callable[[int], None] = lambda samples: None,
 ) -> Calibration:
@@ -103,7 +103,7 @@ def text_layers(loaded: LoadedModel) -> int:
 
 
 def _scored(
-    benchmark: Benchmark[Any, Any], evaluator: DetectEvaluator, settings: Settings, progress: Callable[[int], None]
+    benchmark: Benchmark[Any, Any], evaluator: DetectEvaluator, settings: EvalSettings, progress: Callable[[int], None]
 ) -> tuple[list[CaptionOutcome], int]:
     """Outcomes, and how many samples have none."""
     samples = benchmark.samples(limit=settings.limit, seed=settings.seed)

@@ -24,14 +24,14 @@ from clipalign.runs.batch import each_alone
 from clipalign.runs.distributed import Processes, join_processes
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
 
 def run_benchmark(
     benchmark: Benchmark[Any, Any],
     loaded: LoadedModel,
-    settings: Settings,
+    settings: EvalSettings,
     *,
     progress: Callable[[int], None] = lambda samples: None,
     prepare: Callable[[Evaluator[Any, Any]], None] = lambda evaluator: None,
@@ -81,7 +81,7 @@ def run_benchmark(
 def _score_all(
     benchmark: Benchmark[Any, Any],
     evaluator: Evaluator[Any, Any],
-    settings: Settings,
+    settings: EvalSettings,
     *,
     log: SampleLog,
     kept: int,
@@ -121,7 +121,7 @@ def _score_all(
     return found
 
 
-def _header(benchmark: Benchmark[Any, Any], evaluator: Evaluator[Any, Any], settings: Settings) -> dict[str, Any]:
+def _header(benchmark: Benchmark[Any, Any], evaluator: Evaluator[Any, Any], settings: EvalSettings) -> dict[str, Any]:
     ours: dict[str, Any] = {"limit": settings.limit, "seed": settings.seed, "protocol": settings.protocol or "paper"}
     if benchmark.data:
         ours["data"] = dict(benchmark.data)
@@ -159,7 +159,7 @@ def _reread(
     samples: Iterator[Any],
     log: SampleLog,
     kept: int,
-    settings: Settings,
+    settings: EvalSettings,
 ) -> list[Any]:
     """Outcomes from the records of an earlier run, which must be of these very samples."""
     found: list[Any] = []
@@ -175,7 +175,7 @@ def _reread(
     return found
 
 
-def _other_data(settings: Settings, why: str) -> UsageError:
+def _other_data(settings: EvalSettings, why: str) -> UsageError:
     return UsageError(
         f"{settings.output} holds a run of other data: {why}",
         hint="take the same data, another --output, or --overwrite",
@@ -183,7 +183,7 @@ def _other_data(settings: Settings, why: str) -> UsageError:
     )
 
 
-def _other_version(settings: Settings, what: str) -> UsageError:
+def _other_version(settings: EvalSettings, what: str) -> UsageError:
     return UsageError(
         f"{settings.output} was written by another version: {what} cannot be read",
         hint="--overwrite starts anew",
@@ -195,7 +195,7 @@ def _measured(
     benchmark: Benchmark[Any, Any],
     evaluator: Evaluator[Any, Any],
     found: Sequence[Any],
-    settings: Settings,
+    settings: EvalSettings,
     header: dict[str, Any],
 ) -> EvalResult:
     if not found:

@@ -19,7 +19,7 @@ from clipalign.evaluation.task import Benchmark, BrokenSample, CaptionOutcome
 from clipalign.results import Distribution, EvalReport, Example
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
 
 EXAMPLES: Final = 12
 """Of each kind."""
@@ -30,7 +30,7 @@ PICTURE_PX: Final = 192
 NLI_KEY: Final = "nli"
 
 
-def report_data(benchmark: Benchmark[Any, Any], settings: Settings) -> EvalReport:
+def report_data(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> EvalReport:
     """Data of the report about the run in ``settings.output``.
 
     Args:
@@ -127,7 +127,7 @@ def _truth(benchmark: Benchmark[Any, Any], outcome: CaptionOutcome) -> str:
     return ""
 
 
-def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: Settings) -> dict[str, bytes]:
+def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: EvalSettings) -> dict[str, bytes]:
     """Small pictures of these samples, as far as they can be had."""
     found: dict[str, bytes] = {}
     left = set(wanted)

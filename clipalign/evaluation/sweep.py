@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.config.choices import SWEPT
-from clipalign.config.readers import value_of
+from clipalign.config.settings import declared, read_value
 from clipalign.config.suggest import meant_by
 from clipalign.errors import UsageError
+from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.runs.distributed import join_processes
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
     from clipalign.evaluation.task import Benchmark, Evaluator
     from clipalign.models.model import LoadedModel
     from clipalign.results import EvalResult
@@ -34,6 +33,7 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
     Raises:
         UsageError: a setting that cannot be swept, or a value out of its range.
     """
+    settings = declared(EvalSettings)
     found: dict[str, list[object]] = {}
     for sweep in sweeps:
         name, sign, values = sweep.partition("=")
@@ -45,7 +45,7 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
                 input="--sweep",
             )
         for value in [values] if name == "template" else values.split(","):
-            read = value_of(name, value if name == "template" else value.strip(), origin=f"--sweep {name}")
+            read = read_value(settings[name], value if name == "template" else value.strip(), origin=f"--sweep {name}")
             if read not in found.setdefault(name, []):
                 found[name].append(read)
     return found
@@ -95,7 +95,7 @@ class Swept:
 def run_sweep(
     benchmark: Benchmark[Any, Any],
     load: Callable[[str], LoadedModel],
-    settings: Settings,
+    settings: EvalSettings,
     axes: Mapping[str, Sequence[object]],
     *,
     progress: Callable[[int], None] = lambda samples: None,

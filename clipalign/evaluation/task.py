@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from clipalign.config.values import Settings
     from clipalign.evaluation.metrics import Statistic
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
 NO_RECORD: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
@@ -233,7 +233,7 @@ class Evaluator(ABC, Generic[S, O]):
 class PictureEvaluator(Evaluator[P, O]):
     """An evaluator whose pictures are read and prepared by threads while the model runs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EvalSettings) -> None:
         self._exif = settings.protocol == "exif"
         self._prefetcher: Prefetcher[Tensor] = Prefetcher()
 
@@ -312,7 +312,7 @@ class Benchmark(ABC, Generic[S, O]):
         """The first ``limit`` samples (all: None), always in the same order: a limit only shortens."""
 
     @abstractmethod
-    def evaluator(self, loaded: LoadedModel, settings: Settings) -> Evaluator[S, O]:
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> Evaluator[S, O]:
         """What scores the samples; settings that the user left open are as published.
 
         Raises:

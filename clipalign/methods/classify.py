@@ -10,10 +10,12 @@ rounding.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,22 +24,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from clipalign.data.class_texts import ClassTexts, class_texts, default_method
 from clipalign.data.classes import Classes
 from clipalign.data.images import ImageSource, open_image
 from clipalign.data.transforms import Box, crop_boxes, cut_and_prepare, picture_seed, to_values
+from clipalign.data.words import reported_words, split_words, unknown_words
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch
 from clipalign.methods.scores import ScoreItem, provenance_of
-from clipalign.methods.settings import ClassifySettings, notes_of, settings_record, texts_of
-from clipalign.models.class_vectors import (
-    ClassTexts,
-    ClassVectors,
-    DescribedClass,
-    Progress,
-    class_vectors,
-    describe_class,
-)
+from clipalign.methods.settings import ClassifySettings
+from clipalign.models.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
 from clipalign.models.encode import encode_images
+from clipalign.models.load import import_open_clip
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:
@@ -52,6 +50,9 @@ _GPU_TEXTS: Final = 512
 
 _REMEMBERED_CLASSES: Final = 256
 """Explained classes whose texts stay in memory, about 100 kB each."""
+
+_NAMED: Final = 8
+"""How many unknown words a note names before it only counts."""
 
 _FEWEST_PIXELS: Final = 8
 """A side of crops below which they are a smear of a few colors."""
@@ -317,10 +318,78 @@ def make_classifier(
             loaded, texts, logscale=chosen.text_logscale, cache=cache, batch_size=size, progress=progress
         ),
     )
-    notes = notes_of(loaded, texts, vectors)
-    described = settings_record(chosen, texts, batch_size=_pictures_at_once(loaded, chosen))
+    notes = _notes(loaded, texts, vectors)
+    described = _settings_record(chosen, texts, batch_size=_pictures_at_once(loaded, chosen))
     provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
     return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline, timeout)
+
+
+def texts_of(classes: Classes, settings: ClassifySettings) -> tuple[ClassifySettings, tuple[ClassTexts, ...]]:
+    """The settings with the method decided, and the texts of every class; needs no model.
+
+    Raises:
+        UsageError: a class without descriptions, two of one name.
+    """
+    method = settings.method or default_method(classes)
+    if method == "clip-e" and not classes.templates:
+        classes = replace(classes, templates=openai_templates())
+    texts = class_texts(classes, method=method, prompt=settings.prompt, seed=settings.seed)
+    return replace(settings, method=method), texts
+
+
+def openai_templates() -> tuple[str, ...]:
+    """The 80 prompt templates of OpenAI's CLIP for ImageNet, as open_clip has them."""
+    return tuple(template("{}") for template in import_open_clip().OPENAI_IMAGENET_TEMPLATES)
+
+
+def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *, batch_size: int) -> dict[str, object]:
+    """What reached the computation; a method without crops or weights does not mention them.
+
+    Args:
+        settings: with the method decided.
+        texts: of the classes.
+        batch_size: pictures and crops a batch, decided where the settings leave it to the device.
+    """
+    record: dict[str, object] = {"method": settings.method}
+    if settings.method == "wca":
+        record |= {
+            "crops": settings.crops,
+            "alpha": settings.alpha,
+            "image_logscale": settings.image_logscale,
+            "text_logscale": settings.text_logscale,
+        }
+    if settings.method in ("wca", "clip"):
+        record["prompt"] = settings.prompt
+    content = json.dumps([[one.name, one.label, one.texts] for one in texts]).encode()
+    return record | {
+        "classes": len(texts),
+        "texts": sum(len(one.texts) for one in texts),
+        "classes_sha256": hashlib.sha256(content).hexdigest(),
+        "top": settings.top,
+        "explain": settings.explain,
+        "batch_size": batch_size,
+    }
+
+
+def _notes(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVectors) -> tuple[str, ...]:
+    """What holds for every picture alike."""
+    notes = []
+    if len(texts) == 1:
+        notes.append(f"there is one class alone, {texts[0].name!r}: every picture is given to it")
+    if vectors.truncated:
+        total = len({text for one in texts for text in one.encoded})
+        notes.append(
+            f"{vectors.truncated} of {total} texts are longer than the model's context of {loaded.context_tokens} "
+            "tokens and were cut"
+        )
+    if loaded.vocabulary is not None:
+        words = [word for one in texts for word in reported_words(split_words(one.name))]
+        if unknown := list(dict.fromkeys(unknown_words(words, loaded.vocabulary))):
+            named = ", ".join(unknown[:_NAMED]) + (
+                f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+            )
+            notes.append(f"not in the vocabulary of {loaded.row.name}, scores unreliable: {named}")
+    return tuple(notes)
 
 
 def _pictures_at_once(loaded: LoadedModel, settings: ClassifySettings) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 from clipalign.data.transforms import to_tensor
 from clipalign.data.words import (
     Alignment,
+    Mode,
     Span,
     Word,
     WordReading,
@@ -32,9 +33,9 @@ from clipalign.data.words import (
     word_scores,
 )
 from clipalign.device import with_oom_retry
-from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable
+from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError
 from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, provenance_of, ref_clip_score
-from clipalign.methods.settings import DetectSettings, ResolvedSettings, resolved
+from clipalign.methods.settings import DetectSettings
 from clipalign.models.attribution import TokenAttribution, attribute
 from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
 from clipalign.models.tokenize import TokenizedText, encode_text
@@ -149,6 +150,43 @@ def detect_each(
         except (TextUnusable, ModelMismatch) as error:
             outcomes[index] = error
     return [outcomes[index] for index in range(len(pairs))]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSettings:
+    """The settings with the model's own numbers filled in."""
+
+    mode: Mode
+    epsilon: float
+    layers: int
+    template: str
+    alignment: Alignment
+    batch_size: int
+    seed: int
+
+
+def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
+    """The settings for this model.
+
+    Raises:
+        UsageError: the template leaves no room for a text.
+    """
+    template_tokens = encode_text(loaded, settings.template).n_tokens
+    if template_tokens >= loaded.context_tokens:
+        raise UsageError(
+            f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens, all of them",
+            hint="use a shorter --template",
+            input="--template",
+        )
+    return ResolvedSettings(
+        mode=Mode(settings.mode),
+        epsilon=loaded.row.epsilon if settings.epsilon is None else settings.epsilon,
+        layers=loaded.row.layers if settings.layers is None else settings.layers,
+        template=settings.template,
+        alignment=Alignment(settings.alignment),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
 
 
 def _encode_images(

@@ -8,9 +8,8 @@ read every prefix anew. Nothing is cut silently: a piece in which the context en
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
@@ -20,8 +19,9 @@ from clipalign.data.sentences import Cut, Piece, split_text
 from clipalign.data.transforms import to_tensor
 from clipalign.data.words import check_length, reported_words, split_words, unknown_words
 from clipalign.device import with_oom_retry
-from clipalign.errors import ClipalignError, TextUnusable, UsageError
+from clipalign.errors import ClipalignError, TextUnusable
 from clipalign.methods.scores import clip_score, provenance_of, specs_score
+from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import encode_distinct, encode_images, encode_tokens
 from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
@@ -42,26 +42,6 @@ PICTURES_AHEAD: Final = 64
 _NAMED: Final = 8
 _QUOTED_CHARACTERS: Final = 40
 """How many words a warning names before it counts, and how much of a sentence it quotes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LongSettings:
-    """What shapes the scoring of long texts.
-
-    Attributes:
-        by: what the text is cut into, ``sentence`` or ``phrase``.
-        margin: a piece that lowers the score by more than this is marked, 0 or more.
-        stretch: whether a model that reads fewer than 248 tokens is stretched by Long-CLIP's rule, so that it reads
-            long texts, though it was trained on none; else it reads its own context, and the rest is reported.
-        batch_size: pictures, and texts, a batch; results change no further than rounding.
-        seed: kept in the provenance; nothing is drawn.
-    """
-
-    by: str = Cut.SENTENCE.value
-    margin: float = 0.0
-    stretch: bool = True
-    batch_size: int = 32
-    seed: int = 0
 
 
 class _Asked(NamedTuple):
@@ -147,14 +127,14 @@ class LongScorer:
 
     def __init__(self, loaded: LoadedModel, settings: LongSettings | None = None) -> None:
         self.settings = settings = settings or LongSettings()
-        self._by = _check(settings)
+        self._by = Cut(settings.by)
         self.loaded = long_reading(loaded, stretch=settings.stretch)
         self._stretched = self.loaded is not loaded
         self.provenance = provenance_of(
             self.loaded,
             {
                 "by": self._by.value,
-                "margin": float(settings.margin),
+                "margin": settings.margin,
                 "stretch": settings.stretch,
                 "context_tokens": self.loaded.context_tokens,
                 "batch_size": settings.batch_size,
@@ -292,20 +272,6 @@ class LongScorer:
             named = ", ".join(unknown[:_NAMED])
             warnings.append(f"not in the vocabulary of {model}, scores unreliable: {named}{more}")
         return tuple(warnings)
-
-
-def _check(settings: LongSettings) -> Cut:
-    try:
-        by = Cut(settings.by)
-    except ValueError:
-        known = ", ".join(member.value for member in Cut)
-        raise UsageError(f"unknown value {settings.by!r} for --by", hint=f"one of {known}", input="--by") from None
-    margin = settings.margin
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0.0 <= margin < math.inf:
-        raise UsageError(f"margin must be a number, 0 or more, not {margin}", input="--margin")
-    if settings.batch_size < 1:
-        raise UsageError(f"the batch size must be at least 1, not {settings.batch_size}", input="--batch-size")
-    return by
 
 
 def _cosines(asked: _Asked, found: Sequence[float]) -> list[float]:

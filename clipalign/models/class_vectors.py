@@ -1,10 +1,4 @@
-"""Classes become texts, as each method wants them.
-
-A class is scored by its texts. What they are differs by method (WCA, Li et al., ICML 2024, section 4): the prompt
-alone, the prompt in many templates, descriptors turned into relative clauses, random words (WaffleCLIP, Roth et al.,
-ICCV 2023), or sentences as they stand. Nothing here knows a model.
-
-One vector a class, encoded once and kept on disk.
+"""One vector a class, encoded once and kept on disk.
 
 ``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
 plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
@@ -23,12 +17,9 @@ import json
 import logging
 import math
 import os
-import random
-import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -38,170 +29,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.cache import write_kept
-from clipalign.config.choices import METHODS
-from clipalign.data.classes import PLACE, Classes, Descriptions, check_names, undescribed
-from clipalign.errors import UsageError
+from clipalign.data.class_texts import ClassTexts
 from clipalign.files import is_file
 from clipalign.models.encode import encode_tokens
 from clipalign.models.tokenize import TokenizedText, encode_text
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
-
-
-DEFAULT_PROMPT: Final = "a photo of a {}."
-"""The text that stands for a class by its name (CLIP); WCA weighs sentences by their likeness to it."""
-
-WAFFLE_PAIRS: Final = 15
-"""Random descriptors of words, and as many of characters (WaffleCLIP)."""
-
-_IS: Final = ("a", "used")
-_PLAIN: Final = ("has", "often", "typically", "may", "can")
-
-
-@dataclass(frozen=True, slots=True)
-class ClassTexts:
-    """One class as the text tower meets it.
-
-    Attributes:
-        name: of the class, as given.
-        texts: what is encoded for it, M, at least one.
-        label: the text whose likeness weighs ``texts``; empty for a plain mean.
-    """
-
-    name: str
-    texts: tuple[str, ...]
-    label: str = ""
-
-    @property
-    def encoded(self) -> tuple[str, ...]:
-        """Everything that the text tower reads for it: its texts, and its label where it has one."""
-        return (*self.texts, self.label) if self.label else self.texts
-
-
-def default_method(classes: Classes) -> str:
-    """``wca`` where there are descriptions, ``clip`` where there are names alone."""
-    return "clip" if classes.descriptions is None else "wca"
-
-
-def class_texts(
-    classes: Classes, *, method: str, prompt: str = DEFAULT_PROMPT, seed: int = 0
-) -> tuple[ClassTexts, ...]:
-    """The texts of every class, in the order of their names.
-
-    Args:
-        classes: what there is to choose from.
-        method: one of :data:`clipalign.config.choices.METHODS`.
-        prompt: with ``{}`` for the class name.
-        seed: of what ``waffle`` draws.
-
-    Raises:
-        UsageError: no classes, two of one name, a class without descriptions, a template without ``{}``, no words.
-    """
-    names, descriptions = classes.names or tuple(classes.descriptions or ()), classes.descriptions
-    if method not in METHODS:
-        raise UsageError(
-            f"unknown value {method!r} for --method", hint=f"one of {', '.join(METHODS)}", input="--method"
-        )
-    check_names(names)
-    _check_templates([prompt], "--prompt")
-    if method == "clip":
-        return tuple(ClassTexts(name, (_filled(prompt, name),)) for name in names)
-    if method == "clip-e":
-        _check_templates(classes.templates, "--templates")
-        return tuple(ClassTexts(name, tuple(_filled(one, name) for one in classes.templates)) for name in names)
-    if method == "waffle":
-        clauses = [relative_clause(one) for one in waffle_descriptors(names, classes.words, descriptions, seed=seed)]
-        return tuple(ClassTexts(name, tuple(f"A photo of a {name}, {one}." for one in clauses)) for name in names)
-    if descriptions is None:
-        raise UsageError(
-            f"the method {method} needs descriptions of the classes",
-            hint="give --descriptions FILE.json, --dataset NAME, --describe-with URL MODEL, or --method clip",
-            input="--descriptions",
-        )
-    sentences = _of_classes(names, descriptions)
-    if method == "clip-d":
-        return tuple(
-            ClassTexts(name, tuple(f"{name}, {relative_clause(one)}" for one in sentences[name])) for name in names
-        )
-    labels = [_filled(prompt, name) if method == "wca" else "" for name in names]
-    return tuple(ClassTexts(name, tuple(sentences[name]), label) for name, label in zip(names, labels, strict=True))
-
-
-def relative_clause(descriptor: str) -> str:
-    """A descriptor as it follows a class name: "a long bill" → "which is a long bill", "black feet" → "which has …".
-
-    Any word that starts with these letters counts, as published: "antlers" are something a class *is*.
-    """
-    if descriptor.startswith(_IS):
-        return f"which is {descriptor}"
-    return f"which {descriptor}" if descriptor.startswith(_PLAIN) else f"which has {descriptor}"
-
-
-def waffle_descriptors(
-    names: Sequence[str], words: Sequence[str], descriptions: Descriptions | None = None, *, seed: int
-) -> list[str]:
-    """15 × 2 random descriptors: words and characters in turns, as long as class names are on average.
-
-    Args:
-        names: the classes; the number and length of their words set the descriptors' own.
-        words: to draw from; cut to the average word's length.
-        descriptions: where the characters come from; from ``words`` without them.
-        seed: the same seed and input give the same descriptors.
-
-    Raises:
-        UsageError: there are no words.
-    """
-    if not words:
-        raise UsageError(
-            "the method waffle draws from a list of words, and there is none",
-            hint="give --words FILE, a word a line, or: clipalign download waffle-words",
-            input="--words",
-        )
-    draw = random.Random(f"waffle {seed}").random  # the one method that no version of Python changes
-    split = [name.replace("_", " ").split() or [name] for name in names]
-    n_words = max(1, round(mean(len(parts) for parts in split)))
-    word_length = max(1, round(mean(mean(len(part) for part in parts) for parts in split)))
-    shortened = [word[:word_length] for word in words]
-    source = " ".join(one for each in descriptions.values() for one in each) if descriptions else " ".join(words)
-    characters = sorted(set("".join(source.split())) - set(",.")) or list(string.ascii_lowercase)
-    n_groups = n_words  # a group of characters stands for a word
-    longest = math.ceil(mean(max(map(len, parts)) for parts in split))
-    group_length = longest // n_groups + 1
-    found = []
-    for _ in range(WAFFLE_PAIRS):
-        found.append(" ".join(_pick(shortened, draw()) for _ in range(n_words)))
-        groups = ("".join(_pick(characters, draw()) for _ in range(group_length)) for _ in range(n_groups))
-        found.append(", ".join(groups))
-    return found
-
-
-def _pick(choices: Sequence[str], share: float) -> str:
-    return choices[int(share * len(choices))]
-
-
-def _of_classes(names: Sequence[str], descriptions: Descriptions) -> dict[str, Sequence[str]]:
-    """The sentences of every class; ``_`` in a name counts as a space where the name itself is not found."""
-    spaced = {name.replace("_", " "): sentences for name, sentences in descriptions.items()}
-    found = {name: descriptions.get(name) or spaced.get(name.replace("_", " ")) for name in names}
-    without = [name for name, sentences in found.items() if not sentences]
-    if without:
-        raise undescribed(without, "--descriptions")
-    return {name: sentences for name, sentences in found.items() if sentences}
-
-
-def _check_templates(templates: Sequence[str], source: str) -> None:
-    if not templates:
-        raise UsageError("there are no templates", hint="give a file with a template a line", input=source)
-    for template in templates:
-        if template.count(PLACE) < 1:
-            raise UsageError(
-                f"the template {template!r} has no place for the class", hint="put {} where its name goes", input=source
-            )
-
-
-def _filled(template: str, name: str) -> str:
-    return template.replace(PLACE, name)
 
 
 FORMAT: Final = 1

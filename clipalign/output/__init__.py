@@ -15,7 +15,8 @@ from clipalign.output.console import notices, stdout_is_terminal, write_output
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clipalign.config.values import Settings
+    from clipalign.config.groups import RecordSettings
+    from clipalign.config.settings import CommandSettings
     from clipalign.results import ClassifyResult, DetectResult, EvalResult
 
 STDOUT: Final = "-"
@@ -40,12 +41,12 @@ OTHER_SPELLINGS: Final = (".ndjson", ".htm")
 """Endings that are known, and not suggested."""
 
 
-def chosen_format(settings: Settings) -> str:
+def chosen_format(settings: CommandSettings) -> str:
     """``--format``, or ``table`` where a person is looking and ``json`` where a program reads."""
     return settings.format or ("table" if stdout_is_terminal() else "json")
 
 
-def chosen_batch_format(settings: Settings) -> str:
+def chosen_batch_format(settings: RecordSettings) -> str:
     """``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout.
 
     Raises:
@@ -74,7 +75,7 @@ def _is_no_file(path: Path) -> bool:
         return False
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: CommandSettings) -> None:
     """Take up ``-q``, ``-v``, ``--debug`` and the format, from wherever the settings came."""
     notices.quiet = notices.quiet or settings.quiet
     notices.verbose = notices.verbose or settings.verbose

@@ -19,8 +19,9 @@ from clipalign.errors import DeviceUnavailable, UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from clipalign.config.values import Settings
+    from clipalign.config.groups import MachineSettings, RecordSettings
 
+S = TypeVar("S", bound="MachineSettings")
 T = TypeVar("T")
 
 BUCKET_ELEMENTS: Final = 16_000_000
@@ -204,7 +205,7 @@ def wait_for_all() -> None:
         processes.wait()
 
 
-def with_own_device(settings: Settings, environment: Mapping[str, str] | None = None) -> Settings:
+def with_own_device(settings: S, environment: Mapping[str, str] | None = None) -> S:
     """``--device auto`` under ``torchrun`` as the GPU of this process, where there are GPUs; imports torch then."""
     environment = os.environ if environment is None else environment
     if settings.device != "auto" or launched_processes(environment).size == 1:
@@ -241,7 +242,7 @@ class Shard:
         return path.with_name(f"{path.stem}.{self.index:0{_DIGITS}}-of-{self.count:0{_DIGITS}}{path.suffix}")
 
 
-def find_shard(settings: Settings, environment: Mapping[str, str] | None = None) -> Shard | None:
+def find_shard(settings: RecordSettings, environment: Mapping[str, str] | None = None) -> Shard | None:
     """The part that this process is asked to do, by ``--shard`` or by its rank; None for all of it.
 
     Raises:

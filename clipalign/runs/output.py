@@ -14,7 +14,7 @@ from clipalign.files import is_special
 from clipalign.output import STDOUT, chosen_batch_format, chosen_format
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.config.groups import RecordSettings
 
 APPENDED: Final = ("jsonl", "csv")
 """Formats whose files grow record by record; the only ones that can be written in shards."""
@@ -30,7 +30,7 @@ class Destination:
     """Where the records of a run go.
 
     Attributes:
-        format: one of ``config.choices.FORMATS``.
+        format: one of ``config.groups.FORMATS``.
         path: the output file, links followed; None for stdout.
         name: as the user named it.
         resume: go on with what is there.
@@ -61,7 +61,7 @@ class Destination:
         return self.path if self.appended else self.path.with_name(self.path.name + _JOURNAL_ENDING)
 
 
-def find_destination(settings: Settings, output: Path | None = None) -> Destination:
+def find_destination(settings: RecordSettings, output: Path | None = None) -> Destination:
     """The destination that the settings ask for.
 
     Args:
@@ -88,7 +88,7 @@ def find_destination(settings: Settings, output: Path | None = None) -> Destinat
     return found
 
 
-def document_format(settings: Settings) -> str:
+def document_format(settings: RecordSettings) -> str:
     """The format of a command's one document, whose file is checked before anything is loaded.
 
     Raises:

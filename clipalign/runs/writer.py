@@ -31,7 +31,7 @@ from clipalign.runs.log import Difference, Log, LogFormat, first_difference, jso
 from clipalign.runs.output import APPENDED, Destination, find_destination
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.config.groups import RecordSettings
     from clipalign.data.records import InputRecord
     from clipalign.results import Provenance
     from clipalign.runs.batch import Outcome
@@ -69,7 +69,7 @@ _JOURNAL: Final = LogFormat(lambda entry: line_of(entry._asdict()), _read_entry)
 
 
 def open_writer(
-    settings: Settings, view: RecordView, *, output: Path | None = None, has_header: bool = True
+    settings: RecordSettings, view: RecordView, *, output: Path | None = None, has_header: bool = True
 ) -> ResultWriter:
     """The writer for the records of a run; to be entered before anything heavy is loaded.
 

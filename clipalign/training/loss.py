@@ -21,27 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from clipalign.training.settings import SpecsWeights
+
 EPSILON_LIMIT: Final = 1.5
 """The largest adaptive epsilon, as published."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpecsWeights:
-    """How much each term counts, and the margin; the defaults are the published ones.
-
-    Attributes:
-        contrastive: of captions against images.
-        detail: of the hinge that rewards true details.
-        negative: of the hinge that punishes wrong ones.
-        short: of :func:`short_loss`, which is not SPECS' own; 0 leaves it out.
-        epsilon: fixed margin of both hinges, in units of the scaled cosine; 0 for the adaptive one.
-    """
-
-    contrastive: float = 1.0
-    detail: float = 8.0
-    negative: float = 0.8
-    short: float = 0.0
-    epsilon: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

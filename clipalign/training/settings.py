@@ -1,77 +1,160 @@
-"""What a training run is told, what it tells while it runs, and what it leaves behind."""
+"""What shapes a training run, what it reports while it runs, and what it leaves behind; torch-free."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
 
-from clipalign.training.loss import SpecsWeights
-from clipalign.training.validation import Increments
+from clipalign.config.groups import MachineSettings
+from clipalign.config.readers import MAX_THREADS, between, some_of, whole
+from clipalign.config.settings import AsIn, Checked, Setting
+
+if TYPE_CHECKING:
+    from clipalign.training.validation import Increments
+
+TOWERS: Final = ("image", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class SpecsSettings:
+class SpecsWeights:
+    """How much each term counts, and the margin; the defaults are the published ones.
+
+    Attributes:
+        contrastive: of captions against images.
+        detail: of the hinge that rewards true details.
+        negative: of the hinge that punishes wrong ones.
+        short: of :func:`short_loss`, which is not SPECS' own; 0 leaves it out.
+        epsilon: fixed margin of both hinges, in units of the scaled cosine; 0 for the adaptive one.
+    """
+
+    contrastive: float = 1.0
+    detail: float = 8.0
+    negative: float = 0.8
+    short: float = 0.0
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecsSettings(Checked):
     """Everything that decides the weights, but for the data and the start. The defaults are the published ones.
 
-    Attributes:
-        epochs: over the data.
-        batch_size: samples a process and a batch.
-        accumulate: batches a step.
-        draws: beginnings a caption and a step; published is one. More of them cost little, as they share their tokens.
-        learning_rate: at its height, after the warm-up; it falls to zero as a cosine.
-        warmup_steps: of its linear rise.
-        weight_decay: of AdamW.
-        clip_norm: the norm that the gradients are cut to.
-        weights: of the terms of the objective, and epsilon.
-        gather: whether captions are told apart from the pictures of all processes, not only of their own.
-        frozen: towers that do not learn.
-        blend: share of the trained weights in those that are validated and kept as the best, above 0 and at most 1; the
-            rest are the start's. Weights on the line between the two keep more of what the start could do (WiSE-FT,
-            Wortsman et al., CVPR 2022).
-        precision: of the arithmetic, ``fp32``, ``bf16`` or ``fp16`` (published is a mixed one); weights are fp32.
-        recompute: whether inner states are computed twice, to save memory.
-        seed: of the order, and of where captions are cut.
+    ``precision`` is that of the arithmetic (published is a mixed one); weights are fp32. Weights on the line between
+    the start and the trained ones (``blend``) keep more of what the start could do (WiSE-FT, Wortsman et al., CVPR
+    2022).
+
+    Raises:
+        UsageError: a value out of its range.
     """
 
-    epochs: int = 6
-    batch_size: int = 100
-    accumulate: int = 4
-    draws: int = 1
-    learning_rate: float = 1e-5
-    warmup_steps: int = 40
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0
-    weights: SpecsWeights = field(default_factory=SpecsWeights)
-    gather: bool = False
-    frozen: tuple[str, ...] = ()
-    blend: float = 1.0
+    panel = "Training"
+
+    epochs: Annotated[int, Setting("Passes over the data.", whole(1), value="N")] = 6
+    batch_size: Annotated[int, Setting("Samples per process and batch.", whole(1), value="N")] = 100
+    accumulate: Annotated[int, Setting("Batches per step.", whole(1), value="N")] = 4
+    draws: Annotated[
+        int,
+        Setting(
+            "Caption prefixes sampled per step; more of them cost little.",
+            whole(1),
+            value="N",
+            default="1, as published",
+        ),
+    ] = 1
+    learning_rate: Annotated[
+        float, Setting("Peak learning rate (cosine decay).", between(0.0, above=True), value="X")
+    ] = 1e-5
+    warmup_steps: Annotated[int, Setting("Steps of linear warm-up.", whole(0), value="N")] = 40
+    weight_decay: Annotated[float, Setting("Weight decay of AdamW.", between(0.0), value="X")] = 1e-2
+    clip_norm: Annotated[float, Setting("Norm that gradients are clipped to.", between(0.0, above=True), value="X")] = (
+        1.0
+    )
+    lambda_contrastive: Annotated[
+        float, Setting("Weight of the contrastive loss over the captions of a batch.", between(0.0), value="X")
+    ] = 1.0
+    lambda_detail: Annotated[
+        float,
+        Setting("Weight of the hinge loss for true details, which should raise the score.", between(0.0), value="X"),
+    ] = 8.0
+    lambda_negative: Annotated[
+        float, Setting("Weight of the hinge loss for wrong details, which should lower it.", between(0.0), value="X")
+    ] = 0.8
+    lambda_short: Annotated[
+        float,
+        Setting(
+            "Weight of a contrastive loss over short captions, so that they are not forgotten.",
+            between(0.0),
+            value="X",
+            default="0, as published",
+        ),
+    ] = 0.0
+    epsilon: Annotated[
+        float,
+        Setting("Margin of both hinge losses, in units of the scaled cosine; 0 adapts it.", between(0.0), value="X"),
+    ] = 0.0
+    gather: Annotated[bool, Setting("Contrast captions with the images of all processes, not only their own.")] = False
+    freeze: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Tower whose weights stay fixed. May be repeated.",
+            some_of(*TOWERS),
+            choices=TOWERS,
+            default="none",
+        ),
+    ] = ()
+    blend: Annotated[
+        float,
+        Setting(
+            "Share of the trained weights in the best ones, the rest are the start's, from 0.01 to 1.",
+            between(0.01, 1.0),
+            value="X",
+            default="1, as published",
+        ),
+    ] = 1.0
     precision: str = "fp32"
-    recompute: bool = False
-    seed: int = 0
+    recompute: Annotated[bool, Setting("Recompute activations in the backward pass, to save memory.")] = False
+    seed: Annotated[int, AsIn(MachineSettings)] = 0
+
+    @property
+    def weights(self) -> SpecsWeights:
+        """Weights of the terms of the objective, and its margin."""
+        return SpecsWeights(
+            self.lambda_contrastive, self.lambda_detail, self.lambda_negative, self.lambda_short, self.epsilon
+        )
 
     def identity(self) -> dict[str, Any]:
-        """Plain numbers and words, for a checkpoint: what must be the same when a run is gone on with."""
-        settings = asdict(self)
-        weights = {f"weight of {name}" if name != "epsilon" else name: v for name, v in settings.pop("weights").items()}
-        return settings | weights | {"frozen": list(self.frozen)}
+        """Plain numbers and words, for a checkpoint: what must be the same when a run is resumed."""
+        named = {field.name: getattr(self, field.name) for field in fields(SpecsSettings)}
+        named["frozen"] = sorted(set(named.pop("freeze")))
+        return {
+            f"weight of {name.removeprefix('lambda_')}" if name.startswith("lambda_") else name: value
+            for name, value in named.items()
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """What is done between steps; none of it decides the weights.
+@dataclass(frozen=True, kw_only=True)
+class Intervals(Checked):
+    """What is done between steps; none of it decides the weights."""
 
-    Attributes:
-        validate_every: steps from one validation to the next; 0 for once an epoch.
-        save_every: steps from one checkpoint to the next.
-        workers: threads that decode pictures and tokenize.
-    """
+    panel = "Training"
 
-    validate_every: int = 0
-    save_every: int = 100
-    workers: int = 2
+    validate_every: Annotated[
+        int, Setting("Steps between validations.", whole(1), value="N", default="once per epoch")
+    ] = 0
+    save_every: Annotated[int, Setting("Steps between checkpoints.", whole(1), value="N")] = 100
+    workers: Annotated[
+        int,
+        Setting(
+            "Processes that prepare, threads that decode.",
+            whole(1, MAX_THREADS),
+            value="N",
+            default="one per processor",
+            panel="Data",
+        ),
+    ] = os.cpu_count() or 1
 
 
 class Listener(Protocol):

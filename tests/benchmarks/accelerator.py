@@ -13,10 +13,10 @@ from typing import Final
 
 import torch
 
+from clipalign.data.class_texts import class_texts
 from clipalign.data.classes import Classes
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.settings import ClassifySettings
-from clipalign.models.class_vectors import class_texts
 from clipalign.models.model import LoadedModel
 from tests.benchmarks.classify_speed import CROPS, measure_class_vectors, measure_pictures, real_descriptions
 from tests.benchmarks.detect_speed import SPELLED, measure_pairs, pairs_of, planned

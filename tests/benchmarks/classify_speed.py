@@ -17,11 +17,12 @@ from typing import Any, Final
 
 import torch
 
+from clipalign.data.class_texts import ClassTexts, class_texts
 from clipalign.data.classes import Classes
 from clipalign.data.records import InputRecord, Place
 from clipalign.methods.classify import Classifier, ClassifyScorer, make_classifier
 from clipalign.methods.settings import ClassifySettings
-from clipalign.models.class_vectors import ClassTexts, class_texts, class_vectors
+from clipalign.models.class_vectors import class_vectors
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.model import LoadedModel
 from clipalign.models.tokenize import encode_text

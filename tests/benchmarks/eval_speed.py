@@ -19,11 +19,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from clipalign.config.values import Settings
 from clipalign.data.images import open_image
 from clipalign.data.transforms import to_tensor
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import BENCHMARKS
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.caption_rows import CaptionRows
 from clipalign.models.model import LoadedModel
@@ -81,7 +81,7 @@ def measure_run(bench: Bench, loaded: LoadedModel, folder: Path, *, references: 
 
     def ours() -> None:
         output = folder / f"run-{references}-{next(numbers)}"
-        result = run_benchmark(benchmark, loaded, Settings(output=output))
+        result = run_benchmark(benchmark, loaded, EvalSettings(output=output))
         assert result is not None and result.counts["samples"] == len(samples)
 
     def baseline() -> None:

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.models.load import import_open_clip
-from clipalign.training.loss import SpecsFeatures, SpecsWeights, specs_loss
+from clipalign.training.loss import SpecsFeatures, specs_loss
+from clipalign.training.settings import SpecsWeights
 from clipalign.training.texts import TextReader, TokenIds
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 

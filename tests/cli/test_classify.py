@@ -223,7 +223,7 @@ class TestMistakes:
             (["wca.png", "--labels", "labels.txt", "--dataset", "cub"], "--dataset and --labels both"),
             (["wca.png", "--dataset", "cubs"], "no published descriptions of 'cubs'"),
             (["wca.png", "--labels", "labels.txt", "--input", "a.csv"], "IMAGE and --input exclude each other"),
-            (["wca.png", "--labels", "labels.txt", "--resume"], "--resume is for many pictures"),
+            (["wca.png", "--labels", "labels.txt", "--resume"], "--resume is for many images"),
             (["wca.png", "--labels", "labels.txt", "--image-root", "pics"], "--image-root is for --input"),
             (["-", "-", "--labels", "labels.txt"], "standard input can be read once"),
         ],

@@ -11,11 +11,11 @@ from tests.cli.run import run_here
 from tests.contract.test_options import options_of
 
 QUANTITIES = {
-    "--threads": "threads", "--batch-size": "at a time", "--layers": "layers", "--epsilon": "attribution",
-    "--top": "N", "--limit": "samples", "--crops": "crops", "--alpha": "share of the picture", "--margin": "score",
+    "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
+    "--top": "N", "--limit": "samples", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
-    "--accumulate": "batches", "--draws": "beginnings", "--learning-rate": "height", "--warmup-steps": "steps",
-    "--weight-decay": "adamw", "--clip-norm": "norm of the gradients", "--validate-every": "steps",
+    "--accumulate": "batches", "--draws": "prefixes", "--learning-rate": "peak", "--warmup-steps": "steps",
+    "--weight-decay": "adamw", "--clip-norm": "norm", "--validate-every": "steps",
     "--save-every": "steps", "--blend": "share of the trained weights", "--image-logscale": "how sharply",
     "--text-logscale": "how sharply", "--seed": "drawn at random", "--lambda-contrastive": "weight",
     "--lambda-detail": "weight", "--lambda-negative": "weight", "--lambda-short": "weight",
@@ -78,8 +78,8 @@ def test_the_same_option_has_the_same_words_and_names_in_all_commands() -> None:
 
 
 def test_a_default_that_help_names_is_the_one_that_holds() -> None:
-    from clipalign.methods.score_long import LongSettings
-    from clipalign.methods.settings import ClassifySettings, DetectSettings
+
+    from clipalign.methods.settings import ClassifySettings, DetectSettings, LongSettings
     from clipalign.training.settings import Intervals, SpecsSettings
 
     holders = {

@@ -97,5 +97,8 @@ def test_an_added_benchmark_runs_like_every_other(house: House) -> None:
 def test_an_added_command_has_help_and_the_options_of_all(house: House) -> None:
     run = house.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram")
     assert (run.status, run.err) == (0, "")
-    assert -1 <= float(run.out) <= 1
+    assert -1 <= float(run.out) <= 1 and len(run.out.partition(".")[2]) == 5
+    (house.folder / "clipalign.toml").write_text("[cosine]\ndigits = 2\n")
+    rounded = house.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram").out
+    assert rounded == f"{float(run.out):.2f}\n"
     assert "cosine       The bare cosine of a picture and a text." in house.run("--help").out

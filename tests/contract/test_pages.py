@@ -13,11 +13,10 @@ import pytest
 import yaml
 
 from clipalign.cli import built_command
-from clipalign.commands import COMMANDS
-from clipalign.config.readers import READERS
-from clipalign.config.sources import resolve
+from clipalign.commands import COMMANDS, settings_tables
 from tests.contract.pages import PAGES, ROOT, Block, Desk, blocks_of, command_lines, differences, scripts_of
 from tests.contract.warm import Warm
+from tests.settings import resolve
 
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -71,8 +70,9 @@ def take(line: list[str], folder: Path) -> None:
     name, *arguments = line
     assert name in COMMANDS, name
     parsed: dict[str, Any] = parsed_line(name, arguments)
+    known = settings_tables()[name]
     resolve(
-        name, {key: value for key, value in parsed.items() if key in READERS and value not in (None, ())}, start=folder
+        name, {key: value for key, value in parsed.items() if key in known and value not in (None, ())}, start=folder
     )
 
 

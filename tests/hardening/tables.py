@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import gzip
 import io
 import json
@@ -13,7 +12,7 @@ from functools import cache
 from random import Random
 from typing import Any, Final
 
-from clipalign.config.values import Settings
+from clipalign.commands import settings_tables
 from tests.hardening.arena import TINY_LONG, Case, Outcome
 from tests.hardening.earlier import Later, left_by
 from tests.hardening.mutations import ODD_NAMES, ODD_VALUES, encoded, mutated, mutated_json, mutated_list, mutated_table
@@ -28,7 +27,7 @@ MODEL: Final[Mapping[str, tuple[str, ...]]] = {
     "score-long": ("--model", TINY_LONG),
 }
 
-KEYS: Final = tuple(field.name for field in dataclasses.fields(Settings))
+KEYS: Final = tuple(dict.fromkeys(key for table in settings_tables().values() for key in table))
 """Every setting there is."""
 
 GOOD: Final = ("auto", "fp32", "2", "0.5", "true", "a", "fail", "skip", "table", "json", "sentence", "paper", "cpu")

@@ -19,8 +19,8 @@ from clipalign.data.sentences import Cut, split_text
 from clipalign.data.words import PUNCTUATION, reported_words, split_words
 from clipalign.errors import ClipalignError
 from clipalign.methods.detect import DetectScorer
-from clipalign.methods.score_long import LongScorer, LongSettings
-from clipalign.methods.settings import DetectSettings
+from clipalign.methods.score_long import LongScorer
+from clipalign.methods.settings import DetectSettings, LongSettings
 from clipalign.results import DetectResult, LongResult
 from clipalign.runs.batch import run_batch
 from tests.tiny import GOLDEN, load_random, load_tiny

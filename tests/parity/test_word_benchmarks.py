@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from tests.parity.slow_words import slow_hat, slow_nocaps
 from tests.tiny import load_tiny
 from tests.word_datasets import draw, word_set
@@ -33,7 +33,7 @@ pytestmark = [
 
 
 def measured(benchmark: Any, **settings: Any) -> dict[str, float]:
-    result = run_benchmark(benchmark, load_tiny(), Settings(**settings))
+    result = run_benchmark(benchmark, load_tiny(), EvalSettings(**settings))
     assert result is not None and result.counts["unreadable"] == 0
     return {metric.name: metric.value for metric in result.metrics}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from clipalign.config.values import Settings
+from clipalign.config.groups import RecordSettings
 from clipalign.errors import UsageError
 from clipalign.runs.distributed import (
     Processes,
@@ -33,19 +33,19 @@ def test_shares_follow_each_other_and_differ_by_one_at_most(records: int, count:
 
 
 def test_a_share_comes_from_the_flag_or_from_torchrun() -> None:
-    assert find_shard(Settings(), {}) is None
-    assert find_shard(Settings(shard=(2, 3)), {}) == Shard(2, 3)
-    assert find_shard(Settings(output=Path("out.jsonl")), TORCHRUN) == Shard(3, 4, launched=True)
-    assert find_shard(Settings(), TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
-    assert find_shard(Settings(), {"WORLD_SIZE": "4"}) is None
-    assert find_shard(Settings(), TORCHRUN | {"RANK": "x"}) is None
+    assert find_shard(RecordSettings(), {}) is None
+    assert find_shard(RecordSettings(shard=(2, 3)), {}) == Shard(2, 3)
+    assert find_shard(RecordSettings(output=Path("out.jsonl")), TORCHRUN) == Shard(3, 4, launched=True)
+    assert find_shard(RecordSettings(), TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
+    assert find_shard(RecordSettings(), {"WORLD_SIZE": "4"}) is None
+    assert find_shard(RecordSettings(), TORCHRUN | {"RANK": "x"}) is None
 
 
 def test_what_contradicts_torchrun_is_refused() -> None:
     with pytest.raises(UsageError, match="splits the input already"):
-        find_shard(Settings(shard=(1, 2), output=Path("out.jsonl")), TORCHRUN)
+        find_shard(RecordSettings(shard=(1, 2), output=Path("out.jsonl")), TORCHRUN)
     with pytest.raises(UsageError, match="cannot share stdout"):
-        find_shard(Settings(), TORCHRUN)
+        find_shard(RecordSettings(), TORCHRUN)
 
 
 def test_a_process_of_several_names_its_own_part() -> None:
@@ -56,7 +56,7 @@ def test_a_process_of_several_names_its_own_part() -> None:
 
 def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def device(asked: str, environment: dict[str, str]) -> str:
-        return with_own_device(Settings(device=asked), environment).device
+        return with_own_device(RecordSettings(device=asked), environment).device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipalign.config.sources import resolve
-from clipalign.config.values import Settings
 from clipalign.errors import UsageError
 from clipalign.evaluation.calibrate import best_epsilon, calibrate, precision_recall_f1, text_layers
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.output.eval import calibration_record, calibration_table, save_calibration
 from clipalign.results import Calibration
+from tests.settings import resolve
 from tests.tiny import load_random, load_tiny
 from tests.word_datasets import word_set, write_hat, write_nocaps
 
@@ -25,7 +25,7 @@ ONCE = np.ones(5)
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    return calibrate(PictogramFoil(), load_tiny(), Settings(limit=40))
+    return calibrate(PictogramFoil(), load_tiny(), EvalSettings(limit=40))
 
 
 def test_epsilon_has_the_best_f1_and_lies_halfway_to_the_next_word() -> None:
@@ -67,16 +67,16 @@ def test_what_it_proposes_is_what_an_ordinary_run_then_reaches(calibration: Cali
     from clipalign.evaluation.evaluate import run_benchmark
 
     chosen = calibration.chosen
-    alone = run_benchmark(PictogramFoil(), load_tiny(), Settings(limit=40, layers=chosen.layers))
+    alone = run_benchmark(PictogramFoil(), load_tiny(), EvalSettings(limit=40, layers=chosen.layers))
     assert alone is not None
     la = next(metric for metric in alone.metrics if metric.name == "la")
     assert chosen.la == pytest.approx(la.value)
 
 
 def test_a_given_k_is_the_only_one_tried() -> None:
-    found = calibrate(PictogramFoil(), load_tiny(), Settings(limit=20, layers=2))
+    found = calibrate(PictogramFoil(), load_tiny(), EvalSettings(limit=20, layers=2))
     assert [one.layers for one in found.layers] == [2]
-    assert calibrate(PictogramFoil(), load_random("siglip"), Settings(limit=4, layers=1)).chosen.layers == 1
+    assert calibrate(PictogramFoil(), load_random("siglip"), EvalSettings(limit=4, layers=1)).chosen.layers == 1
 
 
 def test_data_sets_of_photographs_serve_too_and_their_files_are_named(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_data_sets_of_photographs_serve_too_and_their_files_are_named(tmp_path: 
         word_set("nocaps-foil", write_nocaps(tmp_path / "nocaps")),
         word_set("hat", write_hat(tmp_path / "hat")),
     ):
-        found = calibrate(benchmark, load_tiny(), Settings(layers=1))
+        found = calibrate(benchmark, load_tiny(), EvalSettings(layers=1))
         assert found.counts["false_words"] >= 10
         assert len(dict(found.settings["data"])) == 1  # type: ignore[call-overload]
 
@@ -94,7 +94,7 @@ def test_a_data_set_without_false_words_is_refused_before_its_classes_are_encode
 ) -> None:
     monkeypatch.setattr(PictogramClassify, "evaluator", lambda *_: pytest.fail("classes are encoded"))
     with pytest.raises(UsageError, match="pictogram-classify does not say which words are false"):
-        calibrate(PictogramClassify(), load_tiny(), Settings(limit=2))
+        calibrate(PictogramClassify(), load_tiny(), EvalSettings(limit=2))
 
 
 def test_the_table_fits_and_json_has_everything(calibration: Calibration) -> None:
@@ -114,7 +114,7 @@ def test_what_is_saved_is_what_detect_takes(calibration: Calibration, tmp_path: 
     assert (settings.layers, settings.quiet, settings.model) == (calibration.chosen.layers, True, 'odd "name"')
     assert settings.epsilon == pytest.approx(calibration.chosen.epsilon, rel=1e-3)
     assert place.read_text().startswith("# mine\nquiet = true\n\n[detect]\n# calibrated on pictogram-foil")
-    assert resolve("classify", {}, start=tmp_path).layers is None
+    assert resolve("eval", {}, start=tmp_path).layers is None
 
 
 def test_a_project_file_gets_the_table_of_the_project(calibration: Calibration, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
 from tests.tiny import load_tiny
 from tests.word_datasets import draw, nocaps_rows, word_set, write_nocaps
@@ -33,7 +33,7 @@ def test_each_row_gives_its_foil_and_its_baseline(tmp_path: Path) -> None:
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
-    result = run_benchmark(word_set("nocaps-foil", write_nocaps(tmp_path)), load_tiny(), Settings())
+    result = run_benchmark(word_set("nocaps-foil", write_nocaps(tmp_path)), load_tiny(), EvalSettings())
     names = [metric.name for metric in result.metrics]
     assert names[:4] == ["la", "ap_clip_score", "ap_f_clip_score", "ap_ref_clip_score"]
     assert {"la_in_domain", "la_near_domain", "la_out_domain", "ap_ref_clip_score_out_domain"} <= set(names)
@@ -51,7 +51,7 @@ def test_missing_pictures_are_counted_and_a_folder_with_none_is_refused(tmp_path
     write_nocaps(tmp_path)
     pictures = sorted((tmp_path / "images").iterdir())
     pictures[0].unlink()
-    result = run_benchmark(word_set("nocaps-foil", tmp_path), load_tiny(), Settings())
+    result = run_benchmark(word_set("nocaps-foil", tmp_path), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 18, "unreadable": 2}
     assert any("2 of 20 samples could not be read and do not count; the first, 0-foil" in note for note in result.notes)
     for picture in pictures[1:]:
@@ -70,7 +70,7 @@ def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
     rows = nocaps_rows()
     rows[4]["replacement"] = []
     del rows[5]["foil"]
-    result = run_benchmark(word_set("nocaps-foil", write_nocaps(tmp_path, rows)), load_tiny(), Settings())
+    result = run_benchmark(word_set("nocaps-foil", write_nocaps(tmp_path, rows)), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 16, "unreadable": 4}
 
 
@@ -90,11 +90,11 @@ def test_another_version_of_the_file_is_not_mixed_into_a_run(tmp_path: Path) -> 
     from clipalign.errors import UsageError
 
     data = write_nocaps(tmp_path / "data")
-    run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / "run"))
+    run_benchmark(word_set("nocaps-foil", data), load_tiny(), EvalSettings(output=tmp_path / "run"))
     place = data / "nocaps-val-foil.json"
     place.write_text(place.read_text() + "\n")
     with pytest.raises(UsageError, match=r"data\.nocaps-val-foil\.json was"):
-        run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / "run", resume=True))
+        run_benchmark(word_set("nocaps-foil", data), load_tiny(), EvalSettings(output=tmp_path / "run", resume=True))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")

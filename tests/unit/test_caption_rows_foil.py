@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.caption_rows import found_foil
 from tests.results import result_of
@@ -68,7 +68,7 @@ def test_a_foil_is_found_when_the_lowest_word_called_wrong_equals_it(
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
-    result = run_benchmark(word_set("foil", write_foil(tmp_path)), load_tiny(), Settings())
+    result = run_benchmark(word_set("foil", write_foil(tmp_path)), load_tiny(), EvalSettings())
     assert [metric.name for metric in result.metrics] == [
         "la",
         "ap_clip_score",
@@ -83,7 +83,7 @@ def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
 
 
 def test_without_coco_s_captions_there_is_no_ref_clip_score_and_it_is_said(tmp_path: Path) -> None:
-    result = run_benchmark(word_set("foil", write_foil(tmp_path, captions=False)), load_tiny(), Settings(limit=8))
+    result = run_benchmark(word_set("foil", write_foil(tmp_path, captions=False)), load_tiny(), EvalSettings(limit=8))
     assert "ap_ref_clip_score" not in [metric.name for metric in result.metrics]
     assert any("without captions_val2014.json there are no references" in note for note in result.notes)
 
@@ -138,7 +138,7 @@ def test_rows_that_are_none_are_counted_and_another_format_is_refused(tmp_path: 
     place.write_text(json.dumps(document))
     document["annotations"].append({**document["annotations"][4], "image_id": [100]})
     place.write_text(json.dumps(document))
-    result = run_benchmark(word_set("foil", tmp_path), load_tiny(), Settings())
+    result = run_benchmark(word_set("foil", tmp_path), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 19, "unreadable": 3}
     place.write_text('{"images": []}')
     with pytest.raises(MissingDataset, match="is not FOIL's format: it lacks 'annotations'"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
 from tests.results import result_of
 from tests.tiny import load_tiny
@@ -57,7 +57,7 @@ def test_a_phrase_is_worth_the_mean_of_its_words(tmp_path: Path) -> None:
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
-    result = run_benchmark(word_set("hat", write_hat(tmp_path)), load_tiny(), Settings(epsilon=0.0))
+    result = run_benchmark(word_set("hat", write_hat(tmp_path)), load_tiny(), EvalSettings(epsilon=0.0))
     by_name = {metric.name: metric for metric in result.metrics}
     assert list(by_name) == ["la", "la_whole_words", "ap_clip_score", "ap_f_clip_score", "ap_ref_clip_score"]
     assert by_name["la"].n == 7
@@ -71,7 +71,7 @@ def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
     rows = hat_rows()
     rows[4]["grounding"] = [["word"]]
     rows[5] = {"image_path": rows[5]["image_path"]}
-    result = run_benchmark(word_set("hat", write_hat(tmp_path, rows)), load_tiny(), Settings())
+    result = run_benchmark(word_set("hat", write_hat(tmp_path, rows)), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 18, "unreadable": 2}
     assert any("the first, row-4: row 4 of hat-trainval.json is not as it should be" in note for note in result.notes)
 

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.config.values import Settings
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.score_cache import CropStore
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks import class_evaluator, pictograms
 from clipalign.evaluation.tasks.class_evaluator import (
     DRAWS,
@@ -51,7 +51,7 @@ def measured(outcomes: list[ClassOutcome], **more: Any) -> dict[str, float]:
 
 def evaluator_for(tmp_path: Path, task: ClassTask = TASK, *, pool: int = 4, **settings: Any) -> ClassEvaluator:
     loaded = replace(load_tiny(), weights_sha256="of the test")  # vectors of nameless weights are not kept
-    return ClassEvaluator(loaded, Settings(cache_dir=tmp_path, crops=3, **settings), task, pool=pool)
+    return ClassEvaluator(loaded, EvalSettings(cache_dir=tmp_path, crops=3, **settings), task, pool=pool)
 
 
 def scored(evaluator: ClassEvaluator, *samples: ClassSample) -> list[ClassOutcome]:
@@ -292,7 +292,7 @@ class Few(ClassBenchmark):
         for number, name in enumerate(("a.png", "b.png", "c.png")):
             yield FoundPicture(name, number, self.folder / name)
 
-    def task(self, settings: Settings) -> ClassTask:
+    def task(self, settings: EvalSettings) -> ClassTask:
         return TASK
 
 
@@ -304,7 +304,7 @@ def test_a_run_is_the_same_resumed_and_counts_what_is_missing(
     output = tmp_path / "run"
 
     def run(**more: Any) -> EvalResult:
-        settings = Settings(cache_dir=tmp_path, crops=3, output=output, **more)
+        settings = EvalSettings(cache_dir=tmp_path, crops=3, output=output, **more)
         result = run_benchmark(Few(place.parent), load_tiny(), settings)
         assert result is not None
         return result
@@ -363,7 +363,7 @@ def test_pictogram_classify_runs_and_measures_its_parts(tmp_path: Path, monkeypa
     few = ClassTask(whole.names, {"clip": whole.by_method["clip"], "wca": short})
     monkeypatch.setattr(pictograms, "task", lambda: few)
     monkeypatch.setattr(pictograms, "POOL_CROPS", 3)
-    settings = Settings(limit=3, crops=2, cache_dir=tmp_path)
+    settings = EvalSettings(limit=3, crops=2, cache_dir=tmp_path)
     result = run_benchmark(PictogramClassify(), load_tiny(), settings)
     assert result is not None
     metrics = {metric.name for metric in result.metrics}

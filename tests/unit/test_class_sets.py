@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipalign.config.values import Settings
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks import imagenet
 from clipalign.evaluation.tasks.class_evaluator import ClassSample
 from clipalign.evaluation.tasks.classes import ClassBenchmark
@@ -100,11 +100,11 @@ def test_lists_without_a_class_are_said(tmp_path: Path) -> None:
     make_food101(tmp_path)
     (tmp_path / "food-101/meta/classes.txt").write_text("\n")
     with pytest.raises(InputUnreadable, match="they name no class"):
-        dataset("food101", tmp_path).task(Settings())
+        dataset("food101", tmp_path).task(EvalSettings())
     make_place365(tmp_path)
     lines(tmp_path / "categories_places365.txt", "/a/airfield 0", "/a/ 1", "/z/zen_garden 2")
     with pytest.raises(InputUnreadable, match=r"the lists of place365 in .*: class 2 has no name"):
-        dataset("place365", tmp_path).task(Settings())
+        dataset("place365", tmp_path).task(EvalSettings())
 
 
 def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:

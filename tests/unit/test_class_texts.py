@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import UsageError
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.class_texts import ALPHA_NOTE, read_task
 from clipalign.evaluation.tasks.imagenet import imagenet_names
 from tests.classified import MAKERS, dataset, lines, make_cub, make_food101, make_place365
@@ -28,13 +28,13 @@ def test_descriptions_beside_the_pictures_serve_every_method(tmp_path: Path) -> 
     lines(prompts / "clip-d.json", json.dumps({"apple pie": ["a crust"], "sushi": ["rice"]}))
     lines(prompts / "clip-e.json", json.dumps(["a photo of {}, a type of food."]))
     lines(tmp_path / "waffle-words/waffle_words.txt", "lorem", "ipsum")
-    task = dataset("food101", tmp_path).task(Settings())
+    task = dataset("food101", tmp_path).task(EvalSettings())
     assert task.names == ("apple pie", "sushi")
     assert list(task.by_method) == ["clip", "clip-e", "clip-d", "waffle", "cupl", "wca"]
     assert task.by_method["clip-e"].templates == ("a photo of {}, a type of food.",)
     assert task.by_method["wca"].descriptions == {"apple pie": ("Pie has a crust.",), "sushi": ("Sushi is rice.",)}
     assert task.notes == (ALPHA_NOTE,)
-    assert dataset("food101", tmp_path).task(Settings(method="cupl")).notes == ()
+    assert dataset("food101", tmp_path).task(EvalSettings(method="cupl")).notes == ()
 
 
 def test_downloaded_descriptions_serve_pictures_that_are_kept_elsewhere(tmp_path: Path) -> None:
@@ -42,13 +42,13 @@ def test_downloaded_descriptions_serve_pictures_that_are_kept_elsewhere(tmp_path
     place = tmp_path / "cache/datasets/wca-descriptions/prompts/food101/cupl.json"
     lines(place, json.dumps({"sushi": ["Sushi is rice."], "apple pie": ["Pie has a crust."]}))
     lines(tmp_path / "cache/datasets/waffle-words/waffle_words.txt", "lorem", "ipsum")
-    task = dataset("food101", tmp_path / "disk/pictures").task(Settings(cache_dir=tmp_path / "cache"))
+    task = dataset("food101", tmp_path / "disk/pictures").task(EvalSettings(cache_dir=tmp_path / "cache"))
     assert list(task.by_method) == ["clip", "clip-e", "waffle", "cupl", "wca"]
 
 
 def test_methods_without_their_files_are_left_out_and_named(tmp_path: Path) -> None:
     make_food101(tmp_path)
-    task = dataset("food101", tmp_path).task(Settings())
+    task = dataset("food101", tmp_path).task(EvalSettings())
     assert list(task.by_method) == ["clip", "clip-e"]
     assert [note.partition(":")[0] for note in task.notes] == [
         "without clip-d", "without waffle", "without cupl and wca",
@@ -59,18 +59,18 @@ def test_descriptions_of_other_classes_are_left_out_when_found_and_refused_when_
     make_food101(tmp_path)
     place = tmp_path / "descriptions/cupl.json"
     lines(place, json.dumps({"ramen": ["Ramen is soup."], "sushi": ["Rice."]}))
-    task = dataset("food101", tmp_path).task(Settings())
+    task = dataset("food101", tmp_path).task(EvalSettings())
     assert "wca" not in task.by_method
     assert task.notes[-1].startswith(f"without cupl and wca: {place} describes 1 of 2 classes; not 'apple pie'")
     with pytest.raises(Exception, match="describes 1 of 2 classes"):
-        dataset("food101", tmp_path).task(Settings(descriptions=place))
+        dataset("food101", tmp_path).task(EvalSettings(descriptions=place))
 
 
 @pytest.mark.parametrize("name", ["cupl.json", "clip-d.json"])
 def test_a_method_that_is_left_out_has_one_note(tmp_path: Path, name: str) -> None:
     make_food101(tmp_path)
     lines(tmp_path / "descriptions" / name, json.dumps({"ramen": ["Ramen is soup."], "sushi": ["Rice."]}))
-    notes = dataset("food101", tmp_path).task(Settings()).notes
+    notes = dataset("food101", tmp_path).task(EvalSettings()).notes
     assert len(notes) == 3
     assert sum(name in note for note in notes if "there is no" not in note) == 1
     assert not any(f"there is no {name}" in note for note in notes)
@@ -90,23 +90,23 @@ def test_templates_that_do_not_fit_are_left_out_when_found_and_refused_when_give
     make_food101(tmp_path)
     place = tmp_path / "descriptions/clip-e.json"
     lines(place, content)
-    task = dataset("food101", tmp_path).task(Settings())
+    task = dataset("food101", tmp_path).task(EvalSettings())
     assert task.by_method["clip-e"].templates == ()
     assert task.notes[0].startswith("clip-e has the 80 templates of OpenAI's CLIP: ")
     assert said in task.notes[0]
     with pytest.raises(UsageError, match=re.escape(said)):
-        dataset("food101", tmp_path).task(Settings(templates=place))
+        dataset("food101", tmp_path).task(EvalSettings(templates=place))
 
 
 def test_words_that_are_none_are_left_out_when_found_and_refused_when_given(tmp_path: Path) -> None:
     make_food101(tmp_path)
     place = tmp_path / "waffle_words.txt"
     place.write_bytes(b"\xff\xfe\xff")
-    task = dataset("food101", tmp_path).task(Settings())
+    task = dataset("food101", tmp_path).task(EvalSettings())
     assert "waffle" not in task.by_method
     assert f"without waffle: {place} is UTF-16, not UTF-8" in task.notes
     with pytest.raises(UsageError, match="is UTF-16, not UTF-8"):
-        dataset("food101", tmp_path).task(Settings(words=place))
+        dataset("food101", tmp_path).task(EvalSettings(words=place))
 
 
 def test_files_of_the_same_classes_may_name_a_few_differently(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_files_of_the_same_classes_may_name_a_few_differently(tmp_path: Path) ->
     own, listed = [*names, "eft", "one-piece suit"], [*names, "newt", "tights"]
     lines(tmp_path / "prompts/cupl.json", json.dumps({name: [f"{name} it is"] for name in listed}))
     lines(tmp_path / "prompts/clip-d.json", json.dumps({name: ["a tail"] for name in own}))
-    task = read_task("imagenet", tmp_path, own, Settings())
+    task = read_task("imagenet", tmp_path, own, EvalSettings())
     assert task.names == tuple(own)
     described = task.by_method["wca"].descriptions
     assert described is not None and described["eft"] == ("newt it is",) and described["class 3"] == ("class 3 it is",)
@@ -125,7 +125,7 @@ def test_what_is_said_about_imagenets_classes_serves_its_variants(name: str, tmp
     MAKERS[name](tmp_path / name)
     described = {one: [f"{one} it is"] for one in imagenet_names()}
     lines(tmp_path / "wca-descriptions/prompts/imagenet/cupl.json", json.dumps(described))
-    task = dataset(name, tmp_path).task(Settings())
+    task = dataset(name, tmp_path).task(EvalSettings())
     assert list(task.by_method) == ["clip", "clip-e", "cupl", "wca"]
     assert len(task.names) == (200 if name == "imagenet-a" else 1000)
 
@@ -134,16 +134,16 @@ def test_published_class_lists_win_over_the_folders_names_when_they_are_of_the_s
     make_cub(tmp_path)
     listed = tmp_path / "features/cub/cub.json"
     lines(listed, json.dumps(["Black-footed Albatross", "Laysan Albatross"]))
-    assert dataset("cub", tmp_path).task(Settings()).names == ("Black-footed Albatross", "Laysan Albatross")
+    assert dataset("cub", tmp_path).task(EvalSettings()).names == ("Black-footed Albatross", "Laysan Albatross")
     lines(listed, json.dumps(["Ostrich", "Emu"]))
-    assert dataset("cub", tmp_path).task(Settings()).names == ("Black footed Albatross", "Laysan Albatross")
+    assert dataset("cub", tmp_path).task(EvalSettings()).names == ("Black footed Albatross", "Laysan Albatross")
 
 
 def test_names_that_occur_twice_are_said(tmp_path: Path) -> None:
     make_place365(tmp_path)
     lines(tmp_path / "features/place365/place365.json", json.dumps(["airfield", "zen garden", "zen garden"]))
     lines(tmp_path / "categories_places365.txt", "/a/airfield 0", "/z/zen_garden/a 1", "/z/zen_garden/b 2")
-    task = dataset("place365", tmp_path).task(Settings())
+    task = dataset("place365", tmp_path).task(EvalSettings())
     assert task.names == ("airfield", "zen garden", "zen garden")
     assert any("3 classes have 2 distinct names" in note for note in task.notes)
 
@@ -155,6 +155,6 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 @pytest.mark.parametrize(("name", "classes"), [("cub", 200), ("dtd", 47), ("food101", 101), ("oxford_pet", 37)])
 def test_the_published_descriptions_fit_the_published_classes(name: str, classes: int, tmp_path: Path) -> None:
     listed = json.loads((SHARED / "classes" / f"{name}.json").read_text())
-    task = read_task(name, SHARED / name, listed, Settings(words=SHARED / "waffle_words.txt"))
+    task = read_task(name, SHARED / name, listed, EvalSettings(words=SHARED / "waffle_words.txt"))
     assert len(task.names) == classes
     assert list(task.by_method) == ["clip", "clip-e", "clip-d", "waffle", "cupl", "wca"]

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F  # noqa: N812
 
+from clipalign.data.class_texts import ClassTexts
 from clipalign.models import class_vectors as room
-from clipalign.models.class_vectors import ClassTexts, class_vectors, describe_class, text_weights
+from clipalign.models.class_vectors import class_vectors, describe_class, text_weights
 from clipalign.models.encode import encode_texts
 from clipalign.models.model import LoadedModel
 from tests.tiny import load_tiny

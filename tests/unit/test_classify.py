@@ -14,8 +14,8 @@ from PIL import Image
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable, InputUnreadable, ModelMismatch, UsageError
 from clipalign.methods import classify as route
-from clipalign.methods.classify import Classes, ClassifyScorer, crop_weights, make_classifier
-from clipalign.methods.settings import ClassifySettings, openai_templates
+from clipalign.methods.classify import Classes, ClassifyScorer, crop_weights, make_classifier, openai_templates
+from clipalign.methods.settings import ClassifySettings
 from clipalign.results import ClassifyResult
 from clipalign.runs.batch import run_batch
 from clipalign.session import Session

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import UsageError
 from clipalign.evaluation.compare import compare_runs, mcnemar
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import Benchmark
 from clipalign.evaluation.tasks.human_judgement import HumanJudgment
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil, PictogramLong
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 def ran(folder: Path, **settings: Any) -> Path:
-    run_benchmark(PictogramFoil(), load_tiny(), Settings(output=folder, **{"limit": 60, **settings}))
+    run_benchmark(PictogramFoil(), load_tiny(), EvalSettings(output=folder, **{"limit": 60, **settings}))
     return folder
 
 
@@ -101,7 +101,7 @@ def test_unreadable_samples_of_either_run_are_left_out(tmp_path: Path) -> None:
     data = write_nocaps(tmp_path / "data")
 
     def measured(folder: str, **settings: Any) -> Path:
-        run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / folder, **settings))
+        run_benchmark(word_set("nocaps-foil", data), load_tiny(), EvalSettings(output=tmp_path / folder, **settings))
         return tmp_path / folder
 
     whole = measured("whole")
@@ -125,8 +125,8 @@ def test_table_and_json_show_the_same(runs: tuple[Path, Path]) -> None:
 
 def test_classifications_are_compared_picture_by_picture(tmp_path: Path) -> None:
     for method in ("clip", "cupl"):
-        run_benchmark(PictogramClassify(), load_tiny(), Settings(limit=12, output=tmp_path / method, method=method))
-    run_benchmark(PictogramClassify(), load_tiny(), Settings(limit=12, output=tmp_path / "both", crops=4))
+        run_benchmark(PictogramClassify(), load_tiny(), EvalSettings(limit=12, output=tmp_path / method, method=method))
+    run_benchmark(PictogramClassify(), load_tiny(), EvalSettings(limit=12, output=tmp_path / "both", crops=4))
     (metric,) = compare_runs(tmp_path / "clip", tmp_path / "both").metrics
     assert (metric.name, metric.n, metric.test) == ("top1_clip", 12, "mcnemar")
     assert compare_runs(tmp_path / "clip", tmp_path / "cupl").metrics == ()
@@ -145,7 +145,7 @@ def differing(first: Path, second: Path) -> dict[str, ComparedMetric]:
 def twice(benchmark: Benchmark[Any, Any], folder: Path, **settings: Any) -> tuple[Path, Path]:
     """Runs of two models."""
     for name, loaded in (("tiny", load_tiny()), ("random", load_random("clip"))):
-        run_benchmark(benchmark, loaded, Settings(output=folder / name, **settings))
+        run_benchmark(benchmark, loaded, EvalSettings(output=folder / name, **settings))
     return folder / "tiny", folder / "random"
 
 
@@ -155,7 +155,7 @@ def test_captions_that_grow_are_compared_picture_by_picture(tmp_path: Path) -> N
 
 
 def test_a_counting_that_leaves_out_pictures_is_compared_over_those_that_both_runs_kept(tmp_path: Path) -> None:
-    run_benchmark(PictogramLong(), load_tiny(), Settings(limit=8, output=tmp_path / "one"))
+    run_benchmark(PictogramLong(), load_tiny(), EvalSettings(limit=8, output=tmp_path / "one"))
     shutil.copytree(tmp_path / "one", tmp_path / "other")
     samples = tmp_path / "other" / "samples.jsonl"
     first, *others = samples.read_text().splitlines(keepends=True)
@@ -189,7 +189,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, runs: tuple[Path, Pa
     with pytest.raises(UsageError, match="there is no"):
         compare_runs(runs[0], tmp_path)
     data = write_nocaps(tmp_path / "data")
-    run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(output=tmp_path / "other"))
+    run_benchmark(word_set("nocaps-foil", data), load_tiny(), EvalSettings(output=tmp_path / "other"))
     with pytest.raises(UsageError, match="a run of pictogram-foil cannot be compared with one of nocaps-foil"):
         compare_runs(runs[0], tmp_path / "other")
     with pytest.raises(UsageError, match="share no sample"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from clipalign.data.class_texts import class_texts, relative_clause, waffle_descriptors
 from clipalign.data.classes import Classes, check_names, read_dataset, read_descriptions, read_labels, read_lines
 from clipalign.errors import MissingDataset, UsageError
-from clipalign.models.class_vectors import class_texts, relative_clause, waffle_descriptors
 
 ANIMALS = {"cat": ("A cat has fur.", "It purrs."), "polar bear": ("A polar bear is white.",)}
 WORDS = ("accelerator", "moss", "under", "tin")

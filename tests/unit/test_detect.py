@@ -212,14 +212,14 @@ def test_no_pairs_no_results() -> None:
 @pytest.mark.parametrize(
     ("settings", "option"),
     [
-        ({"mode": "worst"}, "--mode"),
-        ({"alignment": "guess"}, "--alignment"),
-        ({"layers": 0}, "--layers"),
+        ({"mode": "worst"}, "mode"),
+        ({"alignment": "guess"}, "alignment"),
+        ({"layers": 0}, "layers"),
         ({"layers": 7}, "--layers"),
-        ({"layers": 2.0}, "--layers"),
-        ({"epsilon": "low"}, "--epsilon"),
-        ({"epsilon": float("nan")}, "--epsilon"),
-        ({"batch_size": 0}, "--batch-size"),
+        ({"layers": 2.0}, "layers"),
+        ({"epsilon": "low"}, "epsilon"),
+        ({"epsilon": float("nan")}, "epsilon"),
+        ({"batch_size": 0}, "batch_size"),
         ({"template": "dog " * 80}, "--template"),
     ],
 )

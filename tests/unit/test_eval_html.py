@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.report_data import report_data
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.output.eval import eval_page
 from clipalign.results import Distribution, EvalReport
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 def shown(benchmark: Any, folder: Path, **settings: Any) -> EvalReport:
-    asked = Settings(output=folder, **settings)
+    asked = EvalSettings(output=folder, **settings)
     run_benchmark(benchmark, load_tiny(), asked)
     return report_data(benchmark, asked)
 
@@ -86,7 +86,7 @@ def test_pictures_that_are_gone_leave_an_empty_frame(tmp_path: Path) -> None:
     shown(benchmark, tmp_path / "run")
     for picture in (tmp_path / "data" / "images").iterdir():
         picture.unlink()
-    page = eval_page(report_data(benchmark, Settings(output=tmp_path / "run")))
+    page = eval_page(report_data(benchmark, EvalSettings(output=tmp_path / "run")))
     assert "no picture" in page
     assert "data:image" not in page
 

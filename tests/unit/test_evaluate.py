@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.config.values import Settings
 from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionOutcome, CaptionSample
 from clipalign.evaluation.tasks.pictograms import PictogramFoil
 from clipalign.evaluation.tasks.words import DetectEvaluator
@@ -177,7 +177,7 @@ def test_detection_resumed_equals_detection_in_one_go_in_every_digit(
     monkeypatch.setattr(DetectEvaluator, "chunk_samples", 4)
 
     def measured(**settings: Any) -> EvalResult | None:
-        return run_benchmark(PictogramFoil(), load_tiny(), Settings(limit=10, **settings))
+        return run_benchmark(PictogramFoil(), load_tiny(), EvalSettings(limit=10, **settings))
 
     whole = measured(output=tmp_path)
     content = (tmp_path / "samples.jsonl").read_bytes()
@@ -189,7 +189,7 @@ def test_detection_resumed_equals_detection_in_one_go_in_every_digit(
 def test_detection_keeps_going_past_bad_pictures_and_texts_without_words(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Image.new("RGB", (64, 64), "red").save(picture)
-    evaluator = DetectEvaluator(load_tiny(), Settings())
+    evaluator = DetectEvaluator(load_tiny(), EvalSettings())
     samples = [
         CaptionSample("1", picture, "a.png", "a red square", True, ""),
         CaptionSample("2", tmp_path / "b.png", "b.png", "a red square", True, ""),
@@ -214,7 +214,7 @@ def test_pictures_of_data_sets_are_turned_by_exif_only_where_asked(tmp_path: Pat
     image.save(picture, exif=exif)
 
     def cosine(protocol: str) -> float:
-        evaluator = DetectEvaluator(load_tiny(), Settings(protocol=protocol))
+        evaluator = DetectEvaluator(load_tiny(), EvalSettings(protocol=protocol))
         (outcome,) = evaluator.score([CaptionSample("1", picture, "t", "a red square", True, "")])
         assert not isinstance(outcome, ClipalignError)
         return outcome.result.cosine

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipalign.config.values import Settings
 from clipalign.evaluation import evaluate as runner
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.pictograms import PictogramLong
 from clipalign.results import EvalResult
@@ -32,7 +32,7 @@ def run_by(size: int, **settings: Any) -> tuple[EvalResult, list[Halving]]:
     """The first's result and every one's evaluator."""
     evaluators = [Halving() for _ in range(size)]
     results = in_processes(
-        size, lambda rank: run_benchmark(Halves(evaluator=evaluators[rank]), NOBODY, Settings(**settings))
+        size, lambda rank: run_benchmark(Halves(evaluator=evaluators[rank]), NOBODY, EvalSettings(**settings))
     )
     assert [rank for rank, result in results.items() if result is not None] == [0]
     assert results[0] is not None
@@ -107,8 +107,8 @@ def test_texts_that_were_cut_are_counted_once_by_however_many_processes(
     monkeypatch: pytest.MonkeyPatch, few_draws: None
 ) -> None:
     monkeypatch.setattr(PictogramLong, "samples", _with_a_text_that_is_cut)
-    alone = run_benchmark(PictogramLong(), load_tiny(), Settings(limit=70))
-    shared = in_processes(2, lambda _: run_benchmark(PictogramLong(), load_tiny(), Settings(limit=70)))[0]
+    alone = run_benchmark(PictogramLong(), load_tiny(), EvalSettings(limit=70))
+    shared = in_processes(2, lambda _: run_benchmark(PictogramLong(), load_tiny(), EvalSettings(limit=70)))[0]
     assert alone is not None and shared is not None
     assert any(note.startswith("70 texts did not fit") for note in alone.notes)
     assert shared.notes == alone.notes

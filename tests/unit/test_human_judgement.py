@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.metrics import kendall_b, kendall_c
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import BrokenSample
 from clipalign.evaluation.tasks.human_judgement import HumanJudgment
 from tests.tiny import GOLDEN, load_tiny
@@ -59,7 +59,7 @@ def good_rows() -> list[Any]:
 def test_the_four_correlations(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run_benchmark(
-        HumanJudgment(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), Settings(output=out)
+        HumanJudgment(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), EvalSettings(output=out)
     )
     records = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     ours, theirs = [record["cosine"] for record in records], [row["human"] for row in good_rows()]
@@ -75,7 +75,7 @@ def test_the_four_correlations(tmp_path: Path) -> None:
 def test_images_beside_the_file_in_a_folder_that_holds_one(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes((GOLDEN / "images" / "0.png").read_bytes())
     ratings(tmp_path / "any.jsonl", [{**row, "image": "0.png"} for row in good_rows()])
-    assert run_benchmark(HumanJudgment(tmp_path), load_tiny(), Settings()).counts["samples"] == 6
+    assert run_benchmark(HumanJudgment(tmp_path), load_tiny(), EvalSettings()).counts["samples"] == 6
 
 
 def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
@@ -85,7 +85,10 @@ def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
         {**good_rows()[0], "text": " "}, {**good_rows()[0], "human": True},
     ]  # fmt: skip
     file = ratings(tmp_path / "mine.jsonl", [*good_rows(), *bad])
-    assert run_benchmark(HumanJudgment(file), load_tiny(), Settings()).counts == {"samples": 6, "unreadable": len(bad)}
+    assert run_benchmark(HumanJudgment(file), load_tiny(), EvalSettings()).counts == {
+        "samples": 6,
+        "unreadable": len(bad),
+    }
 
 
 def test_no_file_or_several(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import clipalign
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.increments import (
     IncrementOutcome,
     Sdci,
@@ -100,7 +100,7 @@ def golden_rows() -> list[dict[str, Any]]:
 
 def measured(folder: Path, loaded: LoadedModel | None = None, **settings: Any) -> EvalResult:
     loaded = loaded or clipalign.load(str(GOLDEN / "tiny-longclip.safetensors"), device="cpu").loaded
-    return run_benchmark(Sdci(folder), loaded, Settings(**settings))
+    return run_benchmark(Sdci(folder), loaded, EvalSettings(**settings))
 
 
 def values(result: EvalResult) -> dict[str, float]:
@@ -195,7 +195,7 @@ class TestSdci:
 class TestPictogramLong:
     def test_the_embedded_model_tells_right_details_from_wrong_ones(self) -> None:
         loaded = clipalign.load("pictogram-long").loaded
-        found = values(run_benchmark(PictogramLong(), loaded, Settings(limit=64)))
+        found = values(run_benchmark(PictogramLong(), loaded, EvalSettings(limit=64)))
         assert found["positive_corrected"] > 0.6 and found["negative_corrected"] > 0.6
 
     def test_samples_are_the_same_again_and_captions_grow(self) -> None:
@@ -207,6 +207,8 @@ class TestPictogramLong:
         assert [one.id for one in PictogramLong().samples(limit=2, seed=1)] != [one.id for one in first[:2]]
 
     def test_other_settings_do_not_go_on_with_a_run(self, tmp_path: Path) -> None:
-        run_benchmark(PictogramLong(), load_tiny(), Settings(limit=3, output=tmp_path))
+        run_benchmark(PictogramLong(), load_tiny(), EvalSettings(limit=3, output=tmp_path))
         with pytest.raises(UsageError, match="other settings"):
-            run_benchmark(PictogramLong(), load_tiny(), Settings(limit=3, output=tmp_path, resume=True, stretch=True))
+            run_benchmark(
+                PictogramLong(), load_tiny(), EvalSettings(limit=3, output=tmp_path, resume=True, stretch=True)
+            )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clipalign.config.values import Settings
+from clipalign.config.groups import RecordSettings
 from clipalign.data.records import InputRecord
 from clipalign.errors import Busy, OutputError, UsageError
 from clipalign.output.console import notices
@@ -160,7 +160,7 @@ def test_overwrite_waits_until_the_model_is_there(tmp_path: Path, format: str) -
     path.write_text("precious")
     with (
         pytest.raises(RuntimeError),
-        open_writer(Settings(output=path, format=format, overwrite=True), DetectView()),
+        open_writer(RecordSettings(output=path, format=format, overwrite=True), DetectView()),
     ):
         raise RuntimeError("no weights")
     assert path.read_text() == "precious"
@@ -183,7 +183,7 @@ def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None
     from clipalign.runs.writer import open_writer
 
     path = tmp_path / "out"
-    with open_writer(Settings(output=path, format=format), DetectView()) as writer:
+    with open_writer(RecordSettings(output=path, format=format), DetectView()) as writer:
         writer.begin(PROVENANCE)
         for how in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises(Busy, match="another clipalign is at work on"):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.retrieval import ranks, recall_statistics
 from clipalign.methods.score_long import LongScorer, LongSettings
 from clipalign.models.encode import encode_texts
@@ -113,7 +113,7 @@ class TestUrban1k:
     @pytest.mark.parametrize("inner", ["", "Urban1k"])
     def test_its_layout(self, tmp_path: Path, inner: str) -> None:
         save_urban1k(tmp_path / inner)
-        result = run_benchmark(urban1k(tmp_path), load_tiny(), Settings())
+        result = run_benchmark(urban1k(tmp_path), load_tiny(), EvalSettings())
         found = {metric.name: metric.value for metric in result.metrics}
         scorer = LongScorer(load_tiny(), LongSettings(stretch=False))
         paths = [tmp_path / inner / "image" / f"{number}.jpg" for number in range(1, 5)]
@@ -127,7 +127,7 @@ class TestUrban1k:
         (tmp_path / "image" / "2.jpg").unlink()
         (tmp_path / "caption" / "3.txt").write_bytes(b"\xff\xfe\xff")
         (tmp_path / "image" / "4.jpg").write_bytes(b"none")
-        assert run_benchmark(urban1k(tmp_path), load_tiny(), Settings()).counts == {"samples": 1, "unreadable": 3}
+        assert run_benchmark(urban1k(tmp_path), load_tiny(), EvalSettings()).counts == {"samples": 1, "unreadable": 3}
 
     def test_numbers_in_the_order_of_numbers(self, tmp_path: Path) -> None:
         for name in ("10", "9", "1", "other"):
@@ -169,10 +169,10 @@ class TestCoco2017:
     def test_recall_and_what_a_resumed_run_makes_of_its_records(self, tmp_path: Path) -> None:
         save_coco(tmp_path)
         out = tmp_path / "out"
-        whole = run_benchmark(coco2017(tmp_path), load_tiny(), Settings(output=out))
+        whole = run_benchmark(coco2017(tmp_path), load_tiny(), EvalSettings(output=out))
         names = {f"r{k}_{way}" for k in (1, 5, 10) for way in ("image_to_text", "text_to_image")}
         assert {metric.name for metric in whole.metrics} == names
-        again = run_benchmark(coco2017(tmp_path), load_tiny(), Settings(output=out, resume=True))
+        again = run_benchmark(coco2017(tmp_path), load_tiny(), EvalSettings(output=out, resume=True))
         assert again.metrics == whole.metrics
 
     def test_a_file_of_another_format(self, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import MissingDataset, MissingExtra
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks.richhf import RichHF
 from tests.results import result_of
@@ -86,7 +86,7 @@ def test_samples_are_read_from_record_prompt_and_picture(data: Path) -> None:
 
 
 def test_the_whole_path_on_twenty_samples(data: Path) -> None:
-    result = run_benchmark(RichHF(data), load_tiny(), Settings())
+    result = run_benchmark(RichHF(data), load_tiny(), EvalSettings())
     names = [metric.name for metric in result.metrics]
     assert names[:3] == ["f1", "precision", "recall"]
     assert {"pearson_f_clip_score", "spearman_clip_score", "ap_f_clip_score"} <= set(names)
@@ -100,7 +100,7 @@ def test_prompts_with_other_than_their_labels_are_counted_as_far_as_they_go(data
     text, labels, score = prompts["uid-0001"]
     prompts["uid-0001"] = (text, labels + " 0 0", score)
     prompts["uid-0002"] = (text, "", score)
-    result = run_benchmark(RichHF(write_richhf(data, prompts)), load_tiny(), Settings())
+    result = run_benchmark(RichHF(write_richhf(data, prompts)), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 4, "unreadable": 0}
     assert any(note.startswith("2 prompts have more or fewer words than labels") for note in result.notes)
 
@@ -108,7 +108,7 @@ def test_prompts_with_other_than_their_labels_are_counted_as_far_as_they_go(data
 def test_prompts_and_pictures_that_are_not_there_are_counted(data: Path) -> None:
     (data / "images" / "uid-0003.txt").unlink()
     (data / "images" / "uid-0004.png").unlink()
-    result = run_benchmark(RichHF(data), load_tiny(), Settings())
+    result = run_benchmark(RichHF(data), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 18, "unreadable": 2}
 
 
@@ -167,7 +167,7 @@ def test_pictures_and_prompts_are_taken_out_of_the_shards_that_download_brings(d
     (data / "images").rmdir()
     prompts = richhf_prompts()
     write_shards(data / "pickapic", prompts)
-    result = run_benchmark(RichHF(data), load_tiny(), Settings())
+    result = run_benchmark(RichHF(data), load_tiny(), EvalSettings())
     assert result is not None
     assert result.counts == {"samples": 20, "unreadable": 0}
     names = {place.name for place in (data / "images").iterdir()}

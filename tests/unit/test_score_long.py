@@ -11,8 +11,9 @@ from PIL import Image
 
 from clipalign.errors import TextUnusable, UsageError
 from clipalign.methods.detect import Pair
-from clipalign.methods.score_long import LongScorer, LongSettings, score_long_pairs
+from clipalign.methods.score_long import LongScorer, score_long_pairs
 from clipalign.methods.scores import specs_score
+from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import encode_texts
 from clipalign.models.long_context import stretched
 from clipalign.models.model import LoadedModel

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from clipalign.config.values import Settings
 from clipalign.device import DeviceChoice
 from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks import seetrue
 from clipalign.evaluation.tasks import seetrue as entailment
@@ -62,7 +62,7 @@ def test_rows_of_all_shards_are_samples_in_their_order(data: Path) -> None:
 def test_the_whole_path_on_twenty_samples(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seetrue, "Entailment", WordOverlap)
     output = tmp_path / "run"
-    result = run_benchmark(SeeTrue(data), load_tiny(), Settings(epsilon=0.0, output=output))
+    result = run_benchmark(SeeTrue(data), load_tiny(), EvalSettings(epsilon=0.0, output=output))
     by_name = {metric.name: metric for metric in result.metrics}
     assert list(by_name) == ["nli", "nli_coco_con", "nli_drawbench", "nli_pickapic"]
     assert by_name["nli"].n == 20
@@ -71,7 +71,7 @@ def test_the_whole_path_on_twenty_samples(data: Path, tmp_path: Path, monkeypatc
         / 20
     )
     assert "predictions are judged by word overlap" in result.notes
-    assert run_benchmark(SeeTrue(data), load_tiny(), Settings(epsilon=0.0, output=output, resume=True)) == result
+    assert run_benchmark(SeeTrue(data), load_tiny(), EvalSettings(epsilon=0.0, output=output, resume=True)) == result
 
 
 def test_what_is_predicted_are_phrases_with_commas_and_nothing_is_worth_nothing(
@@ -81,10 +81,10 @@ def test_what_is_predicted_are_phrases_with_commas_and_nothing_is_worth_nothing(
     benchmark = SeeTrue(data)
     benchmark.check()
     samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, CaptionSample)]
-    evaluator = benchmark.evaluator(load_tiny(), Settings(epsilon=0.0))
+    evaluator = benchmark.evaluator(load_tiny(), EvalSettings(epsilon=0.0))
     predictions = [outcome.truth["prediction"] for outcome in evaluator.score(samples)]  # type: ignore[union-attr]
     assert any(", " in prediction for prediction in predictions)
-    silent = benchmark.evaluator(load_tiny(), Settings(epsilon=-1e9))
+    silent = benchmark.evaluator(load_tiny(), EvalSettings(epsilon=-1e9))
     assert {outcome.truth["nli"] for outcome in silent.score(samples)} == {0.0}  # type: ignore[union-attr]
 
 
@@ -113,7 +113,7 @@ def test_the_missing_library_is_named_with_its_extra(data: Path, monkeypatch: py
 
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra) as error:
-        run_benchmark(SeeTrue(data), load_tiny(), Settings())
+        run_benchmark(SeeTrue(data), load_tiny(), EvalSettings())
     assert error.value.hint == "pip install 'clipalign[nli]'"
 
 

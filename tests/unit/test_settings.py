@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
 
+from clipalign.commands import settings_tables
+from clipalign.commands.detect import DetectOptions
+from clipalign.config import settings
 from clipalign.config.file import find_settings_file, foreign_files
-from clipalign.config.readers import NOT_FROM_FILES, READERS, flag_name
-from clipalign.config.sources import resolve, unknown_variables
+from clipalign.config.readers import whole
+from clipalign.config.settings import AsIn, CommandSettings, Setting, Tables, declared, flag_name, unknown_variables
 from clipalign.config.suggest import meant_by
-from clipalign.config.values import Settings
 from clipalign.errors import SettingsError, UsageError
+from clipalign.methods.settings import ClassifySettings, DetectSettings
+from tests.settings import resolve
+
+EVERY = [(command, name, setting) for command, table in settings_tables().items() for name, setting in table.items()]
+ONLY_TYPED = [(command, name) for command, name, setting in EVERY if not setting.file and not setting.variable]
+NOT_IN_FILES = [(command, name) for command, name, setting in EVERY if not setting.file and setting.variable]
 
 
 @pytest.fixture
@@ -29,11 +40,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_without_anything_the_defaults_hold(project: Path) -> None:
-    assert resolve("detect", {}, start=project) == Settings()
-
-
-def test_every_setting_has_a_reader_and_every_reader_a_setting() -> None:
-    assert set(READERS) == set(Settings.__dataclass_fields__)
+    assert resolve("detect", {}, start=project) == DetectOptions()
 
 
 def test_the_flag_wins_over_the_variable_over_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,33 +91,45 @@ def test_a_command_s_table_holds_for_that_command_alone(project: Path) -> None:
 
 def test_hyphens_and_underscores_are_the_same(project: Path) -> None:
     write(project / "clipalign.toml", "batch-size = 8\nimage_logscale = 2")
-    found = resolve("detect", {}, start=project)
+    found = resolve("classify", {}, start=project)
     assert (found.batch_size, found.image_logscale) == (8, 2)
 
 
 def test_models_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.parent)
     write(project / "clipalign.toml", 'model = "./config.json@../best.safetensors"\ninit = "pictogram"')
-    found = resolve("train-specs", {}, start=project)
+    found = resolve("detect", {}, start=project)
     assert found.model == f"{project}/config.json@{project}/../best.safetensors"
-    assert found.init == "pictogram"
+    assert resolve("train-specs", {}, start=project).init == "pictogram"
 
 
-@pytest.mark.parametrize("name", sorted(NOT_FROM_FILES))
-def test_a_file_does_not_say_where_to_read_and_write_or_what_to_fetch(project: Path, name: str) -> None:
+def test_places_fetching_and_what_starts_tasks_are_not_said_by_files() -> None:
+    assert {name for _, name in NOT_IN_FILES} == {
+        *("cache_dir", "data_root", "dataset", "data", "input", "image_root", "text_file", "shard", "compare"),
+        *("labels", "descriptions", "templates", "words"),
+        *("output", "save", "report", "prepare", "resume", "overwrite", "download", "accept_license"),
+        *("sweep", "calibrate"),
+    }
+    assert {name for _, name in ONLY_TYPED} == {
+        *("describe_with", "reference", "list_them", "dry_run", "verify", "remove", "handed_over")
+    }
+
+
+@pytest.mark.parametrize(("command", "name"), NOT_IN_FILES)
+def test_a_file_does_not_say_where_to_read_and_write_or_what_to_fetch(project: Path, command: str, name: str) -> None:
     path = write(project / "clipalign.toml", f'{name} = "x"')
     with pytest.raises(SettingsError, match=f"{name} does not belong in a settings file") as caught:
-        resolve("detect", {}, start=project)
+        resolve(command, {}, start=project)
     assert str(path) in caught.value.message
     assert flag_name(name) in caught.value.hint and "CLIPALIGN_" in caught.value.hint
 
 
-@pytest.mark.parametrize("key", ["describe-with", "describe_with", "reference", "remove"])
+@pytest.mark.parametrize("key", ["describe-with", "describe_with", "reference", "remove", "list_them"])
 def test_a_file_does_not_say_what_is_typed_for_one_run(project: Path, key: str) -> None:
     write(project / "clipalign.toml", f'[classify]\n{key} = "http://127.0.0.1/v1 a-model"')
     with pytest.raises(SettingsError, match=f"{key} does not belong in a settings file") as caught:
         resolve("classify", {}, start=project)
-    assert caught.value.hint == f"give --{key.replace('_', '-')} on the command line"
+    assert caught.value.hint == f"give --{key.replace('_', '-').removesuffix('-them')} on the command line"
 
 
 def test_the_table_of_download_is_no_switch(project: Path) -> None:
@@ -145,9 +164,8 @@ def test_a_pipe_named_like_a_settings_file_is_told(project: Path) -> None:
 
 def test_what_a_file_may_say_is_no_place() -> None:
     """A new setting that takes a path or an address is one for flags and variables alone."""
-    fields = Settings.__dataclass_fields__
-    places = {name for name, field in fields.items() if "Path" in str(field.type)}
-    assert places <= NOT_FROM_FILES
+    places = {name for _, name, setting in EVERY if {"DIR", "FILE", "URL"} & set(re.split("[| ]", setting.value))}
+    assert places and not places & {name for _, name, setting in EVERY if setting.file}
 
 
 def test_files_count_up_to_the_repository_or_the_home_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +210,7 @@ def test_a_link_counts_for_no_more_than_who_made_it(project: Path) -> None:
 
 def test_a_project_file_of_other_tools_is_none_of_ours(project: Path) -> None:
     write(project / "pyproject.toml", "no TOML at all")
-    assert resolve("detect", {}, start=project) == Settings()
+    assert resolve("detect", {}, start=project) == DetectOptions()
 
 
 def test_a_folder_that_nobody_may_look_into_holds_no_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +218,7 @@ def test_a_folder_that_nobody_may_look_into_holds_no_settings(project: Path, mon
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_file", closed)
-    assert resolve("detect", {}, start=project) == Settings()
+    assert resolve("detect", {}, start=project) == DetectOptions()
 
 
 def test_an_unknown_key_names_file_key_and_what_was_meant(project: Path) -> None:
@@ -270,8 +288,9 @@ def test_a_bad_value_in_a_variable_names_the_variable(project: Path, monkeypatch
     ],
 )  # fmt: skip
 def test_a_bad_flag_is_a_usage_error_that_names_the_flag(project: Path, name: str, bad: str) -> None:
+    command = next(one for one, table in settings_tables().items() if one != "download" and name in table)
     with pytest.raises(UsageError) as caught:
-        resolve("detect", {name: bad}, start=project)
+        resolve(command, {name: bad}, start=project)
     assert caught.value.message.startswith(f"{flag_name(name)} must be ")
     assert not isinstance(caught.value, SettingsError)
 
@@ -279,7 +298,7 @@ def test_a_bad_flag_is_a_usage_error_that_names_the_flag(project: Path, name: st
 @pytest.mark.parametrize(
     ("name", "typed", "value"),
     [
-        ("epsilon", "-5e-5", -5e-5), ("batch_size", "auto", None), ("batch_size", "4", 4),
+        ("epsilon", "-5e-5", -5e-5), ("batch_size", "auto", 32), ("batch_size", "4", 4),
         ("device", "CUDA:1", "cuda:1"), ("template", "", ""), ("seed", str(2**63 - 1), 2**63 - 1),
         ("offline", True, True), ("check", "yes", True),
     ],
@@ -316,7 +335,7 @@ def test_a_deleted_working_directory_has_no_settings(monkeypatch: pytest.MonkeyP
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "cwd", fail)
-    assert resolve("detect", {}) == Settings()
+    assert resolve("detect", {}) == DetectOptions()
 
 
 def test_an_empty_model_is_said_once(project: Path) -> None:
@@ -325,19 +344,19 @@ def test_an_empty_model_is_said_once(project: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", ["0/4", "5/4", "4", "1/0", "-1/4", "a/b", 3])
-def test_a_shard_counts_from_one_to_their_number(project, typed) -> None:
+def test_a_shard_counts_from_one_to_their_number(project: Path, typed: object) -> None:
     assert resolve("detect", {"shard": " 2/4 "}, start=project).shard == (2, 4)
     with pytest.raises(UsageError, match="--shard must be I/N with I from 1 to N"):
         resolve("detect", {"shard": typed}, start=project)
 
 
-def test_names_come_alone_or_several(project) -> None:
+def test_names_come_alone_or_several(project: Path) -> None:
     assert resolve("detect", {"input": ["a.jsonl", "b.tar"]}, start=project).input == ("a.jsonl", "b.tar")
     assert resolve("detect", {"input": "a.jsonl"}, start=project).input == ("a.jsonl",)
 
 
-def test_a_format_that_the_command_does_not_have_is_refused(project) -> None:
-    with pytest.raises(UsageError, match="eval has no format 'csv'"):
+def test_a_format_that_the_command_does_not_have_is_refused(project: Path) -> None:
+    with pytest.raises(UsageError, match="--format must be table or json, not 'csv'"):
         resolve("eval", {"format": "csv"}, start=project)
 
 
@@ -345,7 +364,7 @@ def test_a_format_that_was_not_typed_is_blamed_on_where_it_came_from(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(project / "clipalign.toml", 'format = "html"')
-    with pytest.raises(SettingsError, match="download has no format 'html'") as caught:
+    with pytest.raises(SettingsError, match="format must be table or json, not 'html'") as caught:
         resolve("download", {}, start=project)
     assert caught.value.input == f"{path}: format"
     monkeypatch.setenv("CLIPALIGN_FORMAT", "jsonl")
@@ -354,8 +373,8 @@ def test_a_format_that_was_not_typed_is_blamed_on_where_it_came_from(
     assert caught.value.input == "CLIPALIGN_FORMAT"
 
 
-@pytest.mark.parametrize(("name", "good", "bad"), [("alpha", "0.5", "0.95"), ("margin", "0", "-0.1")])
-def test_numbers_have_bounds(project, name, good, bad) -> None:
+@pytest.mark.parametrize(("name", "good", "bad"), [("alpha", "0.5", "0.95"), ("timeout", "1", "0")])
+def test_numbers_have_bounds(project: Path, name: str, good: str, bad: str) -> None:
     assert getattr(resolve("classify", {name: good}, start=project), name) == float(good)
     with pytest.raises(UsageError):
         resolve("classify", {name: bad}, start=project)
@@ -371,7 +390,57 @@ def test_the_default_model_of_long_texts_is_another(project: Path, monkeypatch: 
 def test_a_variable_that_sets_nothing_is_told_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CLIPALIGN_MODLE", "CLIPALIGN_NOBODY", "CLIPALIGN_CACHE", "CLIPALIGN_BATCH_SIZE"):
         monkeypatch.setenv(name, "1")
-    assert unknown_variables() == [
+    assert unknown_variables(settings_tables) == [
         "the variable CLIPALIGN_MODLE sets nothing; did you mean MODE or MODEL?",
         "the variable CLIPALIGN_NOBODY sets nothing",
     ]
+
+
+@pytest.mark.parametrize(("command", "name", "setting"), EVERY, ids=[f"{command} {name}" for command, name, _ in EVERY])
+def test_a_default_is_one_that_the_command_s_reader_takes(command: str, name: str, setting: Setting) -> None:
+    default = getattr(resolve(command, {}), name)
+    assert setting.read is not None
+    assert default in (None, 0) or setting.read(default) == default
+
+
+def test_what_a_program_passes_is_read_and_checked_as_a_flag_is() -> None:
+    assert DetectSettings(epsilon=0).epsilon == 0.0
+    with pytest.raises(UsageError, match="layers must be a whole number, 1 or more, not 0"):
+        DetectSettings(layers=0)
+    with pytest.raises(UsageError, match=r"alpha must be a number from 0 to 0\.9, not 1\.0"):
+        replace(ClassifySettings(), alpha=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner(CommandSettings):
+    """A command of one setting."""
+
+    panel = "Scoring"
+
+    size: Annotated[int, Setting("Size in pixels.", whole(1, 9), value="N")] = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(CommandSettings):
+    """A command that has the same setting, with a default of its own."""
+
+    size: Annotated[int | None, AsIn(Owner)] = None
+
+
+def test_one_declaration_is_all_that_a_setting_takes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tables() -> Tables:
+        return {"one": declared(Owner), "two": declared(Other)}
+
+    def found(**flags: object) -> int | None:
+        return settings.resolve(Other, flags, command="two", tables=tables, start=project).size
+
+    setting = declared(Other)["size"]
+    assert (setting.flag, setting.default, setting.panel) == ("--size", "7", "Scoring")
+    assert found() is None
+    write(project / "clipalign.toml", "size = 3")
+    assert found() == 3
+    monkeypatch.setenv("CLIPALIGN_SIZE", "4")
+    assert found() == 4
+    assert found(size="5") == 5
+    with pytest.raises(UsageError, match="--size must be a whole number, 1 to 9, not '10'"):
+        found(size="10")

@@ -35,14 +35,13 @@ from clipalign.training.checkpoints import (
 from clipalign.training.data import PictogramData, SpecsSample
 from clipalign.training.distributed import World
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
-from clipalign.training.loss import SpecsWeights
 from clipalign.training.model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
 from clipalign.training.settings import Intervals, SpecsSettings, learning_rate
 from clipalign.training.validation import Increments, Validation, increments_of
 from tests.tiny import GOLDEN
 
 SETTINGS = SpecsSettings(
-    epochs=2, batch_size=2, accumulate=2, learning_rate=1e-3, warmup_steps=2, weights=SpecsWeights(short=0.5), draws=2
+    epochs=2, batch_size=2, accumulate=2, learning_rate=1e-3, warmup_steps=2, lambda_short=0.5, draws=2
 )
 DATA = PictogramData(12, 4)
 STEPS = 6
@@ -68,7 +67,7 @@ class Silent:
 
 def trainee(settings: SpecsSettings = SETTINGS, name: str = "tiny-longclip.safetensors") -> Trainee:
     loaded = load_model(str(GOLDEN / name), choice=choose_device("cpu"))
-    return make_trainee(loaded, frozen=settings.frozen, recompute=settings.recompute)
+    return make_trainee(loaded, frozen=settings.freeze, recompute=settings.recompute)
 
 
 def make_run(folder: Path, settings: SpecsSettings = SETTINGS, **others: Any) -> SpecsRun:
@@ -98,7 +97,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_of_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the image tower frozen."""
     folder = tmp_path_factory.mktemp("whole of text")
-    make_run(folder, replace(SETTINGS, frozen=("image",))).train()
+    make_run(folder, replace(SETTINGS, freeze=("image",))).train()
     return folder
 
 
@@ -122,7 +121,7 @@ def test_a_run_leaves_weights_that_the_product_loads(whole: Path) -> None:
 def test_a_run_that_is_stopped_and_goes_on_draws_the_same_curve(
     tmp_path: Path, whole: Path, whole_of_text: Path, after: int, frozen: tuple[str, ...]
 ) -> None:
-    settings = replace(SETTINGS, frozen=frozen)
+    settings = replace(SETTINGS, freeze=frozen)
     whole = whole_of_text if frozen else whole
     steps = iter(range(1, 100))
     with pytest.raises(KeyboardInterrupt):
@@ -164,8 +163,8 @@ def test_two_small_batches_are_one_large_one(tmp_path: Path) -> None:
 
     The learning rate is low, since each step multiplies what rounding differs by, on some versions of torch too far.
     """
-    alone = SpecsWeights(contrastive=0.0, epsilon=0.2)
-    settings = replace(SETTINGS, weights=alone, draws=1, learning_rate=1e-5)
+    alone = {"lambda_contrastive": 0.0, "lambda_short": 0.0, "epsilon": 0.2}
+    settings = replace(SETTINGS, draws=1, learning_rate=1e-5, **alone)
     make_run(tmp_path / "two", settings).train()
     make_run(tmp_path / "one", replace(settings, batch_size=4, accumulate=1)).train()
     for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):
@@ -204,7 +203,7 @@ def test_precision_and_recomputation_change_rounding_only(tmp_path: Path, whole:
 
 
 def test_a_frozen_tower_stays_as_it_was(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, frozen=("text",), epochs=1)
+    settings = replace(SETTINGS, freeze=("text",), epochs=1)
     learner = trainee(settings)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
     make_run(tmp_path, settings, trainee=learner).train()
@@ -230,7 +229,7 @@ def test_going_on_with_other_settings_names_the_first_difference(tmp_path: Path,
     with pytest.raises(UsageError, match=r"begun with --learning-rate 0\.001, now it is --learning-rate 0\.002"):
         make_run(whole, replace(SETTINGS, learning_rate=2e-3), resume=True)
     with pytest.raises(UsageError, match=r"begun with --lambda-detail 8\.0, now it is --lambda-detail 2\.0"):
-        make_run(whole, replace(SETTINGS, weights=SpecsWeights(detail=2.0, short=0.5)), resume=True)
+        make_run(whole, replace(SETTINGS, lambda_detail=2.0), resume=True)
     with pytest.raises(UsageError, match="begun with --data with the fingerprint pictogram:12, now it is"):
         make_run(whole, data=PictogramData(13, 4), resume=True)
 
@@ -398,7 +397,7 @@ def test_vectors_of_pictures_that_find_no_room_are_no_reason_to_end(
         raise SafetensorError(SERIALIZED)
 
     monkeypatch.setattr(specs_batches, "save_file", full)
-    make_run(tmp_path, replace(SETTINGS, frozen=("image",))).train()
+    make_run(tmp_path, replace(SETTINGS, freeze=("image",))).train()
     assert not [*tmp_path.glob("pictures*")] and (tmp_path / LAST_FILE).exists()
 
 
@@ -420,7 +419,7 @@ def _broken() -> Image.Image:
 
 @pytest.mark.parametrize("frozen", [(), ("image",)])
 def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path, frozen: tuple[str, ...]) -> None:
-    result = make_run(tmp_path, replace(SETTINGS, frozen=frozen, batch_size=4, accumulate=1), data=Spoiled(1)).train()
+    result = make_run(tmp_path, replace(SETTINGS, freeze=frozen, batch_size=4, accumulate=1), data=Spoiled(1)).train()
     assert result.steps == STEPS
     assert all(record["moved"] for record in curve(tmp_path) if "loss" in record)
 
@@ -428,7 +427,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path, frozen: tuple
 @pytest.mark.parametrize("frozen", [(), ("image",)])
 def test_data_without_a_readable_picture_ends_the_run(tmp_path: Path, frozen: tuple[str, ...]) -> None:
     with pytest.raises(ClipalignError, match="not one picture"):
-        make_run(tmp_path, replace(SETTINGS, frozen=frozen), data=Spoiled(12)).train()
+        make_run(tmp_path, replace(SETTINGS, freeze=frozen), data=Spoiled(12)).train()
 
 
 def test_models_that_cannot_be_trained_are_said() -> None:

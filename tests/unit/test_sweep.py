@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from clipalign.config.values import Settings
 from clipalign.errors import UnknownModel, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
+from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import combinations, folder_names, read_axes, run_sweep
 from clipalign.evaluation.tasks import words
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
@@ -70,24 +70,24 @@ def test_combinations_turn_the_cheapest_setting_fastest() -> None:
 
 def test_values_that_differ_in_what_no_folder_is_called_have_folders_of_their_own(tmp_path: Path) -> None:
     templates: list[object] = ["A photo of ", "A photo-of ", "An image of "]
-    swept = run_sweep(PictogramFoil(), load, Settings(limit=2, output=tmp_path), {"template": templates})
+    swept = run_sweep(PictogramFoil(), load, EvalSettings(limit=2, output=tmp_path), {"template": templates})
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert folders[2] == "template=An-image-of-"
     assert all(re.fullmatch("template=A-photo-of--[0-9a-f]{8}", folder) for folder in folders[:2])
     results = [json.loads((tmp_path / folder / "result.json").read_text()) for folder in folders]
     assert {result["settings"]["template"] for result in results} == set(templates)
     again = run_sweep(
-        PictogramFoil(), load, Settings(limit=2, output=tmp_path, resume=True), {"template": templates[::-1]}
+        PictogramFoil(), load, EvalSettings(limit=2, output=tmp_path, resume=True), {"template": templates[::-1]}
     )
     assert [one.result for one in again[::-1]] == [one.result for one in swept]
 
 
 def test_every_combination_gives_what_a_run_alone_gives(tmp_path: Path) -> None:
     data = write_nocaps(tmp_path / "data")
-    swept = run_sweep(word_set("nocaps-foil", data), load, Settings(), AXES)
+    swept = run_sweep(word_set("nocaps-foil", data), load, EvalSettings(), AXES)
     assert len(swept) == 8
     for one in swept:
-        alone = run_benchmark(word_set("nocaps-foil", data), load_tiny(), Settings(**one.values))  # type: ignore[arg-type]
+        alone = run_benchmark(word_set("nocaps-foil", data), load_tiny(), EvalSettings(**one.values))  # type: ignore[arg-type]
         assert alone is not None
         assert one.result.settings == alone.settings
         assert {metric.name: metric.value for metric in one.result.metrics} == pytest.approx(
@@ -102,7 +102,7 @@ def test_pictures_are_encoded_once_a_model_and_captions_once_for_all_thresholds(
     captions: list[int] = []
     monkeypatch.setattr(encoder, "_unit_or_error", _counting(pictures, encoder._unit_or_error))
     monkeypatch.setattr(words, "detect_each", _counting(captions, words.detect_each))
-    run_sweep(PictogramFoil(), load, Settings(limit=12), AXES)
+    run_sweep(PictogramFoil(), load, EvalSettings(limit=12), AXES)
     assert sum(pictures) == 6  # two captions a picture
     assert captions == [12, 12]  # with one layer and with three
 
@@ -116,25 +116,25 @@ def _counting(counts: list[int], inner: Any) -> Any:
 
 
 def test_runs_have_folders_of_their_own_and_can_be_resumed(tmp_path: Path) -> None:
-    settings = Settings(limit=12, output=tmp_path)
+    settings = EvalSettings(limit=12, output=tmp_path)
     axes: dict[str, list[object]] = {"layers": [1, 2]}
     first = run_sweep(PictogramFoil(), load, settings, axes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layers=1", "layers=2"]
     assert json.loads((tmp_path / "layers=2" / "result.json").read_text())["settings"]["layers"] == 2
     (tmp_path / "layers=2" / "samples.jsonl").write_text("")
-    again = run_sweep(PictogramFoil(), load, Settings(limit=12, output=tmp_path, resume=True), axes)
+    again = run_sweep(PictogramFoil(), load, EvalSettings(limit=12, output=tmp_path, resume=True), axes)
     assert [one.result for one in again] == [one.result for one in first]
 
 
 def test_models_are_swept_on_any_benchmark_and_settings_of_detect_only_where_they_mean_something() -> None:
-    found = run_sweep(PictogramFoil(), load, Settings(limit=4), {"model": ["tiny", "siglip"]})
+    found = run_sweep(PictogramFoil(), load, EvalSettings(limit=4), {"model": ["tiny", "siglip"]})
     assert [one.result.model for one in found] == ["tiny-clip", "siglip"]
     with pytest.raises(UsageError, match="epsilon cannot be swept on this benchmark"):
-        run_sweep(PictogramClassify(), load, Settings(limit=2), {"epsilon": [0.0]})
+        run_sweep(PictogramClassify(), load, EvalSettings(limit=2), {"epsilon": [0.0]})
 
 
 def test_table_and_json_show_a_row_a_combination() -> None:
-    rows = [(one.values, one.result) for one in run_sweep(PictogramFoil(), load, Settings(limit=20), AXES)]
+    rows = [(one.values, one.result) for one in run_sweep(PictogramFoil(), load, EvalSettings(limit=20), AXES)]
     page = sweep_table(rows)
     assert max(map(len, page.splitlines())) <= 80
     assert "pictogram-foil: 8 runs, 20 samples" in page
@@ -150,4 +150,4 @@ def test_a_model_that_is_unknown_is_said_before_any_is_loaded() -> None:
     from clipalign.commands.eval_modes import check_axes
 
     with pytest.raises(UnknownModel):
-        check_axes(Settings(sweep=("model=pictogram,ViT-B-33",)))
+        check_axes(EvalSettings(sweep=("model=pictogram,ViT-B-33",)))

@@ -33,7 +33,7 @@ from clipalign.methods.settings import ClassifySettings
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
     from clipalign.results import Provenance
 
@@ -149,7 +149,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
     def __init__(
         self,
         loaded: LoadedModel,
-        settings: Settings,
+        settings: EvalSettings,
         task: ClassTask,
         *,
         pool: int = POOL_CROPS,
@@ -303,7 +303,7 @@ def _chosen_methods(task: ClassTask, wanted: str | None) -> list[str]:
     return [wanted]
 
 
-def _settings(settings: Settings, alpha: float | None) -> ClassifySettings:
+def _settings(settings: EvalSettings, alpha: float | None) -> ClassifySettings:
     names = ("crops", "alpha", "image_logscale", "text_logscale", "prompt", "batch_size", "seed")
     given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     if alpha is not None:

@@ -23,7 +23,7 @@ from clipalign.errors import UsageError
 from clipalign.evaluation.tasks.class_evaluator import ClassTask
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _SIMILAR: Final = 0.95
 """Share of names that must agree before lists of equal length count as the same classes in the same order."""
 
 
-def read_task(name: str, folder: Path, own_names: Sequence[str], settings: Settings) -> ClassTask:
+def read_task(name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings) -> ClassTask:
     """The classes of data set ``name`` for every method.
 
     Args:
@@ -97,7 +97,7 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
-def _bases(folder: Path, settings: Settings) -> tuple[Path, ...]:
+def _bases(folder: Path, settings: EvalSettings) -> tuple[Path, ...]:
     """Where files of WCA's repository may lie, the data set's own folder first; pictures may be kept elsewhere."""
     downloaded = data_folder(PUBLISHED, cache_dir=settings.cache_dir)
     return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent, downloaded)
@@ -118,7 +118,7 @@ def _find(bases: Sequence[Path], name: str, file: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _words(folder: Path, settings: Settings) -> Path | None:
+def _words(folder: Path, settings: EvalSettings) -> Path | None:
     tops = (folder, folder.parent / WORDS_FOLDER, data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir))
     return next((file for top in tops for file in sorted(top.glob(WORDS_FILE))), None)
 

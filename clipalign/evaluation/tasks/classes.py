@@ -34,8 +34,8 @@ from clipalign.evaluation.tasks.class_texts import read_task
 from clipalign.results import Metric
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
     from clipalign.evaluation.dataset_files import PictureSource
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.evaluation.tasks.class_evaluator import ClassTask
     from clipalign.models.model import LoadedModel
 
@@ -134,7 +134,7 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
             found = hashlib.sha256(content).hexdigest()
         return found and f"{self.name} {one.name} {found}"
 
-    def task(self, settings: Settings) -> ClassTask:
+    def task(self, settings: EvalSettings) -> ClassTask:
         """The classes for every method whose files are there."""
         with self._lists_read():
             names = self.class_names()
@@ -145,7 +145,7 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
                     raise ValueError(f"class {number} has no name")
         return read_task(self.name, self.folder, names, settings)
 
-    def evaluator(self, loaded: LoadedModel, settings: Settings) -> ClassEvaluator:
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> ClassEvaluator:
         """All methods, unless the user chose one."""
         return ClassEvaluator(loaded, settings, self.task(settings), pool=self.pool, alpha=self.alpha)
 

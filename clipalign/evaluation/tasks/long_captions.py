@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
 CHUNK_SAMPLES: Final = 64
@@ -102,7 +102,7 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
 
     chunk_samples = CHUNK_SAMPLES
 
-    def __init__(self, loaded: LoadedModel, settings: Settings, outcome_type: type[L]) -> None:
+    def __init__(self, loaded: LoadedModel, settings: EvalSettings, outcome_type: type[L]) -> None:
         super().__init__(settings)
         self._loaded = long_reading(loaded, stretch=bool(settings.stretch))
         self._outcome_type = outcome_type
@@ -161,6 +161,6 @@ class LongBenchmark(Benchmark[LongSample, L]):
 
     options = LONG_OPTIONS
 
-    def evaluator(self, loaded: LoadedModel, settings: Settings) -> LongEvaluator[L]:
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> LongEvaluator[L]:
         """With the model's own context, unless the user has it stretched."""
         return LongEvaluator(loaded, settings, self.outcome_type)

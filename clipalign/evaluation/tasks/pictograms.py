@@ -55,7 +55,7 @@ from clipalign.pictogram.scenes import (
 )
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
     from clipalign.results import Metric
 
@@ -197,7 +197,7 @@ class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
             identity = f"{self.name} {place} {part} {scene}"
             yield ClassSample(name, draw_scene(scene, side_px=DRAWN_PX), name, label, part, identity)
 
-    def evaluator(self, loaded: LoadedModel, settings: Settings) -> ClassEvaluator:
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> ClassEvaluator:
         """All methods, unless the user chose one."""
         return ClassEvaluator(loaded, settings, task(), pool=POOL_CROPS)
 

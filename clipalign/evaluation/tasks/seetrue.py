@@ -23,8 +23,8 @@ from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSampl
 from clipalign.evaluation.tasks.words import ABOUT, DetectEvaluator, WordBenchmark, by_part, phrases, precisions
 
 if TYPE_CHECKING:
-    from clipalign.config.values import Settings
     from clipalign.device import DeviceChoice
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
 
@@ -167,7 +167,7 @@ class SeeTrue(WordBenchmark):
             except (OSError, ValueError) as error:
                 raise shard.unusable(f"cannot be read on: {_sentence(error)}") from error
 
-    def evaluator(self, loaded: LoadedModel, settings: Settings) -> SeeTrueEvaluator:
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> SeeTrueEvaluator:
         """``detect`` in mode ``threshold``, unless the user chose another, and the model for inference."""
         entailment = Entailment(
             loaded.choice,
@@ -195,7 +195,7 @@ class SeeTrueEvaluator(DetectEvaluator):
         entailment: the model for inference.
     """
 
-    def __init__(self, loaded: LoadedModel, settings: Settings, entailment: Entailment) -> None:
+    def __init__(self, loaded: LoadedModel, settings: EvalSettings, entailment: Entailment) -> None:
         super().__init__(loaded, settings)
         self._entailment = entailment
 

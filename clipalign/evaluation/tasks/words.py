@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from clipalign.config.values import Settings
+    from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
 CHUNK_SAMPLES: Final = 256
@@ -75,7 +75,7 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
     chunk_samples = CHUNK_SAMPLES
 
     def __init__(
-        self, loaded: LoadedModel, settings: Settings, *, mode: str = "threshold", epsilon: float | None = None
+        self, loaded: LoadedModel, settings: EvalSettings, *, mode: str = "threshold", epsilon: float | None = None
     ) -> None:
         super().__init__(settings)
         names = ("template", "alignment", "batch_size")
@@ -157,7 +157,7 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
     mode: str = "threshold"
     epsilon: float | None = None
 
-    def evaluator(self, loaded: LoadedModel, settings: Settings) -> DetectEvaluator:
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> DetectEvaluator:
         """The very ``detect`` that users call."""
         return DetectEvaluator(loaded, settings, mode=self.mode, epsilon=self.epsilon)
 

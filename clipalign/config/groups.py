@@ -1,0 +1,174 @@
+"""Settings that several commands have, in groups that a command's own settings inherit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from clipalign.config.readers import MAX_SEED, MAX_THREADS, batch_size, between, device, shard, whole
+from clipalign.config.settings import CommandSettings, Setting
+from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
+
+FORMATS = ("table", "json", "jsonl", "csv", "html", "github")
+"""Of commands with records."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings(CommandSettings):
+    """Where models and data sets are kept, and whether they may be fetched."""
+
+    panel = "Model"
+
+    cache_dir: Annotated[
+        Path | None,
+        Setting(
+            "Folder of data sets and class vectors, and of weights where it is given; also CLIPALIGN_CACHE.",
+            value="DIR",
+            default="the user's cache folder; weights in those of Hugging Face and open_clip",
+            file=False,
+            variables=("CLIPALIGN_CACHE",),
+        ),
+    ] = None
+    offline: Annotated[
+        bool, Setting("Never use the network.", variables=("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    ] = False
+    accept_license: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Accept the license of this model or data set, where it is not a free one. May be repeated.",
+            value="NAME",
+            file=False,
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings(FetchSettings):
+    """What every command that computes has."""
+
+    panel = "Model"
+
+    # Which devices there are would cost an import of torch: kinds complete, not numbers.
+    device: Annotated[
+        str,
+        Setting(
+            "Device that the model runs on.",
+            device,
+            value="auto|cpu|cuda[:N]|mps",
+            choices=("auto", "cpu", "cuda", "mps"),
+        ),
+    ] = "auto"
+    precision: Annotated[
+        str,
+        Setting(
+            "Precision of weights and activations; auto is fp32, the reference.",
+            choices=("auto", "fp32", "bf16", "fp16"),
+        ),
+    ] = "auto"
+    threads: Annotated[int | None, Setting("CPU threads.", whole(1, MAX_THREADS), value="N", default="torch's own")] = (
+        None
+    )
+    seed: Annotated[
+        int, Setting("Seed of everything that is drawn at random; stored in the result.", whole(0, MAX_SEED), value="N")
+    ] = 0
+    download: Annotated[bool | None, Setting("Download missing weights.", default="on a terminal only", file=False)] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(MachineSettings):
+    """What every command that runs a model has."""
+
+    panel = "Model"
+
+    model: Annotated[
+        str,
+        Setting(
+            "Registry name (pictogram works offline), an open_clip architecture with a pretrained tag or a file, "
+            "CONFIG.json@FILE, or a checkpoint.",
+            short="-m",
+            value="NAME[@WEIGHTS]",
+            default=f"{DEFAULT_MODEL}; of score-long: {LONG_MODEL}",
+            choices=model_names,
+            beside_file=True,
+        ),
+    ] = DEFAULT_MODEL
+    batch_size: Annotated[
+        int | None, Setting("Images, and texts, per batch.", batch_size, value="auto|N", default="auto")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(CommandSettings):
+    """What every command has whose ``--output`` may exist already."""
+
+    panel = "Many at once"
+
+    resume: Annotated[bool, Setting("Continue an earlier run into the same --output.", file=False)] = False
+    overwrite: Annotated[bool, Setting("Replace an --output that exists.", file=False)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings(RunSettings, ModelSettings):
+    """What every command has that runs a model on records."""
+
+    panel = "Many at once"
+
+    input: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of images with .txt captions, "
+            "WebDataset .tar, or - for JSON lines on standard input. May be repeated.",
+            short="-i",
+            value="FILE|DIR|-",
+            file=False,
+        ),
+    ] = ()
+    image_root: Annotated[
+        Path | None,
+        Setting(
+            "Folder of relative image names in the input.", value="DIR", default="the working directory", file=False
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        Setting(
+            "Write to this file instead of stdout, record by record; its ending may say the format.",
+            short="-o",
+            value="FILE",
+            file=False,
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        Setting(
+            "Output format.",
+            choices=FORMATS,
+            default="table on a terminal, json elsewhere; for many, jsonl elsewhere, or by the ending of --output",
+            panel="Output",
+        ),
+    ] = None
+    on_error: Annotated[
+        str | None,
+        Setting(
+            "Write a record that cannot be read with its error, or end the run.",
+            choices=("skip", "fail"),
+            default="skip for many, fail for one",
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        Setting("Time limit to download one image, in seconds.", between(0.1, 3600.0), value="SECONDS", default="30"),
+    ] = None
+    shard: Annotated[
+        tuple[int, int] | None,
+        Setting(
+            "Only part I of N of the input, I from 1 on; the outputs of all parts concatenate to the whole.",
+            shard,
+            value="I/N",
+            default="1/1",
+            file=False,
+        ),
+    ] = None

@@ -1,0 +1,282 @@
+"""The mechanism: one annotated field of a frozen dataclass declares one setting.
+
+    layers: Annotated[int | None, Setting("Text layers averaged, from the last.", whole(1), value="K")] = None
+
+makes the flag ``--layers K``, the variable ``CLIPALIGN_LAYERS``, the key ``layers`` of a settings file, the reader and
+check of its value, its default, its line in ``--help`` and its completion. The flag wins over the variable, that over
+the file, that over the default, and an error names where the value came from. Every object of such a class is checked,
+also when a Python program makes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from inspect import get_annotations
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+from clipalign.config.file import foreign_files, read_settings_file
+from clipalign.config.readers import BadValueError, Reader, name, names, one_of, path, paths, quoted, truth
+from clipalign.config.suggest import meant_by
+from clipalign.errors import SettingsError, UsageError
+
+ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
+
+Choices: TypeAlias = tuple[str, ...] | Callable[[], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting is, beside its name, its type and its default, which the field has.
+
+    Attributes:
+        help: one sentence, with the unit of a quantity.
+        read: reads and checks a value; by default one of ``choices``, or what the field's type says.
+        value: what stands for the value in the help, choices parted by ``|``, two values by a space.
+        default: what holds where nothing is given, in words; by default the field's own default.
+        choices: what completes the value.
+        short: a second flag of one letter, ``-o``.
+        flag: the flag, where it is not the field's name.
+        plain: whether a switch has no ``--no-`` form.
+        file: whether a settings file may say it. A file may change numbers and looks; it must not say where to read or
+            write, nor replace, fetch, accept or send anything, because it may come with somebody else's data.
+        variable: whether a variable may say it; what neither says is typed for one run.
+        variables: other variables that say it too.
+        beside_file: whether parts of it that begin with ``./`` or ``../`` are seen from the settings file's folder.
+        panel: heading of its group in the help; by default the ``panel`` of its class.
+        many: whether it may be given several times; the field's type says so.
+        switch: whether it takes no value; the field's type says so.
+    """
+
+    help: str
+    read: Reader | None = None
+    _: KW_ONLY
+    value: str = ""
+    default: str = ""
+    choices: Choices = ()
+    short: str = ""
+    flag: str = ""
+    plain: bool = False
+    file: bool = True
+    variable: bool = True
+    variables: tuple[str, ...] = ()
+    beside_file: bool = False
+    panel: str = ""
+    many: bool = False
+    switch: bool = False
+
+
+@dataclass(frozen=True)
+class AsIn:
+    """The setting that another class declares under the same name."""
+
+    owner: type
+
+
+class Checked:
+    """Base of dataclasses whose fields are settings: a value that was given is read and checked.
+
+    Raises:
+        UsageError: a value out of its range; the error names the field.
+    """
+
+    panel: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        settings = declared(type(self))
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name in settings and value is not None and value != field.default:
+                object.__setattr__(self, field.name, read_value(settings[field.name], value, origin=field.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSettings(Checked):
+    """What every command has; ``typed`` are the settings that were given as flags."""
+
+    format: Annotated[
+        str | None,
+        Setting(
+            "Output format.",
+            choices=("table", "json"),
+            default="table on a terminal, json elsewhere",
+            panel="Output",
+        ),
+    ] = None
+    quiet: Annotated[bool, Setting("Print errors only to stderr.", short="-q", plain=True)] = False
+    verbose: Annotated[
+        bool, Setting("Print details and warnings of other libraries to stderr.", short="-v", plain=True)
+    ] = False
+    debug: Annotated[bool, Setting("Print a traceback with errors.", plain=True)] = False
+    typed: frozenset[str] = frozenset()
+
+
+S = TypeVar("S", bound=CommandSettings)
+
+_READERS: Final[dict[Any, Reader]] = {
+    bool: truth,
+    str: name,
+    Path: path,
+    tuple[str, ...]: names,
+    tuple[Path, ...]: paths,
+}
+
+
+def declared(kind: type) -> Mapping[str, Setting]:
+    """The settings that ``kind`` declares, by field, its own first; what types and defaults say is filled in."""
+    if kind not in _DECLARED:
+        _DECLARED[kind] = _declared(kind)
+    return _DECLARED[kind]
+
+
+_DECLARED: Final[dict[type, Mapping[str, Setting]]] = {}
+
+
+def _declared(kind: type) -> Mapping[str, Setting]:
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = {field.name: field.default for field in fields(kind)}
+    found: dict[str, Setting | None] = {}
+    for owner in kind.__mro__:
+        for key in get_annotations(owner):
+            if key in found:
+                continue
+            value_type, *metadata = get_args(hints[key]) or (None,)
+            found[key] = next((one for one in metadata if isinstance(one, Setting)), None)
+            if metadata and isinstance(metadata[0], AsIn):
+                found[key] = declared(metadata[0].owner)[key]
+            elif setting := found[key]:
+                panel = setting.panel or vars(owner).get("panel", "")
+                found[key] = _completed(replace(setting, panel=panel), key, value_type, defaults[key])
+    return {key: setting for key, setting in found.items() if setting is not None}
+
+
+def _completed(setting: Setting, key: str, value_type: Any, default: object) -> Setting:
+    """The setting with what the field's type and default say."""
+    if isinstance(value_type, UnionType):
+        value_type = next(one for one in get_args(value_type) if one is not NoneType)
+    choices = setting.choices if isinstance(setting.choices, tuple) else ()
+    return replace(
+        setting,
+        read=setting.read or (one_of(*choices) if choices else _READERS[value_type]),
+        value=setting.value or "|".join(choices),
+        default=setting.default or ("" if setting.plain else _shown(default)),
+        flag=setting.flag or flag_name(key),
+        many=get_origin(value_type) is tuple and get_args(value_type)[-1] is ...,
+        switch=value_type is bool,
+    )
+
+
+def _shown(default: object) -> str:
+    """A default as it is typed; empty where nothing holds."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, int | float):
+        return f"{default:g}".replace("e-0", "e-")
+    if isinstance(default, str):
+        return f'"{default}"' if " " in default else default
+    return ""
+
+
+def flag_name(setting: str) -> str:
+    """``batch_size`` as it is typed: ``--batch-size``."""
+    return "--" + setting.replace("_", "-")
+
+
+def read_value(setting: Setting, value: object, *, origin: str, error: type[UsageError] = UsageError) -> Any:
+    """``value`` in the setting's type.
+
+    Raises:
+        UsageError: it is out of its range; the error names ``origin``.
+    """
+    assert setting.read is not None
+    try:
+        return setting.read(value)
+    except BadValueError as bad:
+        message = f"{origin} must be {bad.expected}, not {quoted(value)}"
+        raise error(message, hint=bad.hint, input=origin) from None
+
+
+Tables: TypeAlias = Mapping[str, Mapping[str, Setting]]
+"""Command → name → setting."""
+
+
+def resolve(
+    kind: type[S],
+    flags: Mapping[str, object],
+    *,
+    command: str,
+    tables: Callable[[], Tables],
+    start: Path | None = None,
+) -> S:
+    """The settings of one run.
+
+    Args:
+        kind: settings class of the command.
+        flags: what was typed, by setting; None for what was not.
+        command: its name, which a table of a settings file may have.
+        tables: the settings of all commands, which one file may hold; asked only where there is a file.
+        start: folder where the search for a settings file begins; the working directory by default.
+
+    Raises:
+        UsageError: a flag's value is out of its range.
+        SettingsError: a variable or the settings file holds something unusable.
+    """
+    own = declared(kind)
+    unknown = set(flags) - set(own)
+    if unknown:
+        raise TypeError(f"no such settings: {sorted(unknown)}")
+    in_file = _from_file(command, tables, start)
+    found: dict[str, Any] = {}
+    for key, setting in own.items():
+        if flags.get(key) is not None:
+            found[key] = read_value(setting, flags[key], origin=setting.flag)
+        elif variable := _variable(key, setting):
+            found[key] = read_value(setting, os.environ[variable], origin=variable, error=SettingsError)
+        elif key in in_file:
+            value, origin = in_file[key]
+            found[key] = read_value(setting, value, origin=origin, error=SettingsError)
+    given = {key: value for key, value in found.items() if value is not None}
+    return kind(**given, typed=frozenset(key for key, value in flags.items() if value is not None))
+
+
+def _from_file(command: str, tables: Callable[[], Tables], start: Path | None) -> dict[str, tuple[object, str]]:
+    try:
+        start = start or Path.cwd()
+    except FileNotFoundError:
+        return {}  # the working directory was deleted: no file is near
+    return read_settings_file(command, tables, start=start)
+
+
+def foreign_settings_files() -> list[str]:
+    """A sentence about each settings file near the working directory that another user owns, and that is not read."""
+    try:
+        return foreign_files(Path.cwd())
+    except FileNotFoundError:
+        return []
+
+
+def variables_of(key: str, setting: Setting) -> tuple[str, ...]:
+    """The variables that set it, the first that is set wins."""
+    return (ENVIRONMENT_PREFIX + key.upper(), *setting.variables) if setting.variable else ()
+
+
+def _variable(key: str, setting: Setting) -> str:
+    """The variable that sets it now, or an empty string; an empty variable sets nothing."""
+    return next((one for one in variables_of(key, setting) if os.environ.get(one)), "")
+
+
+def unknown_variables(tables: Callable[[], Tables]) -> list[str]:
+    """A sentence about each variable that looks like a setting and is none."""
+    set_now = [variable for variable in os.environ if variable.startswith(ENVIRONMENT_PREFIX)]
+    if not set_now:
+        return []
+    known = {one for table in tables().values() for key in table for one in variables_of(key, table[key])}
+    short = [one.removeprefix(ENVIRONMENT_PREFIX) for one in sorted(known) if one.startswith(ENVIRONMENT_PREFIX)]
+    return [
+        f"the variable {one} sets nothing"
+        + (f"; {hint}" if (hint := meant_by(one.removeprefix(ENVIRONMENT_PREFIX), short)) else "")
+        for one in sorted(set(set_now) - known)
+    ]

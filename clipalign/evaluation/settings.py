@@ -1,0 +1,114 @@
+"""Settings of ``eval``; torch-free. Of those of a method, None leaves what the benchmark publishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
+from clipalign.config.readers import name, pair_of, path, whole
+from clipalign.config.settings import AsIn, Setting
+from clipalign.evaluation.registry import benchmark_names
+from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
+
+SWEPT: Final = ("model", "layers", "epsilon", "mode", "alignment", "template")
+"""What ``--sweep`` goes through."""
+
+
+def _swept_names() -> list[str]:
+    return [f"{name}=" for name in SWEPT]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
+    """Settings of ``eval``."""
+
+    panel = "Scoring"
+
+    dataset: Annotated[
+        str | None,
+        Setting(f"Benchmark: {', '.join(benchmark_names())}.", name, value="NAME", choices=benchmark_names, file=False),
+    ] = None
+    limit: Annotated[int | None, Setting("Use only the first N samples.", whole(1), value="N", default="all")] = None
+    protocol: Annotated[
+        str | None,
+        Setting(
+            "Images as stored in their file, as in the papers, or rotated as EXIF says.",
+            choices=("paper", "exif"),
+            default="paper",
+        ),
+    ] = None
+    sweep: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Evaluate all values of model, layers, epsilon, mode, alignment or template; images are encoded once per "
+            "model. May be repeated.",
+            value="NAME=V,V",
+            choices=_swept_names,
+            file=False,
+        ),
+    ] = ()
+    calibrate: Annotated[
+        bool, Setting("Find the layers and the epsilon that suit the model on this data set.", file=False)
+    ] = False
+
+    mode: Annotated[str | None, AsIn(DetectSettings)] = None
+    epsilon: Annotated[float | None, AsIn(DetectSettings)] = None
+    layers: Annotated[int | None, AsIn(DetectSettings)] = None
+    template: Annotated[str | None, AsIn(DetectSettings)] = None
+    alignment: Annotated[str | None, AsIn(DetectSettings)] = None
+    method: Annotated[str | None, AsIn(ClassifySettings)] = None
+    crops: Annotated[int | None, AsIn(ClassifySettings)] = None
+    alpha: Annotated[float | None, AsIn(ClassifySettings)] = None
+    image_logscale: Annotated[float | None, AsIn(ClassifySettings)] = None
+    text_logscale: Annotated[float | None, AsIn(ClassifySettings)] = None
+    prompt: Annotated[str | None, AsIn(ClassifySettings)] = None
+    stretch: Annotated[
+        bool | None,
+        Setting(
+            "Stretch the positions of a model of fewer than 248 tokens, for benchmarks of long captions.", default="no"
+        ),
+    ] = None
+
+    output: Annotated[
+        Path | None,
+        Setting(
+            "Also write samples.jsonl and result.json to this folder; one that holds them already needs --resume or "
+            "--overwrite.",
+            short="-o",
+            value="DIR",
+            panel="Output",
+            file=False,
+        ),
+    ] = None
+    report: Annotated[
+        str | None,
+        Setting(
+            "Also write report.html to --output: metrics and, for word benchmarks, distributions and the best and "
+            "worst samples with images.",
+            choices=("html",),
+            panel="Output",
+            file=False,
+        ),
+    ] = None
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        Setting(
+            "Compare two finished runs, each a result.json or the --output of a run, with a paired test.",
+            pair_of(path, "two results of eval"),
+            value="A B",
+            panel="Output",
+            file=False,
+        ),
+    ] = None
+    save: Annotated[
+        Path | None,
+        Setting(
+            "With --calibrate: save the result to this clipalign.toml, for detect.",
+            value="FILE",
+            panel="Output",
+            file=False,
+        ),
+    ] = None
+    on_error: Annotated[str | None, AsIn(RecordSettings)] = None
