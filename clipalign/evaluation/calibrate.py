@@ -21,7 +21,7 @@ from clipalign.errors import InputUnreadable, UsageError
 from clipalign.evaluation import metrics
 from clipalign.evaluation.evaluate import score_chunk
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
-from clipalign.evaluation.score_cache import Shelf
+from clipalign.evaluation.score_cache import ScoreCache
 from clipalign.evaluation.task import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.results import Calibration, LayerCalibration
@@ -65,7 +65,7 @@ def calibrate(
             input="--calibrate",
         )
     benchmark.check()
-    cache, tried = Shelf(), []
+    cache, tried = ScoreCache(), []
     for layers in [settings.layers] if settings.layers else range(1, text_layers(loaded) + 1):
         evaluator = benchmark.evaluator(loaded, replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value))
         assert isinstance(evaluator, DetectEvaluator)

@@ -1,13 +1,12 @@
-"""What runs of one model on one benchmark share, so that a sweep pays for it once.
+"""Caches of what runs of one model have in common.
 
-The vector of a picture does not depend on layers, template or epsilon; the attributions of a caption do not depend on
-epsilon and mode. Runs that differ in those alone need neither pictures nor model again.
+:class:`ScoreCache` holds in memory what the runs of a sweep share. The vector of a picture does not depend on layers,
+template or epsilon; the attributions of a caption do not depend on epsilon and mode. Runs that differ in those alone
+need neither pictures nor model again.
 
-Vectors of pictures and their crops, kept on disk: a second run with other scales or descriptions takes seconds.
-
-A file a picture, named by a hash of everything its numbers depend on: weights, precision, crop settings, and the
-picture itself. It carries a checksum; what is damaged counts as not there and is made again. A folder that cannot be
-written costs time, nothing else.
+:class:`CropStore` keeps vectors of pictures and their crops on disk: a second run with other scales or descriptions
+takes seconds. A file a picture, named by a hash of everything its numbers depend on, with a checksum; a damaged one is
+made again. A folder that cannot be written costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from clipalign.errors import ClipalignError
 from clipalign.evaluation.task import CaptionOutcome, CaptionSample
 from clipalign.files import is_file
 from clipalign.methods.scores import f_clip_score
-from clipalign.results import DetectResult, Provenance
+from clipalign.results import Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(eq=False)
-class Shelf:
+class ScoreCache:
     """Vectors of pictures, and what the latest run with the same attributions found.
 
     Attributes:
@@ -96,7 +95,7 @@ def rescored(outcome: CaptionOutcome | ClipalignError, provenance: Provenance) -
         chosen = [place for place in ranked if read[place] < epsilon]
     total = sum((read[place] for place in chosen), 0.0)
     marked = frozenset(chosen)
-    rethought: DetectResult = replace(
+    result = replace(
         result,
         words=tuple(replace(word, misaligned=place in marked) for place, word in enumerate(result.words)),
         misaligned=tuple(result.words[place].text for place in chosen),
@@ -104,7 +103,7 @@ def rescored(outcome: CaptionOutcome | ClipalignError, provenance: Provenance) -
         f_clip_score=f_clip_score(total, result.clip_score),
         provenance=provenance,
     )
-    return replace(outcome, result=rethought)
+    return replace(outcome, result=result)
 
 
 FORMAT: Final = 1
@@ -131,7 +130,7 @@ class CropStore:
     def __init__(self, folder: Path | None, key: Mapping[str, object]) -> None:
         digest = hashlib.sha256(json.dumps({"format": FORMAT, **key}, sort_keys=True).encode()).hexdigest()
         self._folder = None if folder is None else folder / CROPS_FOLDER / digest[:_FOLDER_DIGITS]
-        self._said = False
+        self._warned = False
 
     def get(self, identity: str) -> Tensor | None:
         """The vectors of the picture ``identity``, or None."""
@@ -152,13 +151,13 @@ class CropStore:
     def put(self, identity: str, vectors: Tensor) -> None:
         """Keep them, all or nothing."""
         file = self._file(identity)
-        if file is None or self._said:
+        if file is None or self._warned:
             return
         content = save({"vectors": vectors}, metadata={"identity": identity, "checksum": _checksum(vectors)})
         try:
             write_kept(file, content)
         except OSError as error:
-            self._said = True
+            self._warned = True
             logger.warning("vectors of crops are not kept: %s: %s", file.parent, error.strerror or error)
 
     def _file(self, identity: str) -> Path | None:

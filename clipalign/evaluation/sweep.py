@@ -113,7 +113,7 @@ def run_sweep(
         UsageError: a setting that means nothing to this benchmark, and all that :func:`run_benchmark` raises.
     """
     from clipalign.evaluation.evaluate import run_benchmark
-    from clipalign.evaluation.score_cache import Shelf
+    from clipalign.evaluation.score_cache import ScoreCache
     from clipalign.evaluation.tasks.words import DetectEvaluator
 
     others = [name for name in axes if name != "model" and name not in benchmark.options]
@@ -127,7 +127,7 @@ def run_sweep(
 
     found: list[Swept] = []
     loaded: LoadedModel | None = None
-    cache, model = Shelf(), ""
+    cache, model = ScoreCache(), ""
     runs = list(combinations(axes))
     with join_processes():  # of all runs: nobody can leave and come again while others are still measuring
         for values, name in zip(runs, folder_names(runs), strict=True):
@@ -136,7 +136,7 @@ def run_sweep(
                 chosen = replace(chosen, output=settings.output / name)
             if loaded is None or chosen.model != model:
                 loaded = None  # before the next: two may not fit
-                loaded, model, cache = load(chosen.model), chosen.model, Shelf()
+                loaded, model, cache = load(chosen.model), chosen.model, ScoreCache()
             result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
             if result is not None:
                 found.append(Swept(values, result))

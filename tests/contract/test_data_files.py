@@ -14,7 +14,8 @@ import pytest
 from clipalign.download.dataset_rows import DATASETS, DatasetRow
 from clipalign.download.licenses import FREE, license_class
 from clipalign.evaluation.published import PUBLISHED
-from clipalign.evaluation.registry import BENCHMARKS
+from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
+from clipalign.evaluation.tasks.caption_rows import CaptionRows
 from clipalign.files import read_package_rows
 from clipalign.models.registry import ROWS, ModelRow, architecture_names
 
@@ -28,6 +29,8 @@ def check(value: Any, kind: Any, place: str) -> None:
         assert value in arguments, place
     elif origin in (Union, UnionType):
         check(value, type(None) if value is None else next(one for one in arguments if one is not type(None)), place)
+    elif origin is dict:
+        assert all(type(key) is arguments[0] and type(one) is arguments[1] for key, one in value.items()), place
     elif origin is tuple:
         assert isinstance(value, tuple), place
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
@@ -76,6 +79,20 @@ def test_a_data_set_is_complete(row: DatasetRow) -> None:
         assert re.fullmatch(r"([0-9a-f]{64})?", file.sha256) and re.fullmatch(r"([0-9a-f]{32})?", file.md5)
         if file.url.startswith("http:"):
             assert file.sha256 or file.md5, "an address without https needs a hash"
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_keys_of_a_benchmark_are_attributes_of_its_class_and_of_their_types(name: str) -> None:
+    benchmark = find_benchmark(name)
+    assert benchmark.name == name
+    hints = get_type_hints(type(benchmark))
+    for key in BENCHMARKS[name].keys() - {"class"}:
+        check(getattr(benchmark, key), hints[key], f"{name}.{key}")
+
+
+def test_a_key_that_its_class_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="CaptionRows has no color"):
+        CaptionRows(name="mine", color="red")
 
 
 def test_published_numbers_are_shares_of_known_data_sets() -> None:

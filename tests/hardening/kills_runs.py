@@ -61,7 +61,6 @@ def _urban(count: int) -> Callable[[Path], None]:
 
 def _small_chunks() -> None:
     """What a run scores together, and so what a kill may cost, is smaller here, so that there is more to go on with."""
-    from clipalign.evaluation.tasks import class_evaluator
     from clipalign.evaluation.tasks.class_sets import Cifar
     from clipalign.evaluation.tasks.long_captions import LongEvaluator
     from clipalign.evaluation.tasks.words import DetectEvaluator
@@ -69,7 +68,6 @@ def _small_chunks() -> None:
     DetectEvaluator.chunk_samples = 32
     LongEvaluator.chunk_samples = 16
     Cifar.pool = 6
-    class_evaluator.CROPPED_CHUNK = 8  # type: ignore[misc]
 
 
 def _eval_look(folder: Path) -> list[str]:

@@ -218,7 +218,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         }
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        """The picture and its crops, (1 + N, 3, S, S)."""
+        """The picture and its crops, (1 + N, S, S, 3)."""
         return self._maker.prepare(picture).pixels
 
     def expect(self, samples: Sequence[ClassSample]) -> None:
@@ -239,9 +239,10 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
     def vectors(self, samples: Sequence[ClassSample]) -> dict[str, Tensor | ClipalignError]:
         """Vectors of each picture and its crops by sample, (1 + N, E), from disk or made, or why there are none."""
         self.expect(samples)
-        kept = {one.id: self._kept.pop(one.id) for one in {one.id: one for one in samples}.values()}
-        found: dict[str, Tensor | ClipalignError] = {id: one for id, one in kept.items() if one is not None}
-        missing = [one for one in {one.id: one for one in samples}.values() if one.id not in found]
+        distinct = {one.id: one for one in samples}
+        kept = {id: self._kept.pop(id) for id in distinct}
+        found: dict[str, Tensor | ClipalignError] = {id: vectors for id, vectors in kept.items() if vectors is not None}
+        missing = [one for id, one in distinct.items() if id not in found]
         pictures = self.pictures(missing)
         whole = []
         for one in missing:

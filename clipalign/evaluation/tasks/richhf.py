@@ -12,7 +12,6 @@ recall and F1 are over all tokens of all prompts; correlations are of the scores
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from clipalign.evaluation.dataset_files import PICTURE_SUFFIXES, files_in, find_
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.tasks.words import ABOUT, WordBenchmark, precisions, words_in
-from clipalign.files import is_file
+from clipalign.files import is_file, write_whole
 
 FILE: Final = "test.tfrecord"
 SHA256: Final = "6819ef72631de3af32904f2af3c990b8be0c9597ef3917b9cf0a799161156049"
@@ -228,8 +227,9 @@ def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> None:
                 break
             for uid, prompt, picture in _pictures(shard, left):
                 folder.mkdir(parents=True, exist_ok=True)
-                _write(folder / f"{uid}{_ending(picture)}", picture)
-                _write(folder / f"{uid}.txt", prompt.encode("utf-8", "replace"))  # last: it says that both are there
+                write_whole(folder / f"{uid}{_ending(picture)}", picture, sync=False)
+                # Last: it says that both are there.
+                write_whole(folder / f"{uid}.txt", prompt.encode("utf-8", "replace"), sync=False)
                 left.discard(uid)
     except OSError as error:
         raise MissingDataset(
@@ -277,10 +277,3 @@ def _unusable(shard: Path, error: Exception) -> MissingDataset:
 
 def _ending(picture: bytes) -> str:
     return ".png" if picture.startswith(b"\x89PNG") else ".webp" if picture.startswith(b"RIFF") else ".jpg"
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Whole, or not at all."""
-    beside = place.with_name(f".{place.name}.{os.getpid()}.part")  # several processes may be at it
-    beside.write_bytes(content)
-    beside.replace(place)

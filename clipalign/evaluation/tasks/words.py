@@ -20,7 +20,7 @@ from clipalign.errors import ClipalignError, MissingDataset
 from clipalign.evaluation import metrics
 from clipalign.evaluation.dataset_files import find_in
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.score_cache import Shelf, picture_key
+from clipalign.evaluation.score_cache import ScoreCache, picture_key
 from clipalign.evaluation.task import (
     WORD_OPTIONS,
     Benchmark,
@@ -88,7 +88,7 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
             **given,
         )
         self._loaded = loaded
-        self.cache: Shelf | None = None
+        self.cache: ScoreCache | None = None
         self.provenance = detect_provenance(loaded, self._detect)
 
     def prepare(self, picture: Image.Image) -> Tensor:
@@ -129,7 +129,7 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
             found.append(CaptionOutcome(one.id, one.text, one.correct, one.part, one.false_span, scored, truth))
         return found
 
-    def _vectors(self, samples: Sequence[CaptionSample], cache: Shelf) -> dict[object, Tensor | ClipalignError]:
+    def _vectors(self, samples: Sequence[CaptionSample], cache: ScoreCache) -> dict[object, Tensor | ClipalignError]:
         """Vectors of pictures, (E) each, by :func:`source_key`; those that are not known yet are made."""
         unknown = {source_key(one): one for one in samples if picture_key(one) not in cache.features}
         pictures = self.pictures(list(unknown.values()))
