@@ -42,6 +42,14 @@ WINDOWS_NAMES: Final = frozenset(
 _FRESH: Final = ".unpacking-"
 """How the fresh folder's name begins."""
 
+MAX_MEMBERS: Final = 500_000
+MAX_UNPACKED_BYTES: Final = 1 << 40
+MAX_RATIO: Final = 200
+"""Of the unpacked files' bytes to the archive's own."""
+
+RATIO_FROM_BYTES: Final = 256 << 20
+"""Fewer unpacked bytes are allowed at any ratio."""
+
 MAX_NAME_BYTES: Final = 255
 MAX_PATH: Final = 4096
 MAX_LINK_BYTES: Final = 4096
@@ -59,23 +67,6 @@ _DAMAGE: Final = (
     *(ValueError, IndexError, OverflowError, struct.error),
 )
 """What readers of archives raise over a damaged one: the first line as documented, the second by mistake."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What no data set exceeds.
-
-    Attributes:
-        members: files and folders.
-        whole_bytes: of all files, unpacked.
-        ratio: of those to the archive's own size; 0 for any.
-        ratio_from_bytes: below this much a ratio means nothing.
-    """
-
-    members: int = 500_000
-    whole_bytes: int = 1 << 40
-    ratio: int = 200
-    ratio_from_bytes: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +95,7 @@ class _Entry:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list[Member]:
+def unpack(archive: Path, folder: Path) -> list[Member]:
     """Unpack ``archive`` into ``folder``, which may hold other things; what has the same name is replaced.
 
     The caller sees to it that one process at a time does this. What a killed one had unpacked is deleted first.
@@ -112,7 +103,6 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list
     Args:
         archive: zip, tar, or tar compressed with gzip, bzip2 or xz.
         folder: made where it is not there.
-        limits: what is too much.
 
     Returns:
         The files, in the order of the archive.
@@ -126,7 +116,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list
         shutil.rmtree(leftover, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=folder))
     try:
-        found = _unpack_into(archive, fresh, limits or Limits())
+        found = _unpack_into(archive, fresh)
         for top in sorted(fresh.iterdir()):
             _move(top, folder / top.name)
     finally:
@@ -134,17 +124,15 @@ def unpack(archive: Path, folder: Path, *, limits: Limits | None = None) -> list
     return found
 
 
-def _unpack_into(archive: Path, fresh: Path, limits: Limits) -> list[Member]:
+def _unpack_into(archive: Path, fresh: Path) -> list[Member]:
     found: dict[str, Member] = {}
     links: list[tuple[str, str]] = []
     written = 0
-    ceiling = limits.whole_bytes
-    if limits.ratio:
-        ceiling = min(ceiling, max(limits.ratio_from_bytes, limits.ratio * archive.stat().st_size))
+    ceiling = min(MAX_UNPACKED_BYTES, max(RATIO_FROM_BYTES, MAX_RATIO * archive.stat().st_size))
     with _opened(archive) as entries:
         for count, entry in enumerate(entries, 1):
-            if count > limits.members:
-                raise _refused(archive, f"it has more than {limits.members:,} members")
+            if count > MAX_MEMBERS:
+                raise _refused(archive, f"it has more than {MAX_MEMBERS:,} members")
             path = _safe(entry.path, archive)
             if not path:
                 continue
@@ -304,7 +292,7 @@ def _make_folder(place: Path, archive: Path, path: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
 
 
-def _write(entry: _Entry, place: Path, path: str, archive: Path, room: int) -> Member:
+def _write(entry: _Entry, place: Path, path: str, archive: Path, most_bytes: int) -> Member:
     """Write one file, never through a link: nothing but plain files and folders is ever made here."""
     running, size = hashlib.sha256(), 0
     source = entry.open()
@@ -317,7 +305,7 @@ def _write(entry: _Entry, place: Path, path: str, archive: Path, room: int) -> M
     with source, stream:
         while chunk := source.read(CHUNK_BYTES):
             size += len(chunk)
-            if size > room:
+            if size > most_bytes:
                 raise _refused(archive, f"{path!r} in it never ends: a bomb")
             running.update(chunk)
             stream.write(chunk)

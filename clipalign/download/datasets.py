@@ -44,7 +44,7 @@ from clipalign.download.manifest import (
 )
 from clipalign.download.web import RefusedError, host_of
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, UsageError, VerificationFailed
-from clipalign.files import exclusive
+from clipalign.files import exclusive, remove_leftovers, replacing
 
 T = TypeVar("T")
 
@@ -99,6 +99,7 @@ def fetch_dataset(
         with exclusive(
             folder / MANIFEST_FOLDER / "lock", wait_seconds=float("inf"), on_wait=lambda: context.web.tell(waiting)
         ):
+            remove_leftovers(folder / MANIFEST_FOLDER)
             results = [one for file in row.files for one in dataset.provide(file, given.get(file.path))]
             if row.pictures is not None and not by_hand(row, folder):
                 results.append(dataset.fetch_pictures(row.pictures))
@@ -194,9 +195,8 @@ class _Dataset:
             )
         if not file.gives and is_elsewhere:
             target.parent.mkdir(parents=True, exist_ok=True)
-            fresh = target.with_name(f"{target.name}.copy")
-            shutil.copyfile(given, fresh)
-            fresh.replace(target)
+            with replacing(target) as part:
+                shutil.copyfile(given, part)
         result = hashes.result(target, source)
         self._finish(file, given if file.gives else target, result)
         return result

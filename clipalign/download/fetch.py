@@ -282,9 +282,8 @@ def disk_error(error: OSError, title: str, target: Path) -> Exception:
         return DownloadFailed(f"the connection failed while {title} was fetched: {error}", input=title)
     if error.errno in DISK_FULL:
         part = part_of(target)
-        kept = (
-            f"{part.stat().st_size:,} bytes of {title} are kept in {part}" if part.is_file() else f"no room for {title}"
-        )
+        there = part.is_file()
+        kept = f"{part.stat().st_size:,} bytes of {title} are kept in {part}" if there else f"no space for {title}"
         return OutputError(
             f"the disk is full: {kept}",
             hint="free some space and run the same line again: it resumes there",
@@ -426,7 +425,7 @@ class _Download:
         free = shutil.disk_usage(folder).free
         if missing > 0 and missing + SPARE_BYTES > free:
             raise OutputError(
-                f"{remote.title} needs {missing / 1e6:,.0f} MB more, and {folder} has {free / 1e6:,.0f} MB of room",
+                f"{remote.title} needs {missing / 1e6:,.0f} MB more, and {folder} has {free / 1e6:,.0f} MB free",
                 hint="free some space, or choose another folder with --cache-dir; what has arrived is kept",
                 input=str(folder),
             )

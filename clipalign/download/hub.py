@@ -259,9 +259,9 @@ def hub_cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def storage(repo: str, *, dataset: bool = False) -> Path:
-    """The folder of a repository in the Hub's cache."""
-    return hub_cache() / "--".join(["datasets" if dataset else "models", *repo.split("/")])
+def storage(repo: str) -> Path:
+    """The folder of a model's repository in the Hub's cache."""
+    return hub_cache() / "--".join(["models", *repo.split("/")])
 
 
 def fetch_into_cache(
@@ -271,7 +271,7 @@ def fetch_into_cache(
 
     Args:
         web: the network.
-        file: as :func:`look_up` describes it, with its commit and its ETag.
+        file: of a model, as :func:`look_up` describes it, with its commit and its ETag.
         sha256: on record besides, or its first digits.
         progress: see :func:`clipalign.download.fetch.fetch`.
 
@@ -285,10 +285,10 @@ def fetch_into_cache(
             hint="a mirror in HF_ENDPOINT must answer as the Hub does; name another, or none",
             input=file.repo,
         )
-    folder = storage(file.repo, dataset=file.dataset)
+    folder = storage(file.repo)
     lock = hub_cache() / ".locks" / folder.name / f"{file.etag}.lock"  # huggingface_hub's own
     blob = folder / "blobs" / file.etag
-    with explained(file.repo, file.path, dataset=file.dataset):
+    with explained(file.repo, file.path):
         found = fetch(file.remote(sha256=sha256), blob, web=web, progress=progress, lock=lock)
     pointer = folder / "snapshots" / file.commit / Path(*PurePosixPath(file.path).parts)
     try:

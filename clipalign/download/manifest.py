@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from clipalign.download.archives import Member
 from clipalign.download.dataset_rows import DataFile, DatasetRow
-from clipalign.files import is_file
+from clipalign.files import is_file, write_whole
 from clipalign.models.weights import sha256_of
 
 MANIFEST_FOLDER: Final = ".clipalign"
@@ -49,10 +49,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Record ``manifest`` in the data set's ``folder``."""
     place = _place(folder, manifest.path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_suffix(".new")
     members = [[one.path, one.size_bytes, one.sha256] for one in manifest.members]
-    fresh.write_text(json.dumps(asdict(manifest) | {"members": members}), encoding="utf-8")
-    fresh.replace(place)
+    write_whole(place, json.dumps(asdict(manifest) | {"members": members}).encode())
 
 
 def read_manifest(folder: Path, file: DataFile) -> Manifest | None:
