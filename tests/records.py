@@ -10,7 +10,7 @@ from typing import Any
 from clipalign.config.groups import RecordSettings
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable
-from clipalign.output.detect import DetectView
+from clipalign.output.detect import DetectFormatter
 from clipalign.results import DetectResult, Provenance
 from clipalign.runs.batch import Outcome
 from clipalign.runs.writer import ResultWriter, open_writer
@@ -59,7 +59,7 @@ def run(
     **settings: Any,
 ) -> ResultWriter:
     """A whole run, or one that ends with ``error`` after some records of its own."""
-    writer = open_writer(RecordSettings(output=output, **settings), DetectView(), has_header=has_header)
+    writer = open_writer(RecordSettings(output=output, **settings), DetectFormatter(), has_header=has_header)
     with writer:
         writer.begin(provenance, total=len(records))
         for number, record in enumerate(writer.remaining(_slowly(records))):

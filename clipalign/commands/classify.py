@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from clipalign.methods.classify import Classifier, ClassifyScorer
     from clipalign.models.model import LoadedModel
 
-LARGE_PX: Final = 640
-"""Longer side of the image on a page of its own."""
-
 DESCRIPTIONS_FOLDER: Final = "descriptions"
 """In the cache folder."""
 
@@ -159,13 +156,16 @@ def _classify_one(image: str, settings: ClassifyOptions) -> int:
     classes = describe_with_model(classes, settings)
 
     from clipalign.data.images import open_image, thumbnail_of
+    from clipalign.output.classify import ClassifyFormatter
+    from clipalign.output.html import LARGE_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     result = ready_classifier(chosen.load(), classes, settings).classify(picture, image_name=image)
     for warning in result.warnings:
         notices.warn(warning)
     render(
-        result,
+        ClassifyFormatter(),
+        [result],
         format=format,
         thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
         output=settings.output,
@@ -175,7 +175,7 @@ def _classify_one(image: str, settings: ClassifyOptions) -> int:
 
 
 def _classify_many(pictures: Input | None, settings: ClassifyOptions) -> int:
-    from clipalign.output.classify import ClassifyView
+    from clipalign.output.classify import ClassifyFormatter
 
     classes = read_classes(settings)
 
@@ -184,7 +184,7 @@ def _classify_many(pictures: Input | None, settings: ClassifyOptions) -> int:
 
         return ClassifyScorer(ready_classifier(loaded, describe_with_model(classes, settings), settings))
 
-    return run_many(settings, ClassifyView(), scorer, source=pictures, needs_text=False)
+    return run_many(settings, ClassifyFormatter(), scorer, source=pictures, needs_text=False)
 
 
 def read_classes(settings: ClassifyOptions) -> Classes:

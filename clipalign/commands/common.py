@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clipalign.device import DeviceChoice
     from clipalign.methods.scores import Scorer
     from clipalign.models.model import LoadedModel
-    from clipalign.output.records import RecordView
+    from clipalign.output.records import RecordFormatter
     from clipalign.runs.distributed import Shard
 
 STDIN: Final = "-"
@@ -212,7 +212,7 @@ def _other_model_hinted(row: ModelRow, option: str) -> Iterator[None]:
 
 def run_many(
     settings: RecordSettings,
-    view: RecordView,
+    formatter: RecordFormatter,
     scorer: Callable[[LoadedModel], Scorer[Any]],
     *,
     source: Input | None = None,
@@ -223,7 +223,7 @@ def run_many(
 
     Args:
         settings: of the run.
-        view: how the command's records look.
+        formatter: how the command's records look.
         scorer: makes the method of a loaded model.
         source: the records, instead of what ``settings.input`` names.
         needs_text: whether a record without a text is a bad one.
@@ -244,7 +244,7 @@ def run_many(
         _check_sharded(settings)
     source = source or open_input(settings.input, image_root=settings.image_root, needs_text=needs_text)
     output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
-    with open_writer(settings, view, output=output, has_header=shard is None or shard.index == 1) as writer:
+    with open_writer(settings, formatter, output=output, has_header=shard is None or shard.index == 1) as writer:
         part, total = _extent(source, shard)
         loaded = choose_model(row, with_own_device(settings)).load()
         method = scorer(loaded)

@@ -115,13 +115,14 @@ def _check_many(settings: DetectOptions) -> None:
 def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
     """Cheapest check first: names and files before torch, the image before the model."""
     from clipalign.runs.output import document_format
-    from clipalign.runs.writer import THUMBNAIL_PX
 
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
     from clipalign.data.images import open_image, thumbnail_of
     from clipalign.methods.detect import Pair, detect_pairs
+    from clipalign.output.detect import DetectFormatter
+    from clipalign.output.html import LARGE_PX
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pair = Pair(picture, text, references=settings.reference, image_name=image)
@@ -129,10 +130,10 @@ def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
     for warning in result.warnings:
         notices.warn(warning)
     render(
-        result,
+        DetectFormatter(top=settings.top),
+        [result],
         format=format,
-        top=settings.top,
-        thumbnail=thumbnail_of(picture, THUMBNAIL_PX) if format == "html" else None,
+        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
         output=settings.output,
         overwrite=settings.overwrite,
     )
@@ -147,11 +148,11 @@ def _one_record(image: str, text: str, references: tuple[str, ...]) -> Input:
 
 
 def _detect_many(settings: DetectOptions, source: Input | None = None) -> int:
-    from clipalign.output.detect import DetectView
+    from clipalign.output.detect import DetectFormatter
 
     def scorer(loaded: LoadedModel) -> DetectScorer:
         from clipalign.methods.detect import DetectScorer
 
         return DetectScorer.of(loaded, settings)
 
-    return run_many(settings, DetectView(), scorer, source=source, check=settings.check)
+    return run_many(settings, DetectFormatter(), scorer, source=source, check=settings.check)

@@ -137,7 +137,7 @@ class _Task:
 
     def list_them(self) -> int:
         from clipalign.download.catalog import all_statuses, status_of
-        from clipalign.output.downloads import listing, listing_record
+        from clipalign.output.download import listing, listing_record
 
         cache_dir = self.settings.cache_dir
         found = [status_of(row, cache_dir) for row in self._resolved()] if self.names else all_statuses(cache_dir)
@@ -150,7 +150,7 @@ class _Task:
     def show_plan(self) -> int:
         from clipalign.download.catalog import check_license, status_of, still_by_hand
         from clipalign.errors import LicenseNotAccepted
-        from clipalign.output.downloads import size_of
+        from clipalign.output.download import size_of
 
         records: list[dict[str, object]] = []
         lines: list[str] = []
@@ -253,7 +253,7 @@ class _Task:
 
     def remove(self) -> int:
         from clipalign.download.catalog import remove as delete
-        from clipalign.output.downloads import size_of
+        from clipalign.output.download import size_of
 
         records, lines = [], []
         for row in self.rows:
@@ -315,7 +315,7 @@ def download_context(settings: FetchSettings) -> DownloadContext:
     """The way things are fetched, told to the user through the notices."""
     from clipalign.download.fetch import DownloadContext
     from clipalign.download.web import Web
-    from clipalign.output.downloads import fetch_progress
+    from clipalign.output.download import fetch_progress
 
     return DownloadContext(
         web=Web(tell=notices.tell, offline=settings.offline),
@@ -387,7 +387,7 @@ def _record(row: ModelRow | DatasetRow, brought: Sequence[DownloadResult]) -> di
 
 
 def _lines(row: ModelRow | DatasetRow, brought: Sequence[DownloadResult]) -> list[str]:
-    from clipalign.output.downloads import size_of
+    from clipalign.output.download import size_of
 
     size = size_of(sum(one.size_bytes for one in brought))
     done = "fetched" if any(one.fresh for one in brought) else "here already"

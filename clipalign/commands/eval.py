@@ -14,8 +14,8 @@ from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwr
 from clipalign.evaluation.registry import benchmark_names, find_benchmark
 from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.models.registry import find_model
-from clipalign.output import chosen_format, render
-from clipalign.output.console import notices, stdout_is_terminal, write_output
+from clipalign.output import chosen_format, write_record
+from clipalign.output.console import notices
 from clipalign.output.progress import Progress
 from clipalign.runs.distributed import launched_processes, with_own_device
 
@@ -78,6 +78,7 @@ def _run(settings: EvalSettings) -> int:
     loaded = choose_model(row, settings).load()
 
     from clipalign.evaluation.evaluate import run_benchmark
+    from clipalign.output.eval import eval_record, eval_table
 
     with Progress(SAMPLES, total=total, shown=launched_processes().is_first) as progress:
         result = run_benchmark(benchmark, loaded, settings, progress=progress.advance)
@@ -85,7 +86,7 @@ def _run(settings: EvalSettings) -> int:
         return EXIT_DONE
     if settings.report is not None:
         _report(benchmark, settings)
-    render(result, format=chosen_format(settings))
+    write_record(eval_record(result), eval_table(result), format=chosen_format(settings))
     lost = result.counts["unreadable"]
     if lost:
         notices.warn(f"{lost:,} of {lost + result.counts['samples']:,} samples could not be read; the result names one")
@@ -124,9 +125,7 @@ def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
     from clipalign.output.eval import comparison_record, comparison_table
 
     comparison = compare_runs(*runs, seed=settings.seed)
-    if chosen_format(settings) == "json":
-        return _json(comparison_record(comparison))
-    write_output(comparison_table(comparison))
+    write_record(comparison_record(comparison), comparison_table(comparison), format=chosen_format(settings))
     return EXIT_DONE
 
 
@@ -162,10 +161,7 @@ def _sweep(
     if not found:  # one of several processes; the first speaks for all
         return EXIT_DONE
     rows = [(one.values, one.result) for one in found]
-    if chosen_format(settings) == "json":
-        _json(sweep_record(rows))
-    else:
-        write_output(sweep_table(rows))
+    write_record(sweep_record(rows), sweep_table(rows), format=chosen_format(settings))
     return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
 
 
@@ -185,10 +181,7 @@ def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress:
             f"layers and epsilon stand in {settings.save}; detect reads a clipalign.toml, or a pyproject.toml, in its "
             "folder and below"
         )
-    if chosen_format(settings) == "json":
-        _json(calibration_record(calibration))
-    else:
-        write_output(calibration_table(calibration))
+    write_record(calibration_record(calibration), calibration_table(calibration), format=chosen_format(settings))
     return EXIT_INPUTS if calibration.counts["unreadable"] else EXIT_DONE
 
 
@@ -263,10 +256,3 @@ def _check_together(settings: EvalSettings) -> None:
         raise UsageError("--report is about one run", hint="leave out --calibrate or --sweep", input="--report")
     if settings.report is not None and settings.output is None:
         raise UsageError("--report needs --output", hint="the report is written there", input="--report")
-
-
-def _json(record: dict[str, object]) -> int:
-    from clipalign.output.json import encode
-
-    write_output(encode(record, indent=stdout_is_terminal()), is_data=True)
-    return EXIT_DONE

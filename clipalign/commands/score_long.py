@@ -26,6 +26,7 @@ from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.files import open_plain
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import LONG_MODEL, find_model
+from clipalign.output import render
 from clipalign.output.console import notices
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def _read(name: str) -> str:
 def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOptions) -> int:
     """Cheapest check first: names and files before torch, the image before the model."""
     from clipalign.runs.output import document_format
-    from clipalign.runs.writer import THUMBNAIL_PX
 
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
@@ -145,7 +145,8 @@ def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOpti
     from clipalign.data.images import open_image, thumbnail_of
     from clipalign.methods.detect import Pair
     from clipalign.methods.score_long import score_long_pairs
-    from clipalign.output.score_long import render_long
+    from clipalign.output.html import LARGE_PX
+    from clipalign.output.score_long import ScoreLongFormatter
 
     picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
     pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
@@ -153,10 +154,11 @@ def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOpti
     for result in results:
         for warning in result.warnings:
             notices.warn(warning if len(results) == 1 else f"text {result.id}: {warning}")
-    render_long(
+    render(
+        ScoreLongFormatter(),
         results,
         format=format,
-        thumbnail=thumbnail_of(picture, THUMBNAIL_PX) if format == "html" else None,
+        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
         output=settings.output,
         overwrite=settings.overwrite,
     )
@@ -173,11 +175,11 @@ def _records(image: str, texts: list[tuple[str, str]]) -> Input:
 
 
 def _score_many(settings: ScoreLongOptions, source: Input | None = None) -> int:
-    from clipalign.output.score_long import ScoreLongView
+    from clipalign.output.score_long import ScoreLongFormatter
 
     def scorer(loaded: LoadedModel) -> LongScorer:
         from clipalign.methods.score_long import LongScorer
 
         return LongScorer(loaded, settings)
 
-    return run_many(settings, ScoreLongView(), scorer, source=source, check=settings.check)
+    return run_many(settings, ScoreLongFormatter(), scorer, source=source, check=settings.check)

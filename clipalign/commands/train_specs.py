@@ -21,8 +21,8 @@ from clipalign.data.sentences import Cut
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError, unwritable
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import find_model, model_names
-from clipalign.output import DATA_FORMATS, chosen_format
-from clipalign.output.console import notices, write_output
+from clipalign.output import chosen_format, write_record
+from clipalign.output.console import notices
 from clipalign.training.settings import Intervals, SpecsSettings
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def train_specs(*, settings: TrainSpecsOptions) -> int:
     prepared = _prepared(settings) if settings.prepare is not None else None
     trained = _trained(settings) if settings.output is not None else None
     if _is_first():
-        from clipalign.output.training import training_document
+        from clipalign.output.training import training_record, training_table
 
-        format = chosen_format(settings)
-        write_output(training_document(prepared, trained, format=format), is_data=format in DATA_FORMATS)
+        record, table = training_record(prepared, trained), training_table(prepared, trained)
+        write_record(record, table, format=chosen_format(settings))
     return EXIT_DONE
 
 

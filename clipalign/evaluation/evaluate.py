@@ -18,7 +18,8 @@ from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
 from clipalign.evaluation.task import NO_RECORD, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.files import write_whole
-from clipalign.output.json import encode, eval_record, plain
+from clipalign.output.eval import eval_record
+from clipalign.output.json import encode, plain
 from clipalign.results import EvalResult
 from clipalign.runs.batch import each_alone
 from clipalign.runs.distributed import Processes, join_processes

@@ -1,53 +1,36 @@
 """Results to the eye and to programs: tables, pages, JSON, CSV, annotations. All that a command prints is made here.
 
-:func:`render` writes one result in one format to stdout or into a file; many records go through :mod:`.many`. Nothing
-here computes a score.
+:func:`render` writes the results of one command line; records of a run over many go through the writers of
+:mod:`.formats`. Nothing here computes a score.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import UsageError
 from clipalign.output.console import notices, stdout_is_terminal, write_output
+from clipalign.output.formats import FORMATS, writer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from clipalign.config.groups import RecordSettings
     from clipalign.config.settings import CommandSettings
-    from clipalign.results import ClassifyResult, DetectResult, EvalResult
+    from clipalign.output.records import RecordFormatter
 
 STDOUT: Final = "-"
 """What names it as an output."""
 
-DATA_FORMATS: Final = ("json", "jsonl", "csv")
-"""Formats that hold texts exactly as they were given."""
-
-FORMAT_OF_ENDING: Final = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".html": "html",
-    ".htm": "html",
-    ".txt": "table",
-}
-"""What the ending of an output file says."""
-
-
-OTHER_SPELLINGS: Final = (".ndjson", ".htm")
-"""Endings that are known, and not suggested."""
-
 
 def chosen_format(settings: CommandSettings) -> str:
-    """``--format``, or ``table`` where a person is looking and ``json`` where a program reads."""
+    """Return ``--format``, or ``table`` where a person is looking and ``json`` where a program reads."""
     return settings.format or ("table" if stdout_is_terminal() else "json")
 
 
 def chosen_batch_format(settings: RecordSettings) -> str:
-    """``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout.
+    """Return ``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout.
 
     Raises:
         UsageError: the ending of a file says nothing; a pipe or a device needs none, and gets JSON lines.
@@ -56,19 +39,20 @@ def chosen_batch_format(settings: RecordSettings) -> str:
         return settings.format
     if settings.output is None or str(settings.output) == STDOUT:
         return "table" if stdout_is_terminal() else "jsonl"
-    said = FORMAT_OF_ENDING.get(settings.output.suffix.lower())
-    if said is None and not _is_no_file(settings.output):
-        endings = [ending for ending in FORMAT_OF_ENDING if ending not in OTHER_SPELLINGS]
+    ending = settings.output.suffix.lower()
+    named = next((name for name, format in FORMATS.items() if ending in format.endings), None)
+    if named is None and not _is_no_file(settings.output):
+        *first, last = [format.endings[0] for format in FORMATS.values() if format.endings]
         raise UsageError(
             f"the name of --output {settings.output} does not say a format",
-            hint=f"end it in {', '.join(endings[:-1])} or {endings[-1]}, or give --format",
+            hint=f"end it in {', '.join(first)} or {last}, or give --format",
             input=str(settings.output),
         )
-    return said or "jsonl"
+    return named or "jsonl"
 
 
 def _is_no_file(path: Path) -> bool:
-    """Whether it is there, and is a pipe, a device, or a folder, which is refused where it is opened."""
+    """Say whether it is there, and is a pipe, a device, or a folder, which is refused where it is opened."""
     try:
         return path.exists() and not path.is_file()
     except (OSError, ValueError):
@@ -76,7 +60,7 @@ def _is_no_file(path: Path) -> bool:
 
 
 def configure(settings: CommandSettings) -> None:
-    """Take up ``-q``, ``-v``, ``--debug`` and the format, from wherever the settings came."""
+    """Take over ``-q``, ``-v``, ``--debug`` and the format, from wherever the settings came."""
     notices.quiet = notices.quiet or settings.quiet
     notices.verbose = notices.verbose or settings.verbose
     notices.debug = notices.debug or settings.debug
@@ -84,20 +68,20 @@ def configure(settings: CommandSettings) -> None:
 
 
 def render(
-    result: DetectResult | ClassifyResult | EvalResult,
+    formatter: RecordFormatter,
+    results: Sequence[Any],
     *,
     format: str,
-    top: int | None = None,
     thumbnail: bytes | None = None,
     output: Path | None = None,
     overwrite: bool = False,
 ) -> bool:
-    """Write ``result`` to stdout or into a file; its warnings are the caller's.
+    """Write the results of one command line to stdout or into a file; their warnings are the caller's.
 
     Args:
-        result: what a method or a benchmark found.
-        format: ``table`` or ``json``; for results of a pair or a picture also ``jsonl``, ``csv``, ``html``, ``github``.
-        top: rows of a table of words, the most negative; None for all, in reading order. JSON is always whole.
+        formatter: of the command.
+        results: at least one, of one picture.
+        format: one of :data:`.formats.FORMATS`.
         thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
         output: the file; None or ``-`` for stdout.
         overwrite: whether a file that exists is replaced.
@@ -106,17 +90,17 @@ def render(
         False when the reader has gone.
 
     Raises:
+        ValueError: a number that JSON cannot hold.
         UsageError: a file that may not be written.
         OutputError: stdout, or the file, cannot be written.
     """
-    content = _document(result, format=format, top=top, thumbnail=thumbnail)
-    return deliver(content, output=output, overwrite=overwrite, is_data=format in DATA_FORMATS)
+    from clipalign.output.html import data_url
+    from clipalign.output.records import Entry
 
-
-def deliver(content: str | bytes, *, output: Path | None, overwrite: bool, is_data: bool = False) -> bool:
-    """Write a whole document to stdout, or into a file; arguments, result and errors as of :func:`render`."""
+    entries = [Entry(formatter.record(result), thumbnail=data_url(thumbnail)) for result in results]
+    content = writer_of(format).results(formatter, entries)
     if output is None or str(output) == STDOUT:
-        return write_output(content, is_data=is_data)
+        return write_output(content, is_data=FORMATS[format].verbatim)
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     _write_document(output, content, overwrite=overwrite)
     return True
@@ -150,26 +134,11 @@ def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
         raise UsageError(f"--output {name} cannot be used: {error}", input=name) from error
 
 
-def _document(
-    result: DetectResult | ClassifyResult | EvalResult, *, format: str, top: int | None, thumbnail: bytes | None
-) -> str | bytes:
-    from clipalign.results import ClassifyResult, EvalResult  # a fifth of what --help would cost
+def write_record(record: object, table: str, *, format: str) -> None:
+    """Write to stdout what has two formats alone: ``json`` of the record, or the ``table``."""
+    if format != "json":
+        write_output(table)
+        return
+    from clipalign.output.json import encode
 
-    if isinstance(result, EvalResult):
-        from clipalign.output import json
-        from clipalign.output.eval import metrics_table
-
-        if format == "json":
-            return json.encode(json.eval_record(result), indent=stdout_is_terminal())
-        return metrics_table(result)
-    from clipalign.output.documents import document
-
-    if isinstance(result, ClassifyResult):
-        from clipalign.output.classify import ClassifyView, classify_record, classify_table
-
-        pictured = partial(classify_table, classify_record(result))
-        return document(ClassifyView(), [result], format=format, table=pictured, thumbnail=thumbnail)
-    from clipalign.output.detect import DetectView, detect_table
-
-    table = partial(detect_table, result, top=top)
-    return document(DetectView(), [result], format=format, table=table, thumbnail=thumbnail)
+    write_output(encode(record, indent=stdout_is_terminal()), is_data=True)

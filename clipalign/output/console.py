@@ -1,7 +1,7 @@
-"""The two streams: results on stdout, words to the user on stderr; when colour is allowed; what may reach a terminal.
+"""The two streams: results on stdout, words to the user on stderr; when color is allowed; what may reach a terminal.
 
 Whatever a command says passes here. Nothing raw does: :func:`visible` turns control characters, of captions and file
-names alike, into escapes that can be read. Colour follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a
+names alike, into escapes that can be read. Color follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a
 CI service's own variables do not turn it on. A reader that closes the pipe early is no error.
 """
 
@@ -84,7 +84,7 @@ def readable(text: str) -> str:
     return abridged(visible(text))
 
 
-def colour_allowed(stream: TextIO | None) -> bool:
+def color_allowed(stream: TextIO | None) -> bool:
     """Whether escape codes may go to ``stream``; ``NO_COLOR`` wins over ``FORCE_COLOR``."""
     if stream is None or os.environ.get("NO_COLOR"):
         return False
@@ -94,8 +94,8 @@ def colour_allowed(stream: TextIO | None) -> bool:
 
 
 def styled(text: str, style: str, *, stream: TextIO | None) -> str:
-    """``text`` in one of :data:`ANSI`'s styles where ``stream`` takes colour."""
-    return f"\x1b[{ANSI[style]}m{text}\x1b[0m" if colour_allowed(stream) else text
+    """``text`` in one of :data:`ANSI`'s styles where ``stream`` takes color."""
+    return f"\x1b[{ANSI[style]}m{text}\x1b[0m" if color_allowed(stream) else text
 
 
 def width() -> int:
@@ -270,4 +270,4 @@ def progress_console() -> Console | None:
         return None
     from rich.console import Console
 
-    return Console(file=sys.stderr, no_color=not colour_allowed(sys.stderr), highlight=False)
+    return Console(file=sys.stderr, no_color=not color_allowed(sys.stderr), highlight=False)

@@ -1,38 +1,24 @@
-"""``eval`` for the eye: a row a metric, ours beside the published numbers, each with its backbone and source.
+"""``eval`` in every format: a run beside published numbers, two runs, a sweep, a calibration; the report as a page.
 
 Published numbers stand beside ours for reading; nothing is passed or failed by them.
-
-Two runs of a benchmark beside each other: a row a metric, the difference with its interval and p-value.
-
-A sweep for the eye: a row a combination, a column a metric; what does not fit the terminal is in JSON.
-
-A calibration for the eye, as JSON, and as lines of a settings file.
-
-The report about a benchmark's run: one page that needs nothing but itself.
-
-Numbers with their intervals on a scale, published numbers beside them, how scores are spread, and the samples that went
-most wrong and most right with their pictures.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from rich.table import Table
 from rich.text import Text
 
 from clipalign.errors import UsageError
-from clipalign.output.console import visible, width
-from clipalign.output.detect import DetectView
-from clipalign.output.html import parts
-from clipalign.output.html.markup import Markup, joined, tag
-from clipalign.output.html.page import head, provenance_table
-from clipalign.output.json import eval_record
-from clipalign.output.layout import HASH_DIGITS, Signs, flowing, printed, shortened, signs
+from clipalign.output.console import visible
+from clipalign.output.detect import DetectFormatter
+from clipalign.output.html import Rect, card_of, data_url, page_assets, render_template
+from clipalign.output.json import plain
+from clipalign.output.records import Entry
+from clipalign.output.table import column_table, fitting, folding, printed, provenance_line
 from clipalign.results import (
     Calibration,
     ComparedMetric,
@@ -45,44 +31,94 @@ from clipalign.results import (
     Metric,
     Published,
 )
-from clipalign.version import __version__
-
-GAP_CELLS: Final = 2
-"""Between columns."""
 
 MOST_NUMBERS: Final = 3
 """Of papers, for one metric: those with the model's own backbone before other methods before other backbones."""
 
+SMALLEST_P: Final = 1e-4
+"""Below it, a p-value is said to be below it."""
 
-class _Column(NamedTuple):
-    """A column; where the terminal is too narrow for all, those of the highest rank go first. JSON has everything."""
+DIGITS: Final = 3
+"""Of a threshold: its interval says how many of them mean anything."""
 
-    name: str
-    rank: int
-    cells: list[str]
+REPORT_FILE: Final = "report.html"
+SCALE_UNITS: Final = 200
+"""Length of a metric's scale in its own coordinates."""
 
-    def cell_count(self) -> int:
-        return max(map(len, [self.name, *self.cells]))
+BINS: Final = 40
+BIN_WIDTH: Final = 10
+PLOT_HEIGHT: Final = 100
+
+LEGEND: Final = (
+    ("value", "ours"),
+    ("interval", "its 95% bootstrap interval"),
+    ("chance", "what a guess reaches (below the line)"),
+    ("published", "published, to read beside ours and not to pass (above the line)"),
+)
 
 
-def metrics_table(result: EvalResult) -> str:
-    """The page for one benchmark."""
-    drawn_with = signs()
-    counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in result.counts.items() if number)
+def eval_record(result: EvalResult) -> dict[str, Any]:
+    """Return the document of a run: metrics by name, their intervals and counts beside them.
+
+    A metric may have several published numbers, by backbone and by source.
+    """
+    published: dict[str, list[dict[str, object]]] = {}
+    for number in result.published:
+        one = {"value": number.value, "backbone": number.backbone, "source": number.source}
+        published.setdefault(number.metric, []).append(one)
+    return plain(
+        {
+            "dataset": result.dataset,
+            "model": result.model,
+            "metrics": {metric.name: metric.value for metric in result.metrics},
+            "intervals": {
+                metric.name: {"n": metric.n, "low": metric.low, "high": metric.high, "chance": metric.chance}
+                for metric in result.metrics
+            },
+            "published": published,
+            "counts": result.counts,
+            "settings": result.settings,
+            "notes": result.notes,
+            "provenance": result.provenance,
+        }
+    )
+
+
+def eval_table(result: EvalResult) -> str:
+    """Return a row a metric, ours beside the published numbers, each with its backbone and source."""
     numbers = {metric.name: _nearest(result, metric) for metric in result.metrics}
     sources = list(dict.fromkeys(_source(number) for shown in numbers.values() for number in shown))
-    parts: list[Text | Table] = [
-        Text(f"{visible(result.dataset)}: {visible(result.model)}, {counts}", style="bold", overflow="fold"),
-        Text(""),
-        _rows(result, numbers, sources),
-        Text(""),
-    ]
-    parts += [Text(f"[{place}] {visible(source)}", overflow="fold") for place, source in enumerate(sources, 1)]
+    rows: list[tuple[str, ...]] = []
+    for metric in result.metrics:
+        interval = "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
+        chance = "" if metric.chance is None else f"{metric.chance:.4f}"
+        ours = (metric.name, f"{metric.value:.4f}", interval, str(metric.n), chance)
+        known = [
+            (f"{number.value:.4f} [{sources.index(_source(number)) + 1}]", f"{metric.value - number.value:+.4f}")
+            for number in numbers[metric.name]
+        ]
+        rows.append((*ours, *(known[0] if known else ("", ""))))
+        rows += [("", "", "", "", "", *other) for other in known[1:]]
+    names = ("metric", "ours", "95% interval", "n", "chance", "published", "diff")
+    columns = fitting(_columns(names, rows), ("chance", "n", "95% interval", "diff", "published"))
+    notes = [f"[{place}] {source}" for place, source in enumerate(sources, 1)]
     measured = [number for number in result.published if number.metric in numbers]
     if left_out := len(measured) - sum(map(len, numbers.values())):
-        parts.append(Text(f"{left_out} more published numbers, of other backbones: --format json", overflow="fold"))
-    parts += [Text(f"note: {visible(note)}", overflow="fold") for note in result.notes]
-    return printed([*parts, _provenance(result, drawn_with)])
+        notes.append(f"{left_out} more published numbers, of other backbones: --format json")
+    notes += [f"note: {note}" for note in result.notes]
+    title = folding(f"{result.dataset}: {result.model}, {_counts(result)}", "bold")
+    origin = plain(result.provenance)
+    provenance = provenance_line(origin, also=[f"seed {origin['seed']}"])
+    return printed([title, Text(""), column_table(columns), Text(""), *map(folding, notes), provenance])
+
+
+def _columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> dict[str, list[str]]:
+    cells = list(rows)
+    return {name: [row[place] for row in cells] for place, name in enumerate(names)}
+
+
+def _counts(result: EvalResult) -> str:
+    return ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in result.counts.items() if number)
 
 
 def _source(number: Published) -> str:
@@ -109,133 +145,52 @@ def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-def _rows(result: EvalResult, numbers: dict[str, list[Published]], sources: list[str]) -> Table:
-    columns = [
-        _Column("metric", 0, []),
-        _Column("ours", 0, []),
-        _Column("95% interval", 3, []),
-        _Column("n", 4, []),
-        _Column("chance", 5, []),
-        _Column("published", 1, []),
-        _Column("diff", 2, []),
-    ]
-    for metric in result.metrics:
-        ours = [metric.name, f"{metric.value:.4f}", _interval(metric), str(metric.n), _optional(metric.chance)]
-        known = numbers[metric.name]
-        for row in [[*ours, *_compared(metric, number, sources)] for number in known[:1]] or [[*ours, "", ""]]:
-            _append(columns, row)
-        for number in known[1:]:
-            _append(columns, ["", "", "", "", "", *_compared(metric, number, sources)])
-    shown = [column for column in columns if any(column.cells)]
-    while sum(c.cell_count() + GAP_CELLS for c in shown) - GAP_CELLS > width() and any(c.rank for c in shown):
-        shown.remove(max(shown, key=lambda column: column.rank))
-    names, *values = shown
-    room = width() - sum(column.cell_count() + GAP_CELLS for column in values)
-    names.cells[:] = [shortened(cell, room) for cell in names.cells]  # what is left to cut are names, never numbers
-    table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
-    for column in shown:
-        table.add_column(column.name, justify="left" if column.name == "metric" else "right", no_wrap=True)
-    for cells in zip(*(column.cells for column in shown), strict=True):
-        if any(cells):
-            table.add_row(*(Text(cell) for cell in cells))
-    return table
-
-
-def _append(columns: list[_Column], row: list[str]) -> None:
-    for column, cell in zip(columns, row, strict=True):
-        column.cells.append(cell)
-
-
-def _interval(metric: Metric) -> str:
-    return "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
-
-
-def _optional(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _compared(metric: Metric, number: Published, sources: list[str]) -> list[str]:
-    place = sources.index(_source(number)) + 1
-    return [f"{number.value:.4f} [{place}]", f"{metric.value - number.value:+.4f}"]
-
-
-def _provenance(result: EvalResult, drawn_with: Signs) -> Text:
-    origin = result.provenance
-    pieces = [f"weights {origin.weights_sha256[:HASH_DIGITS]}"] if origin.weights_sha256 else []
-    pieces += [f"{origin.device} {origin.precision}", f"seed {origin.seed}"]
-    pieces += [f"{name} {number}" for name, number in origin.versions.items()]
-    line = flowing(pieces, gap=f" {drawn_with.dot} ")
-    line.stylize("dim")
-    return line
-
-
-GAP_CELLS_comparison = 2
-SMALLEST_P = 1e-4
-"""Below it, a p-value is said to be below it."""
-
-
 def comparison_record(comparison: Comparison) -> dict[str, object]:
-    """The comparison as JSON."""
+    """Return two runs of a benchmark as JSON."""
     return {
         "dataset": comparison.dataset,
         "runs": [
             {"model": model, "folder": place} for model, place in zip(comparison.models, comparison.places, strict=True)
         ],
-        "metrics": {metric.name: _metric_record(metric) for metric in comparison.metrics},
+        "metrics": {
+            metric.name: {
+                "values": [metric.first, metric.second],
+                "difference": metric.difference,
+                "low": metric.low,
+                "high": metric.high,
+                "p_value": metric.p_value,
+                "test": metric.test or None,
+                "n": metric.n,
+            }
+            for metric in comparison.metrics
+        },
         "differing": {name: [first, second] for name, first, second in comparison.differing},
         "notes": list(comparison.notes),
     }
 
 
-def _metric_record(metric: ComparedMetric) -> dict[str, object]:
-    return {
-        "values": [metric.first, metric.second],
-        "difference": metric.difference,
-        "low": metric.low,
-        "high": metric.high,
-        "p_value": metric.p_value,
-        "test": metric.test or None,
-        "n": metric.n,
-    }
-
-
 def comparison_table(comparison: Comparison) -> str:
-    """The page for two runs."""
+    """Return a row a metric: two runs, the difference with its interval and p-value."""
     heads = [
-        Text(f"[{letter}] {visible(model)}  {visible(place)}", overflow="fold")
+        folding(f"[{letter}] {model}  {place}")
         for letter, model, place in zip("AB", comparison.models, comparison.places, strict=True)
     ]
-    differing = [
-        Text(f"{name}: A {visible(str(first))}, B {visible(str(second))}", style="dim", overflow="fold")
-        for name, first, second in comparison.differing
-    ]
-    notes = [Text(f"note: {visible(note)}", overflow="fold") for note in comparison.notes]
-    title = Text(f"{visible(comparison.dataset)}: two runs", style="bold", overflow="fold")
-    return printed([title, *heads, Text(""), _rows_comparison(comparison.metrics), Text(""), *differing, *notes])
-
-
-def _rows_comparison(metrics: Sequence[ComparedMetric]) -> Table:
     columns = {
-        "A": [f"{metric.first:.4f}" for metric in metrics],
-        "B": [f"{metric.second:.4f}" for metric in metrics],
-        "B-A": [f"{metric.difference:+.4f}" for metric in metrics],
-        "95% interval": [_interval_comparison(metric) for metric in metrics],
-        "p": [_p(metric) for metric in metrics],
-        "n": [str(metric.n) for metric in metrics],
+        "metric": [metric.name for metric in comparison.metrics],
+        "A": [f"{metric.first:.4f}" for metric in comparison.metrics],
+        "B": [f"{metric.second:.4f}" for metric in comparison.metrics],
+        "B-A": [f"{metric.difference:+.4f}" for metric in comparison.metrics],
+        "95% interval": [
+            "" if metric.low is None or metric.high is None else f"{metric.low:+.3f} to {metric.high:+.3f}"
+            for metric in comparison.metrics
+        ],
+        "p": [_p(metric) for metric in comparison.metrics],
+        "n": [str(metric.n) for metric in comparison.metrics],
     }
-    taken = sum(max(map(len, [name, *cells])) + GAP_CELLS_comparison for name, cells in columns.items())
-    table = Table(box=None, padding=(0, GAP_CELLS_comparison, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("metric", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for place, metric in enumerate(metrics):
-        name = shortened(metric.name, max(1, width() - taken))
-        table.add_row(Text(name), *(Text(cells[place]) for cells in columns.values()))
-    return table
-
-
-def _interval_comparison(metric: ComparedMetric) -> str:
-    return "" if metric.low is None or metric.high is None else f"{metric.low:+.3f} to {metric.high:+.3f}"
+    differing = [folding(f"{name}: A {first}, B {second}", "dim") for name, first, second in comparison.differing]
+    notes = [folding(f"note: {note}") for note in comparison.notes]
+    title = folding(f"{comparison.dataset}: two runs", "bold")
+    return printed([title, *heads, Text(""), column_table(columns), Text(""), *differing, *notes])
 
 
 def _p(metric: ComparedMetric) -> str:
@@ -249,7 +204,7 @@ Row = tuple[Mapping[str, object], EvalResult]
 
 
 def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
-    """The sweep as JSON: every run whole, with the values that were swept beside it."""
+    """Return a sweep as JSON: every run whole, with the values that were swept beside it."""
     return {
         "dataset": rows[0][1].dataset,
         "swept": list(rows[0][0]),
@@ -258,42 +213,25 @@ def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
-    """The page for a sweep of at least one run; the best value of each metric is marked with a star."""
+    """Return a row a combination of at least one, a column a metric; the best value of each metric has a star."""
     first = rows[0][1]
     columns = {name: [visible(str(values[name])) for values, _ in rows] for name in rows[0][0]}
     names = _wholes_first([metric.name for metric in first.metrics])
     found = [{metric.name: metric.value for metric in result.metrics} for _, result in rows]
-    room = width() - sum(_cells(name, cells) for name, cells in columns.items())
-    left_out = []
-    for name in names:
-        cells = _starred([metrics.get(name) for metrics in found])
-        if _cells(name, cells) <= room:
-            columns[name] = cells
-            room -= _cells(name, cells)
-        else:
-            left_out.append(name)
-    table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for place in range(len(rows)):
-        table.add_row(*(Text(cells[place]) for cells in columns.values()))
-    counts = ", ".join(f"{number} {name}" for name, number in first.counts.items() if number)
-    title = Text(f"{visible(first.dataset)}: {len(rows)} runs, {counts}", style="bold", overflow="fold")
-    notes = [Text(f"note: {visible(note)}", overflow="fold") for note in first.notes]
+    columns |= {name: _starred([metrics.get(name) for metrics in found]) for name in names}
+    shown = fitting(columns, reversed(names))
+    notes = [f"note: {note}" for note in first.notes]
     if len(rows) > 1:
-        notes.append(Text("note: * is the highest of its column, on the data it was chosen on", overflow="fold"))
-    if left_out:
-        notes.append(Text(f"note: {len(left_out)} more metrics are in --format json", overflow="fold"))
-    return printed([title, Text(""), table, Text(""), *notes])
+        notes.append("note: * is the highest of its column, on the data it was chosen on")
+    if left_out := len(columns) - len(shown):
+        notes.append(f"note: {left_out} more metrics are in --format json")
+    title = folding(f"{first.dataset}: {len(rows)} runs, {_counts(first)}", "bold")
+    return printed([title, Text(""), column_table(shown), Text(""), *map(folding, notes)])
 
 
 def _wholes_first(names: Sequence[str]) -> list[str]:
-    """``la`` before ``la_object``: numbers of subsets come after those of the whole."""
+    """Put ``la`` before ``la_object``: numbers of subsets come after those of the whole."""
     return sorted(names, key=lambda name: any(name.startswith(f"{other}_") for other in names))
-
-
-def _cells(name: str, cells: Sequence[str]) -> int:
-    return max(map(len, [name, *cells])) + GAP_CELLS
 
 
 def _starred(values: Sequence[float | None]) -> list[str]:
@@ -302,33 +240,18 @@ def _starred(values: Sequence[float | None]) -> list[str]:
     return ["" if one is None else f"{one:.4f}{'*' if one == best and len(known) > 1 else ' '}" for one in values]
 
 
-DIGITS: Final = 3
-"""Of a threshold: its interval says how many of them mean anything."""
-
-
-def calibration_record(calibration: Calibration) -> dict[str, object]:
-    """The calibration as JSON."""
-    return {
-        "dataset": calibration.dataset,
-        "model": calibration.model,
-        "chosen": asdict(calibration.chosen),
-        "layers": [asdict(one) for one in calibration.layers],
-        "counts": calibration.counts,
-        "settings": calibration.settings,
-        "notes": list(calibration.notes),
-        "provenance": asdict(calibration.provenance),
-    }
+def calibration_record(calibration: Calibration) -> dict[str, Any]:
+    """Return a calibration as JSON."""
+    record = plain(calibration)
+    record["provenance"] = record.pop("provenance")  # last, as in every record
+    return record
 
 
 def calibration_table(calibration: Calibration) -> str:
-    """A row a number of layers, the chosen one marked."""
-    columns: dict[str, list[str]] = {
-        name: [] for name in ("layers", "LA", "95% interval", "epsilon", "epsilon 95%", "P", "R", "F1", "F1 held out")
-    }
-    for one in calibration.layers:
-        mark = "*" if one == calibration.chosen else " "
-        cells = (
-            f"{one.layers}{mark}",
+    """Return a row a number of layers, the chosen one marked."""
+    rows = [
+        (
+            f"{one.layers}{'*' if one == calibration.chosen else ' '}",
             f"{one.la:.4f}",
             f"{one.la_low:.3f} to {one.la_high:.3f}",
             rounded(one.epsilon),
@@ -338,22 +261,15 @@ def calibration_table(calibration: Calibration) -> str:
             f"{one.f1:.3f}",
             f"{one.held_out_f1:.3f}",
         )
-        for column, cell in zip(columns.values(), cells, strict=True):
-            column.append(cell)
-    for name in ("P", "R", "95% interval", "epsilon 95%"):  # what goes first where the terminal is narrow
-        if sum(max(map(len, [head, *cells])) + GAP_CELLS for head, cells in columns.items()) - GAP_CELLS > width():
-            del columns[name]
-    table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, row))
-    title = f"{visible(calibration.model)}, calibrated on {visible(calibration.dataset)}"
+        for one in calibration.layers
+    ]
+    names = ("layers", "LA", "95% interval", "epsilon", "epsilon 95%", "P", "R", "F1", "F1 held out")
+    columns = fitting(_columns(names, rows), ("P", "R", "95% interval", "epsilon 95%"))
     best = calibration.chosen
+    title = folding(f"{calibration.model}, calibrated on {calibration.dataset}", "bold")
     proposal = f"proposed: --layers {best.layers} --epsilon {rounded(best.epsilon)}"
-    notes = [Text(f"note: {visible(note)}", overflow="fold") for note in calibration.notes]
-    parts: list[Text | Table] = [Text(title, style="bold", overflow="fold"), Text(""), table, Text("")]
-    return printed([*parts, Text(proposal, overflow="fold"), *notes])
+    notes = [f"note: {note}" for note in calibration.notes]
+    return printed([title, Text(""), column_table(columns), Text(""), *map(folding, [proposal, *notes])])
 
 
 def rounded(epsilon: float) -> str:
@@ -412,154 +328,96 @@ def _lines(best: LayerCalibration, calibration: Calibration, table: str, model: 
     ]
 
 
-REPORT_FILE: Final = "report.html"
-SCALE_UNITS: Final = 200
-"""Length of a metric's scale in its own coordinates."""
-
-BINS: Final = 40
-PLOT_HEIGHT: Final = 100
-
-
 def eval_page(shown: EvalReport) -> str:
-    """The page."""
+    """Return the report about a run: one page that needs nothing but itself.
+
+    Numbers with their intervals on a scale, published numbers beside them, how scores are spread, and the samples that
+    went most wrong and most right with their pictures.
+    """
     document: Mapping[str, Any] = shown.document
-    title = f"clipalign eval: {document['dataset']}, {document['model']}"
-    sections = [
-        _header(document),
-        _section("Metrics", _legend(), _metrics(document)),
-        _section("Distributions", tag("div", *map(_plot, shown.distributions), attributes={"class": "plots"}))
-        if shown.distributions
-        else "",
-        _examples("Most wrong", shown.worst),
-        _examples("Most right", shown.best),
-        tag("footer", tag("p", f"made by clipalign {__version__}")),
-    ]
-    return joined(head(title, styles=("page.css", "eval.css"), scripts=()), tag("body", *sections), Markup("</html>\n"))
-
-
-def _header(document: Mapping[str, Any]) -> Markup:
-    counts = [
-        tag("div", tag("dt", name.replace("_", " ")), tag("dd", f"{number:,}"))
-        for name, number in document["counts"].items()
-    ]
-    rows = {
-        "model": document["model"],
-        **{name: value for name, value in document["provenance"].items() if name not in ("model", "settings")},
-        "settings": document["settings"],
-    }
-    return tag(
-        "header",
-        tag("h1", f"{document['dataset']}: {document['model']}"),
-        tag("dl", *counts, attributes={"class": "counts"}),
-        *(tag("p", note, attributes={"class": "note"}) for note in document["notes"]),
-        parts.folded("model, versions and settings", provenance_table(rows)),
+    origin = {name: value for name, value in document["provenance"].items() if name not in ("model", "settings")}
+    return render_template(
+        "eval.html",
+        title=f"clipalign eval: {document['dataset']}, {document['model']}",
+        document=document,
+        provenance={"model": document["model"], **origin, "settings": document["settings"]},
+        legend=LEGEND,
+        scale_units=SCALE_UNITS,
+        metrics=[_metric(document, name) for name in document["metrics"]],
+        plots=[_plot(one) for one in shown.distributions],
+        examples=[("Most wrong", _cards(shown.worst)), ("Most right", _cards(shown.best))],
+        **page_assets(("page.css", "eval.css"), ()),
     )
 
 
-def _section(title: str, *content: str) -> Markup:
-    return tag("section", tag("h2", title), *content, attributes={"class": "section"})
-
-
-def _metrics(document: Mapping[str, Any]) -> Markup:
-    names = ("metric", "ours", "95% interval", "chance", "n", "", "published")
-    header = tag("tr", *(tag("th", name, attributes={"scope": "col"}) for name in names))
-    rows = [_metric(document, name) for name in document["metrics"]]
-    table = tag("table", tag("thead", header), tag("tbody", *rows), attributes={"class": "metrics"})
-    return tag("div", table, attributes={"class": "over"})
-
-
-def _metric(document: Mapping[str, Any], name: str) -> Markup:
+def _metric(document: Mapping[str, Any], name: str) -> dict[str, object]:
     value = float(document["metrics"][name])
     interval = document["intervals"][name]
     low, high, chance = interval["low"], interval["high"], interval["chance"]
     known = document["published"].get(name, [])
-    number = {"class": "number"}
-    lines = [
-        tag("div", f"{one['value']:.3f} ({value - one['value']:+.3f})  {one['backbone']}, {one['source']}")
-        for one in known
-    ]
-    return tag(
-        "tr",
-        tag("th", name, attributes={"scope": "row"}),
-        tag("td", f"{value:.4f}", attributes={"class": "number ours"}),
-        tag("td", "" if low is None else f"{low:.3f} to {high:.3f}", attributes=number),
-        tag("td", "" if chance is None else f"{chance:.3f}", attributes=number),
-        tag("td", f"{interval['n']:,}", attributes=number),
-        tag("td", _scale(value, low, high, chance, [one["value"] for one in known]), attributes={"class": "scale"}),
-        tag("td", *lines, attributes={"class": "known"}),
-    )
+    return {
+        "name": name,
+        "value": f"{value:.4f}",
+        "numbers": (
+            "" if low is None else f"{low:.3f} to {high:.3f}",
+            "" if chance is None else f"{chance:.3f}",
+            f"{interval['n']:,}",
+        ),
+        "scale": _scale(value, low, high, chance, [one["value"] for one in known]),
+        "published": [
+            f"{one['value']:.3f} ({value - one['value']:+.3f})  {one['backbone']}, {one['source']}" for one in known
+        ],
+    }
 
 
-def _scale(value: float, low: float | None, high: float | None, chance: float | None, known: Sequence[float]) -> Markup:
-    """From 0 to 1, or from -1 where there is anything below 0; what lies outside stands at the end."""
+def _scale(
+    value: float, low: float | None, high: float | None, chance: float | None, known: Sequence[float]
+) -> list[Rect]:
+    """Draw from 0 to 1, or from -1 where there is anything below 0; what lies outside stands at the end."""
     everything = [one for one in (value, low, chance, *known) if one is not None]
     least = -1.0 if min(everything) < 0 else 0.0
 
     def place(number: float) -> float:
         return round(min(1.0, max(0.0, (number - least) / (1.0 - least))) * SCALE_UNITS, 2)
 
-    shapes = [tag("rect", attributes={"class": "ground", "x": 0, "y": 9, "width": SCALE_UNITS, "height": 2})]
+    def tick(kind: str, number: float, y: float, height: float) -> Rect:
+        return Rect(kind, place(number) - 1, y, 2, height)
+
+    shapes = [Rect("ground", 0, 9, SCALE_UNITS, 2)]
     if low is not None and high is not None:
-        band = {"x": place(low), "y": 6, "width": max(place(high) - place(low), 0.5), "height": 8}
-        shapes.append(tag("rect", attributes={"class": "interval", **band}))
-    shapes += [_tick("published", place(number), 2, 5) for number in known]
+        shapes.append(Rect("interval", place(low), 6, max(place(high) - place(low), 0.5), 8))
+    shapes += [tick("published", number, 2, 5) for number in known]
     if chance is not None:
-        shapes.append(_tick("chance", place(chance), 13, 5))
-    shapes.append(_tick("value", place(value), 4, 12))
-    box = {"viewBox": f"-2 0 {SCALE_UNITS + 4} 20", "preserveAspectRatio": "none", "aria-hidden": "true"}
-    return tag("svg", *shapes, attributes=box)
+        shapes.append(tick("chance", chance, 13, 5))
+    return [*shapes, tick("value", value, 4, 12)]
 
 
-def _tick(kind: str, x: float, y: float, height: float) -> Markup:
-    return tag("rect", attributes={"class": kind, "x": x - 1, "y": y, "width": 2, "height": height})
-
-
-def _legend() -> Markup:
-    def sample(kind: str, words: str) -> Markup:
-        mark = tag("rect", attributes={"class": kind, "x": 1, "y": 1, "width": 8, "height": 8})
-        drawn = tag("svg", mark, attributes={"viewBox": "0 0 10 10", "aria-hidden": "true"})
-        return tag("span", tag("span", drawn, attributes={"class": "scale"}), words)
-
-    return tag(
-        "p",
-        sample("value", "ours"),
-        sample("interval", "its 95% bootstrap interval"),
-        sample("chance", "what a guess reaches (below the line)"),
-        sample("published", "published, to read beside ours and not to pass (above the line)"),
-        attributes={"class": "legend"},
-    )
-
-
-def _plot(distribution: Distribution) -> Markup:
-    """Histograms over each other, each drawn to its own share: the area of every kind is the same."""
+def _plot(distribution: Distribution) -> dict[str, object]:
+    """Draw histograms over each other, each to its own share: the area of every kind is the same."""
     pooled = [value for _, values in distribution.groups for value in values]
     low, high = min(pooled), max(pooled)
-    heights = [_shares(values, low, high) for _, values in distribution.groups]
-    tallest = max(max(shares) for shares in heights)
-    shapes = []
-    for kind, shares in enumerate(heights):
-        for place, share in enumerate(shares):
-            height = round(share / tallest * PLOT_HEIGHT, 2)
-            if height:
-                bar = {"x": place * 10, "y": PLOT_HEIGHT - height, "width": 10, "height": height}
-                shapes.append(tag("rect", attributes={"class": f"kind-{kind}", **bar}))
-    box = {"class": "bins", "viewBox": f"0 0 {BINS * 10} {PLOT_HEIGHT}", "preserveAspectRatio": "none", "role": "img"}
-    labels = [
-        tag("span", _swatch(kind), f"{name} ({len(values):,}; mean {_short(sum(values) / len(values))})")
-        for kind, (name, values) in enumerate(distribution.groups)
-    ]
-    return tag(
-        "figure",
-        tag("figcaption", distribution.title),
-        tag("svg", tag("title", f"histogram of {distribution.title}"), *shapes, attributes=box),
-        tag("div", tag("span", _short(low)), tag("span", _short(high)), attributes={"class": "ends"}),
-        tag("div", *labels, attributes={"class": "legend"}),
-        attributes={"class": "plot"},
-    )
+    shares = [_shares(values, low, high) for _, values in distribution.groups]
+    tallest = max(map(max, shares))
+    bars = []
+    for kind, found in enumerate(shares):
+        for place, share in enumerate(found):
+            if height := round(share / tallest * PLOT_HEIGHT, 2):
+                bars.append(Rect(f"kind-{kind}", place * BIN_WIDTH, PLOT_HEIGHT - height, BIN_WIDTH, height))
+    return {
+        "title": distribution.title,
+        "width": BINS * BIN_WIDTH,
+        "height": PLOT_HEIGHT,
+        "bars": bars,
+        "low": f"{low:.3g}",
+        "high": f"{high:.3g}",
+        "labels": [
+            f"{name} ({len(values):,}; mean {sum(values) / len(values):.3g})" for name, values in distribution.groups
+        ],
+    }
 
 
 def _shares(values: Sequence[float], low: float, high: float) -> list[float]:
-    """The share of ``values`` in each bin."""
+    """Return the share of ``values`` in each bin."""
     counts = [0] * BINS
     for value in values:
         share = (value - low) / (high - low) if high > low else 0.5
@@ -567,25 +425,9 @@ def _shares(values: Sequence[float], low: float, high: float) -> list[float]:
     return [count / len(values) for count in counts]
 
 
-def _swatch(kind: int) -> Markup:
-    mark = tag("rect", attributes={"class": f"kind-{kind}", "x": 0, "y": 0, "width": 10, "height": 10})
-    return tag("svg", mark, attributes={"viewBox": "0 0 10 10", "aria-hidden": "true"})
-
-
-def _short(number: float) -> str:
-    return f"{number:.3g}"
-
-
-def _examples(title: str, examples: Sequence[Example]) -> Markup:
-    if not examples:
-        return Markup("")
-    return _section(title, tag("div", *_cards(examples), attributes={"class": "examples"}))
-
-
-def _cards(examples: Sequence[Example]) -> Iterator[Markup]:
-    view = DetectView()
-    for example in examples:
-        content = view.card(example.record, parts.data_address(example.picture))
-        truth = tag("p", example.truth, attributes={"class": "truth", "dir": "auto"})
-        found = " found" if view.found(example.record) else ""
-        yield tag("article", content, truth, attributes={"class": f"card{found}"})
+def _cards(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    formatter = DetectFormatter()
+    return [
+        card_of(formatter, Entry(dict(one.record), thumbnail=data_url(one.picture))) | {"truth": one.truth}
+        for one in examples
+    ]

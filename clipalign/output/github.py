@@ -12,32 +12,40 @@ from pathlib import Path
 from typing import Final
 
 from clipalign.output.console import visible
-from clipalign.output.records import Entry, RecordView, is_error
+from clipalign.output.formats import Writer
+from clipalign.output.records import Entry, RecordFormatter, is_error
 
 MAX_MESSAGE_CHARACTERS: Final = 1000
 """Longer ones are cut; a page of annotations shows far less."""
 
 
-def annotation(view: RecordView, entry: Entry) -> str:
-    """The line of one record, with its line feed; empty where there is nothing to say."""
+class GithubWriter(Writer):
+    """An annotation for every record with a finding or an error."""
+
+    def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
+        """Return the line of one record; empty where there is nothing to say."""
+        return annotation(formatter, entry).encode("utf-8")
+
+
+def annotation(formatter: RecordFormatter, entry: Entry) -> str:
+    """Return the line of one record, with its line feed; empty where there is nothing to say."""
     record = entry.record
     if is_error(record):
-        said = str(record["error"].get("message", ""))
+        message = str(record["error"].get("message", ""))
         if hint := record["error"].get("hint"):
-            said += f"; {hint}"
-        return _command("error", entry, f"{view.noun[0]} {record.get('id', '')} cannot be read", said)
-    message = view.annotation(record)
+            message += f"; {hint}"
+        title = f"{formatter.noun[0]} {record.get('id', '')} cannot be read"
+        return _line("error", _place(entry) | {"title": title}, message)
+    message = formatter.annotation(record)
     if not message:
         return ""
-    return _command("warning", entry, f"clipalign {view.command}: {record.get('id', '')}", message)
-
-
-def _command(kind: str, entry: Entry, title: str, message: str) -> str:
-    return _line(kind, _place(entry) | {"title": title}, message)
+    return _line(
+        "warning", _place(entry) | {"title": f"clipalign {formatter.command}: {record.get('id', '')}"}, message
+    )
 
 
 def failure(message: str, hint: str) -> str:
-    """The line of an error that ends a run before its records are through, without a line feed."""
+    """Return the line of an error that ends a run before its records are through, without a line feed."""
     return _line("error", {"title": "clipalign"}, f"{message}; {hint}" if hint else message).rstrip("\n")
 
 
@@ -59,7 +67,7 @@ def _place(entry: Entry) -> dict[str, str]:
 
 
 def workspace_path(name: str) -> str:
-    """``name`` as GitHub looks for it: from the workspace's root, with slashes; as it is where it lies elsewhere."""
+    """Return ``name`` from the workspace's root, with slashes; unchanged where it lies elsewhere."""
     try:
         found = os.path.relpath(name, os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
     except (OSError, ValueError):  # another drive, no working directory, a name with NUL
@@ -68,15 +76,14 @@ def workspace_path(name: str) -> str:
 
 
 def escaped_message(text: str) -> str:
-    """``text`` behind the two colons: a runner takes ``%25``, ``%0D`` and ``%0A`` back; nothing else is special."""
-    return _readable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """Return ``text`` for behind the two colons: a runner takes ``%25``, ``%0D`` and ``%0A`` back, nothing else.
+
+    Line feeds are kept; everything else that a log would obey or hide is written out.
+    """
+    lines = (visible(line) for line in text.replace("\r\n", "\n").split("\n"))
+    return "\n".join(lines).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def escaped_property(text: str) -> str:
-    """``text`` as the value of a property, where colons and commas are special too."""
+    """Return ``text`` as the value of a property, where colons and commas are special too."""
     return escaped_message(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _readable(text: str) -> str:
-    """Line feeds kept, everything else that a log would obey or hide written out."""
-    return "\n".join(visible(line) for line in text.replace("\r\n", "\n").split("\n"))

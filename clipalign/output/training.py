@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import need
-from clipalign.output import json
-from clipalign.output.console import notices, stdout_is_terminal, visible
+from clipalign.output.console import notices, visible
 from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
@@ -103,23 +102,32 @@ class TrainingDisplay(Progress):
             notices.warn(message)
 
 
-def training_document(prepared: Prepared | None, trained: SpecsResult | None, *, format: str) -> str | bytes:
-    """What was prepared and trained, as ``table`` or ``json``."""
-    if format == "json":
-        record = ({"prepared": _prepared_record(prepared)} if prepared else {}) | (
-            {"trained": _trained_record(trained)} if trained else {}
-        )
-        return json.encode(record, indent=stdout_is_terminal())
+def training_record(prepared: Prepared | None, trained: SpecsResult | None) -> dict[str, Any]:
+    """Return what was prepared and trained as JSON."""
+    record: dict[str, Any] = {}
+    if prepared:
+        record["prepared"] = {"folder": str(prepared.folder), "samples": prepared.samples, "skipped": prepared.skipped}
+    if trained:
+        record["trained"] = {
+            "folder": str(trained.folder),
+            "model": model_line(trained),
+            "steps": trained.steps,
+            "best_step": trained.best_step,
+            "skipped_steps": trained.skipped_steps,
+            "before": _increments(trained.before),
+            "best": _increments(trained.best),
+        }
+    return record
+
+
+def training_table(prepared: Prepared | None, trained: SpecsResult | None) -> str:
+    """Return what was prepared and trained in a few lines."""
     return "".join(f"{visible(line)}\n" for line in (*_prepared_lines(prepared), *_trained_lines(trained)))
 
 
 def model_line(trained: SpecsResult) -> str:
     """What ``--model`` takes to load the best weights."""
     return f"{trained.folder / 'config.json'}@{trained.folder / 'best.safetensors'}"
-
-
-def _prepared_record(prepared: Prepared) -> dict[str, Any]:
-    return {"folder": str(prepared.folder), "samples": prepared.samples, "skipped": prepared.skipped}
 
 
 def _prepared_lines(prepared: Prepared | None) -> list[str]:
@@ -130,18 +138,6 @@ def _prepared_lines(prepared: Prepared | None) -> list[str]:
         example = prepared.examples.get(reason)
         lines.append(f"{count} left out: {reason}" + (f" ({example})" if example else ""))
     return lines
-
-
-def _trained_record(trained: SpecsResult) -> dict[str, Any]:
-    return {
-        "folder": str(trained.folder),
-        "model": model_line(trained),
-        "steps": trained.steps,
-        "best_step": trained.best_step,
-        "skipped_steps": trained.skipped_steps,
-        "before": _increments(trained.before),
-        "best": _increments(trained.best),
-    }
 
 
 def _increments(found: Increments | None) -> dict[str, float] | None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from clipalign.errors import UsageError
 from clipalign.files import is_special
 from clipalign.output import STDOUT, chosen_batch_format, chosen_format
+from clipalign.output.formats import FORMATS
 
 if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
 
-APPENDED: Final = ("jsonl", "csv")
+APPENDED: Final = tuple(name for name, format in FORMATS.items() if format.appended)
 """Formats whose files grow record by record; the only ones that can be written in shards."""
 
 _JOURNAL_ENDING: Final = ".journal.jsonl"

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
 from clipalign.files import exclusive, open_special, remove_leftovers, write_failed, write_whole
-from clipalign.output import DATA_FORMATS, csv
-from clipalign.output import documents as many
+from clipalign.output import csv
 from clipalign.output.console import notices, shown_on_terminal, write_output
-from clipalign.output.html.parts import data_address
+from clipalign.output.formats import FORMATS, writer_of
+from clipalign.output.html import THUMBNAIL_PX, data_url
 from clipalign.output.json import line_of, plain, plain_text
 from clipalign.output.progress import Progress
-from clipalign.output.records import Entry, RecordView, Tally, counted, error_record, is_error, summary_lines
+from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, error_record, is_error, summary_lines
 from clipalign.runs.log import Difference, Log, LogFormat, first_difference, json_object, write_all
-from clipalign.runs.output import APPENDED, Destination, find_destination
+from clipalign.runs.output import Destination, find_destination
 
 if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
@@ -36,22 +36,19 @@ if TYPE_CHECKING:
     from clipalign.results import Provenance
     from clipalign.runs.batch import Outcome
 
-THUMBNAIL_PX: Final = 192
-"""Longer side of the pictures on a page."""
-
 MOST_WARNINGS: Final = 10
 """Records that cannot be read and get a warning each; the summary counts all."""
 
 
-def _log_format(to: Destination, view: RecordView, *, has_header: bool) -> LogFormat[Entry]:
+def _log_format(to: Destination, formatter: RecordFormatter, *, has_header: bool) -> LogFormat[Entry]:
     """How entries lie in the file they are appended to."""
     if to.format == "jsonl":
         return LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
     if to.format == "csv":
         return LogFormat(
-            lambda entry: csv.row(view, entry.record),
-            lambda row: Entry(csv.record_of(view, row)),
-            header=csv.header(view) if has_header else b"",
+            lambda entry: csv.row(formatter, entry.record),
+            lambda row: Entry(csv.record_of(formatter, row)),
+            header=csv.header(formatter) if has_header else b"",
             split=csv.rows,
             is_beginning=csv.is_beginning,
         )
@@ -69,20 +66,20 @@ _JOURNAL: Final = LogFormat(lambda entry: line_of(entry._asdict()), _read_entry)
 
 
 def open_writer(
-    settings: RecordSettings, view: RecordView, *, output: Path | None = None, has_header: bool = True
+    settings: RecordSettings, formatter: RecordFormatter, *, output: Path | None = None, has_header: bool = True
 ) -> ResultWriter:
     """The writer for the records of a run; to be entered before anything heavy is loaded.
 
     Args:
         settings: ``output``, ``format``, ``resume``, ``overwrite``, ``input``.
-        view: of the command.
+        formatter: of the command.
         output: instead of ``settings.output``: the part of one process among several.
         has_header: whether a CSV file gets its header.
 
     Raises:
         UsageError: an output that may not be written; here, or when the writer is entered.
     """
-    return ResultWriter(view, find_destination(settings, output), has_header=has_header)
+    return ResultWriter(formatter, find_destination(settings, output), has_header=has_header)
 
 
 class ResultWriter:
@@ -93,9 +90,11 @@ class ResultWriter:
         thumbnail_px: longer side of the thumbnails it wants; None for none.
     """
 
-    def __init__(self, view: RecordView, destination: Destination, *, has_header: bool = True) -> None:
-        self._view = view
+    def __init__(self, formatter: RecordFormatter, destination: Destination, *, has_header: bool = True) -> None:
+        self._formatter = formatter
         self._to = destination
+        self._format = FORMATS[destination.format]
+        self._writer = writer_of(destination.format)
         self._has_header = has_header
         self._stack = ExitStack()
         self._log: Log[Entry] | None = None
@@ -106,8 +105,8 @@ class ResultWriter:
         self._hint = ""  # of the first record that could not be used
         self._reader_left = False
         self._ended_well = False
-        self.tally = Tally(view)
-        self.thumbnail_px = THUMBNAIL_PX if destination.format == "html" else None
+        self.tally = Tally(formatter)
+        self.thumbnail_px = THUMBNAIL_PX if self._format.has_pictures else None
 
     def __enter__(self) -> Self:
         try:
@@ -121,7 +120,7 @@ class ResultWriter:
         to = self._to
         if to.log_path is not None:
             self._log = self._locked_log(to, to.log_path)
-        elif to.format not in many.STREAMED:
+        elif not self._format.streamed:
             nameless = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (closed with the others)
             self._log = Log(nameless, _JOURNAL, name="the temporary folder")
             self._stack.callback(self._log.close)
@@ -137,7 +136,7 @@ class ResultWriter:
         except OSError as error:
             reason = error.strerror or str(error)
             raise UsageError(f"--output {to.name} cannot be written: {reason}", input=to.name) from error
-        format = _log_format(to, self._view, has_header=self._has_header)
+        format = _log_format(to, self._formatter, has_header=self._has_header)
         log = Log(stream, format, name=to.name if to.appended else str(path), kept=self._kept)
         self._stack.callback(log.close)
         if not was_there:
@@ -171,8 +170,10 @@ class ResultWriter:
         self._provenance = plain(asdict(provenance))
         if self._log is not None and self._to.overwrite:
             self._log.keep(0, 0)
-        streamed = self._to.path is None and self._to.format in many.STREAMED
-        self._progress = self._stack.enter_context(Progress(self._view.noun, total=total, results_on_stdout=streamed))
+        streamed = self._to.path is None and self._format.streamed
+        self._progress = self._stack.enter_context(
+            Progress(self._formatter.noun, total=total, results_on_stdout=streamed)
+        )
 
     def remaining(self, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
         """The records that are still to do: all, or with ``--resume`` those behind the old ones.
@@ -183,8 +184,8 @@ class ResultWriter:
         """
         left = iter(records)
         if self._log is None:
-            if self._to.format == "csv" and self._has_header:
-                self._emit(many.beginning("csv", self._view))
+            if self._format.streamed and self._has_header:
+                self._emit(self._writer.header(self._formatter))
             return left
         for _, entry in self._log.read():
             self._compare(entry, next(left, None))
@@ -221,17 +222,17 @@ class ResultWriter:
         asked, result = outcome.record, outcome.result
         failed = isinstance(result, ClipalignError)
         if isinstance(result, ClipalignError):
-            if self._to.path is not None or self._to.format not in ("table", "github"):  # those tell it themselves
+            if self._to.path is not None or not self._format.shows_errors:
                 self._warn(asked, result)
             self._hint = self._hint or result.hint or ""
             record = plain(error_record(asked, result))
         else:
-            record = plain(self._view.record(result))
-        entry = Entry(record, plain_text(asked.place.file), asked.place.line, data_address(outcome.thumbnail))
+            record = self._formatter.record(result)
+        entry = Entry(record, plain_text(asked.place.file), asked.place.line, data_url(outcome.thumbnail))
         if self._log is not None:
             self._log.append(entry)
             self._new += 1
-        elif not self._emit(many.piece(self._to.format, self._view, entry, to_file=self._device is not None)):
+        elif not self._emit(self._writer.entry(self._formatter, entry, to_file=self._device is not None)):
             return False
         self.tally.add(record)
         if self._progress is not None:
@@ -245,14 +246,14 @@ class ResultWriter:
             if notices.debug and error.__cause__ is not None:
                 notices.tell("".join(traceback.format_exception(error.__cause__)))
         elif self._warned == MOST_WARNINGS + 1:
-            notices.warn(f"further {self._view.noun[1]} that cannot be read are only counted")
+            notices.warn(f"further {self._formatter.noun[1]} that cannot be read are only counted")
 
     def _emit(self, data: bytes) -> bool:
         """To stdout, or to what the output names that is no file."""
         if self._reader_left:
             return False
         if self._device is None:
-            self._reader_left = bool(data) and not write_output(data, is_data=self._to.format in DATA_FORMATS)
+            self._reader_left = bool(data) and not write_output(data, is_data=self._format.verbatim)
             return not self._reader_left
         try:
             write_all(self._device, shown_on_terminal(data).encode() if self._device.isatty() else data)
@@ -297,20 +298,20 @@ class ResultWriter:
             self._log.sync()
             if not self._to.appended:
                 self._render(self._log, summary)
-        elif not self._emit(many.ending(self._to.format, self._view, summary, to_file=self._device is not None)):
+        elif not self._emit(self._writer.footer(self._formatter, summary, to_file=self._device is not None)):
             return
         if path is not None and not self._to.appended:
             _remove(path) if sys.platform != "win32" else self._stack.callback(_remove, path)
-        on_stdout = self._to.path is None and self._to.format not in (*APPENDED, "github")
+        on_stdout = self._to.path is None and self._format.has_summary
         if not on_stdout and not self._reader_left:
-            for line in summary_lines(self._view, summary):
+            for line in summary_lines(self._formatter, summary):
                 notices.tell(line)
         if self._hint and self.tally.unreadable == self.tally.records:  # one mistake for all, such as no --image-root
             notices.tell(f"hint: {self._hint}")
 
     def _render(self, log: Log[Entry], summary: Mapping[str, Any]) -> None:
         """The whole document, to stdout or in one step in the place of the output."""
-        parts = many.whole(self._to.format, self._view, log, summary=summary, provenance=self._provenance)
+        parts = self._writer.document(self._formatter, log, summary=summary, provenance=self._provenance)
         if self._to.path is None or not self._to.is_file:
             for part in parts:
                 if not self._emit(part):
@@ -328,7 +329,9 @@ class ResultWriter:
             return ""
         where = self._to.name if self._to.appended else str(path)
         verb = "is" if self._log.records == 1 else "are"
-        return f"{counted(self._log.records, self._view.noun)} {verb} safe in {where}; --resume goes on from there"
+        return (
+            f"{count_text(self._log.records, self._formatter.noun)} {verb} safe in {where}; --resume goes on from there"
+        )
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:

@@ -30,7 +30,8 @@ from clipalign.models.attribution import attribute
 from clipalign.models.encode import encode_prepared
 from clipalign.models.model import LoadedModel
 from clipalign.models.tokenize import encode_text
-from clipalign.output.json import detect_record, encode
+from clipalign.output.detect import DetectFormatter
+from clipalign.output.json import line_of
 from clipalign.runs.batch import run_batch
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import LAYERS, PHOTO, Files, random_vit_b_32, real_captions, written
@@ -60,11 +61,11 @@ def from_files(loaded: LoadedModel, files: Files, output: Path) -> Callable[[], 
     """Everything that ``detect --input --output`` does with a loaded model."""
 
     def run() -> None:
-        scorer = DetectScorer.of(loaded, SETTINGS)
+        scorer, formatter = DetectScorer.of(loaded, SETTINGS), DetectFormatter()
         with output.open("wb") as stream:
             for finished in run_batch(open_input([str(files.table)]).records(), scorer):
                 assert not isinstance(finished.result, ClipalignError)
-                stream.write(encode(detect_record(finished.result)))
+                stream.write(line_of(formatter.record(finished.result)))
                 stream.flush()
 
     return run

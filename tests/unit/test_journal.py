@@ -153,14 +153,14 @@ def test_overwrite_begins_anew(tmp_path: Path, format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_overwrite_waits_until_the_model_is_there(tmp_path: Path, format: str) -> None:
-    from clipalign.output.detect import DetectView
+    from clipalign.output.detect import DetectFormatter
     from clipalign.runs.writer import open_writer
 
     path = tmp_path / "out"
     path.write_text("precious")
     with (
         pytest.raises(RuntimeError),
-        open_writer(RecordSettings(output=path, format=format, overwrite=True), DetectView()),
+        open_writer(RecordSettings(output=path, format=format, overwrite=True), DetectFormatter()),
     ):
         raise RuntimeError("no weights")
     assert path.read_text() == "precious"
@@ -179,11 +179,11 @@ def test_a_journal_of_another_run_is_not_written_over_by_accident(tmp_path: Path
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None:
-    from clipalign.output.detect import DetectView
+    from clipalign.output.detect import DetectFormatter
     from clipalign.runs.writer import open_writer
 
     path = tmp_path / "out"
-    with open_writer(RecordSettings(output=path, format=format), DetectView()) as writer:
+    with open_writer(RecordSettings(output=path, format=format), DetectFormatter()) as writer:
         writer.begin(PROVENANCE)
         for how in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises(Busy, match="another clipalign is at work on"):

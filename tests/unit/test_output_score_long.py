@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from clipalign.output.records import Record
-from clipalign.output.score_long import ScoreLongView, scale_of, score_long_record, score_long_table
+from clipalign.output.html import card_of, render_template
+from clipalign.output.records import Entry, Record
+from clipalign.output.score_long import ScoreLongFormatter, scale_of
 from clipalign.results import LongResult, SentenceScore
 from tests.results import PROVENANCE
 
@@ -20,7 +21,8 @@ TEXTS = ("A red car.", "Two dogs sit.", "A whale flies.", "It rains.")
 def result(*scores: float | None, texts: tuple[str, ...] = TEXTS, **changes: Any) -> LongResult:
     """A consistent result: sentences with these scores so far, None for one beyond the context."""
     sentences: list[SentenceScore] = []
-    position, before = 0, None
+    position = 0
+    before: float | None = None
     for text, score in zip(texts, scores, strict=False):
         change = None if score is None or before is None else score - before
         cosine = None if score is None else 2 * score - 1
@@ -45,7 +47,11 @@ def result(*scores: float | None, texts: tuple[str, ...] = TEXTS, **changes: Any
 
 
 def record(*scores: float | None, **changes: Any) -> Record:
-    return score_long_record(result(*scores, **changes))
+    return ScoreLongFormatter().record(result(*scores, **changes))
+
+
+def score_long_table(records: list[Record]) -> str:
+    return ScoreLongFormatter().table(records)
 
 
 class TestTable:
@@ -108,31 +114,30 @@ class TestTable:
         assert "[bold]a[/bold] \\x1b[31m" in page and "\\u202e" in page and "\x1b" not in page
 
 
-class TestView:
-    view = ScoreLongView()
+class TestFormatter:
+    formatter = ScoreLongFormatter()
 
     def test_what_is_found_and_how_bad(self) -> None:
         good, bad, worse = record(0.5, 0.6), record(0.9, 0.85), record(0.9, 0.7)
-        assert [self.view.found(one) for one in (good, bad, worse)] == [False, True, True]
-        assert (
-            self.view.badness(worse) > self.view.badness(bad) > self.view.badness(good) > self.view.badness(record(0.7))
-        )
+        assert [self.formatter.found(one) for one in (good, bad, worse)] == [False, True, True]
+        badness = [self.formatter.badness(one) for one in (worse, bad, good, record(0.7))]
+        assert badness == sorted(set(badness), reverse=True)
 
     def test_the_record_ends_with_its_provenance_and_has_all_columns(self) -> None:
         found = record(0.5, 0.6, clip_score=0.5)
-        assert list(found)[-1] == "provenance" and {column.name for column in self.view.columns} <= set(found)
+        assert list(found)[-1] == "provenance" and set(self.formatter.columns) <= set(found)
 
     def test_the_annotation_quotes_sentences_and_falls(self) -> None:
-        said = self.view.annotation(record(0.5, 0.4))
+        said = self.formatter.annotation(record(0.5, 0.4))
         assert said == "lowers the score 0.4000 with a.jpg: Two dogs sit. (-0.1000)"
-        assert self.view.annotation(record(0.4, 0.5)) == ""
+        assert self.formatter.annotation(record(0.4, 0.5)) == ""
 
     def test_the_card_escapes_and_marks(self) -> None:
         texts = ("<b>A & B.</b>", "<script>alert(1)</script>.")
-        card = self.view.card(record(0.5, 0.4, texts=texts), "")
+        card = render_template("score-long.html", card=card_of(self.formatter, Entry(record(0.5, 0.4, texts=texts))))
         assert "<script>" not in card and "&lt;script&gt;" in card and "<mark" in card
         assert 'class="wrong"' in card and "-0.1000" in card and "✗ 1 of 2 sentences lowers the score" in card
 
     def test_the_line_of_many(self) -> None:
-        assert self.view.line(record(0.5, 0.4)).plain.startswith("✗ 0.4000    1/2  a.jpg")
-        assert "Two dogs sit. in: A red car." in self.view.line(record(0.5, 0.4)).plain
+        assert self.formatter.line(record(0.5, 0.4)).plain.startswith("✗ 0.4000    1/2  a.jpg")
+        assert "Two dogs sit. in: A red car." in self.formatter.line(record(0.5, 0.4)).plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipalign.download.catalog import Status
-from clipalign.output.downloads import listing, size_of
+from clipalign.output.download import listing, size_of
 
 
 def test_a_row_shows_what_counts() -> None:

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipalign.output import csv
-from clipalign.output.detect import DetectView
+from clipalign.output.detect import DetectFormatter
 from clipalign.output.json import plain
 from clipalign.output.records import error_record
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE
 
-VIEW = DetectView()
+FORMATTER = DetectFormatter()
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\",\n\r;\t'\0="))
 
 
 def record_with(**changes: Any) -> dict[str, Any]:
-    return plain(VIEW.record(replace(COKE, **changes)))
+    return FORMATTER.record(replace(COKE, **changes))
 
 
 @given(TEXTS, TEXTS, st.lists(TEXTS), st.floats(allow_nan=False, allow_infinity=False))
@@ -31,8 +31,8 @@ def test_every_record_reads_back(text: str, image: str, words: list[str], score:
     record = record_with(
         text=text, image=image, misaligned=tuple(words), clip_score=score, references=("x",), ref_clip_score=0.5
     )
-    back = csv.record_of(VIEW, csv.row(VIEW, record))
-    assert list(csv.rows(io.BytesIO(csv.row(VIEW, record) * 2))) == [csv.row(VIEW, record)] * 2
+    back = csv.record_of(FORMATTER, csv.row(FORMATTER, record))
+    assert list(csv.rows(io.BytesIO(csv.row(FORMATTER, record) * 2))) == [csv.row(FORMATTER, record)] * 2
     assert {name: record[name] for name in back} == back
     assert set(record) - set(back) == set()
 
@@ -41,13 +41,13 @@ def test_every_record_reads_back(text: str, image: str, words: list[str], score:
 def test_every_error_reads_back(text: str, message: str) -> None:
     record = plain(error_record(asked(4, text), finished(asked(4)).result))  # type: ignore[arg-type]
     record["error"]["message"] = message or "x"
-    back = csv.record_of(VIEW, csv.row(VIEW, record))
+    back = csv.record_of(FORMATTER, csv.row(FORMATTER, record))
     assert (back["error"], back["text"], back["id"]) == (record["error"], text, "5")
 
 
 @given(st.lists(TEXTS, min_size=1), st.data())
 def test_a_torn_row_is_the_beginning_of_one(texts: list[str], data: st.DataObject) -> None:
-    whole = [csv.row(VIEW, record_with(text=text)) for text in texts]
+    whole = [csv.row(FORMATTER, record_with(text=text)) for text in texts]
     cut = data.draw(st.integers(0, len(whole[-1]) - 1))
     torn = whole[-1][:cut]
     assert list(csv.rows(io.BytesIO(b"".join(whole[:-1]) + torn))) == whole[:-1]
@@ -60,7 +60,10 @@ def test_damaged_rows_are_no_beginning(rest: bytes) -> None:
 
 
 def test_other_programs_read_the_same(tmp_path: Any) -> None:
-    rows = [csv.header(VIEW), *(csv.row(VIEW, record_with(text=text.replace("\udcff", "?"))) for text in HOSTILE)]
+    rows = [
+        csv.header(FORMATTER),
+        *(csv.row(FORMATTER, record_with(text=text.replace("\udcff", "?"))) for text in HOSTILE),
+    ]
     found = list(standard_csv.DictReader(io.StringIO(b"".join(rows).decode(), newline="")))
     assert [row["text"] for row in found] == [text.replace("\udcff", "?") for text in HOSTILE]
     assert [float(row["clip_score"]) for row in found] == [COKE.clip_score] * len(HOSTILE)
@@ -68,7 +71,7 @@ def test_other_programs_read_the_same(tmp_path: Any) -> None:
 
 
 def test_the_columns_in_their_order() -> None:
-    assert csv.header(VIEW).decode() == (
+    assert csv.header(FORMATTER).decode() == (
         "id,image,text,model,cosine,clip_score,f_clip_score,sum_negative_attribution,misaligned,words,n_tokens,truncated,"
         "references,ref_clip_score,unknown_words,warnings,error_type,error,hint,provenance\n"
     )
@@ -77,4 +80,4 @@ def test_the_columns_in_their_order() -> None:
 @pytest.mark.parametrize("line", [b"a,b\n", b"\n", b'"open', b"\xff,b\n"])
 def test_what_is_no_row_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"cells|unexpected end|decode"):
-        csv.record_of(VIEW, line)
+        csv.record_of(FORMATTER, line)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from clipalign.output.classify import ClassifyView, card, classify_record, classify_table, read_evidence
-from clipalign.output.records import Tally, summary_lines
+from clipalign.output.classify import ClassifyFormatter, read_evidence
+from clipalign.output.html import card_of, render_template
+from clipalign.output.records import Entry, Record, Tally, summary_lines
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight
 from tests.results import PROVENANCE
 
@@ -37,14 +38,27 @@ EXPLAINED = replace(
 THUMBNAIL = "data:image/jpeg;base64,AAAA"
 
 
+def record_of(result: ClassifyResult) -> Record:
+    return ClassifyFormatter().record(result)
+
+
+def table(record: Record) -> str:
+    return ClassifyFormatter().table([record])
+
+
+def card(record: Record, thumbnail: str) -> str:
+    shown = card_of(ClassifyFormatter(), Entry(record, thumbnail=thumbnail))
+    return render_template("classify.html", card=shown)
+
+
 class TestEvidence:
     def test_shares_of_crops_and_of_sentences_both_sum_to_the_score(self) -> None:
-        for one in read_evidence(classify_record(EXPLAINED)):
+        for one in read_evidence(record_of(EXPLAINED)):
             assert sum(crop.share for crop in one.crops) == pytest.approx(one.score)
             assert sum(text.share for text in one.sentences) == pytest.approx(one.score)
 
     def test_a_sentence_that_is_there_twice_is_named_once_with_both_shares(self) -> None:
-        cat = read_evidence(classify_record(EXPLAINED))[0]
+        cat = read_evidence(record_of(EXPLAINED))[0]
         assert [(one.text, round(one.share, 6), one.weight) for one in cat.best_sentences(9)] == [
             ("A cat has fur.", 0.18, 0.5),
             ("It purrs.", 0.12, 0.5),
@@ -52,12 +66,12 @@ class TestEvidence:
         assert [crop.number for crop in cat.best_crops(1)] == [2]
 
     def test_nothing_explained_is_no_evidence(self) -> None:
-        assert read_evidence(classify_record(PLAIN)) == []
+        assert read_evidence(record_of(PLAIN)) == []
 
 
 class TestTable:
     def test_classes_in_order_with_the_distance_to_the_best(self) -> None:
-        lines = classify_table(classify_record(PLAIN)).splitlines()
+        lines = table(record_of(PLAIN)).splitlines()
         assert lines[0] == "pics/a.jpg"
         assert lines[2].startswith("1 cat     0.3000          │█") and lines[3].startswith(
             "2 dog     0.2500  -0.0500 │█"
@@ -65,7 +79,7 @@ class TestTable:
         assert "wca: 2 crops, 2 classes, 3 texts" in lines
 
     def test_sentences_and_crops_behind_each(self) -> None:
-        text = classify_table(classify_record(EXPLAINED))
+        text = table(record_of(EXPLAINED))
         assert '  +0.1800 "A cat has fur."\n  +0.1200 "It purrs."\n' in text
         assert "  +0.2000 crop 2: 80 × 80 pixels at 100, 20; weight 0.750" in text
         assert '  -0.1000 "A dog barks."' in text
@@ -74,44 +88,44 @@ class TestTable:
     def test_it_fits_the_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
         monkeypatch.setenv("COLUMNS", columns)
         long = replace(EXPLAINED, classes=(ClassScore("cat", 0.3, 2.0), ClassScore("dog", 0.2, 1.0)))
-        text = classify_table(classify_record(long))
+        text = table(record_of(long))
         assert all(len(line) <= int(columns) for line in text.splitlines())
         found = text.split()
         assert all(score in found or f"{score[:4]}…" in found for score in ("0.3000", "0.2000"))
 
     def test_what_a_terminal_would_obey_is_written_out(self) -> None:
         hostile = replace(PLAIN, image="\x1b[2Ja.jpg", classes=(ClassScore("c\x1bat\u202e [red]x[/]", 0.3),))
-        text = classify_table(classify_record(hostile))
+        text = table(record_of(hostile))
         assert "\x1b" not in text and "\u202e" not in text
         assert "\\x1b[2Ja.jpg" in text and "[red]x[/]" in text
 
     def test_zero_and_negative_scores_have_no_trouble(self) -> None:
         for score in (0.0, -0.2):
-            assert f"{score:.4f}" in classify_table(classify_record(replace(PLAIN, classes=(ClassScore("a", score),))))
+            assert f"{score:.4f}" in table(record_of(replace(PLAIN, classes=(ClassScore("a", score),))))
 
 
 class TestPage:
     def test_the_heaviest_crop_has_the_thickest_line_and_lies_on_top(self) -> None:
-        markup = card(classify_record(EXPLAINED), THUMBNAIL)
+        markup = card(record_of(EXPLAINED), THUMBNAIL)
         widths = [float(width) for width in re.findall(r'stroke-width="([\d.]+)"', markup)]
         assert widths == sorted(widths) and widths[0] < 1 < widths[-1]
         assert 'viewBox="0 0 200 100"' in markup and 'x="100" y="20" width="80" height="80"' in markup
         assert f'href="{THUMBNAIL}"' in markup
 
     def test_the_heat_map_has_a_number_in_every_cell(self) -> None:
-        markup = card(classify_record(EXPLAINED), THUMBNAIL)
+        markup = card(record_of(EXPLAINED), THUMBNAIL)
         cells = re.findall(r'<td class="(heat|cold)-(\d)">(-?[\d.]+)</td>', markup)
         assert len(cells) == 2 * 2 + 1 * 2
         assert ("heat", "9", "1200.0") in cells and ("cold", "9", "-500.0") in cells
 
     def test_without_explanation_or_picture(self) -> None:
-        markup = card(classify_record(PLAIN), "")
+        markup = card(record_of(PLAIN), "")
         assert "no picture" in markup and "heat" not in markup and "0.3000" in markup
 
     def test_equal_weights_and_no_contribution_divide_by_nothing(self) -> None:
         crops = tuple(replace(crop, weight=0.5) for crop in EXPLAINED.crops)
         even = replace(EXPLAINED, crops=crops, contributions=((0.0,) * 4,) * 2)
-        assert card(classify_record(even), "").count('class="crop"') == 2
+        assert card(record_of(even), "").count('class="crop"') == 2
 
     def test_names_and_sentences_cannot_break_out(self) -> None:
         evil = '"><script>alert(1)</script>'
@@ -123,7 +137,7 @@ class TestPage:
             descriptions=(DescriptionWeight(evil, evil, 1.0),),
             contributions=((0.1,), (0.2,)),
         )
-        markup = card(classify_record(hostile), THUMBNAIL)
+        markup = card(record_of(hostile), THUMBNAIL)
         assert "<script" not in markup and '">' + "<script" not in markup
 
     def test_a_large_matrix_is_cut_and_says_so(self) -> None:
@@ -131,25 +145,25 @@ class TestPage:
         large = replace(
             EXPLAINED, classes=EXPLAINED.classes[:1], descriptions=many, contributions=((0.001,) * 5000,) * 2
         )
-        markup = card(classify_record(large), "")
+        markup = card(record_of(large), "")
         assert "2000 of 5000 sentences" in markup and markup.count("<td class=") < 7000
 
 
 class TestMany:
     def test_a_line_and_a_summary(self) -> None:
-        view, record = ClassifyView(), classify_record(PLAIN)
-        assert view.line(record).plain == "0.3000  a         cat  dog 0.2500"
-        tally = Tally(view)
+        formatter, record = ClassifyFormatter(), record_of(PLAIN)
+        assert formatter.line(record).plain == "0.3000  a         cat  dog 0.2500"
+        tally = Tally(formatter)
         tally.add(record)
-        assert summary_lines(view, tally.summary()) == [
+        assert summary_lines(formatter, tally.summary()) == [
             "1 picture",
             "mean score 0.3000",
             "most frequent classes: cat 1",
         ]
 
     def test_close_calls_come_first(self) -> None:
-        view = ClassifyView()
+        formatter = ClassifyFormatter()
         close = replace(PLAIN, classes=(ClassScore("cat", 0.3), ClassScore("dog", 0.299)))
         alone = replace(PLAIN, classes=(ClassScore("cat", 0.3),))
-        order = [view.badness(classify_record(one)) for one in (close, PLAIN, alone)]
+        order = [formatter.badness(record_of(one)) for one in (close, PLAIN, alone)]
         assert order == sorted(order, reverse=True)

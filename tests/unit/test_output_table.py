@@ -12,14 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from clipalign.output.detect import detect_table
-from clipalign.output.eval import metrics_table
-from clipalign.output.json import detect_record, encode, eval_record
-from clipalign.output.layout import ASCII_SIGNS, UNICODE_SIGNS, signed_bar
-from clipalign.results import Published
+from clipalign.output.detect import DetectFormatter
+from clipalign.output.eval import eval_record, eval_table
+from clipalign.output.json import encode
+from clipalign.output.records import Record
+from clipalign.output.table import IdColumn, signed_bar
+from clipalign.results import DetectResult, Published
 from tests.results import COKE, EVALUATION, PROVENANCE, result_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def detect_table(result: DetectResult, *, top: int | None = None) -> str:
+    formatter = DetectFormatter(top=top)
+    return formatter.table([formatter.record(result)])
+
 
 COKE_AT_80 = """\
 a cup of ‹coke›
@@ -162,8 +169,8 @@ def test_a_narrow_terminal_loses_bars_and_no_digit(columns: int, monkeypatch: py
     page = detect_table(COKE)
     assert "✗ coke   -0.000444\n" in page
     assert "│" not in page
-    assert re.search(r"^la +0\.8123", metrics_table(EVALUATION), re.MULTILINE)
-    assert max(cell_len(line) for line in (page + metrics_table(EVALUATION)).splitlines()) <= columns
+    assert re.search(r"^la +0\.8123", eval_table(EVALUATION), re.MULTILINE)
+    assert max(cell_len(line) for line in (page + eval_table(EVALUATION)).splitlines()) <= columns
 
 
 @pytest.mark.parametrize("columns", [20, 24, 40, 80, 100, 300])
@@ -181,7 +188,7 @@ def test_bars_of_wide_words_start_in_the_same_column() -> None:
 
 
 def test_a_stream_that_speaks_ascii_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipalign.output.layout.speaks_unicode", lambda stream: False)
+    monkeypatch.setattr("clipalign.output.table.speaks_unicode", lambda stream: False)
     page = detect_table(COKE)
     assert page.isascii()
     assert "a cup of <coke>" in page
@@ -199,13 +206,14 @@ def test_a_stream_that_speaks_ascii_gets_ascii(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_a_bar_grows_from_the_axis(value: float, left: str, right: str) -> None:
-    bar = signed_bar(value, largest=1.0, cells=4, drawn_with=UNICODE_SIGNS)
+    bar = signed_bar(value, largest=1.0, cells=4)
     assert bar == (left, "│", right)
 
 
-def test_a_tiny_value_still_shows_which_side_it_is_on() -> None:
-    assert signed_bar(-1e-9, largest=1.0, cells=4, drawn_with=UNICODE_SIGNS).left == "   ▐"
-    assert signed_bar(-1e-9, largest=1.0, cells=4, drawn_with=ASCII_SIGNS).left == "   #"
+def test_a_tiny_value_still_shows_which_side_it_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signed_bar(-1e-9, largest=1.0, cells=4).left == "   ▐"
+    monkeypatch.setattr("clipalign.output.table.speaks_unicode", lambda stream: False)
+    assert signed_bar(-1e-9, largest=1.0, cells=4).left == "   #"
 
 
 def test_no_word_scored_is_no_crash() -> None:
@@ -230,12 +238,12 @@ open_clip 3.3.0 · pillow 12.0.0
 
 
 def test_metrics_stand_beside_published_numbers_and_their_sources() -> None:
-    assert metrics_table(EVALUATION) == METRICS_AT_80
+    assert eval_table(EVALUATION) == METRICS_AT_80
 
 
 def numbers_shown(model: str, *backbones: str) -> list[str]:
     published = tuple(Published("la", 0.5, backbone, "a paper") for backbone in backbones)
-    page = metrics_table(replace(EVALUATION, model=model, published=published))
+    page = eval_table(replace(EVALUATION, model=model, published=published))
     return re.findall(r"^\[\d\] (.*), a paper$", page, re.MULTILINE)
 
 
@@ -253,19 +261,19 @@ def test_of_many_published_numbers_those_of_the_models_backbone_and_of_other_met
 
 def test_published_numbers_that_are_left_out_are_counted() -> None:
     published = tuple(Published("la", 0.5, f"ViT-B/{patch}", "a paper") for patch in (8, 16, 32, 64))
-    page = metrics_table(replace(EVALUATION, published=published))
+    page = eval_table(replace(EVALUATION, published=published))
     assert "3 more published numbers, of other backbones: --format json\n" in page
 
 
 def test_at_40_columns_metrics_keep_ours_and_published(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    page = metrics_table(EVALUATION)
+    page = eval_table(EVALUATION)
     assert "la                  0.8123  0.8100 [1]" in page
     assert max(map(len, page.splitlines())) <= 40
 
 
 def test_the_detect_record_has_the_promised_keys_in_order() -> None:
-    record = json.loads(encode(detect_record(COKE)))
+    record = json.loads(encode(DetectFormatter().record(COKE)))
     assert list(record) == [
         "id", "image", "text", "model", "cosine", "clip_score", "f_clip_score", "sum_negative_attribution",
         "misaligned", "words", "n_tokens", "truncated", "unknown_words", "warnings", "provenance",
@@ -276,18 +284,18 @@ def test_the_detect_record_has_the_promised_keys_in_order() -> None:
 
 
 def test_references_appear_only_when_given() -> None:
-    record = json.loads(encode(detect_record(replace(COKE, references=("x",), ref_clip_score=0.5))))
+    record = json.loads(encode(DetectFormatter().record(replace(COKE, references=("x",), ref_clip_score=0.5))))
     assert (record["references"], record["ref_clip_score"]) == (["x"], 0.5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_is_not_finite_is_refused_by_its_place(bad: float) -> None:
     with pytest.raises(ValueError, match=r"record\.cosine is"):
-        encode(detect_record(replace(COKE, cosine=bad)))
+        encode(DetectFormatter().record(replace(COKE, cosine=bad)))
 
 
 def test_a_file_name_that_is_no_utf8_still_makes_json() -> None:
-    assert json.loads(encode(detect_record(replace(COKE, image="\udcff.png"))))["image"] == "\\udcff.png"
+    assert json.loads(encode(DetectFormatter().record(replace(COKE, image="\udcff.png"))))["image"] == "\\udcff.png"
 
 
 def test_the_eval_document_keeps_value_and_source() -> None:
@@ -295,3 +303,37 @@ def test_the_eval_document_keeps_value_and_source() -> None:
     assert record["metrics"] == {"la": 0.8123, "ap_clip_score": 0.7071, "pairs_ranked_right": 0.9}
     assert record["intervals"]["la"] == {"n": 5000, "low": 0.8, "high": 0.824, "chance": 0.1}
     assert [number["backbone"] for number in record["published"]["la"]] == ["ViT-B/32", "ViT-H/14"]
+
+
+def record_of(text: str, *values: float, id: str) -> Record:
+    return DetectFormatter().record(replace(result_of(text, *values), id=id))
+
+
+class TestIdColumn:
+    """The ids of a table, line by line."""
+
+    def test_what_follows_lines_up_behind_ids_of_like_length(self) -> None:
+        formatter = DetectFormatter()
+        ids = [f"pr-1234/scene-{number:05}" for number in range(3)] + ["short"]
+        lines = [formatter.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
+        assert {line.index("red dogs") for line in lines} == {2 + len("0.5246  ") + len(ids[0]) + 2}
+
+    def test_after_a_longer_id_shorter_ones_are_filled_up(self) -> None:
+        column = IdColumn()
+        assert [column.cell(name) for name in ("cat", "breakfast", "cat")] == ["cat     ", "breakfast", "cat      "]
+
+    def test_cells_of_the_terminal_count(self) -> None:
+        column = IdColumn()
+        assert [cell_len(column.cell(name)) for name in ("一二三四五六", "cat", "é" * 40, "一" * 40)] == [
+            12,
+            12,
+            24,
+            24,
+        ]
+
+    def test_of_a_long_path_the_end_is_shown(self) -> None:
+        assert IdColumn().cell("images/validation/000000123456.jpg") == "…dation/000000123456.jpg"
+
+    def test_every_run_begins_anew(self) -> None:
+        first, second = (DetectFormatter().line(record_of("dogs", 1e-4, id=id)).plain for id in ("a" * 20, "7"))
+        assert first.index("dogs") == second.index("dogs") + 12

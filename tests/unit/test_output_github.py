@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipalign.output.detect import DetectView
+from clipalign.output.detect import DetectFormatter
 from clipalign.output.github import (
     MAX_MESSAGE_CHARACTERS,
     annotation,
@@ -23,12 +23,12 @@ from clipalign.output.records import Entry, Record, error_record
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 
-VIEW = DetectView()
+FORMATTER = DetectFormatter()
 COMMAND = re.compile(r"::(?P<kind>warning|error) (?P<properties>[^:]*)::(?P<message>[^\r\n]*)\n")
 
 
 def record_of(text: str = "a cup of coke", image: str = "cup.jpg", id: str = "7") -> Record:
-    return plain(VIEW.record(replace(COKE, text=text, image=image, id=id)))
+    return FORMATTER.record(replace(COKE, text=text, image=image, id=id))
 
 
 def read_back(text: str) -> str:
@@ -39,38 +39,38 @@ def read_back(text: str) -> str:
 
 
 def test_a_misaligned_pair_points_at_its_line() -> None:
-    assert annotation(VIEW, Entry(record_of(), "data/pairs.jsonl", 12)) == (
+    assert annotation(FORMATTER, Entry(record_of(), "data/pairs.jsonl", 12)) == (
         "::warning file=data/pairs.jsonl,line=12,title=clipalign detect%3A 7::"
         "misaligned with cup.jpg: coke (CLIPScore 0.5246) in: a cup of coke\n"
     )
 
 
 def test_a_pair_that_fits_says_nothing() -> None:
-    fits = plain(VIEW.record(result_of("a cup", 1e-4, 1e-4)))
-    assert annotation(VIEW, Entry(fits, "pairs.jsonl", 1)) == ""
+    fits = FORMATTER.record(result_of("a cup", 1e-4, 1e-4))
+    assert annotation(FORMATTER, Entry(fits, "pairs.jsonl", 1)) == ""
 
 
 def test_a_pair_that_cannot_be_read_is_an_error() -> None:
     record = plain(error_record(asked(4, "a cup"), finished(asked(4)).result))  # type: ignore[arg-type]
-    assert annotation(VIEW, Entry(record, "pairs.jsonl", 5)) == (
+    assert annotation(FORMATTER, Entry(record, "pairs.jsonl", 5)) == (
         "::error file=pairs.jsonl,line=5,title=pair 5 cannot be read::4.png does not exist; is the name right?\n"
     )
 
 
 def test_without_lines_it_points_at_the_file_and_without_a_file_at_nothing() -> None:
-    assert annotation(VIEW, Entry(record_of(), "shard.tar", 0)).startswith("::warning file=shard.tar,title=")
-    assert annotation(VIEW, Entry(record_of(), "-", 3)).startswith("::warning title=")
+    assert annotation(FORMATTER, Entry(record_of(), "shard.tar", 0)).startswith("::warning file=shard.tar,title=")
+    assert annotation(FORMATTER, Entry(record_of(), "-", 3)).startswith("::warning title=")
 
 
 def test_a_typed_pair_points_at_its_image() -> None:
-    assert annotation(VIEW, Entry(record_of())).startswith("::warning file=cup.jpg,title=")
+    assert annotation(FORMATTER, Entry(record_of())).startswith("::warning file=cup.jpg,title=")
     for image in ("-", "https://example.org/a.jpg"):
-        assert annotation(VIEW, Entry(record_of(image=image))).startswith("::warning title=")
+        assert annotation(FORMATTER, Entry(record_of(image=image))).startswith("::warning title=")
 
 
 @given(st.text(), st.text(), st.text())
 def test_nothing_in_a_record_begins_a_command_of_its_own(text: str, image: str, name: str) -> None:
-    line = annotation(VIEW, Entry(record_of(text, image, name), image, 3))
+    line = annotation(FORMATTER, Entry(record_of(text, image, name), image, 3))
     found = COMMAND.fullmatch(line)
     assert found
     assert [part.partition("=")[0] for part in found["properties"].split(",")][-1] == "title"
@@ -89,7 +89,7 @@ def test_the_documented_escapes() -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    line = annotation(VIEW, Entry(record_of("word " * 5000), "pairs.jsonl", 1))
+    line = annotation(FORMATTER, Entry(record_of("word " * 5000), "pairs.jsonl", 1))
     assert len(line) < MAX_MESSAGE_CHARACTERS + 200
     assert line.endswith("…\n")
 

@@ -1,0 +1,264 @@
+"""Pages that need nothing but themselves: no network, no other file, no JavaScript to be read.
+
+Templates escape whatever they show, so that a caption, a file name or an error of others is never more than text;
+characters that show nothing or reorder a line are written out, as they are on a terminal: ``\\u202e``. Style, script
+and pictures are in the page, and its security policy forbids all else, scripts by any hash but its own included. Pages
+stay usable with thousands of records; what is left out of larger ones is said at the top.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import heapq
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from clipalign.output.console import visible
+from clipalign.output.formats import Writer
+from clipalign.output.records import (
+    Entry,
+    RecordFormatter,
+    RecordStore,
+    count_text,
+    is_error,
+    named_scores,
+)
+from clipalign.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+MAX_CARDS: Final = 20_000
+"""More than this a browser does not lay out with pleasure; the worst are kept."""
+
+MAX_PICTURE_CHARACTERS: Final = 48 * 2**20
+"""All thumbnails of a page together; the worst records keep theirs."""
+
+LARGE: Final = 2_000
+"""Cards from which on the page says that it is large."""
+
+THUMBNAIL_PX, LARGE_PX = 192, 640
+"""Longer side of the pictures on a page of many, and of a single one."""
+
+BUFFERED: Final = 200
+"""Pieces of a template that are encoded together."""
+
+BAR_UNITS: Final = 100
+"""Length of one side of a bar in its own coordinates."""
+
+_PICTURE_TYPES: Final = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"))
+_DATA_URL: Final = re.compile(r"data:image/(webp|jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+class HtmlWriter(Writer):
+    """One page: summary and provenance above, a card a record below, the worst first; one record alone is a card."""
+
+    def document(
+        self,
+        formatter: RecordFormatter,
+        store: RecordStore,
+        *,
+        summary: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Iterator[bytes]:
+        """Yield the page in pieces."""
+        places = heapq.nsmallest(MAX_CARDS, _places(formatter, store))
+        pictured = _pictured(places)
+        several = summary["records"] != 1
+        records = f": {count_text(summary['records'], formatter.noun)}" if several else ""
+        template = _environment().get_template("page.html")
+        stream = template.stream(
+            formatter=formatter,
+            title=f"clipalign {formatter.command}{records}",
+            several=several,
+            summary=summary,
+            means=named_scores(summary["mean"], formatter.scores),
+            notes=_notes(formatter, summary, places, pictured),
+            provenance=provenance,
+            cards=_cards(formatter, store, places, pictured),
+            **page_assets(("page.css",), ("page.js",) if several else ()),
+        )
+        stream.enable_buffering(BUFFERED)
+        yield from (piece.encode("utf-8") for piece in stream)
+
+
+class _Place(NamedTuple):
+    """Where a card comes from, in the order of the page: errors last, the worst first, else as in the input."""
+
+    error: bool
+    goodness: float
+    number: int
+    place: int
+    picture_characters: int
+
+
+def _places(formatter: RecordFormatter, store: RecordStore) -> Iterator[_Place]:
+    for number, (place, entry) in enumerate(store.read()):
+        error = is_error(entry.record)
+        goodness = 0.0 if error else -formatter.badness(entry.record)
+        yield _Place(error, goodness, number, place, len(entry.thumbnail))
+
+
+def _pictured(places: Sequence[_Place]) -> int:
+    """Return how many of the first cards keep their picture."""
+    total = 0
+    for position, place in enumerate(places):
+        total += place.picture_characters
+        if total > MAX_PICTURE_CHARACTERS:
+            return position
+    return len(places)
+
+
+def _notes(
+    formatter: RecordFormatter, summary: Mapping[str, Any], places: Sequence[_Place], pictured: int
+) -> list[str]:
+    notes = []
+    shown = count_text(len(places), formatter.noun)
+    if left_out := summary["records"] - len(places):
+        notes.append(f"The worst {shown} are shown; {left_out:,} others are only counted.")
+    elif len(places) >= LARGE:
+        notes.append(f"This page is large: {shown}. Filtering may take a moment.")
+    if any(place.picture_characters for place in places[pictured:]):
+        first = count_text(pictured, formatter.noun)
+        notes.append(f"Only the first {first} have their picture, to keep the page small.")
+    return notes
+
+
+def _cards(
+    formatter: RecordFormatter, store: RecordStore, places: Sequence[_Place], pictured: int
+) -> Iterator[dict[str, Any]]:
+    first_error = True
+    for position, place in enumerate(places):
+        entry = store.at(place.place)
+        card = card_of(formatter, entry if position < pictured else entry._replace(thumbnail=""))
+        card["number"], card["anchor"] = place.number, place.error and first_error
+        first_error = first_error and not place.error
+        yield card
+
+
+def card_of(formatter: RecordFormatter, entry: Entry) -> dict[str, Any]:
+    """Return what the templates of one card show.
+
+    Raises:
+        ValueError: the thumbnail is no picture.
+    """
+    if entry.thumbnail and not _DATA_URL.fullmatch(entry.thumbnail):
+        raise ValueError("a thumbnail is a picture as a data: URL, and nothing else")
+    card: dict[str, Any] = {"record": entry.record, "entry": entry, "thumbnail": entry.thumbnail}
+    if is_error(entry.record):
+        return card | {"kind": "error", "template": "error.html"}
+    kind = "found" if formatter.found(entry.record) else "fine"
+    return card | {"kind": kind, "template": f"{formatter.command}.html"} | formatter.card(entry.record)
+
+
+def page_assets(styles: Sequence[str], scripts: Sequence[str]) -> dict[str, Any]:
+    """Return style, script and security policy of a page, for ``base.html``: files of ``templates/``, inlined.
+
+    The policy forbids all that is not in the page.
+    """
+    from markupsafe import Markup
+
+    def hashes(names: Sequence[str]) -> str:
+        digests = (base64.b64encode(hashlib.sha256(_asset(name).encode()).digest()).decode() for name in names)
+        return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {hashes(styles)}; script-src {hashes(scripts)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {
+        "policy": Markup(policy),  # a policy should be readable as it stands, its quotes unescaped
+        "styles": [Markup(_asset(name)) for name in styles],
+        "scripts": [Markup(_asset(name)) for name in scripts],
+    }
+
+
+@cache
+def _asset(name: str) -> str:
+    """Return a file of ``templates/`` as it is inlined: what the browser hashes."""
+    text = files("clipalign.output").joinpath("templates", name).read_text(encoding="utf-8").replace("\r\n", "\n")
+    if "</" in text or "<!--" in text:
+        raise ValueError(f"{name} cannot be inlined: it ends its own element")
+    return text
+
+
+def render_template(name: str, **values: Any) -> Markup:
+    """Return a template of ``templates/``, filled in; every text is escaped."""
+    from markupsafe import Markup
+
+    return Markup(_environment().get_template(name).render(**values))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("clipalign.output"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(version=__version__, bar_units=BAR_UNITS, flat=_flat)
+    environment.filters["words"] = lambda name: name.replace("_", " ")
+    return environment
+
+
+def _shown(value: object) -> object:
+    """Write out what a page would hide, in every text that a template shows."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield names and values of a provenance, a row each."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        elif isinstance(value, list):
+            yield from ((name, str(one)) for one in value)
+        else:
+            yield name, "–" if value is None or value == "" else str(value)
+
+
+class Rect(NamedTuple):
+    """A rectangle of a drawing: its class, place and size in the drawing's own coordinates."""
+
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def signed_bar(value: float | None, *, largest: float, wrong: bool = False) -> list[Rect]:
+    """Return a bar to the left of its axis where ``value`` is negative, to the right where it is positive.
+
+    Args:
+        value: None draws the axis alone.
+        largest: the absolute value that fills one side, at least 0.
+        wrong: drawn as what is wrong; color only repeats what the words beside it say.
+    """
+    share = 0.0 if value is None or largest <= 0.0 else min(1.0, abs(value) / largest)
+    length = round(share * BAR_UNITS, 1)
+    if value and not length:
+        length = 1.0  # a bar that is not nothing shows
+    negative = value is not None and value < 0
+    side = "wrong" if wrong else "minus" if negative else "plus"
+    start = BAR_UNITS - length if negative else BAR_UNITS
+    return [Rect(side, start, 1, length, 8), Rect("axis", BAR_UNITS - 0.5, 0, 1, 10)]
+
+
+def data_url(picture: bytes | None) -> str:
+    """Return a small WebP, JPEG or PNG as a URL that holds it; empty for None."""
+    if not picture:
+        return ""
+    kind = next((name for start, name in _PICTURE_TYPES if picture.startswith(start)), "webp")
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"

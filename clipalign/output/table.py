@@ -1,0 +1,237 @@
+"""Tables for the eye: a Rich console that prints to a string, signed bars, columns that fit the terminal.
+
+Rich never sees markup, and never decides about color: that is ``console``'s rule. Color only repeats what signs and
+order already say.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from clipalign.output.console import color_allowed, speaks_unicode, visible, width
+from clipalign.output.formats import Writer
+from clipalign.output.records import Entry, RecordFormatter, is_error, summary_lines
+
+
+class Signs(NamedTuple):
+    """The characters of a table; plain ones where the stream cannot carry the others."""
+
+    wrong: str
+    unknown: str
+    opening: str
+    closing: str
+    axis: str
+    full: str
+    half_left: str
+    half_right: str
+    dot: str
+    none: str
+    times: str
+    stood: str
+    lost: str
+
+
+UNICODE_SIGNS: Final = Signs("✗", "?", "‹", "›", "│", "█", "▐", "▌", "·", "–", "×", "▒", "░")
+ASCII_SIGNS: Final = Signs("x", "?", "<", ">", "|", "#", "", "", "-", "-", "x", "=", "-")
+
+HASH_DIGITS: Final = 12
+"""Digits of the weights' SHA-256 that a reader needs to tell two files apart."""
+
+GAP_CELLS: Final = 2
+"""Between the columns of :func:`column_table`."""
+
+ID_CELLS: Final = (8, 24)
+"""Columns of the terminal for an id in the table of many: at least, at most."""
+
+
+class TableWriter(Writer):
+    """A line a record, then the summary; the command's own table for the results of one command line."""
+
+    def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
+        """Return the record's line."""
+        record = entry.record
+        if is_error(record):
+            line = Text("! unreadable  ", style="bold yellow").append(visible(str(record["id"])) + "  ", style="dim")
+            line.append(visible(str(record["error"].get("message", ""))))
+        else:
+            line = formatter.line(record)
+        line.truncate(width(), overflow="ellipsis")
+        return _encoded([line], to_file=to_file)
+
+    def footer(self, formatter: RecordFormatter, summary: Mapping[str, Any], *, to_file: bool = False) -> bytes:
+        """Return the summary."""
+        lines = [folding(line) for line in summary_lines(formatter, summary)]
+        return _encoded([Text(""), *lines], to_file=to_file)
+
+    def results(self, formatter: RecordFormatter, entries: list[Entry]) -> str:
+        """Return the results of one command line."""
+        return formatter.table([entry.record for entry in entries])
+
+
+def _encoded(lines: Iterable[Text], *, to_file: bool) -> bytes:
+    encoding = "utf-8" if to_file else getattr(sys.stdout, "encoding", None) or "utf-8"
+    return printed(lines, plain=to_file).encode(encoding, "backslashreplace")
+
+
+def signs() -> Signs:
+    """Return the signs stdout can carry."""
+    return UNICODE_SIGNS if speaks_unicode(sys.stdout) else ASCII_SIGNS
+
+
+class Bar(NamedTuple):
+    """A signed bar around its zero axis, in three pieces of fixed width."""
+
+    left: str
+    axis: str
+    right: str
+
+
+def signed_bar(value: float | None, *, largest: float, cells: int) -> Bar:
+    """Return a bar of ``value`` on a scale where ``largest`` fills one side.
+
+    Args:
+        value: to the left when negative; None draws the axis alone.
+        largest: the largest absolute value of all bars, at least 0.
+        cells: columns of one side.
+    """
+    shape = signs()
+    share = 0.0 if value is None or largest == 0.0 else min(1.0, abs(value) / largest)
+    halves = round(share * cells * 2)
+    if value and not halves:
+        halves = 1  # a bar that is not nothing shows
+    full, half = divmod(halves, 2)
+    if half and not shape.half_left:
+        full, half = full + 1, 0
+    if value is not None and value < 0:
+        bar = (shape.half_left if half else "") + shape.full * full
+        return Bar(bar.rjust(cells), shape.axis, " " * cells)
+    bar = shape.full * full + (shape.half_right if half else "")
+    return Bar(" " * cells, shape.axis, bar.ljust(cells))
+
+
+def shortened(text: str, cells: int) -> str:
+    """Return ``text``, made visible, in at most ``cells`` columns."""
+    shown = visible(text)
+    return shown if cell_len(shown) <= cells else set_cell_size(shown, cells - 1).rstrip() + "…"
+
+
+def folding(text: str, style: str = "") -> Text:
+    """Return ``text``, made visible, on as many lines as it takes."""
+    return Text(visible(text), style=style, overflow="fold")
+
+
+def printed(parts: Iterable[RenderableType], *, plain: bool = False) -> str:
+    """Return the parts below each other, as wide as the terminal, with color only where it is allowed.
+
+    Args:
+        parts: what Rich can draw.
+        plain: without color whatever stdout takes, for files.
+    """
+    buffer = io.StringIO()
+    color = not plain and color_allowed(sys.stdout)
+    console = Console(
+        file=buffer,
+        width=width(),
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    for part in parts:
+        console.print(part)
+    lines = buffer.getvalue().splitlines()
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def flowing(pieces: Iterable[str | Text], *, gap: str = "  ", style: str = "") -> Text:
+    """Return pieces that stay whole, as many on a line as fit."""
+    room, used = width(), 0
+    line = Text()
+    for piece in pieces:
+        text = piece if isinstance(piece, Text) else Text(piece)
+        if used and used + len(gap) + text.cell_len > room:
+            line.append("\n")
+            used = 0
+        elif used:
+            line.append(gap)
+            used += len(gap)
+        line.append_text(text)
+        used += text.cell_len
+    if style:
+        line.stylize(style)
+    return line
+
+
+def score_line(scores: Iterable[tuple[str, str]]) -> Text:
+    """Return names and bold numbers of scores."""
+    return flowing([Text(f"{name} ").append(number, style="bold") for name, number in scores], gap="   ")
+
+
+def provenance_line(provenance: Mapping[str, Any], *, first: Sequence[str] = (), also: Sequence[str] = ()) -> Text:
+    """Return ``first``, weights, device, ``also`` and versions of a provenance, each kept whole."""
+    pieces = [*map(visible, first)]
+    if provenance["weights_sha256"]:
+        pieces.append(f"weights {provenance['weights_sha256'][:HASH_DIGITS]}")
+    pieces += [f"{provenance['device']} {provenance['precision']}", *also]
+    pieces += [f"{name} {number}" for name, number in provenance["versions"].items()]
+    return flowing(pieces, gap=f" {signs().dot} ", style="dim")
+
+
+Columns = Mapping[str, Sequence[str]]
+"""Heading to cells, from left to right."""
+
+
+def fitting(columns: Columns, dropped_first: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Return the columns that fit the terminal: those of ``dropped_first`` go, in that order, until they do."""
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    for name in dropped_first:
+        if sum(map(_cell_count, kept, kept.values())) - GAP_CELLS <= width():
+            break
+        kept.pop(name, None)
+    return kept
+
+
+def column_table(columns: Columns) -> Table:
+    """Return a table with a heading a column; "metric" to the left and shortened, for numbers are never cut."""
+    table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    room = width() - sum(_cell_count(name, cells) for name, cells in columns.items() if name != "metric")
+    for row in zip(*columns.values(), strict=True):
+        if any(row):
+            named = zip(columns, row, strict=True)
+            table.add_row(*(Text(shortened(cell, max(1, room)) if name == "metric" else cell) for name, cell in named))
+    return table
+
+
+def _cell_count(name: str, cells: Sequence[str]) -> int:
+    return max(map(len, [name, *cells])) + GAP_CELLS
+
+
+class IdColumn:
+    """The ids in a table that is written line by line: as wide as the longest so far, so that what follows lines up."""
+
+    def __init__(self) -> None:
+        self._cells = ID_CELLS[0]
+
+    def cell(self, name: str) -> str:
+        """Return ``name``, made visible and padded; of a long one its end, for paths differ there."""
+        shown, most = visible(name), ID_CELLS[1]
+        if cell_len(shown) > most:
+            kept = shown[1 - most :]
+            while cell_len(kept) >= most:
+                kept = kept[1:]
+            shown = f"…{kept}"
+        self._cells = max(self._cells, cell_len(shown))
+        return shown + " " * (self._cells - cell_len(shown))
