@@ -1,6 +1,6 @@
 """The output formats: what is particular about each, and what writes it.
 
-A new format is a row of :data:`FORMATS` with its writer, and its name in :data:`clipalign.config.choices.FORMATS`.
+A new format is a row of :data:`FORMATS` with its writer, and its name in :data:`clipalign.config.groups.FORMATS`.
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from clipalign.config import choices
+from clipalign.config import groups
 from clipalign.output.formats import FORMATS, Writer, writer_of
 
 
 def test_the_command_line_offers_every_format() -> None:
-    assert tuple(FORMATS) == choices.FORMATS
+    assert tuple(FORMATS) == groups.FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)
