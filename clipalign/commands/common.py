@@ -1,4 +1,4 @@
-"""What several commands shard: their arguments, the model, and runs of many records.
+"""What several commands share: their arguments, the model, and runs of many records.
 
 Cheapest check first: names, columns and outputs before the weights, the weights before torch, and nothing of an earlier
 run is touched before the model is loaded. A command brings what it makes of a loaded model and how its records look.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -15,15 +15,26 @@ from clipalign.commands.options import expand_options
 from clipalign.config.groups import FetchSettings
 from clipalign.config.settings import Setting, declared
 from clipalign.download.dataset_rows import DATASETS
-from clipalign.errors import EXIT_DONE, DownloadFailed, Interrupted, MissingWeights, UsageError, VerificationFailed
+from clipalign.errors import (
+    EXIT_DONE,
+    ClipalignError,
+    DownloadFailed,
+    Interrupted,
+    LicenseNotAccepted,
+    MissingWeights,
+    UsageError,
+    VerificationFailed,
+)
 from clipalign.models.registry import ROWS
-from clipalign.output import chosen_format
-from clipalign.output.console import notices, stdout_is_terminal, visible, write_output
+from clipalign.output import chosen_format, write_record
+from clipalign.output.console import notices, visible
 
 if TYPE_CHECKING:
     from clipalign.download.dataset_rows import DatasetRow
     from clipalign.download.fetch import DownloadContext, DownloadResult
     from clipalign.models.registry import ModelRow
+
+    Row: TypeAlias = ModelRow | DatasetRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +104,194 @@ def download(
       clipalign download imagenet --from ILSVRC2012_img_val.tar
       clipalign download --list --format json
     """
-    tasks = ("list_them", "verify", "remove", "dry_run")
-    asked = [declared(DownloadOptions)[name].flag for name in tasks if getattr(settings, name)]
+    asked = [
+        declared(DownloadOptions)[name].flag
+        for name in ("list_them", "verify", "remove", "dry_run")
+        if getattr(settings, name)
+    ]
+    names = list(dict.fromkeys(names or []))
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} do not go together", input=asked[1])
-    names = list(dict.fromkeys(names or []))
     if settings.handed_over and (len(names) != 1 or asked):
         raise UsageError("--from needs the name of one data set, and nothing else", input="--from")
     if settings.remove and not names:
         raise UsageError("--remove needs a name", hint="clipalign download lists what is here", input="--remove")
     notices.inform(f"data sets and hashes are kept in {cache_folder(settings.cache_dir)}")
-    task = _Task(settings, names)
+
+    from clipalign.download.catalog import find
+
+    check_accepted(settings)
+    rows = [find(name) for name in names]
+    if settings.list_them or not (names or settings.verify):
+        return _list(rows, settings)
     if settings.verify:
-        return task.verify()
-    if settings.remove:
-        return task.remove()
-    if settings.list_them or not names:
-        return task.list_them()
-    if settings.dry_run:
-        return task.show_plan()
-    return task.fetch(settings.handed_over, again=_line_of(names, settings))
+        answer = _verify(rows, settings)
+    elif settings.remove:
+        answer = _remove(rows, settings)
+    elif settings.dry_run:
+        answer = _plan(rows, settings)
+    else:
+        answer = _fetch(rows, settings, again=_line_of(names, settings))
+    answer.write(chosen_format(settings))
+    return EXIT_DONE
+
+
+@dataclass
+class _Answer:
+    """What was done: a record for programs and lines for people, about each row; and what failed."""
+
+    records: list[Mapping[str, object]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    error: ClipalignError | None = None
+
+    def add(self, record: Mapping[str, object], line: str, details: Iterable[str] = ()) -> None:
+        self.records.append(record)
+        self.lines += [line, *(f"  {visible(detail)}" for detail in details)]
+
+    def write(self, format: str) -> None:
+        """Write it to stdout; an error ends the command after the lines, and instead of a JSON document.
+
+        Raises:
+            ClipalignError: what failed.
+        """
+        if self.error is None or (self.lines and format != "json"):
+            write_record({"results": self.records}, "\n".join([*self.lines, ""]), format=format)
+        if self.error is not None:
+            raise self.error
+
+
+def _list(rows: Sequence[Row], settings: DownloadOptions) -> int:
+    from clipalign.download.catalog import all_statuses, status_of
+    from clipalign.output.download import listing, listing_record
+
+    cache_dir = settings.cache_dir
+    found = [status_of(row, cache_dir) for row in _with_files(rows)] if rows else all_statuses(cache_dir)
+    record = listing_record(found, str(cache_folder(cache_dir)))
+    write_record(record, listing(found), format=chosen_format(settings))
+    return EXIT_DONE
+
+
+def _plan(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
+    """What would be done with each row, and with those it needs."""
+    from clipalign.download.catalog import check_license, status_of, still_by_hand
+    from clipalign.output.download import size_of
+
+    answer = _Answer()
+    for row in _with_needs(_with_files(rows)):
+        found = status_of(row, settings.cache_dir)
+        does, hint, place = "fetch", "", ""
+        if found.state == "here":
+            does = "nothing: it is here"
+        elif instructions := still_by_hand(row, settings.cache_dir):
+            does, hint = "by hand", "; ".join(instructions)
+        else:
+            try:
+                check_license(row, settings.accept_license)
+                place = f", {size_of(found.size_bytes)} from {found.source} to {found.place}"
+            except LicenseNotAccepted as error:
+                does, hint = "license not accepted", f"{error.message}; {error.hint}"
+        record = {
+            "name": row.name, "kind": found.kind, "would": does, "size_bytes": found.size_bytes or None,
+            "source": found.source, "path": str(found.place), "hint": hint or None,
+        }  # fmt: skip
+        answer.add(record, f"{found.name}: {does}{place}", [hint] if hint else [])
+    return answer
+
+
+def _fetch(rows: Sequence[Row], settings: DownloadOptions, *, again: str) -> _Answer:
+    from clipalign.download.dataset_rows import DatasetRow
+
+    if settings.handed_over and not isinstance(rows[0], DatasetRow):
+        raise UsageError(
+            "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
+        )
+    context = download_context(settings)
+    answer = _Answer()
+    failed: list[MissingWeights] = []
+    wanted = rows if settings.handed_over else _with_needs(rows)
+    try:
+        for row in wanted:
+            try:
+                results = fetch_row(row, settings, context, handed_over=settings.handed_over)
+                answer.add(_record(row, results), _line(row, results))
+            except MissingWeights as error:
+                failed.append(error)
+                if len(wanted) > 1:
+                    notices.warn(f"{row.name}: {error.message}")
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", hint=f"what has come is kept; go on with: {again}") from None
+    if failed:
+        answer.error = _together(failed, len(wanted))
+    return answer
+
+
+def _verify(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
+    """Each row that was named, or everything that is here, against its hashes."""
+    from clipalign.download.catalog import find, status_of, verify
+
+    answer = _Answer()
+    problems: list[str] = []
+    damaged, absent = [], []
+    for row in _with_files(rows) or [find(name) for name in (*ROWS, *DATASETS)]:
+        found = status_of(row, settings.cache_dir)
+        if found.state not in ("here", "damaged", "part"):
+            if rows:
+                absent.append(row.name)
+                answer.add({"name": row.name, "state": "absent", "verified": False}, f"{row.name}: not here")
+            continue
+        wrong = verify(row, settings.cache_dir)
+        problems += wrong
+        found = status_of(row, settings.cache_dir)  # verifying may have found out more
+        state, verified = ("damaged", False) if wrong else (found.state, found.verified)
+        said = "verified" if verified else "a part of it is here" if state == "part" else "here, but no hash is known"
+        record = {"name": row.name, "state": state, "verified": verified}
+        answer.add(record, f"{row.name}: {state if wrong else said}", wrong)
+        damaged += [row.name] if wrong else []
+    if problems:
+        answer.error = VerificationFailed(
+            f"{len(problems):,} {'file is' if len(problems) == 1 else 'files are'} not what they should be: "
+            f"{'; '.join(problems[:3])}{'; …' if len(problems) > 3 else ''}",
+            hint=f"clipalign download --remove {shlex.quote(damaged[0])}, then fetch it again",
+            input=damaged[0],
+        )
+    elif absent:
+        hint = f"clipalign download {shlex.join(absent)}"
+        answer.error = MissingWeights(f"not on this machine: {', '.join(absent)}", hint=hint, input=absent[0])
+    answer.lines = answer.lines or ["nothing is here yet"]
+    return answer
+
+
+def _remove(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
+    from clipalign.download.catalog import remove
+    from clipalign.output.download import size_of
+
+    answer = _Answer()
+    for row in rows:
+        paths, size = remove(row, settings.cache_dir)
+        names = [str(path) for path in paths]
+        record = {"name": row.name, "state": "removed" if names else "absent", "freed_bytes": size, "paths": names}
+        answer.add(record, f"{row.name}: {f'removed, {size_of(size)} freed' if names else 'was not here'}", names)
+    return answer
+
+
+def _with_files(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with the files of tags."""
+    from clipalign.download.models import with_files
+    from clipalign.models.registry import ModelRow
+
+    return [with_files(row) if isinstance(row, ModelRow) else row for row in rows]
+
+
+def _with_needs(rows: Sequence[Row]) -> list[Row]:
+    """Each data set after those it needs, and everything once."""
+    from clipalign.download.dataset_rows import DatasetRow
+
+    found: dict[str, Row] = {}
+    for row in rows:
+        for needed in row.needs if isinstance(row, DatasetRow) else ():
+            found.setdefault(needed, DATASETS[needed])
+        found.setdefault(row.name, row)
+    return list(found.values())
 
 
 def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:
@@ -122,179 +301,6 @@ def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:
     if "accept_license" in settings.typed:
         words += [word for name in settings.accept_license for word in ("--accept-license", name)]
     return shlex.join([*words, "--cache-dir", str(settings.cache_dir)] if "cache_dir" in settings.typed else words)
-
-
-class _Task:
-    """One run of the command."""
-
-    def __init__(self, settings: DownloadOptions, names: Sequence[str]) -> None:
-        from clipalign.download.catalog import find
-
-        check_accepted(settings)
-        self.settings, self.names = settings, names
-        self.format = chosen_format(settings)
-        self.rows: list[ModelRow | DatasetRow] = [find(name) for name in names]
-
-    def list_them(self) -> int:
-        from clipalign.download.catalog import all_statuses, status_of
-        from clipalign.output.download import listing, listing_record
-
-        cache_dir = self.settings.cache_dir
-        found = [status_of(row, cache_dir) for row in self._resolved()] if self.names else all_statuses(cache_dir)
-        if self.format == "json":
-            self._write_json(listing_record(found, str(cache_folder(cache_dir))))
-        else:
-            write_output(listing(found))
-        return EXIT_DONE
-
-    def show_plan(self) -> int:
-        from clipalign.download.catalog import check_license, status_of, still_by_hand
-        from clipalign.errors import LicenseNotAccepted
-        from clipalign.output.download import size_of
-
-        records: list[dict[str, object]] = []
-        lines: list[str] = []
-        for row in self._with_needs(self._resolved()):
-            found = status_of(row, self.settings.cache_dir)
-            does, hint = ("nothing: it is here", "") if found.state == "here" else ("fetch", "")
-            if does == "fetch" and (instructions := still_by_hand(row, self.settings.cache_dir)):
-                does, hint = "by hand", "; ".join(instructions)
-            elif does == "fetch":
-                try:
-                    check_license(row, self.settings.accept_license)
-                except LicenseNotAccepted as error:
-                    does, hint = "license not accepted", f"{error.message}; {error.hint}"
-            records.append(
-                {
-                    "name": row.name, "kind": found.kind, "would": does, "size_bytes": found.size_bytes or None,
-                    "source": found.source, "path": str(found.place), "hint": hint or None,
-                }
-            )  # fmt: skip
-            size = f"{size_of(found.size_bytes)} from {found.source} to {found.place}"
-            lines.append(f"{found.name}: {does}{f', {size}' if does == 'fetch' else ''}")
-            lines += [f"  {visible(hint)}"] if hint else []
-        self._results(records, lines)
-        return EXIT_DONE
-
-    def fetch(self, handed_over: Sequence[Path], *, again: str) -> int:
-        from clipalign.download.dataset_rows import DatasetRow
-
-        if handed_over and not isinstance(self.rows[0], DatasetRow):
-            raise UsageError(
-                "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
-            )
-        context = download_context(self.settings)
-        records: list[dict[str, object]] = []
-        lines: list[str] = []
-        failed: list[MissingWeights] = []
-        rows = [*self.rows] if handed_over else self._with_needs(self.rows)
-        try:
-            for row in rows:
-                try:
-                    brought = fetch_row(row, self.settings, context, handed_over=handed_over)
-                except MissingWeights as error:
-                    failed.append(error)
-                    if len(rows) > 1:
-                        notices.warn(f"{row.name}: {error.message}")
-                    continue
-                records.append(_record(row, brought))
-                lines += _lines(row, brought)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted", hint=f"what has come is kept; go on with: {again}") from None
-        if failed:
-            if self.format != "json" and lines:
-                write_output("\n".join([*lines, ""]))
-            _raise_all(failed, len(rows))
-        self._results(records, lines)
-        return EXIT_DONE
-
-    def verify(self) -> int:
-        from clipalign.download.catalog import find, status_of
-        from clipalign.download.catalog import verify as wrong_with
-
-        cache_dir = self.settings.cache_dir
-        rows = self._resolved() or [find(name) for name in (*ROWS, *DATASETS)]
-        records, lines, problems = [], [], []
-        for row in rows:
-            if status_of(row, cache_dir).state not in ("here", "damaged", "part"):
-                if self.names:
-                    lines.append(f"{row.name}: not here")
-                    records.append({"name": row.name, "state": "absent", "verified": False})
-                continue
-            wrong = wrong_with(row, cache_dir)
-            problems += wrong
-            verified = not wrong and status_of(row, cache_dir).verified
-            state = "damaged" if wrong else status_of(row, cache_dir).state
-            records.append({"name": row.name, "state": state, "verified": verified})
-            unknown = "a part of it is here" if state == "part" else "here, but no hash is known"
-            lines.append(f"{row.name}: {state if wrong else 'verified' if verified else unknown}")
-            for sentence in wrong:
-                lines.append(f"  {visible(sentence)}")
-        if problems:
-            if self.format != "json":
-                write_output("\n".join([*lines, ""]))
-            first = next(record["name"] for record in records if record["state"] == "damaged")
-            raise VerificationFailed(
-                f"{len(problems):,} {'file is' if len(problems) == 1 else 'files are'} not what they should be: "
-                f"{'; '.join(problems[:3])}{'; …' if len(problems) > 3 else ''}",
-                hint=f"clipalign download --remove {shlex.quote(str(first))}, then fetch it again",
-                input=str(first),
-            )
-        if absent := [str(record["name"]) for record in records if record["state"] == "absent"]:
-            if self.format != "json":
-                write_output("\n".join([*lines, ""]))
-            raise MissingWeights(
-                f"not on this machine: {', '.join(absent)}",
-                hint=f"clipalign download {shlex.join(absent)}",
-                input=absent[0],
-            )
-        self._results(records, lines or ["nothing is here yet"])
-        return EXIT_DONE
-
-    def remove(self) -> int:
-        from clipalign.download.catalog import remove as delete
-        from clipalign.output.download import size_of
-
-        records, lines = [], []
-        for row in self.rows:
-            paths, size = delete(row, self.settings.cache_dir)
-            state = "removed" if paths else "absent"
-            records.append(
-                {"name": row.name, "state": state, "freed_bytes": size, "paths": [str(path) for path in paths]}
-            )
-            lines.append(f"{row.name}: {f'removed, {size_of(size)} freed' if paths else 'was not here'}")
-            lines += [f"  {visible(str(path))}" for path in paths]
-        self._results(records, lines)
-        return EXIT_DONE
-
-    def _resolved(self) -> list[ModelRow | DatasetRow]:
-        """The rows, with the files of tags."""
-        from clipalign.download.dataset_rows import DatasetRow
-        from clipalign.download.models import with_files
-
-        return [row if isinstance(row, DatasetRow) else with_files(row) for row in self.rows]
-
-    def _with_needs(self, rows: Sequence[ModelRow | DatasetRow]) -> list[ModelRow | DatasetRow]:
-        """Each data set after those it needs, and everything once."""
-        from clipalign.download.dataset_rows import DatasetRow
-
-        found: dict[str, ModelRow | DatasetRow] = {}
-        for row in rows:
-            for needed in row.needs if isinstance(row, DatasetRow) else ():
-                found.setdefault(needed, DATASETS[needed])
-            found.setdefault(row.name, row)
-        return list(found.values())
-
-    def _results(self, records: Sequence[dict[str, object]], lines: Sequence[str]) -> None:
-        if self.format == "json":
-            self._write_json({"results": list(records)})
-        else:
-            write_output("\n".join([*lines, ""]))
-
-    def _write_json(self, document: dict[str, object]) -> None:
-        from clipalign.output.json import encode
-
-        write_output(encode(document, indent=stdout_is_terminal()), is_data=True)
 
 
 def check_accepted(settings: FetchSettings) -> None:
@@ -325,7 +331,7 @@ def download_context(settings: FetchSettings) -> DownloadContext:
 
 
 def fetch_row(
-    row: ModelRow | DatasetRow, settings: FetchSettings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
+    row: Row, settings: FetchSettings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
 ) -> list[DownloadResult]:
     """Fetch a model or a data set, where its license and ``--offline`` allow it; what is here needs neither.
 
@@ -341,8 +347,8 @@ def fetch_row(
 
     if not isinstance(row, DatasetRow):
         row = with_files(row)
-    here = bool(row.files if isinstance(row, DatasetRow) else row.weights)
-    here = here and status_of(row, settings.cache_dir).state in ("here", "damaged")
+    files = row.files if isinstance(row, DatasetRow) else row.weights
+    here = bool(files) and status_of(row, settings.cache_dir).state in ("here", "damaged")
     if not here and not handed_over:
         if not (isinstance(row, DatasetRow) and all(file.by_hand for file in row.files)):
             check_license(row, settings.accept_license)
@@ -354,9 +360,7 @@ def fetch_row(
             )
     try:
         if isinstance(row, DatasetRow):
-            if handed_over:
-                return fetch_dataset(row, context, handed_over=handed_over)
-            return fetch_dataset(row, context)
+            return fetch_dataset(row, context, handed_over=handed_over)
         return fetch_model(row, context)
     except DownloadFailed as error:
         if error.hint == NO_NETWORK:
@@ -364,7 +368,7 @@ def fetch_row(
         raise
 
 
-def _elsewhere(row: ModelRow | DatasetRow, settings: FetchSettings) -> str:
+def _elsewhere(row: Row, settings: FetchSettings) -> str:
     """What to type on another machine, and what to do with what comes."""
     accepted = f" --accept-license {shlex.quote(row.name)}" if row.name in settings.accept_license else ""
     line = f"clipalign download {shlex.quote(row.name)} --cache-dir carry/clipalign{accepted}"
@@ -374,34 +378,34 @@ def _elsewhere(row: ModelRow | DatasetRow, settings: FetchSettings) -> str:
     )
 
 
-def _record(row: ModelRow | DatasetRow, brought: Sequence[DownloadResult]) -> dict[str, object]:
+def _record(row: Row, results: Sequence[DownloadResult]) -> dict[str, object]:
     from clipalign.models.registry import ModelRow
 
     return {
         "name": row.name,
         "kind": "model" if isinstance(row, ModelRow) else "dataset",
-        "state": "fetched" if any(one.fresh for one in brought) else "here",
-        "verified": all(one.verified for one in brought),
-        "files": [asdict(one) | {"path": str(one.path), "sha256": one.sha256 or None} for one in brought],
+        "state": "fetched" if any(one.fresh for one in results) else "here",
+        "verified": all(one.verified for one in results),
+        "files": [asdict(one) | {"path": str(one.path), "sha256": one.sha256 or None} for one in results],
     }
 
 
-def _lines(row: ModelRow | DatasetRow, brought: Sequence[DownloadResult]) -> list[str]:
+def _line(row: Row, results: Sequence[DownloadResult]) -> str:
     from clipalign.output.download import size_of
 
-    size = size_of(sum(one.size_bytes for one in brought))
-    done = "fetched" if any(one.fresh for one in brought) else "here already"
-    checked = "verified" if all(one.verified for one in brought) else "no hash is known for all of it"
-    place = brought[0].path if len(brought) == 1 else brought[0].path.parent
-    return [f"{row.name}: {done}, {size}, {checked}, {visible(str(place))}"]
+    size = size_of(sum(one.size_bytes for one in results))
+    done = "fetched" if any(one.fresh for one in results) else "here already"
+    checked = "verified" if all(one.verified for one in results) else "no hash is known for all of it"
+    place = results[0].path if len(results) == 1 else results[0].path.parent
+    return f"{row.name}: {done}, {size}, {checked}, {visible(str(place))}"
 
 
-def _raise_all(failed: Sequence[MissingWeights], rows: int) -> NoReturn:
+def _together(failed: Sequence[MissingWeights], rows: int) -> MissingWeights:
     """One error for several, with the status they share."""
     if len(failed) == 1:
-        raise failed[0]
+        return failed[0]
     hints = list(dict.fromkeys(error.hint for error in failed if error.hint))
-    raise DownloadFailed(
+    return DownloadFailed(
         f"{len(failed)} of {rows} could not be fetched: {'; '.join(error.message for error in failed)}",
         hint="; ".join(hints),
         input=", ".join(error.input for error in failed if error.input),

@@ -1,4 +1,4 @@
-"""Settings that several commands have, in groups that a command's own settings inherit."""
+"""Settings that several commands have, in groups that the class of a command inherits."""
 
 from __future__ import annotations
 

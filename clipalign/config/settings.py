@@ -1,4 +1,4 @@
-"""The mechanism: one annotated field of a frozen dataclass declares one setting.
+"""How a setting is declared and resolved: one annotated field of a frozen dataclass declares one setting.
 
     layers: Annotated[int | None, Setting("Text layers averaged, from the last.", whole(1), value="K")] = None
 

@@ -260,7 +260,7 @@ class TestUsage:
             (("ViT-B-33",), "unknown model 'ViT-B-33'"),
             (("tiny-imagnet",), "unknown"),
             (("pictogram-foil",), "is generated where it is used"),
-            (("--format", "csv"), "download has no format 'csv'"),
+            (("--format", "csv"), "--format must be table or json, not 'csv'"),
             (("--remove", "pictogram"), "is part of clipalign"),
         ],
     )
