@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
-from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset
+from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset, need
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -243,3 +244,31 @@ def read_annotations(path: Path, dataset: str, *, known: str = "", version: str 
 def hashes(*files: Annotations) -> dict[str, str]:
     """Name → SHA-256, for the settings of a run."""
     return {file.path.name: file.sha256 for file in files}
+
+
+def open_parquet(path: Path, dataset: str, columns: Sequence[str]) -> Any:
+    """A ``pyarrow.parquet.ParquetFile`` that has ``columns``.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        MissingDataset: it is no Parquet file, or lacks a column.
+    """
+    parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
+    try:
+        file = parquet.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise bad_parquet(path, dataset, error) from error
+    lacking = [name for name in columns if name not in file.schema_arrow.names]
+    if lacking:
+        raise bad_parquet(path, dataset, ValueError(f"it has no column {', '.join(lacking)}"))
+    return file
+
+
+def bad_parquet(path: Path, dataset: str, error: Exception) -> MissingDataset:
+    """The error for a Parquet file that cannot be read; pyarrow finds damage in the middle on the way only."""
+    why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+    return MissingDataset(
+        f"{path} is no Parquet file of {dataset}: {why}",
+        hint=f"delete it and fetch it again: clipalign download {dataset}",
+        input=str(path),
+    )

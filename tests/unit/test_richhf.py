@@ -190,7 +190,7 @@ def test_a_shard_that_is_none_is_named(data: Path) -> None:
     (data / "images" / "uid-0002.txt").unlink()
     place = data / "pickapic" / "test-00000-of-00002.parquet"
     place.write_bytes(place.read_bytes()[:100])
-    with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no shard of Pick-a-Pic"):
+    with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no Parquet file of richhf"):
         RichHF(data).check()
 
 
@@ -201,7 +201,7 @@ def test_a_shard_that_is_damaged_in_the_middle_is_named_and_not_the_folder(data:
     place = data / "pickapic" / "test-00000-of-00002.parquet"
     content = place.read_bytes()
     place.write_bytes(content[:4] + b"\xff" * 2000 + content[2004:])
-    with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no shard of Pick-a-Pic") as caught:
+    with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no Parquet file of richhf") as caught:
         RichHF(data).check()
     assert caught.value.hint.startswith("delete it and fetch it again")
 

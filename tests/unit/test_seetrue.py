@@ -97,7 +97,7 @@ def test_a_shard_that_is_none_or_has_other_columns_is_refused(data: Path) -> Non
     with pytest.raises(MissingDataset, match="is no Parquet file"):
         SeeTrue(data).check()
     parquet.write_table(pyarrow.table({"image": ["a"]}), place)
-    with pytest.raises(MissingDataset, match="has no column image_caption, caption_misalignment"):
+    with pytest.raises(MissingDataset, match="it has no column image_caption, caption_misalignment"):
         SeeTrue(data).check()
 
 

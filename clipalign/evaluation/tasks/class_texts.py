@@ -58,31 +58,28 @@ def read_task(name: str, folder: Path, own_names: Sequence[str], settings: EvalS
     """
     bases = _bases(folder, settings)
     names = _published_names(name, bases, own_names)
-    notes: list[str] = []
     described = partial(_described, names=names)
     sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
     descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
     templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
     words, no_words = _read(_drawn, settings.words, _words(folder, settings))
-    clipped = Classes(names=names)
-    by_method = {"clip": clipped, "clip-e": replace(clipped, templates=templates or ())}
-    if no_templates:
-        notes.append(f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}")
+    plain = Classes(names=names)
+    by_method = {"clip": plain, "clip-e": replace(plain, templates=templates or ())}
+    notes = [f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}"] if no_templates else []
     if descriptors is not None:
-        by_method["clip-d"] = replace(clipped, descriptions=descriptors)
+        by_method["clip-d"] = replace(plain, descriptions=descriptors)
+    else:
+        notes.append(f"without clip-d: {no_descriptors or f'there is no clip-d.json for {name}'}")
     if words is not None:
-        by_method["waffle"] = replace(clipped, words=words, descriptions=descriptors)
+        by_method["waffle"] = replace(plain, words=words, descriptions=descriptors)
+    else:
+        notes.append(f"without waffle: {no_words or f'there is no list of words (--words) for {name}'}")
     if sentences is not None:
-        by_method |= {method: replace(clipped, descriptions=sentences) for method in ("cupl", "wca")}
-    for methods, lacking, why, file in (
-        ("clip-d", descriptors, no_descriptors, "clip-d.json"),
-        ("waffle", words, no_words, "list of words (--words)"),
-        ("cupl and wca", sentences, no_sentences, "file of descriptions (--descriptions, or cupl.json)"),
-    ):
-        if lacking is None:
-            notes.append(f"without {methods}: {why or f'there is no {file} for {name}'}")
-    if "wca" in by_method and settings.method in (None, "wca"):
-        notes.append(ALPHA_NOTE)
+        by_method |= {method: replace(plain, descriptions=sentences) for method in ("cupl", "wca")}
+        notes += [ALPHA_NOTE] if settings.method in (None, "wca") else []
+    else:
+        file = "file of descriptions (--descriptions, or cupl.json)"
+        notes.append(f"without cupl and wca: {no_sentences or f'there is no {file} for {name}'}")
     distinct = len(set(names))
     if distinct < len(names):
         notes.append(

@@ -20,7 +20,15 @@ from typing import Any, Final
 
 from clipalign.errors import MissingDataset, need
 from clipalign.evaluation import metrics
-from clipalign.evaluation.dataset_files import PICTURE_SUFFIXES, files_in, find_in, hashes, read_annotations
+from clipalign.evaluation.dataset_files import (
+    PICTURE_SUFFIXES,
+    bad_parquet,
+    files_in,
+    find_in,
+    hashes,
+    open_parquet,
+    read_annotations,
+)
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.tasks.words import ABOUT, WordBenchmark, precisions, words_in
@@ -240,14 +248,15 @@ def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> None:
 
 
 def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]:
-    """uid, prompt and picture of what is wanted in a shard."""
-    file = _opened(shard)
+    """uid, prompt and picture of what is wanted in a shard; of a row group without any only the uids are read."""
+    uid_columns = [f"image_{side}_uid" for side in SIDES]
+    columns = ["caption", *uid_columns, *(f"jpg_{side}" for side in SIDES)]
+    file = open_parquet(shard, "richhf", columns)
     try:
         for group in range(file.num_row_groups):
-            uids = file.read_row_group(group, columns=[f"image_{side}_uid" for side in SIDES]).to_pylist()
+            uids = file.read_row_group(group, columns=uid_columns).to_pylist()
             if not any(uid in wanted for row in uids for uid in row.values()):
                 continue
-            columns = ["caption", *(name for side in SIDES for name in (f"image_{side}_uid", f"jpg_{side}"))]
             for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns, use_threads=False):
                 for row in batch.to_pylist():
                     for side in SIDES:
@@ -255,24 +264,7 @@ def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]
                         if uid in wanted and content and row["caption"] is not None:
                             yield str(uid), str(row["caption"]), bytes(content)
     except (OSError, ValueError, KeyError, TypeError) as error:  # OSError: what pyarrow says of damage in the middle
-        raise _unusable(shard, error) from error
-
-
-def _opened(shard: Path) -> Any:
-    parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
-    try:
-        return parquet.ParquetFile(shard)
-    except (OSError, ValueError) as error:
-        raise _unusable(shard, error) from error
-
-
-def _unusable(shard: Path, error: Exception) -> MissingDataset:
-    why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-    return MissingDataset(
-        f"{shard} is no shard of Pick-a-Pic: {why}",
-        hint="delete it and fetch it again: clipalign download richhf",
-        input=str(shard),
-    )
+        raise bad_parquet(shard, "richhf", error) from error
 
 
 def _ending(picture: bytes) -> str:

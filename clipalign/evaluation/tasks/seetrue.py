@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, MissingWeights, need
 from clipalign.evaluation import metrics
-from clipalign.evaluation.dataset_files import Annotations, hashes, read_annotations
+from clipalign.evaluation.dataset_files import Annotations, bad_parquet, hashes, open_parquet, read_annotations
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.tasks.words import ABOUT, DetectEvaluator, WordBenchmark, by_part, phrases, precisions
@@ -117,13 +117,7 @@ def _unavailable(
     return kind(f"the model {NLI_MODEL} {what}", hint=hint + or_put, input=NLI_MODEL)
 
 
-PATTERNS: Final = (
-    "data/test-*.parquet",
-    "test-*.parquet",
-    "data/*test*.parquet",
-    "*test*.parquet",
-    "**/*test*.parquet",
-)
+PATTERNS: Final = ("data/test-*.parquet", "test-*.parquet", "**/*test*.parquet")
 COLUMNS: Final = ("image", "image_caption", "caption_misalignment", "dataset_source", "id_in_source_dataset")
 NLI_FOLDER: Final = "bart-large-mnli"
 """In the data set's folder, for machines without a network."""
@@ -140,9 +134,7 @@ class SeeTrue(WordBenchmark):
 
     def check(self) -> None:
         """Find the shards and look at their columns."""
-        shards: list[Path] = []
-        for pattern in PATTERNS:
-            shards = shards or sorted(self.folder.glob(pattern))
+        shards = next(filter(None, (sorted(self.folder.glob(pattern)) for pattern in PATTERNS)), [])
         if not shards:
             there = self.folder.is_dir()
             raise MissingDataset(
@@ -151,7 +143,7 @@ class SeeTrue(WordBenchmark):
                 input=str(self.folder),
             )
         self._shards = [read_annotations(shard, self.name) for shard in shards]
-        self.size = sum(_opened(shard).metadata.num_rows for shard in self._shards)
+        self.size = sum(self._opened(shard).metadata.num_rows for shard in self._shards)
         self.data = hashes(*self._shards)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
@@ -162,10 +154,13 @@ class SeeTrue(WordBenchmark):
     def _rows(self) -> Iterator[dict[str, Any]]:
         for shard in self._shards:
             try:
-                for batch in _opened(shard).iter_batches(_ROWS, columns=list(COLUMNS), use_threads=False):
+                for batch in self._opened(shard).iter_batches(_ROWS, columns=list(COLUMNS), use_threads=False):
                     yield from batch.to_pylist()
             except (OSError, ValueError) as error:
-                raise shard.unusable(f"cannot be read on: {_sentence(error)}") from error
+                raise bad_parquet(shard.path, self.name, error) from error
+
+    def _opened(self, shard: Annotations) -> Any:
+        return open_parquet(shard.path, self.name, COLUMNS)
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> SeeTrueEvaluator:
         """``detect`` in mode ``threshold``, unless the user chose another, and the model for inference."""
@@ -230,25 +225,3 @@ def _sample(id: str, row: dict[str, Any]) -> CaptionSample | BrokenSample:
     name = str((image.get("path") if isinstance(image, dict) else None) or f"row-{id}")
     truth = {"feedback": feedback or "", "source_id": str(row["id_in_source_dataset"])}
     return CaptionSample(id, content, name, text.strip(), not feedback, source, truth=truth)
-
-
-def _opened(shard: Annotations) -> Any:
-    """The Parquet file.
-
-    Raises:
-        MissingExtra: pyarrow is not installed.
-        MissingDataset: it is no Parquet file, or has other columns.
-    """
-    parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
-    try:
-        file = parquet.ParquetFile(shard.path)
-    except (OSError, ValueError) as error:
-        raise shard.unusable(f"is no Parquet file: {_sentence(error)}") from error
-    lacking = [name for name in COLUMNS if name not in file.schema_arrow.names]
-    if lacking:
-        raise shard.unusable(f"has no column {', '.join(lacking)}")
-    return file
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
