@@ -197,9 +197,9 @@ def best_epsilon(values: Array, false: Array, counted: Array) -> float:
 def precision_recall_f1(values: Array, false: Array, counted: Array, epsilon: float) -> tuple[float, float, float]:
     """Of the words below ``epsilon``; 0 where nothing is called false, or nothing is."""
     called = values < epsilon
-    right, said, true = (float(counted @ column) for column in (called & false, called, false))
-    precision, recall = right / said if said else 0.0, right / true if true else 0.0
-    return precision, recall, 2 * right / (said + true) if said + true else 0.0
+    hits, called_false, true = (float(counted @ column) for column in (called & false, called, false))
+    precision, recall = hits / called_false if called_false else 0.0, hits / true if true else 0.0
+    return precision, recall, 2 * hits / (called_false + true) if called_false + true else 0.0
 
 
 def _held_out(words: _Words) -> float:

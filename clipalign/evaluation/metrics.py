@@ -87,7 +87,7 @@ def mean(name: str, ids: Sequence[str], values: Sequence[float], *, chance: floa
 def average_precision(name: str, ids: Sequence[str], positive: Sequence[bool], scores: Sequence[float]) -> Statistic:
     """Average precision of ``scores`` at finding the positive samples; its chance is their share.
 
-    A bootstrap draw without any positive sample says nothing; it counts as 0, the worst.
+    A bootstrap draw without any positive sample counts as 0, the worst.
     """
     truth, ranking = np.asarray(positive, dtype=bool), Ranking(positive, scores)
 

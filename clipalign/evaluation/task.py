@@ -123,7 +123,7 @@ class CaptionSample:
 
 @dataclass(frozen=True, slots=True)
 class CaptionOutcome(Outcome):
-    """What ``detect`` said about a caption, beside what is known about it."""
+    """The result of ``detect`` for a caption, beside what is known about it."""
 
     text: str
     correct: bool

@@ -82,7 +82,7 @@ class CaptionRows(WordBenchmark):
         self.notes = tuple(filter(None, (*self._remarks(), file.note(), nearest, about, *self.remarks)))
 
     def _remarks(self) -> Iterator[str]:
-        """What is said beside the numbers about these rows."""
+        """What a reader must know of these rows."""
         words = [len(foil.split()) for row in self._rows for foil in self._foils(row)]
         several = sum(count > 1 for count in words)
         if several:
@@ -97,7 +97,7 @@ class CaptionRows(WordBenchmark):
                 if "false_word" in caption and (foil := str(_value(row, caption["false_word"])).strip()):
                     yield foil
             except _BAD_ROW:
-                continue  # said where the sample is read
+                continue  # reported where the sample is read
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
         """Row after row, the captions of each in their order."""
@@ -155,7 +155,7 @@ def _same(word: str, outcome: CaptionOutcome) -> bool:
 
 
 def _value(row: Any, place: str) -> Any:
-    """What stands in a row under keys with points between."""
+    """The value in a row under keys with points between."""
     for key in place.split("."):
         row = row[int(key)] if isinstance(row, list) else row[key]
     return row
@@ -176,7 +176,7 @@ class Foil(CaptionRows):
     file = "foilv1.0_test_2017.json"
 
     correct_mark: Final = "ORIG"
-    """What stands for the foil word of a true caption."""
+    """The foil word of a true caption."""
     captions_file: Final = "captions_val2014.json"
 
     def check(self) -> None:
@@ -219,7 +219,7 @@ class Foil(CaptionRows):
             try:
                 word, text = row["foil_word"].strip(), row["caption"].lower()
             except (KeyError, TypeError, AttributeError):
-                continue  # said where the sample is read
+                continue  # reported where the sample is read
             if word != self.correct_mark:
                 foils += 1
                 if word.lower() not in text:
@@ -285,7 +285,7 @@ class Hat(CaptionRows):
             try:
                 wrong.append(bool(_marked(row)))
             except _BAD_ROW:
-                continue  # counted when its sample is asked for
+                continue  # reported where the sample is read
         if wrong:
             yield (
                 f"{sum(wrong)} of the {len(wrong)} captions are hallucinated: "

@@ -49,7 +49,7 @@ WHOLE_CHUNK: Final = 128
 15 MB."""
 
 CROPLESS: Final = "wca-whole"
-"""WCA's class vectors asked with the whole picture: what is left of WCA without crops."""
+"""WCA's class vectors against the whole picture alone, without crops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,8 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
 
     def notes(self, outcomes: Sequence[ClassOutcome]) -> tuple[str, ...]:
         """What methods were left out, and what was cut from the texts of the others."""
-        said = [note for one in self._classifiers.values() for note in one.notes]
-        return (*self._task.notes, *dict.fromkeys(said))
+        notes = [note for one in self._classifiers.values() for note in one.notes]
+        return (*self._task.notes, *dict.fromkeys(notes))
 
     def _record_of_settings(self, chosen: ClassifySettings) -> dict[str, object]:
         record: dict[str, object] = {"methods": list(self._classifiers), "classes": len(self._task.names)}

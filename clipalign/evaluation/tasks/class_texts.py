@@ -1,4 +1,4 @@
-"""Classes of a data set and what is said about them, from the files that lie beside its pictures.
+"""Find the names, descriptions, templates and words of a data set's classes in the files beside its pictures.
 
 Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
 ``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where the folder ``SET`` may

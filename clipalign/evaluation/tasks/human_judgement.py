@@ -1,4 +1,4 @@
-"""``human-judgement``: how well the score follows people's ratings, on any file of them.
+"""``human-judgement``: correlation of the score with people's ratings, on any file of them.
 
 JSON lines of ``image``, ``text`` and ``human``, a number, higher for a better text; images beside the file, or as full
 paths. Kendall's τ-b and τ-c, Spearman's and Pearson's correlation with bootstrap intervals. The cosine stands for the
@@ -60,12 +60,12 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
         if not files[0].is_file():
             files = sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []
         if len(files) != 1:
-            said = (
+            reason = (
                 f"{self.folder} holds {len(files)} files of ratings"
                 if files
                 else f"there are no ratings in {self.folder}"
             )
-            raise MissingDataset(said, hint=HINT, input=str(self.folder))
+            raise MissingDataset(reason, hint=HINT, input=str(self.folder))
         try:
             file = read_annotations(files[0], self.name)
         except MissingDataset as error:
@@ -94,8 +94,8 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
             if not math.isfinite(human):
                 raise ValueError("human is not finite")
         except (ValueError, KeyError, TypeError) as error:
-            said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-            found = InputUnreadable(f"{self._file.name}:{id} is no rating: {said}", hint=HINT, input=id)
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            found = InputUnreadable(f"{self._file.name}:{id} is no rating: {reason}", hint=HINT, input=id)
             return BrokenSample(id, "", found)
         return LongSample(id, self._file.parent / image, image, (text,), human=human)
 

@@ -187,8 +187,8 @@ def _reader(file: Path) -> Any:
     try:
         reader = arrow.ipc.open_stream(arrow.memory_map(str(file)))
     except (OSError, ValueError) as error:  # pyarrow's own errors are among them
-        said = str(error).partition("\n")[0]
-        raise MissingDataset(f"{file} is no Arrow stream: {said}", hint=AGAIN, input=str(file)) from error
+        reason = str(error).partition("\n")[0]
+        raise MissingDataset(f"{file} is no Arrow stream: {reason}", hint=AGAIN, input=str(file)) from error
     missing = [name for name in COLUMNS if name not in reader.schema.names]
     if missing:
         raise MissingDataset(f"{file} lacks the column {missing[0]}", hint=AGAIN, input=str(file))
@@ -202,8 +202,8 @@ def _batches(file: Path) -> Iterator[Any]:
             batch.validate(full=True)
             yield batch
     except (OSError, ValueError) as error:
-        said = json.dumps(str(error).partition("\n")[0])
-        raise MissingDataset(f"{file} breaks off: {said}", hint=AGAIN, input=str(file)) from error
+        reason = json.dumps(str(error).partition("\n")[0])
+        raise MissingDataset(f"{file} breaks off: {reason}", hint=AGAIN, input=str(file)) from error
 
 
 def _count(file: Path) -> int:
