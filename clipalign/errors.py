@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import ClassVar, Final
 
@@ -194,6 +195,12 @@ class Interrupted(ClipalignError):
 
     exit_status = EXIT_INTERRUPTED
     type = "interrupted"
+
+
+def name_some(names: Sequence[str], *, most: int = 8) -> str:
+    """The first of ``names``, at most ``most``, and how many more there are."""
+    named = ", ".join(names[:most])
+    return named if len(names) <= most else f"{named} and {len(names) - most} more"
 
 
 def need(module: str, *, extra: str, what: str) -> ModuleType:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clipalign.errors import MissingDataset, UsageError
+from clipalign.errors import MissingDataset, UsageError, name_some
 from clipalign.files import read_text_bytes
 
 DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
@@ -258,10 +258,9 @@ def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ..
 
 def undescribed(names: Sequence[str], source: str) -> UsageError:
     """What is said of classes, at least one, without descriptions; ``source`` is where they were expected."""
-    named = ", ".join(repr(name) for name in names[:_NAMED])
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    named = name_some([repr(name) for name in names], most=_NAMED)
     return UsageError(
-        f"{'a class has' if len(names) == 1 else f'{len(names)} classes have'} no descriptions: {named}{more}",
+        f"{'a class has' if len(names) == 1 else f'{len(names)} classes have'} no descriptions: {named}",
         hint="add a sentence, take the class out, or use --method clip",
         input=source,
     )

@@ -106,6 +106,20 @@ def split_words(caption: str) -> list[Word]:
     return [Word(match.group(), match.start(), match.end()) for match in _WORD.finditer(caption)]
 
 
+def words_to_score(text: str, name: str) -> list[Word]:
+    """All words of ``text``, of which one at least is more than punctuation.
+
+    Raises:
+        TextUnusable: the text is too long or has no such word; ``name`` is its input.
+    """
+    check_length(text, name)
+    words = split_words(text)
+    if not reported_words(words):
+        what = f"the text {text.strip()[:20]!r} has no word to score" if text.strip() else "the text is empty"
+        raise TextUnusable(what, hint="give a text with at least one word", input=name)
+    return words
+
+
 def reported_words(words: Sequence[Word]) -> list[Word]:
     """The words that are more than punctuation."""
     return [word for word in words if not PUNCTUATION.issuperset(word.text)]

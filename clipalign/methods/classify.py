@@ -31,7 +31,7 @@ from clipalign.data.transforms import Box, crop_boxes, cut_and_prepare, picture_
 from clipalign.data.words import reported_words, split_words, unknown_words
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch
-from clipalign.methods.scores import ScoreItem, provenance_of
+from clipalign.methods.scores import ScoreItem, not_finite, provenance_of, unknown_warning
 from clipalign.methods.settings import ClassifySettings
 from clipalign.models.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
 from clipalign.models.encode import encode_images
@@ -50,9 +50,6 @@ _GPU_TEXTS: Final = 512
 
 _REMEMBERED_CLASSES: Final = 256
 """Explained classes whose texts stay in memory, about 100 kB each."""
-
-_NAMED: Final = 8
-"""How many unknown words a note names before it only counts."""
 
 _FEWEST_PIXELS: Final = 8
 """A side of crops below which they are a smear of a few colors."""
@@ -197,11 +194,7 @@ class Classifier:
         # Row by row: a matrix product would give equal classes scores that differ in the last digit.
         scores = (self.vectors.vectors * F.normalize(weights @ crops, dim=-1)).sum(dim=-1)  # (C)
         if not torch.isfinite(scores).all():
-            raise ModelMismatch(
-                f"{self.loaded.row.name} gave numbers that are not finite in {self.loaded.choice.precision}",
-                hint="try --precision fp32; if that is what failed, the weights are damaged",
-                input=image_name or id,
-            )
+            raise not_finite(self.loaded, image_name or id)
         values = scores.tolist()
         # Ties keep the order of the classes, whatever the device.
         best = sorted(range(len(values)), key=lambda index: (-values[index], index))[: self.settings.top]
@@ -385,10 +378,7 @@ def _notes(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVecto
     if loaded.vocabulary is not None:
         words = [word for one in texts for word in reported_words(split_words(one.name))]
         if unknown := list(dict.fromkeys(unknown_words(words, loaded.vocabulary))):
-            named = ", ".join(unknown[:_NAMED]) + (
-                f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-            )
-            notes.append(f"not in the vocabulary of {loaded.row.name}, scores unreliable: {named}")
+            notes.append(unknown_warning(loaded, unknown))
     return tuple(notes)
 
 

@@ -28,13 +28,13 @@ from clipalign.data.words import (
     counted_spans,
     reported_words,
     spans_across,
-    split_words,
     unknown_words,
     word_scores,
+    words_to_score,
 )
 from clipalign.device import with_oom_retry
-from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError
-from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, provenance_of, ref_clip_score
+from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError, name_some
+from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_finite, provenance_of, ref_clip_score
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.attribution import TokenAttribution, attribute
 from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
@@ -48,11 +48,8 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
 
-_NAMED_WORDS = 8
-"""How many words a warning names before it only counts."""
-
 _NAMED_CHARACTERS = 40
-"""How much it shows of each: a text without a space is one word, however long."""
+"""How much a warning shows of a word: a text without a space is one word, however long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,17 +212,9 @@ def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
 
 
 def _words(pair: Pair) -> list[Word]:
-    for text in (pair.text, *pair.references):
+    for text in pair.references:
         check_length(text, _name(pair))
-    words = split_words(pair.text)
-    if not reported_words(words):
-        message = (
-            "the text is empty"
-            if not pair.text.strip()
-            else f"the text {pair.text.strip()[:20]!r} has no word to score"
-        )
-        raise TextUnusable(message, hint="give a text with at least one word", input=_name(pair))
-    return words
+    return words_to_score(pair.text, _name(pair))
 
 
 def _name(pair: Pair) -> str:
@@ -256,11 +245,7 @@ def _result(loaded: LoadedModel, chosen: ResolvedSettings, provenance: Provenanc
     pair, words, text, attribution, references = evidence
     tokens = attribution.tokens.tolist()
     if not all(map(math.isfinite, (attribution.cosine, *tokens))):
-        raise ModelMismatch(
-            f"{loaded.row.name} gave numbers that are not finite in {loaded.choice.precision}",
-            hint="try --precision fp32; if that is what failed, the weights are damaged",
-            input=_name(pair),
-        )
+        raise not_finite(loaded, _name(pair))
     offset = len(chosen.template)
     places = [None if span is None else (span[0] - offset, span[1] - offset) for span in text.spans]
     counted = _counted(loaded, words, places) if chosen.alignment is Alignment.PUBLISHED else places
@@ -332,8 +317,7 @@ def _warnings(
 
 def _enumerate(words: Sequence[str]) -> str:
     shown = [word if len(word) <= _NAMED_CHARACTERS else f"{word[:_NAMED_CHARACTERS]}…" for word in words]
-    named = ", ".join(shown[:_NAMED_WORDS])
-    return named if len(words) <= _NAMED_WORDS else f"{named} and {len(words) - _NAMED_WORDS} more"
+    return name_some(shown)
 
 
 WINDOW_BATCHES: Final = 4

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from clipalign.data.sentences import Cut, Piece, split_text
 from clipalign.data.transforms import to_tensor
-from clipalign.data.words import check_length, reported_words, split_words, unknown_words
+from clipalign.data.words import reported_words, split_words, unknown_words, words_to_score
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
-from clipalign.methods.scores import clip_score, provenance_of, specs_score
+from clipalign.methods.scores import clip_score, provenance_of, specs_score, unknown_warning
 from clipalign.methods.settings import LongSettings
-from clipalign.models.encode import encode_distinct, encode_images, encode_tokens
+from clipalign.models.encode import encode_distinct, encode_prepared, encode_tokens
 from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import TokenizedText, encode_text
@@ -39,9 +39,8 @@ WINDOW_RECORDS: Final = 64
 PICTURES_AHEAD: Final = 64
 """Of a batch run: texts scored together, and prepared pictures held at most."""
 
-_NAMED: Final = 8
 _QUOTED_CHARACTERS: Final = 40
-"""How many words a warning names before it counts, and how much of a sentence it quotes."""
+"""How much of a sentence a warning quotes."""
 
 
 class _Asked(NamedTuple):
@@ -146,14 +145,11 @@ class LongScorer:
         """An RGB picture as the image tower takes it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 
-    def encode(self, prepared: Sequence[Tensor]) -> list[Tensor]:
-        """Unit vectors of prepared pictures (E each)."""
-        pictures = torch.stack(list(prepared))
-        encoded = with_oom_retry(
-            self.settings.batch_size,
-            lambda size: torch.cat([encode_images(self.loaded, batch) for batch in torch.split(pictures, size)]),
+    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+        """Unit vectors (E), or the error of a picture that the model turns into numbers that are not finite."""
+        return with_oom_retry(
+            self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
         )
-        return [vector.clone() for vector in encoded]
 
     def score(self, items: Sequence[ScoreItem]) -> list[LongResult | ClipalignError]:
         """A result for each record, or why there is none.
@@ -170,12 +166,9 @@ class LongScorer:
     def ask(self, text: str, name: str) -> _Asked | TextUnusable:
         """Cut and tokenize one text; an error, not raised, where there is nothing to score in it, or too much."""
         try:
-            check_length(text, name)
+            words_to_score(text, name)
         except TextUnusable as error:
             return error
-        if not reported_words(split_words(text)):
-            what = f"the text {text.strip()[:20]!r} has no word to score" if text.strip() else "the text is empty"
-            return TextUnusable(what, hint="give a text with at least one word", input=name)
         whole = encode_text(self.loaded, text)
         if not any(span is not None for span in whole.spans):
             what = f"the model reads nothing in the text {text.strip()[:20]!r}"
@@ -268,9 +261,7 @@ class LongScorer:
                 "length; --no-stretch scores with the context it was trained for"
             )
         if unknown:
-            more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-            named = ", ".join(unknown[:_NAMED])
-            warnings.append(f"not in the vocabulary of {model}, scores unreliable: {named}{more}")
+            warnings.append(unknown_warning(self.loaded, unknown))
         return tuple(warnings)
 
 

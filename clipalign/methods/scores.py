@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from clipalign.data.records import InputRecord
-from clipalign.errors import ClipalignError
+from clipalign.errors import ClipalignError, ModelMismatch, name_some
 from clipalign.results import Provenance
 from clipalign.version import __version__
 
@@ -71,6 +71,20 @@ def provenance_of(
         versions={"clipalign": __version__} | {name: version(package) for name, package in packages.items()},
         settings=dict(settings),
         notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes, *notes))),
+    )
+
+
+def unknown_warning(loaded: LoadedModel, words: Sequence[str]) -> str:
+    """What is said of words that an embedded model was not trained on."""
+    return f"not in the vocabulary of {loaded.row.name}, scores unreliable: {name_some(words)}"
+
+
+def not_finite(loaded: LoadedModel, name: str) -> ModelMismatch:
+    """The error of a picture or text, called ``name``, for which the model gives NaN or infinity."""
+    return ModelMismatch(
+        f"{loaded.row.name} gave numbers that are not finite in {loaded.choice.precision}",
+        hint="try --precision fp32; if that is what failed, the weights are damaged",
+        input=name,
     )
 
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clipalign.errors import ModelMismatch
+from clipalign.errors import ModelMismatch, name_some
 from clipalign.models.long_context import fold_tables, is_two_tables
 from clipalign.models.torchscript import is_torchscript, read_torchscript, refuse_unfolding
 
@@ -40,7 +40,8 @@ _COMPACT_ROWS: Final = "token_embedding.rows"
 _COMPACT_VALUES: Final = "token_embedding.values"
 _WIDEST: Final = 16_384  # numbers a token, where no row need be in the file
 
-_NAMED_KEYS: Final = 3
+NAMED_KEYS: Final = 3
+"""How many weights an error names."""
 
 _SHARED: Final = 4
 """Times that the values of a file may occur in its tensors; weights that are tied occur twice."""
@@ -88,12 +89,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if _COMPACT_ROWS in tensors:
         tensors = _expand_vocabulary(tensors)
     return Checkpoint(tensors, quick_gelu)
-
-
-def name_some(names: list[str]) -> str:
-    """The first few of ``names``, and how many there are."""
-    shown = ", ".join(names[:_NAMED_KEYS])
-    return shown if len(names) <= _NAMED_KEYS else f"{shown}, … ({len(names)} in all)"
 
 
 def _read(path: Path) -> Any:
@@ -227,5 +222,7 @@ def _refuse_non_finite(tensors: dict[str, Tensor], path: Path) -> None:
     ]
     if bad:
         raise ModelMismatch(
-            f"{path} holds values that are not finite: {name_some(bad)}", hint="the file is damaged", input=str(path)
+            f"{path} holds values that are not finite: {name_some(bad, most=NAMED_KEYS)}",
+            hint="the file is damaged",
+            input=str(path),
         )

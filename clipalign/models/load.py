@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipalign.device import DeviceChoice, torch_dtype
-from clipalign.errors import ClipalignError, MissingWeights, ModelMismatch, UnknownModel, UsageError
+from clipalign.errors import ClipalignError, MissingWeights, ModelMismatch, UnknownModel, UsageError, name_some
 from clipalign.models.architecture import Architecture, infer_architecture, read_config, read_text_tower
-from clipalign.models.checkpoints import Checkpoint, name_some, read_checkpoint
+from clipalign.models.checkpoints import NAMED_KEYS, Checkpoint, read_checkpoint
 from clipalign.models.model import LoadedModel
 from clipalign.models.registry import OPENAI_MEAN, OPENAI_STD, ModelRow, WeightSource, find_model, row_of_weights
 from clipalign.models.weights import find_in_hub_cache, locate, quoted
@@ -326,7 +326,7 @@ def _fill(network: Any, tensors: dict[str, Tensor], open_clip: ModuleType, *, la
     ]
     found = [("missing", missing), ("not expected", unexpected), ("of another shape", misshapen)]
     found.append(("of another type", mistyped))
-    wrong = [f"{what}: {name_some(names)}" for what, names in found if names]
+    wrong = [f"{what}: {name_some(names, most=NAMED_KEYS)}" for what, names in found if names]
     if wrong:
         raise ModelMismatch(
             f"the weights do not fit {label}; {'; '.join(wrong)}",

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clipalign.errors import ModelMismatch
-from clipalign.models.checkpoints import CLIP_VOCABULARY, name_some, read_checkpoint
+from clipalign.errors import ModelMismatch, name_some
+from clipalign.models.checkpoints import CLIP_VOCABULARY, read_checkpoint
 from clipalign.models.torchscript import read_torchscript
 from tests.checkpoints import save_torchscript, state_dict
 
@@ -314,5 +314,5 @@ class TestCompactVocabulary:
 
 
 def test_names_are_shortened_with_their_count() -> None:
-    assert name_some(["a", "b"]) == "a, b"
-    assert name_some(list("abcde")) == "a, b, c, … (5 in all)"
+    assert name_some(["a", "b"], most=3) == "a, b"
+    assert name_some(list("abcde"), most=3) == "a, b, c and 2 more"
