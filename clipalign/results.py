@@ -1,12 +1,9 @@
-"""Where a number comes from.
+"""What the commands find: of a text and a picture, of a picture's class, of a long text, of a model in a benchmark.
 
-What detect says of a text and a picture.
-
-What classify says of a picture.
-
-What score-long says of a long text and a picture.
-
-What eval says of a model: numbers, two runs beside each other, a calibration, what a report shows.
+In every result ``id`` names the record (the image's name where it has none), ``image`` is its path, URL or name as
+given, ``text`` its text as given, ``model`` the model's name as given, ``dataset`` the benchmark's, ``unknown_words``
+are words that an embedded model was not trained on (none for an open vocabulary), ``warnings`` and ``notes`` what a
+reader must know, a sentence each.
 """
 
 from __future__ import annotations
@@ -49,8 +46,7 @@ class WordScore:
 
     Attributes:
         text: the word as it stands in the caption.
-        start: first character, counted in the caption as given.
-        end: one past the last character.
+        start, end: its characters in the caption as given; ``end`` is one past the last.
         attribution: mean signed attribution over the word's tokens (CLIP4DM, eq. for R at the EOT row); negative means
             the word pulls text and image apart. None when the word was not scored.
         misaligned: whether the chosen mode calls the word wrong for the image.
@@ -70,10 +66,6 @@ class DetectResult:
     """How one text fits one image, word by word (CLIP4DM).
 
     Attributes:
-        id: identifier of the pair, or the image's name.
-        image: path, URL or name of the image as given.
-        text: the caption as given.
-        model: model name as given.
         cosine: cosine of image and text (template included), -1 to 1; higher fits better.
         clip_score: ``2.5 * max(cosine, 0)``, 0 to 2.5; higher fits better.
         f_clip_score: ``sum_negative_attribution * (1 - clip_score / 2.5)``; at most 0 in threshold mode while epsilon
@@ -83,11 +75,7 @@ class DetectResult:
         words: all words of the caption in reading order, without those of punctuation alone.
         n_tokens: tokens of template and caption before truncation, start and end tokens included.
         truncated: whether text fell outside the context.
-        unknown_words: words that an embedded model never saw; empty for models with an open vocabulary.
-        references: reference captions, if any.
         ref_clip_score: RefCLIPScore (Hessel et al., 2021), 0 to 2.5, or None without references.
-        provenance: model, versions, settings.
-        warnings: what a reader must know about this pair, a sentence each.
     """
 
     id: str
@@ -114,7 +102,6 @@ class ClassScore:
     """One class and how well it fits.
 
     Attributes:
-        name: of the class, as given.
         score: cosine of picture and class, -1 to 1; higher fits better.
         scale: what the class's contributions, all summed, are multiplied with to give the score; None where nothing
             is explained.
@@ -143,7 +130,6 @@ class DescriptionWeight:
     """A text about a class and how much it counts.
 
     Attributes:
-        class_name: of the class.
         text: as it was encoded.
         weight: 0 to 1; those of a class sum to 1.
     """
@@ -158,18 +144,13 @@ class ClassifyResult:
     """The classes that fit one picture best (WCA and its baselines).
 
     Attributes:
-        id: identifier of the picture, or its name.
-        image: path, URL or name of the image as given.
-        model: model name as given.
         method: ``wca``, ``clip``, ``clip-e``, ``clip-d``, ``waffle`` or ``cupl``.
         classes: the best ones, best first.
         image_size: width and height of the upright picture in pixels.
-        provenance: model, versions, settings.
         crops: what the picture was seen as, N; empty where nothing is explained.
         descriptions: the texts of ``classes``, class after class, M in all; empty where nothing is explained.
         contributions: of each crop (N rows) with each description (M columns): weight of the crop, times their cosine,
             times weight of the description (WCA).
-        warnings: what a reader must know about this picture.
     """
 
     id: str
@@ -191,8 +172,7 @@ class SentenceScore:
 
     Attributes:
         text: the piece as it stands in the text.
-        start: first character, counted in the text as given.
-        end: one past the last character.
+        start, end: its characters in the text as given; ``end`` is one past the last.
         cosine: of image and text up to here, -1 to 1; None when the model read nothing of the piece.
         specs_score: ``(cosine + 1) / 2``, 0 to 1; higher fits better; None as ``cosine``.
         increment: ``specs_score`` less that of the piece before, -1 to 1; negative where the piece lowers the score;
@@ -221,10 +201,6 @@ class LongResult:
     """How one long text fits one image, sentence by sentence (SPECS, Long-CLIP).
 
     Attributes:
-        id: identifier of the pair, or the image's name.
-        image: path, URL or name of the image as given.
-        text: the text as given.
-        model: model name as given.
         cosine: cosine of image and text as far as it was read, -1 to 1; higher fits better.
         specs_score: ``(cosine + 1) / 2``, 0 to 1; higher fits better. SPECS' published score under SPECS' weights, the
             same formula under others.
@@ -232,9 +208,6 @@ class LongResult:
         n_tokens: tokens of the text before truncation, start and end tokens included.
         truncated: whether text fell outside the context.
         sentences: all sentences, or phrases, in reading order.
-        provenance: model, versions, settings.
-        unknown_words: words that an embedded model never saw; empty for models with an open vocabulary.
-        warnings: what a reader must know, a sentence each.
     """
 
     id: str
@@ -265,8 +238,7 @@ class Metric:
         name: lower snake case, as in JSON (``la``, ``ap_clip_score``, ``la_object``).
         value: the number; shares lie in 0 to 1.
         n: samples it was computed over.
-        low: lower end of the bootstrap 95 % interval, or None.
-        high: upper end, or None.
+        low, high: bootstrap 95 % interval, or None.
         chance: what a guess would reach, where that is known (the base rate for an average precision).
     """
 
@@ -300,14 +272,9 @@ class EvalResult:
     """What a benchmark says of a model.
 
     Attributes:
-        dataset: name of the benchmark.
-        model: model name as given.
-        metrics: our numbers.
         published: numbers of papers for the same benchmark.
         counts: samples read, scored, unreadable and the like.
         settings: what decided the numbers, defaults included.
-        provenance: model, versions, device.
-        notes: what a reader must know before comparing (a partial data set, base rates, ceilings).
     """
 
     dataset: str
@@ -325,13 +292,9 @@ class ComparedMetric:
     """One number of a benchmark for two runs on the same samples.
 
     Attributes:
-        name: of the metric.
-        first: of the first run.
-        second: of the second run.
         n: samples that both have.
-        low: lower end of the bootstrap 95 % interval of ``second - first``, drawn for both alike; None where the
-            benchmark's samples cannot be compared one by one.
-        high: upper end.
+        low, high: bootstrap 95 % interval of ``second - first``, drawn for both alike; None where the benchmark's
+            samples cannot be compared one by one.
         p_value: how probable a difference at least as large is between runs that are equally good, 0 to 1; two-sided.
         test: how ``p_value`` was found: ``mcnemar`` (exact) or ``bootstrap``; empty without one.
     """
@@ -356,12 +319,9 @@ class Comparison:
     """Two runs of one benchmark.
 
     Attributes:
-        dataset: name of the benchmark.
         models: of the first and the second run.
         places: folders of the two runs.
-        metrics: those that both have.
         differing: settings in which the runs differ: name, value of the first, value of the second.
-        notes: what a reader must know before believing.
     """
 
     dataset: str
@@ -377,13 +337,10 @@ class LayerCalibration:
     """How well one choice of k does on a labeled data set, with the epsilon that suits it best.
 
     Attributes:
-        layers: k.
         la: share of false captions whose lowest word is a false one, 0 to 1.
-        la_low: lower end of its bootstrap 95 % interval.
-        la_high: upper end.
+        la_low, la_high: its bootstrap 95 % interval.
         epsilon: threshold with the best word-level F1 over all captions.
-        epsilon_low: lower end of the 95 % interval of thresholds that resampled captions would have led to.
-        epsilon_high: upper end.
+        epsilon_low, epsilon_high: 95 % interval of thresholds that resampled captions would have led to.
         precision: of the words below epsilon, the share that is false.
         recall: of the false words, the share below epsilon.
         f1: their harmonic mean, on the captions that epsilon was chosen on.
@@ -408,14 +365,10 @@ class Calibration:
     """The k and epsilon that suit a model on a labeled data set.
 
     Attributes:
-        dataset: name of the benchmark.
-        model: model name as given.
         chosen: the k with the highest LA.
         layers: all that were tried, by k.
         counts: samples, false captions, words, false words, unreadable samples.
         settings: what decided the numbers, the hashes of the data's files included.
-        provenance: model, versions, device.
-        notes: what a reader must know.
     """
 
     dataset: str

@@ -1,13 +1,9 @@
-"""A language model at an address, and one question to it.
+"""Classes described by a language model: asked over the network only when the user names the address, and kept.
 
 Any server with OpenAI's ``/chat/completions`` will do. What is sent: the prompt with a class's name, the model's name,
 and ``OPENAI_API_KEY`` where it is set, to the one address named and never after a redirect; the key never to an
-unencrypted address on another machine, nor to a proxy on the way to this one. What comes back is checked.
-
-Classes described by a language model: asked over the network only when the user names the address, and kept.
-
-What comes back is written as a file of class → sentences that ``--descriptions`` reads, so that the next run asks only
-about classes that are new.
+unencrypted address on another machine, nor to a proxy on the way to this one. What comes back is checked and written as
+a file of class → sentences that ``--descriptions`` reads, so that the next run asks only about classes that are new.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What a file is that was not read as a picture: another kind of file, a kind of picture without a decoder, damage.
-
-A picture from anywhere becomes RGB as people see it.
+"""A picture from anywhere becomes RGB as people see it.
 
 Opening is generous with formats (16 bits, palettes, transparency, CMYK, turned by EXIF) and strict with damage: what is
-missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` that names it. Nothing is ever half read.
+missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` that names it and says what the file looks
+like instead: another kind of file, a kind of picture without a decoder, damage. Nothing is ever half read.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""An RGB picture becomes the tensor a model wants, by the model's own numbers.
+"""Preprocessing: an RGB picture becomes the tensor a model takes, whole or in random square crops.
 
 open_clip's evaluation transform bit for bit, without torchvision. Its two halves, :func:`to_square` and
 :func:`to_values`, serve those who hold many pictures.
 
-Square random crops of a picture, drawn so that they depend on the picture and the seed alone.
-
-Neither the order of pictures, nor their neighbors, nor the number of processes moves a crop: every picture brings its
-own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv 2406.02915: side
-``u * min(width, height)`` with ``u`` uniform in alpha to 0.9, place uniform). The file's name plays no part.
+Crops depend on the picture and the seed alone, neither on the order of pictures nor on the number of processes: every
+picture brings its own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv
+2406.02915: side ``u * min(width, height)`` with ``u`` uniform in alpha to 0.9, place uniform). The file's name plays no
+part.
 """
 
 from __future__ import annotations

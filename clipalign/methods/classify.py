@@ -1,11 +1,10 @@
 """Which class a picture shows, and which crops and sentences said so (WCA, Li et al., ICML 2024, arXiv 2406.02915).
 
-picture → random crops → unit vectors ``x_i``, weighted by their likeness to the whole picture ``x_0``;
-descriptions → unit vectors ``y_j``, weighted by their likeness to the class's name. With ``X = normalize(Σ w_i x_i)``
-and ``Y = normalize(Σ v_j y_j)`` the score of a class is ``cos(X, Y)``, up to one factor the double sum of
-``w_i · cos(x_i, y_j) · v_j``; an explanation is the matrix of these terms. The other methods compare the whole picture
-with a plain mean of texts. Pictures are classified by themselves: neither order nor neighbors change a result beyond
-rounding.
+Picture → random crops → unit vectors ``x_i``, weighted by their likeness to the whole picture ``x_0``; descriptions →
+unit vectors ``y_j``, weighted by their likeness to the class's name. With ``X = normalize(Σ w_i x_i)`` and ``Y =
+normalize(Σ v_j y_j)`` the score of a class is ``cos(X, Y)``, up to one factor the double sum of ``w_i · cos(x_i, y_j) ·
+v_j``; an explanation is the matrix of these terms. The other methods compare the whole picture with a plain mean of
+texts. Pictures are classified by themselves: neither order nor neighbors change a result beyond rounding.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Which words of a text do not fit an image (CLIP4DM, Nam et al., AAAI 2025, arXiv 2412.18404).
 
-Pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words;
-around them CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718).
-Everything said about a text counts characters of the text as given: the template never shows. Nothing here prints.
-
-``detect`` for batch runs: pictures and texts of a stream of records, scored a window at a time.
+Pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words; around them
+CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718). Everything said
+about a text counts characters of the text as given: the template never shows.
 """
 
 from __future__ import annotations

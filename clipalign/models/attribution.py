@@ -4,15 +4,14 @@
 
 over the last k text layers, ``A_l`` being the attention probabilities after softmax; no ReLU, negative values are the
 signal. A token's attribution is its column in the row of the pooled token. Two ways give the same numbers:
-a fast one for causal towers that are read at the end token, a general one for all others.
 
-Attention × gradient for any open_clip text tower with attention: SigLIP, CoCa, any CustomTextCLIP.
+- the fast one, for causal towers that are read at the end token;
+- the general one, for any open_clip text tower with attention (SigLIP, CoCa, any CustomTextCLIP). Nothing is assumed
+  about masks or pooling, so nothing can be skipped: all tokens, padding included, pass the last k layers with a full
+  backward pass. ``nn.MultiheadAttention`` cannot give this gradient (the weights it returns are not on the path to its
+  output), so attention is written out over the module's own weights, and the network is left as it was.
 
-Nothing is assumed about masks or pooling, so nothing can be skipped: all tokens, padding included, pass the last k
-layers with a full backward pass, and ``R`` is read at the row of the pooled token. ``nn.MultiheadAttention`` cannot
-give this gradient (the weights it returns are not on the path to its output), so attention is written out over the
-module's own weights, and the network is left as it was: nothing is patched, hooked or copied. Text towers from the
-``transformers`` library keep their attention to themselves and are refused by name.
+Text towers from the ``transformers`` library do not expose their attention and are refused by name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Pictures and texts to unit vectors.
+"""Pictures and texts to unit vectors, fp32, on the model's device, in the order of what came in.
 
-Vectors are fp32, of length one, on the model's device, in the order of what came in. Texts that begin
-alike share the work of their beginnings where the tower allows it. Nothing here cuts silently for its caller: whoever
+Texts with a common prefix share its work where the tower allows it. Nothing here cuts silently for its caller: whoever
 must know what did not fit the context tokenizes first and hands over the tokens.
 """
 

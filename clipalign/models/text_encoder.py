@@ -1,21 +1,17 @@
-"""open_clip's attention blocks taken apart, so that towers can ask them less than everything.
-
-Both kinds of block are read: ``ResidualAttentionBlock`` around ``nn.MultiheadAttention``, and the custom block with its
-norms and scales. Their modules are called as they are: nothing is patched, hooked or copied, nothing is to be undone.
-
-The causal text tower, asked with end tokens: prefill keys and values, then query any prefix of a caption.
+"""The causal text tower, read at end tokens: prefill keys and values once, then query any prefix of a caption.
 
 CLIP's text tower is causal and its text vector is read at the end token (EOT), so three things hold that the network's
 own forward pass does not use:
 
 - a token's state depends on the tokens before it alone: every distinct prefix of a batch is computed once, whether it
-  is the template, the beginning that a caption and its foil share, or a whole caption asked about several images;
+  is the template, the prefix that a caption and its foil share, or a whole caption asked about several images;
 - no token reads the EOT's stream but the EOT itself: the other tokens' keys and values are constants for the gradient
   of anything read there, and an EOT can be placed after any prefix without touching what is already computed;
 - in the last layer the tokens give keys and values and nothing else.
 
-Tokens are packed without padding; only attention lays them out in rows. The modules of the network are called as they
-are: nothing is patched, hooked or copied, so there is nothing to undo.
+Tokens are packed without padding; only attention lays them out in rows. Both kinds of open_clip's attention blocks are
+read: ``ResidualAttentionBlock`` around ``nn.MultiheadAttention``, and the custom block with its norms and scales. Their
+modules are called as they are: nothing is patched, hooked or copied, so there is nothing to undo.
 """
 
 from __future__ import annotations

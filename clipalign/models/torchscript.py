@@ -1,15 +1,12 @@
-"""Pickles of strangers, read for their data alone.
+"""Weights in TorchScript archives, and other pickles of strangers, read for their data without running anything.
 
 A pickle is a program: it names functions and calls them. ``load_inert`` looks its program over first and then runs it
 with stand-ins of our own; a name without a stand-in is an error, so nothing that a pickle says can run. Both files that
 need this (OpenAI's TorchScript archives, CIFAR's Python version) have few instructions and few names.
 
-The weights in a TorchScript archive, read without running it.
-
-OpenAI published CLIP as such archives. They hold code beside the weights, and ``torch.jit.load`` executes some of it.
-The weights are plain: ``data.pkl`` names modules and tensors, and ``data/0``, ``data/1``, … hold their bytes. Both are
-read here with stand-ins for modules and tensors, so an archive of anybody can be opened. Its code is looked at for one
-thing, the lists of those tensors of a module that are weights: a mask of attention is none.
+OpenAI published CLIP as archives with code beside the weights, some of which ``torch.jit.load`` executes. The weights
+are plain: ``data.pkl`` names modules and tensors, and ``data/0``, ``data/1``, … hold their bytes. The code is looked at
+for one thing, the lists of those tensors of a module that are weights: a mask of attention is none.
 """
 
 from __future__ import annotations
