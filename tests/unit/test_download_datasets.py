@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from clipalign.cache import data_folder
-from clipalign.download import datasets as pictures
+from clipalign.download import datasets
 from clipalign.download.catalog import all_statuses, check_license, find, license_of, remove, status_of, verify
 from clipalign.download.dataset_rows import DataFile, DatasetRow, Pictures
 from clipalign.download.datasets import fetch_dataset
-from clipalign.download.fetch import DownloadContext, RemoteFile, part_of
+from clipalign.download.fetch import DownloadContext, DownloadResult, RemoteFile, fetch, part_of
 from clipalign.download.licenses import license_class, license_of_family
 from clipalign.download.manifest import read_manifest
 from clipalign.download.web import RetryPolicy, Web
@@ -172,9 +172,9 @@ class TestFetching:
             fetch_dataset(of(DataFile("a.json", repo="o/n", source="a.json")), context)
         assert f"{server.url}/datasets/o/n" in caught.value.hint
         server.put_in_hub("datasets/o/n", "b.json", b"{}")
-        with pytest.raises(VerificationFailed) as caught:
+        with pytest.raises(VerificationFailed) as replaced:
             fetch_dataset(of(DataFile("b.json", repo="o/n", source="b.json", sha256="0" * 64)), context)
-        assert caught.value.hint.endswith(f"see {server.url}/datasets/o/n")
+        assert replaced.value.hint.endswith(f"see {server.url}/datasets/o/n")
 
     def test_a_repository_may_be_one_of_models(self, server: Server, context: DownloadContext) -> None:
         server.put_in_hub("o/n", "a.bin", b"abc")
@@ -246,14 +246,13 @@ class TestPictures:
         self, server: Server, context: DownloadContext, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         together = threading.Barrier(3)
-        fetched = pictures.fetch
 
-        def waits_for_the_others(wanted: RemoteFile, target: Path, **more: Any):
+        def waits_for_the_others(remote: RemoteFile, target: Path, **more: Any) -> DownloadResult:
             if target.suffix == ".jpg":
                 together.wait(timeout=60)
-            return fetched(wanted, target, **more)
+            return fetch(remote, target, **more)
 
-        monkeypatch.setattr(pictures, "fetch", waits_for_the_others)
+        monkeypatch.setattr(datasets, "fetch", waits_for_the_others)
         server.put("/3.jpg", b"3")
         fetch_dataset(self.row(server, "1.jpg", "2.jpg", "3.jpg"), context)
         folder = data_folder("tiny", cache_dir=context.cache_dir) / "images"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from clipalign.download import fetch as room
 from clipalign.download.fetch import RemoteFile, disk_error, fetch, part_of, tidy
 from clipalign.download.web import Web
 from clipalign.errors import DISK_FULL, DownloadFailed, OutputError, VerificationFailed
@@ -298,8 +298,8 @@ class TestADisk:
     def test_that_is_too_small_is_known_beforehand(
         self, server: Server, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        usage = room.shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
         with pytest.raises(OutputError, match=r"needs 0 MB more, and .* has 0 MB free") as caught:
             bring(server, tmp_path / "w.bin", web)
         assert caught.value.exit_status == 70

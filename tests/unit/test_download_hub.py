@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,8 +223,13 @@ class TestAFolder:
         self, server: Server, web: Web, suffix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
-        asked: list[str] = []
-        monkeypatch.setattr(web, "with_retries", lambda action: (asked.append(""), action())[1])
+        asked: list[Any] = []
+
+        def once(action: Any) -> Any:
+            asked.append(action)
+            return action()
+
+        monkeypatch.setattr(web, "with_retries", once)
         server.next("*", status(200, b"[]", Link=f'<{server.url}{suffix}>; rel="next"'))
         with pytest.raises(DownloadFailed, match="another server, which is not asked"):
             hub.list_folder(web, REPO, "data")

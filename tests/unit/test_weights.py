@@ -135,7 +135,7 @@ def test_a_blob_of_hugging_faces_cache_must_have_the_hash_it_is_named_after(home
 
 class TestHashes:
     @pytest.fixture(autouse=True)
-    def remember_everything(self, monkeypatch: pytest.MonkeyPatch):
+    def remember_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(weights, "_REMEMBERED_FROM_BYTES", 0)
 
     def test_are_computed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,12 @@ def test_a_file_is_read_once_while_it_stays_the_same(home: Path, monkeypatch: py
     file = write(home / "small.safetensors")
     read: list[Path] = []
     whole = weights.sha256_of
-    monkeypatch.setattr(weights, "sha256_of", lambda path: read.append(path) or whole(path))
+
+    def sha256_of(path: Path) -> str:
+        read.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(weights, "sha256_of", sha256_of)
     assert hash_file(file, home) == hash_file(file, home) == SHA256
     assert len(read) == 1
     os.utime(write(file, b"other bytes!"), ns=(1, 1))
