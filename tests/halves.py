@@ -28,6 +28,7 @@ class Number:
     id: str
     image_name: str
     value: int
+    image: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Halves(Benchmark[Number, Half]):
     size = 10
 
     def __init__(self, *values: int, evaluator: Halving | None = None, broken: int = -1) -> None:
-        self.values = values or tuple(range(10))
+        self.values: tuple[int, ...] = values or tuple(range(10))
         super().__init__(Path())
         self.halving = evaluator or Halving()
         self.broken = broken

@@ -41,7 +41,7 @@ LONG_OPTIONS: Final = ("stretch",)
 """Settings that shape benchmarks of words, of classes, of classes that are read from files, of long captions."""
 
 
-class AnySample(Protocol):
+class Sample(Protocol):
     """What every sample has."""
 
     @property
@@ -50,17 +50,13 @@ class AnySample(Protocol):
         ...
 
     @property
-    def image_name(self) -> str:
-        """Name of the image in records and errors."""
-        ...
-
-
-class PictureSample(AnySample, Protocol):
-    """A sample that shows a picture."""
-
-    @property
     def image(self) -> PictureSource:
         """The picture, or where it is."""
+        ...
+
+    @property
+    def image_name(self) -> str:
+        """Name of the image in records and errors."""
         ...
 
 
@@ -88,8 +84,7 @@ class Outcome:
         return cls(**record)
 
 
-S = TypeVar("S", bound=AnySample)
-P = TypeVar("P", bound=PictureSample)
+S = TypeVar("S", bound=Sample)
 O = TypeVar("O", bound=Outcome)  # noqa: E741
 
 
@@ -230,7 +225,7 @@ class Evaluator(ABC, Generic[S, O]):
         return
 
 
-class PictureEvaluator(Evaluator[P, O]):
+class PictureEvaluator(Evaluator[S, O]):
     """An evaluator whose pictures are read and prepared by threads while the model runs."""
 
     def __init__(self, settings: EvalSettings) -> None:
@@ -241,12 +236,12 @@ class PictureEvaluator(Evaluator[P, O]):
     def prepare(self, picture: Image.Image) -> Tensor:
         """What the model reads of a picture; called in threads."""
 
-    def expect(self, samples: Sequence[P]) -> None:
+    def expect(self, samples: Sequence[S]) -> None:
         """Have threads read and prepare the pictures that are not under way yet."""
         for sample in samples:
             self._prefetcher.expect(source_key(sample), partial(self._prepared, sample))
 
-    def pictures(self, samples: Sequence[P]) -> dict[object, Tensor | ClipalignError]:
+    def pictures(self, samples: Sequence[S]) -> dict[object, Tensor | ClipalignError]:
         """Prepared pictures by :func:`source_key`, each once, or why one cannot be read."""
         PictureEvaluator.expect(self, samples)
         names = {source_key(sample): sample.image_name for sample in samples}
@@ -256,11 +251,11 @@ class PictureEvaluator(Evaluator[P, O]):
         """Read no more pictures."""
         self._prefetcher.close()
 
-    def _prepared(self, sample: P) -> Tensor:
+    def _prepared(self, sample: S) -> Tensor:
         return self.prepare(opened(sample.image, exif=self._exif, name=sample.image_name))
 
 
-def source_key(sample: PictureSample) -> object:
+def source_key(sample: Sample) -> object:
     """The same for samples of one picture: its path, or the object that the samples share."""
     return sample.image if hasattr(sample.image, "__fspath__") else id(sample.image)
 
