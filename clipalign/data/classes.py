@@ -135,7 +135,7 @@ def check_names(names: Iterable[str], *, source: str = "--labels") -> None:
         key = " ".join(name.split())
         if key in seen:
             raise UsageError(
-                f"the class {name!r} is there twice, as number {seen[key]} and {number}",
+                f"the class {name!r} occurs twice, as number {seen[key]} and {number}",
                 hint="two classes of one name cannot be told apart; remove or rename one",
                 input=source,
             )
@@ -214,7 +214,7 @@ def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
     """Class name → sentences, from a JSON object of lists.
 
     Raises:
-        UsageError: the file cannot be read or has another shape, a class is there twice or has no sentence.
+        UsageError: the file cannot be read or has another shape, a class occurs twice or has no sentence.
     """
     return check_descriptions(_json(path, hint=_OBJECT), source=str(path))
 
@@ -288,7 +288,7 @@ def _json(path: Path, *, hint: str) -> object:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
             twin = next(name for index, name in enumerate(names) if name in names[:index])
-            raise UsageError(f"{path}: the class {twin!r} is there twice", hint="join its lists", input=str(path))
+            raise UsageError(f"{path}: the class {twin!r} occurs twice", hint="join its lists", input=str(path))
         return dict(pairs)
 
     try:

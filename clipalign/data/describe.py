@@ -88,7 +88,7 @@ class Describer:
             place = urlsplit("")
         if place.scheme not in ("http", "https") or not place.hostname or place.query or place.fragment:
             raise UsageError(
-                f"{url!r} is no address of a server",
+                f"{url!r} is not the address of a server",
                 hint="--describe-with http://localhost:8080/v1 MODEL",
                 input="--describe-with",
             )

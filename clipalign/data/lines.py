@@ -62,7 +62,7 @@ def opened(name: str) -> Iterator[BinaryIO]:
     """The bytes of a file, or of standard input for ``-``, behind a byte-order mark if there is one.
 
     Raises:
-        InputUnreadable: it cannot be opened, is UTF-16, or is named ``.gz`` and is no gzip file.
+        InputUnreadable: it cannot be opened, is UTF-16, or is named ``.gz`` and is not a gzip file.
     """
     if name == STDIN:
         yield sys.stdin.buffer
@@ -89,7 +89,7 @@ def _pass_mark(stream: BinaryIO, name: str) -> None:
     try:
         beginning = stream.read(len(_UTF8_MARK))
     except gzip.BadGzipFile as error:
-        raise InputUnreadable(f"{name} is no gzip file", hint="take .gz off its name", input=name) from error
+        raise InputUnreadable(f"{name} is not a gzip file", hint="take .gz off its name", input=name) from error
     except BREAKS as error:
         raise broken_off(name, error) from error
     if _is_no_text(beginning):
@@ -142,7 +142,7 @@ def pass_over(size: int, passed: int, line: int) -> int:
         InputUnreadable: they are too many; the message lacks the file's name.
     """
     if passed > MAX_PASSED_BYTES:
-        raise InputUnreadable(f":{line} goes on and on without a record", hint="what follows is not read")
+        raise InputUnreadable(f":{line} is followed by too much data without a record", hint="what follows is not read")
     return passed + size
 
 

@@ -231,7 +231,7 @@ class RowReader:
     def record(self, row: object, place: Place) -> InputRecord:
         """The record of one row."""
         if not isinstance(row, Mapping):
-            return bad_record(place, InputUnreadable(f"the record is no object but {_kind(row)}", input=str(place)))
+            return bad_record(place, InputUnreadable(f"the record is not an object but {_kind(row)}", input=str(place)))
         problems = _Problems(place)
         image, image_name = self._image(row, problems)
         return InputRecord(
@@ -260,7 +260,7 @@ class RowReader:
         if problems.add(_unwritable("image", value)):
             return "", ""
         if value == STDIN:
-            problems.add("the image is -, but standard input is no picture of an input")
+            problems.add("the image is -, but standard input cannot be a picture of an input")
             return "", value
         return self.located(value), short_name(value)
 

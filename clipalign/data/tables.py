@@ -64,7 +64,7 @@ def elements_of(stream: BinaryIO) -> Iterator[Element]:
     if text.next_character() != "[":
         if not text.next_character():
             text.fail("is empty", "write [] where there are no records")
-        text.fail("is no JSON array", "put the objects in [ ]; an object a line is JSON lines, named .jsonl")
+        text.fail("is not a JSON array", "put the objects in [ ]; an object a line is JSON lines, named .jsonl")
     text.skip(1)
     if text.next_character() == "]":
         text.skip(1)
@@ -146,7 +146,7 @@ class _Text:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 T_co = TypeVar("T_co", covariant=True)

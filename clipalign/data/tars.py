@@ -222,7 +222,7 @@ class TarShard:
             nested = isinstance(error, RecursionError)
             why = "headers of headers without end" if nested else str(error) or type(error).__name__
             if sample is None:
-                message = f"{self.name} is no readable tar file: {why}"
+                message = f"{self.name} is not a readable tar file: {why}"
                 problem = InputUnreadable(message, hint="is the file complete?", input=self.name)
             else:
                 yield sample

@@ -215,7 +215,7 @@ def read_config(path: Path) -> Architecture:
     for key, part in (*((key, config.get(key, {})) for key in _TOWERS), ("preprocess_cfg", preprocess)):
         if not isinstance(part, dict):
             raise ModelMismatch(
-                f"{path} is not an open_clip config: its {key} is no object but {part!r}"[:_SHOWN], input=str(path)
+                f"{path} is not an open_clip config: its {key} is not an object but {part!r}"[:_SHOWN], input=str(path)
             )
     _check_fields(path, config)
     for key in ("mean", "std"):
@@ -223,7 +223,7 @@ def read_config(path: Path) -> Architecture:
         if not _are_numbers(numbers if isinstance(numbers, list) and len(numbers) == 3 else [numbers]):
             raise ModelMismatch(f"{path} has a {key} that is not three numbers", input=str(path))
     if (preprocess.get("fill_color") or 0) not in range(256):
-        raise ModelMismatch(f"{path} has a fill_color that is no whole number from 0 to 255", input=str(path))
+        raise ModelMismatch(f"{path} has a fill_color that is not a whole number from 0 to 255", input=str(path))
     return Architecture(str(path), config, preprocess, is_fixed=True)
 
 
@@ -352,7 +352,7 @@ def _count_blocks(tensors: dict[str, Tensor], prefix: str) -> int:
 def _heads(width: int, tower: str) -> int:
     if width % HEAD_WIDTH:
         raise ModelMismatch(
-            f"the {tower} width {width} is no multiple of {HEAD_WIDTH}, so the number of heads cannot be told",
+            f"the {tower} width {width} is not a multiple of {HEAD_WIDTH}, so the number of heads is unknown",
             hint="give a config with the checkpoint: --model CONFIG.json@FILE",
         )
     return width // HEAD_WIDTH

@@ -102,7 +102,7 @@ def _read(path: Path) -> Any:
     try:
         return read_torchscript(path)
     except Exception as error:  # a damaged archive raises nearly anything
-        raise _unreadable(path, f"it is no TorchScript archive of weights: {error}") from error
+        raise _unreadable(path, f"it is not a TorchScript archive of weights: {error}") from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -117,7 +117,7 @@ def _read_pickle(path: Path) -> Any:
         with path.open("rb") as stream:
             is_pickle = zipped or stream.read(1) == pickle.PROTO
         if not is_pickle:
-            raise _unreadable(path, "it is no pickle") from error
+            raise _unreadable(path, "it is not a pickle") from error
         refused = re.search(r"GLOBAL (\S+)", str(error))
         raise ModelMismatch(
             f"{path} was refused: it holds more than tensors{f' ({refused.group(1)})' if refused else ''}, "
@@ -149,7 +149,9 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             loaded = loaded[wrapping]
     if not isinstance(loaded, dict) or not loaded:
         raise ModelMismatch(
-            f"{path} holds no state dict but {type(loaded).__name__}", hint="save model.state_dict()", input=str(path)
+            f"{path} holds {type(loaded).__name__} instead of a state dict",
+            hint="save model.state_dict()",
+            input=str(path),
         )
     strangers = [
         str(name) for name, value in loaded.items() if not (isinstance(name, str) and isinstance(value, Tensor))

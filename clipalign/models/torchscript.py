@@ -206,7 +206,7 @@ def _stand_in(weights: dict[str, frozenset[str]], module: str, name: str) -> Any
 def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     """A tensor over its storage, which must hold every value of it."""
     if not isinstance(storage, Tensor) or min((offset, *size, *stride)) < 0 or len(size) != len(stride):
-        raise pickle.UnpicklingError("it holds a tensor that is none")
+        raise pickle.UnpicklingError("it holds an invalid tensor")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     values = functools.reduce(operator.mul, size, 1)
     if values > storage.numel() or (values and last >= storage.numel()):

@@ -213,7 +213,7 @@ class TestMistakes:
             (["wca.png", "--labels", "labels.txt", "--method", "wca"], "the method wca needs descriptions"),
             (["wca.png", "--labels", "labels.txt", "--method", "wac"], "--method must be wca, clip,"),
             (["wca.png", "--labels", "labels.txt", "--method", "waffle"], "draws from a list of words"),
-            (["wca.png", "--labels", "twice.txt"], "the class 'cat' is there twice"),
+            (["wca.png", "--labels", "twice.txt"], "the class 'cat' occurs twice"),
             (["wca.png", "--descriptions", "list.json"], "must hold an object"),
             (["wca.png", "--descriptions", "empty.json"], "a class has no descriptions: 'dog'"),
             (["wca.png", "--labels", "more.txt", "--descriptions", "animals.json"], "no descriptions: 'cow'"),

@@ -115,7 +115,7 @@ class TestTorchScript:
             (b"\x80\x05\x96" + (2**40).to_bytes(8, "little"), ""),
             (_tensor(b"(I4000000000\nt(I0\nt"), "a tensor beyond its data"),
             (_tensor(b"(I3\nt(I1\nt"), "a tensor beyond its data"),
-            (_tensor(b"(I2\nt(I-1\nt"), "a tensor that is none"),
+            (_tensor(b"(I2\nt(I-1\nt"), "an invalid tensor"),
             (_tensor(b"(I2\nt(I1\nt")[:-1] + b"(NI0\n(tI9\ntb.", "it sets the state of a Tensor"),
             (b"ctorch._utils\n_rebuild_tensor_v2\n(N(dtb.", "it sets the state of a function"),
             (_nested_modules(), "its modules hold one another"),

@@ -77,7 +77,7 @@ class TestTexts:
 
     @pytest.mark.parametrize("names", [("cat", "dog", "cat"), ("cat", "  cat")])
     def test_two_classes_of_one_name_are_refused(self, names: tuple[str, ...]) -> None:
-        with pytest.raises(UsageError, match="is there twice, as number 1 and"):
+        with pytest.raises(UsageError, match="occurs twice, as number 1 and"):
             class_texts(Classes(names), method="clip")
 
     def test_no_class_an_empty_name_a_template_without_a_place(self) -> None:
@@ -140,7 +140,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("name", "content", "said"),
         [
-            ("a.txt", b"cat\ncat\n", "'cat' is there twice, as number 1 and 2"),
+            ("a.txt", b"cat\ncat\n", "'cat' occurs twice, as number 1 and 2"),
             ("a.txt", b"\n \n", "there are no classes"),
             ("a.txt", b"\xff\xfe", "not UTF-8"),
             ("a.txt", "cat\ndog\n".encode("utf-16"), "is UTF-16, not UTF-8"),
@@ -177,7 +177,7 @@ class TestFiles:
             ('{"cat": [["A cat."]]}', "description 1 of 'cat' is a list"),
             ('{"cat": ["A cat.", "  "]}', "description 2 of 'cat' is empty"),
             ('{"cat": []}', "a class has no descriptions: 'cat'"),
-            ('{"cat": ["A."], "cat": ["B."]}', "the class 'cat' is there twice"),
+            ('{"cat": ["A."], "cat": ["B."]}', "the class 'cat' occurs twice"),
             ('{"cat": ' + "9" * 5000 + "}", "holds something else than lists of sentences"),
             ('{"0": ["A cat."], "1": ["A dog."]}', "has ids for its keys, such as '0'"),
             ('{"n01440764": ["A fish."]}', "has ids for its keys"),

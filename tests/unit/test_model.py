@@ -138,7 +138,7 @@ class TestLoneCheckpoints:
 
     def test_widths_that_are_no_multiple_of_64(self, tmp_path: Path) -> None:
         weights = write_weights(tmp_path, state_dict(text_cfg={"width": 96, "heads": 2}))
-        with pytest.raises(ModelMismatch, match="width 96 is no multiple of 64") as caught:
+        with pytest.raises(ModelMismatch, match="width 96 is not a multiple of 64") as caught:
             load_model(str(weights), choice=CPU)
         assert "CONFIG.json@FILE" in caught.value.hint
 
@@ -197,7 +197,7 @@ class TestMismatches:
             ("{", "not readable as JSON"),
             ("[]", "lacks embed_dim"),
             ('{"embed_dim": 1}', "lacks vision_cfg, text_cfg"),
-            ('{"embed_dim": 1, "vision_cfg": 3, "text_cfg": {}}', "its vision_cfg is no object but 3"),
+            ('{"embed_dim": 1, "vision_cfg": 3, "text_cfg": {}}', "its vision_cfg is not an object but 3"),
             ('{"embed_dim": 1, "vision_cfg": {}, "text_cfg": []}', "its text_cfg is no object"),
         ],
     )
