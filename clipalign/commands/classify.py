@@ -224,7 +224,7 @@ def describe_with_model(classes: Classes, settings: ClassifyOptions) -> Classes:
     """
     if settings.describe_with is None:
         return classes
-    from clipalign.data.describe import Describer, describe_classes
+    from clipalign.download.describe import Describer, describe_classes
 
     describer = Describer.at(*settings.describe_with)
     with Progress(("class described", "classes described"), total=len(classes.names)) as progress:
@@ -264,7 +264,7 @@ def _check_sources(settings: ClassifyOptions) -> None:
         raise UsageError(
             f"the method {settings.method} uses no descriptions", hint="leave out --describe-with", input="--method"
         )
-    from clipalign.data.describe import Describer
+    from clipalign.download.describe import Describer
 
     Describer.at(*settings.describe_with)
 

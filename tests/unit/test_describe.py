@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clipalign.data.classes import read_descriptions
-from clipalign.data.describe import MOST_SENTENCES, Describer, describe_classes, read_answer
+from clipalign.download.describe import MOST_SENTENCES, Describer, describe_classes, read_answer
 from clipalign.errors import DownloadFailed, UsageError
 from tests.chat import Reply, chat_server, status, usual
 

@@ -286,7 +286,7 @@ def test_a_document_that_is_no_array_is_refused(tmp_path: Path, content: str, sa
             open_input([str(path)])
     else:
         assert [problem(record)[:20] for record in read(path)] == [
-            "the record is no obj",
+            "the record is not an",
             f"{path}:1 is not valid"[:20],
         ]
 
