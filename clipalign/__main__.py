@@ -1,6 +1,6 @@
-"""The program's first lines: ``clipalign`` and ``python -m clipalign``.
+"""The entry point of ``clipalign`` and ``python -m clipalign``.
 
-The front door is imported inside, so that Ctrl-C ends the process with a sentence from its first moment on.
+The command line is imported inside, so that Ctrl-C ends the process with a sentence from its first moment on.
 """
 
 from __future__ import annotations

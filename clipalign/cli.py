@@ -1,8 +1,8 @@
-"""The front door: finds the command, keeps ``--help`` and mistakes light, and turns every failure into a sentence.
+"""The command line: finds the command, keeps ``--help`` and mistakes light, and reports every failure in a sentence.
 
 One place decides what an error looks like and with which status the process ends. A command lives in
 :data:`clipalign.commands.COMMANDS`, is imported when it is named, and loads its heavy libraries when it runs.
-Only names that Typer makes public are used; the parser inside it is its own business.
+Only names that Typer makes public are used; the parser inside it is private.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from clipalign.commands import COMMANDS, command_function
 from clipalign.commands.options import typer_option
 from clipalign.config.readers import truth
 from clipalign.config.settings import CommandSettings, declared
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, NO_RIGHTS, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
 from clipalign.output.console import (
@@ -59,12 +60,21 @@ def _show_page(ctx: Any, _parameter: Any, value: bool) -> None:
         raise typer.Exit(EXIT_DONE)
 
 
-class Command(TyperCommand):
-    """A subcommand with our help page."""
+class _OwnHelp:
+    """``-h`` and ``--help`` as Typer has them, with our page and our writer behind them."""
 
     def get_help_option(self, ctx: Any) -> Any:
         """``-h`` and ``--help``."""
-        return _help_option(super().get_help_option(ctx))
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _show_page
+            option.help = "Show this page."
+            option.default = False  # as for the flags of root
+        return option
+
+
+class Command(_OwnHelp, TyperCommand):
+    """A subcommand with our help page."""
 
     def help_page(self, ctx: Any) -> str:
         """What ``--help`` prints."""
@@ -73,12 +83,8 @@ class Command(TyperCommand):
         return page(usage=usage, text=self.help or "", parameters=self.get_params(ctx), closing=CLOSING)
 
 
-class App(TyperGroup):
+class App(_OwnHelp, TyperGroup):
     """The program itself: commands come from the table, one at a time."""
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """``-h`` and ``--help``."""
-        return _help_option(super().get_help_option(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The table's order."""
@@ -96,7 +102,7 @@ class App(TyperGroup):
             return None
         raise UsageError(
             f"there is no command {cmd_name!r}",
-            hint=meant_by(cmd_name, COMMANDS) or f"one of {', '.join(COMMANDS)}; see {PROGRAM} --help",
+            hint=suggestion(cmd_name, COMMANDS) or f"one of {', '.join(COMMANDS)}; see {PROGRAM} --help",
             input=cmd_name,
         )
 
@@ -109,15 +115,6 @@ class App(TyperGroup):
             commands=[(name, row.summary) for name, row in COMMANDS.items()],
             closing=CLOSING,
         )
-
-
-def _help_option(option: Any) -> Any:
-    """Typer's own option, with our page and our writer behind it."""
-    if option is not None:
-        option.callback = _show_page
-        option.help = "Show this page."
-        option.default = False  # as for the flags of front_door
-    return option
 
 
 def built_command(name: str) -> Any:
@@ -147,7 +144,7 @@ _QUIET, _VERBOSE, _DEBUG = (typer_option(declared(CommandSettings)[name]) for na
 
 
 @app.callback(invoke_without_command=True)
-def front_door(
+def root(
     # Flags alone, each with a value: for anything else Typer imports pydantic, which doubles what --help costs.
     ctx: typer.Context,
     version: Annotated[
@@ -157,7 +154,7 @@ def front_door(
     verbose: Annotated[bool | None, _VERBOSE] = False,
     debug: Annotated[bool | None, _DEBUG] = False,
 ) -> None:
-    """Tell whether a text fits a picture, and which words do not.
+    """Tell whether a text fits an image, and which words do not.
 
     Examples:
       clipalign detect photo.jpg "a cup of coke"
@@ -167,12 +164,7 @@ def front_door(
     notices.quiet, notices.verbose = notices.quiet or bool(quiet), notices.verbose or bool(verbose)
     notices.debug = notices.debug or bool(debug)
     if ctx.invoked_subcommand is None:
-        write_output(page_of(ctx))
-
-
-def page_of(ctx: Any) -> str:
-    """The help page of the command that is running."""
-    return str(ctx.command.help_page(ctx))
+        write_output(ctx.command.help_page(ctx))  # type: ignore[attr-defined]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,14 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start(typed: Sequence[str]) -> None:
     """Fresh notices; whether JSON or tracebacks are wanted must be known before the line is parsed."""
-    fresh = Notices(
-        debug="--debug" in _before_dashes(typed) or _debug_variable(),
-        json=_asked_format(typed) == "json",
-    )
-    for name in ("quiet", "verbose", "debug", "json"):
-        setattr(notices, name, getattr(fresh, name))
-    notices.waiting.clear()
-    notices.kept = ""
+    debug = "--debug" in _before_dashes(typed) or _debug_variable()
+    fresh = Notices(debug=debug, json=_asked_format(typed) == "json")
+    for field in fields(Notices):
+        setattr(notices, field.name, getattr(fresh, field.name))
     listen()
 
 
@@ -329,9 +317,9 @@ def _unknown_option(option: str, ctx: Any, typed: Sequence[str]) -> UsageError:
     if " " in whole or not option.startswith("--"):
         hint = f"see {command} --help; to give a text that begins with '-', put -- before the arguments"
     elif command == PROGRAM:
-        hint = meant_by(option, known) or f"see {PROGRAM} --help; a command's options follow its name"
+        hint = suggestion(option, known) or f"see {PROGRAM} --help; a command's options follow its name"
     else:
-        hint = meant_by(option, [*known, "--help"]) or f"see {command} --help"
+        hint = suggestion(option, [*known, "--help"]) or f"see {command} --help"
     return UsageError(f"there is no option {whole if ' ' in whole else option}", hint=hint, input=option)
 
 

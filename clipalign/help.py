@@ -1,4 +1,4 @@
-"""The look of ``--help``: plain text in the width of the terminal, headings bold where colour is allowed.
+"""The look of ``--help``: plain text in the width of the terminal, headings bold where color is allowed.
 
 Examples come first, options stand in groups, nothing is drawn in boxes: the page reads the same in a pipe, in a log and
 at 40 columns.
@@ -41,16 +41,16 @@ def page(
         commands: names with their one line.
         closing: a last paragraph.
     """
-    room = width()
-    blocks = [_filled(f"{_bold('Usage:')} {usage}", room, hanging="  "), _prose(text, room)]
-    blocks.append(_section("Commands", list(commands), room))
-    blocks.append(_section("Arguments", [_entry(p) for p in parameters if p.param_type_name == "argument"], room))
+    columns = width()
+    blocks = [_filled(f"{_bold('Usage:')} {usage}", columns, hanging="  "), _prose(text, columns)]
+    blocks.append(_section("Commands", list(commands), columns))
+    blocks.append(_section("Arguments", [_entry(p) for p in parameters if p.param_type_name == "argument"], columns))
     panels: dict[str, list[tuple[str, str]]] = {}
     for parameter in parameters:
         if parameter.param_type_name == "option" and not parameter.hidden:
             panels.setdefault(parameter.rich_help_panel or COMMON_PANEL, []).append(_entry(parameter))
-    blocks += [_section(panel, rows, room) for panel, rows in panels.items()]
-    blocks.append(_prose(closing, room))
+    blocks += [_section(panel, rows, columns) for panel, rows in panels.items()]
+    blocks.append(_prose(closing, columns))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -71,28 +71,28 @@ def _entry(parameter: Any) -> tuple[str, str]:
     return f"{name} {parameter.metavar}" if takes_value and parameter.metavar else name, parameter.help or ""
 
 
-def _section(title: str, rows: list[tuple[str, str]], room: int) -> str:
+def _section(title: str, rows: list[tuple[str, str]], columns: int) -> str:
     if not rows:
         return ""
     lines = [_bold(f"{title}:")]
     widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=0)
-    indent = 6 if room < NARROW_CELLS else widest + 4
+    indent = 6 if columns < NARROW_CELLS else widest + 4
     for name, description in rows:
         held = description.replace("[default: ", f"[default:{_HELD}")
-        wrapped = textwrap.wrap(held, room - indent, break_on_hyphens=False) or [""]
+        wrapped = textwrap.wrap(held, columns - indent, break_on_hyphens=False) or [""]
         if len(name) + 4 <= indent:
             lines.append(f"  {name}".ljust(indent) + wrapped.pop(0))
         else:
-            lines += textwrap.wrap(f"  {name}", room, subsequent_indent="    ", break_long_words=False)
+            lines += textwrap.wrap(f"  {name}", columns, subsequent_indent="    ", break_long_words=False)
         lines += [" " * indent + line for line in wrapped]
     return "\n".join(line.rstrip() for line in lines).replace(_HELD, " ")
 
 
-def _filled(text: str, room: int, *, hanging: str = "") -> str:
-    return textwrap.fill(text, room, subsequent_indent=hanging, break_on_hyphens=False, break_long_words=False)
+def _filled(text: str, columns: int, *, hanging: str = "") -> str:
+    return textwrap.fill(text, columns, subsequent_indent=hanging, break_on_hyphens=False, break_long_words=False)
 
 
-def _prose(text: str, room: int) -> str:
+def _prose(text: str, columns: int) -> str:
     """Paragraphs filled to the width, indented lines kept, the line above those set as a heading."""
     blocks = []
     for paragraph in text.strip().split("\n\n"):
@@ -100,5 +100,5 @@ def _prose(text: str, room: int) -> str:
         if any(line.startswith("  ") for line in rest):
             blocks.append("\n".join([_bold(first), *rest]))
         else:
-            blocks.append(_filled(" ".join([first, *rest]), room))
+            blocks.append(_filled(" ".join([first, *rest]), columns))
     return "\n\n".join(blocks)

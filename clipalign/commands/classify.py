@@ -24,7 +24,7 @@ from clipalign.commands.options import expand_options
 from clipalign.config.groups import RecordSettings
 from clipalign.config.readers import name, pair_of
 from clipalign.config.settings import Setting
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 from clipalign.data.class_texts import class_texts, default_method
 from clipalign.data.classes import (
     DESCRIBED_DATASETS,
@@ -275,7 +275,7 @@ def _dataset_name(typed: str) -> str:
     if found is None:
         raise UnknownDataset(
             f"there are no published descriptions of {typed!r}",
-            hint=meant_by(typed, DESCRIBED_DATASETS) or f"one of {', '.join(DESCRIBED_DATASETS)}",
+            hint=suggestion(typed, DESCRIBED_DATASETS) or f"one of {', '.join(DESCRIBED_DATASETS)}",
             input="--dataset",
         )
     return found

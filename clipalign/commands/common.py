@@ -136,7 +136,7 @@ class ChosenModel:
 
 
 def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--model") -> ChosenModel:
-    """Check the weights, choose the device, and warn of a precision that is not to be had.
+    """Check the weights, choose the device, and warn of a precision that is not available.
 
     Args:
         row: of the registry.

@@ -101,10 +101,10 @@ def _writing(folder: Path | None) -> Iterator[None]:
     except OSError as error:
         if folder is None or not _concerns(error, folder):
             raise
-        room = "make room there and " if error.errno in DISK_FULL else ""
+        again = "free some space and " if error.errno in DISK_FULL else ""
         raise unwritable(error)(
             f"results could not be written to {folder}: {error.strerror}",
-            hint=f"{room}go on with --resume, or choose another --output",
+            hint=f"{again}go on with --resume, or choose another --output",
             input=str(folder),
         ) from error
 

@@ -162,7 +162,7 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
     source = open_source(settings.prepare)
     done = 0
 
-    def told(records: int) -> None:
+    def on_progress(records: int) -> None:
         nonlocal done
         done += records
         notices.inform(f"{done} raw captions cut")
@@ -176,14 +176,14 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
             chosen,
             image_root=settings.image_root,
             workers=settings.workers,
-            told=told,
+            told=on_progress,
         )
         if prepared.finished_before:
             notices.tell(f"{folder} was prepared before, with these settings; nothing is done again")
         return prepared
     except OSError as error:
         full = error.errno in DISK_FULL
-        again = "make room and run the same line again: it goes on with the part it was at"
+        again = "free some space and run the same line again: it goes on with the part it was at"
         raise unwritable(error)(
             f"{folder} cannot be written to: {'the disk is full' if full else error.strerror or error}",
             hint=again if full else "make it writable, or give another --data",
@@ -192,7 +192,7 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
 
 
 def _trained(settings: TrainSpecsOptions) -> SpecsResult:
-    """The route, cheapest check first: names, whether the weights are here, then the data, before they load."""
+    """Cheapest check first: names, whether the weights are here, then the data, before they load."""
     from clipalign.runs.distributed import with_own_device
 
     folder, name = settings.output, settings.data

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.cache import home_folder
 from clipalign.config.readers import quoted
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 from clipalign.errors import SettingsError
 from clipalign.files import is_file, is_folder, is_special
 
@@ -135,7 +135,7 @@ def _known(key: str, settings: Mapping[str, Setting], path: Path, table: str, co
         known = [*(one.replace("_", "-") for one in settings), *commands]
         raise SettingsError(
             f"{path}: unknown key {key!r}{f' in [{table}]' if table else ''}",
-            hint=meant_by(key, known) or "clipalign COMMAND --help lists the settings",
+            hint=suggestion(key, known) or "clipalign COMMAND --help lists the settings",
             input=str(path),
         )
     if not setting.file:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 
 Reader: TypeAlias = Callable[[object], Any]
 
@@ -64,7 +64,7 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 
 def _meant(value: object, choices: tuple[str, ...]) -> str:
-    return meant_by(value, choices) if isinstance(value, str) else ""
+    return suggestion(value, choices) if isinstance(value, str) else ""
 
 
 def some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar, get_args
 
 from clipalign.config.file import foreign_files, read_settings_file
 from clipalign.config.readers import BadValueError, Reader, name, names, one_of, path, paths, quoted, truth
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 from clipalign.errors import SettingsError, UsageError
 
 ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
@@ -277,6 +277,6 @@ def unknown_variables(tables: Callable[[], Tables]) -> list[str]:
     short = [one.removeprefix(ENVIRONMENT_PREFIX) for one in sorted(known) if one.startswith(ENVIRONMENT_PREFIX)]
     return [
         f"the variable {one} sets nothing"
-        + (f"; {hint}" if (hint := meant_by(one.removeprefix(ENVIRONMENT_PREFIX), short)) else "")
+        + (f"; {hint}" if (hint := suggestion(one.removeprefix(ENVIRONMENT_PREFIX), short)) else "")
         for one in sorted(set(set_now) - known)
     ]

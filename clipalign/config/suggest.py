@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
-MEANT: Final = 2
-MEANT_CUTOFF: Final = 0.7
+MAX_GUESSES: Final = 2
+MIN_SIMILARITY: Final = 0.7
 """How many guesses a hint makes, and how alike they must be: swapped letters pass, ``gpu`` for ``cpu`` does not."""
 
 
-def meant_by(typed: str, known: Iterable[str]) -> str:
+def suggestion(typed: str, known: Iterable[str]) -> str:
     """A hint that names the one or two of ``known`` that were probably meant, or an empty string."""
     lowered = {name.lower(): name for name in known}
-    close = get_close_matches(typed.lower(), list(lowered), n=MEANT, cutoff=MEANT_CUTOFF)
+    close = get_close_matches(typed.lower(), list(lowered), n=MAX_GUESSES, cutoff=MIN_SIMILARITY)
     return f"did you mean {' or '.join(lowered[name] for name in close)}?" if close else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.config.settings import declared, read_value
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 from clipalign.errors import UsageError
 from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.runs.distributed import join_processes
@@ -41,7 +41,7 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
         if name not in SWEPT or not sign:
             raise UsageError(
                 f"--sweep wants NAME=VALUE,VALUE, not {sweep!r}",
-                hint=meant_by(name, SWEPT) or f"NAME is one of {', '.join(SWEPT)}",
+                hint=suggestion(name, SWEPT) or f"NAME is one of {', '.join(SWEPT)}",
                 input="--sweep",
             )
         for value in [values] if name == "template" else values.split(","):

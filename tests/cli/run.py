@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
 
 def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Run:
-    """Through the front door, in this process."""
+    """Through the command line, in this process."""
     capsys.readouterr()
     status = main(arguments)
     captured = capsys.readouterr()

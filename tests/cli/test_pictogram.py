@@ -1,4 +1,4 @@
-"""The embedded model through the front door: it works without a network, finds swapped words, and knows its limits."""
+"""The embedded model from the command line: it needs no network, finds swapped words, and knows its limits."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def heavy_modules(action: str, extra: str = "", **environment: str) -> list[str]
 
 
 def command_line(*arguments: str) -> str:
-    """An action: one command line through the front door."""
+    """An action: one command line through the command line."""
     return f"from clipalign.cli import main; main({list(arguments)!r})"
 
 

@@ -46,7 +46,7 @@ NAMES: Final = frozenset(
         "told",
         "one_by_one",
         "halving",
-        "meant_by",
+        "suggestion",
         "finished_run",
     ]
 )

@@ -17,7 +17,7 @@ from clipalign.config import settings
 from clipalign.config.file import find_settings_file, foreign_files
 from clipalign.config.readers import whole
 from clipalign.config.settings import AsIn, CommandSettings, Setting, Tables, declared, flag_name, unknown_variables
-from clipalign.config.suggest import meant_by
+from clipalign.config.suggest import suggestion
 from clipalign.errors import SettingsError, UsageError
 from clipalign.methods.settings import ClassifySettings, DetectSettings
 from tests.settings import resolve
@@ -317,8 +317,8 @@ def test_no_file_is_no_file(project: Path) -> None:
 
 
 def test_a_guess_must_be_near() -> None:
-    assert meant_by("modle", ["model", "mode"]) == "did you mean mode or model?"
-    assert meant_by("gpu", ["cpu", "cuda"]) == ""
+    assert suggestion("modle", ["model", "mode"]) == "did you mean mode or model?"
+    assert suggestion("gpu", ["cpu", "cuda"]) == ""
 
 
 def test_a_tilde_without_a_home_is_a_bad_value(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
