@@ -146,7 +146,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         OSError: it cannot be written; ``path`` is as it was.
     """
     remove_leftovers(path.parent, min_age_seconds=_STALE_SECONDS)
-    part = path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
+    part = part_beside(path)
     try:
         part.touch(exist_ok=False)
         mode = stat.S_IMODE(part.stat().st_mode)
@@ -162,6 +162,11 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename == str(part):
             error.filename = str(path)
         raise
+
+
+def part_beside(path: Path) -> Path:
+    """A name beside ``path`` for what will be renamed to it; nobody else has it."""
+    return path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = True) -> None:

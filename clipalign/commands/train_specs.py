@@ -18,11 +18,12 @@ from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
 from clipalign.config.readers import whole
 from clipalign.config.settings import AsIn, Setting, flag_name
 from clipalign.data.sentences import Cut
-from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError, unwritable
+from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
+from clipalign.runs.distributed import join_processes, launched_processes, with_own_device
 from clipalign.training.settings import Intervals, SpecsSettings
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
     ] = None
 
 
-CURVES_FILE: Final = "curves.png"
 
 _RUN_FILES: Final = ("config.json", "best.safetensors", "last.safetensors", "pictures.safetensors", "metrics.jsonl")
 _RUN_FOLDERS: Final = ("checkpoints", "tensorboard")
@@ -100,17 +100,12 @@ def train_specs(*, settings: TrainSpecsOptions) -> int:
     _check(settings)
     prepared = _prepared(settings) if settings.prepare is not None else None
     trained = _trained(settings) if settings.output is not None else None
-    if _is_first():
+    if launched_processes().is_first:
         from clipalign.output.training import training_record, training_table
 
         record, table = training_record(prepared, trained), training_table(prepared, trained)
         write_record(record, table, format=chosen_format(settings))
     return EXIT_DONE
-
-
-def _is_first() -> bool:
-    """Whether this process speaks for all that ``torchrun`` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check(settings: TrainSpecsOptions) -> None:
@@ -124,7 +119,7 @@ def _check(settings: TrainSpecsOptions) -> None:
             if name in settings.typed:
                 hint = "samples are used as they were prepared"
                 raise UsageError(f"{flag_name(name)} is for --prepare", hint=hint, input=flag_name(name))
-    if settings.prepare is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if settings.prepare is not None and launched_processes().size > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
     if settings.resume and settings.overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
@@ -176,25 +171,20 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
             chosen,
             image_root=settings.image_root,
             workers=settings.workers,
-            told=on_progress,
+            on_progress=on_progress,
         )
         if prepared.finished_before:
             notices.tell(f"{folder} was prepared before, with these settings; nothing is done again")
         return prepared
     except OSError as error:
-        full = error.errno in DISK_FULL
-        again = "free some space and run the same line again: it goes on with the part it was at"
-        raise unwritable(error)(
-            f"{folder} cannot be written to: {'the disk is full' if full else error.strerror or error}",
-            hint=again if full else "make it writable, or give another --data",
-            input="--data",
-        ) from error
+        from clipalign.files import write_failed
+
+        kept = "run the same line again: it goes on from there" if error.errno in DISK_FULL else ""
+        raise write_failed(str(folder), error, kept=kept, hint="give another --data") from error
 
 
 def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     """Cheapest check first: names, whether the weights are here, then the data, before they load."""
-    from clipalign.runs.distributed import with_own_device
-
     folder, name = settings.output, settings.data
     assert folder is not None and name is not None
     row = find_model(settings.init)
@@ -206,12 +196,11 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     from clipalign.output.training import TrainingDisplay
     from clipalign.training.checkpoints import check_settings, last_checkpoint, settings_of
     from clipalign.training.data import PreparedData, open_data
-    from clipalign.training.distributed import join_world
     from clipalign.training.loop import SpecsRun
     from clipalign.training.model import make_trainee
 
     data = open_data(name, held_out=settings.held_out)
-    said = "held_out" in settings.typed and _is_first()
+    said = "held_out" in settings.typed and launched_processes().is_first
     if said and isinstance(data, PreparedData) and data.held < settings.held_out:
         notices.warn(f"only {data.held} samples are held out: {name} is small, and at most a tenth of it may be")
     arithmetic = choose_device(settings.device, settings.precision, settings.threads)
@@ -226,19 +215,19 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     trainee = make_trainee(chosen.load(), frozen=recipe.freeze, recompute=recipe.recompute)
     for note in trainee.loaded.notes:
         notices.inform(note)
-    with join_world(trainee.loaded.choice.device) as world, _asked_to_stop() as stop:
-        if world.is_first:
+    with join_processes(trainee.loaded.choice.device) as processes, _asked_to_stop() as stop:
+        if processes.is_first:
             with _writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 if settings.overwrite:
                     _clear(folder)
-        world.wait()
-        with ExitStack() as held, TrainingDisplay(shown=world.is_first) as display:
-            if world.is_first:
+        processes.wait()
+        with ExitStack() as held, TrainingDisplay(shown=processes.is_first) as display:
+            if processes.is_first:
                 with _writing(folder):
                     held.enter_context(exclusive(folder / ".lock", remove=True))
             run = SpecsRun(
-                folder, trainee, data, recipe, settings, world=world, listener=display, stop=stop,
+                folder, trainee, data, recipe, settings, processes=processes, listener=display, stop=stop,
                 resume=settings.resume,
             )  # fmt: skip
             try:
@@ -247,8 +236,6 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
                 kept = last_checkpoint(folder)  # the step that was at work is not in it
                 notices.kept = f"{kept} is saved; go on with --resume" if kept else "nothing is saved yet"
                 raise
-    if world.is_first:
-        _draw(folder)
     return result
 
 
@@ -278,17 +265,3 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _draw(folder: Path) -> None:
-    """The curves as a picture, where the library for it is there."""
-    from clipalign.errors import MissingExtra
-    from clipalign.output.training import draw_curves
-    from clipalign.training.checkpoints import read_metrics
-
-    try:
-        draw_curves(read_metrics(folder), folder / CURVES_FILE)
-    except MissingExtra as error:
-        notices.inform(f"{error.message}: {error.hint}")
-    except OSError as error:
-        notices.warn(f"{CURVES_FILE} could not be written: {error.strerror or error}")

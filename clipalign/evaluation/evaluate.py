@@ -19,7 +19,7 @@ from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
 from clipalign.evaluation.task import NO_RECORD, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.files import write_whole
 from clipalign.output.eval import eval_record
-from clipalign.output.json import encode, plain
+from clipalign.output.json import encode
 from clipalign.results import EvalResult
 from clipalign.runs.batch import each_alone
 from clipalign.runs.distributed import Processes, join_processes

@@ -18,7 +18,7 @@ import orjson
 
 from clipalign.errors import UsageError
 from clipalign.files import sync_file, write_failed
-from clipalign.output.json import line_of
+from clipalign.output.json import encode
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def json_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-JSON_LINES: Final[LogFormat[dict[str, Any]]] = LogFormat(line_of, json_object)
+JSON_LINES: Final[LogFormat[dict[str, Any]]] = LogFormat(encode, json_object)
 
 
 class Log(Generic[T]):
@@ -204,14 +204,16 @@ class Log(Generic[T]):
         return UsageError(message, hint=self._hint, input=self._name)
 
 
-def open_log(path: Path, *, kept: str = "--resume goes on from there") -> Log[dict[str, Any]]:
+def open_log(
+    path: Path, *, kept: str = "--resume goes on from there", hint: str = "--overwrite starts anew"
+) -> Log[dict[str, Any]]:
     """A log of JSON objects, empty where the file was not there.
 
     Raises:
         OSError: it cannot be opened or made.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-    return Log(os.fdopen(handle, "r+b", buffering=0), JSON_LINES, name=str(path), kept=lambda: kept)
+    return Log(os.fdopen(handle, "r+b", buffering=0), JSON_LINES, name=str(path), hint=hint, kept=lambda: kept)
 
 
 def write_all(stream: BinaryIO, data: bytes) -> None:

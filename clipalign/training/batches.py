@@ -1,30 +1,30 @@
 """Samples become batches ahead of time, in threads: texts tokenized, pictures decoded, or their vectors looked up.
 
 When the image tower is frozen, every picture is encoded once, before the first step, and kept as a vector; in always
-the same groups, so that a run that goes on works with the very same numbers.
+the same groups, so that a run that is resumed works with the very same numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from clipalign.data.transforms import to_tensor
-from clipalign.errors import InputUnreadable, UsageError
+from clipalign.errors import ClipalignError, InputUnreadable, UsageError, record_failed
+from clipalign.runs.distributed import Processes
+from clipalign.runs.prefetch import prefetched
+from clipalign.training.checkpoints import save_weights
 from clipalign.training.data import Order, SpecsData, SpecsSample
-from clipalign.training.distributed import World
 from clipalign.training.model import Trainee
 
 GROUP_PICTURES: Final = 64
@@ -42,7 +42,7 @@ class Batch:
 
     Attributes:
         texts: of each the texts that are read, as tokens; the whole caption first.
-        triples: places in its sample's texts of a beginning, the next one, and the beginning with a wrong detail.
+        triples: places in its sample's texts of a prefix, the next one, and the prefix with a wrong detail.
         shorts: of each a short caption and false versions of it; empty where they are not asked for.
         pixels: prepared pictures (B, 3, S, S), or their unit vectors (B, E) where the image tower is frozen.
     """
@@ -57,8 +57,11 @@ def prepared_picture(sample: SpecsSample, trainee: Trainee) -> Tensor | None:
     """The picture as the image tower takes it (3, S, S); None, and a warning, where it cannot be read."""
     try:
         return to_tensor(sample.open(), trainee.loaded)
-    except InputUnreadable as error:
-        logger.warning("%s; the sample is left out", error.message)
+    except MemoryError:
+        raise
+    except Exception as error:
+        known = error if isinstance(error, ClipalignError) else record_failed(error, sample.name)
+        logger.warning("%s; the sample is left out", known.message)
         return None
 
 
@@ -69,9 +72,9 @@ class Batches:
         data: the samples.
         order: which of them each step reads.
         trainee: for tokens and preprocessing.
-        world: the processes.
+        processes: of the run.
         accumulate: batches a step.
-        draws: beginnings a caption.
+        draws: prefixes a caption.
         shorts: whether short captions are read too.
         vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
         workers: threads.
@@ -82,7 +85,7 @@ class Batches:
         data: SpecsData,
         order: Order,
         trainee: Trainee,
-        world: World,
+        processes: Processes,
         *,
         accumulate: int,
         draws: int,
@@ -90,37 +93,29 @@ class Batches:
         vectors: Tensor | None,
         workers: int,
     ) -> None:
-        self._data, self._order, self._trainee, self._world = data, order, trainee, world
+        self._data, self._order, self._trainee, self._processes = data, order, trainee, processes
         self._accumulate, self._draws, self._shorts = accumulate, draws, shorts
-        self._size = order.step_samples // (accumulate * world.size)
+        self._size = order.step_samples // (accumulate * processes.size)
         self._vectors = vectors
         self._workers = workers
 
-    def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
+    def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
         """For each step from ``first`` to before ``last`` its batches, as many as are accumulated."""
-        wanted = ((step, batch) for step in range(first, last) for batch in range(self._accumulate))
-        with ThreadPoolExecutor(self._workers) as pool:
-            waiting: deque[list[Future[_Made]]] = deque()
-            try:
-                for _ in range(first, last):
-                    ready = []
-                    for _ in range(self._accumulate):
-                        while len(waiting) < BATCHES_AHEAD and (place := next(wanted, None)):
-                            rows = self._rows(*place)
-                            waiting.append([pool.submit(self._make, place[0], row) for row in rows])
-                        ready.append(_assemble([future.result() for future in waiting.popleft()]))
-                    yield ready
-            finally:
-                for futures in waiting:
-                    for future in futures:
-                        future.cancel()
+        places = ((step, row) for step in range(first, last) for row in self._rows(step))
+        ahead = BATCHES_AHEAD * self._size
+        with closing(prefetched(places, self._prepare, threads=self._workers, ahead=ahead)) as prepared:
+            for _ in range(first, last):
+                yield [_assemble(list(islice(prepared, self._size))) for _ in range(self._accumulate)]
 
-    def _rows(self, step: int, batch: int) -> list[int]:
+    def _rows(self, step: int) -> Iterator[int]:
         """This process's samples: batch after batch, and within one, process after process."""
-        first = (batch * self._world.size + self._world.rank) * self._size
-        return self._order.rows(step)[first : first + self._size]
+        rows = self._order.rows(step)
+        for batch in range(self._accumulate):
+            first = (batch * self._processes.size + self._processes.rank) * self._size
+            yield from rows[first : first + self._size]
 
-    def _make(self, step: int, row: int) -> _Made:
+    def _prepare(self, place: tuple[int, int]) -> _Prepared:
+        step, row = place
         sample = self._data.sample(row)
         drawn = sample.draw(self._order.random(step, row), self._draws)
         texts = [self._trainee.encode(text) for text in drawn.texts]
@@ -129,10 +124,10 @@ class Batches:
         else:
             picture = self._vectors[row] if torch.isfinite(self._vectors[row]).all() else None
         shorts = [self._trainee.encode(text) for text in sample.shorts] if self._shorts else []
-        return _Made(texts, drawn.triples, shorts, picture, sample.name)
+        return _Prepared(texts, drawn.triples, shorts, picture, sample.name)
 
 
-class _Made(NamedTuple):
+class _Prepared(NamedTuple):
     texts: list[TokenIds]
     triples: list[tuple[int, int, int]]
     shorts: list[TokenIds]
@@ -140,91 +135,82 @@ class _Made(NamedTuple):
     name: str
 
 
-def _assemble(made: Sequence[_Made]) -> Batch:
-    kept = [one for one in made if one.picture is not None]
+def _assemble(samples: Sequence[_Prepared]) -> Batch:
+    kept = [one for one in samples if one.picture is not None]
     if not kept:
         raise InputUnreadable(
-            f"not one picture of a whole batch could be read, {made[0].name} for example",
+            f"not one picture of a whole batch could be read, {samples[0].name} for example",
             hint="is --image-root of the preparation still there?",
             input="--data",
         )
-    pictures = torch.stack([one.picture for one in kept if one.picture is not None])
     return Batch(
         [one.texts for one in kept],
         [one.triples for one in kept],
         [one.shorts for one in kept if one.shorts],
-        pictures,
+        torch.stack([one.picture for one in kept if one.picture is not None]),
     )
 
 
 def picture_vectors(
     data: SpecsData,
     trainee: Trainee,
-    world: World,
+    processes: Processes,
     *,
-    kept_in: Path,
+    path: Path,
     workers: int,
-    told: Callable[[int], None] = lambda pictures: None,
+    on_progress: Callable[[int], None] = lambda pictures: None,
 ) -> Tensor:
     """Unit vectors of all training pictures under the frozen image tower (n, E), fp32 on the CPU.
 
     Args:
         data: the samples.
         trainee: whose image tower does not learn.
-        world: the processes share the work.
-        kept_in: file of vectors; an earlier run's are taken up where data and weights are the same.
+        processes: share the work.
+        path: file of vectors; an earlier run's are used where data and weights are the same.
         workers: threads that decode.
-        told: called with the number of pictures of each group that is done.
+        on_progress: called with the number of pictures of each group that is done.
 
     Raises:
         UsageError: not one picture can be read.
         InputUnreadable: the data are damaged.
     """
     key = hashlib.sha256(f"{data.fingerprint}:{len(data)}:{trainee.image_tower_digest()}".encode()).hexdigest()
-    known = _kept(kept_in, key)
-    if not world.any(known is None) and known is not None:
+    known = _saved_vectors(path, key)
+    if not processes.any(known is None) and known is not None:
         return known
-    groups = range(0, len(data), GROUP_PICTURES)
+    groups = [range(first, min(first + GROUP_PICTURES, len(data))) for first in range(0, len(data), GROUP_PICTURES)]
+    groups = groups[processes.rank :: processes.size]
+    rows = (row for group in groups for row in group)
+    pictures = prefetched(
+        rows, lambda row: prepared_picture(data.sample(row), trainee), threads=workers, ahead=GROUP_PICTURES
+    )
     vectors: Tensor | None = None
-    with ThreadPoolExecutor(workers) as pool, torch.no_grad():
-        for number, first in enumerate(groups):
-            if number % world.size != world.rank:
-                continue
-            rows = range(first, min(first + GROUP_PICTURES, len(data)))
-            pictures = list(pool.map(lambda row: prepared_picture(data.sample(row), trainee), rows))
-            found = [(row, picture) for row, picture in zip(rows, pictures, strict=True) if picture is not None]
+    with closing(pictures), torch.no_grad():
+        for group in groups:
+            found = {row: picture for row, picture in zip(group, pictures, strict=False) if picture is not None}
             if found:
-                device = trainee.loaded.choice.device
-                encoded = trainee.encode_pictures(torch.stack([picture for _, picture in found]).to(device)).cpu()
+                pixels = torch.stack(list(found.values())).to(trainee.loaded.choice.device)
+                encoded = trainee.encode_pictures(pixels).cpu()
                 if vectors is None:
                     vectors = torch.zeros(len(data), encoded.shape[1])
-                vectors[[row for row, _ in found]] = encoded
-            told(len(rows))
-    widths = torch.zeros(world.size)
-    widths[world.rank] = 0 if vectors is None else vectors.shape[1]
-    width = int(world.sum(widths).max())
+                vectors[list(found)] = encoded
+            on_progress(len(group))
+    widths = torch.zeros(processes.size)
+    widths[processes.rank] = 0 if vectors is None else vectors.shape[1]
+    width = int(processes.sum(widths).max())
     if not width:
         raise UsageError(f"not one picture of {data.name} can be read", hint="see --image-root", input="--data")
-    mine = torch.zeros(len(data), width) if vectors is None else vectors
-    shared = world.sum(mine)
+    shared = processes.sum(torch.zeros(len(data), width) if vectors is None else vectors)
     shared[(shared == 0).all(-1)] = torch.nan
-    if world.is_first:
-        part = kept_in.with_name(kept_in.name + ".part")
-        try:
-            save_file({"vectors": shared}, part, metadata={"key": key})
-            part.replace(kept_in)
-        except (OSError, SafetensorError):  # only a second run is slower
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+    if processes.is_first:
+        with suppress(OSError):  # only a second run is slower
+            save_weights(path, {"vectors": shared}, {"key": key})
     return shared
 
 
-def _kept(path: Path, key: str) -> Tensor | None:
-    from safetensors import safe_open
-
-    with suppress(OSError, SafetensorError, KeyError):
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("key") != key:
-                return None
-        return load_file(path)["vectors"]
+def _saved_vectors(path: Path, key: str) -> Tensor | None:
+    with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("key") == key:
+            vectors: Tensor = file.get_tensor("vectors")
+            return vectors
     return None

@@ -1,27 +1,22 @@
-"""Everything a run needs to go on, on disk: whole or not at all, and nothing in it that could run code.
+"""What a run leaves on disk: checkpoints, from which it is resumed, and its metrics.
 
 A checkpoint is a folder, ``checkpoints/step-00000100``, written under another name and renamed when it is complete; the
-one before it goes only then. The weights are safetensors, the optimiser's state is a pickle of tensors and numbers that
-is read with ``weights_only=True``.
-
-The numbers of a run, a line of JSON a step, and the same for TensorBoard where it is installed.
-
-The file is the curve of one run from its beginning, however often it was stopped: going on from a checkpoint first cuts
-off what came after it.
+one before it is removed only then. The weights are safetensors, the optimizer's state is a pickle of tensors and
+numbers that is read with ``weights_only=True``, so that nothing in it can run code. Metrics are lines of JSON, and
+TensorBoard's where it is installed; resuming from a checkpoint first cuts off what came after it.
 """
 
 from __future__ import annotations
 
 import errno
 import importlib.util
-import json
 import os
 import pickle
 import re
 import shutil
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -32,10 +27,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipalign.errors import ModelMismatch, UsageError
+from clipalign.files import part_beside, replacing, sync_file
+from clipalign.runs.log import first_difference, open_log
 
-FOLDER: Final = "checkpoints"
+CHECKPOINTS_FOLDER: Final = "checkpoints"
 WEIGHTS_FILE: Final = "weights.safetensors"
 STATE_FILE: Final = "state.pt"
+METRICS_FILE: Final = "metrics.jsonl"
+TENSORBOARD_FOLDER: Final = "tensorboard"
 
 _FLAGS: Final = {
     "weight of contrastive": "--lambda-contrastive",
@@ -49,11 +48,11 @@ _FLAGS: Final = {
 }
 """What a user types for settings that are called otherwise here."""
 
-_SUM: Final = "weights_crc32"
+_CHECKSUM: Final = "weights_crc32"
 _FULL_BYTES: Final = 1 << 20
 """A disk with less room is full: what did not fit was larger."""
 
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME: Final = re.compile(r"step-(\d{8,})")
 
 
 class Checkpoint(NamedTuple):
@@ -61,7 +60,7 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         weights: of the network.
-        state: numbers, strings and tensors in dicts and lists: step, settings, optimiser, random numbers.
+        state: numbers, strings and tensors in dicts and lists: step, settings, optimizer, random numbers.
     """
 
     weights: dict[str, Tensor]
@@ -69,30 +68,26 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint into a run's folder and take older ones away; returns its folder.
+    """Write a checkpoint into a run's folder and remove older ones; returns its folder.
 
     Raises:
         OSError: it cannot be written; the one before is still there.
     """
-    folder = run / FOLDER
+    folder = run / CHECKPOINTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part = folder / f"step-{step:08}.part"
     whole = folder / f"step-{step:08}"
+    part = part_beside(whole)
     try:
         part.mkdir()
-        try:
+        with _system_errors(part):
             save_file(checkpoint.weights, part / WEIGHTS_FILE, metadata={"format": "pt", "step": str(step)})
-            torch.save(checkpoint.state | {_SUM: _sum_of(checkpoint.weights)}, part / STATE_FILE)
-        except (SafetensorError, RuntimeError) as error:
-            raise as_os_error(error, part) from error
+            torch.save(checkpoint.state | {_CHECKSUM: _checksum(checkpoint.weights)}, part / STATE_FILE)
         for name in (WEIGHTS_FILE, STATE_FILE):
-            _to_disk(part / name)
+            _sync(part / name)
         if whole.exists():
             shutil.rmtree(whole)
         part.replace(whole)
-        _to_disk(folder)
+        _sync(folder)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -100,11 +95,30 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
     return whole
 
 
+def save_weights(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write safetensors, whole or not at all.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    with replacing(path) as part, _system_errors(path.parent):
+        save_file(tensors, part, metadata=dict(metadata))
+
+
 def keep_only(run: Path, whole: Path) -> None:
-    """Take every checkpoint of a run away but one."""
+    """Remove every checkpoint of a run but one."""
     for old in _all(run):
         if old != whole:
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _system_errors(folder: Path) -> Iterator[None]:
+    """Errors of safetensors and torch about a file in ``folder`` as the system's own."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise as_os_error(error, folder) from error
 
 
 def as_os_error(error: Exception, folder: Path) -> OSError:
@@ -138,7 +152,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise _damaged(folder, f"cannot be read: {str(error).partition(chr(10))[0]}") from error
     if not isinstance(state, dict):
         raise _damaged(folder, "holds something else than a run's state")
-    if state.pop(_SUM, None) != _sum_of(weights):
+    if state.pop(_CHECKSUM, None) != _checksum(weights):
         raise _damaged(folder, f"is damaged: {WEIGHTS_FILE} is not what was written")
     return Checkpoint(weights, state)
 
@@ -147,7 +161,7 @@ def _damaged(folder: Path, said: str) -> ModelMismatch:
     return ModelMismatch(f"the checkpoint {folder} {said}", hint="begin again with --overwrite", input=str(folder))
 
 
-def _sum_of(weights: Mapping[str, Tensor]) -> int:
+def _checksum(weights: Mapping[str, Tensor]) -> int:
     """CRC-32 over all values, by name: a safetensors file itself does not notice a flipped bit."""
     found = 0
     for name in sorted(weights):
@@ -166,65 +180,63 @@ def settings_of(folder: Path) -> Mapping[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -> None:
-    """See that a run goes on with the settings that it was begun with.
+def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
+    """See that a run is resumed with the settings that it was begun with.
 
     Raises:
-        UsageError: it does not; the first difference is named.
+        UsageError: it is not; the first difference is named.
     """
-    for name in {**old, **new}:
-        if old.get(name) != new.get(name):
-            raise UsageError(
-                f"{run} was begun with {_told(name, old.get(name))}, now it is {_told(name, new.get(name))}",
-                hint="go on with the same settings, or name another --output",
-                input=_FLAGS.get(name, "--" + name.replace("_", "-")).partition(" ")[0],
-            )
+    if difference := first_difference(before, now):
+        flag = _FLAGS.get(difference.name, "--" + difference.name.replace("_", "-"))
+        old, new = (f"{flag} {_as_typed(value)}" for value in difference[1:])
+        raise UsageError(
+            f"{run} was begun with {old}, now it is {new}",
+            hint="go on with the same settings, or name another --output",
+            input=flag.partition(" ")[0],
+        )
 
 
-def _told(name: str, value: object) -> str:
-    """A setting as it is typed."""
-    shown = " ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
-    return f"{_FLAGS.get(name, '--' + name.replace('_', '-'))} {shown or 'none'}"
+def _as_typed(value: object) -> str:
+    return (" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)) or "none"
 
 
 def _all(run: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    folder = run / FOLDER
+    folder = run / CHECKPOINTS_FOLDER
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
 
 
-def _to_disk(path: Path) -> None:
+def _sync(path: Path) -> None:
     with suppress(OSError):  # folders cannot be opened everywhere
         handle = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            sync_file(handle)
         finally:
             os.close(handle)
 
 
-METRICS_FILE: Final = "metrics.jsonl"
-TENSORBOARD_FOLDER: Final = "tensorboard"
-
-
 class MetricsLog:
-    """Appends to a run's metrics.
+    """Appends to a run's metrics, for TensorBoard too.
 
     Args:
         run: folder of the run.
-        last_step: lines of later steps are cut off, and a torn last line.
+        last_step: lines of later steps are cut off.
+        kept: what of the run is safe, said where metrics cannot be written.
     """
 
-    def __init__(self, run: Path, *, last_step: int) -> None:
-        path = run / METRICS_FILE
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= last_step] if last_step else []
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        part.replace(path)
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, run: Path, *, last_step: int, kept: str = "") -> None:
+        self._log = open_log(run / METRICS_FILE, kept=kept)
+        records = end = 0
+        with suppress(UsageError):  # what is damaged is cut off
+            for _, record in self._log.read() if last_step else ():
+                if not isinstance(record.get("step"), int) or record["step"] > last_step:
+                    break
+                records, end = self._log.records, self._log.end
+        self._log.keep(records, end)
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(run / TENSORBOARD_FOLDER), purge_step=last_step + 1 if last_step else None)
 
@@ -234,46 +246,38 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # every line was flushed; what found no room was said when it was written
-            self._file.close()
+        self._log.close()
         if self._board is not None:
             with suppress(OSError):  # the curve itself stands in the file
                 self._board.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """One record with its ``step``; numbers go to TensorBoard under their names, nested ones with a slash."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """One record with its ``step``; numbers go to TensorBoard under their names, nested ones with a slash.
+
+        Raises:
+            OutputError: the disk is full, or gone.
+        """
+        self._log.append(dict(record))
         if self._board is not None:
-            for name, value in _flat(record):
+            for name, value in _numbers(record):
                 if name not in ("step", "epoch"):
                     self._board.add_scalar(name, value, record["step"])
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The whole records of a run, in order; empty where there are none."""
-    return [json.loads(line) for line in _whole_lines(run / METRICS_FILE)]
-
-
-def _whole_lines(path: Path) -> list[str]:
-    if not path.is_file():
+    if not (run / METRICS_FILE).is_file():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [line for line in lines[:-1] if _is_record(line)]  # what ends without a line feed was torn
-
-
-def _is_record(line: str) -> bool:
+    log = open_log(run / METRICS_FILE)
     try:
-        return isinstance(json.loads(line).get("step"), int)
-    except (ValueError, AttributeError, RecursionError):
-        return False
+        return [record for _, record in log.read()]
+    finally:
+        log.close()
 
 
-def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     for name, value in record.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}/")
+            yield from _numbers(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((prefix + name, float(value)))
-    return found
+            yield prefix + name, float(value)

@@ -1,14 +1,12 @@
-"""Raw long captions, one after another, from the files in which they are published.
+"""Raw long captions from published files, training samples, and the order in which they are read; torch-free.
 
-Read are JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation an image, streamed), and folders
-of DCI (a JSON file a picture, with captions of its parts). A record that is no caption is a ``Skipped`` with its
-reason, never an end. Torch-free.
+Raw captions are JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), and
+folders of DCI (a JSON file per picture, with captions of its parts). A record that is no caption is a :class:`Skipped`
+with its reason, never an end.
 
-Training samples and the order in which they are read; both follow from numbers, so that a run can be gone on with.
-
-A sample is a picture and its growing beginnings, each with a wrong detail. Samples come from a folder that
-``specs_prepare`` wrote, or are made as they are asked for: ``pictogram`` scenes, whose wrong details are known to be
-wrong. Some samples are held out for validation and never trained on.
+A training sample is a picture and its growing prefixes, each with a wrong detail. Samples come from a folder that
+``--prepare`` wrote, or are generated: ``pictogram`` scenes, whose wrong details are known to be wrong. Some are held
+out for validation and never trained on. Samples and order follow from numbers, so that a run can be resumed.
 """
 
 from __future__ import annotations
@@ -90,7 +88,7 @@ class RawSource:
 
     def identity(self) -> dict[str, Any]:
         """What tells whether this is the same source as in an earlier run."""
-        files = [_dci_file(self.path)[0]] if self.path.is_dir() else [self.path]
+        files = [_dci_folders(self.path)[0]] if self.path.is_dir() else [self.path]
         stats = [file.stat() for file in files]
         size = sum(1 for _ in files[0].iterdir()) if self.path.is_dir() else stats[0].st_size
         return {"name": self.path.name, "size": size}
@@ -100,17 +98,15 @@ def open_source(path: Path) -> RawSource:
     """The source that ``--prepare`` names.
 
     Raises:
-        UsageError: there is none, it is empty, or of a kind that is not read.
+        UsageError: there is none, it is empty, or of an unsupported type.
     """
     if path.is_dir():
-        texts, pictures = _dci_file(path)
-        del texts
-        return RawSource(path, pictures)
+        return RawSource(path, _dci_folders(path)[1])
     if not path.is_file():
         raise UsageError(f"there is no file or folder {path}", hint="check the path", input="--prepare")
     if not path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS)):
         raise UsageError(
-            f"{path} is of a kind that is not read",
+            f"{path} is an unsupported file type",
             hint="JSON lines (.jsonl), ShareGPT4V's .json, or a folder of DCI",
             input="--prepare",
         )
@@ -162,11 +158,19 @@ def _read(value: Any, place: str) -> RawCaption | Skipped:
         text = next((turn["value"] for turn in answers if isinstance(turn.get("value"), str)), None)
     if text is None or not text.strip():
         return Skipped("no text", place)
+    return _raw(image, text, place)
+
+
+def _raw(image: str, text: str, place: str) -> RawCaption | Skipped:
+    try:
+        (image + text).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return Skipped("not valid UTF-8", place)
     return RawCaption(image, text)
 
 
-def _dci_file(folder: Path) -> tuple[Path, Path]:
-    """Where the JSON files of a DCI folder lie, and where its pictures."""
+def _dci_folders(folder: Path) -> tuple[Path, Path]:
+    """The folders of DCI's JSON files and of its pictures."""
     texts = next((folder / name for name in DCI_TEXTS if any((folder / name).glob("*.json"))), None)
     if texts is None:
         what = "holds no JSON files" if any(folder.iterdir()) else "is empty"
@@ -175,7 +179,7 @@ def _dci_file(folder: Path) -> tuple[Path, Path]:
 
 
 def _dci(folder: Path) -> Iterator[RawCaption | Skipped]:
-    texts, _ = _dci_file(folder)
+    texts, _ = _dci_folders(folder)
     for path in sorted(texts.glob("*.json")):
         try:
             value = json.loads(path.read_bytes())
@@ -198,7 +202,7 @@ def _read_dci(value: Any, place: str) -> RawCaption | Skipped:
     if not sentences:
         return Skipped("no text", place)
     closed = [text if text[-1] in ".!?" else f"{text}." for text in sentences]
-    return RawCaption(value["image"], " ".join(closed))
+    return _raw(value["image"], " ".join(closed), place)
 
 
 PICTOGRAM: Final = "pictogram"
@@ -219,7 +223,7 @@ class DrawnTexts(NamedTuple):
 
     Attributes:
         texts: the whole caption first.
-        triples: places among them of a beginning, the next longer one, and the beginning with a wrong detail.
+        triples: places among them of a prefix, the next longer one, and the prefix with a wrong detail.
     """
 
     texts: list[str]
@@ -233,8 +237,8 @@ class SpecsSample:
     Attributes:
         name: of the picture, for messages.
         caption: the whole one.
-        captions: its growing beginnings, at least 2.
-        negatives: each beginning with a wrong detail after it; of all beginnings, or of all but the last.
+        captions: its growing prefixes, at least 2.
+        negatives: each prefix with a wrong detail after it; of all prefixes, or of all but the last.
         open: the picture, RGB; raises InputUnreadable.
         shorts: a short caption, then false versions of it, as many for every sample of the data.
     """
@@ -247,7 +251,7 @@ class SpecsSample:
     shorts: tuple[str, ...] = ()
 
     def draw(self, rng: random.Random, count: int = 1) -> DrawnTexts:
-        """``count`` beginnings at random, or as many as there are; with each the next one, and one that is wrong."""
+        """``count`` prefixes at random, or as many as there are; with each the next one, and one that is wrong."""
         places = range(min(len(self.captions) - 1, len(self.negatives)))
         numbers: dict[str, int] = {self.caption: 0}
         triples = []
@@ -264,7 +268,7 @@ class SpecsData(Protocol):
     name: str
     """For messages and settings."""
     fingerprint: str
-    """Differs where any sample does; a run goes on with the same data only."""
+    """Differs where any sample does; a run is resumed with the same data only."""
 
     def __len__(self) -> int:
         """How many there are to train on."""
@@ -431,7 +435,7 @@ class PreparedData:
 
 
 def _check_texts(record: Mapping[str, Any]) -> None:
-    """See that a sample's texts are texts: at least two beginnings, for one alone has no next; as many wrong ones.
+    """See that a sample's texts are texts: at least two prefixes, for one alone has no next; as many wrong ones.
 
     Raises:
         TypeError, KeyError: they are not.

@@ -1,7 +1,7 @@
-"""The training run: steps, what is measured between them, and how a run is saved and gone on with.
+"""The training run: steps, what is measured between them, and how a run is saved and resumed.
 
-A step reads ``accumulate`` batches on each of the processes, averages their gradients over all of it, cuts their norm
-and moves the weights. Everything that a step does follows from the weights, the optimiser's state, epsilon and the
+A step reads ``accumulate`` batches on each of the processes, averages their gradients over all of it, clips their norm
+and moves the weights. Everything that a step does follows from the weights, the optimizer's state, epsilon and the
 step's number, so that a run that was killed and resumed draws the loss curve of one that was not.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +18,12 @@ import torch
 from torch import Tensor
 
 from clipalign.device import is_out_of_memory
-from clipalign.errors import DISK_FULL, ClipalignError, UsageError, unwritable
+from clipalign.errors import ClipalignError, UsageError
+from clipalign.files import remove_leftovers, write_failed
+from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch, Batches, picture_vectors
 from clipalign.training.checkpoints import (
+    CHECKPOINTS_FOLDER,
     Checkpoint,
     MetricsLog,
     check_settings,
@@ -28,12 +31,12 @@ from clipalign.training.checkpoints import (
     last_checkpoint,
     load_checkpoint,
     save_checkpoint,
+    save_weights,
 )
 from clipalign.training.data import Order, SpecsData
-from clipalign.training.distributed import World
-from clipalign.training.model import Trainee, save_config, save_weights
+from clipalign.training.model import Trainee, save_config
 from clipalign.training.settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
-from clipalign.training.step import Mover
+from clipalign.training.step import TrainStep
 from clipalign.training.validation import Increments, Validation
 
 CONFIG_FILE: Final = "config.json"
@@ -46,7 +49,7 @@ BAD_STEPS: Final = 10
 
 @dataclass(slots=True)
 class _Progress:
-    """What changes from step to step beside weights and optimiser."""
+    """What changes from step to step beside weights and optimizer."""
 
     step: int = 0
     epsilon: float = 0.0
@@ -56,13 +59,13 @@ class _Progress:
     best: Increments | None = None
     best_step: int = 0
 
-    def as_state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Plain numbers, for a checkpoint."""
         state = {name: getattr(self, name) for name in self.__slots__}
         return state | {name: list(state[name]) if state[name] else None for name in ("before", "best")}
 
-    def take_up(self, state: Mapping[str, Any]) -> None:
-        """The other way."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
         for name in self.__slots__:
             value = state[name]
             setattr(self, name, Increments(*value) if name in ("before", "best") and value else value)
@@ -77,16 +80,16 @@ class SpecsRun:
         data: the samples.
         settings: of the run.
         intervals: of saving and measuring.
-        world: the processes.
+        processes: of the run.
         listener: who watches.
         stop: asked after every step; True saves and ends the run.
-        resume: go on from the folder's last checkpoint, where there is one.
+        resume: from the folder's last checkpoint, where there is one.
 
     Raises:
-        UsageError: fewer samples than a step takes, other settings than those of the run that is gone on with, or a
+        UsageError: fewer samples than a step takes, other settings than those of the run that is resumed, or a
             checkpoint of something else.
         ModelMismatch: a checkpoint of another shape, or a damaged one.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(
@@ -97,15 +100,15 @@ class SpecsRun:
         settings: SpecsSettings,
         intervals: Intervals,
         *,
-        world: World,
+        processes: Processes,
         listener: Listener,
         stop: Callable[[], bool] = lambda: False,
         resume: bool = False,
     ) -> None:
         self._folder, self._trainee, self._data = folder, trainee, data
-        self._settings, self._intervals, self._world = settings, intervals, world
+        self._settings, self._intervals, self._processes = settings, intervals, processes
         self._listener, self._stop = listener, stop
-        step_samples = settings.batch_size * settings.accumulate * world.size
+        step_samples = settings.batch_size * settings.accumulate * processes.size
         if len(data) < step_samples:
             raise UsageError(
                 f"a step takes {step_samples} samples, but {data.name} has {len(data)} to train on",
@@ -114,7 +117,7 @@ class SpecsRun:
             )
         self._order = Order(len(data), step_samples, settings.seed)
         self.steps = settings.epochs * self._order.steps_an_epoch
-        self._mover = Mover(trainee, settings, world)
+        self._train_step = TrainStep(trainee, settings, processes)
         self._start = (
             {name: parameter.detach().clone() for name, parameter in trainee.parameters.items()}
             if settings.blend < 1
@@ -126,33 +129,29 @@ class SpecsRun:
             folder.mkdir(parents=True, exist_ok=True)
             found = last_checkpoint(folder) if resume else None
         if found is not None:
-            self._take_up(load_checkpoint(found), str(found))
-        if world.is_first:
-            with self._writing():
-                self._tidy(found)
+            self._load(load_checkpoint(found), str(found))
+        if processes.is_first:
+            with self._writing():  # what a run that was killed left goes
+                for place in (folder, folder / CHECKPOINTS_FOLDER):
+                    remove_leftovers(place)
+                if found is not None:
+                    keep_only(folder, found)
 
-    # --- going on ---
+    # --- saving and resuming ---
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same when a run is gone on with."""
+        """What must be the same when a run is resumed."""
         start = {"start": self._trainee.loaded.weights_sha256, "data": self._data.fingerprint}
-        return self._settings.identity() | start | {"processes": self._world.size}
+        return self._settings.identity() | start | {"processes": self._processes.size}
 
-    def _tidy(self, found: Path | None) -> None:
-        """Take away what a run that was killed left: unfinished files, and the checkpoint before the last."""
-        for name in (CONFIG_FILE, BEST_FILE, LAST_FILE, VECTORS_FILE):
-            (self._folder / f"{name}.part").unlink(missing_ok=True)
-        if found is not None:
-            keep_only(self._folder, found)
-
-    def _take_up(self, checkpoint: Checkpoint, where: str) -> None:
+    def _load(self, checkpoint: Checkpoint, where: str) -> None:
         state = checkpoint.state
         try:
             check_settings(state["settings"], self._identity(), self._folder)
             self._trainee.load_weights(checkpoint.weights, where)
-            self._mover.take_up(state)
+            self._train_step.load_state_dict(state)
             torch.set_rng_state(state["random"])
-            self.progress.take_up(state["progress"])
+            self.progress.load_state_dict(state["progress"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise
@@ -162,16 +161,28 @@ class SpecsRun:
 
     def _save(self) -> None:
         """A checkpoint of the run as it stands now."""
-        if self._world.is_first:
+        if self._processes.is_first:
             state = {
                 "settings": self._identity(),
-                **self._mover.as_state(),
+                **self._train_step.state_dict(),
                 "random": torch.get_rng_state(),
-                "progress": self.progress.as_state(),
+                "progress": self.progress.state_dict(),
             }
             with self._writing():
                 save_checkpoint(self._folder, self.progress.step, Checkpoint(self._trainee.weights(), state))
-        self._world.wait()
+        self._processes.wait()
+
+    def _save_weights(self, name: str) -> None:
+        with self._writing():
+            metadata = {"format": "pt", "step": str(self.progress.step)}
+            save_weights(self._folder / name, self._trainee.weights(), metadata)
+
+    def _kept(self) -> str:
+        """What is safe, for messages; empty where nothing is."""
+        with suppress(OSError):  # the folder itself may be what cannot be read
+            if found := last_checkpoint(self._folder):
+                return f"{found.name} is safe; --resume goes on from there"
+        return ""
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -179,17 +190,7 @@ class SpecsRun:
         try:
             yield
         except OSError as error:
-            kept = None
-            with suppress(OSError):  # the folder itself may be what cannot be read
-                kept = last_checkpoint(self._folder)
-            full = error.errno in DISK_FULL
-            safe, room = kept.name if kept else "nothing", "make room" if full else "make the folder writable"
-            place = self._folder if full else error.filename or self._folder
-            raise unwritable(error)(
-                f"{place} cannot be written to: {'the disk is full' if full else error.strerror or error}",
-                hint=f"{safe} is safe; {room} and go on with --resume" if full or kept else "give another --output",
-                input=str(place),
-            ) from error
+            raise write_failed(str(error.filename or self._folder), error, kept=self._kept()) from error
 
     # --- the run ---
 
@@ -198,46 +199,53 @@ class SpecsRun:
 
         Raises:
             KeyboardInterrupt: ``stop`` said so before the end.
-            OutputError: the disk is full, or the folder cannot be written to; the last checkpoint is whole.
+            OutputError: the disk is full, or the folder cannot be written; the last checkpoint is whole.
             ClipalignError: gradients stay infinite, or a whole batch of pictures cannot be read.
         """
-        progress = self.progress
+        progress, settings = self.progress, self._settings
         vectors = self._vectors()
-        validation = Validation(self._data.held_out(), self._trainee, self._world)
+        validation = Validation(self._data.held_out(), self._trainee, self._processes)
         with self._writing():
-            metrics = self._log()
-        with metrics as log:
+            is_first = self._processes.is_first
+            metrics = MetricsLog(self._folder, last_step=progress.step, kept=self._kept()) if is_first else None
+        with metrics or nullcontext():
             self._listener.begins(progress.step, self.steps)
             self._last_step_at = time.monotonic()
             if progress.step == 0:
-                self._begin(validation, log)
+                if is_first:
+                    with self._writing():
+                        save_config(self._folder / CONFIG_FILE, self._trainee)
+                self._validate(validation, metrics)
+                progress.before = progress.best
             batches = Batches(
                 self._data,
                 self._order,
                 self._trainee,
-                self._world,
-                accumulate=self._settings.accumulate,
-                draws=self._settings.draws,
-                shorts=self._settings.weights.short > 0,
+                self._processes,
+                accumulate=settings.accumulate,
+                draws=settings.draws,
+                shorts=settings.weights.short > 0,
                 vectors=vectors,
                 workers=self._intervals.workers,
             )
-            for ready in batches.steps(progress.step, self.steps):
-                record = self._step(ready) | {"samples_per_second": self._rate()}
-                if log is not None:
-                    with self._writing():
-                        log.write(record)
-                self._listener.step(record)
-                if self._is_due(self._intervals.validate_every or self._order.steps_an_epoch):
-                    self._validate(validation, log)
-                stopping = self._world.any(self._stop())
-                if stopping or self._is_due(self._intervals.save_every):
-                    self._save()
-                if stopping and progress.step < self.steps:
-                    raise KeyboardInterrupt
-        if self._world.is_first:
-            with self._writing():
-                self._finish()
+            with closing(batches.steps(progress.step, self.steps)) as steps:
+                for ready in steps:
+                    record = self._step(ready) | {"samples_per_second": self._rate()}
+                    if metrics is not None:
+                        metrics.write(record)
+                    self._listener.step(record)
+                    if self._is_due(self._intervals.validate_every or self._order.steps_an_epoch):
+                        self._validate(validation, metrics)
+                    stopping = self._processes.any(self._stop())
+                    if stopping or self._is_due(self._intervals.save_every):
+                        self._save()
+                    if stopping and progress.step < self.steps:
+                        raise KeyboardInterrupt
+        if is_first:
+            self._save_weights(LAST_FILE)
+            if progress.best is None:  # nothing was held out to choose by
+                with self._trainee.blended(self._start, settings.blend):
+                    self._save_weights(BEST_FILE)
         return SpecsResult(
             self._folder, progress.step, progress.before, progress.best, progress.best_step, progress.skipped_steps
         )
@@ -256,39 +264,21 @@ class SpecsRun:
             return None
         done = 0
 
-        def told(pictures: int) -> None:
+        def on_progress(pictures: int) -> None:
             nonlocal done
-            done += pictures * self._world.size
+            done += pictures * self._processes.size
             self._listener.pictures(min(done, len(self._data)), len(self._data))
 
         return picture_vectors(
             self._data,
             self._trainee,
-            self._world,
-            kept_in=self._folder / VECTORS_FILE,
+            self._processes,
+            path=self._folder / VECTORS_FILE,
             workers=self._intervals.workers,
-            told=told,
+            on_progress=on_progress,
         )
 
-    def _log(self) -> AbstractContextManager[MetricsLog | None]:
-        if not self._world.is_first:
-            return nullcontext()
-        return MetricsLog(self._folder, last_step=self.progress.step)
-
-    def _begin(self, validation: Validation, log: MetricsLog | None) -> None:
-        if self._world.is_first:
-            with self._writing():
-                save_config(self._folder / CONFIG_FILE, self._trainee)
-        self._validate(validation, log)
-        self.progress.before = self.progress.best
-
-    def _finish(self) -> None:
-        save_weights(self._folder / LAST_FILE, self._trainee.weights(), step=self.progress.step)
-        if self.progress.best is None:  # nothing was held out to choose by
-            with self._trainee.blended(self._start, self._settings.blend):
-                save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=self.progress.step)
-
-    def _validate(self, validation: Validation, log: MetricsLog | None) -> None:
+    def _validate(self, validation: Validation, metrics: MetricsLog | None) -> None:
         progress = self.progress
         with self._trainee.blended(self._start, self._settings.blend):
             found = validation.measure()
@@ -297,39 +287,37 @@ class SpecsRun:
             best = progress.best is None or found.average > progress.best.average
             if best:
                 progress.best, progress.best_step = found, progress.step
-                if self._world.is_first:
-                    with self._writing():
-                        save_weights(self._folder / BEST_FILE, self._trainee.weights(), step=progress.step)
-        if log is not None:
-            with self._writing():
-                log.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
+                if self._processes.is_first:
+                    self._save_weights(BEST_FILE)
+        if metrics is not None:
+            metrics.write({"step": progress.step, "validation": {**found._asdict(), "average": found.average}})
         self._listener.validated(progress.step, found, best=best)
 
     def _step(self, batches: list[Batch]) -> dict[str, Any]:
         """Move the weights once; returns what is logged."""
         progress = self.progress
         rate = learning_rate(progress.step, self.steps, self._settings)
-        done = self._mover.step(batches, learning_rate=rate, epsilon=progress.epsilon)
+        result = self._train_step.step(batches, learning_rate=rate, epsilon=progress.epsilon)
         progress.step += 1
-        if done.moved:
-            progress.epsilon = done.epsilon
-        self._judge(done.moved)
+        if result.moved:
+            progress.epsilon, progress.bad_steps = result.epsilon, 0
+        else:
+            self._skipped()
         return {
             "step": progress.step,
             "epoch": (progress.step - 1) // self._order.steps_an_epoch + 1,
-            **done.means,
+            **result.means,
             "epsilon": progress.epsilon,
             "learning_rate": rate,
-            "moved": done.moved,
+            "moved": result.moved,
         }
 
-    def _judge(self, moved: bool) -> None:
+    def _skipped(self) -> None:
+        """Count a step that moved nothing; too many in a row end the run."""
         progress = self.progress
-        progress.bad_steps = 0 if moved else progress.bad_steps + 1
-        if moved:
-            return
+        progress.bad_steps += 1
         progress.skipped_steps += 1
-        if not self._mover.scales:
+        if not self._train_step.scales:
             self._listener.warn(f"step {progress.step}: the gradients are not finite; the weights stay as they were")
         if progress.bad_steps >= BAD_STEPS:
             kept = last_checkpoint(self._folder)

@@ -17,19 +17,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import ModelMismatch, UsageError
+from clipalign.files import write_whole
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.load import import_open_clip
 from clipalign.models.long_context import can_be_stretched, stretched
 from clipalign.models.model import LoadedModel
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import encode_text
-from clipalign.training.checkpoints import as_os_error
 from clipalign.training.texts import TextReader
 
 TOWERS: Final = ("image", "text")
@@ -195,21 +193,6 @@ def make_trainee(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: 
     )
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], *, step: int) -> None:
-    """Safetensors, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.touch()  # with the permissions that new files have here; safetensors gives others
-    mode = part.stat().st_mode
-    try:
-        save_file(tensors, part, metadata={"format": "pt", "step": str(step)})
-    except SafetensorError as error:
-        raise as_os_error(error, path.parent) from error
-    part.chmod(mode)
-    part.replace(path)
-
-
 def save_config(path: Path, trainee: Trainee) -> None:
-    """The config that ``--model CONFIG.json@WEIGHTS`` takes."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(trainee.config(), indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Write the config that ``--model CONFIG.json@WEIGHTS`` takes."""
+    write_whole(path, json.dumps(trainee.config(), indent=2).encode() + b"\n")

@@ -1,11 +1,11 @@
-"""Turns raw long captions into growing beginnings, each with a wrong detail, in a folder that training reads.
+"""Turn raw long captions into growing prefixes, each with a wrong detail, in a folder that training reads.
 
-Two passes. The first cuts every caption into phrases, in parallel, a part of the source at a time; a part that is
-written is done, so that a run which was stopped goes on with the next one. The second gives each beginning a wrong
-detail: the phrase at its place (or the last) of another picture drawn at random; over the first 90 % of the data with
-its words shuffled, as published. Everything follows from the seed, whatever the number of processes.
+Two passes. The first cuts every caption into phrases, in parallel, and appends them to a log, so that a run which was
+stopped goes on behind them. The second gives each prefix a wrong detail: the phrase at its place (or the last) of
+another picture drawn at random; over the first 90 % of the data with its words shuffled, as published. Everything
+follows from the seed, whatever the number of processes.
 
-Beginnings end where they, or one of them with its wrong detail, would not fit the context any more.
+Prefixes end where they, or one of them with its wrong detail, would not fit the context any more.
 """
 
 from __future__ import annotations
@@ -15,29 +15,39 @@ import json
 import mmap
 import os
 import random
-import shutil
 import threading
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import orjson
 
 from clipalign.data.sentences import Cut, split_text
 from clipalign.errors import UsageError
-from clipalign.files import exclusive
+from clipalign.files import exclusive, remove_leftovers, replacing, write_whole
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
+from clipalign.runs.log import first_difference, open_log
 from clipalign.training.data import DATA_FILE, DATA_FORMAT, OFFSETS_FILE, SAMPLES_FILE, RawCaption, RawSource, Skipped
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 PART_RECORDS: Final = 2000
-PARTS_FOLDER: Final = "parts"
+"""Cut together by one process, and appended together."""
+PHRASES_FILE: Final = "phrases.jsonl"
+"""Of an unfinished preparation."""
 PLAN_FILE: Final = "prepare.json"
 LOCK_FILE: Final = ".lock"
+DAMAGED_HINT: Final = "delete its folder and prepare again"
+
 SHUFFLED_SHARE: Final = 0.9
 """Of the samples, the first ones: their wrong details have their words shuffled."""
 FEWEST_PHRASES: Final = 2
@@ -80,7 +90,7 @@ def prepare(
     *,
     image_root: Path | None = None,
     workers: int = 1,
-    told: Callable[[int], None] = lambda records: None,
+    on_progress: Callable[[int], None] = lambda records: None,
 ) -> Prepared:
     """Write the samples of ``source`` into ``folder``, or go on where an earlier run stopped, also at its very end.
 
@@ -90,7 +100,7 @@ def prepare(
         settings: must be those of the earlier run.
         image_root: of relative pictures, where it is not the source's own.
         workers: processes that cut captions, at least 1.
-        told: called with the number of raw records of each part that is done.
+        on_progress: called with the number of raw records that were just cut.
 
     Raises:
         UsageError: the folder holds other data or data of other settings, what an earlier run left in it is damaged,
@@ -101,26 +111,22 @@ def prepare(
     root = (image_root or source.image_root).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK_FILE, remove=True):
-        _plan(folder, {"source": source.identity(), "image_root": str(root), **asdict(settings)})
-        if (folder / DATA_FILE).exists():  # whole; an earlier run may have been killed while it took its parts away
+        remove_leftovers(folder)
+        _check_plan(folder, {"source": source.identity(), "image_root": str(root), **asdict(settings)})
+        if (folder / DATA_FILE).exists():  # an earlier run may have been killed before it removed its phrases
             about = _read_back(folder / DATA_FILE, "samples", "skipped")
-            if (folder / PARTS_FOLDER).exists():
-                shutil.rmtree(folder / PARTS_FOLDER)
+            (folder / PHRASES_FILE).unlink(missing_ok=True)
             return Prepared(folder, about["samples"], about["skipped"], {}, finished_before=True)
-        parts = _first_pass(source, folder, settings, root=root, workers=workers, told=told)
-        skipped: Counter[str] = Counter()
-        examples: dict[str, str] = {}
-        for part in parts:
-            counts = _read_back(part.with_suffix(".counts.json"), "skipped", "examples")
-            skipped.update(counts["skipped"])
-            examples = counts["examples"] | examples
-        samples = _second_pass(parts, folder, settings, root, skipped)
+        _cut_all(source, folder / PHRASES_FILE, settings, root=root, workers=workers, on_progress=on_progress)
+        with _Phrases(folder / PHRASES_FILE) as phrases:
+            samples = _write_samples(phrases, folder, settings, root)
         if not samples:
-            _forget(folder)
-            why = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common()) or "it is empty"
+            for name in (PHRASES_FILE, PLAN_FILE):  # tried again, its pictures may be there
+                (folder / name).unlink(missing_ok=True)
+            why = ", ".join(f"{count} {reason}" for reason, count in phrases.skipped.most_common()) or "it is empty"
             raise UsageError(f"{source.path} gives no sample: {why}", hint="see --image-root", input="--prepare")
-        shutil.rmtree(folder / PARTS_FOLDER)
-    return Prepared(folder, samples, dict(skipped), examples)
+        (folder / PHRASES_FILE).unlink()
+    return Prepared(folder, samples, dict(phrases.skipped), phrases.examples)
 
 
 def _read_back(path: Path, *keys: str) -> dict[str, Any]:
@@ -134,91 +140,69 @@ def _read_back(path: Path, *keys: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or any(key not in found for key in keys):
-        raise UsageError(f"{path} is damaged", hint="delete its folder and prepare again", input=str(path))
+        raise UsageError(f"{path} is damaged", hint=DAMAGED_HINT, input=str(path))
     return found
 
 
-def _plan(folder: Path, plan: dict[str, Any]) -> None:
+def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """Write down what is prepared here, or see that it is the same."""
     path = folder / PLAN_FILE
     if path.exists():
-        old = _read_back(path)
-        verb = "prepared" if (folder / DATA_FILE).exists() else "begun"
-        for name, value in plan.items():
-            if old.get(name) != value:
-                raise UsageError(
-                    f"{folder} was {verb} with {name} {old.get(name)!r}, now it is {value!r}",
-                    hint="go on with the same settings, or name another folder; this one can be deleted",
-                    input="--data",
-                )
+        if difference := first_difference(_read_back(path), plan):
+            verb = "prepared" if (folder / DATA_FILE).exists() else "begun"
+            raise UsageError(
+                f"{folder} was {verb} with other settings: {difference}",
+                hint="go on with the same settings, or name another folder; this one can be deleted",
+                input="--data",
+            )
         return
-    if any(file.name not in (LOCK_FILE, f"{PLAN_FILE}.part") for file in folder.iterdir()):  # the latter by a kill
+    if any(file.name != LOCK_FILE for file in folder.iterdir()):
         raise UsageError(f"{folder} holds other files", hint="name a new folder", input="--data")
     write_whole(path, json.dumps(plan, indent=2).encode())
-
-
-def _forget(folder: Path) -> None:
-    """Take away what was made of a source without a sample: tried again, its pictures may be there."""
-    shutil.rmtree(folder / PARTS_FOLDER)
-    for name in (f"{SAMPLES_FILE}.part", PLAN_FILE):
-        (folder / name).unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 # --- first pass: phrases ----------------------------------------------------------------------------------------------
 
 
-def _first_pass(
+def _cut_all(
     source: RawSource,
-    folder: Path,
+    path: Path,
     settings: PrepareSettings,
     *,
     root: Path,
     workers: int,
-    told: Callable[[int], None],
-) -> list[Path]:
-    """Write the parts that are not there yet; returns all of them in order."""
-    (folder / PARTS_FOLDER).mkdir(exist_ok=True)
-    paths: list[Path] = []
-    waiting: list[tuple[Future[None], int]] = []
+    on_progress: Callable[[int], None],
+) -> None:
+    """Append the phrases of every record to the log at ``path``, behind those of an earlier run."""
+    log = open_log(path, kept="run the same line again: it goes on from there", hint=DAMAGED_HINT)
+    with closing(log):
+        for _ in log.read():
+            pass
+        log.repair()
+        if log.records:
+            on_progress(log.records)
+        left = islice(source.records(), log.records, None)
+        parts = iter(lambda: list(islice(left, PART_RECORDS)), [])
+        cut = partial(cut_part, settings=settings, root=root)
+        for lines in map(cut, parts) if workers == 1 else _in_processes(cut, parts, workers):
+            log.append(*lines)
+            on_progress(len(lines))
 
-    def finish(down_to: int) -> None:
-        while len(waiting) > down_to:
-            future, records = waiting.pop(0)
-            future.result()
-            told(records)
 
-    pool = (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
-        if workers > 1
-        else None
-    )
-    try:
-        for number, records in enumerate(_parts(source.records())):
-            path = folder / PARTS_FOLDER / f"{number:06}.jsonl"
-            paths.append(path)
-            if path.exists():
-                told(len(records))
-            elif pool is None:
-                write_part(path, records, settings, root)
-                told(len(records))
-            else:
-                waiting.append((pool.submit(write_part, path, records, settings, root), len(records)))
-                finish(2 * workers)
-        finish(0)
-    finally:
-        if pool is not None:
+def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    """``function`` of each item, in order, in processes of their own."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+        waiting: deque[Future[B]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
             pool.shutdown(cancel_futures=True)
-    return paths
 
 
 def _end_with_parent() -> None:
@@ -233,26 +217,10 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _parts(records: Iterator[RawCaption | Skipped]) -> Iterator[list[RawCaption | Skipped]]:
-    while part := list(islice(records, PART_RECORDS)):
-        yield part
-
-
-def write_part(path: Path, records: Sequence[RawCaption | Skipped], settings: PrepareSettings, root: Path) -> None:
-    """Cut the captions of one part and write them, a line a caption, and beside it what was left out."""
-    skipped: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    lines = []
-    for record in records:
-        outcome = record if isinstance(record, Skipped) else _cut(record, settings, root)
-        if isinstance(outcome, Skipped):
-            skipped[outcome.reason] += 1
-            examples.setdefault(outcome.reason, outcome.place)
-        else:
-            lines.append(json.dumps(outcome, ensure_ascii=False).encode() + b"\n")
-    counts = {"skipped": skipped, "examples": examples}
-    write_whole(path.with_suffix(".counts.json"), json.dumps(counts).encode())
-    write_whole(path, b"".join(lines))
+def cut_part(records: Sequence[RawCaption | Skipped], *, settings: PrepareSettings, root: Path) -> list[dict[str, Any]]:
+    """A line for each record: its phrases, or why it is left out."""
+    outcomes = (record if isinstance(record, Skipped) else _cut(record, settings, root) for record in records)
+    return [outcome._asdict() if isinstance(outcome, Skipped) else outcome for outcome in outcomes]
 
 
 def _cut(record: RawCaption, settings: PrepareSettings, root: Path) -> dict[str, Any] | Skipped:
@@ -286,31 +254,40 @@ def _encoder() -> Callable[[str], list[int]]:
 
 
 class _Phrases:
-    """The captions of all parts by number, read where they lie."""
+    """The captions of a log by number, read where they lie.
 
-    def __init__(self, parts: Sequence[Path]) -> None:
-        self._maps: list[mmap.mmap] = []
-        self._parts = array("I")
+    Attributes:
+        skipped: records left out so far, by reason.
+        examples: the first place of each reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
         self._offsets = array("Q")
-        for number, part in enumerate(parts):
-            if not part.stat().st_size:
-                self._maps.append(mmap.mmap(-1, 1))
-                continue
-            with part.open("rb") as file:
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps.append(content)
-            while content.tell() < len(content):
-                self._parts.append(number)
-                self._offsets.append(content.tell())
-                content.readline()
+        with closing(open_log(path, hint=DAMAGED_HINT)) as log:
+            for offset, record in log.read():
+                if reason := record.get("reason"):
+                    self.skipped[reason] += 1
+                    self.examples.setdefault(reason, record["place"])
+                else:
+                    self._offsets.append(offset)
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else mmap.mmap(-1, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._content.close()
 
     def __len__(self) -> int:
         return len(self._offsets)
 
     def read(self, number: int) -> dict[str, Any]:
-        content = self._maps[self._parts[number]]
-        content.seek(self._offsets[number])
-        caption: dict[str, Any] = json.loads(content.readline())
+        self._content.seek(self._offsets[number])
+        caption: dict[str, Any] = orjson.loads(self._content.readline())
         return caption
 
     def have_several_pictures(self) -> bool:
@@ -319,47 +296,36 @@ class _Phrases:
         first = next(pictures, None)
         return any(picture != first for picture in pictures)
 
-    def close(self) -> None:
-        for content in self._maps:
-            content.close()
 
-
-def _second_pass(
-    parts: Sequence[Path], folder: Path, settings: PrepareSettings, root: Path, skipped: Counter[str]
-) -> int:
-    """Write the samples; returns how many. What falls out here is added to ``skipped``."""
-    phrases = _Phrases(parts)
+def _write_samples(phrases: _Phrases, folder: Path, settings: PrepareSettings, root: Path) -> int:
+    """Write the samples; returns how many. What falls out here is counted too."""
     offsets = array("Q", [0])
     digest = hashlib.sha256()
-    try:
-        with (folder / f"{SAMPLES_FILE}.part").open("wb") as file:
-            for sample in _samples(phrases, settings, skipped):
-                line = json.dumps(sample, ensure_ascii=False).encode() + b"\n"
-                digest.update(line)
-                file.write(line)
-                offsets.append(offsets[-1] + len(line))
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        phrases.close()
+    with replacing(folder / SAMPLES_FILE) as part, part.open("wb") as file:
+        for sample in _samples(phrases, settings):
+            line = json.dumps(sample, ensure_ascii=False).encode() + b"\n"
+            digest.update(line)
+            file.write(line)
+            offsets.append(offsets[-1] + len(line))
     samples = len(offsets) - 1
-    if samples:
-        (folder / f"{SAMPLES_FILE}.part").replace(folder / SAMPLES_FILE)
-        write_whole(folder / OFFSETS_FILE, offsets.tobytes())
-        about = {
-            "format": DATA_FORMAT,
-            "samples": samples,
-            "bytes": offsets[-1],
-            "fingerprint": digest.hexdigest(),
-            "image_root": str(root),
-            "skipped": dict(skipped),
-            **asdict(settings),
-        }
-        write_whole(folder / DATA_FILE, json.dumps(about, indent=2).encode())
+    if not samples:
+        (folder / SAMPLES_FILE).unlink()
+        return 0
+    write_whole(folder / OFFSETS_FILE, offsets.tobytes())
+    about = {
+        "format": DATA_FORMAT,
+        "samples": samples,
+        "bytes": offsets[-1],
+        "fingerprint": digest.hexdigest(),
+        "image_root": str(root),
+        "skipped": dict(phrases.skipped),
+        **asdict(settings),
+    }
+    write_whole(folder / DATA_FILE, json.dumps(about, indent=2).encode())
     return samples
 
 
-def _samples(phrases: _Phrases, settings: PrepareSettings, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
+def _samples(phrases: _Phrases, settings: PrepareSettings) -> Iterator[dict[str, Any]]:
     count = len(phrases)
     too_few = "first phrases too long" if phrases.have_several_pictures() else "only picture"
     for number in range(count):
@@ -368,7 +334,7 @@ def _samples(phrases: _Phrases, settings: PrepareSettings, skipped: Counter[str]
         shuffled = number < SHUFFLED_SHARE * count
         captions, negatives = _grow(caption, phrases, rng, settings.context_tokens - 2, shuffled=shuffled)
         if len(captions) < FEWEST_PHRASES:
-            skipped[too_few] += 1
+            phrases.skipped[too_few] += 1
             continue
         yield {
             "image": caption["image"],
@@ -381,7 +347,7 @@ def _samples(phrases: _Phrases, settings: PrepareSettings, skipped: Counter[str]
 def _grow(
     caption: dict[str, Any], phrases: _Phrases, rng: random.Random, room: int, *, shuffled: bool
 ) -> tuple[list[str], list[str]]:
-    """Beginnings, and each with a wrong detail, of ``room`` tokens at most."""
+    """Prefixes, and each with a wrong detail, of ``room`` tokens at most."""
     captions: list[str] = []
     negatives: list[str] = []
     used = 0
@@ -389,7 +355,7 @@ def _grow(
         used += tokens
         if used > room:
             break
-        beginning = caption["text"][:end]
+        prefix = caption["text"][:end]
         wrong = _wrong_detail(caption, phrases, place, rng, room - used)
         if wrong is None:
             break
@@ -397,8 +363,8 @@ def _grow(
             words = wrong.split()
             rng.shuffle(words)
             wrong = " ".join(words)
-        captions.append(beginning)
-        negatives.append(f"{beginning} {wrong}")
+        captions.append(prefix)
+        negatives.append(f"{prefix} {wrong}")
     return captions, negatives
 
 

@@ -1,7 +1,7 @@
-"""A step of the training: batches to gradients, gradients to moved weights.
+"""One training step: batches to gradients, gradients to new weights.
 
-The gradients of all batches of a step, on all processes, are averaged and their norm is cut. Where it is not finite the
-weights stay as they were.
+The gradients of all batches of a step, on all processes, are averaged and their norm is clipped. Where it is not finite
+the weights stay as they were.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch
-from clipalign.training.distributed import World
 from clipalign.training.loss import SpecsFeatures, SpecsLoss, short_loss, specs_loss
 from clipalign.training.model import Trainee
 from clipalign.training.settings import SpecsSettings
@@ -26,11 +26,11 @@ TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
 """Of a step's record; the first is the sum of the others."""
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """What a step did.
 
     Attributes:
-        means: of each of :data:`TERMS` over all batches and processes, and the gradients' ``norm`` before it was cut;
+        means: of each of :data:`TERMS` over all batches and processes, and the gradients' ``norm`` before clipping;
             None for what is not finite.
         epsilon: after the last batch.
         moved: whether the weights moved.
@@ -41,17 +41,17 @@ class Step(NamedTuple):
     moved: bool
 
 
-class Mover:
-    """The optimiser of a run, and the arithmetic around it.
+class TrainStep:
+    """The optimizer of a run, and the arithmetic around it.
 
     Args:
         trainee: the network; its device decides where the arithmetic runs.
         settings: of the run.
-        world: the processes.
+        processes: of the run.
     """
 
-    def __init__(self, trainee: Trainee, settings: SpecsSettings, world: World) -> None:
-        self._trainee, self._settings, self._world = trainee, settings, world
+    def __init__(self, trainee: Trainee, settings: SpecsSettings, processes: Processes) -> None:
+        self._trainee, self._settings, self._processes = trainee, settings, processes
         self._device = trainee.loaded.choice.device
         self._parameters = list(trainee.parameters.values())
         self._optimizer = torch.optim.AdamW(
@@ -64,16 +64,16 @@ class Mover:
         """Whether losses are scaled (fp16), so that a step now and then is skipped on purpose."""
         return self._scaler.is_enabled()
 
-    def as_state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
 
-    def take_up(self, state: Mapping[str, Any]) -> None:
-        """The other way."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
-    def step(self, batches: Sequence[Batch], *, learning_rate: float, epsilon: float) -> Step:
+    def step(self, batches: Sequence[Batch], *, learning_rate: float, epsilon: float) -> StepResult:
         """Move the weights once, with the gradients of ``batches``; ``epsilon`` as the last step left it."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -87,19 +87,19 @@ class Mover:
             parts = (total, loss.contrastive, loss.detail, loss.negative, short)
             terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)
         norm, moved = self._move()
-        means = (self._world.sum(terms) / self._world.size).tolist()
-        return Step(_finite_or_none(dict(zip(TERMS, means, strict=True)) | {"norm": norm}), epsilon, moved)
+        means = (self._processes.sum(terms) / self._processes.size).tolist()
+        return StepResult(_finite_or_none(dict(zip(TERMS, means, strict=True)) | {"norm": norm}), epsilon, moved)
 
     def _loss(self, batch: Batch, epsilon: float) -> tuple[SpecsLoss, Tensor]:
         """SPECS' objective, and the weighted term of short captions."""
-        trainee, world, weights = self._trainee, self._world, self._settings.weights
+        trainee, processes, weights = self._trainee, self._processes, self._settings.weights
         pixels = batch.pixels.to(self._device)
         with self._mixed():
             images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
             texts = trainee.reader.read([*batch.texts, *batch.shorts])  # (P, E)
-        captions, beginnings, owners = _places(batch, texts.device)
-        all_images, first_row = world.gather(images) if self._settings.gather else (images, 0)
-        bases, details, negatives = (texts[places] for places in beginnings)
+        captions, prefixes, owners = _places(batch, texts.device)
+        all_images, first_row = processes.gather_rows(images) if self._settings.gather else (images, 0)
+        bases, details, negatives = (texts[places] for places in prefixes)
         loss = specs_loss(
             SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
             trainee.logit_scale,
@@ -107,13 +107,13 @@ class Mover:
             epsilon=epsilon,
             all_images=all_images,
             first_row=first_row,
-            mean=world.mean,
+            mean=processes.mean,
         )
         if not batch.shorts:
             return loss, texts.new_zeros(())
         shorts = texts[-sum(map(len, batch.shorts)) :].view(len(batch.shorts), -1, texts.shape[-1])
         if self._settings.gather:
-            shorts = world.gather(shorts.flatten(1))[0].view(len(all_images), *shorts.shape[1:])
+            shorts = processes.gather_rows(shorts.flatten(1))[0].view(len(all_images), *shorts.shape[1:])
         short = short_loss(images, shorts, trainee.logit_scale, all_images=all_images, first_row=first_row)
         return loss, weights.short * short
 
@@ -125,8 +125,8 @@ class Mover:
         return torch.autocast(self._device.partition(":")[0], dtype=dtype)
 
     def _move(self) -> tuple[float, bool]:
-        """Average and cut the gradients; move the weights, unless the norm, which is returned, is not finite."""
-        self._world.mean_gradients(self._parameters)
+        """Average and clip the gradients; move the weights, unless the norm, which is returned, is not finite."""
+        self._processes.average_gradients(self._parameters)
         self._scaler.unscale_(self._optimizer)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
         moved = math.isfinite(norm)

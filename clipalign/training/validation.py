@@ -1,7 +1,7 @@
 """Increments on samples held out, while training: do true details raise the score, and wrong ones lower it.
 
-As sDCI counts them, every beginning included: ``positive`` is the share of beginnings whose next longer one scores
-higher, ``negative`` the share that scores higher than the same with a wrong detail, each averaged over pictures.
+As sDCI counts them, every prefix included: ``positive`` is the share of prefixes whose next longer one scores higher,
+``negative`` the share that scores higher than the same with a wrong detail, each averaged over pictures.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from clipalign.runs.distributed import Processes
 from clipalign.training.batches import prepared_picture
 from clipalign.training.data import SpecsSample
-from clipalign.training.distributed import World
 from clipalign.training.model import Trainee
 
 SAMPLES_TOGETHER: Final = 16
@@ -34,11 +34,11 @@ class Increments(NamedTuple):
 
 class _Encoded(NamedTuple):
     texts: list[tuple[int, ...]]
-    beginnings: int
+    prefixes: int
 
 
 def increments_of(cosines: Tensor, negatives: Tensor) -> Increments:
-    """Shares of one picture: cosines of its n beginnings (n >= 2), and of the first m with a wrong detail (m <= n)."""
+    """Shares of one picture: cosines of its n prefixes (n >= 2), and of the first m with a wrong detail (m <= n)."""
     rises = cosines[1:] > cosines[:-1]
     falls = cosines[: len(negatives)] > negatives
     return Increments(float(rises.float().mean()), float(falls.float().mean()))
@@ -50,15 +50,15 @@ class Validation:
     Args:
         samples: held out; pictures that cannot be read are left out.
         trainee: the network.
-        world: the processes share the work.
+        processes: share the work.
     """
 
-    def __init__(self, samples: Sequence[SpecsSample], trainee: Trainee, world: World) -> None:
-        self._trainee, self._world = trainee, world
-        mine = samples[world.rank :: world.size]
+    def __init__(self, samples: Sequence[SpecsSample], trainee: Trainee, processes: Processes) -> None:
+        self._trainee, self._processes = trainee, processes
+        mine = samples[processes.rank :: processes.size]
         pictures = [prepared_picture(sample, trainee) for sample in mine]
         kept = [(sample, picture) for sample, picture in zip(mine, pictures, strict=True) if picture is not None]
-        # Beginnings are cut to the context in preparation; those of generated scenes always fit.
+        # Prefixes are cut to the context in preparation; those of generated scenes always fit.
         self._samples = [
             _Encoded([trainee.encode(text) for text in (*sample.captions, *sample.negatives)], len(sample.captions))
             for sample, _ in kept
@@ -84,9 +84,9 @@ class Validation:
                 read = self._trainee.reader.read([self._samples[index].texts for index in group])
                 sizes = [len(self._samples[index].texts) for index in group]
                 for index, vectors in zip(group, torch.split(read, sizes), strict=True):
-                    beginnings = self._samples[index].beginnings
+                    prefixes = self._samples[index].prefixes
                     cosines = (vectors @ images[index]).cpu()
-                    one = increments_of(cosines[:beginnings], cosines[beginnings:])
+                    one = increments_of(cosines[:prefixes], cosines[prefixes:])
                     totals += torch.tensor([one.positive, one.negative, 1.0], dtype=torch.float64)
-        positive, negative, count = self._world.sum(totals).tolist()
+        positive, negative, count = self._processes.sum(totals).tolist()
         return Increments(positive / count, negative / count) if count else None

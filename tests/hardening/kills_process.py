@@ -116,8 +116,6 @@ def warm() -> None:
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", NO_COLOR="1", COLUMNS="80", LC_ALL="C.UTF-8")
     for name in WARM:
         import_module(name)
-    with suppress(ImportError):  # its fonts take seconds to find in a new home
-        import_module("matplotlib.font_manager")
     import torch
 
     from clipalign.models.load import import_open_clip

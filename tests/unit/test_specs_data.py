@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from clipalign.errors import InputUnreadable, UsageError
+from clipalign.files import part_beside
 from clipalign.pictogram.export import clip_encoder
 from clipalign.training import prepare as specs_prepare
 from clipalign.training.data import (
@@ -84,6 +85,12 @@ def test_beginnings_grow_and_each_has_a_wrong_detail_of_another_picture(raw: Pat
             assert any(sorted(piece.split()) == wrong for text in others for piece in pieces(text))
 
 
+def test_a_text_that_utf_8_cannot_carry_is_left_out(raw: Path, tmp_path: Path) -> None:
+    with raw.open("a") as file:
+        file.write('{"image": "pictures/0.png", "text": "One thing. Another \\udcff thing."}\n')
+    assert prepared(raw, tmp_path / "data").skipped["not valid UTF-8"] == 1
+
+
 def test_a_picture_under_a_name_that_no_file_can_have_is_missing(raw: Path, tmp_path: Path) -> None:
     with raw.open("a") as file:
         file.write(json.dumps({"image": "x" * 300 + ".png", "text": "One thing. Another thing."}) + "\n")
@@ -137,17 +144,21 @@ def test_a_preparation_that_was_stopped_goes_on(
 ) -> None:
     monkeypatch.setattr(specs_prepare, "PART_RECORDS", 5)
     prepared(raw, tmp_path / "whole")
-    write, written = specs_prepare.write_part, []
+    cut, done = specs_prepare.cut_part, []
 
-    def breaks(path: Path, *arguments: Any) -> None:
-        if len(written) == 2:
+    def breaks(records: Any, **settings: Any) -> Any:
+        if len(done) == 2:
             raise KeyboardInterrupt
-        written.append(path)
-        write(path, *arguments)
+        done.append(records)
+        return cut(records, **settings)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(specs_prepare, "write_part", breaks)
+        patch.setattr(specs_prepare, "cut_part", breaks)
         prepared(raw, tmp_path / "data")
+    log = tmp_path / "data" / specs_prepare.PHRASES_FILE
+    assert log.read_bytes().count(b"\n") == 10
+    with log.open("ab") as file:
+        file.write(b'{"image": "torn')
     assert not (tmp_path / "data" / DATA_FILE).exists()
     found = prepare(open_source(raw), tmp_path / "data", PrepareSettings(), workers=workers)
     assert samples(found.folder) == samples(tmp_path / "whole")
@@ -157,13 +168,13 @@ def test_a_preparation_that_was_stopped_goes_on(
 def test_other_settings_are_refused_and_finished_data_are_left_alone(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(*arguments: Any) -> None:
+    def breaks(*arguments: Any, **settings: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(specs_prepare, "write_part", breaks)
+        patch.setattr(specs_prepare, "cut_part", breaks)
         prepared(raw, tmp_path / "data")
-    with pytest.raises(UsageError, match="was begun with seed 0, now it is 1"):
+    with pytest.raises(UsageError, match="was begun with other settings: seed was 0, now it is 1"):
         prepared(raw, tmp_path / "data", seed=1)
     whole = prepared(raw, tmp_path / "data")
     written = (tmp_path / "data" / SAMPLES_FILE).stat().st_mtime_ns
@@ -171,21 +182,21 @@ def test_other_settings_are_refused_and_finished_data_are_left_alone(
     assert (again.samples, again.skipped) == (whole.samples, whole.skipped)
     assert again.finished_before and not whole.finished_before
     assert (tmp_path / "data" / SAMPLES_FILE).stat().st_mtime_ns == written
-    with pytest.raises(UsageError, match="was prepared with seed 0, now it is 1"):
+    with pytest.raises(UsageError, match="was prepared with other settings: seed was 0, now it is 1"):
         prepared(raw, tmp_path / "data", seed=1)
 
 
 def test_a_preparation_killed_in_its_first_or_last_moment_goes_on(raw: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / f"{specs_prepare.PLAN_FILE}.part").write_text('{"sou')
+    part_beside(folder / specs_prepare.PLAN_FILE).write_text('{"sou')
     whole = prepared(raw, folder)
     assert {file.name for file in folder.iterdir()} == {
         DATA_FILE, SAMPLES_FILE, specs_prepare.OFFSETS_FILE, specs_prepare.PLAN_FILE
     }  # fmt: skip
-    (folder / specs_prepare.PARTS_FOLDER).mkdir()
+    (folder / specs_prepare.PHRASES_FILE).touch()
     assert prepared(raw, folder)[:3] == whole[:3]
-    assert not (folder / specs_prepare.PARTS_FOLDER).exists()
+    assert not (folder / specs_prepare.PHRASES_FILE).exists()
 
 
 CUTTERS = """

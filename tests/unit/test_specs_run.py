@@ -19,8 +19,11 @@ from safetensors.torch import load_file
 
 from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
+from clipalign.files import part_beside
 from clipalign.models.load import load_model
+from clipalign.runs.distributed import Processes
 from clipalign.training import batches as specs_batches
+from clipalign.training import checkpoints
 from clipalign.training import loop as specs_loop
 from clipalign.training.checkpoints import (
     METRICS_FILE,
@@ -33,7 +36,6 @@ from clipalign.training.checkpoints import (
     read_metrics,
 )
 from clipalign.training.data import PictogramData, SpecsSample
-from clipalign.training.distributed import World
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
 from clipalign.training.model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
 from clipalign.training.settings import Intervals, SpecsSettings, learning_rate
@@ -74,7 +76,7 @@ def make_run(folder: Path, settings: SpecsSettings = SETTINGS, **others: Any) ->
     intervals = Intervals(validate_every=2, save_every=2, workers=2)
     data = others.pop("data", DATA)
     learner = others.pop("trainee", None) or trainee(settings)
-    others = {"world": World(), "listener": Silent()} | others
+    others = {"processes": Processes(), "listener": Silent()} | others
     return SpecsRun(folder, learner, data, settings, intervals, **others)
 
 
@@ -314,7 +316,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
         make_run(tmp_path).train()
     assert caught.value.exit_status == 70
     assert "step-00000002" in caught.value.hint
-    assert not list((tmp_path / "checkpoints").glob("*.part"))
+    assert not list((tmp_path / "checkpoints").glob(".*"))
     make_run(tmp_path, resume=True).train()
     assert curve(tmp_path) == curve(whole)
 
@@ -329,32 +331,33 @@ def test_metrics_that_find_no_room_are_said_and_all_is_closed(tmp_path: Path, mo
             raise OSError(errno.ENOSPC, "No space left on device")
 
     class Full(MetricsLog):
-        def __init__(self, run: Path, *, last_step: int) -> None:
-            super().__init__(run, last_step=last_step)
+        def __init__(self, run: Path, *, last_step: int, kept: str = "") -> None:
+            super().__init__(run, last_step=last_step, kept=kept)
             full = os.open("/dev/full", os.O_WRONLY)
-            os.dup2(full, self._file.fileno())
+            os.dup2(full, self._log._stream.fileno())
             os.close(full)
             self._board = Board()
 
     monkeypatch.setattr(specs_loop, "MetricsLog", Full)
-    with pytest.raises(OutputError, match="cannot be written to: the disk is full"):
+    with pytest.raises(OutputError, match="cannot be written: the disk is full"):
         make_run(tmp_path).train()
     assert len(closed) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_not_called_full(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="file/run cannot be written to: Not a directory") as caught:
+    with pytest.raises(OutputError, match="file/run cannot be written: Not a directory") as caught:
         make_run(tmp_path / "file" / "run")
     assert caught.value.hint == "give another --output"
-    (tmp_path / "run" / f"{METRICS_FILE}.part").mkdir(parents=True)
-    with pytest.raises(OutputError, match=rf"{METRICS_FILE}.part cannot be written to: Is a directory"):
+    (tmp_path / "run" / METRICS_FILE).mkdir(parents=True)
+    with pytest.raises(OutputError, match=rf"{METRICS_FILE} cannot be written: Is a directory"):
         make_run(tmp_path / "run").train()
+    (tmp_path / "run" / METRICS_FILE).rmdir()
     (tmp_path / "run" / "checkpoints" / "step-00000002").mkdir(parents=True)
-    (tmp_path / "run" / f"{CONFIG_FILE}.part").mkdir()
-    with pytest.raises(OutputError, match=rf"{CONFIG_FILE}.part cannot be written to") as caught:
-        make_run(tmp_path / "run")
-    assert caught.value.hint == "step-00000002 is safe; make the folder writable and go on with --resume"
+    (tmp_path / "run" / CONFIG_FILE).mkdir()
+    with pytest.raises(OutputError, match=rf"{CONFIG_FILE} cannot be written: Is a directory") as caught:
+        make_run(tmp_path / "run").train()
+    assert caught.value.hint == "make it writable; step-00000002 is safe; --resume goes on from there"
 
 
 def test_the_folder_is_not_blamed_for_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +386,8 @@ def test_what_a_killed_run_left_beside_its_last_checkpoint_goes_with_the_next(tm
     make_run(tmp_path).train()
     there = {path.name for path in tmp_path.iterdir()}
     (tmp_path / "checkpoints" / "step-00000002").mkdir()
-    (tmp_path / f"{BEST_FILE}.part").write_bytes(b"half")
+    part_beside(tmp_path / BEST_FILE).write_bytes(b"half")
+    part_beside(tmp_path / "checkpoints" / "step-00000002").mkdir()
     make_run(tmp_path, resume=True).train()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"step-{STEPS:08}"]
     assert {path.name for path in tmp_path.iterdir()} == there
@@ -392,13 +396,21 @@ def test_what_a_killed_run_left_beside_its_last_checkpoint_goes_with_the_next(tm
 def test_vectors_of_pictures_that_find_no_room_are_no_reason_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(tensors: Any, path: Path, **given: Any) -> None:
-        path.write_bytes(b"half")
-        raise SafetensorError(SERIALIZED)
+    save = specs_batches.save_weights
 
-    monkeypatch.setattr(specs_batches, "save_file", full)
+    def full(path: Path, *given: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "save_file", _half)
+            save(path, *given)
+
+    monkeypatch.setattr(specs_batches, "save_weights", full)
     make_run(tmp_path, replace(SETTINGS, freeze=("image",))).train()
-    assert not [*tmp_path.glob("pictures*")] and (tmp_path / LAST_FILE).exists()
+    assert not [*tmp_path.glob("*pictures*")] and (tmp_path / LAST_FILE).exists()
+
+
+def _half(tensors: Any, path: Path, **given: Any) -> None:
+    path.write_bytes(b"half")
+    raise SafetensorError(SERIALIZED)
 
 
 class Spoiled(PictogramData):
