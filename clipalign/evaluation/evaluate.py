@@ -114,7 +114,7 @@ def _score_all(
         for coming in (mine, following[processes.rank] if processes.rank < len(following) else ()):
             evaluator.expect(_whole(coming))
         outcomes = score_chunk(evaluator, mine, on_error=settings.on_error)
-        parts = processes.gather([plain(one.record()) for one in outcomes])
+        parts = processes.gather([one.record() for one in outcomes])
         log.append([line for part in parts for line in part])
         found += outcomes
         found += [benchmark.outcome(line, evaluator.provenance) for part in parts[1:] for line in part]

@@ -264,17 +264,6 @@ class MetricsLog:
                     self._board.add_scalar(name, value, record["step"])
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The whole records of a run, in order; empty where there are none."""
-    if not (run / METRICS_FILE).is_file():
-        return []
-    log = open_log(run / METRICS_FILE)
-    try:
-        return [record for _, record in log.read()]
-    finally:
-        log.close()
-
-
 def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     for name, value in record.items():
         if isinstance(value, Mapping):

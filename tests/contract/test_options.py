@@ -131,7 +131,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World
             fetch = f"clipalign.download.{room}.fetch_{room.removesuffix('s')}"
             patch.setattr(fetch, refuse_to_fetch)
         patch.setattr("clipalign.training.loop.save_checkpoint", saved_and_noted)
-        patch.setattr("clipalign.commands.train_specs._draw", lambda folder: None)  # a second a picture
         patch.setenv("CLIPALIGN_NOBODY", "1")
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))

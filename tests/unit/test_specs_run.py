@@ -33,7 +33,6 @@ from clipalign.training.checkpoints import (
     as_os_error,
     last_checkpoint,
     load_checkpoint,
-    read_metrics,
 )
 from clipalign.training.data import PictogramData, SpecsSample
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
@@ -78,6 +77,10 @@ def make_run(folder: Path, settings: SpecsSettings = SETTINGS, **others: Any) ->
     learner = others.pop("trainee", None) or trainee(settings)
     others = {"processes": Processes(), "listener": Silent()} | others
     return SpecsRun(folder, learner, data, settings, intervals, **others)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
