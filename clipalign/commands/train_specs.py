@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -76,7 +75,6 @@ class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
             file=False,
         ),
     ] = None
-
 
 
 _RUN_FILES: Final = ("config.json", "best.safetensors", "last.safetensors", "pictures.safetensors", "metrics.jsonl")
