@@ -218,9 +218,9 @@ def write_failed(name: str, error: OSError, *, kept: str = "", hint: str = "give
     full = error.errno in DISK_FULL
     reason = "the disk is full" if full else error.strerror or str(error)
     if kept:
-        hint = f"{'make room' if full else 'make it writable'}; {kept}"
+        hint = f"{'free some space' if full else 'make it writable'}; {kept}"
     elif full:
-        hint = f"make room there, or {hint}"
+        hint = f"free some space there, or {hint}"
     return unwritable(error)(f"{name} cannot be written: {reason}", hint=hint, input=name)
 
 

@@ -141,7 +141,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, capsys: Captu
     assert 0 < safe < PAIRS and whole.endswith(b"\n") and expected.startswith(whole)
     error, hint = done.stderr.splitlines()
     assert error == f"error: {output} cannot be written: the disk is full"
-    assert hint == f"hint: make room; {safe} pairs are safe in {output}; --resume goes on from there"
+    assert hint == f"hint: free some space; {safe} pairs are safe in {output}; --resume goes on from there"
     assert run_here(capsys, *line, "--output", str(output), "--resume").status == 0
     assert [json.loads(one)["id"] for one in output.read_text().splitlines()] == [f"pair-{n}" for n in range(PAIRS)]
 

@@ -176,7 +176,7 @@ def test_a_full_disk_while_captions_are_prepared_is_a_sentence(
     run = run_here(capsys, "train-specs", "--prepare", str(tmp_path / "raw.jsonl"), "--data", str(tmp_path / "data"))
     assert (run.status, run.out) == (70, "")
     assert run.err.startswith(
-        f"error: {tmp_path / 'data'} cannot be written: the disk is full\nhint: make room; run the"
+        f"error: {tmp_path / 'data'} cannot be written: the disk is full\nhint: free some space; run the"
     )
 
 

@@ -51,7 +51,7 @@ def test_a_full_disk_loses_nothing_and_says_how_to_go_on(
             records = len(list(csv.reader(kept.open(newline="")))) - 1 if format == "csv" else data.count(b"\n")
         safe = f"{records} {'pair is' if records == 1 else 'pairs are'} safe in {kept}; --resume goes on from there"
         assert caught.value.hint == (
-            f"make room; {safe}" if records > 0 else "make room there, or give another --output"
+            f"free some space; {safe}" if records > 0 else "free some space there, or give another --output"
         )
         run(path, RECORDS, format=format, resume=True)
         assert path.read_bytes() == whole(tmp_path, format)
@@ -107,5 +107,5 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_whole_records(tmp_path: Path, mo
 def test_room_is_to_be_made_only_where_room_is_the_trouble() -> None:
     full = write_failed("out.csv", OSError(errno.ENOSPC, "No space left on device"))
     closed = write_failed("out.csv", OSError(errno.EACCES, "Permission denied"))
-    assert full.hint == "make room there, or give another --output"
+    assert full.hint == "free some space there, or give another --output"
     assert (closed.message, closed.hint) == ("out.csv cannot be written: Permission denied", "give another --output")
