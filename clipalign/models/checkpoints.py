@@ -149,7 +149,7 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             loaded = loaded[wrapping]
     if not isinstance(loaded, dict) or not loaded:
         raise ModelMismatch(
-            f"{path} holds {type(loaded).__name__} instead of a state dict",
+            f"{path} does not hold a state dict but {'nothing' if isinstance(loaded, dict) else type(loaded).__name__}",
             hint="save model.state_dict()",
             input=str(path),
         )

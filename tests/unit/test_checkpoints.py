@@ -127,7 +127,7 @@ class TestTorchScript:
             archive.writestr("evil/data.pkl", instructions.replace(b"PLACE", str(place).encode()))
             archive.writestr("evil/constants.pkl", b"N.")
             archive.writestr("evil/data/0", bytes(8))
-        with pytest.raises(ModelMismatch, match=f"no TorchScript archive of weights.*{why}"):
+        with pytest.raises(ModelMismatch, match=f"not a TorchScript archive of weights.*{why}"):
             read_checkpoint(tmp_path / "evil.pt")
         assert not place.exists()
 
@@ -247,8 +247,8 @@ def test_a_file_cut_short(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ([torch.zeros(1)], "no state dict but list"),
-        ({}, "no state dict"),
+        ([torch.zeros(1)], "not hold a state dict but list"),
+        ({}, "not hold a state dict but nothing"),
         ({"a": torch.zeros(1), "epoch": 3, "name": "x"}, "not weights: epoch, name"),
         ({"text_model.embeddings.weight": torch.zeros(1)}, "format of transformers"),
     ],

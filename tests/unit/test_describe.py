@@ -83,11 +83,11 @@ class TestWhatIsSent:
     @pytest.mark.parametrize(
         ("url", "said"),
         [
-            ("localhost:8080", "no address"),
-            ("ftp://a/v1", "no address"),
-            ("http://", "no address"),
-            ("http://[", "no address"),
-            ("https://a/v1?key=1", "no address"),
+            ("localhost:8080", "not the address"),
+            ("ftp://a/v1", "not the address"),
+            ("http://", "not the address"),
+            ("http://[", "not the address"),
+            ("https://a/v1?key=1", "not the address"),
             ("https://me:secret@a/v1", "must not hold a name or password"),
         ],
     )
