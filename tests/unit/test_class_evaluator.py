@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
+from clipalign.data.class_texts import class_texts
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
@@ -30,7 +31,6 @@ from clipalign.evaluation.tasks.class_evaluator import (
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture, class_metrics
 from clipalign.evaluation.tasks.pictograms import LABELS, PARTS, PictogramClassify, compose, task
 from clipalign.methods.classify import ClassifySettings, make_classifier
-from clipalign.models.class_vectors import class_texts
 from clipalign.pictogram.scenes import KINDS, scene_random
 from clipalign.results import EvalResult
 from tests.tiny import load_tiny
