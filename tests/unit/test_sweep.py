@@ -147,7 +147,7 @@ def test_table_and_json_show_a_row_a_combination() -> None:
 
 
 def test_a_model_that_is_unknown_is_said_before_any_is_loaded() -> None:
-    from clipalign.commands.eval_modes import check_axes
+    from clipalign.commands.eval import check_axes
 
     with pytest.raises(UnknownModel):
         check_axes(EvalSettings(sweep=("model=pictogram,ViT-B-33",)))
