@@ -9,8 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, get_args
+
+if TYPE_CHECKING:
+    from clipalign.config.settings import Setting
 
 SHELLS: Final = ("bash", "zsh", "fish")
 FILES: Final[dict[str, str]] = {"bash": "clipalign.bash", "zsh": "_clipalign", "fish": "clipalign.fish"}
@@ -59,53 +63,45 @@ def completion_script(shell: str) -> str:
 
 
 def _tree() -> tuple[Branch, list[Branch]]:
-    from typer.main import get_command
-
-    from clipalign.cli import PROGRAM, app, built_command
+    from clipalign.cli import PROGRAM
     from clipalign.commands import COMMANDS
+    from clipalign.config.settings import CommandSettings, declared
 
-    program: Any = get_command(app)
-    root = Branch(PROGRAM, "", _flags(program, program), files=False)
-    return root, [_branch(name, row.summary, built_command(name), program) for name, row in COMMANDS.items()]
-
-
-def _branch(name: str, summary: str, command: Any, program: Any) -> Branch:
-    import typer
-
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    ctx: Any = typer.Context(program, info_name=program.name)
-    words = tuple(item.value for p in arguments for item in p.shell_complete(ctx, ""))
-    files = any((p.metavar or p.name.upper()).rstrip("…") in FILE_METAVARS for p in arguments)
-    return Branch(name, summary, _flags(command, program), files=files, words=words)
+    ends = (Flag(("-h", "--help"), "Show this page", "nothing"),)
+    begins = (Flag(("-V", "--version"), "Print the version", "nothing"),)
+    common = tuple(_flag(declared(CommandSettings)[name]) for name in ("quiet", "verbose", "debug"))
+    root = Branch(PROGRAM, "", (*begins, *common, *ends), files=False)
+    return root, [_branch(name, row.summary, ends) for name, row in COMMANDS.items()]
 
 
-def _flags(command: Any, program: Any) -> tuple[Flag, ...]:
-    import typer
+def _branch(name: str, summary: str, ends: tuple[Flag, ...]) -> Branch:
+    from clipalign.commands import command_function
+    from clipalign.commands.options import in_order_of_help
 
-    ctx: Any = typer.Context(program, info_name=program.name, help_option_names=["-h", "--help"])
-    flags = []
-    for parameter in command.get_params(ctx):
-        if parameter.param_type_name != "option" or parameter.hidden:
-            continue
-        choices = tuple(item.value for item in parameter.shell_complete(ctx, ""))
-        metavar = parameter.metavar or ""
-        takes = "text"
-        if parameter.is_flag:
-            takes = "nothing"
-        elif metavar in FOLDER_METAVARS:
-            takes = "folder"
-        elif metavar in FILE_METAVARS or "@" in metavar:
-            takes = "file"
-        elif choices:
-            takes = "choice"
-        text = _first_sentence(parameter.help or "")
-        names = (*parameter.opts, *parameter.secondary_opts)
-        flags.append(Flag(tuple(sorted(names, key=len)), text, takes, choices, bool(parameter.multiple)))
-    return tuple(flags)
+    function = command_function(name)
+    parameters = signature(function).parameters.values()
+    arguments = [get_args(one.annotation)[1] for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    words = tuple(word for one in arguments if one.autocompletion for word in one.autocompletion(""))
+    files = any(one.metavar.rstrip("…") in FILE_METAVARS for one in arguments)
+    flags = tuple(_flag(setting) for setting in in_order_of_help(function.settings).values())
+    return Branch(name, summary, (*flags, *ends), files=files, words=words)
+
+
+def _flag(setting: Setting) -> Flag:
+    names = [setting.short, setting.flag, f"--no-{setting.flag[2:]}" if setting.switch and not setting.plain else ""]
+    choices = tuple(setting.choices() if callable(setting.choices) else setting.choices)
+    takes = "choice" if choices else "text"
+    if setting.switch:
+        takes = "nothing"
+    elif setting.value in FOLDER_METAVARS:
+        takes = "folder"
+    elif setting.value in FILE_METAVARS or "@" in setting.value:
+        takes = "file"
+    return Flag(tuple(filter(None, names)), _first_sentence(setting.help), takes, choices, setting.many)
 
 
 def _first_sentence(text: str) -> str:
-    return " ".join(text.split()).partition(" [")[0].partition(". ")[0].rstrip(".")
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _words(flags: tuple[Flag, ...]) -> list[str]:

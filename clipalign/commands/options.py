@@ -55,6 +55,11 @@ def _completing(setting: Setting) -> Callable[[str], list[str]]:
     return complete
 
 
+def in_order_of_help(kind: type[CommandSettings]) -> dict[str, Setting]:
+    """The settings of a command, a group after the other."""
+    return dict(sorted(declared(kind).items(), key=lambda item: PANELS.index(item[1].panel)))
+
+
 def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Make of ``function(*arguments, settings)`` the function that Typer calls: with an option for each setting.
 
@@ -66,11 +71,11 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
         signature = inspect.signature(function)
         hints = get_type_hints(function, include_extras=True)
         kind: type[CommandSettings] = hints["settings"]
-        own = sorted(declared(kind).items(), key=lambda item: PANELS.index(item[1].panel))
+        own = in_order_of_help(kind)
 
         @wraps(function)
         def run(**typed: Any) -> int:
-            flags = {name: typed.pop(name) for name, _ in own}
+            flags = {name: typed.pop(name) for name in own}
             return function(**typed, settings=settle(command, kind, flags))
 
         arguments = [
@@ -78,7 +83,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
         ]
         options = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(setting))
-            for name, setting in own
+            for name, setting in own.items()
         ]
         run.__signature__ = signature.replace(parameters=[*arguments, *options])  # type: ignore[attr-defined]
         run.settings = kind  # type: ignore[attr-defined]

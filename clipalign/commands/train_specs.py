@@ -16,7 +16,6 @@ from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
 from clipalign.config.readers import whole
 from clipalign.config.settings import AsIn, Setting, flag_name
-from clipalign.data.sentences import Cut
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import find_model, model_names
@@ -52,7 +51,7 @@ class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
         ),
     ] = None
     image_root: Annotated[Path | None, AsIn(RecordSettings)] = None
-    by: Annotated[str, AsIn(LongSettings)] = Cut.PHRASE.value
+    by: Annotated[str, AsIn(LongSettings)] = "phrase"
     held_out: Annotated[int, Setting("Samples for validation, never trained on.", whole(0), value="N")] = 300
     init: Annotated[
         str,

@@ -1,12 +1,14 @@
-"""Settings that several commands have, in groups that the class of a command inherits."""
+"""Settings that several commands have, in groups that the class of a command inherits.
 
-from __future__ import annotations
+This module and others of declarations do without ``from __future__ import annotations``: to compile annotations from
+strings once more would cost ``--help`` a tenth. So no reader may have the name of a field, which would hide it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from clipalign.config.readers import MAX_SEED, MAX_THREADS, batch_size, between, device, shard, whole
+from clipalign.config.readers import MAX_SEED, MAX_THREADS, auto_or_count, between, device_name, part_of, whole
 from clipalign.config.settings import CommandSettings, Setting
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
 
@@ -54,7 +56,7 @@ class MachineSettings(FetchSettings):
         str,
         Setting(
             "Device that the model runs on.",
-            device,
+            device_name,
             value="auto|cpu|cuda[:N]|mps",
             choices=("auto", "cpu", "cuda", "mps"),
         ),
@@ -96,7 +98,7 @@ class ModelSettings(MachineSettings):
         ),
     ] = DEFAULT_MODEL
     batch_size: Annotated[
-        int | None, Setting("Images, and texts, per batch.", batch_size, value="auto|N", default="auto")
+        int | None, Setting("Images, and texts, per batch.", auto_or_count, value="auto|N", default="auto")
     ] = None
 
 
@@ -166,7 +168,7 @@ class RecordSettings(RunSettings, ModelSettings):
         tuple[int, int] | None,
         Setting(
             "Only part I of N of the input, I from 1 on; the outputs of all parts concatenate to the whole.",
-            shard,
+            part_of,
             value="I/N",
             default="1/1",
             file=False,

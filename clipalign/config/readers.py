@@ -88,7 +88,7 @@ def whole(low: int, high: int = _MAX_INT) -> Callable[[object], int]:
     return read
 
 
-def batch_size(value: object) -> int | None:
+def auto_or_count(value: object) -> int | None:
     """``auto``, read as None, or a whole number."""
     try:
         return None if value == "auto" else whole(1, MAX_BATCH)(value)
@@ -173,14 +173,14 @@ def paths(value: object) -> tuple[Path, ...]:
     return tuple(path(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
-def device(value: object) -> str:
+def device_name(value: object) -> str:
     """The name of a kind of device, of CUDA's with or without a number."""
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value.strip().lower()):
         return value.strip().lower()
     raise BadValueError("auto, cpu, cuda, cuda:N or mps", _meant(value, _DEVICES))
 
 
-def shard(value: object) -> tuple[int, int]:
+def part_of(value: object) -> tuple[int, int]:
     """``I/N``: part I of N, from 1 on."""
     if isinstance(value, tuple):
         value = "/".join(map(str, value))

@@ -8,8 +8,6 @@ the file, that over the default, and an error names where the value came from. E
 also when a Python program makes it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace

@@ -1,7 +1,5 @@
 """Settings of ``eval``; torch-free. Of those of a method, None leaves what the benchmark publishes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final

@@ -1,7 +1,5 @@
 """What shapes the results of the three methods; torch-free, so that ``--help`` and completion may read it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,7 +8,6 @@ from clipalign.config.groups import MachineSettings, ModelSettings
 from clipalign.config.readers import MAX_BATCH, between, finite, text, whole
 from clipalign.config.settings import AsIn, Checked, Setting
 from clipalign.data.class_texts import DEFAULT_PROMPT, METHODS
-from clipalign.data.sentences import Cut
 from clipalign.data.words import Alignment, Mode
 
 DEFAULT_TEMPLATE: Final = "A photo depicts "
@@ -149,9 +146,9 @@ class LongSettings(Checked):
     by: Annotated[
         str,
         Setting(
-            "Unit that the text is cut into.", choices=tuple(map(str, Cut)), default="sentence, of train-specs phrase"
+            "Unit that the text is cut into.", choices=("sentence", "phrase"), default="sentence, of train-specs phrase"
         ),
-    ] = Cut.SENTENCE.value
+    ] = "sentence"
     margin: Annotated[
         float,
         Setting("Mark a sentence, and let --check find it, when it lowers the score by more.", between(0.0), value="X"),

@@ -1,7 +1,5 @@
 """What shapes a training run, what it reports while it runs, and what it leaves behind; torch-free."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping
@@ -169,7 +167,7 @@ class Listener(Protocol):
     def step(self, record: Mapping[str, Any]) -> None:
         """A step is done."""
 
-    def validated(self, step: int, increments: Increments, *, best: bool) -> None:
+    def validated(self, step: int, increments: "Increments", *, best: bool) -> None:
         """The held-out samples are measured."""
 
     def warn(self, message: str) -> None:
@@ -190,8 +188,8 @@ class SpecsResult(NamedTuple):
 
     folder: Path
     steps: int
-    before: Increments | None
-    best: Increments | None
+    before: "Increments | None"
+    best: "Increments | None"
     best_step: int
     skipped_steps: int
 

@@ -18,8 +18,9 @@ from clipalign.config.file import find_settings_file, foreign_files
 from clipalign.config.readers import whole
 from clipalign.config.settings import AsIn, CommandSettings, Setting, Tables, declared, flag_name, unknown_variables
 from clipalign.config.suggest import suggestion
+from clipalign.data.sentences import Cut
 from clipalign.errors import SettingsError, UsageError
-from clipalign.methods.settings import ClassifySettings, DetectSettings
+from clipalign.methods.settings import ClassifySettings, DetectSettings, LongSettings
 from tests.settings import resolve
 
 EVERY = [(command, name, setting) for command, table in settings_tables().items() for name, setting in table.items()]
@@ -401,6 +402,10 @@ def test_a_default_is_one_that_the_command_s_reader_takes(command: str, name: st
     default = getattr(resolve(command, {}), name)
     assert setting.read is not None
     assert default in (None, 0) or setting.read(default) == default
+
+
+def test_texts_are_cut_as_the_settings_say() -> None:
+    assert declared(LongSettings)["by"].choices == tuple(Cut)
 
 
 def test_what_a_program_passes_is_read_and_checked_as_a_flag_is() -> None:
