@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from clipalign.errors import UsageError
+from clipalign.files import write_whole
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.html import Rect, card_of, data_url, page_assets, render_template
@@ -305,9 +306,7 @@ def save_calibration(calibration: Calibration, place: Path, *, model: str) -> No
                 input="--save",
             )
         gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-        beside = place.with_name(f".{place.name}.part")
-        beside.write_text(before + gap + "\n".join(lines) + "\n", encoding="utf-8")
-        beside.replace(place)
+        write_whole(place, (before + gap + "\n".join(lines) + "\n").encode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{place} is not valid TOML: {error}", input="--save") from error
     except OSError as error:

@@ -26,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import nn
 
+from clipalign.files import replacing
 from clipalign.models.attribution import advance
 from clipalign.models.load import import_open_clip
 from clipalign.pictogram.batches import COLOR_NAMES, FACTS, NO_KIND, Batch, BatchMaker, make_sample
@@ -356,10 +357,10 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "network": self.network.state_dict(),
         }
-        torch.save(state, self.folder / "checkpoint.part")
-        (self.folder / "checkpoint.part").replace(self.folder / "checkpoint.pt")
-        save_file(compact(self.network.state_dict()), self.folder / "weights.part", metadata={"step": str(self.step)})
-        (self.folder / "weights.part").replace(self.folder / "weights.safetensors")
+        with replacing(self.folder / "checkpoint.pt") as part:
+            torch.save(state, part)
+        with replacing(self.folder / "weights.safetensors") as part:
+            save_file(compact(self.network.state_dict()), part, metadata={"step": str(self.step)})
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=2), encoding="utf-8")
 
     def train_step(self) -> dict[str, float]:

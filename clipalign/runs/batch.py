@@ -1,7 +1,7 @@
 """Many records through one model, in the order of the input, in memory that does not grow with it.
 
 Records are read a little ahead, and their pictures prepared in threads while the model runs. What is scored together is
-a window of records; a picture that neighbouring records share, within a window or across two, is decoded and encoded
+a window of records; a picture that neighboring records share, within a window or across two, is decoded and encoded
 once. A picture that cannot be used costs its own records and no others.
 """
 
@@ -164,13 +164,13 @@ class _Run(Generic[R]):
         group: list[tuple[_Picture, Tensor]] = []
         together = max(1, self.scorer.pictures_ahead // 2)
         self.waits = False
-        room = WINDOW_CHARACTERS
-        while len(window) < self.scorer.window_records and room > 0:
+        left = WINDOW_CHARACTERS
+        while len(window) < self.scorer.window_records and left > 0:
             self._read_ahead(wait=not window)
             if not self.ahead:
                 break
             record, picture = self.ahead.popleft()
-            room -= len(record.text)
+            left -= len(record.text)
             self.characters -= len(record.text)
             if picture is not None and picture.future is not None:
                 self._await(picture, record, group)

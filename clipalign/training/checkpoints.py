@@ -50,7 +50,7 @@ _FLAGS: Final = {
 
 _CHECKSUM: Final = "weights_crc32"
 _FULL_BYTES: Final = 1 << 20
-"""A disk with less room is full: what did not fit was larger."""
+"""A disk with less space is full: what did not fit was larger."""
 
 _NAME: Final = re.compile(r"step-(\d{8,})")
 

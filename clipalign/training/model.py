@@ -69,8 +69,8 @@ class Trainee:
         tokenizer: Any = self.loaded.tokenizer
         if any(token in text.lower() for token in _CONTROL_TOKENS):  # not to be taken for the tokens themselves
             return encode_text(self.loaded, text).ids
-        room = self.loaded.context_tokens - 2
-        return (tokenizer.sot_token_id, *tokenizer.encode(text)[:room], tokenizer.eot_token_id)
+        body = self.loaded.context_tokens - 2
+        return (tokenizer.sot_token_id, *tokenizer.encode(text)[:body], tokenizer.eot_token_id)
 
     def encode_pictures(self, pixels: Tensor) -> Tensor:
         """Unit vectors (B, E), fp32, of prepared pictures (B, 3, S, S) on the model's device."""

@@ -345,18 +345,18 @@ def _samples(phrases: _Phrases, settings: PrepareSettings) -> Iterator[dict[str,
 
 
 def _grow(
-    caption: dict[str, Any], phrases: _Phrases, rng: random.Random, room: int, *, shuffled: bool
+    caption: dict[str, Any], phrases: _Phrases, rng: random.Random, budget: int, *, shuffled: bool
 ) -> tuple[list[str], list[str]]:
-    """Prefixes, and each with a wrong detail, of ``room`` tokens at most."""
+    """Prefixes, and each with a wrong detail, of ``budget`` tokens at most."""
     captions: list[str] = []
     negatives: list[str] = []
     used = 0
     for place, ((_, end), tokens) in enumerate(zip(caption["spans"], caption["tokens"], strict=True)):
         used += tokens
-        if used > room:
+        if used > budget:
             break
         prefix = caption["text"][:end]
-        wrong = _wrong_detail(caption, phrases, place, rng, room - used)
+        wrong = _wrong_detail(caption, phrases, place, rng, budget - used)
         if wrong is None:
             break
         if shuffled:
@@ -368,7 +368,9 @@ def _grow(
     return captions, negatives
 
 
-def _wrong_detail(caption: dict[str, Any], phrases: _Phrases, place: int, rng: random.Random, room: int) -> str | None:
+def _wrong_detail(
+    caption: dict[str, Any], phrases: _Phrases, place: int, rng: random.Random, budget: int
+) -> str | None:
     """The phrase at ``place``, or the last, of another picture; None where none was found that fits."""
     for _ in range(ATTEMPTS):
         other = phrases.read(rng.randrange(len(phrases)))
@@ -376,6 +378,6 @@ def _wrong_detail(caption: dict[str, Any], phrases: _Phrases, place: int, rng: r
             continue
         index = min(place, len(other["spans"]) - 1)
         begin, end = other["spans"][index]
-        if other["tokens"][index] <= room:
+        if other["tokens"][index] <= budget:
             return str(other["text"][begin:end])
     return None

@@ -16,7 +16,7 @@ from clipalign.cli import main
 from clipalign.data.lines import LiveLines, lines_of
 from clipalign.runs.batch import run_batch
 from tests.cli.run import IMAGE, TINY
-from tests.unit.test_batch_runner import Colours, records
+from tests.unit.test_runs_batch import Colours, records
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows cannot say whether a pipe holds anything")
 

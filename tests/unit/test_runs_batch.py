@@ -20,7 +20,7 @@ from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, RecordFailed, TextUnusable
 from clipalign.methods.scores import ScoreItem
 from clipalign.runs.batch import Outcome, run_batch
-from clipalign.runs.prefetch import Prefetcher, workers_for_this_machine
+from clipalign.runs.prefetch import Prefetcher, prefetched, workers_for_this_machine
 from tests.results import PROVENANCE
 
 ODD = 99
@@ -294,6 +294,39 @@ def test_a_thread_that_never_begins_is_waited_for_no_longer(monkeypatch: pytest.
     with pytest.raises(MemoryError, match="could not begin"):
         Prefetcher[None](3)
     assert _gone(before)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5, 50])
+def test_results_made_ahead_come_in_order_and_no_more_items_are_read_than_asked_for(ahead: int) -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            read.append(number)
+            yield number
+
+    results = prefetched(items(), lambda number: number * 2, threads=3, ahead=ahead)
+    assert next(results) == 0
+    assert len(read) == min(20, ahead + 1)
+    assert list(results) == [number * 2 for number in range(1, 20)]
+
+
+def test_an_error_made_ahead_is_raised_in_its_place() -> None:
+    results = prefetched([2, 1, 0], lambda number: 2 / number, threads=2, ahead=2)
+    assert (next(results), next(results)) == (1.0, 2.0)
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_a_key_that_is_under_way_is_not_made_twice_and_its_error_is_a_value() -> None:
+    made: list[str] = []
+    with Prefetcher[None](1) as workers:
+        for _ in range(3):
+            workers.expect("a", lambda: made.append("a"))
+        assert workers.take("a", "a.png") is None and made == ["a"]
+        workers.expect("a", lambda: {}["no such key"])
+        failed = workers.take("a", "a.png")
+    assert isinstance(failed, RecordFailed) and failed.message == "a.png: unexpected error, KeyError: 'no such key'"
 
 
 def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
