@@ -45,7 +45,7 @@ HTML: Final = {
     "classify": (
         "classify images/cat.png --descriptions descriptions.json --explain --top 2 --output page.html",
         "page.html",
-        980,
+        560,
     ),
     "eval": (
         "eval --dataset pictogram-foil --limit 200 --output run --report html",

@@ -189,7 +189,7 @@ class Crop(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What the page says of it under the pointer."""
+        """The page's tooltip."""
         return f"crop {self.number}, weight {self.weight:.4f}"
 
 

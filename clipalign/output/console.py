@@ -1,6 +1,6 @@
 """The two streams: results on stdout, words to the user on stderr; when color is allowed; what may reach a terminal.
 
-Whatever a command says passes here. Nothing raw does: :func:`visible` turns control characters, of captions and file
+Whatever a command prints passes here. Nothing raw does: :func:`visible` turns control characters, of captions and file
 names alike, into escapes that can be read. Color follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a
 CI service's own variables do not turn it on. A reader that closes the pipe early is no error.
 """
@@ -48,7 +48,7 @@ def visible(text: str) -> str:
 
 
 def visible_json(line: str) -> str:
-    r"""A line of JSON that says the same, with what :func:`visible` escapes written as ``\u202e``."""
+    r"""A line of JSON with the same meaning, with what :func:`visible` escapes written as ``\u202e``."""
     import json  # only where it is needed: it costs --help a little
 
     return "".join("\\u007f" if c == "\x7f" else json.dumps(c)[1:-1] if _is_hidden(c) else c for c in line)
@@ -72,7 +72,7 @@ def _escape(character: str) -> str:
 
 
 def abridged(text: str) -> str:
-    """``text`` without the middle of what nobody would read to its end; a hint or a cause often stands at the end."""
+    """``text`` without the middle of what nobody would read to its end; a hint or a cause is often at the end."""
     if len(text) <= MAX_SAID:
         return text
     begin, end = MAX_SAID * 2 // 3, MAX_SAID // 4
@@ -166,11 +166,11 @@ def _discard(stream: TextIO) -> None:
 
 @dataclass(slots=True)
 class Notices:
-    """What the user is told besides results, a line each on stderr.
+    """What the user reads besides results, a line each on stderr.
 
     Attributes:
         quiet: warnings are dropped; errors are not.
-        verbose: reasons and other libraries' warnings are told too.
+        verbose: reasons and other libraries' warnings are shown too.
         debug: errors come with their traceback.
         json: lines wait until the command has succeeded, because a failing one leaves a single JSON object on stderr.
         waiting: those lines.
@@ -241,7 +241,7 @@ class _NoticeLog(logging.Handler):
 
 
 def listen() -> None:
-    """Route ``logging`` and ``warnings`` of every library through :data:`notices`, a line each."""
+    """Send ``logging`` and ``warnings`` of every library through :data:`notices`, a line each."""
     root = logging.getLogger()
     if not any(isinstance(handler, _NoticeLog) for handler in root.handlers):
         root.addHandler(_NoticeLog())

@@ -23,7 +23,7 @@ SHARED: Final[dict[str, type]] = {"error_type": str, "error": str, "hint": str, 
 
 _FIELD: Final = rb'(?:[^",\r\n]*|"[^"]*(?:""[^"]*)*")'
 _BEGINNING: Final = re.compile(rb"(?:%s,)*(?:[^\",\r\n]*|\"[^\"]*(?:\"\"[^\"]*)*\"?)" % _FIELD)
-"""What the beginning of a row looks like, wherever it was torn off."""
+"""A prefix of a row, wherever it was torn off."""
 
 csv.field_size_limit(2**31 - 1)  # the words of a long text make a long cell
 

@@ -200,18 +200,18 @@ def _caption(record: Mapping[str, Any], words: Iterable[Word]) -> Text:
 
 def _rows(words: Sequence[Word], unknown: set[str]) -> Table:
 
-    room, shape, largest = width(), signs(), _largest(words)
+    space, shape, largest = width(), signs(), _largest(words)
     numbers = [
         shape.none if word["attribution"] is None else signed_text(word["attribution"], largest) for word in words
     ]
     number_cells = max(map(len, numbers))
     longest = max(cell_len(visible(word["text"])) for word in words)
-    spare = room - GAPS_CELLS - number_cells - 2 * BAR_CELLS[0]
+    spare = space - GAPS_CELLS - number_cells - 2 * BAR_CELLS[0]
     has_bars = spare >= WORD_CELLS[0]
     if not has_bars:  # numbers stay whole; bars only repeat them
-        spare = room - BARLESS_GAPS_CELLS - number_cells
+        spare = space - BARLESS_GAPS_CELLS - number_cells
     word_cells = max(WORD_CELLS[0], min(longest, WORD_CELLS[1], spare))
-    bar_cells = max(BAR_CELLS[0], min(BAR_CELLS[1], (room - GAPS_CELLS - number_cells - word_cells) // 2))
+    bar_cells = max(BAR_CELLS[0], min(BAR_CELLS[1], (space - GAPS_CELLS - number_cells - word_cells) // 2))
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
     table.add_column(width=word_cells, no_wrap=True)

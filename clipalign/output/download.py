@@ -31,8 +31,8 @@ def size_of(size: int) -> str:
 
 
 def listing(rows: Sequence[Status]) -> str:
-    """Models and data sets: a line of what and how it stands, then license and source, then what it is."""
-    room = width()
+    """Return models and data sets: name, size and state on a line, then license and source, then what it is."""
+    space = width()
     lines: list[str] = []
     for kind, heading in (("model", "Models"), ("dataset", "Data sets")):
         chosen = [row for row in rows if row.kind == kind]
@@ -49,17 +49,17 @@ def listing(rows: Sequence[Status]) -> str:
                 about.append(f"for {', '.join(row.commands)}")
             if row.needs:
                 about.append(f"needs {', '.join(row.needs)}")
-            lines += _wrapped(" · ".join(about), room)
+            lines += _wrapped(" · ".join(about), space)
             if row.title:
-                lines += _wrapped(visible(row.title + (f" ({row.note})" if row.note else "")), room)
+                lines += _wrapped(visible(row.title + (f" ({row.note})" if row.note else "")), space)
     return "\n".join([*lines, ""])
 
 
-def _wrapped(text: str, room: int) -> list[str]:
+def _wrapped(text: str, space: int) -> list[str]:
     import textwrap
 
     indent = " " * 6
-    return textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(text, space, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def listing_record(rows: Sequence[Status], cache_dir: str) -> dict[str, object]:
@@ -91,6 +91,6 @@ def _status(row: Status) -> dict[str, object]:
 
 @contextmanager
 def fetch_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much of a file has come; to be told the bytes that are there and those there will be (0: unknown)."""
+    """Show how much of a file has come; yields a function of bytes so far and bytes in all (0: unknown)."""
     with Progress(BYTES, title=title) as progress:
         yield progress.update

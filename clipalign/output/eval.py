@@ -37,10 +37,10 @@ MOST_NUMBERS: Final = 3
 """Of papers, for one metric: those with the model's own backbone before other methods before other backbones."""
 
 SMALLEST_P: Final = 1e-4
-"""Below it, a p-value is said to be below it."""
+"""Smaller p-values are shown as below it."""
 
 DIGITS: Final = 3
-"""Of a threshold: its interval says how many of them mean anything."""
+"""Significant digits of a threshold; its interval shows how many of them matter."""
 
 REPORT_FILE: Final = "report.html"
 SCALE_UNITS: Final = 200
@@ -372,7 +372,7 @@ def _metric(document: Mapping[str, Any], name: str) -> dict[str, object]:
 def _scale(
     value: float, low: float | None, high: float | None, chance: float | None, known: Sequence[float]
 ) -> list[Rect]:
-    """Draw from 0 to 1, or from -1 where there is anything below 0; what lies outside stands at the end."""
+    """Draw from 0 to 1, or from -1 where there is anything below 0; what lies outside is drawn at the end."""
     everything = [one for one in (value, low, chance, *known) if one is not None]
     least = -1.0 if min(everything) < 0 else 0.0
 

@@ -23,7 +23,7 @@ class Format(NamedTuple):
         streamed: it can be written record by record, as they come.
         appended: a file of it grows record by record, so that a later run can go on with it.
         shows_errors: a person reads in it which records could not be scored.
-        has_summary: the summary of a run stands in it.
+        has_summary: it includes the summary of a run.
         has_pictures: it shows small pictures.
     """
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clipalign.data.records import InputRecord
 
 Record = dict[str, Any]
-"""A record as it stands in JSON."""
+"""A record in JSON's types."""
 
 SCORE_NAMES: Final = {
     "clip_score": "CLIPScore",
@@ -35,7 +35,7 @@ MAX_COUNTED: Final = 100_000
 """Different words counted at a time; beyond, the rarer half is forgotten and the counts become lower bounds."""
 
 MAX_WORD_CHARACTERS: Final = 80
-"""Longer "words" are counted by their beginning."""
+"""Longer "words" are counted by their prefix."""
 
 MOST_FREQUENT: Final = 10
 """How many of the most frequent words a summary names."""
@@ -278,7 +278,7 @@ class Tally:
         return [(self._spellings[key], count) for key, count in ordered[:top]]
 
     def summary(self) -> dict[str, object]:
-        """Return the summary as it stands in JSON: ``records, unreadable, errors, with_warnings, …, mean, …``."""
+        """Return the summary as in JSON: ``records, unreadable, errors, with_warnings, …, mean, …``."""
         found: dict[str, object] = {
             "records": self.records,
             "unreadable": self.unreadable,

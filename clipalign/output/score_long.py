@@ -172,10 +172,10 @@ def _scored(record: Mapping[str, Any]) -> list[Sentence]:
     return [sentence for sentence in record["sentences"] if sentence["cosine"] is not None]
 
 
-def _title(record: Mapping[str, Any], room: int) -> str:
+def _title(record: Mapping[str, Any], space: int) -> str:
     """Return how the text begins, after its identifier where that is not the image's name."""
     begins = " ".join(record["text"][:MAX_WIDTH].split())
-    return shortened(begins if record["id"] == record["image"] else f"{record['id']}: {begins}", room)
+    return shortened(begins if record["id"] == record["image"] else f"{record['id']}: {begins}", space)
 
 
 def _ranking(ranked: Sequence[Mapping[str, Any]]) -> Table:
@@ -184,7 +184,7 @@ def _ranking(ranked: Sequence[Mapping[str, Any]]) -> Table:
         score, cosine = f"{record['specs_score']:.4f}", f"{record['cosine']:+.4f}"
         rows.append((str(rank), score, cosine, f"{len(_lowering(record))} of {len(_scored(record))}", ""))
     cells = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
-    room = max(MIN_TITLE_CELLS, width() - sum(cells) - 2 * len(cells))
+    space = max(MIN_TITLE_CELLS, width() - sum(cells) - 2 * len(cells))
     table = Table.grid(padding=(0, 2, 0, 0))
     for cell in cells:
         table.add_column(justify="right", width=cell, no_wrap=True)
@@ -192,7 +192,7 @@ def _ranking(ranked: Sequence[Mapping[str, Any]]) -> Table:
     table.add_row(*rows[0], style="bold")
     for row, record in zip(rows[1:], ranked, strict=True):
         style = "" if row[3].startswith("0 ") else "bold red"
-        table.add_row(*row[:3], Text(row[3], style=style), Text(_title(record, room)))
+        table.add_row(*row[:3], Text(row[3], style=style), Text(_title(record, space)))
     return table
 
 
@@ -234,15 +234,15 @@ def _decimals(record: Mapping[str, Any]) -> int:
     return DECIMALS[0] if min(falls, default=1.0) >= 10 ** -DECIMALS[0] / 2 else DECIMALS[1]
 
 
-def _bar(before: float | None, score: float | None, scale: Scale, room: int) -> Text:
+def _bar(before: float | None, score: float | None, scale: Scale, space: int) -> Text:
     """Return what stood before, then what the sentence added, or in another sign what it took away."""
     if score is None:
         return Text("")
     shape = signs()
-    now = round(scale.share(score) * room)
+    now = round(scale.share(score) * space)
     if before is None:
         return Text(shape.full * now, style="green")
-    then = round(scale.share(before) * room)
+    then = round(scale.share(before) * space)
     bar = Text(shape.stood * min(now, then), style="dim")
     return bar.append(shape.full * (now - then), style="green").append(shape.lost * (then - now), style="red")
 

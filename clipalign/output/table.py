@@ -156,11 +156,11 @@ def printed(parts: Iterable[RenderableType], *, plain: bool = False) -> str:
 
 def flowing(pieces: Iterable[str | Text], *, gap: str = "  ", style: str = "") -> Text:
     """Return pieces that stay whole, as many on a line as fit."""
-    room, used = width(), 0
+    space, used = width(), 0
     line = Text()
     for piece in pieces:
         text = piece if isinstance(piece, Text) else Text(piece)
-        if used and used + len(gap) + text.cell_len > room:
+        if used and used + len(gap) + text.cell_len > space:
             line.append("\n")
             used = 0
         elif used:
@@ -207,11 +207,11 @@ def column_table(columns: Columns) -> Table:
     table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
-    room = width() - sum(_cell_count(name, cells) for name, cells in columns.items() if name != "metric")
+    space = width() - sum(_cell_count(name, cells) for name, cells in columns.items() if name != "metric")
     for row in zip(*columns.values(), strict=True):
         if any(row):
             named = zip(columns, row, strict=True)
-            table.add_row(*(Text(shortened(cell, max(1, room)) if name == "metric" else cell) for name, cell in named))
+            table.add_row(*(Text(shortened(cell, max(1, space)) if name == "metric" else cell) for name, cell in named))
     return table
 
 
