@@ -48,7 +48,8 @@ def classify(capsys: Capture, *line: str, few: bool = True) -> Run:
 def record(capsys: Capture, *line: str) -> dict[str, Any]:
     status, out, err = classify(capsys, "wca.png", *line)
     assert (status, err) == (0, "")
-    return json.loads(out)
+    found: dict[str, Any] = json.loads(out)
+    return found
 
 
 class TestOnePicture:

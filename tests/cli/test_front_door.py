@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clipalign import cli
 from clipalign.__main__ import run
 from clipalign.cli import CLOSING, as_clipalign_error
 from clipalign.commands import COMMANDS, CommandRow, settings_tables
+from clipalign.output.console import notices
 from clipalign.version import __version__
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_apart, run_here
 
@@ -284,7 +284,7 @@ def test_latin1_terminals_get_escapes_instead_of_a_crash() -> None:
 def test_main_never_leaves_the_notices_of_the_last_run(capsys: Capture) -> None:
     run_here(capsys, "detect", "--format", "json", "--debug")
     run_here(capsys, "--version")
-    assert (cli.notices.json, cli.notices.debug, cli.notices.waiting) == (False, False, [])
+    assert (notices.json, notices.debug, notices.waiting) == (False, False, [])
 
 
 def test_an_interruption_while_the_program_itself_is_imported_is_a_sentence(

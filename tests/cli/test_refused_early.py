@@ -125,8 +125,8 @@ def test_training_goes_on_with_the_options_it_was_begun_with(
     capsys: Capture, changed: tuple[str, str], said: str
 ) -> None:
     small = ("--data", "pictogram:6", "--init", str(GOLDEN / "tiny-longclip.safetensors"), "--held-out", "0")
-    small += ("--batch-size", "4", "--accumulate", "1", "--epochs", "1", "--workers", "1", "--output", "run")
-    line = ("train-specs", *small, "--resume", *changed)
+    steps = ("--batch-size", "4", "--accumulate", "1", "--epochs", "1", "--workers", "1", "--output", "run")
+    line = ("train-specs", *small, *steps, "--resume", *changed)
     begun(Path("run"))
     status, out, err = run_here(capsys, *line)
     assert (status, out) == (2, "")

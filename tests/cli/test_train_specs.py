@@ -18,8 +18,10 @@ from clipalign.training.loop import SpecsRun
 from tests.cli.run import GOLDEN, ROOT, run_here
 
 LONG = str(GOLDEN / "tiny-longclip.safetensors")
-SMALL = ("--data", "pictogram:16", "--init", LONG, "--held-out", "2", "--batch-size", "4", "--accumulate", "1")
-SMALL += ("--epochs", "1", "--learning-rate", "1e-3", "--warmup-steps", "1", "--workers", "1", "--threads", "1")
+SMALL = (
+    *("--data", "pictogram:16", "--init", LONG, "--held-out", "2", "--batch-size", "4", "--accumulate", "1"),
+    *("--epochs", "1", "--learning-rate", "1e-3", "--warmup-steps", "1", "--workers", "1", "--threads", "1"),
+)
 
 
 def losses(folder: Path) -> list[dict[str, float]]:

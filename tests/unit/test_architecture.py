@@ -84,7 +84,7 @@ def test_a_config_says_known_things_within_bounds(tmp_path: Path, changes: dict[
 
 
 def test_every_config_of_open_clip_is_within_the_bounds() -> None:
-    folder = Path(import_open_clip().__file__).parent / "model_configs"
+    folder = Path(str(import_open_clip().__file__)).parent / "model_configs"
     files = sorted(folder.glob("*.json"))
     assert len(files) > 100
     for file in files:

@@ -31,11 +31,7 @@ def calibration() -> Calibration:
 def test_epsilon_has_the_best_f1_and_lies_halfway_to_the_next_word() -> None:
     # Calling 1, 2, 3, 4 words false: F1 2/3, 1/2, 4/5, 2/3.
     assert best_epsilon(VALUES, FALSE, ONCE) == -2.5
-    assert precision_recall_f1(VALUES, FALSE, ONCE, -2.5) == (
-        pytest.approx(2 / 3),
-        1.0,
-        pytest.approx(0.8),
-    )
+    assert precision_recall_f1(VALUES, FALSE, ONCE, -2.5) == pytest.approx((2 / 3, 1.0, 0.8))
 
 
 def test_words_count_as_often_as_they_are_drawn() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import MissingDataset
-from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
+from tests.evaluated import run_benchmark
 from tests.tiny import load_tiny
 from tests.word_datasets import draw, nocaps_rows, word_set, write_nocaps
 

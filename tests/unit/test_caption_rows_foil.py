@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipalign.errors import MissingDataset
-from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.caption_rows import found_foil
+from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_word_benchmarks import outcome
@@ -77,7 +78,8 @@ def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
     ]
     assert result.counts == {"samples": 20, "unreadable": 0}
     assert result.settings["mode"] == "most-negative"
-    assert set(dict(result.settings["data"])) == {"foilv1.0_test_2017.json", "captions_val2014.json"}  # type: ignore[call-overload]
+    data: Any = result.settings["data"]
+    assert set(dict(data)) == {"foilv1.0_test_2017.json", "captions_val2014.json"}
     assert {number.backbone for number in result.published if number.metric == "la"} >= {"ViT-B/32 openai", "ALOHa"}
     assert [metric.chance for metric in result.metrics[1:]] == [0.5] * 3
 

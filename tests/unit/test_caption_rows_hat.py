@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import MissingDataset
-from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
+from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.unit.test_word_benchmarks import outcome

@@ -98,7 +98,7 @@ class TestTorchScript:
     ) -> None:
         tensors = {**state_dict(), "blocks.0.transposed": torch.arange(6.0).reshape(2, 3).T, "empty": torch.zeros(0)}
         save_torchscript(tensors, tmp_path / "clip.pt")
-        expected = torch.jit.load(tmp_path / "clip.pt").state_dict()  # type: ignore[no-untyped-call]
+        expected = torch.jit.load(tmp_path / "clip.pt").state_dict()
         monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("it was run"))
         found = read_torchscript(tmp_path / "clip.pt")
         assert found.keys() == expected.keys()
@@ -142,6 +142,8 @@ class TestTorchScript:
 class _Block(torch.nn.Module):
     """With everything that TorchScript keeps beside weights."""
 
+    table: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(3, 4)
@@ -153,7 +155,8 @@ class _Block(torch.nn.Module):
         self.sizes = [1, 2]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(self.linear(x) + self.tied(x)) * self.mask.sum() + self.table.sum() + self.sizes[0]
+        found: Tensor = self.inner(self.linear(x) + self.tied(x))
+        return found * self.mask.sum() + self.table.sum() + self.sizes[0]
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])

@@ -30,7 +30,8 @@ from clipalign.evaluation.tasks.class_evaluator import (
 )
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture, class_metrics
 from clipalign.evaluation.tasks.pictograms import LABELS, PARTS, PictogramClassify, compose, task
-from clipalign.methods.classify import ClassifySettings, make_classifier
+from clipalign.methods.classify import make_classifier
+from clipalign.methods.settings import ClassifySettings
 from clipalign.pictogram.scenes import KINDS, scene_random
 from clipalign.results import EvalResult
 from tests.tiny import load_tiny

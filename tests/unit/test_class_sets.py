@@ -172,7 +172,8 @@ def test_the_thousand_classes_and_the_two_hundred_are_counted_and_in_order() -> 
     assert (len(synsets()), len(synsets("imagenet_a")), len(synsets("imagenet_r"))) == (1000, 200, 200)
     assert list(synsets()) == sorted(synsets())
     assert set(synsets("imagenet_a")) | set(synsets("imagenet_r")) < set(synsets())
-    assert len(find_benchmark("imagenet-a").class_names()) == 200
+    benchmark = find_benchmark("imagenet-a")
+    assert isinstance(benchmark, ClassBenchmark) and len(benchmark.class_names()) == 200
 
 
 def test_a_meta_mat_that_takes_its_reader_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

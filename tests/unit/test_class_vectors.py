@@ -7,9 +7,11 @@ import logging
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F  # noqa: N812
 
@@ -33,7 +35,7 @@ def loaded() -> LoadedModel:
     return dataclasses.replace(load_tiny(), weights_sha256="e962")
 
 
-def vectors(loaded: LoadedModel, classes=CLASSES, **settings) -> room.ClassVectors:
+def vectors(loaded: LoadedModel, classes: Any = CLASSES, **settings: Any) -> room.ClassVectors:
     return class_vectors(loaded, classes, **{"logscale": 2.0, **settings})
 
 
@@ -41,12 +43,12 @@ class TestFormula:
     def test_a_class_is_the_weighted_mean_of_its_texts(self, loaded: LoadedModel) -> None:
         found = vectors(loaded).vectors
         for row, one in zip(found, CLASSES, strict=True):
-            texts = [encode_texts(loaded, [text])[0] for text in one.texts]
+            texts = torch.stack([encode_texts(loaded, [text])[0] for text in one.texts])
             weights = [1.0] * len(texts)
             if one.label:
                 label = encode_texts(loaded, [one.label])[0]
                 weights = [math.exp(math.exp(2.0) * float(label @ text)) for text in texts]
-            total = sum(weight * text for weight, text in zip(weights, texts, strict=True))
+            total = (torch.tensor(weights)[:, None] * texts).sum(dim=0)
             assert torch.allclose(row, F.normalize(total, dim=0), atol=1e-6)
 
     def test_a_text_that_is_there_twice_counts_twice(self) -> None:
@@ -106,7 +108,9 @@ class TestCache:
         ],
         ids=str,
     )
-    def test_whatever_changes_the_numbers_misses(self, loaded: LoadedModel, tmp_path: Path, change) -> None:
+    def test_whatever_changes_the_numbers_misses(
+        self, loaded: LoadedModel, tmp_path: Path, change: dict[str, Any]
+    ) -> None:
         vectors(loaded, cache=tmp_path)
         model = dataclasses.replace(loaded, **change.pop("model", {}))
         assert not vectors(model, **change, cache=tmp_path).cached
@@ -132,7 +136,7 @@ class TestCache:
         elif damage == "bit":
             file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         elif damage == "shape":
-            with room.safe_open(file, framework="pt") as opened:
+            with safe_open(file, framework="pt") as opened:
                 said = opened.metadata()
             save_file({"vectors": load_file(file)["vectors"][:2]}, file, metadata=said)
         elif damage == "stale":
@@ -169,7 +173,7 @@ class TestCache:
     def test_nothing_half_written_stays(
         self, loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*arguments, **options):
+        def full(*arguments: Any, **options: Any) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(room, "save", full)

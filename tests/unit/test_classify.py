@@ -10,16 +10,22 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from clipalign.data.classes import Classes
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable, InputUnreadable, ModelMismatch, UsageError
 from clipalign.methods import classify as route
-from clipalign.methods.classify import Classes, ClassifyScorer, crop_weights, make_classifier, openai_templates
+from clipalign.methods.classify import ClassifyScorer, crop_weights, make_classifier, openai_templates
 from clipalign.methods.settings import ClassifySettings
-from clipalign.results import ClassifyResult
+from clipalign.models.class_vectors import describe_class
+from clipalign.models.encode import encode_images
+from clipalign.models.model import LoadedModel
+from clipalign.results import ClassifyResult, CropWeight
 from clipalign.runs.batch import run_batch
 from clipalign.session import Session
 from tests.parity.oracle_wca import wca_score
+from tests.spy import noting
 from tests.tiny import GOLDEN, load_random, load_tiny
 
 WCA = GOLDEN / "images" / "wca.png"
@@ -64,7 +70,7 @@ class TestScores:
     @pytest.mark.parametrize("method", ["clip", "clip-e", "clip-d", "waffle", "cupl"])
     def test_baselines_see_the_whole_picture_alone(self, method: str) -> None:
         result = classify(method=method, words=["moss", "tin"], explain=True)
-        assert result.crops == (route.CropWeight((0, 0, 200, 150), 1.0),)
+        assert result.crops == (CropWeight((0, 0, 200, 150), 1.0),)
         assert scores(result) == pytest.approx(scores(classify(method=method, words=["moss", "tin"], crops=9)))
 
     def test_one_class(self) -> None:
@@ -118,8 +124,8 @@ class TestExplanation:
     def test_a_class_is_encoded_once_for_all_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         classifier = Session(load_tiny()).classifier(descriptions=ANIMALS, crops=2, explain=True)
         asked = []
-        real = route.describe_class
-        monkeypatch.setattr(route, "describe_class", lambda *a, **k: asked.append(a[1].name) or real(*a, **k))
+        noted = noting(describe_class, lambda loaded, one, **_: asked.append(one.name))
+        monkeypatch.setattr(route, "describe_class", noted)
         for image in SMALL:
             classifier.classify(image)
         assert sorted(asked) == sorted(ANIMALS)
@@ -256,14 +262,14 @@ class TestNotes:
 
 
 class TestBatch:
-    def records(self, *images: Path | bytes):
+    def records(self, *images: Path | bytes) -> list[InputRecord]:
         return [InputRecord(str(n), image, f"{n}", "", (), Place("", 0, n)) for n, image in enumerate(images)]
 
     @pytest.mark.parametrize("method", ["wca", "cupl"])
     def test_a_run_gives_what_single_pictures_give(self, method: str) -> None:
         settings = ClassifySettings(method=method, crops=4, explain=True)
         classifier = make_classifier(load_tiny(), Classes(descriptions=ANIMALS), settings)
-        images = [WCA, *SMALL, b"no picture", WCA, *SMALL]
+        images: list[Path | bytes] = [WCA, *SMALL, b"no picture", WCA, *SMALL]
         finished = list(run_batch(self.records(*images), ClassifyScorer(classifier)))
         for one, image in zip(finished, images, strict=True):
             if isinstance(image, bytes):
@@ -279,9 +285,9 @@ class TestBatch:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         classifier = make_classifier(load_tiny(), Classes(descriptions=ANIMALS), ClassifySettings(crops=2))
-        real = route.encode_images
+        real = encode_images
 
-        def overflowing(loaded, values):
+        def overflowing(loaded: LoadedModel, values: Tensor) -> Tensor:
             if (values.flatten(1).amax(dim=1) < 0).any():  # black
                 raise ModelMismatch("not finite")
             return real(loaded, values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from PIL import Image
@@ -10,7 +12,7 @@ from clipalign.data.transforms import crop_boxes, cut_and_prepare, picture_seed,
 from tests.tiny import GOLDEN, load_tiny
 
 
-def boxes(size: tuple[int, int] = (200, 150), *, crops: int = 200, alpha: float = 0.5, seed: int = 7):
+def boxes(size: tuple[int, int] = (200, 150), *, crops: int = 200, alpha: float = 0.5, seed: int = 7) -> Any:
     return crop_boxes(size, crops=crops, alpha=alpha, seed=seed)
 
 
@@ -47,7 +49,7 @@ class TestPictureSeed:
 
     def test_it_knows_the_picture_not_its_name_or_type(self) -> None:
         same = self.picture.copy()
-        same.filename = "other.png"
+        same.filename = "other.png"  # type: ignore[attr-defined]  # as a picture that was opened has
         assert picture_seed(same, 0) == picture_seed(self.picture, 0)
 
     def test_another_seed_size_or_picture_gives_another(self) -> None:

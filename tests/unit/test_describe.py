@@ -30,7 +30,7 @@ def describer(server: Any, **settings: Any) -> Describer:
     return Describer(server.url, "llama-3", **{**quick, **settings})
 
 
-def described(server: Any, folder: Path, names: tuple[str, ...] = ("cat", "dog"), **settings: Any):
+def described(server: Any, folder: Path, names: tuple[str, ...] = ("cat", "dog"), **settings: Any) -> Any:
     return describe_classes(names, describer(server, **settings), folder=folder)
 
 
@@ -243,7 +243,9 @@ class TestWhatIsKept:
         assert "could not be kept" in caplog.text
 
     def test_several_are_asked_at_once_and_each_is_told(self, server: Any, tmp_path: Path) -> None:
-        names, done, told = tuple(f"c{n}" for n in range(20)), [], []
+        names = tuple(f"c{n}" for n in range(20))
+        done: list[int] = []
+        told: list[str] = []
         found, _ = describe_classes(
             names, describer(server, at_once=4), folder=tmp_path, tell=told.append, progress=done.append
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ ANIMALS = {"cat": ("A cat has fur.", "It purrs."), "polar bear": ("A polar bear 
 WORDS = ("accelerator", "moss", "under", "tin")
 
 
-def texts(method: str, classes: Classes, **settings):
+def texts(method: str, classes: Classes, **settings: Any) -> dict[str, list[str]]:
     return {one.name: list(one.texts) for one in class_texts(classes, method=method, **settings)}
 
 

@@ -59,7 +59,7 @@ def same(one: DetectResult | ClipalignError, other: DetectResult | ClipalignErro
     return texts[0] == texts[1] and numbers(one) == pytest.approx(numbers(other), abs=1e-6)
 
 
-ALONE = {}
+ALONE: dict[Asked, DetectResult | ClipalignError] = {}
 """Outcomes of records by themselves."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,8 +19,12 @@ def _nothing_is_known() -> None:
     choose_device("cpu")
 
 
+Machine = Callable[..., None]
+"""Takes the names of devices."""
+
+
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Pretend that the machine has these devices."""
 
     def pretend(*devices: str) -> None:
@@ -32,7 +37,7 @@ def test_the_cpu_is_always_there() -> None:
     assert available_devices()[-1] == "cpu"
 
 
-def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine) -> None:
+def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine: Machine) -> None:
     machine("cuda:0", "cuda:1", "cpu")
     assert choose_device().device == "cuda:0"
     machine("mps", "cpu")
@@ -41,19 +46,19 @@ def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine) -> None:
     assert choose_device() == DeviceChoice("cpu", "fp32", "cpu is the only device; fp32 is the reference precision")
 
 
-def test_auto_precision_is_the_reference_on_gpus_too(machine) -> None:
+def test_auto_precision_is_the_reference_on_gpus_too(machine: Machine) -> None:
     machine("cuda:0", "cpu")
     assert choose_device("cuda").precision == "fp32"
 
 
-def test_a_gpu_can_be_named(machine) -> None:
+def test_a_gpu_can_be_named(machine: Machine) -> None:
     machine("cuda:0", "cuda:1", "cpu")
     assert choose_device("cuda:1").device == "cuda:1"
     assert choose_device("CUDA").device == "cuda:0"
 
 
 @pytest.mark.parametrize("request_", ["gpu", "cuda:x", "cpu:1", "cuda:", "mps:0", "", "cuda:-1"])
-def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, machine) -> None:
+def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, machine: Machine) -> None:
     machine("cuda:0", "cpu")
     with pytest.raises(DeviceUnavailable) as caught:
         choose_device(request_)
@@ -61,7 +66,7 @@ def test_an_unknown_device_is_one_line_that_lists_what_is_there(request_: str, m
     assert "\n" not in caught.value.message + caught.value.hint
 
 
-def test_a_device_that_is_not_there_is_refused(machine) -> None:
+def test_a_device_that_is_not_there_is_refused(machine: Machine) -> None:
     machine("cuda:0", "cpu")
     with pytest.raises(DeviceUnavailable, match="no device cuda:3"):
         choose_device("cuda:3")
@@ -99,7 +104,7 @@ def test_precisions_have_torch_types() -> None:
 
 
 class TestHalving:
-    def run(self, fits: int, error: BaseException):
+    def run(self, fits: int, error: BaseException) -> tuple[list[int], Callable[[int], int]]:
         tried: list[int] = []
 
         def work(batch_size: int) -> int:

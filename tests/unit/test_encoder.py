@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from clipalign.errors import ImageUnreadable
-from clipalign.models.encode import encode_distinct, encode_texts
+from clipalign.models.encode import ImageSource, encode_distinct, encode_texts
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.text_encoder import CausalTextTower
 from clipalign.models.tokenize import encode_text
+from tests.spy import noting
 from tests.tiny import TOWERS, load_random
 
 TEXTS = ["a photo of a dog.", "a photo of a cat.", "dog", "a photo of a dog.", "many words " * 40]
@@ -52,16 +53,16 @@ def test_a_text_and_its_beginnings_are_one_row(monkeypatch: pytest.MonkeyPatch) 
     assert rows == [2]
 
 
-def test_equal_files_and_objects_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_equal_files_and_objects_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_random("clip")
     picture = Image.new("RGB", (40, 30), "red")
     picture.save(tmp_path / "red.png")
     seen: list[int] = []
     monkeypatch.setattr(
         "clipalign.models.encode.encode_pictures",
-        lambda network, images: (seen.append(len(images)), encode_pictures(network, images))[1],
+        noting(encode_pictures, lambda network, images: seen.append(len(images))),
     )
-    images = [picture, tmp_path / "red.png", picture, tmp_path / "red.png"]
+    images: list[ImageSource] = [picture, tmp_path / "red.png", picture, tmp_path / "red.png"]
     features = encode_distinct(loaded, images, names=[""] * 4)
     assert seen == [2]
     torch.testing.assert_close(features, features[:1].expand_as(features), rtol=0, atol=1e-6)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ with exclusive(sys.argv[1]):
 
 
 @pytest.fixture
-def holder(tmp_path: Path):
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds ``tmp_path/file``."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "file")], stdout=subprocess.PIPE, text=True
@@ -82,11 +83,12 @@ def test_a_file_that_is_only_a_lock_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_file_deleted_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, lock, deleted = tmp_path / "x.lock", locks._lock, []
+    path, lock, deleted = tmp_path / "x.lock", locks._lock, list[Path]()
 
     def lock_what_is_gone(handle: int) -> None:
         if not deleted:
-            deleted.append(path.unlink())
+            path.unlink()
+            deleted.append(path)
         lock(handle)
 
     monkeypatch.setattr(locks, "_lock", lock_what_is_gone)

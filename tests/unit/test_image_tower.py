@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from clipalign.device import choose_device
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.load import import_open_clip, load_model
+from tests.spy import noting
 from tests.tiny import TOWERS, VISION, load_random, load_tiny
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "class token": {},
     "two layers": {"layers": 2},
     "norm after pooling": {"final_ln_after_pool": True},
@@ -28,7 +31,7 @@ def test_every_kind_of_vision_tower_gives_the_networks_vectors(kind: str) -> Non
     text = {"context_length": 8, "vocab_size": 8, "width": 16, "heads": 1, "layers": 1}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = import_open_clip().model.CLIP(24, {**VISION, **CHANGES[kind]}, text).eval()
+        network = import_open_clip().model.CLIP(24, VISION | CHANGES[kind], text).eval()
         for parameter in network.visual.parameters():
             parameter += torch.randn(parameter.shape) * 0.1
         images = torch.randn(3, 3, 32, 32)
@@ -53,7 +56,7 @@ def test_a_convolutional_tower_gets_its_pictures_laid_out_for_the_cpu(monkeypatc
     monkeypatch.setattr(
         loaded.network.visual,
         "stem",
-        lambda x: layouts.append(x.is_contiguous(memory_format=torch.channels_last)) or stem(x),
+        noting(stem, lambda x: layouts.append(x.is_contiguous(memory_format=torch.channels_last))),
     )
     found = torch.nn.functional.normalize(encode_pictures(loaded.network, images), dim=-1)
     assert layouts == [True]

@@ -12,7 +12,6 @@ import pytest
 
 import clipalign
 from clipalign.errors import MissingDataset, UsageError
-from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.increments import (
     IncrementOutcome,
@@ -23,6 +22,7 @@ from clipalign.evaluation.tasks.increments import (
 from clipalign.evaluation.tasks.pictograms import PictogramLong
 from clipalign.models.model import LoadedModel
 from clipalign.results import EvalResult
+from tests.evaluated import run_benchmark
 from tests.tiny import GOLDEN, load_tiny
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -201,8 +201,8 @@ class TestPictogramLong:
     def test_samples_are_the_same_again_and_captions_grow(self) -> None:
         first, second = (list(PictogramLong().samples(limit=5, seed=0)) for _ in range(2))
         for one, other in zip(first, second, strict=True):
-            assert not hasattr(one, "error") and one.texts == other.texts  # type: ignore[union-attr]
-            captions = one.captions  # type: ignore[union-attr]
+            assert not hasattr(one, "error") and one.texts == other.texts
+            captions = one.captions
             assert all(after.startswith(before.rstrip(".")) for before, after in pairwise(captions))
         assert [one.id for one in PictogramLong().samples(limit=2, seed=1)] != [one.id for one in first[:2]]
 

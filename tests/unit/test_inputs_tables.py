@@ -191,7 +191,11 @@ def test_columns_under_other_names_are_refused_with_the_one_meant(tmp_path: Path
 
 
 def test_an_id_may_be_a_whole_number_and_is_the_record_s_own_where_there_is_none(tmp_path: Path) -> None:
-    rows = [{"image": "a", "text": "x", "id": 41}, {"image": "a", "text": "x", "id": None}, {"image": "a", "text": "x"}]
+    rows: list[dict[str, Any]] = [
+        {"image": "a", "text": "x", "id": 41},
+        {"image": "a", "text": "x", "id": None},
+        {"image": "a", "text": "x"},
+    ]
     assert [record.id for record in read(write(tmp_path, "p.jsonl", rows))] == ["41", "2", "3"]
 
 

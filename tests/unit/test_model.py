@@ -320,10 +320,10 @@ class TestNames:
 
 def test_text_towers_from_the_hub_need_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = f"{write_config(tmp_path, text_cfg={'hf_tokenizer_name': 'owner/words'})}@{write_weights(tmp_path)}"
-    monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="needs the package transformers"):
         load_model(spec, choice=CPU)
-    monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     with pytest.raises(MissingWeights, match="needs files of owner/words"):
         load_model(spec, choice=CPU)
 
@@ -349,7 +349,7 @@ def test_code_of_a_repository_is_neither_run_nor_asked_about(
     in_hub(tmp_path, "owner/own", config__json=AUTO_MAP, tokenizer_config__json=AUTO_MAP, own__py=code)
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
     if importlib.util.find_spec("transformers") is None:
-        monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     with pytest.raises(ModelMismatch):
         load_model(f"{write_config(tmp_path, text_cfg={field: 'owner/own'})}@{write_weights(tmp_path)}", choice=CPU)
     assert not (tmp_path / "sprung").exists()
@@ -366,7 +366,7 @@ def test_a_tokenizer_is_made_without_trust_and_without_a_network(
         "HFTokenizer",
         lambda _, **options: told.update(options, offline=constants.HF_HUB_OFFLINE),
     )
-    monkeypatch.setattr(model_module.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     in_hub(tmp_path, "owner/words", tokenizer__json="{}")
     spec = f"{write_config(tmp_path, text_cfg={'hf_tokenizer_name': 'owner/words'})}@{write_weights(tmp_path)}"
     load_model(spec, choice=CPU)
@@ -398,7 +398,11 @@ def test_the_embedded_model_brings_its_own_numbers_and_vocabulary(tmp_path: Path
     (tmp_path / "vocabulary.txt").write_text("red\ncar\n")
     loaded = load_model(replace(ROWS["pictogram"], architecture=str(path), weights=(source,)), choice=CPU)
     assert loaded.architecture == "tiny.json"
-    assert loaded.vocabulary == {"red", "car"} and loaded.mean == (0.5, 0.5, 0.5) and loaded.std == (0.25, 0.25, 0.25)
+    assert (
+        loaded.vocabulary == frozenset({"red", "car"})
+        and loaded.mean == (0.5, 0.5, 0.5)
+        and loaded.std == (0.25, 0.25, 0.25)
+    )
     assert torch.equal(loaded.network.token_embedding.weight[7], weight[7])
 
 

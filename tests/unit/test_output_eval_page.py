@@ -69,8 +69,8 @@ def test_examples_are_false_captions_by_how_far_the_false_word_lies_below_the_ot
 
     def margin(record: Any, truth: str) -> float:
         false = truth.removeprefix("false according to the data set: ").split(", ")
-        inside = [word["attribution"] for word in record["words"] if word["text"] in false]
-        outside = [word["attribution"] for word in record["words"] if word["text"] not in false]
+        inside: list[float] = [word["attribution"] for word in record["words"] if word["text"] in false]
+        outside: list[float] = [word["attribution"] for word in record["words"] if word["text"] not in false]
         return min(outside) - min(inside)
 
     worst = [margin(example.record, example.truth) for example in found.worst]

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 
 from clipalign.errors import MissingDataset
-from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.retrieval import ranks, recall_statistics
-from clipalign.methods.score_long import LongScorer, LongSettings
+from clipalign.methods.score_long import LongScorer
+from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import encode_texts
+from tests.evaluated import run_benchmark
 from tests.tiny import load_tiny
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +26,8 @@ Array = np.ndarray[Any, Any]
 
 def vectors(count: int, seed: int, width: int = 8) -> Array:
     found = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    unit: Array = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit
 
 
 def naive_recall(images: Array, texts: Array, owners: Array, k: int) -> tuple[float, float]:
@@ -163,8 +165,8 @@ class TestCoco2017:
         benchmark = coco2017(tmp_path)
         benchmark.check()
         samples = list(benchmark.samples(limit=None, seed=0))
-        assert [len(sample.texts) for sample in samples] == [5] * 4  # type: ignore[union-attr]
-        assert samples[0].texts[0] == f"{CAPTIONS[0]} 5"  # type: ignore[union-attr]
+        assert [len(sample.texts) for sample in samples] == [5] * 4
+        assert samples[0].texts[0] == f"{CAPTIONS[0]} 5"
 
     def test_recall_and_what_a_resumed_run_makes_of_its_records(self, tmp_path: Path) -> None:
         save_coco(tmp_path)

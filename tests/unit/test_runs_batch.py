@@ -43,7 +43,7 @@ class Colours:
         self.lock = threading.Lock()
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        red: int = picture.getpixel((0, 0))[0]  # type: ignore[index,assignment]
+        red: int = picture.getpixel((0, 0))[0]  # type: ignore[index]
         with self.lock:
             self.prepared.append(red)
             self.held += 1
@@ -162,7 +162,7 @@ def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
         TextUnusable, ImageUnreadable, str,
     ]  # fmt: skip
     assert found[2].result is problem
-    assert found[5].result.input == "odd.png"
+    assert isinstance(found[5].result, ClipalignError) and found[5].result.input == "odd.png"
     assert str(found[8].result) == "no  is not a picture"
     assert outcomes(found)[-1] == "h: 2"
 

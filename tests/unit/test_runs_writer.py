@@ -185,7 +185,8 @@ def test_two_runs_on_one_output_are_refused(tmp_path: Path, format: str) -> None
     path = tmp_path / "out"
     with open_writer(RecordSettings(output=path, format=format), DetectFormatter()) as writer:
         writer.begin(PROVENANCE)
-        for how in ({}, {"resume": True}, {"overwrite": True}):
+        ways: list[dict[str, Any]] = [{}, {"resume": True}, {"overwrite": True}]
+        for how in ways:
             with pytest.raises(Busy, match="another clipalign is at work on"):
                 run(path, RECORDS, format=format, **how)
         list(writer.remaining([]))

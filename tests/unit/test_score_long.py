@@ -98,6 +98,7 @@ class TestIncrements:
         total = first.specs_score + math.fsum(sentence.increment or 0.0 for sentence in others)
         assert total == pytest.approx(result.specs_score)
         for before, after in pairwise(result.sentences):
+            assert after.cosine is not None and before.cosine is not None
             assert after.increment == pytest.approx((after.cosine - before.cosine) / 2)
 
     def test_mark_what_lowers_by_more_than_the_margin(self) -> None:

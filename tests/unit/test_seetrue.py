@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 
 from clipalign.device import DeviceChoice
 from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
-from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks import seetrue
 from clipalign.evaluation.tasks import seetrue as entailment
 from clipalign.evaluation.tasks.seetrue import Entailment, SeeTrue
+from tests.evaluated import run_benchmark
 from tests.tiny import load_tiny
 from tests.word_datasets import write_seetrue
 

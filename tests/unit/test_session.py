@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 import clipalign
 from clipalign.data import sources as image_bytes
@@ -19,6 +20,7 @@ from clipalign.data.images import open_image
 from clipalign.data.transforms import to_tensor
 from clipalign.errors import DeviceUnavailable, ImageUnreadable, UnknownModel, UsageError
 from clipalign.session import Session, load
+from tests.spy import noting
 from tests.tiny import GOLDEN, load_tiny
 
 PICTURE = GOLDEN / "images" / "0.png"
@@ -72,7 +74,9 @@ class TestLoad:
 class TestDetect:
     def test_takes_pictures_from_anywhere(self, session: Session) -> None:
         prepared = to_tensor(open_image(PICTURE), session.loaded)
-        sources = [PICTURE, str(PICTURE), PICTURE.read_bytes(), Image.open(PICTURE), prepared]
+        image = Image.open(PICTURE)
+        sources: list[str | bytes | Path | Image.Image | Tensor]
+        sources = [PICTURE, str(PICTURE), PICTURE.read_bytes(), image, prepared]
         cosines = [session.detect(source, "a red car").cosine for source in sources]
         assert cosines == pytest.approx([cosines[0]] * len(sources), abs=1e-6)
 
@@ -100,12 +104,8 @@ class TestDetect:
     def test_many_pairs_read_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         read: list[object] = []
 
-        def count(source: object, name: str, **options: object) -> object:
-            read.append(source)
-            return real(source, name, **options)
-
-        real = image_bytes._read
-        monkeypatch.setattr(image_bytes, "_read", count)
+        noted = noting(image_bytes._read, lambda source, *_, **__: read.append(source))
+        monkeypatch.setattr(image_bytes, "_read", noted)
         content = PICTURE.read_bytes()
         pairs = [(PICTURE, "a red car"), (content, "a cup"), (PICTURE, "a blue car", ["a car"]), (content, "a car")]
         results = session.detect_many([*pairs, clipalign.Pair(Image.open(PICTURE), "a cup", id="last")])
@@ -162,7 +162,9 @@ class TestDetect:
             load("pictogram", timeout=0)
 
     def test_a_string_is_no_list_of_references(self, session: Session) -> None:
-        for pair in [(PICTURE, "a car", "a cup"), clipalign.Pair(PICTURE, "a car", references="a cup")]:
+        text: Any = "a cup"
+        pairs: list[Any] = [(PICTURE, "a car", text), clipalign.Pair(PICTURE, "a car", references=text)]
+        for pair in pairs:
             with pytest.raises(UsageError, match="list of captions") as caught:
                 session.detect_many([pair])
             assert caught.value.hint == "references=['a cup']"
@@ -171,6 +173,6 @@ class TestDetect:
     def test_a_pair_is_opened_as_a_tuple_is(self, session: Session) -> None:
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(session.loaded, offline=True).detect_many([clipalign.Pair("http://localhost/a.png", "a car")])
-        content = PICTURE.read_bytes()
+        content: Any = PICTURE.read_bytes()
         pair, plain = session.detect_many([clipalign.Pair(content, "a car"), (content, "a car")])
         assert pair.cosine == plain.cosine

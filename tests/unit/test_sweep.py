@@ -15,6 +15,7 @@ from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import combinations, folder_names, read_axes, run_sweep
 from clipalign.evaluation.tasks import words
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
+from clipalign.methods.detect import detect_each
 from clipalign.models import encode as encoder
 from clipalign.models.model import LoadedModel
 from clipalign.output.eval import sweep_record, sweep_table
@@ -101,7 +102,7 @@ def test_pictures_are_encoded_once_a_model_and_captions_once_for_all_thresholds(
     pictures: list[int] = []
     captions: list[int] = []
     monkeypatch.setattr(encoder, "_unit_or_error", _counting(pictures, encoder._unit_or_error))
-    monkeypatch.setattr(words, "detect_each", _counting(captions, words.detect_each))
+    monkeypatch.setattr(words, "detect_each", _counting(captions, detect_each))
     run_sweep(PictogramFoil(), load, EvalSettings(limit=12), AXES)
     assert sum(pictures) == 6  # two captions a picture
     assert captions == [12, 12]  # with one layer and with three

@@ -21,6 +21,7 @@ from clipalign.pictogram.export import clip_encoder
 from clipalign.training import prepare as specs_prepare
 from clipalign.training.data import (
     DATA_FILE,
+    OFFSETS_FILE,
     SAMPLES_FILE,
     Order,
     PictogramData,
@@ -144,7 +145,7 @@ def test_a_preparation_that_was_stopped_goes_on(
 ) -> None:
     monkeypatch.setattr(specs_prepare, "PART_RECORDS", 5)
     prepared(raw, tmp_path / "whole")
-    cut, done = specs_prepare.cut_part, []
+    cut, done = specs_prepare.cut_part, list[Any]()
 
     def breaks(records: Any, **settings: Any) -> Any:
         if len(done) == 2:
@@ -192,7 +193,7 @@ def test_a_preparation_killed_in_its_first_or_last_moment_goes_on(raw: Path, tmp
     part_beside(folder / specs_prepare.PLAN_FILE).write_text('{"sou')
     whole = prepared(raw, folder)
     assert {file.name for file in folder.iterdir()} == {
-        DATA_FILE, SAMPLES_FILE, specs_prepare.OFFSETS_FILE, specs_prepare.PLAN_FILE
+        DATA_FILE, SAMPLES_FILE, OFFSETS_FILE, specs_prepare.PLAN_FILE
     }  # fmt: skip
     (folder / specs_prepare.PHRASES_FILE).touch()
     assert prepared(raw, folder)[:3] == whole[:3]

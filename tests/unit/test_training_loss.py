@@ -13,7 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.device import choose_device
 from clipalign.models.encode import encode_distinct, encode_texts
 from clipalign.models.load import load_model
-from clipalign.training.loss import EPSILON_LIMIT, SpecsFeatures, SpecsWeights, specs_loss
+from clipalign.training.loss import EPSILON_LIMIT, SpecsFeatures, specs_loss
+from clipalign.training.settings import SpecsWeights
 from tests.parity.fp64 import in_fp64
 from tests.tiny import GOLDEN
 

@@ -57,12 +57,12 @@ def test_average_precision_ranks_correct_captions_high_or_misaligned_ones_low() 
         outcome("3", result_of("a cat", 1, 1, clip_score=0.7, f_clip_score=-1.0), correct=False),
     ]
     assert {one.name: (one.value(), one.chance) for one in precisions(outcomes, suffix="_x")} == {
-        "ap_clip_score_x": (1.0, pytest.approx(1 / 3)),
-        "ap_f_clip_score_x": (1.0, pytest.approx(1 / 3)),
+        "ap_clip_score_x": pytest.approx((1.0, 1 / 3)),
+        "ap_f_clip_score_x": pytest.approx((1.0, 1 / 3)),
     }
     assert {one.name: (one.value(), one.chance) for one in precisions(outcomes, misaligned=True)} == {
-        "ap_clip_score": (1.0, pytest.approx(2 / 3)),
-        "ap_f_clip_score": (1.0, pytest.approx(2 / 3)),
+        "ap_clip_score": pytest.approx((1.0, 2 / 3)),
+        "ap_f_clip_score": pytest.approx((1.0, 2 / 3)),
     }
     assert precisions(outcomes[1:]) == []
 

@@ -1,0 +1,18 @@
+"""Evaluation in one process, which always has a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipalign.evaluation import evaluate
+from clipalign.evaluation.settings import EvalSettings
+from clipalign.evaluation.task import Benchmark
+from clipalign.models.model import LoadedModel
+from clipalign.results import EvalResult
+
+
+def run_benchmark(benchmark: Benchmark[Any, Any], loaded: LoadedModel, settings: EvalSettings) -> EvalResult:
+    """The result of a run that no other process shares."""
+    result = evaluate.run_benchmark(benchmark, loaded, settings)
+    assert result is not None
+    return result
