@@ -99,7 +99,7 @@ def test_the_table_fits_and_json_has_everything(calibration: Calibration) -> Non
     assert f"proposed: --layers {calibration.chosen.layers} --epsilon " in page
     assert "fitted on 40 captions of pictogram-foil" in page
     record = calibration_record(calibration)
-    assert record["chosen"]["epsilon"] == calibration.chosen.epsilon  # type: ignore[index]
+    assert record["chosen"]["epsilon"] == calibration.chosen.epsilon
 
 
 def test_what_is_saved_is_what_detect_takes(calibration: Calibration, tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ class TestUrban1k:
         found = {metric.name: metric.value for metric in result.metrics}
         scorer = LongScorer(load_tiny(), LongSettings(stretch=False))
         paths = [tmp_path / inner / "image" / f"{number}.jpg" for number in range(1, 5)]
-        images = torch.stack(scorer.encode([scorer.prepare(Image.open(path).convert("RGB")) for path in paths]))
+        vectors = scorer.encode([scorer.prepare(Image.open(path).convert("RGB")) for path in paths])
+        images = torch.stack([vector for vector in vectors if isinstance(vector, torch.Tensor)])
         to_text, to_image = naive_recall(images.numpy(), encode_texts(load_tiny(), CAPTIONS).numpy(), np.arange(4), 1)
         assert found == {"r1_image_to_text": pytest.approx(to_text), "r1_text_to_image": pytest.approx(to_image)}
         assert any("4 of its 1,000 samples" in note for note in result.notes)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from clipalign.errors import TextUnusable, UsageError
 from clipalign.methods.detect import Pair
@@ -35,6 +36,7 @@ def alone(loaded: LoadedModel, text: str) -> float:
     """The cosine of one text, encoded by itself."""
     features = LongScorer(loaded, LongSettings(stretch=False))
     image = features.encode([features.prepare(PICTURE)])[0]
+    assert isinstance(image, Tensor)
     return float(encode_texts(loaded, [text])[0] @ image)
 
 
