@@ -320,11 +320,12 @@ def test_an_error_made_ahead_is_raised_in_its_place() -> None:
 
 def test_a_key_that_is_under_way_is_not_made_twice_and_its_error_is_a_value() -> None:
     made: list[str] = []
+    nothing: dict[str, None] = {}
     with Prefetcher[None](1) as workers:
         for _ in range(3):
             workers.expect("a", lambda: made.append("a"))
         assert workers.take("a", "a.png") is None and made == ["a"]
-        workers.expect("a", lambda: {}["no such key"])
+        workers.expect("a", lambda: nothing["no such key"])
         failed = workers.take("a", "a.png")
     assert isinstance(failed, RecordFailed) and failed.message == "a.png: unexpected error, KeyError: 'no such key'"
 

@@ -33,6 +33,7 @@ from clipalign.training.checkpoints import (
     as_os_error,
     last_checkpoint,
     load_checkpoint,
+    save_weights,
 )
 from clipalign.training.data import PictogramData, SpecsSample
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
@@ -75,8 +76,8 @@ def make_run(folder: Path, settings: SpecsSettings = SETTINGS, **others: Any) ->
     intervals = Intervals(validate_every=2, save_every=2, workers=2)
     data = others.pop("data", DATA)
     learner = others.pop("trainee", None) or trainee(settings)
-    others = {"processes": Processes(), "listener": Silent()} | others
-    return SpecsRun(folder, learner, data, settings, intervals, **others)
+    defaults: dict[str, Any] = {"processes": Processes(), "listener": Silent()}
+    return SpecsRun(folder, learner, data, settings, intervals, **defaults | others)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -398,7 +399,7 @@ def test_what_a_killed_run_left_beside_its_last_checkpoint_goes_with_the_next(tm
 def test_vectors_of_pictures_that_find_no_room_are_no_reason_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = specs_batches.save_weights
+    save = save_weights
 
     def full(path: Path, *given: Any) -> None:
         with monkeypatch.context() as patch:
