@@ -164,7 +164,7 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
     """The settings for this model.
 
     Raises:
-        UsageError: the template leaves no room for a text.
+        UsageError: the template takes all tokens of the context.
     """
     template_tokens = encode_text(loaded, settings.template).n_tokens
     if template_tokens >= loaded.context_tokens:
