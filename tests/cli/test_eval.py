@@ -121,10 +121,10 @@ def test_a_precision_the_device_lacks_is_warned_of_as_by_detect(capsys: Capture)
 
 
 def test_a_disk_that_fills_up_is_a_sentence(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_room(*_: object) -> int:
+    def disk_full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", no_room)
+    monkeypatch.setattr("clipalign.evaluation.load_run.write_whole", disk_full)
     status, out, err = run_here(capsys, *LINE, "--output", str(tmp_path))
     assert (status, out) == (70, "")
     assert err.startswith(f"error: results could not be written to {tmp_path}: No space left on device\n")
