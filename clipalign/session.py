@@ -98,7 +98,7 @@ class Session:
                 features (E). Files are turned as their EXIF says; a Pillow image is taken as it stands.
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
-            settings: fields of ``clipalign.methods.detect.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
+            settings: fields of ``clipalign.methods.settings.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
                 ``template``, ``alignment``, ``batch_size``, ``seed``.
 
         Raises:
@@ -191,7 +191,7 @@ class Session:
         Args:
             image: as for :meth:`detect`.
             text: of any length; what lies beyond the model's context is reported, not scored.
-            settings: fields of ``clipalign.methods.score_long.LongSettings``: ``by``, ``margin``, ``stretch``,
+            settings: fields of ``clipalign.methods.settings.LongSettings``: ``by``, ``margin``, ``stretch``,
                 ``batch_size``, ``seed``.
 
         Raises:
