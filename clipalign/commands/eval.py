@@ -55,8 +55,6 @@ def evaluate(*, settings: EvalSettings) -> int:
 def _run(settings: EvalSettings) -> int:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
-    if settings.resume and settings.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
     _check_together(settings)
     axes = check_axes(settings)
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for

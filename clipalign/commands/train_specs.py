@@ -118,8 +118,6 @@ def _check(settings: TrainSpecsOptions) -> None:
                 raise UsageError(f"{flag_name(name)} is for --prepare", hint=hint, input=flag_name(name))
     if settings.prepare is not None and launched_processes().size > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
-    if settings.resume and settings.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", hint="take one of them", input="--resume")
     if settings.output is not None:
         _check_folder(settings.output, settings)
 

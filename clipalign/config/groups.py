@@ -10,6 +10,7 @@ from typing import Annotated
 
 from clipalign.config.readers import MAX_SEED, MAX_THREADS, auto_or_count, between, device_name, part_of, whole
 from clipalign.config.settings import CommandSettings, Setting
+from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
 
 FORMATS = ("table", "json", "jsonl", "csv", "html", "github")
@@ -104,12 +105,21 @@ class ModelSettings(MachineSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(CommandSettings):
-    """What every command has whose ``--output`` may exist already."""
+    """What every command has whose ``--output`` may exist already.
+
+    Raises:
+        UsageError: both are given.
+    """
 
     panel = "Many at once"
 
     resume: Annotated[bool, Setting("Continue an earlier run into the same --output.", file=False)] = False
     overwrite: Annotated[bool, Setting("Replace an --output that exists.", file=False)] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite exclude each other", hint="give one of them", input="--resume")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,8 +75,6 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
     chosen = output or settings.output
     if chosen is not None and str(chosen) == STDOUT:
         chosen = None
-    if settings.resume and settings.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", hint="give one of them", input="--resume")
     if settings.resume and chosen is None:
         raise UsageError("--resume needs --output", hint="what went to stdout is not kept", input="--resume")
     format = chosen_batch_format(settings)
