@@ -16,7 +16,7 @@ from clipalign.errors import UsageError
 from clipalign.files import write_whole
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
-from clipalign.output.html import Rect, card_of, data_url, page_assets, render_template
+from clipalign.output.html import Rect, card_of, data_url, render_template
 from clipalign.output.json import plain
 from clipalign.output.records import Entry
 from clipalign.output.table import column_table, fitting, folding, printed, provenance_line
@@ -345,7 +345,8 @@ def eval_page(shown: EvalReport) -> str:
         metrics=[_metric(document, name) for name in document["metrics"]],
         plots=[_plot(one) for one in shown.distributions],
         examples=[("Most wrong", _cards(shown.worst)), ("Most right", _cards(shown.best))],
-        **page_assets(("page.css", "eval.css"), ()),
+        styles=("page.css", "eval.css"),
+        scripts=(),
     )
 
 

@@ -14,7 +14,6 @@ import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from clipalign.output.console import visible
@@ -31,7 +30,6 @@ from clipalign.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 MAX_CARDS: Final = 20_000
 """More than this a browser does not lay out with pleasure; the worst are kept."""
@@ -81,7 +79,8 @@ class HtmlWriter(Writer):
             notes=_notes(formatter, summary, places, pictured),
             provenance=provenance,
             cards=_cards(formatter, store, places, pictured),
-            **page_assets(("page.css",), ("page.js",) if several else ()),
+            styles=("page.css",),
+            scripts=("page.js",) if several else (),
         )
         stream.enable_buffering(BUFFERED)
         yield from (piece.encode("utf-8") for piece in stream)
@@ -156,42 +155,22 @@ def card_of(formatter: RecordFormatter, entry: Entry) -> dict[str, Any]:
     return card | {"kind": kind, "template": f"{formatter.command}.html"} | formatter.card(entry.record)
 
 
-def page_assets(styles: Sequence[str], scripts: Sequence[str]) -> dict[str, Any]:
-    """Return style, script and security policy of a page, for ``base.html``: files of ``templates/``, inlined.
-
-    The policy forbids all that is not in the page.
-    """
-    from markupsafe import Markup
-
-    def hashes(names: Sequence[str]) -> str:
-        digests = (base64.b64encode(hashlib.sha256(_asset(name).encode()).digest()).decode() for name in names)
-        return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
-
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {hashes(styles)}; script-src {hashes(scripts)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return {
-        "policy": Markup(policy),  # a policy should be readable as it stands, its quotes unescaped
-        "styles": [Markup(_asset(name)) for name in styles],
-        "scripts": [Markup(_asset(name)) for name in scripts],
-    }
-
-
 @cache
-def _asset(name: str) -> str:
-    """Return a file of ``templates/`` as it is inlined: what the browser hashes."""
-    text = files("clipalign.output").joinpath("templates", name).read_text(encoding="utf-8").replace("\r\n", "\n")
+def source_hash(name: str) -> str:
+    """Return what a security policy calls a file of ``templates/`` that the page includes in an element of its own.
+
+    Raises:
+        ValueError: it would end its element.
+    """
+    text = _environment().get_template(name).render()
     if "</" in text or "<!--" in text:
         raise ValueError(f"{name} cannot be inlined: it ends its own element")
-    return text
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def render_template(name: str, **values: Any) -> Markup:
+def render_template(name: str, **values: Any) -> str:
     """Return a template of ``templates/``, filled in; every text is escaped."""
-    from markupsafe import Markup
-
-    return Markup(_environment().get_template(name).render(**values))
+    return _environment().get_template(name).render(**values)
 
 
 @cache
@@ -207,7 +186,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(version=__version__, bar_units=BAR_UNITS, flat=_flat)
+    environment.globals.update(version=__version__, bar_units=BAR_UNITS, flat=_flat, source_hash=source_hash)
     environment.filters["words"] = lambda name: name.replace("_", " ")
     return environment
 

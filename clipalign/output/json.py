@@ -18,8 +18,6 @@ from clipalign.output.console import stdout_is_terminal
 from clipalign.output.formats import Writer
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from clipalign.output.records import Entry, RecordFormatter, RecordStore
 
 
@@ -98,7 +96,7 @@ def _plain(value: object, place: str) -> Any:
 
 
 @cache
-def _field_names(kind: type[DataclassInstance]) -> tuple[str, ...]:
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
