@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
@@ -255,7 +255,7 @@ def first_difference(
         ignore: names that may differ.
         inside: the name of the object they are, for nested ones; ``settings`` is left out.
     """
-    for key in _names(now, before):
+    for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key, _NOT_SET), now.get(key, _NOT_SET)
         if key in ignore or (old == new and isinstance(old, bool) == isinstance(new, bool)):
             continue
@@ -264,11 +264,6 @@ def first_difference(
         if found := first_difference(old, new, ignore=ignore, inside="" if key == "settings" else f"{inside}{key}."):
             return found
     return None
-
-
-def _names(*mappings: Iterable[str]) -> dict[str, None]:
-    """All keys, each once, in order."""
-    return {key: None for mapping in mappings for key in mapping}
 
 
 def _shown(value: object) -> str:

@@ -26,6 +26,7 @@ from clipalign.runs.prefetch import prefetched
 from clipalign.training.checkpoints import save_weights
 from clipalign.training.data import Order, SpecsData, SpecsSample
 from clipalign.training.model import Trainee
+from clipalign.training.settings import SpecsSettings
 
 GROUP_PICTURES: Final = 64
 """Pictures encoded together for their vectors."""
@@ -65,74 +66,64 @@ def prepared_picture(sample: SpecsSample, trainee: Trainee) -> Tensor | None:
         return None
 
 
-class Batches:
-    """The batches of a run, of this process; those to come are made while one is used.
-
-    Args:
-        data: the samples.
-        order: which of them each step reads.
-        trainee: for tokens and preprocessing.
-        processes: of the run.
-        accumulate: batches a step.
-        draws: prefixes a caption.
-        shorts: whether short captions are read too.
-        vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
-        workers: threads.
-    """
-
-    def __init__(
-        self,
-        data: SpecsData,
-        order: Order,
-        trainee: Trainee,
-        processes: Processes,
-        *,
-        accumulate: int,
-        draws: int,
-        shorts: bool,
-        vectors: Tensor | None,
-        workers: int,
-    ) -> None:
-        self._data, self._order, self._trainee, self._processes = data, order, trainee, processes
-        self._accumulate, self._draws, self._shorts = accumulate, draws, shorts
-        self._size = order.step_samples // (accumulate * processes.size)
-        self._vectors = vectors
-        self._workers = workers
-
-    def steps(self, first: int, last: int) -> Generator[list[Batch], None, None]:
-        """For each step from ``first`` to before ``last`` its batches, as many as are accumulated."""
-        places = ((step, row) for step in range(first, last) for row in self._rows(step))
-        ahead = BATCHES_AHEAD * self._size
-        with closing(prefetched(places, self._prepare, threads=self._workers, ahead=ahead)) as prepared:
-            for _ in range(first, last):
-                yield [_assemble(list(islice(prepared, self._size))) for _ in range(self._accumulate)]
-
-    def _rows(self, step: int) -> Iterator[int]:
-        """This process's samples: batch after batch, and within one, process after process."""
-        rows = self._order.rows(step)
-        for batch in range(self._accumulate):
-            first = (batch * self._processes.size + self._processes.rank) * self._size
-            yield from rows[first : first + self._size]
-
-    def _prepare(self, place: tuple[int, int]) -> _Prepared:
-        step, row = place
-        sample = self._data.sample(row)
-        drawn = sample.draw(self._order.random(step, row), self._draws)
-        texts = [self._trainee.encode(text) for text in drawn.texts]
-        if self._vectors is None:
-            picture = prepared_picture(sample, self._trainee)
-        else:
-            picture = self._vectors[row] if torch.isfinite(self._vectors[row]).all() else None
-        shorts = [self._trainee.encode(text) for text in sample.shorts] if self._shorts else []
-        return _Prepared(texts, drawn.triples, shorts, picture, sample.name)
-
-
 class _Prepared(NamedTuple):
     texts: list[TokenIds]
     triples: list[tuple[int, int, int]]
     shorts: list[TokenIds]
     picture: Tensor | None
     name: str
+
+
+def make_batches(
+    data: SpecsData,
+    order: Order,
+    trainee: Trainee,
+    processes: Processes,
+    settings: SpecsSettings,
+    *,
+    steps: range,
+    vectors: Tensor | None,
+    workers: int,
+) -> Generator[list[Batch], None, None]:
+    """For each step this process's batches, as many as are accumulated; those to come are made while one is used.
+
+    Args:
+        data: the samples.
+        order: which of them each step reads.
+        trainee: for tokens and preprocessing.
+        processes: of the run.
+        settings: ``batch_size``, ``accumulate``, ``draws``, and whether short captions are read.
+        steps: counted from 0 on.
+        vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
+        workers: threads.
+
+    Raises:
+        InputUnreadable: the data are damaged, or not one picture of a batch can be read.
+    """
+    size = settings.batch_size
+
+    def places() -> Iterator[tuple[int, int]]:
+        for step in steps:
+            rows = order.rows(step)
+            for batch in range(settings.accumulate):
+                first = (batch * processes.size + processes.rank) * size
+                yield from ((step, row) for row in rows[first : first + size])
+
+    def prepare(place: tuple[int, int]) -> _Prepared:
+        step, row = place
+        sample = data.sample(row)
+        drawn = sample.draw(order.random(step, row), settings.draws)
+        texts = [trainee.encode(text) for text in drawn.texts]
+        if vectors is None:
+            picture = prepared_picture(sample, trainee)
+        else:
+            picture = vectors[row] if torch.isfinite(vectors[row]).all() else None
+        shorts = [trainee.encode(text) for text in sample.shorts] if settings.weights.short > 0 else []
+        return _Prepared(texts, drawn.triples, shorts, picture, sample.name)
+
+    with closing(prefetched(places(), prepare, threads=workers, ahead=BATCHES_AHEAD * size)) as prepared:
+        for _ in steps:
+            yield [_assemble(list(islice(prepared, size))) for _ in range(settings.accumulate)]
 
 
 def _assemble(samples: Sequence[_Prepared]) -> Batch:

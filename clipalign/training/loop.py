@@ -21,7 +21,7 @@ from clipalign.device import is_out_of_memory
 from clipalign.errors import ClipalignError, UsageError
 from clipalign.files import remove_leftovers, write_failed
 from clipalign.runs.distributed import Processes
-from clipalign.training.batches import Batch, Batches, picture_vectors
+from clipalign.training.batches import Batch, make_batches, picture_vectors
 from clipalign.training.checkpoints import (
     CHECKPOINTS_FOLDER,
     Checkpoint,
@@ -217,19 +217,18 @@ class SpecsRun:
                         save_config(self._folder / CONFIG_FILE, self._trainee)
                 self._validate(validation, metrics)
                 progress.before = progress.best
-            batches = Batches(
+            batches = make_batches(
                 self._data,
                 self._order,
                 self._trainee,
                 self._processes,
-                accumulate=settings.accumulate,
-                draws=settings.draws,
-                shorts=settings.weights.short > 0,
+                settings,
+                steps=range(progress.step, self.steps),
                 vectors=vectors,
                 workers=self._intervals.workers,
             )
-            with closing(batches.steps(progress.step, self.steps)) as steps:
-                for ready in steps:
+            with closing(batches):
+                for ready in batches:
                     record = self._step(ready) | {"samples_per_second": self._rate()}
                     if metrics is not None:
                         metrics.write(record)
