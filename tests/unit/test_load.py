@@ -198,7 +198,7 @@ class TestMismatches:
             ("[]", "lacks embed_dim"),
             ('{"embed_dim": 1}', "lacks vision_cfg, text_cfg"),
             ('{"embed_dim": 1, "vision_cfg": 3, "text_cfg": {}}', "its vision_cfg is not an object but 3"),
-            ('{"embed_dim": 1, "vision_cfg": {}, "text_cfg": []}', "its text_cfg is no object"),
+            ('{"embed_dim": 1, "vision_cfg": {}, "text_cfg": []}', "its text_cfg is not an object"),
         ],
     )
     def test_configs_that_are_none(self, tmp_path: Path, content: str, why: str) -> None:

@@ -207,10 +207,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"by": "word"}, "unknown value 'word' for --by"),
+            ({"by": "word"}, "by must be sentence or phrase, not 'word'"),
             ({"margin": -0.1}, "margin must be"),
             ({"margin": math.nan}, "margin must be"),
-            ({"batch_size": 0}, "batch size"),
+            ({"batch_size": 0}, "batch_size must be"),
         ],
     )
     def test_out_of_range(self, settings: dict[str, object], message: str) -> None:
