@@ -142,21 +142,20 @@ class TestTorchScript:
 class _Block(torch.nn.Module):
     """With everything that TorchScript keeps beside weights."""
 
-    table: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(3, 4)
         self.tied = torch.nn.Linear(3, 4)
         self.tied.weight = self.linear.weight
         self.inner = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.BatchNorm1d(4))
+        self.table: Tensor
         self.register_buffer("table", torch.arange(6).reshape(2, 3).T)
         self.mask = torch.ones(2)
         self.sizes = [1, 2]
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.inner(self.linear(x) + self.tied(x))
-        return found * self.mask.sum() + self.table.sum() + self.sizes[0]
+        found = self.inner(self.linear(x) + self.tied(x)) * self.mask.sum()
+        return torch.add(found, self.table.sum() + self.sizes[0])
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
