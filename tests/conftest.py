@@ -63,10 +63,10 @@ def hub(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Serv
 @pytest.fixture(scope="module")
 def few_draws() -> Iterator[None]:
     """Intervals from 60 bootstrap draws instead of a thousand, for tests of something else that they slow down."""
-    rooms = [importlib.import_module(f"clipalign.evaluation.{name}") for name in ("metrics", "compare")]
+    modules = [importlib.import_module(f"clipalign.evaluation.{name}") for name in ("metrics", "compare")]
     with pytest.MonkeyPatch.context() as patch:
-        for room in rooms:
-            patch.setattr(room, "BOOTSTRAP_DRAWS", 60)
+        for module in modules:
+            patch.setattr(module, "BOOTSTRAP_DRAWS", 60)
         yield
 
 

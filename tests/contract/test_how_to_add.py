@@ -21,7 +21,7 @@ PAGE = "clipalign/README.md"
 INTO = re.compile(r'into (\S+) (before|after) (".+")')
 
 
-class House:
+class Copy:
     """A copy of the package with the page's additions, and a program of its own."""
 
     def __init__(self, folder: Path, warm: Warm) -> None:
@@ -35,8 +35,8 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(
         ROOT / "clipalign",
         folder / "clipalign",
@@ -59,7 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 text.replace(anchor, code + anchor if found[2] == "before" else anchor + code), encoding="utf-8"
             )
     with Warm(tmp_path_factory.mktemp("warm"), checkout=folder) as warm:
-        yield House(folder, warm)
+        yield Copy(folder, warm)
 
 
 def test_the_page_has_all_the_pieces() -> None:
@@ -67,16 +67,16 @@ def test_the_page_has_all_the_pieces() -> None:
     assert marks == ["into", "into", "file", "into"]
 
 
-def test_an_added_model_has_a_name_and_an_epsilon_of_its_own(house: House) -> None:
-    run = house.run("detect", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "my-clip", "--format", "json")
+def test_an_added_model_has_a_name_and_an_epsilon_of_its_own(copy: Copy) -> None:
+    run = copy.run("detect", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "my-clip", "--format", "json")
     assert (run.status, run.err) == (0, "")
     record = json.loads(run.out)
     assert record["model"] == "my-clip"
     assert record["provenance"]["settings"]["epsilon"] == -2e-4
 
 
-def test_an_added_benchmark_runs_like_every_other(house: House) -> None:
-    shutil.copytree(EXAMPLES / "images", house.folder / "pairs")
+def test_an_added_benchmark_runs_like_every_other(copy: Copy) -> None:
+    shutil.copytree(EXAMPLES / "images", copy.folder / "pairs")
     rows = [
         {"image": "cat.png", "caption": "a cat and two balloons", "false_word": ""},
         {"image": "cat.png", "caption": "a dog and two balloons", "false_word": "dog"},
@@ -84,21 +84,21 @@ def test_an_added_benchmark_runs_like_every_other(house: House) -> None:
         {"image": "fruit.png", "caption": "two apples and a pear", "false_word": "pear"},
         {"image": "fruit.png"},
     ]
-    (house.folder / "pairs" / "pairs.json").write_text(json.dumps(rows), encoding="utf-8")
+    (copy.folder / "pairs" / "pairs.json").write_text(json.dumps(rows), encoding="utf-8")
     line = ("eval", "--dataset", "my-pairs", "--data-root", "pairs", "--model", "pictogram")
-    run = house.run(*line, "--output", "run", "--report", "html", "--format", "json")
+    run = copy.run(*line, "--output", "run", "--report", "html", "--format", "json")
     document = json.loads(run.out)
     assert run.status == 3  # the last row is no pair, and counted
     assert document["metrics"]["la"] == 1.0
     assert document["counts"]["unreadable"] == 1
-    assert (house.folder / "run" / "report.html").is_file()
+    assert (copy.folder / "run" / "report.html").is_file()
 
 
-def test_an_added_command_has_help_and_the_options_of_all(house: House) -> None:
-    run = house.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram")
+def test_an_added_command_has_help_and_the_options_of_all(copy: Copy) -> None:
+    run = copy.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram")
     assert (run.status, run.err) == (0, "")
     assert -1 <= float(run.out) <= 1 and len(run.out.partition(".")[2]) == 5
-    (house.folder / "clipalign.toml").write_text("[cosine]\ndigits = 2\n")
-    rounded = house.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram").out
+    (copy.folder / "clipalign.toml").write_text("[cosine]\ndigits = 2\n")
+    rounded = copy.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram").out
     assert rounded == f"{float(run.out):.2f}\n"
-    assert "cosine       The bare cosine of a picture and a text." in house.run("--help").out
+    assert "cosine       The bare cosine of a picture and a text." in copy.run("--help").out

@@ -13,8 +13,7 @@ from tests.hardening.arena import PROGRAM
 from tests.hardening.report import FIGURES, write_report
 
 OTHER_PARTS: Final = ("kills", "limits", "soak")
-"""Modules of this room, each with ``run(*, cases, seed, jobs, minutes)``, which writes its own figures and returns its
-part."""
+"""Modules beside this one; ``run(*, cases, seed, jobs, minutes)`` of each writes its figures and returns its part."""
 
 
 def main() -> int:

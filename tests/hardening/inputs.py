@@ -35,7 +35,7 @@ CASES: Final[Mapping[str, int]] = {
     "tables": 1300,
     "folders": 700,
 }
-"""Generators, each a module of this room with ``cases(random, number)``, and how many cases are its share."""
+"""Generators, each a module beside this one with ``cases(random, number)``, and how many cases are its share."""
 
 _TELL_SECONDS: Final = 20.0
 
