@@ -16,6 +16,7 @@ from tests.server import Server, running
 
 PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Two processes on two cores want no more; ``OMP_NUM_THREADS=2 python -m pytest`` runs the suite with two."""
 DROPPED = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "CI")
 DROPPED_PREFIXES = ("CLIPALIGN_", "HF_", "_CLIPALIGN")
 
@@ -26,7 +27,7 @@ def pytest_configure() -> None:
     """Before torch is imported: its thread count is read from the environment."""
     for name in [*DROPPED, *(name for name in os.environ if name.startswith(DROPPED_PREFIXES))]:
         os.environ.pop(name, None)
-    os.environ.update(PINNED | THREADS)
+    os.environ.update(THREADS | dict(os.environ) | PINNED)
     # How long an example takes says more about the machine than about the product.
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=slow)

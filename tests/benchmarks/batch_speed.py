@@ -97,7 +97,7 @@ def decoding(path: Path, loaded: LoadedModel) -> list[str]:
     picture = open_image(path)
     lines = [
         f"{picture.width} × {picture.height}: opening and decoding {best_ms(lambda: open_image(path)):.1f} ms, "
-        f"resizing and normalising {best_ms(lambda: to_tensor(picture, loaded)):.1f} ms"
+        f"resizing and normalizing {best_ms(lambda: to_tensor(picture, loaded)):.1f} ms"
     ]
     for margin in MARGINS:
         drafted = draft(path, margin * loaded.image_size)

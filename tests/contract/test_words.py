@@ -46,7 +46,7 @@ NAMES: Final = frozenset(
         "told",
         "one_by_one",
         "halving",
-        "suggestion",
+        "meant_by",
         "finished_run",
     ]
 )

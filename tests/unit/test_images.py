@@ -112,7 +112,7 @@ class TestFormats:
             image = open_image(encoded(Image.fromarray(values), "TIFF"))
         assert reds(image) == [0, 128, 255]
 
-    def test_deep_grey_is_scaled_by_its_whole_range_in_stripes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_deep_gray_is_scaled_by_its_whole_range_in_stripes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(images, "_STRIPE_PIXELS", 1)
         values = numpy.array([[-1.0], [0.0], [float("inf")], [1.0]], dtype=numpy.float32)
         image = open_image(Image.fromarray(values))
