@@ -7,6 +7,7 @@ with the setuptools of this environment and no network.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import re
@@ -189,6 +190,7 @@ PLACES_OF_IMPORTS = {"clipalign": {"dev"}, "tests": set(), ".assets": set(), ".c
 """Folder → extras that nothing in it may need."""
 
 
+@functools.cache
 def imported(folder: str) -> set[str]:
     """Packages of others that the modules of a folder import, by any statement or by name."""
     found = set()

@@ -349,7 +349,7 @@ def limits(number: int, *, seed: int, seconds: float, scale: float = 0.3, only: 
     ]
     if not mounted:
         rows.append(Row("the disk is full", [], 0, dict.fromkeys(FAILURES, 0), "no file system may be mounted here"))
-    bounds = "Each ends with a sentence and its status; with room again --resume comes to the end of an unbroken run."
+    bounds = "Each ends with a sentence and its status; with space again --resume comes to the end of an unbroken run."
     return Part("limits", seed, time.monotonic() - began, rows, typed_command(), failing, bounds)
 
 
