@@ -32,7 +32,7 @@ SCENES: Final[dict[str, tuple[str, tuple[Placed, ...]]]] = {
         "yellow",
         (("apple", "twemoji", "medium", ((0.25, 0.3), (0.3, 0.75))), ("banana", "noto", "medium", ((0.7, 0.5),))),
     ),
-    "harbour": ("blue", (("sailboat", "noto", "large", ((0.3, 0.35),)), ("anchor", "noto", "medium", ((0.75, 0.75),)))),
+    "harbor": ("blue", (("sailboat", "noto", "large", ((0.3, 0.35),)), ("anchor", "noto", "medium", ((0.75, 0.75),)))),
     "breakfast": (
         "brown",
         (("cup of coffee", "noto", "medium", ((0.25, 0.5),)), ("croissant", "noto", "medium", ((0.75, 0.5),))),
@@ -55,7 +55,7 @@ SCENES: Final[dict[str, tuple[str, tuple[Placed, ...]]]] = {
 CAPTIONS: Final = (
     ("cat", "a large cat and two balloons on a blue background"),
     ("fruit", "two apples and a pear"),
-    ("harbour", "a sailboat on a blue background"),
+    ("harbor", "a sailboat on a blue background"),
     ("breakfast", "a cup of coffee and a croissant"),
     ("street", "a fire truck and a traffic light on a gray background"),
     ("forest", "three trees and an owl"),
@@ -67,14 +67,14 @@ CAPTIONS: Final = (
 FOILS: Final = {
     "cat": ("a cat and two balloons", "a dog and two balloons", "dog"),
     "fruit": ("two apples and a banana", "two apples and a pear", "pear"),
-    "harbour": ("a sailboat on a blue background", "a sailboat on a red background", "red"),
+    "harbor": ("a sailboat on a blue background", "a sailboat on a red background", "red"),
     "breakfast": ("a cup of coffee and a croissant", "a cup of coffee and a pizza", "pizza"),
     "street": ("a bus on a gray background", "a bus on a pink background", "pink"),
     "forest": ("three trees and an owl", "three trees and a bear", "bear"),
     "night": ("a moon and two stars", "a sun and two stars", "sun"),
     "garden": ("a rose and a butterfly", "a rose and a spider", "spider"),
 }
-"""For labelled data of one's own, in FOIL's format: a true caption, a false one, and its false word."""
+"""For labeled data of one's own, in FOIL's format: a true caption, a false one, and its false word."""
 
 LONG: Final = (
     "There is a cat. There are two balloons. The background is blue. The cat is on the left. There is a dog.\n"

@@ -31,7 +31,7 @@ class ClipalignError(Exception):
     """A failure that a user can understand.
 
     Args:
-        message: what happened, one sentence without a final full stop.
+        message: what happened, one sentence without a final period.
         hint: what to try next, or an empty string.
         input: the file, option or record concerned, or an empty string.
     """
@@ -115,7 +115,7 @@ class InputUnreadable(ClipalignError):
 
 
 class RecordFailed(InputUnreadable):
-    """An error that nobody foresaw, met while one record was read, prepared or scored; it costs that record alone."""
+    """An error that was not expected, met while one record was read, prepared or scored; it costs that record alone."""
 
     type = "unexpected_error"
 

@@ -235,7 +235,7 @@ _HELD: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 _NOT_OURS: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DELETED_AGAIN: Final = 100
-"""How often a lock may be deleted under our hands before it counts as another's."""
+"""How often a lock may be deleted while we open it before it counts as another's."""
 
 _told: set[str] = set()
 
@@ -287,7 +287,7 @@ def exclusive(
 
 
 def _try(path: Path) -> int | None:
-    """An open, locked file, a new one where it was deleted under our hands; None where another has the lock."""
+    """An open, locked file, a new one where it was deleted while we open it; None where another has the lock."""
     for _ in range(_DELETED_AGAIN):
         handle = _open(path)
         try:

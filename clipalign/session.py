@@ -186,7 +186,7 @@ class Session:
         return [classifier.classify(_picture(image)) for image in images]
 
     def score_long(self, image: ImageLike, text: str, **settings: Any) -> LongResult:
-        """How well a long ``text`` fits ``image``, and which sentence earns or loses what.
+        """How well a long ``text`` fits ``image``, and which sentence raises or lowers the score.
 
         Args:
             image: as for :meth:`detect`.

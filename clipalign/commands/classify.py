@@ -98,10 +98,10 @@ def classify(
     *,
     settings: ClassifyOptions,
 ) -> int:
-    """Say which class an image shows, and with --explain which part of it and which sentence said so.
+    """Say which class an image shows, and with --explain which crops and sentences contributed most.
 
-    Random crops of the image meet sentences about each class, both weighted (WCA, arXiv 2406.02915). A score is a
-    cosine, -1 to 1; higher fits better, and only scores of one image compare.
+    Random crops of the image are compared with sentences about each class, both weighted (WCA, arXiv 2406.02915). A
+    score is a cosine, -1 to 1; higher fits better, and only scores of one image compare.
 
     Examples:
       clipalign classify photo.jpg --labels animals.txt

@@ -182,7 +182,7 @@ def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: 
     except VerificationFailed:
         raise
     except MissingWeights:
-        wanted = settings.download if settings.download is not None else _somebody_looks()
+        wanted = settings.download if settings.download is not None else _stderr_is_terminal()
         if settings.offline or not wanted or not _can_be_fetched(row):
             raise
     from clipalign.commands.download import download_context, fetch_row
@@ -191,7 +191,7 @@ def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: 
     return action()
 
 
-def _somebody_looks() -> bool:
+def _stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -283,7 +283,7 @@ def _check_sharded(settings: RecordSettings) -> None:
 
 
 def _extent(source: Input, shard: Shard | None) -> tuple[slice | None, int | None]:
-    """The stretch of the input that is done, None for all of it, and how long it is where somebody wants to know."""
+    """The slice of the input to score (None: all), and its length (None: not counted, no progress bar)."""
     if shard is None:
         return None, source.count() if progress_console() is not None else None
     records = source.count()

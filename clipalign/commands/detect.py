@@ -70,8 +70,8 @@ def detect(
 ) -> int:
     """Say which words of a text do not fit an image, and how well the whole text does; for one pair or many.
 
-    Every word gets a signed number: below zero it pulls text and image apart (CLIP4DM, arXiv 2412.18404). CLIPScore
-    runs from 0 to 2.5 and F-CLIPScore up to 0; for both, higher fits better.
+    Every word gets a signed number: below zero it lowers the similarity of text and image (CLIP4DM, arXiv 2412.18404).
+    CLIPScore runs from 0 to 2.5 and F-CLIPScore up to 0; for both, higher fits better.
 
     Examples:
       clipalign detect photo.jpg "a cup of coke"

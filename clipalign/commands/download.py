@@ -92,7 +92,7 @@ def download(
 ) -> int:
     """List, fetch, verify and remove models and data sets.
 
-    What was cut is resumed, everything is checked by SHA-256 where one is known and moved into place when it is whole.
+    Interrupted downloads are resumed; files are checked by SHA-256 where one is known, then moved into place.
     Weights go where open_clip and Hugging Face look for them too, data sets into clipalign's own cache. HF_HOME,
     HF_ENDPOINT, HF_TOKEN and the proxies' variables are respected.
 

@@ -80,7 +80,7 @@ def _run(settings: EvalSettings) -> int:
 
     with Progress(SAMPLES, total=total, shown=launched_processes().is_first) as progress:
         result = run_benchmark(benchmark, loaded, settings, progress=progress.advance)
-    if result is None:  # one of several processes; the first speaks for all
+    if result is None:  # one of several processes; the first reports for all
         return EXIT_DONE
     if settings.report is not None:
         _report(benchmark, settings)
@@ -156,7 +156,7 @@ def _sweep(
         return choose_model(find_model(model), settings).load()
 
     found = run_sweep(benchmark, load, settings, axes, progress=progress)
-    if not found:  # one of several processes; the first speaks for all
+    if not found:  # one of several processes; the first reports for all
         return EXIT_DONE
     rows = [(one.values, one.result) for one in found]
     write_record(sweep_record(rows), sweep_table(rows), format=chosen_format(settings))
@@ -196,7 +196,7 @@ def _report(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> None:
 
 
 def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> None:
-    """Options that the benchmark has no use for; settings of files and variables are for whatever has.
+    """Refuse typed options that the benchmark does not use; those of settings files and variables are ignored.
 
     Raises:
         UsageError: one was typed.

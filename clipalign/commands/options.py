@@ -76,7 +76,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
         @wraps(function)
         def run(**typed: Any) -> int:
             flags = {name: typed.pop(name) for name in own}
-            return function(**typed, settings=settle(command, kind, flags))
+            return function(**typed, settings=resolve_settings(command, kind, flags))
 
         arguments = [
             one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.name != "settings"
@@ -92,7 +92,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
     return decorate
 
 
-def settle(
+def resolve_settings(
     command: str, kind: type[CommandSettings], flags: Mapping[str, object], *, start: Path | None = None
 ) -> CommandSettings:
     """The settings of this run; variables and files that set nothing are reported.

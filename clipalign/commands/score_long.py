@@ -21,7 +21,7 @@ from clipalign.commands.common import (
 )
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import ModelSettings, RecordSettings
-from clipalign.config.settings import AsIn, Setting
+from clipalign.config.settings import SameAs, Setting
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.files import open_plain
 from clipalign.methods.settings import LongSettings
@@ -44,7 +44,7 @@ class ScoreLongOptions(LongSettings, RecordSettings):
 
     panel = "Scoring"
 
-    model: Annotated[str, AsIn(ModelSettings)] = LONG_MODEL
+    model: Annotated[str, SameAs(ModelSettings)] = LONG_MODEL
     text_file: Annotated[
         tuple[str, ...],
         Setting("A file with one text, in UTF-8; - for standard input. May be repeated.", value="FILE", file=False),
@@ -65,7 +65,7 @@ def score_long(
     *,
     settings: ScoreLongOptions,
 ) -> int:
-    """Say how well a long text fits an image, and which of its sentences earn or lose what; for one pair or many.
+    """Say how well a long text fits an image, which sentences raise or lower the score; for one pair or many.
 
     The score is (cosine + 1) / 2, 0 to 1; higher fits better (SPECS, arXiv 2509.03897). A sentence's number is what it
     adds to the score of the text before it. Texts of up to 248 tokens are read; what lies beyond is reported.

@@ -15,7 +15,7 @@ from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
 from clipalign.config.readers import whole
-from clipalign.config.settings import AsIn, Setting, flag_name
+from clipalign.config.settings import SameAs, Setting, flag_name
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import find_model, model_names
@@ -50,8 +50,8 @@ class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
             file=False,
         ),
     ] = None
-    image_root: Annotated[Path | None, AsIn(RecordSettings)] = None
-    by: Annotated[str, AsIn(LongSettings)] = "phrase"
+    image_root: Annotated[Path | None, SameAs(RecordSettings)] = None
+    by: Annotated[str, SameAs(LongSettings)] = "phrase"
     held_out: Annotated[int, Setting("Samples for validation, never trained on.", whole(0), value="N")] = 300
     init: Annotated[
         str,
@@ -63,7 +63,7 @@ class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
             panel="Model",
         ),
     ] = "specs-base"
-    precision: Annotated[str, AsIn(MachineSettings)] = "auto"
+    precision: Annotated[str, SameAs(MachineSettings)] = "auto"
     output: Annotated[
         Path | None,
         Setting(
@@ -192,7 +192,7 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     from clipalign.training.checkpoints import check_settings, last_checkpoint, settings_of
     from clipalign.training.data import PreparedData, open_data
     from clipalign.training.loop import SpecsRun
-    from clipalign.training.model import make_trainee
+    from clipalign.training.model import make_trainable
 
     data = open_data(name, held_out=settings.held_out)
     said = "held_out" in settings.typed and launched_processes().is_first
@@ -207,7 +207,7 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     if found is not None and (begun := settings_of(found)):
         asked = recipe.identity()
         check_settings({name: begun.get(name) for name in asked}, asked, folder)
-    trainee = make_trainee(chosen.load(), frozen=recipe.freeze, recompute=recipe.recompute)
+    trainee = make_trainable(chosen.load(), frozen=recipe.freeze, recompute=recipe.recompute)
     for note in trainee.loaded.notes:
         notices.inform(note)
     with join_processes(trainee.loaded.choice.device) as processes, _asked_to_stop() as stop:

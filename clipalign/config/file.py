@@ -84,7 +84,7 @@ def _folders(start: Path) -> list[Path]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether only this user or root can have written it; of a link, both its owner and what it leads to count."""
+    """Whether this user or root owns it and others may not write it; a link's own owner counts too."""
     if not is_file(path) or not hasattr(os, "getuid"):
         return is_file(path)
     there = path.stat()

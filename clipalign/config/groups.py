@@ -165,7 +165,7 @@ class RecordSettings(RunSettings, ModelSettings):
     on_error: Annotated[
         str | None,
         Setting(
-            "Write a record that cannot be read with its error, or end the run.",
+            "skip: write the error as a record and go on; fail: end the run.",
             choices=("skip", "fail"),
             default="skip for many, fail for one",
         ),

@@ -68,7 +68,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class AsIn:
+class SameAs:
     """The setting that another class declares under the same name."""
 
     owner: type
@@ -143,7 +143,7 @@ def _declared(kind: type) -> Mapping[str, Setting]:
                 continue
             value_type, *metadata = get_args(hints[key]) or (None,)
             found[key] = next((one for one in metadata if isinstance(one, Setting)), None)
-            if metadata and isinstance(metadata[0], AsIn):
+            if metadata and isinstance(metadata[0], SameAs):
                 found[key] = declared(metadata[0].owner)[key]
             elif setting := found[key]:
                 panel = setting.panel or vars(owner).get("panel", "")
@@ -168,7 +168,7 @@ def _completed(setting: Setting, key: str, value_type: Any, default: object) -> 
 
 
 def _shown(default: object) -> str:
-    """A default as it is typed; empty where nothing holds."""
+    """A default as the user would type it; empty where there is none."""
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, int | float):

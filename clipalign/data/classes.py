@@ -284,7 +284,7 @@ def _every_other_is_nil(content: bytes) -> bool:
 
 
 def _json(path: Path, *, hint: str) -> object:
-    def no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    def reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
             twin = next(name for index, name in enumerate(names) if name in names[:index])
@@ -292,7 +292,7 @@ def _json(path: Path, *, hint: str) -> object:
         return dict(pairs)
 
     try:
-        found: object = json.loads(_read(path), object_pairs_hook=no_twins)
+        found: object = json.loads(_read(path), object_pairs_hook=reject_duplicates)
     except json.JSONDecodeError as error:
         raise UsageError(
             f"{path} is not valid JSON: {error.msg}, line {error.lineno}",

@@ -254,7 +254,7 @@ def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Im
         width, height = image.size
         if image.format in ("JPEG", "MPO") and content.count(_SCAN) * width * height > MAX_SCANNED_PIXELS:
             raise ImageUnreadable(
-                f"{name} would have to be decoded {content.count(_SCAN)} times over",
+                f"{name} has {content.count(_SCAN)} JPEG scans, too many to decode",
                 hint="save it once more, with another program",
                 input=name,
             )
@@ -264,7 +264,7 @@ def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Im
 
 
 class _Quiet:
-    """How many threads are opening pictures, and what puts the process's warning filters back."""
+    """Number of threads that are opening pictures, and the saved warning filters of the process."""
 
     lock: Final = threading.Lock()
     count = 0

@@ -4,7 +4,7 @@ A line is what ends with a line feed; a carriage return before it is not part of
 ends a line too. Blank lines are passed over, and counted for the line numbers that errors name.
 
 Standard input may be written while it is read: a program that writes one record and waits for the answer would wait
-for ever if records were collected first. :class:`LiveLines` says whether the next line is there; where a platform
+forever if records were collected first. :class:`LiveLines` says whether the next line is there; where a platform
 cannot tell, no line is late.
 """
 

@@ -114,7 +114,7 @@ class Listed:
 
 
 def never_late() -> bool:
-    """Of inputs that are read at once."""
+    """``late`` of inputs that never wait, such as files."""
     return False
 
 
@@ -125,7 +125,7 @@ class Input:
     Attributes:
         sources: at least one.
         name: what messages call it.
-        late: whether the next record is not there yet, so that those before it are better scored without it.
+        late: whether the next record has not arrived; records already read are then scored without waiting.
     """
 
     sources: Sequence[Source]

@@ -36,7 +36,7 @@ def _words(listed: str) -> frozenset[str]:
 
 
 # Every repetition below is possessive and begins where nothing of its kind stands before it: a text of nothing but
-# full stops, quotes or spaces must not cost the square of its length.
+# periods, quotes or spaces must not cost the square of its length.
 _CLOSERS: Final = r"""["'”’»›)\]}」』）】〉》］｝]*+"""
 _STOP = regex.compile(
     rf"""
@@ -206,7 +206,7 @@ def _ends(text: str, begin: int, stop: regex.Match[str]) -> bool:
 
 
 def _full_stop(text: str, begin: int, place: int, word: str, following: str) -> bool:
-    """Whether a single full stop after ``word`` ends a sentence, rather than an abbreviation or a number."""
+    """Whether a single period after ``word`` ends a sentence, rather than an abbreviation or a number."""
     lowered, next_word = word.lower(), following.lower()
     capital, numeral = following[:1].isupper(), following[:1].isdigit()
     fresh = next_word in _STARTERS and capital

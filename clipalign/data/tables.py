@@ -335,7 +335,7 @@ class _TextLines:
     """The lines of a table of text, and rows that are made of them.
 
     Where a row turns out to be none, it is its first line that is wrong, most often by a quote that is not closed: the
-    lines behind it, which it has swallowed, are read again, each by itself, so that no line is read more than thrice.
+    lines behind it, which it has taken in, are read again, each by itself: no line is read more than three times.
 
     Attributes:
         first: the number of the line that the last row began with.

@@ -135,7 +135,7 @@ def spans_across(words: Sequence[Word], spans: Sequence[Span | None]) -> bool:
 
 
 def counted_spans(words: Sequence[Word], counts: Sequence[int], spans: Sequence[Span | None]) -> list[Span | None]:
-    """The places of tokens when each word takes its count in turn, from the first token of the first word on.
+    """Assign tokens to words in order: each word takes as many as it has when it is tokenized alone.
 
     Where a reported word gets no token that way, but has characters in one, counting has no answer and ``spans`` comes
     back as it is.

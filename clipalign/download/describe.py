@@ -245,7 +245,7 @@ def describe_classes(
             input="--describe-with",
         )
     if missing:
-        with _alone_with(file):
+        with _locked(file):
             known = _kept(file, again=True)
             missing = [name for name in names if name not in known]
             if missing and tell is not None:
@@ -256,8 +256,8 @@ def describe_classes(
 
 
 @contextmanager
-def _alone_with(file: Path) -> Iterator[None]:
-    """One process asks and the others wait for its answers; where nothing can be written, nobody waits."""
+def _locked(file: Path) -> Iterator[None]:
+    """One process asks at a time and the others wait; without a writable folder there is no lock."""
     with ExitStack() as stack:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ def _ask_about(
 
     def again(reason: str) -> None:
         if tell is not None and not troubled.is_set():
-            troubled.set()  # once a run: a server that is gone is gone for every class
+            troubled.set()  # once a run: a server that is gone is gone forevery class
             tell(f"{describer.host}: {reason}; asking again")
 
     def work() -> None:

@@ -35,7 +35,7 @@ CHUNK_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to go on with a server that does not behave.
+    """Limits for retrying a server that fails or stalls.
 
     Attributes:
         attempts: in a row that brought nothing new, at least 1.

@@ -17,7 +17,7 @@ import numpy as np
 from clipalign.errors import UsageError
 from clipalign.evaluation.load_run import FinishedRun, load_run
 from clipalign.evaluation.metrics import BOOTSTRAP_DRAWS, INTERVAL_PERCENT, Array, Statistic
-from clipalign.evaluation.task import NO_RECORD
+from clipalign.evaluation.task import RECORD_ERRORS
 from clipalign.results import ComparedMetric, Comparison
 
 MANY: Final = "p-values are each metric's own: with several metrics, some are small by luck"
@@ -45,10 +45,10 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
         )
     shared = [id for id in runs[0].outcomes if id in runs[1].outcomes]
     if not shared:
-        raise UsageError("the two runs share no sample", hint="was the seed another?", input="--compare")
+        raise UsageError("the two runs share no sample", hint="were they run with different seeds?", input="--compare")
     try:
         metrics = tuple(_compared_metrics(runs, shared, seed))
-    except NO_RECORD as error:
+    except RECORD_ERRORS as error:
         raise UsageError(
             f"the runs in {runs[0].folder} and {runs[1].folder} cannot be compared: one is damaged",
             hint="--resume of a run repairs it",

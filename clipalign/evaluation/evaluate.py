@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
-from clipalign.evaluation.task import NO_RECORD, Benchmark, BrokenSample, Evaluator, Unreadable
+from clipalign.evaluation.task import RECORD_ERRORS, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.files import write_whole
 from clipalign.output.eval import eval_record
 from clipalign.output.json import encode
@@ -70,7 +70,7 @@ def run_benchmark(
                 return None
             try:
                 result = _measured(benchmark, evaluator, found, settings, header)
-            except NO_RECORD as error:
+            except RECORD_ERRORS as error:
                 if not kept:
                     raise
                 raise _other_version(settings, "records") from error
@@ -169,7 +169,7 @@ def _reread(
             raise _other_data(settings, f"it has {record['id']} where the data set has {sample.id}")
         try:
             found.append(benchmark.outcome(record, evaluator.provenance))
-        except NO_RECORD as error:
+        except RECORD_ERRORS as error:
             raise _other_version(settings, f"the record of sample {sample.id}") from error
     if len(found) < kept:
         raise _other_data(settings, f"it holds {kept} samples, the data set {len(found)}")

@@ -18,7 +18,7 @@ import orjson
 
 from clipalign.errors import DISK_FULL, UsageError
 from clipalign.evaluation.registry import find_benchmark
-from clipalign.evaluation.task import NO_RECORD, Benchmark, Unreadable
+from clipalign.evaluation.task import RECORD_ERRORS, Benchmark, Unreadable
 from clipalign.files import exclusive, remove_leftovers, write_whole
 from clipalign.output.json import encode
 from clipalign.results import Provenance
@@ -141,7 +141,7 @@ def _check_header(folder: Path, header: dict[str, Any]) -> None:
         difference = first_difference(earlier, orjson.loads(encode(header)), ignore=_MAY_DIFFER)
     except FileNotFoundError:
         raise UsageError(
-            f"{folder} holds records without {RUN_FILE}, so that nobody knows what they are of",
+            f"{folder} holds records without {RUN_FILE}, so their model and settings are unknown",
             hint="--overwrite starts anew",
             input=str(folder),
         ) from None
@@ -226,7 +226,7 @@ def _outcomes(samples: Path, benchmark: Benchmark[Any, Any], provenance: Provena
         raise UsageError(
             f"{samples} cannot be read: {error.strerror}", hint="it belongs beside result.json", input=str(samples)
         ) from None
-    except NO_RECORD as error:
+    except RECORD_ERRORS as error:
         raise UsageError(
             f"{samples} is damaged after {len(found):,} samples",
             hint="--resume of its run repairs it",

@@ -72,7 +72,7 @@ class Statistic:
 
 
 def bootstrap_counts(n: int, *, seed: int) -> Iterator[Array]:
-    """How often each of ``n`` samples is drawn, for every bootstrap draw: the same for the same ``n`` and seed."""
+    """How often each of ``n`` samples is drawn, forevery bootstrap draw: the same for the same ``n`` and seed."""
     generator = np.random.default_rng(seed)
     for _ in range(BOOTSTRAP_DRAWS):
         yield np.bincount(generator.integers(0, n, n), minlength=n).astype(float)
@@ -188,7 +188,7 @@ class _Pairs:
 
 
 def _dominance(order: Array, values: Array) -> Callable[[Array], float]:
-    """A function of weights: over all pairs in ``order`` whose second has the larger value, the product of weights."""
+    """Return f(weights): the sum of w_i · w_j over all pairs in ``order`` whose second value is larger."""
     levels = []
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))

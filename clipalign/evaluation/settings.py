@@ -1,4 +1,4 @@
-"""Settings of ``eval``; torch-free. Of those of a method, None leaves what the benchmark publishes."""
+"""Settings of ``eval``; torch-free. For a method's settings, None means the benchmark's published value."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
 from clipalign.config.readers import name, pair_of, path, whole
-from clipalign.config.settings import AsIn, Setting
+from clipalign.config.settings import SameAs, Setting
 from clipalign.evaluation.registry import benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
 
@@ -51,17 +51,17 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         bool, Setting("Find the layers and the epsilon that suit the model on this data set.", file=False)
     ] = False
 
-    mode: Annotated[str | None, AsIn(DetectSettings)] = None
-    epsilon: Annotated[float | None, AsIn(DetectSettings)] = None
-    layers: Annotated[int | None, AsIn(DetectSettings)] = None
-    template: Annotated[str | None, AsIn(DetectSettings)] = None
-    alignment: Annotated[str | None, AsIn(DetectSettings)] = None
-    method: Annotated[str | None, AsIn(ClassifySettings)] = None
-    crops: Annotated[int | None, AsIn(ClassifySettings)] = None
-    alpha: Annotated[float | None, AsIn(ClassifySettings)] = None
-    image_logscale: Annotated[float | None, AsIn(ClassifySettings)] = None
-    text_logscale: Annotated[float | None, AsIn(ClassifySettings)] = None
-    prompt: Annotated[str | None, AsIn(ClassifySettings)] = None
+    mode: Annotated[str | None, SameAs(DetectSettings)] = None
+    epsilon: Annotated[float | None, SameAs(DetectSettings)] = None
+    layers: Annotated[int | None, SameAs(DetectSettings)] = None
+    template: Annotated[str | None, SameAs(DetectSettings)] = None
+    alignment: Annotated[str | None, SameAs(DetectSettings)] = None
+    method: Annotated[str | None, SameAs(ClassifySettings)] = None
+    crops: Annotated[int | None, SameAs(ClassifySettings)] = None
+    alpha: Annotated[float | None, SameAs(ClassifySettings)] = None
+    image_logscale: Annotated[float | None, SameAs(ClassifySettings)] = None
+    text_logscale: Annotated[float | None, SameAs(ClassifySettings)] = None
+    prompt: Annotated[str | None, SameAs(ClassifySettings)] = None
     stretch: Annotated[
         bool | None,
         Setting(
@@ -109,4 +109,4 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
             file=False,
         ),
     ] = None
-    on_error: Annotated[str | None, AsIn(RecordSettings)] = None
+    on_error: Annotated[str | None, SameAs(RecordSettings)] = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
-NO_RECORD: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+RECORD_ERRORS: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 """What :meth:`Outcome.from_record` raises for a record that does not hold what it should."""
 
 WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template", "alignment")
@@ -79,7 +79,7 @@ class Outcome:
         """The outcome whose :meth:`record` this is, equal in every digit; no model is needed.
 
         Raises:
-            KeyError, IndexError, TypeError, ValueError, AttributeError: it is no such record (:data:`NO_RECORD`).
+            KeyError, IndexError, TypeError, ValueError, AttributeError: it is no such record (:data:`RECORD_ERRORS`).
         """
         return cls(**record)
 
@@ -99,7 +99,7 @@ class CaptionSample:
         image_name: name of the image in records.
         text: the caption.
         correct: whether the caption is true.
-        part: the subset it counts towards (foil kind, domain, source).
+        part: the subset it counts toward (foil kind, domain, source).
         false_span: characters of the caption that are false, or None.
         references: true captions of the image, if there are any.
         truth: what else the metrics need, in JSON's types.

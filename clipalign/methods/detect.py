@@ -307,8 +307,8 @@ def _warnings(
     warnings = [f"{what}: {_enumerate(words)}" for what, words in found if words]
     if shifted:
         warnings.append(
-            "a run of punctuation is one token of two words: counted as published, later words take tokens of their "
-            "neighbors; alignment 'characters' does not"
+            "one token covers punctuation of two words: with alignment 'published' later words get tokens of their "
+            "neighbors; alignment 'characters' avoids this"
         )
     return tuple(warnings)
 

@@ -94,7 +94,7 @@ def score_long_pairs(
     return scorer.answer([one for one in asked if not isinstance(one, ClipalignError)], list(features), names)
 
 
-def long_reading(loaded: LoadedModel, *, stretch: bool) -> LoadedModel:
+def with_long_context(loaded: LoadedModel, *, stretch: bool) -> LoadedModel:
     """The model that reads long texts: a stretched copy of one that reads fewer than 248 tokens, or itself.
 
     Args:
@@ -127,7 +127,7 @@ class LongScorer:
     def __init__(self, loaded: LoadedModel, settings: LongSettings | None = None) -> None:
         self.settings = settings = settings or LongSettings()
         self._by = Cut(settings.by)
-        self.loaded = long_reading(loaded, stretch=settings.stretch)
+        self.loaded = with_long_context(loaded, stretch=settings.stretch)
         self._stretched = self.loaded is not loaded
         self.provenance = provenance_of(
             self.loaded,

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from clipalign.config.groups import MachineSettings, ModelSettings
 from clipalign.config.readers import MAX_BATCH, between, finite, text, whole
-from clipalign.config.settings import AsIn, Checked, Setting
+from clipalign.config.settings import Checked, SameAs, Setting
 from clipalign.data.class_texts import DEFAULT_PROMPT, METHODS
 from clipalign.data.words import Alignment, Mode
 
@@ -14,7 +14,7 @@ DEFAULT_TEMPLATE: Final = "A photo depicts "
 """Put before every caption and reference (CLIP4DM)."""
 
 _MAX_LOGSCALE: Final = 20.0
-"""Its exponential, half a thousand million, already picks one crop alone; far above it would leave fp32."""
+"""exp(20) is about 5e8 and already selects a single crop; fp32 overflows at exp(89)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +36,20 @@ class DetectSettings(Checked):
         Setting("A word with a lower attribution is misaligned.", finite, value="X", default="the model's own"),
     ] = None
     layers: Annotated[
-        int | None, Setting("Last text layers averaged.", whole(1), value="K", default="the model's own")
+        int | None,
+        Setting("Last text layers to average (k).", whole(1), value="K", default="the model's own"),
     ] = None
     template: Annotated[str, Setting("Text put before every caption.", text, value="TEXT")] = DEFAULT_TEMPLATE
     alignment: Annotated[
         str,
         Setting(
-            "Which tokens make up a word: as the published code counts them, which slips where a run of punctuation "
-            "joins two words (a warning says so), or those of its characters.",
+            "How tokens are assigned to words: by token counts as in the published code, which shifts tokens where one "
+            "covers two words (with a warning), or by shared characters.",
             choices=tuple(map(str, Alignment)),
         ),
     ] = Alignment.PUBLISHED.value
-    batch_size: Annotated[int, AsIn(ModelSettings)] = 32
-    seed: Annotated[int, AsIn(MachineSettings)] = 0
+    batch_size: Annotated[int, SameAs(ModelSettings)] = 32
+    seed: Annotated[int, SameAs(MachineSettings)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +92,8 @@ class ClassifySettings(Checked):
     prompt: Annotated[str, Setting("A sentence with {} for the class name.", text, value="TEXT")] = DEFAULT_PROMPT
     top: Annotated[int, Setting("Best classes to report.", whole(1), value="N", panel="Output")] = 5
     explain: Annotated[bool, Setting("Show which crops and sentences carried the score.", panel="Output")] = False
-    batch_size: Annotated[int | None, AsIn(ModelSettings)] = None
-    seed: Annotated[int, AsIn(MachineSettings)] = 0
+    batch_size: Annotated[int | None, SameAs(ModelSettings)] = None
+    seed: Annotated[int, SameAs(MachineSettings)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,5 +161,5 @@ class LongSettings(Checked):
             "and no further.",
         ),
     ] = True
-    batch_size: Annotated[int, AsIn(ModelSettings)] = 32
-    seed: Annotated[int, AsIn(MachineSettings)] = 0
+    batch_size: Annotated[int, SameAs(ModelSettings)] = 32
+    seed: Annotated[int, SameAs(MachineSettings)] = 0

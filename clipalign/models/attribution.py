@@ -194,7 +194,7 @@ def attribute_generally(
 
 
 def _embed(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Embedded tokens (B, T, D) and additive mask, if any, made ready to meet scores (B, H, T, T)."""
+    """Embedded tokens (B, T, D) and additive mask, if any, shaped to be added to scores (B, H, T, T)."""
     if not hasattr(tower, "_embeds"):  # CLIP, which is its own text tower
         dtype = tower.transformer.get_cast_dtype()
         n_tokens = ids.shape[1]

@@ -1,4 +1,4 @@
-"""The image tower, less what nobody reads.
+"""The image tower, without computations whose results are unused.
 
 A ViT whose vector is its class token's needs the other tokens of the last layer for their keys and values alone: no
 queries, no feed-forward part (7 % of ViT-B/32). Every other image tower runs as open_clip wrote it; a convolutional one

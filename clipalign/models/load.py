@@ -101,7 +101,7 @@ def load_model(
     architecture, notes = _architecture(row, checkpoint, known, open_clip)
     quick_gelu, label = _activation(row, architecture, checkpoint, known, tag)
     if found.source.kind == "embedded":
-        label = Path(label).name  # where clipalign is installed is nobody's business
+        label = Path(label).name  # where clipalign is installed is not shown
     config = architecture.config | {"quick_gelu": quick_gelu}
     if row.context_tokens:
         config["text_cfg"] = config["text_cfg"] | {"context_length": row.context_tokens}

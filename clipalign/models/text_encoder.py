@@ -136,7 +136,7 @@ class TokenForest:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """What the end tokens of a batch read: the state in which they enter the last k layers, and what they meet there.
+    """Inputs of the last k layers for the end tokens: their own states, and the other tokens' keys and values.
 
     Attributes:
         queries: the end tokens' stream before the last k layers (B, P, D).

@@ -1,4 +1,4 @@
-"""Weights in TorchScript archives, and other pickles of strangers, read for their data without running anything.
+"""Weights in TorchScript archives, and other untrusted pickles, read for their data without running anything.
 
 A pickle is a program: it names functions and calls them. ``load_inert`` looks its program over first and then runs it
 with stand-ins of our own; a name without a stand-in is an error, so nothing that a pickle says can run. Both files that
@@ -125,7 +125,7 @@ _LISTS: Final = re.compile(r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\
 
 
 class _Module(StandIn):
-    """Stands for every class of the archive: its attributes, and nothing that runs.
+    """Stands forevery class of the archive: its attributes, and nothing that runs.
 
     Attributes:
         attributes: by name.

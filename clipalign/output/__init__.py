@@ -1,4 +1,4 @@
-"""Results to the eye and to programs: tables, pages, JSON, CSV, annotations. All that a command prints is made here.
+"""Results for people and programs: tables, pages, JSON, CSV, annotations. All that a command prints is made here.
 
 :func:`render` writes the results of one command line; records of a run over many go through the writers of
 :mod:`.formats`. Nothing here computes a score.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_CARDS: Final = 20_000
-"""More than this a browser does not lay out with pleasure; the worst are kept."""
+"""More than this a browser lays out slowly; the worst are kept."""
 
 MAX_PICTURE_CHARACTERS: Final = 48 * 2**20
 """All thumbnails of a page together; the worst records keep theirs."""

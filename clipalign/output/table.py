@@ -1,4 +1,4 @@
-"""Tables for the eye: a Rich console that prints to a string, signed bars, columns that fit the terminal.
+"""Tables for the terminal: a Rich console that prints to a string, signed bars, columns that fit the terminal.
 
 Rich never sees markup, and never decides about color: that is ``console``'s rule. Color only repeats what signs and
 order already say.

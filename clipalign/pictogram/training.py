@@ -254,7 +254,7 @@ class TrainingSettings:
         warmup_steps: linear rise at the start.
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.
-        contrast_from: share of the steps after which captions and foils are told apart; before, contents are learnt.
+        contrast_from: share of the steps after which captions and foils are told apart; before, contents are learned.
         facts_from: share of the steps after which counts, sizes and places are read off both towers.
         attribution_from: share of the steps after which the attribution objective joins.
         attribution_every: steps from one with that objective to the next; it costs half a step.

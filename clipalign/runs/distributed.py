@@ -1,7 +1,7 @@
 """Several processes: those that ``torchrun`` started, what they exchange, and the shard of an input that each one does.
 
 A process alone exchanges nothing, and every method of :class:`Processes` then gives back what it was given. Training
-talks over NCCL on GPUs; all else goes over gloo. Torch is imported only where there are several processes.
+uses NCCL on GPUs; all else goes over gloo. Torch is imported only where there are several processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ S = TypeVar("S", bound="MachineSettings")
 T = TypeVar("T")
 
 BUCKET_ELEMENTS: Final = 16_000_000
-"""Gradients travel together up to this many numbers, 64 MB of fp32."""
+"""Gradients are reduced together up to this many numbers, 64 MB of fp32."""
 
 _TIMEOUT: Final = timedelta(days=7)
 """How long a process waits for slower ones over gloo; one that died is noticed by ``torchrun``."""
@@ -49,7 +49,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and speaks for all."""
+        """Whether this process writes the files and reports for all."""
         return self.rank == 0
 
     def wait(self) -> None:
@@ -170,7 +170,7 @@ def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = 
         environment: the process's own.
 
     Raises:
-        DeviceUnavailable: several processes on a device that cannot talk to its like.
+        DeviceUnavailable: several processes on a device that has no communication between processes.
     """
     launched = launched_processes(environment)
     if launched.size == 1:

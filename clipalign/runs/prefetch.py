@@ -56,7 +56,7 @@ def workers_for_this_machine() -> int:
 class Prefetcher(Generic[T]):
     """Threads that call functions in the order they are handed in; a context manager that ends them.
 
-    They are started without ``threading.Thread``, whose ``start`` waits for ever for a thread that had not the memory
+    They are started without ``threading.Thread``, whose ``start`` waits forever for a thread that had not the memory
     for its first line.
 
     Args:
@@ -118,7 +118,7 @@ class Prefetcher(Generic[T]):
                 if future.done():
                     return future.result()
                 if self._died:
-                    raise MemoryError("a thread that prepares pictures could not even say what went wrong") from None
+                    raise MemoryError("a thread that prepares pictures ran out of memory") from None
 
     def outcome(self, future: Future[T], name: str) -> T | ClipalignError:
         """The same, with an error of the record ``name`` as a value.

@@ -2,8 +2,8 @@
 
 ``jsonl`` and ``csv`` are appended to. What can only be shown as a whole (``json``, ``html``; ``table`` and ``github``
 in a file) is kept beside the output in ``OUTPUT.journal.jsonl``, for stdout in a file without a name, and rendered at
-the end, in one step. A later run walks old records and the input in step: ids, images, texts and the provenance must
-agree. One run at a time works on an output.
+the end, in one step. ``--resume`` compares the old records with the input, one by one: ids, images, texts and
+provenance must agree. One run at a time works on an output.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class ResultWriter:
         raise UsageError(f"--output {to.name} {what} already", hint=hint, input=to.name)
 
     def begin(self, provenance: Provenance, *, total: int | None = None) -> None:
-        """The model is loaded: from here on old records are gone with ``--overwrite``.
+        """Start after the model is loaded; ``--overwrite`` deletes the old records here.
 
         Args:
             provenance: what every result of the run carries.

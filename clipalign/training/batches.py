@@ -25,7 +25,7 @@ from clipalign.runs.distributed import Processes
 from clipalign.runs.prefetch import prefetched
 from clipalign.training.checkpoints import save_weights
 from clipalign.training.data import Order, SpecsData, SpecsSample
-from clipalign.training.model import Trainee
+from clipalign.training.model import TrainableModel
 from clipalign.training.settings import SpecsSettings
 
 GROUP_PICTURES: Final = 64
@@ -54,7 +54,7 @@ class Batch:
     pixels: Tensor
 
 
-def prepared_picture(sample: SpecsSample, trainee: Trainee) -> Tensor | None:
+def prepared_picture(sample: SpecsSample, trainee: TrainableModel) -> Tensor | None:
     """The picture as the image tower takes it (3, S, S); None, and a warning, where it cannot be read."""
     try:
         return to_tensor(sample.open(), trainee.loaded)
@@ -77,7 +77,7 @@ class _Prepared(NamedTuple):
 def make_batches(
     data: SpecsData,
     order: Order,
-    trainee: Trainee,
+    trainee: TrainableModel,
     processes: Processes,
     settings: SpecsSettings,
     *,
@@ -144,7 +144,7 @@ def _assemble(samples: Sequence[_Prepared]) -> Batch:
 
 def picture_vectors(
     data: SpecsData,
-    trainee: Trainee,
+    trainee: TrainableModel,
     processes: Processes,
     *,
     path: Path,

@@ -240,7 +240,7 @@ class SpecsSample:
         captions: its growing prefixes, at least 2.
         negatives: each prefix with a wrong detail after it; of all prefixes, or of all but the last.
         open: the picture, RGB; raises InputUnreadable.
-        shorts: a short caption, then false versions of it, as many for every sample of the data.
+        shorts: a short caption, then false versions of it, as many forevery sample of the data.
     """
 
     name: str
@@ -375,7 +375,7 @@ def _of_scene(sample: LongSample) -> SpecsSample:
 
 
 def _shorts(sample: LongSample) -> tuple[str, ...]:
-    """A short caption of the scene and a foil of it, written and introduced as those that ``pictogram`` learnt from."""
+    """A short caption of the scene and its foil, written and introduced as those that ``pictogram`` learned from."""
     rng = random.Random(f"pictogram-short:{sample.caption.text}:{sample.number}")
     short = write_caption(rng, sample.caption.scene)
     kinds = short.foil_kinds()

@@ -34,7 +34,7 @@ from clipalign.training.checkpoints import (
     save_weights,
 )
 from clipalign.training.data import Order, SpecsData
-from clipalign.training.model import Trainee, save_config
+from clipalign.training.model import TrainableModel, save_config
 from clipalign.training.settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
 from clipalign.training.step import TrainStep
 from clipalign.training.validation import Increments, Validation
@@ -95,7 +95,7 @@ class SpecsRun:
     def __init__(
         self,
         folder: Path,
-        trainee: Trainee,
+        trainee: TrainableModel,
         data: SpecsData,
         settings: SpecsSettings,
         intervals: Intervals,

@@ -6,9 +6,9 @@ With ``s = logit_scale.exp() * cos(image, text)``, three terms:
 - detail: ``relu(epsilon + s(base) - s(detail))``, a true detail raises the score;
 - negative: ``relu(epsilon + s(negative) - s(base))``, a wrong one lowers it.
 
-A fixed epsilon is the margin of both hinges. An adaptive one (``epsilon=0``) is what the last hinge saw: after each of
-the two it becomes the mean lead of the better text, within 0 and 1.5, and the next hinge uses it. The original keeps
-that number inside its loss; here it goes in and comes out, so that a run can be stopped and be gone on with.
+A fixed epsilon is the margin of both hinges. An adaptive one (``epsilon=0``) is updated after each
+hinge term: it becomes the mean margin by which the better text leads, clamped to 0 to 1.5, and the next hinge term uses
+it. The original keeps that number inside its loss; here it is an argument and a result, so that a run can resume.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SpecsLoss:
     """What one batch costs: scalars with gradients, each already weighted, and the next epsilon.
 
     Attributes:
-        total: their sum, which is minimised.
+        total: their sum, which is minimized.
         contrastive: weighted term.
         detail: weighted term.
         negative: weighted term.

@@ -38,7 +38,7 @@ _CONTROL_TOKENS: Final = ("<start_of_text>", "<end_of_text>")
 
 
 @dataclass(frozen=True, slots=True)
-class Trainee:
+class TrainableModel:
     """A network that learns.
 
     Attributes:
@@ -150,7 +150,7 @@ class Trainee:
                 value.copy_(tensors[name])
 
 
-def make_trainee(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: bool = False) -> Trainee:
+def make_trainable(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: bool = False) -> TrainableModel:
     """Make a loaded model learn; the model itself is used up.
 
     Args:
@@ -185,7 +185,7 @@ def make_trainee(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: 
     image_learns = "image" not in frozen
     if recompute and image_learns:
         network.visual.set_grad_checkpointing(True)
-    return Trainee(
+    return TrainableModel(
         loaded=loaded,
         reader=TextReader.of(network, context_tokens=loaded.context_tokens, recompute=recompute),
         parameters={name: p for name, p in network.named_parameters() if p.requires_grad},
@@ -193,6 +193,6 @@ def make_trainee(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: 
     )
 
 
-def save_config(path: Path, trainee: Trainee) -> None:
+def save_config(path: Path, trainee: TrainableModel) -> None:
     """Write the config that ``--model CONFIG.json@WEIGHTS`` takes."""
     write_whole(path, json.dumps(trainee.config(), indent=2).encode() + b"\n")

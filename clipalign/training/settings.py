@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
 
 from clipalign.config.groups import MachineSettings
 from clipalign.config.readers import MAX_THREADS, between, some_of, whole
-from clipalign.config.settings import AsIn, Checked, Setting
+from clipalign.config.settings import Checked, SameAs, Setting
 
 if TYPE_CHECKING:
     from clipalign.training.validation import Increments
@@ -114,7 +114,7 @@ class SpecsSettings(Checked):
     ] = 1.0
     precision: str = "fp32"
     recompute: Annotated[bool, Setting("Recompute activations in the backward pass, to save memory.")] = False
-    seed: Annotated[int, AsIn(MachineSettings)] = 0
+    seed: Annotated[int, SameAs(MachineSettings)] = 0
 
     @property
     def weights(self) -> SpecsWeights:

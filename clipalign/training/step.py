@@ -19,7 +19,7 @@ from torch.amp.grad_scaler import GradScaler
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch
 from clipalign.training.loss import SpecsFeatures, SpecsLoss, short_loss, specs_loss
-from clipalign.training.model import Trainee
+from clipalign.training.model import TrainableModel
 from clipalign.training.settings import SpecsSettings
 
 TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
@@ -50,7 +50,7 @@ class TrainStep:
         processes: of the run.
     """
 
-    def __init__(self, trainee: Trainee, settings: SpecsSettings, processes: Processes) -> None:
+    def __init__(self, trainee: TrainableModel, settings: SpecsSettings, processes: Processes) -> None:
         self._trainee, self._settings, self._processes = trainee, settings, processes
         self._device = trainee.loaded.choice.device
         self._parameters = list(trainee.parameters.values())

@@ -102,7 +102,7 @@ def _common_length(first: TokenIds, second: TokenIds) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
-    """Reads texts of samples with gradients for every weight of the text tower.
+    """Reads texts of samples with gradients forevery weight of the text tower.
 
     Attributes:
         network: open_clip module.
@@ -140,19 +140,19 @@ class TextReader:
         words = torch.tensor(sorted({token for tree in trees for token in tree.ids}))
         table = tower.token_embedding(words.to(device))  # (V', D)
         vectors = [
-            self._climb(tower, [trees[index] for index in chunk], words, table)
+            self._encode_trees(tower, [trees[index] for index in chunk], words, table)
             for chunk in _chunks(order, trees, device.type)
         ]
         first_texts = list(accumulate((tree.texts for tree in trees), initial=0))
         places = [first_texts[index] + text for index in order for text in range(trees[index].texts)]
         return torch.cat(vectors)[torch.tensor(places, device=device).argsort()]
 
-    def _climb(self, tower: CausalTextTower, trees: Sequence[TokenTree], words: Tensor, table: Tensor) -> Tensor:
+    def _encode_trees(self, tower: CausalTextTower, trees: Sequence[TokenTree], words: Tensor, table: Tensor) -> Tensor:
         device = tower.positional_embedding.device
         width = max(len(tree.ids) for tree in trees)
         rows = torch.zeros(len(trees), width, dtype=torch.long)  # of the table
         positions = torch.zeros(len(trees), width, dtype=torch.long)
-        seen = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # padding sees itself, lest softmax fail
+        seen = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)  # padding sees itself: no NaN in softmax
         most = max(tree.texts for tree in trees)
         ends = torch.zeros(len(trees), most, dtype=torch.long)
         asked = torch.zeros(len(trees), most, dtype=torch.bool)  # trees of fewer texts ask for their first node
@@ -200,7 +200,7 @@ def _chunks(order: Sequence[int], trees: Sequence[TokenTree], device: str) -> It
 
 
 def _advance(block: Any, stream: Tensor, mask: Tensor) -> Tensor:
-    """One layer for every token (B, S, D)."""
+    """One layer forevery token (B, S, D)."""
     query, key, value = (part.transpose(1, 2) for part in project(block, stream))  # (B, H, S, D / H)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return close(block, stream, mixed.transpose(1, 2))

@@ -15,7 +15,7 @@ from torch import Tensor
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import prepared_picture
 from clipalign.training.data import SpecsSample
-from clipalign.training.model import Trainee
+from clipalign.training.model import TrainableModel
 
 SAMPLES_TOGETHER: Final = 16
 
@@ -53,7 +53,7 @@ class Validation:
         processes: share the work.
     """
 
-    def __init__(self, samples: Sequence[SpecsSample], trainee: Trainee, processes: Processes) -> None:
+    def __init__(self, samples: Sequence[SpecsSample], trainee: TrainableModel, processes: Processes) -> None:
         self._trainee, self._processes = trainee, processes
         mine = samples[processes.rank :: processes.size]
         pictures = [prepared_picture(sample, trainee) for sample in mine]

@@ -338,7 +338,7 @@ class TestMissingWeights:
     def test_are_fetched_on_a_terminal(
         self, capsys: pytest.CaptureFixture[str], server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("clipalign.commands.common._somebody_looks", lambda: True)
+        monkeypatch.setattr("clipalign.commands.common._stderr_is_terminal", lambda: True)
         assert run_here(capsys, "detect", IMAGE, "a", "--model", "tiny-model", "--no-download").status == 4
         assert run_here(capsys, "detect", IMAGE, "a", "--model", "tiny-model", "--offline").status == 4
         assert server.asked == []

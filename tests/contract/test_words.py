@@ -18,7 +18,7 @@ METAPHORS: Final = re.compile(
 
 BRITISH: Final = re.compile(
     r"\b\w*(?:licenc|colour|behaviour|favour|neighbour|labelled|labelling|catalogue|centre\b|centres\b|grey|localis|"
-    r"normalis|optimis|initialis|recognis|organis|summaris|tokenis|serialis|generalis|judgement|cancelled|modelling)\w*",
+    r"normalis|optimis|initialis|recognis|organis|summaris|tokenis|serialis|generalis|judgement|cancelled|modelling|harbour|learnt|misspelt|minimis|maximis|vectoris)\w*",
     re.IGNORECASE,
 )
 
@@ -100,6 +100,7 @@ PAGES: Final = [
         *(ROOT / "tests").rglob("*.md"),
         *(ROOT / "clipalign").rglob("*.py"),
         *(ROOT / "clipalign").rglob("*.j2"),
+        *(ROOT / ".assets").rglob("*.md"),
         *(ROOT / "completions").iterdir(),
     )
     if path.is_file() and path.name != "CHANGELOG.md"

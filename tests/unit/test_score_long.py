@@ -163,7 +163,7 @@ class TestContext:
         assert result.cosine == pytest.approx(alone(loaded, text), abs=1e-6)
 
     def test_a_cut_between_two_sentences_cuts_neither(self) -> None:
-        text = "dog " * 74 + "dog. A cat sits."  # with start, full stop and end token 78: the stop does not fit
+        text = "dog " * 74 + "dog. A cat sits."  # with start, period and end token 78: the stop does not fit
         sentences = score(load_tiny(), "dog " * 73 + "dog. A cat sits.", stretch=False).sentences
         assert [(sentence.scored, sentence.cut) for sentence in sentences] == [(True, False), (False, False)]
         assert score(load_tiny(), text, stretch=False).sentences[0].cut

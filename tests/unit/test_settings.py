@@ -16,7 +16,7 @@ from clipalign.commands.detect import DetectOptions
 from clipalign.config import settings
 from clipalign.config.file import find_settings_file, foreign_files
 from clipalign.config.readers import whole
-from clipalign.config.settings import AsIn, CommandSettings, Setting, Tables, declared, flag_name, unknown_variables
+from clipalign.config.settings import CommandSettings, SameAs, Setting, Tables, declared, flag_name, unknown_variables
 from clipalign.config.suggest import suggestion
 from clipalign.data.sentences import Cut
 from clipalign.errors import SettingsError, UsageError
@@ -429,7 +429,7 @@ class Owner(CommandSettings):
 class Other(CommandSettings):
     """A command that has the same setting, with a default of its own."""
 
-    size: Annotated[int | None, AsIn(Owner)] = None
+    size: Annotated[int | None, SameAs(Owner)] = None
 
 
 def test_one_declaration_is_all_that_a_setting_takes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,7 +287,7 @@ def test_dci_is_a_folder_of_json_files_and_photos(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     value = {
         "image": "sa_1.jpg",
-        "short_caption": "A harbour",
+        "short_caption": "A harbor",
         "extra_caption": "Boats lie at the quay.",
         "mask_data": {
             "0": {"caption": "A red boat", "mask_quality": 0},
@@ -300,7 +300,7 @@ def test_dci_is_a_folder_of_json_files_and_photos(tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert source.image_root == tmp_path / "photos"
     assert list(source.records()) == [
-        RawCaption("sa_1.jpg", "A harbour. Boats lie at the quay. A red boat."),
+        RawCaption("sa_1.jpg", "A harbor. Boats lie at the quay. A red boat."),
         Skipped("not valid JSON", "2.json"),
     ]
 

@@ -1,4 +1,4 @@
-"""A training run: the same curve however often it is stopped, and sentences for everything that can go wrong."""
+"""A training run: the same curve however often it is stopped, and sentences foreverything that can go wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from clipalign.training.checkpoints import (
 )
 from clipalign.training.data import PictogramData, SpecsSample
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
-from clipalign.training.model import LARGEST_LOGIT_SCALE, Trainee, make_trainee
+from clipalign.training.model import LARGEST_LOGIT_SCALE, TrainableModel, make_trainable
 from clipalign.training.settings import Intervals, SpecsSettings, learning_rate
 from clipalign.training.validation import Increments, Validation, increments_of
 from tests.tiny import GOLDEN
@@ -67,9 +67,9 @@ class Silent:
         self.warnings.append(message)
 
 
-def trainee(settings: SpecsSettings = SETTINGS, name: str = "tiny-longclip.safetensors") -> Trainee:
+def trainee(settings: SpecsSettings = SETTINGS, name: str = "tiny-longclip.safetensors") -> TrainableModel:
     loaded = load_model(str(GOLDEN / name), choice=choose_device("cpu"))
-    return make_trainee(loaded, frozen=settings.freeze, recompute=settings.recompute)
+    return make_trainable(loaded, frozen=settings.freeze, recompute=settings.recompute)
 
 
 def make_run(folder: Path, settings: SpecsSettings = SETTINGS, **others: Any) -> SpecsRun:
@@ -448,7 +448,7 @@ def test_data_without_a_readable_picture_ends_the_run(tmp_path: Path, frozen: tu
 def test_models_that_cannot_be_trained_are_said() -> None:
     loaded = load_model(str(GOLDEN / "tiny-longclip.safetensors"), choice=choose_device("cpu"))
     with pytest.raises(UsageError, match="both towers are frozen"):
-        make_trainee(loaded, frozen=("text", "image"))
+        make_trainable(loaded, frozen=("text", "image"))
 
 
 # --- small parts ------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class CaptionRows(WordBenchmark):
             is empty in a true caption; ``id``, the ending of its name where a row has several captions.
         image: where a row has the name of its picture.
         references: where it has true captions of the picture.
-        part: where it has the subset it counts towards.
+        part: where it has the subset it counts toward.
         rows: how many the published file has.
         remarks: what a reader must know before comparing.
     """

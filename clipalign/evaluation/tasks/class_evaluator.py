@@ -61,7 +61,7 @@ class ClassSample:
         image: where it lies, or the picture.
         image_name: its name in records.
         label: the true class's place in the list of classes.
-        part: the subset it counts towards.
+        part: the subset it counts toward.
         identity: what tells its content from that of any other picture; empty where its vectors are not to be kept.
     """
 
@@ -82,7 +82,7 @@ class ClassOutcome(Outcome):
         image: its name.
         label: the true class's place in the list.
         class_name: the true class.
-        part: the subset it counts towards.
+        part: the subset it counts toward.
         predicted: by method, the name of the class that came first (for ``wca``, in most draws).
         ranks: by method, how many classes came before the true one: one number a draw for ``wca``, else one.
     """
@@ -122,7 +122,7 @@ class ClassOutcome(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class ClassTask:
-    """What there is to choose from, for every method.
+    """What there is to choose from, forevery method.
 
     Attributes:
         names: of the classes in the order of their labels; a name may occur twice, and its first place wins then.

@@ -17,7 +17,7 @@ from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
 from clipalign.evaluation.dataset_files import PictureSource
 from clipalign.evaluation.task import LONG_OPTIONS, Benchmark, Outcome, PictureEvaluator, source_key
-from clipalign.methods.score_long import long_reading
+from clipalign.methods.score_long import with_long_context
 from clipalign.methods.scores import provenance_of
 from clipalign.models.encode import encode_images, encode_tokens
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
@@ -104,7 +104,7 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
 
     def __init__(self, loaded: LoadedModel, settings: EvalSettings, outcome_type: type[L]) -> None:
         super().__init__(settings)
-        self._loaded = long_reading(loaded, stretch=bool(settings.stretch))
+        self._loaded = with_long_context(loaded, stretch=bool(settings.stretch))
         self._outcome_type = outcome_type
         self._batch_size = settings.batch_size or DEFAULT_BATCH
         shaped = {"stretch": bool(settings.stretch), "context_tokens": self._loaded.context_tokens}
