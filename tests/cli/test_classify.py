@@ -125,7 +125,7 @@ class TestOnePicture:
         page = (here / "why.html").read_text()
         assert "<script>x" not in page and "<img src=x" not in page
         assert page.count('class="crop"') == 4 and 'class="heat"' in page and "data:image/jpeg;base64" in page
-        assert re.search(r'stroke-width="0\.4".*stroke-width="4\.0"', page)
+        assert re.search(r'stroke-width="0\.4".*stroke-width="4\.0"', page, re.DOTALL)
         assert re.search(r'class="heat-9">\d+\.\d<', page)
 
     def test_from_standard_input(self, here: Path) -> None:

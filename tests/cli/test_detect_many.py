@@ -142,7 +142,7 @@ def test_check_looks_at_all_records(capsys: Capture, tmp_path: Path) -> None:
     assert run_here(capsys, *line, "--epsilon", "-1").status == 0
 
 
-def test_shares_written_one_after_another_are_what_one_process_writes(capsys: Capture, tmp_path: Path) -> None:
+def test_shards_written_one_after_another_are_what_one_process_writes(capsys: Capture, tmp_path: Path) -> None:
     path = table(tmp_path, pairs(7))
     for format in ("jsonl", "csv"):
         line = ["detect", "--input", path, *MODEL, "--format", format]
@@ -155,8 +155,8 @@ def test_shares_written_one_after_another_are_what_one_process_writes(capsys: Ca
         assert [row["id"] for row in other] == [row["id"] for row in one] == [str(number) for number in range(1, 8)]
         assert [float(r["cosine"]) for r in other] == pytest.approx([float(r["cosine"]) for r in one], abs=1e-6)
     assert run_here(capsys, *line, "--shard", "8/9").status == 0
-    assert run_here(capsys, *line, "--shard", "1/9").out.count("\n") == 1, "the header alone: 7 records for 9 shares"
-    assert "there are no records in this share" in run_here(capsys, *line, "--shard", "1/9").err
+    assert run_here(capsys, *line, "--shard", "1/9").out.count("\n") == 1, "the header alone: 7 records for 9 shards"
+    assert "there are no records in this shard" in run_here(capsys, *line, "--shard", "1/9").err
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_shares_written_one_after_another_are_what_one_process_writes(capsys: Ca
         ((PICTURES[0], "a cup", "--image-root", "."), "error: --image-root is for many pairs\n"),
         ((PICTURES[0], "a cup", "--resume"), "error: --resume is for many pairs\n"),
         (("--input", "{}", "--shard", "3/2"), "error: --shard must be I/N with I from 1 to N"),
-        (("--input", "{}", "--shard", "1/2", "--format", "html"), "error: the format html cannot be written in shares"),
+        (("--input", "{}", "--shard", "1/2", "--format", "html"), "error: the format html cannot be written in shards"),
         (("--input", "-", "--shard", "1/2"), "error: "),
         (("--input", "pairs.docx"), "error: "),
     ],
