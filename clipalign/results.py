@@ -9,6 +9,10 @@ reader must know, a sentence each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,3 +428,48 @@ class EvalReport:
     distributions: tuple[Distribution, ...] = ()
     worst: tuple[Example, ...] = ()
     best: tuple[Example, ...] = ()
+
+
+class Increments(NamedTuple):
+    """Shares of held-out prefixes that score higher than the shorter and than the wrong ones, 0 to 1."""
+
+    positive: float
+    negative: float
+
+    @property
+    def average(self) -> float:
+        """What the best checkpoint is chosen by."""
+        return (self.positive + self.negative) / 2
+
+
+class SpecsResult(NamedTuple):
+    """What a run of ``train-specs`` left behind.
+
+    Attributes:
+        folder: of the run.
+        steps: done in all.
+        before: increments before the first step; None without held-out samples.
+        best: increments of ``best.safetensors``.
+        best_step: its step; 0 for the start.
+        skipped_steps: steps without a move, because gradients were not finite.
+    """
+
+    folder: Path
+    steps: int
+    before: Increments | None
+    best: Increments | None
+    best_step: int
+    skipped_steps: int
+
+
+class Prepared(NamedTuple):
+    """What ``train-specs --prepare`` wrote: samples, records left out by reason, and examples of what has no phrases.
+
+    ``finished_before`` says that an earlier run had come to its end already; its examples are not kept.
+    """
+
+    folder: Path
+    samples: int
+    skipped: dict[str, int]
+    examples: dict[str, str]
+    finished_before: bool = False

@@ -25,7 +25,7 @@ from clipalign.runs.distributed import join_processes, launched_processes, with_
 from clipalign.training.settings import Intervals, SpecsSettings
 
 if TYPE_CHECKING:
-    from clipalign.training.settings import SpecsResult
+    from clipalign.results import SpecsResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,7 @@ from clipalign.output.console import notices, visible
 from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
-    from clipalign.training.prepare import Prepared
-    from clipalign.training.settings import SpecsResult
-    from clipalign.training.validation import Increments
+    from clipalign.results import Increments, Prepared, SpecsResult
 
 PICTURES: Final = ("picture encoded", "pictures encoded")
 STEPS: Final = ("step", "steps")

@@ -20,6 +20,7 @@ from torch import Tensor
 from clipalign.device import is_out_of_memory
 from clipalign.errors import ClipalignError, UsageError
 from clipalign.files import remove_leftovers, write_failed
+from clipalign.results import Increments, SpecsResult
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch, make_batches, picture_vectors
 from clipalign.training.checkpoints import (
@@ -35,9 +36,9 @@ from clipalign.training.checkpoints import (
 )
 from clipalign.training.data import Order, SpecsData
 from clipalign.training.model import TrainableModel, save_config
-from clipalign.training.settings import Intervals, Listener, SpecsResult, SpecsSettings, learning_rate
+from clipalign.training.settings import Intervals, Listener, SpecsSettings, learning_rate
 from clipalign.training.step import TrainStep
-from clipalign.training.validation import Increments, Validation
+from clipalign.training.validation import Validation
 
 CONFIG_FILE: Final = "config.json"
 BEST_FILE: Final = "best.safetensors"

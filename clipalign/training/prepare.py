@@ -26,7 +26,7 @@ from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import orjson
 
@@ -34,6 +34,7 @@ from clipalign.data.sentences import Cut, split_text
 from clipalign.errors import UsageError
 from clipalign.files import exclusive, remove_leftovers, replacing, write_whole
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
+from clipalign.results import Prepared
 from clipalign.runs.log import first_difference, open_log
 from clipalign.training.data import DATA_FILE, DATA_FORMAT, OFFSETS_FILE, SAMPLES_FILE, RawCaption, RawSource, Skipped
 
@@ -68,19 +69,6 @@ class PrepareSettings:
     seed: int = 0
     by: str = Cut.PHRASE.value
     context_tokens: int = LONG_CONTEXT_TOKENS
-
-
-class Prepared(NamedTuple):
-    """What came of it: samples written, records left out by reason, and examples of what no phrases were cut from.
-
-    ``finished_before`` says that an earlier run had come to its end already; its examples are not kept.
-    """
-
-    folder: Path
-    samples: int
-    skipped: dict[str, int]
-    examples: dict[str, str]
-    finished_before: bool = False
 
 
 def prepare(

@@ -4,15 +4,14 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 from clipalign.config.groups import MachineSettings
 from clipalign.config.readers import MAX_THREADS, between, some_of, whole
 from clipalign.config.settings import Checked, SameAs, Setting
 
 if TYPE_CHECKING:
-    from clipalign.training.validation import Increments
+    from clipalign.results import Increments
 
 TOWERS: Final = ("image", "text")
 
@@ -172,26 +171,6 @@ class Listener(Protocol):
 
     def warn(self, message: str) -> None:
         """Something the user should know."""
-
-
-class SpecsResult(NamedTuple):
-    """What a run left behind.
-
-    Attributes:
-        folder: of the run.
-        steps: done in all.
-        before: increments before the first step; None without held-out samples.
-        best: increments of ``best.safetensors``.
-        best_step: its step; 0 for the start.
-        skipped_steps: steps without a move, because gradients were not finite.
-    """
-
-    folder: Path
-    steps: int
-    before: "Increments | None"
-    best: "Increments | None"
-    best_step: int
-    skipped_steps: int
 
 
 def learning_rate(step: int, steps: int, settings: SpecsSettings) -> float:

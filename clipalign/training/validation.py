@@ -12,24 +12,13 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from clipalign.results import Increments
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import prepared_picture
 from clipalign.training.data import SpecsSample
 from clipalign.training.model import TrainableModel
 
 SAMPLES_TOGETHER: Final = 16
-
-
-class Increments(NamedTuple):
-    """Shares from 0 to 1."""
-
-    positive: float
-    negative: float
-
-    @property
-    def average(self) -> float:
-        """What the best checkpoint is chosen by."""
-        return (self.positive + self.negative) / 2
 
 
 class _Encoded(NamedTuple):

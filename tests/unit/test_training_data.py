@@ -18,6 +18,7 @@ from PIL import Image
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.files import part_beside
 from clipalign.pictogram.export import clip_encoder
+from clipalign.results import Prepared
 from clipalign.training import prepare as specs_prepare
 from clipalign.training.data import (
     DATA_FILE,
@@ -30,7 +31,7 @@ from clipalign.training.data import (
     open_data,
     open_source,
 )
-from clipalign.training.prepare import Prepared, PrepareSettings, prepare
+from clipalign.training.prepare import PrepareSettings, prepare
 
 TEXTS = (
     "A wooden table stands near a bright window. On it there is a blue cup, filled with coffee.",

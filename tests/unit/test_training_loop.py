@@ -21,6 +21,7 @@ from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
 from clipalign.files import part_beside
 from clipalign.models.load import load_model
+from clipalign.results import Increments
 from clipalign.runs.distributed import Processes
 from clipalign.training import batches as specs_batches
 from clipalign.training import checkpoints
@@ -39,7 +40,7 @@ from clipalign.training.data import PictogramData, SpecsSample
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
 from clipalign.training.model import LARGEST_LOGIT_SCALE, TrainableModel, make_trainable
 from clipalign.training.settings import Intervals, SpecsSettings, learning_rate
-from clipalign.training.validation import Increments, Validation, increments_of
+from clipalign.training.validation import Validation, increments_of
 from tests.tiny import GOLDEN
 
 SETTINGS = SpecsSettings(
