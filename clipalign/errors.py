@@ -115,7 +115,7 @@ class InputUnreadable(ClipalignError):
 
 
 class RecordFailed(InputUnreadable):
-    """An error that was not expected, met while one record was read, prepared or scored; it costs that record alone."""
+    """An unexpected error, met while one record was read, prepared or scored; it costs that record alone."""
 
     type = "unexpected_error"
 

@@ -1,4 +1,4 @@
-"""The same terminal, environment and thread count forevery test, whoever runs them."""
+"""The same terminal, environment and thread count for every test, whoever runs them."""
 
 from __future__ import annotations
 

@@ -284,7 +284,7 @@ def _ask_about(
 
     def again(reason: str) -> None:
         if tell is not None and not troubled.is_set():
-            troubled.set()  # once a run: a server that is gone is gone forevery class
+            troubled.set()  # once a run: a server that is gone is gone for every class
             tell(f"{describer.host}: {reason}; asking again")
 
     def work() -> None:

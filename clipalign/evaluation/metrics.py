@@ -72,7 +72,7 @@ class Statistic:
 
 
 def bootstrap_counts(n: int, *, seed: int) -> Iterator[Array]:
-    """How often each of ``n`` samples is drawn, forevery bootstrap draw: the same for the same ``n`` and seed."""
+    """How often each of ``n`` samples is drawn, for every bootstrap draw: the same for the same ``n`` and seed."""
     generator = np.random.default_rng(seed)
     for _ in range(BOOTSTRAP_DRAWS):
         yield np.bincount(generator.integers(0, n, n), minlength=n).astype(float)

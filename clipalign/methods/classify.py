@@ -364,7 +364,7 @@ def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *,
 
 
 def _notes(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVectors) -> tuple[str, ...]:
-    """What holds forevery picture alike."""
+    """What holds for every picture alike."""
     notes = []
     if len(texts) == 1:
         notes.append(f"there is one class alone, {texts[0].name!r}: every picture is given to it")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ImageSource = str | Path | Image | Tensor
 
 # On a CPU a batch of eight already runs at the rate of the matrix units; the activations of larger ones outgrow what
-# malloc keeps, and fresh pages forevery layer cost a tenth of the time.
+# malloc keeps, and fresh pages for every layer cost a tenth of the time.
 _CPU_PICTURES = 8
 
 

@@ -110,7 +110,7 @@ def encode_text(loaded: LoadedModel, text: str) -> TokenizedText:
 
 
 def check_vocabulary(network: Any, highest: int, name: str) -> None:
-    """Whether a model has a row forevery token up to ``highest``.
+    """Whether a model has a row for every token up to ``highest``.
 
     Raises:
         ModelMismatch: it has not.

@@ -125,7 +125,7 @@ _LISTS: Final = re.compile(r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\
 
 
 class _Module(StandIn):
-    """Stands forevery class of the archive: its attributes, and nothing that runs.
+    """Stands for every class of the archive: its attributes, and nothing that runs.
 
     Attributes:
         attributes: by name.

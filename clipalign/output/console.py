@@ -213,7 +213,7 @@ class Notices:
 
 
 notices = Notices()
-"""The process has one stderr, so there is one of these; ``clipalign.cli`` resets it forevery run."""
+"""The process has one stderr, so there is one of these; ``clipalign.cli`` resets it for every run."""
 
 
 def write_stderr(line: str) -> None:

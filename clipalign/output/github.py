@@ -20,7 +20,7 @@ MAX_MESSAGE_CHARACTERS: Final = 1000
 
 
 class GithubWriter(Writer):
-    """An annotation forevery record with a finding or an error."""
+    """An annotation for every record with a finding or an error."""
 
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
         """Return the line of one record; empty where there is nothing to say."""

@@ -1,4 +1,4 @@
-"""Long captions of a scene, detail by detail, and forevery prefix a detail that is known to be wrong.
+"""Long captions of a scene, detail by detail, and for every prefix a detail that is known to be wrong.
 
 A long caption is a row of details, each one statement that the scene decides: what is there, on which ground, how
 large, where, and how two things stand to one another. Every prefix of it is a true caption, and every prefix but the

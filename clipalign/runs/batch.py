@@ -156,7 +156,7 @@ class _Run(Generic[R]):
         self.ahead: deque[_Waiting] = deque()
         self.recent: OrderedDict[str, _Picture] = OrderedDict()
         self.characters = 0  # of texts ahead
-        self.held = 0  # pictures being prepared or prepared, not yet encoded
+        self.held = 0  # pictures prepared or being prepared, not yet encoded
 
     def window(self) -> list[_Waiting]:
         """The next records, their pictures encoded; empty at the end of the input."""
@@ -276,7 +276,7 @@ class _Run(Generic[R]):
 def each_alone(
     run: Callable[[list[A]], Iterable[B | ClipalignError]], items: list[A], name: str
 ) -> list[B | ClipalignError]:
-    """``run(items)``; where that meets an error was not expected, one by one, so that it costs its own item alone.
+    """``run(items)``; where that meets an unexpected error, one by one, so that it costs its own item alone.
 
     Raises:
         ClipalignError, MemoryError: what is no matter of one item.

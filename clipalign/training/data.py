@@ -240,7 +240,7 @@ class SpecsSample:
         captions: its growing prefixes, at least 2.
         negatives: each prefix with a wrong detail after it; of all prefixes, or of all but the last.
         open: the picture, RGB; raises InputUnreadable.
-        shorts: a short caption, then false versions of it, as many forevery sample of the data.
+        shorts: a short caption, then false versions of it, as many for every sample of the data.
     """
 
     name: str

@@ -102,7 +102,7 @@ def _common_length(first: TokenIds, second: TokenIds) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
-    """Reads texts of samples with gradients forevery weight of the text tower.
+    """Reads texts of samples with gradients for every weight of the text tower.
 
     Attributes:
         network: open_clip module.
@@ -200,7 +200,7 @@ def _chunks(order: Sequence[int], trees: Sequence[TokenTree], device: str) -> It
 
 
 def _advance(block: Any, stream: Tensor, mask: Tensor) -> Tensor:
-    """One layer forevery token (B, S, D)."""
+    """One layer for every token (B, S, D)."""
     query, key, value = (part.transpose(1, 2) for part in project(block, stream))  # (B, H, S, D / H)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return close(block, stream, mixed.transpose(1, 2))

@@ -71,7 +71,7 @@ def test_options_reach_the_numbers_and_the_provenance(capsys: Capture) -> None:
 def test_the_alignment_decides_which_word_takes_a_token_of_two(capsys: Capture) -> None:
     line = ["detect", IMAGE, "a man (approx.) tall, isn't it?", "--model", TINY]
     published, characters = (run_here(capsys, *line, "--alignment", name) for name in ("published", "characters"))
-    assert "counted as published" in published.err
+    assert "with alignment 'published'" in published.err
     assert characters.err == ""
     assert json.loads(published.out)["words"] != json.loads(characters.out)["words"]
 

@@ -34,7 +34,7 @@ PAIRS = [(command, name) for command in COMMANDS for name in options_of(command)
 
 
 class World:
-    """A folder of small inputs, copied forevery run; a line runs once, whoever asks."""
+    """A folder of small inputs, copied for every run; a line runs once, whoever asks."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder

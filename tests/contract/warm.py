@@ -59,7 +59,7 @@ class Warm:
 
     Attributes:
         environment: of a terminal of 80 columns without colours; what libraries read of it when they are imported, such
-            as ``HOME``, is the same forevery command line.
+            as ``HOME``, is the same for every command line.
     """
 
     def __init__(self, folder: Path, *, checkout: Path = ROOT) -> None:

@@ -253,7 +253,7 @@ def _address_space(scene: Scene) -> Callable[[Whole, random.Random], list[tuple[
 
 
 def stdout_lines() -> list[list[str]]:
-    """A line forevery command and format whose result goes to stdout."""
+    """A line for every command and format whose result goes to stdout."""
     image, more = str(GOLDEN / "images" / "0.png"), ["--image-root", str(GOLDEN / "images"), "--input", "pairs.jsonl"]
     found = [["detect", image, "a red car", "--model", TINY, "--format", form] for form in ("table", "json", "html")]
     for form in ("table", "json", "jsonl", "csv", "html", "github"):

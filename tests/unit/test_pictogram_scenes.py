@@ -1,4 +1,4 @@
-"""The pictogram world: a drawing forevery kind, scenes that keep their rules, true captions, false foils."""
+"""The pictogram world: a drawing for every kind, scenes that keep their rules, true captions, false foils."""
 
 from __future__ import annotations
 

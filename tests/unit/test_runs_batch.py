@@ -343,7 +343,7 @@ def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch
 
 
 class Faulty(Colours):
-    """Meets an error was not expected, at one stage and for one record."""
+    """Meets an unexpected error, at one stage and for one record."""
 
     def __init__(self, stage: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A training run: the same curve however often it is stopped, and sentences foreverything that can go wrong."""
+"""A training run: the same curve however often it is stopped, and sentences for everything that can go wrong."""
 
 from __future__ import annotations
 

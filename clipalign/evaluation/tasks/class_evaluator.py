@@ -122,7 +122,7 @@ class ClassOutcome(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class ClassTask:
-    """What there is to choose from, forevery method.
+    """What there is to choose from, for every method.
 
     Attributes:
         names: of the classes in the order of their labels; a name may occur twice, and its first place wins then.

@@ -45,7 +45,7 @@ _SIMILAR: Final = 0.95
 
 
 def read_task(name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings) -> ClassTask:
-    """The classes of data set ``name`` forevery method.
+    """The classes of data set ``name`` for every method.
 
     Args:
         name: of the data set.

@@ -135,7 +135,7 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
         return found and f"{self.name} {one.name} {found}"
 
     def task(self, settings: EvalSettings) -> ClassTask:
-        """The classes forevery method whose files are there."""
+        """The classes for every method whose files are there."""
         with self._lists_read():
             names = self.class_names()
             if not names:

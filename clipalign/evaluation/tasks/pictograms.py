@@ -235,7 +235,7 @@ def compose(rng: random.Random, kind: int, part: str) -> Scene:
 
 
 def task() -> ClassTask:
-    """The classes forevery method, in words that the embedded model knows."""
+    """The classes for every method, in words that the embedded model knows."""
     kinds = [KINDS[label] for label in LABELS]
     names = tuple(kind.name for kind in kinds)
     described = {kind.name: _sentences(kind.names, kind.plural) for kind in kinds}

@@ -189,7 +189,7 @@ def ranks(images: Array, texts: Array, counts: Array, *, block_numbers: int = BL
 def recall_statistics(
     ids: Sequence[str], images: Array, texts: Array, counts: Array, *, at: Sequence[int]
 ) -> list[Statistic]:
-    """R@K both ways forevery K; arguments as for :func:`ranks`."""
+    """R@K both ways for every K; arguments as for :func:`ranks`."""
     found = ranks(images, texts, counts)
     starts = np.cumsum(counts) - counts
     to_text = [
