@@ -6,8 +6,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.server import QuietServer
 
 Reply = Callable[["Handler", str], None]
 
@@ -58,7 +60,7 @@ def status(number: int, **headers: str) -> Reply:
     return lambda handler, name: handler.send(number, b"no", **headers)
 
 
-class ChatServer(ThreadingHTTPServer):
+class ChatServer(QuietServer):
     """A server on a free port.
 
     Attributes:
@@ -66,8 +68,6 @@ class ChatServer(ThreadingHTTPServer):
         asked: path, headers and body of every request.
         replies: what it says next; after them ``usual``.
     """
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

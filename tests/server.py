@@ -117,11 +117,13 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
 
-class _Quiet(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """Prints nothing about clients that go away, which tests of other things would find on stderr."""
+
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is what is tested here."""
+        """Nothing."""
 
 
 class Server:
@@ -133,7 +135,7 @@ class Server:
         self.always: dict[str, Behaviour] = {}
         self.asked: list[Asked] = []
         self.released = threading.Event()
-        self._http = _Quiet(("127.0.0.1", 0), Handler)
+        self._http = QuietServer(("127.0.0.1", 0), Handler)
         self._http.owner = self  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self.other_url = f"http://localhost:{self._http.server_port}"

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.cli.run import GOLDEN, PROGRAM, ROOT, TINY, run_apart, run_here
+from tests.server import QuietServer
 
 Capture = pytest.CaptureFixture[str]
 MODEL = ("--model", TINY)
@@ -243,10 +244,7 @@ class _Slow(BaseHTTPRequestHandler):
 
 
 def serve(seconds: float) -> HTTPServer:
-    from http.server import ThreadingHTTPServer
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Slow,), {"seconds": seconds}))
-    server.daemon_threads = True
+    server = QuietServer(("127.0.0.1", 0), type("Handler", (_Slow,), {"seconds": seconds}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
