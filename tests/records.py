@@ -16,7 +16,7 @@ from clipalign.runs.batch import Outcome
 from clipalign.runs.writer import ResultWriter, open_writer
 from tests.results import PROVENANCE, result_of
 
-HOSTILE = (
+HOSTILE: tuple[str, ...] = (
     "a cup of coke",
     'say "coke", twice',
     "two\nlines\r\nand a\rhalf",

@@ -199,7 +199,6 @@ def _caption(record: Mapping[str, Any], words: Iterable[Word]) -> Text:
 
 
 def _rows(words: Sequence[Word], unknown: set[str]) -> Table:
-
     space, shape, largest = width(), signs(), _largest(words)
     numbers = [
         shape.none if word["attribution"] is None else signed_text(word["attribution"], largest) for word in words

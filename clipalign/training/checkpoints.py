@@ -236,7 +236,7 @@ class MetricsLog:
         self._log.keep(records, end)
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard.writer import SummaryWriter
 
             self._board = SummaryWriter(str(run / TENSORBOARD_FOLDER), purge_step=last_step + 1 if last_step else None)
 

@@ -114,7 +114,8 @@ def draft(path: Path, shorter: int) -> Image.Image:
         scale = shorter / min(image.size)
         if scale <= 1:
             image.draft("RGB", (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-        return image.convert("RGB")
+        decoded: Image.Image = image.convert("RGB")
+        return decoded
 
 
 def moved(loaded: LoadedModel, paths: Sequence[Path], captions: Sequence[str], margin: int) -> tuple[float, float]:

@@ -78,7 +78,6 @@ def test_the_same_option_has_the_same_words_and_names_in_all_commands() -> None:
 
 
 def test_a_default_that_help_names_is_the_one_that_holds() -> None:
-
     from clipalign.methods.settings import ClassifySettings, DetectSettings, LongSettings
     from clipalign.training.settings import Intervals, SpecsSettings
 

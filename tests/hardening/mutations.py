@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, Final
 
-ODD_NAMES: Final = (
+ODD_NAMES: Final[tuple[str, ...]] = (
     "",
     ".",
     "..",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipalign.evaluation import metrics as statistics
-from clipalign.evaluation.metrics import Ranking, Statistic, bootstrap_counts, lies_within
+from clipalign.evaluation.metrics import Array, Ranking, Statistic, bootstrap_counts, lies_within
 from clipalign.results import Metric, WordScore
 
 IDS = [str(number) for number in range(40)]
@@ -16,7 +16,7 @@ def values(seed: int, *, distinct: int = 1000) -> list[float]:
     return [float(value) for value in np.random.default_rng(seed).integers(0, distinct, len(IDS))]
 
 
-def weights(seed: int) -> np.ndarray:
+def weights(seed: int) -> Array:
     return np.random.default_rng(seed).integers(0, 4, len(IDS)).astype(float)
 
 

@@ -44,7 +44,8 @@ def golden_features(images: Tensor, captions: Tensor, index: int) -> SpecsFeatur
     aside = F.normalize(captions - (captions * images).sum(-1, keepdim=True) * images, dim=-1)
 
     def at(cosines: Tensor) -> Tensor:
-        return cosines[:, None] * images + (1 - cosines**2).sqrt()[:, None] * aside
+        vectors: Tensor = cosines[:, None] * images + (1 - cosines**2).sqrt()[:, None] * aside
+        return vectors
 
     return SpecsFeatures(images, captions, at(table[:, index, 0]), at(table[:, index + 1, 0]), at(table[:, index, 1]))
 
