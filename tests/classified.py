@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipalign.evaluation.dataset_files import opened
+from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.tasks.class_evaluator import ClassSample
 from clipalign.evaluation.tasks.class_sets import PICTURE_BYTES
@@ -45,7 +45,7 @@ def found_in(name: str, folder: Path) -> dict[str, str]:
     samples = [sample for sample in benchmark.samples(limit=None, seed=0) if isinstance(sample, ClassSample)]
     assert len(samples) == len(list(benchmark.samples(limit=None, seed=0)))
     for sample in samples:
-        assert opened(sample.image).size in {(40, 30), (32, 32)}
+        assert open_picture(sample.image).size in {(40, 30), (32, 32)}
     assert len({sample.id for sample in samples}) == len(samples)
     return {sample.id: names[sample.label] for sample in samples}
 

@@ -12,7 +12,7 @@ from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ImageUnreadable
 from clipalign.output.detect import DetectFormatter
 from clipalign.results import DetectResult, Provenance
-from clipalign.runs.batch import Outcome
+from clipalign.runs.batch import RecordOutcome
 from clipalign.runs.writer import ResultWriter, open_writer
 from tests.results import PROVENANCE, result_of
 
@@ -35,17 +35,17 @@ def asked(number: int, text: str | None = None) -> InputRecord:
     return InputRecord(str(number + 1), name, name, caption, (), Place("pairs.jsonl", number + 1, number))
 
 
-def finished(record: InputRecord, *, provenance: Provenance = PROVENANCE) -> Outcome[DetectResult]:
+def finished(record: InputRecord, *, provenance: Provenance = PROVENANCE) -> RecordOutcome[DetectResult]:
     """What a model says of it: every third word is wrong; of every fifth record the picture is missing."""
     if record.place.number % 5 == 4:
         error = ImageUnreadable(f"{record.image_name} does not exist", hint="is the name right?")
-        return Outcome(record, error, None)
+        return RecordOutcome(record, error, None)
     words = len(record.text.split())
     values = [(-1e-3 - 1e-5 * place) if place % 3 == 2 else 1e-4 * (place + 1) for place in range(words)]
     result = result_of(record.text, *values)
     score = 0.5 + record.place.number / 1000
     changes: dict[str, Any] = {"id": record.id, "image": record.image_name, "clip_score": score}
-    return Outcome(record, replace(result, provenance=provenance, **changes), None)
+    return RecordOutcome(record, replace(result, provenance=provenance, **changes), None)
 
 
 def run(

@@ -111,7 +111,7 @@ def classify(
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
     pictures = None if wants_many(settings, {"IMAGE": image}) else _pictures(image or [], settings)
-    from clipalign.runs.output import refuse_sources
+    from clipalign.runs.destination import refuse_sources
 
     refuse_sources(settings.output, image or [], "IMAGE")
     if pictures is not None and _is_one(image or []) and settings.on_error != "skip":
@@ -147,7 +147,7 @@ def _is_one(images: list[str]) -> bool:
 
 def _classify_one(image: str, settings: ClassifyOptions) -> int:
     """Cheapest check first: files and names before torch, the image before the model."""
-    from clipalign.runs.output import document_format
+    from clipalign.runs.destination import document_format
 
     format = document_format(settings)
     row = find_model(settings.model)

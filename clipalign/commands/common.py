@@ -274,7 +274,7 @@ def run_many(
 
 
 def _check_sharded(settings: RecordSettings) -> None:
-    from clipalign.runs.output import APPENDED
+    from clipalign.runs.destination import APPENDED
 
     format = chosen_batch_format(settings)
     if format not in APPENDED:

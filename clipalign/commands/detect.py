@@ -95,7 +95,7 @@ def detect(
     check_text("TEXT", text)
     for reference in settings.reference:
         check_text("--reference", reference, needs_word=False)
-    from clipalign.runs.output import refuse_sources
+    from clipalign.runs.destination import refuse_sources
 
     refuse_sources(settings.output, [image], "IMAGE")
     if settings.on_error == "skip":
@@ -114,7 +114,7 @@ def _check_many(settings: DetectOptions) -> None:
 
 def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
     """Cheapest check first: names and files before torch, the image before the model."""
-    from clipalign.runs.output import document_format
+    from clipalign.runs.destination import document_format
 
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)

@@ -86,7 +86,7 @@ def score_long(
         raise UsageError(said, hint=hint, input="IMAGE")
     refuse_for_one(settings, ("image_root", "resume", "shard"))
     texts = _texts(image, text or [], settings)
-    from clipalign.runs.output import refuse_sources
+    from clipalign.runs.destination import refuse_sources
 
     refuse_sources(settings.output, [image], "IMAGE")
     refuse_sources(settings.output, settings.text_file, "a --text-file")
@@ -137,7 +137,7 @@ def _read(name: str) -> str:
 
 def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOptions) -> int:
     """Cheapest check first: names and files before torch, the image before the model."""
-    from clipalign.runs.output import document_format
+    from clipalign.runs.destination import document_format
 
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from clipalign.config.readers import MAX_SEED, MAX_THREADS, auto_or_count, between, device_name, part_of, whole
+from clipalign.config.readers import MAX_SEED, MAX_THREADS, auto_or_count, between, device_name, shard_part, whole
 from clipalign.config.settings import CommandSettings, Setting
 from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
@@ -178,7 +178,7 @@ class RecordSettings(RunSettings, ModelSettings):
         tuple[int, int] | None,
         Setting(
             "Only part I of N of the input, I from 1 on; the outputs of all parts concatenate to the whole.",
-            part_of,
+            shard_part,
             value="I/N",
             default="1/1",
             file=False,

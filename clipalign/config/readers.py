@@ -180,7 +180,7 @@ def device_name(value: object) -> str:
     raise BadValueError("auto, cpu, cuda, cuda:N or mps", _meant(value, _DEVICES))
 
 
-def part_of(value: object) -> tuple[int, int]:
+def shard_part(value: object) -> tuple[int, int]:
     """``I/N``: part I of N, from 1 on."""
     if isinstance(value, tuple):
         value = "/".join(map(str, value))

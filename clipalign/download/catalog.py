@@ -7,6 +7,7 @@ was last read, is the one on record.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final, Literal
 from clipalign.cache import cache_folder, data_folder
 from clipalign.download.dataset_rows import DATASETS, DatasetRow
 from clipalign.download.datasets import by_hand, remove_dataset
-from clipalign.download.fetch import disk_error, drop_part, part_of
+from clipalign.download.fetch import disk_error, drop_part, partial_path
 from clipalign.download.hub import storage
 from clipalign.download.licenses import LicenseClass, license_class, license_of_family
 from clipalign.download.manifest import damaged, is_there, read_manifest
@@ -27,7 +28,6 @@ from clipalign.models.weights import (
     forget_hash,
     hash_file,
     place_in_cache,
-    quoted,
     remember_hash,
     remembered_hash,
     sha256_on_record,
@@ -161,9 +161,9 @@ def _parts(source: WeightSource, cache_dir: Path | None) -> list[Path]:
     """Unfinished files of a source."""
     if source.kind not in ("hub", "url"):
         return []
-    places = [part_of(place_in_cache(source, cache_folder(cache_dir)))]
+    places = [partial_path(place_in_cache(source, cache_folder(cache_dir)))]
     if source.kind == "url":
-        places.append(part_of(place_of_address(source, cache_dir)))
+        places.append(partial_path(place_of_address(source, cache_dir)))
     else:
         places += sorted((storage(source.repo) / "blobs").glob("*.part"))
     return [place for place in dict.fromkeys(places) if place.is_file()]
@@ -177,7 +177,7 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Status:
     state: State = "absent"
     if all(there) and pictures:
         state = "here"
-    elif any(there) or any(part_of(folder / file.path).is_file() for file in row.files):
+    elif any(there) or any(partial_path(folder / file.path).is_file() for file in row.files):
         state = "part"
     elif all(file.by_hand for file in row.files):
         state = "by hand"
@@ -217,7 +217,7 @@ def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
         "consent or account": f"{row.name} needs consent ({license})",
         "none stated": f"the license of {row.name} is not a free one that clipalign knows ({license or 'not stated'})",
     }[kind]
-    name = quoted(row.name)
+    name = shlex.quote(row.name)
     raise LicenseNotAccepted(
         f"{why}; see {page}", hint=f"clipalign download {name} --accept-license {name}", input=row.name
     )

@@ -30,7 +30,7 @@ from clipalign.download.fetch import (
     disk_error,
     drop_part,
     fetch,
-    part_of,
+    partial_path,
     tidy,
 )
 from clipalign.download.manifest import (
@@ -171,7 +171,7 @@ class _Dataset:
         """Whether all that an archive gives is there; with the archive beside it, a killed run left it half done."""
         archive = self.folder / file.path
         there = bool(file.gives) and is_there(self.folder, file)
-        return there and not archive.exists() and not part_of(archive).exists()
+        return there and not archive.exists() and not partial_path(archive).exists()
 
     def _take(self, file: DataFile, given: Path) -> DownloadResult:
         """Verify a file of the user's, then unpack or copy it."""

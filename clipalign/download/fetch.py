@@ -198,13 +198,13 @@ def announcement(name: str, file: str, size_bytes: int, place: str, *, approxima
     return f"fetching {name}: {file}, {size}, from {place}"
 
 
-def part_of(target: Path) -> Path:
+def partial_path(target: Path) -> Path:
     """Where the unfinished file is kept that will become ``target``."""
     return target.with_name(f"{target.name}.part")
 
 
 def note_of(target: Path) -> Path:
-    """What is known of :func:`part_of`."""
+    """What is known of :func:`partial_path`."""
     return target.with_name(f"{target.name}.part.json")
 
 
@@ -215,7 +215,7 @@ def lock_of(target: Path) -> Path:
 
 def drop_part(target: Path) -> int:
     """Delete what there is of an unfinished ``target``; returns its bytes."""
-    part = part_of(target)
+    part = partial_path(target)
     size = part.stat().st_size if part.is_file() else 0
     part.unlink(missing_ok=True)
     note_of(target).unlink(missing_ok=True)
@@ -227,7 +227,7 @@ def tidy(target: Path) -> None:
     lock, note = lock_of(target), note_of(target)
     if lock.exists() or note.exists():
         with suppress(OSError, Busy), exclusive(lock, remove=True):
-            if not part_of(target).exists():
+            if not partial_path(target).exists():
                 note.unlink(missing_ok=True)
 
 
@@ -281,7 +281,7 @@ def disk_error(error: OSError, title: str, target: Path) -> Exception:
     if isinstance(error, ConnectionError | TimeoutError):
         return DownloadFailed(f"the connection failed while {title} was fetched: {error}", input=title)
     if error.errno in DISK_FULL:
-        part = part_of(target)
+        part = partial_path(target)
         there = part.is_file()
         kept = f"{part.stat().st_size:,} bytes of {title} are kept in {part}" if there else f"no space for {title}"
         return OutputError(
@@ -306,7 +306,7 @@ class _Download:
 
     def __init__(self, remote: RemoteFile, target: Path, web: Web, progress: Advance) -> None:
         self.remote, self.target, self.web, self.progress = remote, target, web, progress
-        self.part, self.note = part_of(target), note_of(target)
+        self.part, self.note = partial_path(target), note_of(target)
         self.hashes = Hashes(remote)
         self.resumed_bytes = self._size()
 

@@ -137,7 +137,7 @@ class FileInTar:
 PictureSource: TypeAlias = "Image.Image | Path | bytes | FileInTar"
 
 
-def opened(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
+def open_picture(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
     """The picture in RGB; one that was generated is returned as it is.
 
     Args:

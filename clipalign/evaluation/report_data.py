@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.data.images import thumbnail_of
 from clipalign.errors import ClipalignError
-from clipalign.evaluation.dataset_files import opened
+from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.load_run import load_run
 from clipalign.evaluation.task import Benchmark, BrokenSample, CaptionOutcome
 from clipalign.results import Distribution, EvalReport, Example
@@ -138,7 +138,7 @@ def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: EvalSe
             left.discard(sample.id)
             if not isinstance(sample, BrokenSample):
                 try:
-                    picture = opened(sample.image, exif=settings.protocol == "exif")
+                    picture = open_picture(sample.image, exif=settings.protocol == "exif")
                     found[sample.id] = thumbnail_of(picture, PICTURE_PX)
                 except ClipalignError:
                     continue  # it could be read when it was scored; the example goes without

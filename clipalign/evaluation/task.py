@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
 from clipalign.cache import data_folder
 from clipalign.errors import ClipalignError, InputUnreadable
-from clipalign.evaluation.dataset_files import PictureSource, opened
+from clipalign.evaluation.dataset_files import PictureSource, open_picture
 from clipalign.evaluation.published import PUBLISHED
 from clipalign.results import DetectResult, Metric, Provenance, Published, WordScore
 from clipalign.runs.prefetch import Prefetcher
@@ -252,7 +252,7 @@ class PictureEvaluator(Evaluator[S, O]):
         self._prefetcher.close()
 
     def _prepared(self, sample: S) -> Tensor:
-        return self.prepare(opened(sample.image, exif=self._exif, name=sample.image_name))
+        return self.prepare(open_picture(sample.image, exif=self._exif, name=sample.image_name))
 
 
 def source_key(sample: Sample) -> object:

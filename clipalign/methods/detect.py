@@ -36,7 +36,7 @@ from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_fi
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.attribution import TokenAttribution, attribute
 from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
-from clipalign.models.tokenize import TokenizedText, encode_text
+from clipalign.models.tokenize import TokenizedText, tokenize_text
 from clipalign.results import DetectResult, Provenance
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def detect_each(
     vectors = {index: image for index, image in images.items() if isinstance(image, Tensor)}
     if not vectors:
         return [outcomes[index] for index in range(len(pairs))]
-    texts = [encode_text(loaded, chosen.template + pairs[index].text) for index in vectors]
+    texts = [tokenize_text(loaded, chosen.template + pairs[index].text) for index in vectors]
     stacked = torch.stack(list(vectors.values()))
     attributions = with_oom_retry(
         chosen.batch_size, lambda size: attribute(loaded, stacked, texts, layers=chosen.layers, batch_size=size)
@@ -166,7 +166,7 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
     Raises:
         UsageError: the template takes all tokens of the context.
     """
-    template_tokens = encode_text(loaded, settings.template).n_tokens
+    template_tokens = tokenize_text(loaded, settings.template).n_tokens
     if template_tokens >= loaded.context_tokens:
         raise UsageError(
             f"the template takes {template_tokens} of the model's {loaded.context_tokens} tokens, all of them",
@@ -225,7 +225,7 @@ def _read_references(
     distinct = list(dict.fromkeys(reference for pair in pairs for reference in pair.references))
     if not distinct:
         return [_References(None, ())] * len(pairs)
-    texts = {reference: encode_text(loaded, chosen.template + reference) for reference in distinct}
+    texts = {reference: tokenize_text(loaded, chosen.template + reference) for reference in distinct}
     vectors = with_oom_retry(
         chosen.batch_size, lambda size: encode_tokens(loaded, list(texts.values()), batch_size=size).cpu()
     )
@@ -289,7 +289,7 @@ def _counted(loaded: LoadedModel, words: Sequence[Word], places: list[Span | Non
     """Token places as the published code counts them; the same as ``places`` unless a token spans two words."""
     if not spans_across(words, places):
         return places
-    alone = [encode_text(loaded, word.text) for word in words]
+    alone = [tokenize_text(loaded, word.text) for word in words]
     return counted_spans(words, [sum(span is not None for span in word.spans) for word in alone], places)
 
 

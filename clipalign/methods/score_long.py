@@ -25,7 +25,7 @@ from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import encode_distinct, encode_prepared, encode_tokens
 from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
-from clipalign.models.tokenize import TokenizedText, encode_text
+from clipalign.models.tokenize import TokenizedText, tokenize_text
 from clipalign.results import LongResult, SentenceScore
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class LongScorer:
             words_to_score(text, name)
         except TextUnusable as error:
             return error
-        whole = encode_text(self.loaded, text)
+        whole = tokenize_text(self.loaded, text)
         if not any(span is not None for span in whole.spans):
             what = f"the model reads nothing in the text {text.strip()[:20]!r}"
             return TextUnusable(what, hint="give a text with at least one word", input=name)
@@ -182,7 +182,7 @@ class LongScorer:
             if whole.truncated and piece.end > whole.cut_at:
                 cut = index
             last = index == len(pieces) - 1 or cut >= 0
-            prefixes.append(whole if last else encode_text(self.loaded, text[: piece.end]))
+            prefixes.append(whole if last else tokenize_text(self.loaded, text[: piece.end]))
         return _Asked(whole, pieces, prefixes, cut)
 
     def answer(

@@ -54,7 +54,7 @@ _DAMAGE: Final = (
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Checkpoint:
+class Weights:
     """What a weights file holds.
 
     Attributes:
@@ -66,7 +66,7 @@ class Checkpoint:
     quick_gelu: bool | None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Weights:
     """Read a weights file.
 
     Raises:
@@ -88,7 +88,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     _refuse_non_finite(tensors, path)
     if _COMPACT_ROWS in tensors:
         tensors = _expand_vocabulary(tensors)
-    return Checkpoint(tensors, quick_gelu)
+    return Weights(tensors, quick_gelu)
 
 
 def _read(path: Path) -> Any:

@@ -32,7 +32,7 @@ from clipalign.cache import write_kept
 from clipalign.data.class_texts import ClassTexts
 from clipalign.files import is_file
 from clipalign.models.encode import encode_tokens
-from clipalign.models.tokenize import TokenizedText, encode_text
+from clipalign.models.tokenize import TokenizedText, tokenize_text
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
@@ -121,7 +121,7 @@ def describe_class(loaded: LoadedModel, one: ClassTexts, *, logscale: float, bat
     """The texts of one class with their vectors and weights."""
     texts = list(dict.fromkeys(one.encoded))
     rows = {text: row for row, text in enumerate(texts)}
-    vectors = encode_tokens(loaded, [encode_text(loaded, text) for text in texts], batch_size=batch_size)
+    vectors = encode_tokens(loaded, [tokenize_text(loaded, text) for text in texts], batch_size=batch_size)
     own, weights = _weighed(one, vectors, rows, logscale)
     return DescribedClass(own, weights, float((weights @ own).norm()))
 
@@ -144,7 +144,7 @@ def _encoded(
     cut: set[str] = set()  # a text that distant classes share is encoded in both their groups
     for group in _groups(classes):
         texts = list(dict.fromkeys(text for one in group for text in one.encoded))
-        tokens = [encode_text(loaded, text) for text in texts]
+        tokens = [tokenize_text(loaded, text) for text in texts]
         cut.update(text for text, one in zip(texts, tokens, strict=True) if one.truncated)
         vectors = _encode_in_order(loaded, tokens, batch_size, progress)
         rows = {text: row for row, text in enumerate(texts)}

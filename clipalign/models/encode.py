@@ -21,7 +21,7 @@ from clipalign.device import torch_dtype
 from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.text_encoder import CausalTextTower
-from clipalign.models.tokenize import TokenizedText, encode_text
+from clipalign.models.tokenize import TokenizedText, tokenize_text
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
@@ -150,7 +150,7 @@ def _given_features(features: Tensor, name: str, device: str) -> Tensor:
 
 def encode_texts(loaded: LoadedModel, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
     """Unit vectors of texts, cut to the model's context: B texts to (B, E)."""
-    return encode_tokens(loaded, [encode_text(loaded, text) for text in texts], batch_size=batch_size)
+    return encode_tokens(loaded, [tokenize_text(loaded, text) for text in texts], batch_size=batch_size)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from clipalign.device import DeviceChoice, torch_dtype
 from clipalign.errors import ClipalignError, MissingWeights, ModelMismatch, UnknownModel, UsageError, name_some
 from clipalign.models.architecture import Architecture, infer_architecture, read_config, read_text_tower
-from clipalign.models.checkpoints import NAMED_KEYS, Checkpoint, read_checkpoint
+from clipalign.models.checkpoints import NAMED_KEYS, Weights, read_checkpoint
 from clipalign.models.model import LoadedModel
 from clipalign.models.registry import OPENAI_MEAN, OPENAI_STD, ModelRow, WeightSource, find_model, row_of_weights
-from clipalign.models.weights import find_in_hub_cache, locate, quoted
+from clipalign.models.weights import find_in_hub_cache, locate
 
 _ROOM: Final = 4
 _ROOM_BYTES: Final = 1024**3
@@ -183,7 +184,7 @@ def _tag_sources(entry: dict[str, Any], open_clip: ModuleType) -> tuple[WeightSo
 
 
 def _architecture(
-    row: ModelRow, checkpoint: Checkpoint, known: ModelRow | None, open_clip: ModuleType
+    row: ModelRow, checkpoint: Weights, known: ModelRow | None, open_clip: ModuleType
 ) -> tuple[Architecture, tuple[str, ...]]:
     """What to build, and what a reader must know about how that was found out."""
     if row.architecture.endswith(".json"):
@@ -207,7 +208,7 @@ def _architecture(
 def _activation(
     row: ModelRow,
     architecture: Architecture,
-    checkpoint: Checkpoint,
+    checkpoint: Weights,
     known: ModelRow | None,
     tag: dict[str, Any],
 ) -> tuple[bool, str]:
@@ -380,7 +381,7 @@ def _hub_folder(repo: str, files: tuple[str, ...], row: ModelRow) -> str:
             return str(path.parent)
     raise MissingWeights(
         f"{row.name} needs files of {repo} that are not on this machine",
-        hint=f"clipalign download {quoted(row.name)}",
+        hint=f"clipalign download {shlex.quote(row.name)}",
         input=row.name,
     )
 

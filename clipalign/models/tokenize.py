@@ -85,7 +85,7 @@ class TokenizedText:
     cut_at: int
 
 
-def encode_text(loaded: LoadedModel, text: str) -> TokenizedText:
+def tokenize_text(loaded: LoadedModel, text: str) -> TokenizedText:
     """Tokenize ``text`` for ``loaded``, keeping every token's place.
 
     Raises:

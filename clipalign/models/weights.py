@@ -80,7 +80,7 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
             if not sha256.startswith(on_record):
                 raise VerificationFailed(
                     f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {on_record[:12]}…",
-                    hint=f"delete it, then: clipalign download {quoted(row.name)}",
+                    hint=f"delete it, then: clipalign download {shlex.quote(row.name)}",
                     input=row.name,
                 )
             return WeightsFile(path, source, sha256)
@@ -100,14 +100,9 @@ def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
     forbidden = ", and --offline (or HF_HUB_OFFLINE) forbids fetching them" if offline else ""
     return MissingWeights(
         f"the weights of {row.name} are not on this machine{forbidden}",
-        hint=f"clipalign download {quoted(row.name)}",
+        hint=f"clipalign download {shlex.quote(row.name)}",
         input=row.name,
     )
-
-
-def quoted(name: str) -> str:
-    """``name`` as it is typed in a shell."""
-    return shlex.quote(name)
 
 
 def candidates(source: WeightSource, cache: Path) -> list[Path]:

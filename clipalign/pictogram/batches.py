@@ -39,7 +39,7 @@ END_TOKEN: Final = 49407
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SceneSample:
     """A scene, the side at which it is drawn before it is scaled, its true caption, its foils, and their prefix."""
 
     scene: Scene
@@ -49,7 +49,7 @@ class Sample:
     prefix: str
 
 
-def make_sample(number: int, *, split: str, foils: int) -> Sample:
+def make_sample(number: int, *, split: str, foils: int) -> SceneSample:
     """Scene ``number`` of a split with ``foils`` false captions."""
     rng = scene_random(split, number)
     scene = compose_scene(rng)
@@ -58,11 +58,11 @@ def make_sample(number: int, *, split: str, foils: int) -> Sample:
     chosen = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds], k=foils)
     prefix = rng.choices(("", DEFAULT_TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
     wrong = tuple(caption.foil(rng, kind) for kind in chosen)
-    return Sample(scene, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0], caption, wrong, prefix)
+    return SceneSample(scene, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0], caption, wrong, prefix)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SceneBatch:
     """B scenes with F foils each, as tensors.
 
     Attributes:
@@ -136,7 +136,7 @@ class BatchMaker:
             false.append(int(false_span is not None and false_span[0] <= start < false_span[1]))
         return _Line([*ids, self._end], [*words, -1], false)
 
-    def make(self, samples: Sequence[Sample]) -> Batch:
+    def make(self, samples: Sequence[SceneSample]) -> SceneBatch:
         """One batch of the given samples, which must all have the same number of foils."""
         lines = [self.tokenize(sample.prefix, sample.caption.text, None) for sample in samples]
         for foils in zip(*(sample.foils for sample in samples), strict=True):
@@ -148,7 +148,7 @@ class BatchMaker:
         words = max(len(line.false) for line in lines)
         pictures = np.stack([np.asarray(draw_for_model(s.scene, s.drawn_px)) for s in samples])
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
-        return Batch(
+        return SceneBatch(
             pixels=pixels,
             ids=torch.tensor([line.ids + [0] * (tokens - len(line.ids)) for line in lines]),
             ends=torch.tensor([len(line.ids) - 1 for line in lines]),

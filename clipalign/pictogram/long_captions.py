@@ -112,7 +112,7 @@ class LongCaption:
 
 
 @dataclass(frozen=True, slots=True)
-class LongSample:
+class LongSceneSample:
     """A scene with its long caption, and the side in pixels at which it is drawn before it is scaled."""
 
     number: int
@@ -124,7 +124,7 @@ class LongSample:
         return draw_for_model(self.caption.scene, self.drawn_px)
 
 
-def make_long_sample(number: int, *, split: str) -> LongSample:
+def make_long_sample(number: int, *, split: str) -> LongSceneSample:
     """Sample ``number`` of a split, the same on every machine and in every run.
 
     Args:
@@ -135,7 +135,7 @@ def make_long_sample(number: int, *, split: str) -> LongSample:
     while True:
         caption = write_long_caption(rng, compose_scene(rng))
         if len(caption.details) >= FEWEST_DETAILS:
-            return LongSample(number, caption, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0])
+            return LongSceneSample(number, caption, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0])
 
 
 def write_long_caption(rng: random.Random, scene: Scene) -> LongCaption:

@@ -29,7 +29,7 @@ from torch import nn
 from clipalign.files import replacing
 from clipalign.models.attribution import advance
 from clipalign.models.load import import_open_clip
-from clipalign.pictogram.batches import COLOR_NAMES, FACTS, NO_KIND, Batch, BatchMaker, make_sample
+from clipalign.pictogram.batches import COLOR_NAMES, FACTS, NO_KIND, BatchMaker, SceneBatch, make_sample
 from clipalign.pictogram.export import clip_encoder, compact, reachable_tokens
 from clipalign.pictogram.scenes import HERE
 
@@ -63,7 +63,7 @@ def embed_texts(network: Any, ids: torch.Tensor, ends: torch.Tensor) -> Embedded
     return Embedded(F.normalize(pooled @ network.text_projection, dim=-1), maps)
 
 
-def word_attributions(embedded: Embedded, cosines: torch.Tensor, batch: Batch, rows: torch.Tensor) -> torch.Tensor:
+def word_attributions(embedded: Embedded, cosines: torch.Tensor, batch: SceneBatch, rows: torch.Tensor) -> torch.Tensor:
     """CLIP4DM over all layers for ``rows``: (R, W), differentiable. Words without tokens get 0."""
     gradients = torch.autograd.grad(cosines.sum(), embedded.attention, create_graph=True)
     ends = batch.ends[rows]
@@ -85,7 +85,7 @@ class Read:
     attributions: torch.Tensor | None
 
 
-def read_texts(network: Any, batch: Batch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
+def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
     """The batch's first ``rows`` texts (all: None) in chunks of like length, each cut at its longest.
 
     ``images`` (N, E), the picture of each text, asks for attributions.
@@ -128,7 +128,13 @@ def embed_images(network: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 def compute_losses(
-    network: Any, heads: Heads, batch: Batch, *, contrast: bool = True, facts: bool = True, attribution: bool = False
+    network: Any,
+    heads: Heads,
+    batch: SceneBatch,
+    *,
+    contrast: bool = True,
+    facts: bool = True,
+    attribution: bool = False,
 ) -> dict[str, torch.Tensor]:
     """The terms of the objective for one batch, each a scalar; their weighted sum is minimized.
 
@@ -209,7 +215,7 @@ def _facts(heads: Heads, vectors: torch.Tensor, facts: torch.Tensor) -> torch.Te
 
 
 def _word_losses(
-    heads: Heads, attributions: torch.Tensor, batch: Batch, scenes: int
+    heads: Heads, attributions: torch.Tensor, batch: SceneBatch, scenes: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Is each word true, and which word of a foil is the false one, read off the attributions (N, W)."""
     logits = heads.word_scale.exp() * attributions
@@ -308,7 +314,7 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
     return {token: row for row, token in enumerate(tokens)}
 
 
-def normalize(batch: Batch) -> Batch:
+def normalize(batch: SceneBatch) -> SceneBatch:
     """The model's own preprocessing of pictures that already have its size."""
     mean, std = (torch.tensor(_config()["preprocess"][key]).view(3, 1, 1) for key in ("mean", "std"))
     return replace(batch, pixels=((batch.pixels - mean) / std).contiguous(memory_format=torch.channels_last))

@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[R]):
+class RecordOutcome(Generic[R]):
     """A record and what came of it.
 
     Attributes:
@@ -56,7 +56,7 @@ def run_batch(
     on_error: str = "skip",
     thumbnail_px: int | None = None,
     late: Callable[[], bool] = lambda: False,
-) -> Generator[Outcome[R], None, None]:
+) -> Generator[RecordOutcome[R], None, None]:
     """Score every record; results in the order of the input.
 
     Args:
@@ -191,7 +191,7 @@ class _Run(Generic[R]):
             if picture is not None and picture.future is not None and picture.future.done():
                 self._await(picture, record, group)
 
-    def scored(self, window: list[_Waiting]) -> Iterator[Outcome[R]]:
+    def scored(self, window: list[_Waiting]) -> Iterator[RecordOutcome[R]]:
         """The window's records with their results, in order."""
         items = [
             ScoreItem(record, picture.features)
@@ -202,7 +202,7 @@ class _Run(Generic[R]):
         for record, picture in window:
             outcome: R | ClipalignError | None = record.problem or (picture.error if picture is not None else None)
             thumbnail = picture.thumbnail if picture is not None else None
-            yield Outcome(record, next(outcomes) if outcome is None else outcome, thumbnail)
+            yield RecordOutcome(record, next(outcomes) if outcome is None else outcome, thumbnail)
 
     def _read_ahead(self, *, wait: bool = False) -> None:
         """Read records and hand out their pictures, as far as the limits allow; ``wait`` for one if there is none."""

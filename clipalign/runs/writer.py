@@ -27,14 +27,14 @@ from clipalign.output.html import THUMBNAIL_PX, data_url
 from clipalign.output.json import line_of, plain, plain_text
 from clipalign.output.progress import Progress
 from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, error_record, is_error, summary_lines
+from clipalign.runs.destination import Destination, find_destination
 from clipalign.runs.log import Difference, Log, LogFormat, first_difference, json_object, write_all
-from clipalign.runs.output import Destination, find_destination
 
 if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
     from clipalign.data.records import InputRecord
     from clipalign.results import Provenance
-    from clipalign.runs.batch import Outcome
+    from clipalign.runs.batch import RecordOutcome
 
 MOST_WARNINGS: Final = 10
 """Records that cannot be read and get a warning each; the summary counts all."""
@@ -210,7 +210,7 @@ class ResultWriter:
         if said:
             raise UsageError(f"{self._to.name} is of another run: {said}", hint=hint, input=self._to.name)
 
-    def write(self, outcome: Outcome[Any]) -> bool:
+    def write(self, outcome: RecordOutcome[Any]) -> bool:
         """Take a record.
 
         Returns:

@@ -31,7 +31,7 @@ from clipalign.data.tables import elements_of
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.captions import FOIL_WEIGHTS, PREFIXES, write_caption
-from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSample, make_long_sample
+from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSceneSample, make_long_sample
 
 TEXT_KEYS: Final = ("text", "caption")
 ARRAY_ENDINGS: Final = (".json", ".json.gz")
@@ -362,7 +362,7 @@ class PictogramData:
         return [_of_scene(make_long_sample(number, split=VALIDATION_SPLIT)) for number in range(self._held_out)]
 
 
-def _of_scene(sample: LongSample) -> SpecsSample:
+def _of_scene(sample: LongSceneSample) -> SpecsSample:
     caption = sample.caption
     return SpecsSample(
         name=f"scene-{sample.number}",
@@ -374,7 +374,7 @@ def _of_scene(sample: LongSample) -> SpecsSample:
     )
 
 
-def _shorts(sample: LongSample) -> tuple[str, ...]:
+def _shorts(sample: LongSceneSample) -> tuple[str, ...]:
     """A short caption of the scene and its foil, written and introduced as those that ``pictogram`` learned from."""
     rng = random.Random(f"pictogram-short:{sample.caption.text}:{sample.number}")
     short = write_caption(rng, sample.caption.scene)

@@ -27,7 +27,7 @@ from clipalign.models.load import import_open_clip
 from clipalign.models.long_context import can_be_stretched, stretched
 from clipalign.models.model import LoadedModel
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.training.texts import TextReader
 
 TOWERS: Final = ("image", "text")
@@ -68,7 +68,7 @@ class TrainableModel:
         """Token ids from the start to the end token, cut to the context."""
         tokenizer: Any = self.loaded.tokenizer
         if any(token in text.lower() for token in _CONTROL_TOKENS):  # not to be taken for the tokens themselves
-            return encode_text(self.loaded, text).ids
+            return tokenize_text(self.loaded, text).ids
         body = self.loaded.context_tokens - 2
         return (tokenizer.sot_token_id, *tokenizer.encode(text)[:body], tokenizer.eot_token_id)
 

@@ -29,7 +29,7 @@ from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.models.attribution import attribute
 from clipalign.models.encode import encode_prepared
 from clipalign.models.model import LoadedModel
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.json import line_of
 from clipalign.runs.batch import run_batch
@@ -46,7 +46,7 @@ MARGINS: Final = (2, 3, 4)
 def in_memory(loaded: LoadedModel, files: Files) -> Callable[[], object]:
     """The model alone, on what the files hold."""
     tensors = {path: to_tensor(open_image(path), loaded) for path in dict.fromkeys(files.pictures)}
-    texts = [encode_text(loaded, DEFAULT_TEMPLATE + caption) for caption in files.captions]
+    texts = [tokenize_text(loaded, DEFAULT_TEMPLATE + caption) for caption in files.captions]
 
     def run() -> None:
         vectors = encode_prepared(loaded, list(tensors.values()), batch_size=SETTINGS.batch_size)

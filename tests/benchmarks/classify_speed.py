@@ -25,7 +25,7 @@ from clipalign.methods.settings import ClassifySettings
 from clipalign.models.class_vectors import class_vectors
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.model import LoadedModel
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.results import ClassifyResult
 from clipalign.runs.batch import run_batch
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
@@ -137,7 +137,7 @@ def measure(bench: Bench) -> Measured:
     loaded = random_vit_b_32()
     described, source = real_descriptions()
     classes = class_texts(Classes(descriptions=described), method="cupl")
-    tokens = [encode_text(loaded, text).n_tokens for one in classes[:CLASSES] for text in one.texts]
+    tokens = [tokenize_text(loaded, text).n_tokens for one in classes[:CLASSES] for text in one.texts]
     notes = [
         f"{source}: {len(classes)} classes, {len(tokens) / CLASSES:.1f} descriptions a class, "
         f"{statistics.mean(tokens):.1f} tokens on average"

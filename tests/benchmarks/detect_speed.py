@@ -21,7 +21,7 @@ from clipalign.methods.detect import Pair, detect_pairs
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.models.attribution import attribute
 from clipalign.models.model import LoadedModel
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.results import DetectResult
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import (
@@ -46,7 +46,7 @@ SPELLED: Final = {1: "a caption", 5: "five captions"}
 
 def measure_text(bench: Bench, loaded: LoadedModel, captions: Sequence[str]) -> Row:
     """Attribution of all tokens against reading the same captions once."""
-    texts = [encode_text(loaded, DEFAULT_TEMPLATE + caption) for caption in captions]
+    texts = [tokenize_text(loaded, DEFAULT_TEMPLATE + caption) for caption in captions]
     padded = torch.tensor([text.ids + text.padding for text in texts])
     images = random_vectors(loaded, len(texts))
 
@@ -139,7 +139,7 @@ def measure(bench: Bench) -> Measured:
     """All rows."""
     loaded = random_vit_b_32()
     captions, source = real_captions()
-    tokens = [encode_text(loaded, DEFAULT_TEMPLATE + caption).n_tokens for caption in captions]
+    tokens = [tokenize_text(loaded, DEFAULT_TEMPLATE + caption).n_tokens for caption in captions]
     notes = [f"{len(captions)} captions of {source}, {statistics.mean(tokens):.1f} tokens on average with the template"]
     pairs = {per_image: pairs_of(captions, per_image, bench.of(IMAGES[per_image], 8)) for per_image in IMAGES}
     rows = [measure_text(bench, loaded, captions)]

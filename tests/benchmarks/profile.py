@@ -37,7 +37,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "reading records": ("clipalign.data.tables:JsonLines.records",),
     WAITING: ("clipalign.runs.prefetch:Prefetcher.result",),
     "image tower": ("clipalign.methods.detect:encode_prepared",),
-    "tokens of captions": ("clipalign.methods.detect:encode_text",),
+    "tokens of captions": ("clipalign.methods.detect:tokenize_text",),
     "text tower, forward": (
         "clipalign.models.text_encoder:CausalTextTower.prefill",
         "clipalign.models.text_encoder:CausalTextTower.answer",

@@ -20,7 +20,7 @@ from torch import Tensor
 from clipalign.data.sentences import Cut, split_text
 from clipalign.methods.score_long import LongScorer
 from clipalign.models.long_context import stretched
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.benchmarks.measure import Bench, Measured, Reading, alone
 from tests.benchmarks.subjects import HERE, NOCAPS, random_vectors, random_vit_b_32
 
@@ -54,7 +54,7 @@ def chosen(scorer: LongScorer, captions: Sequence[str], count: int) -> list[str]
     fitting = []
     for caption in captions:
         pieces = len(split_text(caption, Cut.SENTENCE))
-        tokens = encode_text(scorer.loaded, caption).n_tokens
+        tokens = tokenize_text(scorer.loaded, caption).n_tokens
         if SENTENCES[0] <= pieces <= SENTENCES[1] and TOKENS[0] <= tokens <= TOKENS[1]:
             fitting.append(caption)
         if len(fitting) == 4 * count:
@@ -75,7 +75,7 @@ def measure(bench: Bench) -> Measured:
     captions, source = long_captions()
     captions = chosen(scorer, captions, bench.of(CAPTIONS, 4))
     prefixes = [[caption[: piece.end] for piece in split_text(caption, Cut.SENTENCE)] for caption in captions]
-    tokens = [[encode_text(scorer.loaded, text) for text in texts] for texts in prefixes]
+    tokens = [[tokenize_text(scorer.loaded, text) for text in texts] for texts in prefixes]
     padded = [torch.tensor([text.ids + text.padding for text in texts]) for texts in tokens]
     images = list(random_vectors(scorer.loaded, len(captions)))
     names = [(str(number), "") for number in range(len(captions))]

@@ -22,7 +22,7 @@ from clipalign.device import DeviceChoice, choose_device
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.models.load import import_open_clip
 from clipalign.models.model import LoadedModel
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.parity.oracle import relevance
 from tests.tiny import wrap
 
@@ -132,7 +132,7 @@ def random_vectors(loaded: LoadedModel, count: int) -> torch.Tensor:
 
 def ids_of(loaded: LoadedModel, text: str) -> torch.Tensor:
     """Template and text as the straightforward program reads them, padded to the context."""
-    tokens = encode_text(loaded, DEFAULT_TEMPLATE + text)
+    tokens = tokenize_text(loaded, DEFAULT_TEMPLATE + text)
     return torch.tensor(tokens.ids + tokens.padding, device=loaded.choice.device)
 
 

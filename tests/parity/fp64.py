@@ -24,7 +24,7 @@ from torch import Tensor
 from clipalign.data.transforms import to_tensor
 from clipalign.models import encode
 from clipalign.models.model import LoadedModel
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def check_exactness(loaded: LoadedModel, asked: Sequence[tuple[Image.Image, str]
 @torch.no_grad()
 def _network_cosine(loaded: LoadedModel, image: Image.Image, text: str) -> float:
     """What the network says by itself, one picture and one padded text at a time, as the originals ask it."""
-    network, tokens = loaded.network, encode_text(loaded, text)
+    network, tokens = loaded.network, tokenize_text(loaded, text)
     pixels = to_tensor(image.convert("RGB"), loaded)[None].to(network.logit_scale.dtype)
     picture = network.encode_image(pixels, normalize=True)
     words = network.encode_text(torch.tensor([tokens.ids + tokens.padding]), normalize=True)

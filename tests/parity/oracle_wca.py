@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipalign.data.transforms import to_tensor
 from clipalign.models.model import LoadedModel
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def _image(loaded: LoadedModel, picture: Image.Image) -> torch.Tensor:
 
 
 def _text(loaded: LoadedModel, text: str) -> torch.Tensor:
-    tokens = encode_text(loaded, text)
+    tokens = tokenize_text(loaded, text)
     vector: torch.Tensor = loaded.network.encode_text(torch.tensor([tokens.ids + tokens.padding]))[0].double()
     return torch.nn.functional.normalize(vector, dim=-1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from clipalign.models.attribution import attribute, attribute_generally
 from clipalign.models.model import LoadedModel
 from clipalign.models.text_encoder import CausalTextTower
-from clipalign.models.tokenize import TokenizedText, encode_text
+from clipalign.models.tokenize import TokenizedText, tokenize_text
 from tests.parity.oracle import relevance, with_gradients
 from tests.tiny import CAUSAL, TEXT, TOWERS, load_random
 
@@ -29,7 +29,7 @@ POOLED_ROW = {"first": 0, "last": TEXT["context_length"] - 1}
 
 
 def _texts(loaded: LoadedModel, captions: tuple[str, ...] = CAPTIONS) -> list[TokenizedText]:
-    return [encode_text(loaded, caption) for caption in captions]
+    return [tokenize_text(loaded, caption) for caption in captions]
 
 
 def _images(loaded: LoadedModel, count: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import clipalign
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.models.attribution import attribute, attribute_generally
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.pictogram.scenes import HERE
 from tests.parity.fp64 import in_fp64
 from tests.parity.oracle import relevance, with_gradients
@@ -28,7 +28,7 @@ LENGTHS = {"as it is": (CAPTION, 1, False), "twice": (CAPTION, 2, False), "cut":
 def test_attributions_of_a_long_model(length: str, layers: int) -> None:
     caption, times, truncated = LENGTHS[length]
     long = clipalign.load(str(GOLDEN / "tiny-longclip.safetensors"), device="cpu").loaded
-    text = encode_text(long, DEFAULT_TEMPLATE + " ".join([caption] * times))
+    text = tokenize_text(long, DEFAULT_TEMPLATE + " ".join([caption] * times))
     assert text.n_tokens > 100 and text.truncated is truncated
     image = torch.randn(1, 64, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     image /= image.norm()

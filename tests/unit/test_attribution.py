@@ -11,7 +11,7 @@ from torch import nn
 
 from clipalign.errors import UsageError
 from clipalign.models.attribution import attribute
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.tiny import load_random
 
 
@@ -27,7 +27,7 @@ def test_a_tower_of_another_library_is_refused_by_name() -> None:
     loaded = load_random("clip")
     other = dataclasses.replace(loaded, network=SimpleNamespace(text=HFTextEncoder()), architecture="roberta-ViT-B-32")
     with pytest.raises(UsageError, match=r"roberta-ViT-B-32 \(HFTextEncoder\)"):
-        attribute(other, torch.zeros(1, 24), [encode_text(loaded, "a dog")], layers=1)
+        attribute(other, torch.zeros(1, 24), [tokenize_text(loaded, "a dog")], layers=1)
 
 
 def test_a_tower_that_is_not_pooled_is_refused() -> None:
@@ -36,7 +36,7 @@ def test_a_tower_that_is_not_pooled_is_refused() -> None:
     try:
         loaded.network.text.pool_type = "none"
         with pytest.raises(UsageError, match="not pooled"):
-            attribute(loaded, torch.zeros(1, 24), [encode_text(loaded, "a dog")], layers=1)
+            attribute(loaded, torch.zeros(1, 24), [tokenize_text(loaded, "a dog")], layers=1)
     finally:
         loaded.network.text.pool_type = kept
 
@@ -45,4 +45,4 @@ def test_more_layers_than_there_are_is_a_usage_error() -> None:
     for kind in ("clip", "siglip"):
         loaded = load_random(kind)
         with pytest.raises(UsageError, match="from 1 to 4"):
-            attribute(loaded, torch.zeros(1, 24), [encode_text(loaded, "a dog")], layers=5)
+            attribute(loaded, torch.zeros(1, 24), [tokenize_text(loaded, "a dog")], layers=5)

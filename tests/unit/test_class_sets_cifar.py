@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clipalign.errors import InputUnreadable
-from clipalign.evaluation.dataset_files import opened
+from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.tasks.class_evaluator import ClassSample
 from clipalign.evaluation.tasks.class_sets import read_pickle
 from tests.classified import dataset, found_in, lines, make_cifar10, write_pickle
@@ -25,7 +25,7 @@ def test_cifars_binary_version_comes_first_and_its_planes_become_pixels(tmp_path
     assert benchmark.class_names() == ("airplane", "automobile")
     (sample,) = benchmark.samples(limit=None, seed=0)
     assert isinstance(sample, ClassSample) and sample.label == 1
-    assert opened(sample.image).getcolors() == [(1024, (255, 0, 0))]
+    assert open_picture(sample.image).getcolors() == [(1024, (255, 0, 0))]
     (top / "test_batch.bin").write_bytes(red[:-1] + b"x")
     (other,) = benchmark.samples(limit=None, seed=0)
     assert isinstance(other, ClassSample)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset
-from clipalign.evaluation.dataset_files import FileInTar, PictureSource, files_in, find_in, opened
+from clipalign.evaluation.dataset_files import FileInTar, PictureSource, files_in, find_in, open_picture
 from clipalign.files import is_file
 
 
@@ -43,6 +43,6 @@ def test_a_damaged_picture_is_named_wherever_it_lies(tmp_path: Path) -> None:
     }
     for name, source in sources.items():
         with pytest.raises(ImageUnreadable) as caught:
-            opened(source, name="7.png")
+            open_picture(source, name="7.png")
         assert name in caught.value.message
         assert caught.value.input == name

@@ -20,7 +20,7 @@ from clipalign.download import datasets
 from clipalign.download.catalog import all_statuses, check_license, find, license_of, remove, status_of, verify
 from clipalign.download.dataset_rows import DataFile, DatasetRow, Pictures
 from clipalign.download.datasets import fetch_dataset
-from clipalign.download.fetch import DownloadContext, DownloadResult, RemoteFile, fetch, part_of
+from clipalign.download.fetch import DownloadContext, DownloadResult, RemoteFile, fetch, partial_path
 from clipalign.download.licenses import license_class, license_of_family
 from clipalign.download.manifest import read_manifest
 from clipalign.download.web import RetryPolicy, Web
@@ -405,7 +405,7 @@ class TestAfterwards:
         row = of(DataFile("a", url=server.url + "/a"))
         with pytest.raises(DownloadFailed):
             fetch_dataset(row, context)
-        assert part_of(data_folder("tiny", cache_dir=context.cache_dir) / "a").exists()
+        assert partial_path(data_folder("tiny", cache_dir=context.cache_dir) / "a").exists()
         assert status_of(row, context.cache_dir).state == "part"
         remove(row, context.cache_dir)
         assert status_of(row, context.cache_dir).state == "absent"

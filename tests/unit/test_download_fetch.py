@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from clipalign.download.fetch import RemoteFile, disk_error, fetch, part_of, tidy
+from clipalign.download.fetch import RemoteFile, disk_error, fetch, partial_path, tidy
 from clipalign.download.web import Web
 from clipalign.errors import DISK_FULL, DownloadFailed, OutputError, VerificationFailed
 from clipalign.files import exclusive
@@ -112,7 +112,7 @@ class TestACutConnection:
         server.next(PATH, cut(1000))
         with pytest.raises(DownloadFailed, match=r"connection|ended"):
             bring(server, tmp_path / "w.bin", patient(attempts=1))
-        assert part_of(tmp_path / "w.bin").read_bytes() == CONTENT[:1000]
+        assert partial_path(tmp_path / "w.bin").read_bytes() == CONTENT[:1000]
         found = bring(server, tmp_path / "w.bin", patient(), sha256=SHA256)
         assert found.resumed_bytes == 1000 and found.path.read_bytes() == CONTENT
         assert left_over(tmp_path) == ["w.bin"]
@@ -126,7 +126,7 @@ class TestACutConnection:
         with pytest.raises(DownloadFailed, match="4 times in a row") as caught:
             bring(server, tmp_path / "w.bin", web)
         assert caught.value.exit_status == 4
-        assert part_of(tmp_path / "w.bin").stat().st_size == 1000
+        assert partial_path(tmp_path / "w.bin").stat().st_size == 1000
 
     def test_a_server_that_gives_crumbs_is_given_up_in_the_end(self, server: Server, tmp_path: Path) -> None:
         server.next(PATH, *[cut(1)] * 50)
@@ -176,13 +176,13 @@ class TestAFileThatChanges:
         assert server.seen("range") == [None, None]
 
     def test_without_telling_is_found_out_by_the_hash(self, server: Server, tmp_path: Path, web: Web) -> None:
-        part_of(tmp_path / "w.bin").write_bytes(OTHER[:5000])  # of another file, and nobody knows of which
+        partial_path(tmp_path / "w.bin").write_bytes(OTHER[:5000])  # of another file, and nobody knows of which
         found = bring(server, tmp_path / "w.bin", web, sha256=SHA256)
         assert found.path.read_bytes() == CONTENT
         assert server.seen("range") == ["bytes=5000-", None]
 
     def test_a_part_that_nothing_vouches_for_is_not_used(self, server: Server, tmp_path: Path, web: Web) -> None:
-        part_of(tmp_path / "w.bin").write_bytes(CONTENT[:5000])
+        partial_path(tmp_path / "w.bin").write_bytes(CONTENT[:5000])
         bring(server, tmp_path / "w.bin", web)
         assert server.seen("range") == [None]
 
@@ -195,7 +195,7 @@ class TestAFileThatChanges:
         assert found.path.read_bytes() == OTHER and server.seen("range")[-1] is None
 
     def test_a_part_longer_than_the_file_is_dropped(self, server: Server, tmp_path: Path, web: Web) -> None:
-        part_of(tmp_path / "w.bin").write_bytes(CONTENT + b"more")
+        partial_path(tmp_path / "w.bin").write_bytes(CONTENT + b"more")
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified
         assert server.seen("range") == [f"bytes={len(CONTENT) + 4}-", None]
 
@@ -205,13 +205,13 @@ class TestAFileThatChanges:
         server.next(PATH, cut(1000))
         with pytest.raises(DownloadFailed):
             bring(server, tmp_path / "w.bin", patient(attempts=1))
-        part_of(tmp_path / "w.bin").write_bytes(CONTENT + b"more")
+        partial_path(tmp_path / "w.bin").write_bytes(CONTENT + b"more")
         assert bring(server, tmp_path / "w.bin", patient()).path.read_bytes() == CONTENT
 
     def test_a_part_that_is_the_whole_file_is_enough(self, server: Server, tmp_path: Path, web: Web) -> None:
-        part_of(tmp_path / "w.bin").write_bytes(CONTENT)
+        partial_path(tmp_path / "w.bin").write_bytes(CONTENT)
         assert bring(server, tmp_path / "w.bin", web, sha256=SHA256).verified  # 416, and the size agrees
-        part_of(tmp_path / "v.bin").write_bytes(CONTENT)
+        partial_path(tmp_path / "v.bin").write_bytes(CONTENT)
         asked = len(server.asked)
         assert bring(server, tmp_path / "v.bin", web, sha256=SHA256, size_bytes=len(CONTENT)).verified
         assert len(server.asked) == asked

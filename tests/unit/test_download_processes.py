@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clipalign.download.fetch import DownloadResult, drop_part, note_of, part_of
+from clipalign.download.fetch import DownloadResult, drop_part, note_of, partial_path
 from clipalign.download.web import Web
 from tests.fetching import CONTENT, PATH, SHA256, bring, left_over, patient
 from tests.server import Server, stall
@@ -61,7 +61,9 @@ def until(true: Any) -> None:
 def test_a_killed_process_leaves_a_part_that_the_next_one_uses(server: Server, tmp_path: Path, web: Web) -> None:
     server.next(PATH, stall(50_000, 30))
     process = start(server, tmp_path / "w.bin")
-    until(lambda: part_of(tmp_path / "w.bin").exists() and part_of(tmp_path / "w.bin").stat().st_size == 50_000)
+    until(
+        lambda: partial_path(tmp_path / "w.bin").exists() and partial_path(tmp_path / "w.bin").stat().st_size == 50_000
+    )
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert note_of(tmp_path / "w.bin").exists() and not (tmp_path / "w.bin").exists()
@@ -74,7 +76,7 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_uses(server: Server, t
 def test_of_two_at_once_the_second_waits_and_finds_it_there(server: Server, tmp_path: Path) -> None:
     server.next(PATH, stall(50_000, 30))
     first = start(server, tmp_path / "w.bin")
-    until(lambda: part_of(tmp_path / "w.bin").exists())
+    until(lambda: partial_path(tmp_path / "w.bin").exists())
     web = patient()
     found: list[DownloadResult] = []
     second = threading.Thread(target=lambda: found.append(bring(server, tmp_path / "w.bin", web, sha256=SHA256)))
@@ -90,7 +92,7 @@ def test_of_two_at_once_the_second_waits_and_finds_it_there(server: Server, tmp_
 
 
 def test_a_part_can_be_dropped(tmp_path: Path) -> None:
-    part_of(tmp_path / "w").write_bytes(b"123")
+    partial_path(tmp_path / "w").write_bytes(b"123")
     note_of(tmp_path / "w").write_text("{}")
     assert drop_part(tmp_path / "w") == 3 and left_over(tmp_path) == []
     assert drop_part(tmp_path / "w") == 0

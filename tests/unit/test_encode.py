@@ -12,7 +12,7 @@ from clipalign.errors import ImageUnreadable
 from clipalign.models.encode import ImageSource, encode_distinct, encode_texts
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.text_encoder import CausalTextTower
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.spy import noting
 from tests.tiny import TOWERS, load_random
 
@@ -23,7 +23,7 @@ TEXTS = ["a photo of a dog.", "a photo of a cat.", "dog", "a photo of a dog.", "
 def test_texts_become_the_networks_own_vectors(kind: str) -> None:
     loaded = load_random(kind)
     found = encode_texts(loaded, TEXTS, batch_size=2)
-    encoded = [encode_text(loaded, text) for text in TEXTS]
+    encoded = [tokenize_text(loaded, text) for text in TEXTS]
     ids = torch.tensor([text.ids + text.padding for text in encoded])
     expected = torch.nn.functional.normalize(loaded.network.encode_text(ids), dim=-1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

@@ -13,7 +13,7 @@ from clipalign.pictogram.long_captions import (
     TEST_SPLIT,
     TRAIN_SPLIT,
     VALIDATION_SPLIT,
-    LongSample,
+    LongSceneSample,
     make_long_sample,
 )
 from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, Scene
@@ -23,7 +23,7 @@ NAMES = {name: kind for kind, row in enumerate(KINDS) for name in (*row.names, r
 PLACES = {"left": (0, False), "right": (0, True), "top": (1, False), "bottom": (1, True)}
 
 
-def sample(number: int) -> LongSample:
+def sample(number: int) -> LongSceneSample:
     return make_long_sample(number, split="long-tests")
 
 

@@ -8,7 +8,7 @@ import torch
 from clipalign.errors import ModelMismatch
 from clipalign.models.encode import encode_texts, encode_tokens
 from clipalign.models.long_context import can_be_stretched, fold_tables, is_two_tables, stretch_positions, stretched
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.tiny import CAUSAL, TOWERS, load_random
 
 
@@ -61,7 +61,7 @@ def test_a_stretched_network_reads_further_and_shares_its_weights(kind: str) -> 
     before = {name: tensor.clone() for name, tensor in loaded.network.state_dict().items()}
     longer = stretched(loaded)
     assert (loaded.context_tokens, longer.context_tokens) == (40, 100)
-    text = encode_text(longer, "a red car and a dog " * 14)
+    text = tokenize_text(longer, "a red car and a dog " * 14)
     assert 40 < text.n_tokens < 100 and not text.truncated
     # open_clip's own forward pass works on the copy, and says the same as our route
     alone = longer.network.encode_text(torch.tensor([text.ids + text.padding]), normalize=True)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from clipalign.models.load import import_open_clip
-from clipalign.pictogram.batches import NO_KIND, Batch, BatchMaker, make_sample
+from clipalign.pictogram.batches import NO_KIND, BatchMaker, SceneBatch, make_sample
 from clipalign.pictogram.captions import FOIL_KINDS, FOIL_WEIGHTS
 from clipalign.pictogram.export import EMBEDDING, reachable_tokens
 from clipalign.pictogram.training import (
@@ -36,7 +36,7 @@ def maker() -> BatchMaker:
 
 
 @pytest.fixture(scope="module")
-def batch(maker: BatchMaker) -> Batch:
+def batch(maker: BatchMaker) -> SceneBatch:
     return normalize(maker.make([make_sample(n, split="tests", foils=2) for n in range(4)]))
 
 
@@ -57,7 +57,7 @@ def test_a_batch_marks_exactly_the_swapped_words_as_false(maker: BatchMaker) -> 
         assert (foil_line == 1).sum() == len(sample.foils[0].words.split())
 
 
-def test_every_thing_stands_in_a_cell(batch: Batch) -> None:
+def test_every_thing_stands_in_a_cell(batch: SceneBatch) -> None:
     for number, cells in enumerate(batch.cells):
         scene = make_sample(number, split="tests", foils=2).scene
         assert set(cells.flatten().tolist()) == {NO_KIND, *scene.kinds}
@@ -69,7 +69,7 @@ def test_foils_of_every_kind_are_trained() -> None:
     assert kinds == set(FOIL_KINDS)
 
 
-def test_the_spelled_out_towers_are_open_clips(batch: Batch) -> None:
+def test_the_spelled_out_towers_are_open_clips(batch: SceneBatch) -> None:
     network = build_network(0).eval()
     with torch.no_grad():
         images, _ = embed_images(network, batch.pixels)
@@ -80,7 +80,7 @@ def test_the_spelled_out_towers_are_open_clips(batch: Batch) -> None:
         torch.testing.assert_close(texts, network.encode_text(padded, normalize=True), atol=1e-5, rtol=0)
 
 
-def test_the_attribution_objective_reaches_every_layer_of_the_text_tower(batch: Batch) -> None:
+def test_the_attribution_objective_reaches_every_layer_of_the_text_tower(batch: SceneBatch) -> None:
     network = build_network(0)
     rows = torch.arange(len(batch.ids))
     embedded = embed_texts(network, batch.ids, batch.ends)
@@ -92,7 +92,7 @@ def test_the_attribution_objective_reaches_every_layer_of_the_text_tower(batch: 
     assert all(block.attn.in_proj_weight.grad.abs().sum() > 0 for block in network.transformer.resblocks)
 
 
-def test_the_objective_falls_when_it_is_followed(batch: Batch) -> None:
+def test_the_objective_falls_when_it_is_followed(batch: SceneBatch) -> None:
     network = build_network(0)
     heads = Heads(512, 256)
     optimizer = torch.optim.SGD([*network.parameters(), *heads.parameters()], lr=1e-3)
@@ -137,7 +137,7 @@ def test_another_seed_gives_other_weights() -> None:
     assert replace(SETTINGS, seed=1) != SETTINGS
 
 
-def test_a_shrunk_embedding_gives_the_same_vectors(batch: Batch) -> None:
+def test_a_shrunk_embedding_gives_the_same_vectors(batch: SceneBatch) -> None:
     network = build_network(0).eval()
     with torch.no_grad():
         expected = embed_texts(network, batch.ids, batch.ends).vectors

@@ -19,7 +19,7 @@ from torch import Tensor
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch, RecordFailed, TextUnusable
 from clipalign.methods.scores import ScoreItem
-from clipalign.runs.batch import Outcome, run_batch
+from clipalign.runs.batch import RecordOutcome, run_batch
 from clipalign.runs.prefetch import Prefetcher, prefetched, workers_for_this_machine
 from tests.results import PROVENANCE
 
@@ -86,7 +86,7 @@ def records(folder: Path, *pairs: tuple[int, str]) -> list[InputRecord]:
     return [record(number, picture(folder, red), text) for number, (red, text) in enumerate(pairs)]
 
 
-def outcomes(finished: Iterable[Outcome[Any]]) -> list[str]:
+def outcomes(finished: Iterable[RecordOutcome[Any]]) -> list[str]:
     return [str(one.result) for one in finished]
 
 

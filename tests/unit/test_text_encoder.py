@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipalign.models.text_encoder import CausalTextTower, TokenForest
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.tiny import CAUSAL, load_random
 
 LONG = "A photo depicts a red cup of coffee on a table, next to a sleeping dog."
@@ -32,7 +32,7 @@ def test_a_forest_holds_every_prefix_once() -> None:
 @pytest.mark.parametrize("kind", CAUSAL)
 def test_every_prefix_of_one_prefill_is_what_the_network_says_alone(kind: str) -> None:
     loaded, tower = load_random(kind), _tower(kind)
-    ids = encode_text(loaded, LONG).ids
+    ids = tokenize_text(loaded, LONG).ids
     lengths = [1, 4, 9, len(ids) - 1]
     found = tower.encode_prefixes([ids], [lengths])[0]
     for length, vector in zip(lengths, found, strict=True):
@@ -44,7 +44,7 @@ def test_every_prefix_of_one_prefill_is_what_the_network_says_alone(kind: str) -
 
 def test_captions_of_different_lengths_share_a_prefill() -> None:
     loaded, tower = load_random("clip"), _tower("clip")
-    captions = [encode_text(loaded, text).ids for text in (LONG, "dog", LONG[:30])]
+    captions = [tokenize_text(loaded, text).ids for text in (LONG, "dog", LONG[:30])]
     together = tower.encode_prefixes(captions, [[len(ids) - 1, 1] for ids in captions])
     for ids, found in zip(captions, together, strict=True):
         torch.testing.assert_close(found, tower.encode_prefixes([ids], [[len(ids) - 1, 1]])[0], rtol=0, atol=1e-6)
@@ -53,7 +53,7 @@ def test_captions_of_different_lengths_share_a_prefill() -> None:
 @pytest.mark.parametrize("layers", [1, 2, 4])
 def test_the_answer_does_not_depend_on_where_the_prefill_ends(layers: int) -> None:
     loaded, tower = load_random("clip"), _tower("clip")
-    ids = encode_text(loaded, LONG).ids
+    ids = tokenize_text(loaded, LONG).ids
     features, maps = tower.answer(tower.prefill([ids], [[len(ids) - 1]], layers=layers))
     torch.testing.assert_close(features, tower.encode_prefixes([ids], [[len(ids) - 1]]), rtol=0, atol=1e-6)
     assert len(maps) == layers
@@ -66,7 +66,7 @@ def test_bf16_weights_keep_softmax_and_vectors_in_fp32() -> None:
     loaded = load_random("clip")
     tower = CausalTextTower.of(copy.deepcopy(loaded.network).bfloat16())
     assert tower is not None
-    ids = encode_text(loaded, LONG).ids
+    ids = tokenize_text(loaded, LONG).ids
     features, maps = tower.answer(tower.prefill([ids], [[len(ids) - 1]], layers=2))
     assert features.dtype == maps[0].dtype == torch.float32
     assert (features * _tower("clip").encode_prefixes([ids], [[len(ids) - 1]])).sum() > 0.99

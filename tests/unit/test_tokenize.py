@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from clipalign.data.words import reported_words, split_words
 from clipalign.errors import ModelMismatch, UsageError
 from clipalign.models.load import import_open_clip
-from clipalign.models.tokenize import _merged, encode_text, trace_characters
+from clipalign.models.tokenize import _merged, tokenize_text, trace_characters
 from tests.tiny import load_random, load_tiny
 
 LOADED = load_tiny()
@@ -32,14 +32,14 @@ awkward = st.text(
 
 
 def _covered(text: str, loaded: Any = LOADED) -> list[str]:
-    encoded = encode_text(loaded, text)
+    encoded = tokenize_text(loaded, text)
     return [text[slice(*span)] for span in encoded.spans if span is not None]
 
 
 def test_a_model_of_another_vocabulary_is_refused() -> None:
     network = SimpleNamespace(vocab_size=64)
     with pytest.raises(ModelMismatch, match="knows 64 tokens, and its tokenizer makes others"):
-        encode_text(dataclasses.replace(LOADED, network=network), "a dog")
+        tokenize_text(dataclasses.replace(LOADED, network=network), "a dog")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_model_of_another_vocabulary_is_refused() -> None:
     ],
 )
 def test_tokens_know_their_characters(text: str, pieces: list[str]) -> None:
-    spans = [span for span in encode_text(LOADED, text).spans if span is not None]
+    spans = [span for span in tokenize_text(LOADED, text).spans if span is not None]
     for piece in pieces:
         start = text.index(piece)
         inside = [span for span in spans if start <= span[0] < start + len(piece)]
@@ -74,7 +74,7 @@ def test_tokens_know_their_characters(text: str, pieces: list[str]) -> None:
 @example("İİ ΑΣ &nbsp;x &CounterClockwiseContourIntegral; y")
 @example("\ufeff\u200b don’t…")
 def test_ids_are_the_tokenizers_own_and_spans_lie_in_the_text(text: str) -> None:
-    encoded = encode_text(LOADED, text)
+    encoded = tokenize_text(LOADED, text)
     row = LOADED.tokenizer([text])[0].tolist()
     assert list(encoded.ids + encoded.padding) == row
     assert encoded.ids[encoded.eot] == LOADED.tokenizer.eot_token_id
@@ -92,7 +92,7 @@ plain = st.text(st.sampled_from("abcxyz .,'-!?\"&;0129éüñ🐶漢字"), max_si
 @settings(deadline=None, max_examples=60)
 @given(plain)
 def test_every_plain_word_has_tokens_of_its_own(text: str) -> None:
-    encoded = encode_text(LOADED, text)
+    encoded = tokenize_text(LOADED, text)
     spans = [span for span in encoded.spans if span is not None]
     for word in reported_words(split_words(text)):
         if word.end <= encoded.cut_at:
@@ -103,13 +103,13 @@ def test_every_plain_word_has_tokens_of_its_own(text: str) -> None:
 @given(plain, plain)
 def test_white_space_keeps_spans_apart(left: str, right: str) -> None:
     text = f"{left} {right}"
-    for span in encode_text(LOADED, text).spans:
+    for span in tokenize_text(LOADED, text).spans:
         assert span is None or not any(character.isspace() for character in text[slice(*span)].strip())
 
 
 def test_text_over_the_context_is_counted_and_located() -> None:
     text = "dog " * 100 + "cat"
-    encoded = encode_text(LOADED, text)
+    encoded = tokenize_text(LOADED, text)
     assert encoded.n_tokens == 103
     assert encoded.truncated
     assert len(encoded.ids) == 77
@@ -118,27 +118,27 @@ def test_text_over_the_context_is_counted_and_located() -> None:
 
 
 def test_text_that_fits_is_not_cut() -> None:
-    encoded = encode_text(LOADED, "a dog")
+    encoded = tokenize_text(LOADED, "a dog")
     assert (encoded.n_tokens, encoded.truncated, encoded.cut_at, encoded.eot) == (4, False, 5, 3)
     assert len(encoded.ids + encoded.padding) == 77
 
 
 def test_the_context_is_the_models_own() -> None:
-    encoded = encode_text(load_random("clip"), "dog " * 50)
+    encoded = tokenize_text(load_random("clip"), "dog " * 50)
     assert len(encoded.ids) == 40
     assert encoded.cut_at == 4 * 38
 
 
 @pytest.mark.parametrize("spelled", CONTROL_WORDS)
 def test_text_never_turns_into_control_tokens(spelled: str) -> None:
-    encoded = encode_text(LOADED, f"a {spelled} dog")
+    encoded = tokenize_text(LOADED, f"a {spelled} dog")
     control = set(LOADED.tokenizer.all_special_ids)
     assert not control & set(encoded.ids[1:-1])
     assert _covered(f"a {spelled} dog")[-1] == "dog"
 
 
 def test_a_very_long_repair_ends_in_reasonable_time() -> None:
-    encoded = encode_text(LOADED, "’“” &amp;" * 5000 + "x")
+    encoded = tokenize_text(LOADED, "’“” &amp;" * 5000 + "x")
     assert encoded.truncated
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_tokenizer_is_named() -> None:
     loaded = load_random("clip")
     other = type(loaded)(**{**vars(loaded), "tokenizer": SomeTokenizer()})
     with pytest.raises(UsageError, match="SomeTokenizer"):
-        encode_text(other, "a dog")
+        tokenize_text(other, "a dog")
 
 
 @pytest.mark.parametrize("alphabet", ["ab", "etaoinshrdlu", "aé日🐶"])
@@ -173,7 +173,7 @@ def test_a_long_run_of_letters_merges_as_the_tokenizer_merges_it(alphabet: str) 
 
 
 def test_a_hundred_thousand_letters_without_a_space_are_counted() -> None:
-    encoded = encode_text(LOADED, "dog" * 33_333)
+    encoded = tokenize_text(LOADED, "dog" * 33_333)
     assert encoded.truncated
     assert encoded.n_tokens > 10_000
 
@@ -205,14 +205,14 @@ def _with_offsets(context_tokens: int) -> Any:
 
 def test_tokenizers_with_offsets_are_traced_through_their_cleaning() -> None:
     text = 'A red, (small) dog\'s  "ball"!'
-    encoded = encode_text(_with_offsets(9), text)
+    encoded = tokenize_text(_with_offsets(9), text)
     assert [text[slice(*span)] for span in encoded.spans if span] == ["A", "red", "small", "dog's", "ball"]
     assert (encoded.ids, encoded.eot, encoded.padding) == ((3, 5, 7, 6, 6, 1), 5, (0, 0, 0))
     assert (encoded.n_tokens, encoded.truncated, encoded.cut_at) == (6, False, len(text))
 
 
 def test_tokenizers_with_offsets_tell_what_they_cut() -> None:
-    encoded = encode_text(_with_offsets(4), "a red cup of coke")
+    encoded = tokenize_text(_with_offsets(4), "a red cup of coke")
     assert encoded.ids == (3, 5, 5, 1)
     assert encoded.spans == ((0, 1), (2, 5), (6, 9), None)
     assert (encoded.n_tokens, encoded.truncated, encoded.cut_at) == (6, True, 10)

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import ModelMismatch
 from clipalign.models.load import import_open_clip
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.training.texts import TextReader, TokenTree
 from tests.checkpoints import config
 from tests.tiny import CAUSAL, TEXT, TOWERS, load_random
@@ -32,7 +32,7 @@ WORST = 2e-5  # of gradients near 1; the order of the sums differs
 
 def tokens(kind: str) -> list[list[tuple[int, ...]]]:
     loaded = load_random(kind)
-    return [[encode_text(loaded, text).ids for text in texts] for texts in SAMPLES]
+    return [[tokenize_text(loaded, text).ids for text in texts] for texts in SAMPLES]
 
 
 def trainable(kind: str) -> Any:

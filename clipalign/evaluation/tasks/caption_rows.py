@@ -165,7 +165,7 @@ def _ending(caption: dict[str, str]) -> str:
     return f"-{caption['id']}" if "id" in caption else ""
 
 
-class Foil(CaptionRows):
+class FoilCoco(CaptionRows):
     """``foil``: captions of COCO val2014 with one word exchanged.
 
     References, for RefCLIPScore, are COCO's other captions of the image: not the one that a caption was made of, which

@@ -21,7 +21,7 @@ from clipalign.methods.score_long import with_long_context
 from clipalign.methods.scores import provenance_of
 from clipalign.models.encode import encode_images, encode_tokens
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -129,7 +129,7 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
                 usable.append((sample, picture))
         if usable:
             images = self._images([picture for _, picture in usable])
-            tokens = [[encode_text(self._loaded, text) for text in sample.texts] for sample, _ in usable]
+            tokens = [[tokenize_text(self._loaded, text) for text in sample.texts] for sample, _ in usable]
             flat = [text for texts in tokens for text in texts]
             vectors = with_oom_retry(
                 self._batch_size, lambda size: encode_tokens(self._loaded, flat, batch_size=size)
