@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clipalign
@@ -16,7 +17,7 @@ from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.increments import (
     IncrementOutcome,
     Sdci,
-    corrected_shares,
+    all_shares,
     published_shares,
 )
 from clipalign.evaluation.tasks.pictograms import PictogramLong
@@ -36,26 +37,33 @@ def grown(cosines: list[float], negatives: list[float]) -> IncrementOutcome:
 class TestCountings:
     def test_by_hand(self) -> None:
         sample = grown([0.1, 0.3, 0.2, 0.4, 0.5], [0.2, 0.1, 0.1, 0.5])
-        # 0.1, 0.3, 0.2, 0.4 are kept; up, down, up; wrong details lower the second and third of the first three
+        assert all_shares(sample) == pytest.approx((3 / 4, 2 / 4))
+        # The row has four, so three differences: up, down, up; wrong details lower the second and the third.
         assert published_shares(sample) == pytest.approx((2 / 3, 2 / 3))
-        assert corrected_shares(sample) == pytest.approx((3 / 4, 2 / 4))
 
-    def test_as_published_a_cosine_that_is_not_positive_counts_as_absent(self) -> None:
-        sample = grown([0.1, -0.3, 0.2, 0.4, 0.0], [0.0, 0.0, 0.3, 0.5])
-        assert published_shares(sample) == pytest.approx((1.0, 0.5))
+    def test_as_published_cosines_that_are_not_positive_shorten_the_row_and_stay_in_it(self) -> None:
+        sample = grown([0.09, -0.24, 0.22, 0.31, 0.26], [0.08, -0.21, 0.2, 0.4, 0.1])
+        assert published_shares(sample) == pytest.approx((2 / 3, 2 / 3))  # n = 3: down, up, up; lower, higher, lower
         assert published_shares(grown([0.1, -0.3, 0.2, 0.4], [0.0, 0.0, 0.0])) is None
-        assert corrected_shares(sample) == pytest.approx((2 / 4, 1 / 4))
+        assert all_shares(sample) == pytest.approx((2 / 4, 3 / 5))
 
-    def test_models_of_negative_cosines_have_no_published_numbers_but_corrected_ones(self) -> None:
+    def test_models_of_negative_cosines_have_no_published_numbers(self) -> None:
         found = Sdci(Path()).statistics([grown([-0.4, -0.3, -0.2, -0.1], [-0.5, -0.2, -0.3])])
         assert [(one.name, one.value()) for one in found] == [
-            ("positive_corrected", 1.0),
-            ("negative_corrected", pytest.approx(2 / 3)),
-            ("average_corrected", pytest.approx(5 / 6)),
+            ("positive", 1.0),
+            ("negative", pytest.approx(2 / 3)),
+            ("average", pytest.approx(5 / 6)),
         ]
 
     def test_a_tie_is_no_rise_and_no_fall(self) -> None:
-        assert corrected_shares(grown([0.2, 0.2], [0.2])) == (0.0, 0.0)
+        assert all_shares(grown([0.2, 0.2], [0.2])) == (0.0, 0.0)
+
+    def test_published_counts_are_those_of_the_original_on_300_rows_of_either_sign(self) -> None:
+        rows = json.loads((GOLDEN / "increments.json").read_text())
+        assert len(rows) == 300 and sum(expected[0] is None for _, _, *expected in rows) == 50
+        for cosines, negatives, *expected in rows:
+            shares = published_shares(grown(cosines, negatives))
+            assert expected == ([None, None] if shares is None else [np.float32(share) for share in shares])
 
     def test_the_golden_table(self) -> None:
         for number, table in enumerate(SPECS["similarity_table"]):
@@ -112,11 +120,11 @@ class TestSdci:
     def test_the_golden_counts(self, tmp_path: Path, place: str) -> None:
         save_sdci(tmp_path / place, golden_rows())
         found = values(measured(tmp_path))
-        assert found["positive"] == pytest.approx(SPECS["positive"])
-        assert found["negative"] == pytest.approx(SPECS["negative"])
-        assert found["average"] == pytest.approx((SPECS["positive"] + SPECS["negative"]) / 2)
+        assert found["published_positive"] == pytest.approx(SPECS["positive"])
+        assert found["published_negative"] == pytest.approx(SPECS["negative"])
+        assert found["published_average"] == pytest.approx((SPECS["positive"] + SPECS["negative"]) / 2)
         assert set(found) == {
-            f"{name}{suffix}" for name in ("positive", "negative", "average") for suffix in ("", "_corrected")
+            f"{prefix}{name}" for name in ("positive", "negative", "average") for prefix in ("", "published_")
         }
 
     def test_records_give_the_same_again(self, tmp_path: Path) -> None:
@@ -133,7 +141,7 @@ class TestSdci:
             (tmp_path / "images" / f"{number}.png").write_bytes(row["image"]["bytes"])
             row["image"] = f"/home/somebody/sdci/{number}.png"
         save_sdci(tmp_path / "test", rows, image=pyarrow.string())
-        assert values(measured(tmp_path))["positive"] == pytest.approx(SPECS["positive"])
+        assert values(measured(tmp_path))["published_positive"] == pytest.approx(SPECS["positive"])
 
     def test_rows_that_cannot_be_used_are_counted(self, tmp_path: Path) -> None:
         rows = golden_rows()
@@ -189,14 +197,16 @@ class TestSdci:
             Sdci(tmp_path).check()
 
     def test_published_numbers_stand_beside(self) -> None:
-        assert {number.metric for number in Sdci(Path()).published} == {"positive", "negative", "average"}
+        assert {number.metric for number in Sdci(Path()).published} == {
+            f"published_{name}" for name in ("positive", "negative", "average")
+        }
 
 
 class TestPictogramLong:
     def test_the_embedded_model_tells_right_details_from_wrong_ones(self) -> None:
         loaded = clipalign.load("pictogram-long").loaded
         found = values(run_benchmark(PictogramLong(), loaded, EvalSettings(limit=64)))
-        assert found["positive_corrected"] > 0.6 and found["negative_corrected"] > 0.6
+        assert found["positive"] > 0.6 and found["negative"] > 0.6
 
     def test_samples_are_the_same_again_and_captions_grow(self) -> None:
         first, second = (list(PictogramLong().samples(limit=5, seed=0)) for _ in range(2))

@@ -1,12 +1,11 @@
 """Captions that grow detail by detail, each also with a wrong detail after it: does the score tell? (SPECS)
 
-``positive``: how often one more right detail raises the score; ``negative``: how often a wrong one lowers it; both per
-image, then averaged; ``average``: their mean. Counted twice. As published: the last caption is left out, one whose
-cosine is not positive counts as absent, which hits models of negative cosines, and an image with fewer than three left
-is skipped. Corrected: every caption and every wrong detail of every image.
+``positive``: share of captions whose next right detail raises the score; ``negative``: share whose wrong detail lowers
+it; each per image, then averaged; ``average``: their mean. Counted twice: over every caption, and as ``published_…`` by
+SPECS' own script, in which a cosine that is not positive shortens the row.
 
-``sdci`` has pictures of DCI with up to ten such captions. It is read from the folder that ``datasets`` saves
-(``state.json`` and Arrow streams), by pyarrow, a batch of rows at a time.
+``sdci`` has pictures of DCI with up to ten such captions, in the folder that ``datasets`` saves (``state.json`` and
+Arrow streams); pyarrow reads it, a batch of rows at a time.
 """
 
 from __future__ import annotations
@@ -31,14 +30,11 @@ if TYPE_CHECKING:
 
     from clipalign.results import Provenance
 
-FEWEST: Final = 3
-"""Captions left that an image needs in the published counting."""
-
 CHANCE: Final = 0.5
 
 COUNTINGS: Final = (
-    "positive, negative and average are counted as published: without the last caption, captions whose cosine is not "
-    "positive count as absent, images with fewer than three left are skipped; _corrected counts everything"
+    "positive, negative and average count every caption; published_positive, … count as SPECS' script does: of an "
+    "image with n + 1 positive cosines the first n differences, and no image with fewer than 3"
 )
 
 
@@ -79,39 +75,44 @@ class IncrementBenchmark(LongBenchmark[IncrementOutcome]):
     def statistics(self, outcomes: Sequence[IncrementOutcome]) -> list[Statistic]:
         """Positive, negative and average, in both countings; a counting that leaves no image has no numbers."""
         found = []
-        for suffix, shares_of in (("", published_shares), ("_corrected", corrected_shares)):
+        for prefix, shares_of in (("", all_shares), ("published_", published_shares)):
             counted = [(one.id, shares) for one in outcomes if (shares := shares_of(one)) is not None]
+            ids = [id for id, _ in counted]
             by_name = {
                 "positive": [shares.positive for _, shares in counted],
                 "negative": [shares.negative for _, shares in counted],
                 "average": [sum(shares) / len(shares) for _, shares in counted],
             }
-            ids = [id for id, _ in counted]
             if ids:
-                found += [metrics.mean(name + suffix, ids, values, chance=CHANCE) for name, values in by_name.items()]
+                found += [metrics.mean(prefix + name, ids, values, chance=CHANCE) for name, values in by_name.items()]
         return found
 
 
-def published_shares(outcome: IncrementOutcome) -> Shares | None:
-    """As SPECS' own evaluation counts; None where it skips the image."""
-    rows = zip(outcome.cosines[:-1], outcome.negative_cosines, strict=False)
-    kept = [(cosine, negative) for cosine, negative in rows if cosine > 0]
-    if len(kept) < FEWEST:
-        return None
-    steps = len(kept) - 1
-    positive = sum(kept[place + 1][0] > kept[place][0] for place in range(steps)) / steps
-    return Shares(positive, sum(cosine > negative for cosine, negative in kept[:steps]) / steps)
-
-
-def corrected_shares(outcome: IncrementOutcome) -> Shares | None:
-    """Every caption and every wrong detail; None where there are too few for a comparison."""
+def all_shares(outcome: IncrementOutcome) -> Shares | None:
+    """Over every caption and every wrong detail; None where there is nothing to compare."""
     cosines, negatives = outcome.cosines, outcome.negative_cosines
-    steps = len(cosines) - 1
-    if steps < 1 or not negatives:
+    if len(cosines) < 2 or not negatives:
         return None
-    positive = sum(cosines[place + 1] > cosines[place] for place in range(steps)) / steps
-    pairs = list(zip(cosines, negatives, strict=False))
-    return Shares(positive, sum(cosine > negative for cosine, negative in pairs) / len(pairs))
+    return Shares(_share_above(cosines[1:], cosines), _share_above(cosines, negatives))
+
+
+def published_shares(outcome: IncrementOutcome) -> Shares | None:
+    """As SPECS' script counts; None where it skips the image.
+
+    The row ends where captions or wrong details do, which drops sDCI's last caption. ``n`` is the number of positive
+    cosines less one, yet the n differences are the first of the whole row, whatever their signs.
+    """
+    cosines, negatives = outcome.cosines[: len(outcome.negative_cosines)], outcome.negative_cosines
+    n = sum(cosine > 0 for cosine in cosines) - 1
+    if n <= 1:
+        return None
+    return Shares(_share_above(cosines[1 : n + 1], cosines), _share_above(cosines[:n], negatives))
+
+
+def _share_above(these: Sequence[float], those: Sequence[float]) -> float:
+    """Share of pairs at equal places, as far as both reach, in which the first is greater."""
+    above = [one > other for one, other in zip(these, those, strict=False)]
+    return sum(above) / len(above)
 
 
 STATE: Final = "state.json"
