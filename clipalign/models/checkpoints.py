@@ -66,13 +66,15 @@ class Weights:
     quick_gelu: bool | None
 
 
-def read_checkpoint(path: Path) -> Weights:
-    """Read a weights file.
+def read_checkpoint(path: Path, *, base: Path | None = None) -> Weights:
+    """Read a weights file, and from ``base`` the tensors it leaves out.
 
     Raises:
         ModelMismatch: not a weights file, a refused pickle, a format of another library, or values that are not finite.
     """
     tensors = _unwrap(_read(path), path)
+    if base is not None:
+        tensors = _unwrap(_read(base), base) | tensors
     quick_gelu = None
     if any(name in tensors for name in _OPENAI_FACTS):
         quick_gelu = True

@@ -98,7 +98,8 @@ def load_model(
     row, tag = _resolve_tag(row, open_clip)
     found = locate(row, cache_dir=cache_dir, offline=offline)
     known = row_of_weights(found.sha256)
-    checkpoint = read_checkpoint(found.path)
+    base = found.source.base
+    checkpoint = read_checkpoint(found.path, base=Path(base) if base else None)
     architecture, notes = _architecture(row, checkpoint, known, open_clip)
     quick_gelu, label = _activation(row, architecture, checkpoint, known, tag)
     if found.source.kind == "embedded":

@@ -50,6 +50,7 @@ class WeightSource:
             ``open_clip`` (a tag of open_clip's own table).
         repo: of the Hub, ``owner/name``.
         file: file in the repository, or the path.
+        base: embedded file with the tensors that ``file`` leaves out.
         revision: of the repository; empty for its main branch.
         url: address of the file.
         tag: of open_clip's table.
@@ -60,6 +61,7 @@ class WeightSource:
     kind: SourceKind
     repo: str = ""
     file: str = ""
+    base: str = ""
     revision: str = ""
     url: str = ""
     tag: str = ""
@@ -112,8 +114,11 @@ def _row(table: Mapping[str, Any]) -> ModelRow:
     if row.weights[0].kind != "embedded":
         return row
     package = Path(__file__).parents[1]
-    weights = tuple(replace(source, file=str(package / source.file)) for source in row.weights)
-    return replace(row, architecture=str(package / row.architecture), weights=weights)
+    weights = [
+        replace(source, file=str(package / source.file), base=source.base and str(package / source.base))
+        for source in row.weights
+    ]
+    return replace(row, architecture=str(package / row.architecture), weights=tuple(weights))
 
 
 ROWS: Final[dict[str, ModelRow]] = {

@@ -3,7 +3,9 @@
     python -m clipalign.pictogram.export runs/pictogram/weights.safetensors
     python -m clipalign.pictogram.export runs/long/best.safetensors
 
-The first makes ``pictogram``. The second is of a ``train-specs`` run that started from it and makes ``pictogram-long``.
+The first makes ``pictogram``. The second is of a ``train-specs --freeze image`` run that started from it and makes
+``pictogram-long``: the text tower alone, since the image tower is that of ``pictogram``. Its metadata has the SHA-256
+of ``pictogram.safetensors``, so that its own hash stands for both.
 
 Matrices are stored in half precision. Of the token embedding only the rows that captions can reach were trained and are
 kept; the others are zero when loaded, so that a word the model never saw says nothing instead of something random.
@@ -25,6 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from clipalign.models.load import import_open_clip
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
+from clipalign.models.weights import sha256_of
 from clipalign.pictogram.batches import END_TOKEN, START_TOKEN
 from clipalign.pictogram.captions import vocabulary
 from clipalign.pictogram.scenes import HERE
@@ -64,7 +67,7 @@ def export(weights: Path, folder: Path = HERE) -> Path:
     """Put weights, with vocabulary or config, into ``folder``; returns the weights' file there.
 
     Raises:
-        SystemExit: the weights know tokens that captions cannot reach, or are not those of a pictogram model.
+        SystemExit: the weights know tokens that captions cannot reach, or have another image tower than ``pictogram``.
     """
     tensors = load_file(weights)
     if "token_embedding.rows" in tensors:  # of a run of the training module, compact already
@@ -76,13 +79,19 @@ def export(weights: Path, folder: Path = HERE) -> Path:
     table = tensors[EMBEDDING]
     beyond = torch.ones(len(table), dtype=torch.bool)
     beyond[rows] = False
-    if len(tensors["positional_embedding"]) != LONG_CONTEXT_TOKENS or table[beyond].any():
+    base = HERE / "pictogram.safetensors"
+    shared = {name: value for name, value in load_file(base).items() if name.startswith("visual.")}
+    compacted = compact(tensors | {EMBEDDING: table[rows]})
+    own = {name: value for name, value in compacted.items() if name not in shared}
+    if len(own["positional_embedding"]) != LONG_CONTEXT_TOKENS or table[beyond].any():
         raise SystemExit(f"{weights} did not start from pictogram")
+    if not all(name in compacted and torch.equal(compacted[name], value) for name, value in shared.items()):
+        raise SystemExit(f"{weights} has another image tower than pictogram: train with --freeze image")
     config = json.loads((HERE / "pictogram.json").read_text(encoding="utf-8"))
     config["text_cfg"]["context_length"] = LONG_CONTEXT_TOKENS
     (folder / "pictogram-long.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     file = folder / "pictogram-long.safetensors"
-    save_file(compact(tensors | {EMBEDDING: table[rows]}), file, metadata={"format": "pt"})
+    save_file(own, file, metadata={"base_sha256": sha256_of(base)})  # one: several are written in any order
     file.chmod(0o644)
     return file
 

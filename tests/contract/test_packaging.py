@@ -46,7 +46,7 @@ DECLARED = {
 }
 """By extra, the empty name for what every installation gets."""
 
-MOST_BYTES = 35_000_000
+MOST_BYTES = 20_000_000
 LICENSES = ("LICENSE", "NOTICE", "clipalign/pictogram/licenses/CC-BY-4.0.txt")
 PLACES = {
     "bash": "share/bash-completion/completions",

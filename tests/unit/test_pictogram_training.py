@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from clipalign.models.checkpoints import read_checkpoint
 from clipalign.models.load import import_open_clip
+from clipalign.models.registry import find_model
+from clipalign.models.weights import sha256_of
 from clipalign.pictogram.batches import NO_KIND, BatchMaker, SceneBatch, make_sample
 from clipalign.pictogram.captions import FOIL_KINDS, FOIL_WEIGHTS
-from clipalign.pictogram.export import EMBEDDING, reachable_tokens
+from clipalign.pictogram.export import EMBEDDING, export, reachable_tokens
 from clipalign.pictogram.training import (
     Heads,
     Run,
@@ -157,3 +161,27 @@ def test_the_saved_weights_hold_the_reachable_rows_in_half_precision_and_the_res
     torch.testing.assert_close(saved["text_projection"].float(), state["text_projection"], atol=1e-3, rtol=0)
     assert saved["text_projection"].dtype == torch.float16
     assert torch.equal(saved["visual.bn1.running_var"], state["visual.bn1.running_var"])
+
+
+def long_weights(folder: Path) -> tuple[dict[str, torch.Tensor], Path]:
+    """The shipped long model as ``train-specs`` writes it: every tensor, fp32, the whole vocabulary."""
+    source = find_model("pictogram-long").weights[0]
+    return read_checkpoint(Path(source.file), base=Path(source.base)).tensors, folder / "best.safetensors"
+
+
+def test_the_long_model_is_shipped_without_the_image_tower_that_it_shares(tmp_path: Path) -> None:
+    tensors, weights = long_weights(tmp_path)
+    save_file(tensors, weights)
+    source = find_model("pictogram-long").weights[0]
+    exported = export(weights, tmp_path)
+    assert exported.read_bytes() == Path(source.file).read_bytes()
+    with safe_open(exported, "pt") as file:  # its own hash stands for both files
+        assert file.metadata()["base_sha256"] == sha256_of(Path(source.base))
+        assert not [name for name in file.keys() if name.startswith("visual.")]  # noqa: SIM118 (not a mapping)
+
+
+def test_a_long_model_with_another_image_tower_is_refused(tmp_path: Path) -> None:
+    tensors, weights = long_weights(tmp_path)
+    save_file(tensors | {"visual.conv1.weight": tensors["visual.conv1.weight"] + 1}, weights)
+    with pytest.raises(SystemExit, match="another image tower"):
+        export(weights, tmp_path)
