@@ -99,7 +99,7 @@ class Session:
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
             settings: fields of ``clipalign.methods.settings.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
-                ``template``, ``alignment``, ``batch_size``, ``seed``.
+                ``template``, ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.

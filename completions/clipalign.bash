@@ -28,9 +28,6 @@ _clipalign() {
         *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
             return ;;
-        *\ --alignment)
-            COMPREPLY=($(compgen -W $'published\ncharacters' -- "$current"))
-            return ;;
         *\ --on-error)
             COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
             return ;;
@@ -64,7 +61,7 @@ _clipalign() {
             COMPREPLY=($(compgen -W $'paper\nexif' -- "$current"))
             return ;;
         *\ --sweep)
-            COMPREPLY=($(compgen -W $'model=\nlayers=\nepsilon=\nmode=\nalignment=\ntemplate=' -- "$current"))
+            COMPREPLY=($(compgen -W $'model=\nlayers=\nepsilon=\nmode=\ntemplate=' -- "$current"))
             return ;;
         *\ --report)
             COMPREPLY=($(compgen -W $'html' -- "$current"))
@@ -82,7 +79,7 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--input\n--image-root\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--input\n--image-root\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
@@ -103,7 +100,7 @@ _clipalign() {
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--alignment\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--save\n--format\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--save\n--format\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then

@@ -1,18 +1,14 @@
 """Tokens and their places to words: which words a caption has, what each is worth, which do not fit.
 
 Word rules of CLIP4DM: split at white space, ``.`` and ``,`` are words of their own, and a word of nothing but
-``.,!"?;:`` is neither reported nor numbered. A word's attribution is the mean over its tokens.
-
-Which tokens are a word's own has two answers, because a run of punctuation is one token even where it belongs to two
-words (``.)`` in ``(approx.)``). By characters, such a token counts for both words. As published, each word takes as
-many tokens as it has when it stands alone, in turn: after such a run all words take tokens of their neighbors. The
-two agree wherever no token spans two words.
+``.,!"?;:`` is neither reported nor numbered. A word's attribution is the mean over the tokens that share characters
+with it. A run of punctuation is one token even where two words have part of it (``.)`` in ``(approx.)``) and counts
+for both; the published code counts tokens word by word instead, so that later words take those of their neighbors.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,13 +37,6 @@ class Mode(StrEnum):
 
     THRESHOLD = "threshold"
     MOST_NEGATIVE = "most-negative"
-
-
-class Alignment(StrEnum):
-    """Which tokens make up a word: as the published code counts them, or those that share characters with it."""
-
-    PUBLISHED = "published"
-    CHARACTERS = "characters"
 
 
 class Word(NamedTuple):
@@ -123,38 +112,6 @@ def words_to_score(text: str, name: str) -> list[Word]:
 def reported_words(words: Sequence[Word]) -> list[Word]:
     """The words that are more than punctuation."""
     return [word for word in words if not PUNCTUATION.issuperset(word.text)]
-
-
-def spans_across(words: Sequence[Word], spans: Sequence[Span | None]) -> bool:
-    """Whether any token that begins inside the caption shares characters with more than one of ``words``."""
-    starts = [word.start for word in words]
-    return any(
-        span is not None and bisect_right(starts, span[0]) < bisect_left(starts, span[1]) and span[0] >= starts[0]
-        for span in spans
-    )
-
-
-def counted_spans(words: Sequence[Word], counts: Sequence[int], spans: Sequence[Span | None]) -> list[Span | None]:
-    """Assign tokens to words in order: each word takes as many as it has when it is tokenized alone.
-
-    Where a reported word gets no token that way, but has characters in one, counting has no answer and ``spans`` comes
-    back as it is.
-
-    Args:
-        words: all words, punctuation included.
-        counts: how many tokens each has when it stands alone.
-        spans: the places of the tokens by characters (T).
-    """
-    places = iter([(word.start, word.end) for word, count in zip(words, counts, strict=True) for _ in range(count)])
-    counted = [None if span is None or span[1] <= words[0].start else next(places, None) for span in spans]
-    served = {place for place in counted if place is not None}
-    starved = [word for word in reported_words(words) if (word.start, word.end) not in served]
-    read = [span for span in spans if span is not None]
-    return list(spans) if any(_overlap(word, span) for word in starved for span in read) else counted
-
-
-def _overlap(word: Word, span: Span) -> bool:
-    return word.start < span[1] and span[0] < word.end
 
 
 def word_scores(

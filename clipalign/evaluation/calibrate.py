@@ -50,7 +50,7 @@ def calibrate(
     Args:
         benchmark: one that knows the false words of its captions.
         loaded: the model.
-        settings: of the run: limit, seed, template, alignment, batch size.
+        settings: of the run: limit, seed, template, batch size.
         progress: called with the number of samples just done, for each k.
 
     Raises:

@@ -10,7 +10,7 @@ from clipalign.config.settings import SameAs, Setting
 from clipalign.evaluation.registry import benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
 
-SWEPT: Final = ("model", "layers", "epsilon", "mode", "alignment", "template")
+SWEPT: Final = ("model", "layers", "epsilon", "mode", "template")
 """What ``--sweep`` goes through."""
 
 
@@ -40,7 +40,7 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     sweep: Annotated[
         tuple[str, ...],
         Setting(
-            "Evaluate all values of model, layers, epsilon, mode, alignment or template; images are encoded once per "
+            "Evaluate all values of model, layers, epsilon, mode, or template; images are encoded once per "
             "model. May be repeated.",
             value="NAME=V,V",
             choices=_swept_names,
@@ -55,7 +55,6 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     epsilon: Annotated[float | None, SameAs(DetectSettings)] = None
     layers: Annotated[int | None, SameAs(DetectSettings)] = None
     template: Annotated[str | None, SameAs(DetectSettings)] = None
-    alignment: Annotated[str | None, SameAs(DetectSettings)] = None
     method: Annotated[str | None, SameAs(ClassifySettings)] = None
     crops: Annotated[int | None, SameAs(ClassifySettings)] = None
     alpha: Annotated[float | None, SameAs(ClassifySettings)] = None

@@ -51,7 +51,7 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
     return found
 
 
-_SLOWEST_FIRST: Final = ("model", "template", "alignment", "layers", "mode", "epsilon")
+_SLOWEST_FIRST: Final = ("model", "template", "layers", "mode", "epsilon")
 """What is cheap to change turns fastest, so that neighbors share as much as they can."""
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RECORD_ERRORS: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 """What :meth:`Outcome.from_record` raises for a record that does not hold what it should."""
 
-WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template", "alignment")
+WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template")
 CLASS_OPTIONS: Final = ("method", "crops", "alpha", "image_logscale", "text_logscale", "prompt")
 CLASS_FILES: Final = ("descriptions", "templates", "words")
 LONG_OPTIONS: Final = ("stretch",)

@@ -17,15 +17,11 @@ from torch import Tensor
 
 from clipalign.data.transforms import to_tensor
 from clipalign.data.words import (
-    Alignment,
     Mode,
-    Span,
     Word,
     WordReading,
     check_length,
-    counted_spans,
     reported_words,
-    spans_across,
     unknown_words,
     word_scores,
     words_to_score,
@@ -155,7 +151,6 @@ class ResolvedSettings:
     epsilon: float
     layers: int
     template: str
-    alignment: Alignment
     batch_size: int
     seed: int
 
@@ -178,7 +173,6 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         epsilon=loaded.row.epsilon if settings.epsilon is None else settings.epsilon,
         layers=loaded.row.layers if settings.layers is None else settings.layers,
         template=settings.template,
-        alignment=Alignment(settings.alignment),
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
@@ -246,11 +240,10 @@ def _result(loaded: LoadedModel, chosen: ResolvedSettings, provenance: Provenanc
         raise not_finite(loaded, _name(pair))
     offset = len(chosen.template)
     places = [None if span is None else (span[0] - offset, span[1] - offset) for span in text.spans]
-    counted = _counted(loaded, words, places) if chosen.alignment is Alignment.PUBLISHED else places
     reported = reported_words(words)
     reading = word_scores(
         reported,
-        counted,
+        places,
         tokens,
         mode=chosen.mode,
         epsilon=chosen.epsilon,
@@ -281,20 +274,12 @@ def _result(loaded: LoadedModel, chosen: ResolvedSettings, provenance: Provenanc
         unknown_words=unknown,
         references=tuple(pair.references),
         ref_clip_score=None if references.cosine is None else ref_clip_score(score, references.cosine),
-        warnings=_warnings(loaded, reading, unknown, references.cut, shifted=counted != places),
+        warnings=_warnings(loaded, reading, unknown, references.cut),
     )
 
 
-def _counted(loaded: LoadedModel, words: Sequence[Word], places: list[Span | None]) -> list[Span | None]:
-    """Token places as the published code counts them; the same as ``places`` unless a token spans two words."""
-    if not spans_across(words, places):
-        return places
-    alone = [tokenize_text(loaded, word.text) for word in words]
-    return counted_spans(words, [sum(span is not None for span in word.spans) for word in alone], places)
-
-
 def _warnings(
-    loaded: LoadedModel, reading: WordReading, unknown: Sequence[str], cut_references: Sequence[str], *, shifted: bool
+    loaded: LoadedModel, reading: WordReading, unknown: Sequence[str], cut_references: Sequence[str]
 ) -> tuple[str, ...]:
     limit = f"the model's context of {loaded.context_tokens} tokens"
     found = (
@@ -304,13 +289,7 @@ def _warnings(
         (f"not in the vocabulary of {loaded.row.name}, scores unreliable", list(unknown)),
         (f"references cut by {limit}", [f"{text[:20]}…" for text in cut_references]),
     )
-    warnings = [f"{what}: {_enumerate(words)}" for what, words in found if words]
-    if shifted:
-        warnings.append(
-            "one token covers punctuation of two words: with alignment 'published' later words get tokens of their "
-            "neighbors; alignment 'characters' avoids this"
-        )
-    return tuple(warnings)
+    return tuple(f"{what}: {_enumerate(words)}" for what, words in found if words)
 
 
 def _enumerate(words: Sequence[str]) -> str:

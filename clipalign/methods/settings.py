@@ -8,7 +8,7 @@ from clipalign.config.groups import MachineSettings, ModelSettings
 from clipalign.config.readers import MAX_BATCH, between, finite, text, whole
 from clipalign.config.settings import Checked, SameAs, Setting
 from clipalign.data.class_texts import DEFAULT_PROMPT, METHODS
-from clipalign.data.words import Alignment, Mode
+from clipalign.data.words import Mode
 
 DEFAULT_TEMPLATE: Final = "A photo depicts "
 """Put before every caption and reference (CLIP4DM)."""
@@ -40,14 +40,6 @@ class DetectSettings(Checked):
         Setting("Last text layers to average (k).", whole(1), value="K", default="the model's own"),
     ] = None
     template: Annotated[str, Setting("Text put before every caption.", text, value="TEXT")] = DEFAULT_TEMPLATE
-    alignment: Annotated[
-        str,
-        Setting(
-            "How tokens are assigned to words: by token counts as in the published code, which shifts tokens where one "
-            "covers two words (with a warning), or by shared characters.",
-            choices=tuple(map(str, Alignment)),
-        ),
-    ] = Alignment.PUBLISHED.value
     batch_size: Annotated[int, SameAs(ModelSettings)] = 32
     seed: Annotated[int, SameAs(MachineSettings)] = 0
 

@@ -51,8 +51,6 @@ def test_options_reach_the_numbers_and_the_provenance(capsys: Capture) -> None:
         "7",
         "--batch-size",
         "2",
-        "--alignment",
-        "characters",
         "--reference",
         "a cup",
         "--reference",
@@ -65,15 +63,6 @@ def test_options_reach_the_numbers_and_the_provenance(capsys: Capture) -> None:
     settings = record["provenance"]["settings"]
     assert (settings["mode"], settings["layers"], settings["template"]) == ("most-negative", 1, "")
     assert (settings["epsilon"], settings["batch_size"], record["provenance"]["seed"]) == (-0.5, 2, 7)
-    assert settings["alignment"] == "characters"
-
-
-def test_the_alignment_decides_which_word_takes_a_token_of_two(capsys: Capture) -> None:
-    line = ["detect", IMAGE, "a man (approx.) tall, isn't it?", "--model", TINY]
-    published, characters = (run_here(capsys, *line, "--alignment", name) for name in ("published", "characters"))
-    assert "with alignment 'published'" in published.err
-    assert characters.err == ""
-    assert json.loads(published.out)["words"] != json.loads(characters.out)["words"]
 
 
 def test_check_sets_the_status(capsys: Capture) -> None:

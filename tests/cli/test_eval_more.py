@@ -105,7 +105,7 @@ def test_two_runs_on_long_captions_are_compared(capsys: Capture, tmp_path: Path)
 @pytest.mark.parametrize(
     ("dataset", "option", "has"),
     [
-        ("pictogram-foil", ("--crops", "3"), "it has --mode, --epsilon, --layers, --template, --alignment"),
+        ("pictogram-foil", ("--crops", "3"), "it has --mode, --epsilon, --layers, --template"),
         ("pictogram-classify", ("--templates", "a.txt"), "it has --method, --crops"),
         ("pictogram-long", ("--epsilon", "0"), "it has --stretch"),
     ],

@@ -209,13 +209,11 @@ def many() -> Table:
 def detecting() -> Table:
     """What ``detect`` has alone, or with ``eval``."""
     asked = (*DETECT, *JSON)
-    quoted = ("detect", "a.png", 'a "red", "car"; cat', "--model", TINY, *JSON)
     table = {
         "mode": Demonstration(asked, ("--mode", "most-negative"), setting("mode")),
         "epsilon": Demonstration(asked, ("--epsilon", "-1"), field("misaligned")),
         "layers": Demonstration(asked, ("--layers", "1"), field("words")),
         "template": Demonstration(asked, ("--template", ""), field("cosine")),
-        "alignment": Demonstration(quoted, ("--alignment", "characters"), setting("alignment")),
         "reference": Demonstration(asked, ("--reference", "a car"), field("ref_clip_score")),
         "top": Demonstration((*DETECT, "--format", "table"), ("--top", "1"), lines_out),
         "check": Demonstration(DETECT, ("--check",), status),
@@ -298,7 +296,6 @@ def evaluating() -> Table:
         "epsilon": Demonstration(asked, ("--epsilon", "-1"), field("settings", "epsilon")),
         "layers": Demonstration(asked, ("--layers", "1"), field("settings", "layers")),
         "template": Demonstration(asked, ("--template", ""), field("settings", "template")),
-        "alignment": Demonstration(asked, ("--alignment", "characters"), field("settings", "alignment")),
         "method": Demonstration(classes, ("--method", "clip"), lambda seen: sorted(seen.record["metrics"])),
         "crops": Demonstration(classes, ("--crops", "2"), field("settings", "crops")),
         "alpha": Demonstration(classes, ("--alpha", "0.9"), field("settings", "alpha")),

@@ -1,6 +1,7 @@
 """The 630 records of the original implementation of CLIP4DM, reproduced: words exactly, numbers to 1e-6.
 
-CLIPScore in fp64, words and attributions in fp32 too; fp64.py says why.
+The 18 records of :data:`SHIFTED` excepted, where one token covers punctuation of two words and the original gives
+later words the tokens of their neighbors. CLIPScore in fp64, words and attributions in fp32 too; fp64.py says why.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tests.parity.fp64 import check_exactness, in_fp64
 from tests.tiny import GOLDEN, load_tiny
 
 TOLERANCE = 1e-6
+SHIFTED = "It's 3.5 metres (approx.) tall, isn't it?"
+"""The text of the 18 records; its token ``.)`` covers the word ``.`` and the word ``)``."""
 
 
 def _records() -> dict[tuple[int, str, float], list[dict[str, Any]]]:
@@ -43,14 +46,30 @@ def test_every_record_is_reproduced(setting: tuple[int, str, float]) -> None:
     with in_fp64(load_tiny()) as loaded:
         results = _results(loaded, setting)
     for record, result in zip(RECORDS[setting], results, strict=True):
-        _check_words(record, result)
+        if record["text"] != SHIFTED:
+            _check_words(record, result)
         assert result.clip_score == pytest.approx(record["clip_score"], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("setting", RECORDS, ids=str)
 def test_every_word_is_reproduced_in_fp32(setting: tuple[int, str, float]) -> None:
     for record, result in zip(RECORDS[setting], _results(load_tiny(), setting), strict=True):
-        _check_words(record, result)
+        if record["text"] != SHIFTED:
+            _check_words(record, result)
+
+
+def test_the_18_records_that_differ_have_the_tokens_of_the_next_words() -> None:
+    shifted = [
+        (dict(record["word_attributions"]), {word.text: word.attribution for word in result.words})
+        for setting, records in RECORDS.items()
+        for record, result in zip(records, _results(load_tiny(), setting), strict=True)
+        if record["text"] == SHIFTED
+    ]
+    assert len(shifted) == 18
+    for theirs, ours in shifted:
+        assert theirs["(approx"] == pytest.approx(ours["(approx"], abs=TOLERANCE)
+        assert theirs[")"] == pytest.approx(ours["tall"], abs=TOLERANCE)
+        assert all(theirs[word] != pytest.approx(ours[word], abs=TOLERANCE) for word in (")", "tall", "isn't", "it?"))
 
 
 def test_cosines_in_fp32_are_as_exact_as_the_network() -> None:

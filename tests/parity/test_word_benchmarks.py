@@ -25,6 +25,9 @@ NOCAPS_STEP, HAT_STEP = (1, 1) if os.environ.get("SLOW_TESTS") else (25, 4)
 TOLERANCE = 1e-5
 """Of an average precision: scores that agree to 1e-8 may change places. Shares of captions agree exactly."""
 
+SHIFTED = "22f9f7e3-cb08-4e86-85ae-32086981715d"
+"""The one caption of HAT with a token of two words (``),``), where counting as published shifts the words behind it."""
+
 pytest.importorskip("sklearn")
 pytestmark = [
     pytest.mark.skipif(not NOCAPS.exists(), reason="the real files are not here"),
@@ -56,7 +59,7 @@ def test_nocaps_foil(tmp_path: Path) -> None:
 
 
 def test_hat(tmp_path: Path) -> None:
-    rows = json.loads(HAT.read_text())[::HAT_STEP]
+    rows = [row for row in json.loads(HAT.read_text())[::HAT_STEP] if row["sample_id"] != SHIFTED]
     (tmp_path / "hat-trainval.json").write_text(json.dumps(rows))
     draw(tmp_path / "val2014", [row["image_path"] for row in rows])
     for epsilon in (-5e-5, 1e-4):

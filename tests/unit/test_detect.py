@@ -56,7 +56,6 @@ def test_a_result_holds_together() -> None:
         "epsilon": -5e-5,
         "layers": 3,
         "template": "A photo depicts ",
-        "alignment": "published",
         "batch_size": 32,
     }
     assert set(result.provenance.versions) == {"clipalign", "torch", "open_clip", "pillow"}
@@ -158,19 +157,6 @@ def test_words_an_embedded_model_never_saw_are_named() -> None:
     assert _detect("A cup of coke").unknown_words == ()
 
 
-def test_the_alignment_by_characters_repairs_what_counting_shifts() -> None:
-    text = "(approx.) tall, red?"  # tokens: ( approx .) tall , red ?
-    published, repaired = _detect(text), _detect(text, alignment="characters")
-    assert any("punctuation" in warning for warning in published.warnings)
-    assert repaired.warnings == ()
-    (_, bracket, tall, red), right = published.words, repaired.words
-    assert [word.text for word in right] == ["(approx", ")", "tall", "red?"]
-    assert bracket.attribution == right[2].attribution, "as counted, the bracket takes the token of the next word"
-    assert published.words[0] == right[0]
-    assert tall.attribution != right[2].attribution
-    assert red.scored
-
-
 def test_an_image_is_encoded_once_for_many_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_tiny()
     seen: list[int] = []
@@ -214,7 +200,6 @@ def test_no_pairs_no_results() -> None:
     ("settings", "option"),
     [
         ({"mode": "worst"}, "mode"),
-        ({"alignment": "guess"}, "alignment"),
         ({"layers": 0}, "layers"),
         ({"layers": 7}, "--layers"),
         ({"layers": 2.0}, "layers"),

@@ -11,9 +11,7 @@ from clipalign.data.words import (
     Mode,
     Span,
     WordReading,
-    counted_spans,
     reported_words,
-    spans_across,
     split_words,
     unknown_words,
     word_scores,
@@ -120,24 +118,15 @@ def test_a_word_within_the_context_without_a_token_is_told_apart() -> None:
     assert [word.scored for word in reading.words] == [True, False, True]
 
 
-def test_a_token_of_two_words_counts_for_both_by_characters_and_shifts_the_count_as_published() -> None:
-    words = split_words("(a.) b c")  # tokens: (  a  .)  b  c
-    spans: list[Span | None] = [(0, 1), (1, 2), (2, 4), (5, 6), (7, 8)]
-    assert spans_across(words, spans)
-    counts = [2, 1, 1, 1, 1]
-    assert counted_spans(words[:4], counts[:4], spans[:4]) == spans[:4], "b would go without a token"
-    assert counted_spans(words, [2, 1, 1, 2, 1], [*spans, (7, 8), (7, 8)])[3:] == [(3, 4), (5, 6), (5, 6), (7, 8)]
-
-
-def test_counting_goes_on_where_a_word_without_tokens_only_touches_one() -> None:
-    words = split_words("a.b")
-    spans: list[Span | None] = [(0, 1), (1, 2)]  # the context ended before b
-    assert counted_spans(words, [1, 1, 1], spans) == [(0, 1), (1, 2)]
-    assert counted_spans(words, [2, 1, 1], spans) == [(0, 1), (0, 1)], "b starves of nothing that was its own"
-
-
-def test_tokens_of_one_word_each_need_no_counting() -> None:
-    assert not spans_across(split_words("a cup. b"), [(0, 1), (2, 5), (5, 6), (7, 8)])
+def test_a_token_of_two_words_counts_for_both() -> None:
+    words = reported_words(split_words("(a.) b"))
+    spans: list[Span | None] = [(0, 1), (1, 2), (2, 4), (5, 6)]  # (  a  .)  b
+    reading = word_scores(words, spans, [0.2, 0.4, -1.0, 0.1], mode=Mode.THRESHOLD, epsilon=-9.0, cut_at=6)
+    assert [(word.text, word.attribution) for word in reading.words] == [
+        ("(a", pytest.approx(0.3)),
+        (")", -1.0),
+        ("b", 0.1),
+    ]
 
 
 @pytest.mark.parametrize(

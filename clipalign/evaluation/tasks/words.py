@@ -78,7 +78,7 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
         self, loaded: LoadedModel, settings: EvalSettings, *, mode: str = "threshold", epsilon: float | None = None
     ) -> None:
         super().__init__(settings)
-        names = ("template", "alignment", "batch_size")
+        names = ("template", "batch_size")
         given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
         self._detect = DetectSettings(
             mode=settings.mode or mode,
