@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from clipalign.evaluation import evaluate
+from clipalign.evaluation.benchmark import Benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import Benchmark
 from clipalign.models.model import LoadedModel
 from clipalign.results import EvalResult
 

@@ -12,9 +12,9 @@ import pytest
 
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import Benchmark, BrokenSample, Evaluator, Outcome
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import Benchmark, BrokenSample, Evaluator, Outcome
 from clipalign.results import EvalResult, Provenance
 
 PROVENANCE = Provenance("m", "a", "hash", False, "cpu", "fp32", 0, {"clipalign": "1"}, {"scale": 2.0})

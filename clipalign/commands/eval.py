@@ -20,7 +20,7 @@ from clipalign.output.progress import Progress
 from clipalign.runs.distributed import launched_processes, with_own_device
 
 if TYPE_CHECKING:
-    from clipalign.evaluation.task import Benchmark
+    from clipalign.evaluation.benchmark import Benchmark
     from clipalign.models.model import LoadedModel
 
 SAMPLES: Final = ("sample", "samples")
@@ -201,7 +201,7 @@ def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> No
     Raises:
         UsageError: one was typed.
     """
-    from clipalign.evaluation.task import CLASS_FILES, CLASS_OPTIONS, LONG_OPTIONS, WORD_OPTIONS
+    from clipalign.evaluation.benchmark import CLASS_FILES, CLASS_OPTIONS, LONG_OPTIONS, WORD_OPTIONS
 
     for name in (*WORD_OPTIONS, *CLASS_OPTIONS, *CLASS_FILES, *LONG_OPTIONS):
         if name in typed and name not in benchmark.options:

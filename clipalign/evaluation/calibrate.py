@@ -19,10 +19,10 @@ import numpy as np
 from clipalign.data.words import Mode
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.evaluate import score_chunk
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
 from clipalign.evaluation.score_cache import ScoreCache
-from clipalign.evaluation.task import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.results import Calibration, LayerCalibration
 

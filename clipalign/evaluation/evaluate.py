@@ -15,8 +15,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
+from clipalign.evaluation.benchmark import RECORD_ERRORS, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
-from clipalign.evaluation.task import RECORD_ERRORS, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.files import write_whole
 from clipalign.output.eval import eval_record
 from clipalign.output.json import encode

@@ -17,8 +17,8 @@ from typing import Any, Final
 import orjson
 
 from clipalign.errors import DISK_FULL, UsageError
+from clipalign.evaluation.benchmark import RECORD_ERRORS, Benchmark, Unreadable
 from clipalign.evaluation.registry import find_benchmark
-from clipalign.evaluation.task import RECORD_ERRORS, Benchmark, Unreadable
 from clipalign.files import exclusive, remove_leftovers, write_whole
 from clipalign.output.json import encode
 from clipalign.results import Provenance

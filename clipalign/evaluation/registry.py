@@ -12,7 +12,7 @@ from clipalign.files import read_package_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clipalign.evaluation.task import Benchmark
+    from clipalign.evaluation.benchmark import Benchmark
 
 BENCHMARKS: Final[dict[str, dict[str, Any]]] = {
     row["name"]: row for row in read_package_rows("clipalign.evaluation", "benchmarks.toml")

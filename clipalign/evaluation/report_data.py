@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.data.images import thumbnail_of
 from clipalign.errors import ClipalignError
+from clipalign.evaluation.benchmark import Benchmark, BrokenSample, CaptionOutcome
 from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.load_run import load_run
-from clipalign.evaluation.task import Benchmark, BrokenSample, CaptionOutcome
 from clipalign.results import Distribution, EvalReport, Example
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from torch import Tensor
 from clipalign.cache import write_kept
 from clipalign.data.words import Mode
 from clipalign.errors import ClipalignError
-from clipalign.evaluation.task import CaptionOutcome, CaptionSample
+from clipalign.evaluation.benchmark import CaptionOutcome, CaptionSample
 from clipalign.files import is_file
 from clipalign.methods.scores import f_clip_score
 from clipalign.results import Provenance

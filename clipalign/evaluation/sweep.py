@@ -19,7 +19,7 @@ from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.runs.distributed import join_processes
 
 if TYPE_CHECKING:
-    from clipalign.evaluation.task import Benchmark, Evaluator
+    from clipalign.evaluation.benchmark import Benchmark, Evaluator
     from clipalign.models.model import LoadedModel
     from clipalign.results import EvalResult
 

@@ -21,10 +21,10 @@ from typing import Any, Final
 
 from clipalign.data.images import open_image
 from clipalign.data.transforms import to_tensor
+from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import BENCHMARKS
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.caption_rows import CaptionRows
 from clipalign.models.model import LoadedModel
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.benchmark import CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import CaptionSample
 from tests.evaluated import run_benchmark
 from tests.tiny import load_tiny
 from tests.word_datasets import draw, nocaps_rows, word_set, write_nocaps

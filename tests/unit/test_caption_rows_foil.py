@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.caption_rows import found_foil
 from tests.evaluated import run_benchmark
 from tests.results import result_of

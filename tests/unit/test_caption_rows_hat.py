@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.benchmark import CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import CaptionSample
 from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny

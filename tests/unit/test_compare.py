@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from clipalign.errors import UsageError
+from clipalign.evaluation.benchmark import Benchmark
 from clipalign.evaluation.compare import compare_runs, mcnemar
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import Benchmark
 from clipalign.evaluation.tasks.human_judgement import HumanJudgment
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil, PictogramLong
 from clipalign.output.eval import comparison_record, comparison_table

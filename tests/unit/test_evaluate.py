@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, UsageError
+from clipalign.evaluation.benchmark import CaptionOutcome, CaptionSample
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import CaptionOutcome, CaptionSample
 from clipalign.evaluation.tasks.pictograms import PictogramFoil
 from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.files import exclusive

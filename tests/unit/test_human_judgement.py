@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.benchmark import BrokenSample
 from clipalign.evaluation.metrics import kendall_b, kendall_c
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import BrokenSample
 from clipalign.evaluation.tasks.human_judgement import HumanJudgment
 from tests.evaluated import run_benchmark
 from tests.tiny import GOLDEN, load_tiny

@@ -6,8 +6,8 @@ import pytest
 
 from clipalign.errors import UnknownDataset
 from clipalign.evaluation import metrics as statistics
+from clipalign.evaluation.benchmark import CaptionOutcome
 from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
-from clipalign.evaluation.task import CaptionOutcome
 from clipalign.evaluation.tasks.pictograms import PictogramFoil
 from clipalign.pictogram.captions import FOIL_KINDS
 from clipalign.results import DetectResult, Provenance, WordScore

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from clipalign.errors import MissingDataset, MissingExtra
+from clipalign.evaluation.benchmark import CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks.richhf import RichHF
 from tests.evaluated import run_benchmark
 from tests.results import result_of

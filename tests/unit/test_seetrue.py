@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 
 from clipalign.device import DeviceChoice
 from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
+from clipalign.evaluation.benchmark import CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.task import CaptionSample
 from clipalign.evaluation.tasks import seetrue
 from clipalign.evaluation.tasks import seetrue as entailment
 from clipalign.evaluation.tasks.seetrue import Entailment, SeeTrue

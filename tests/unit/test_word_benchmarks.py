@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from clipalign.errors import MissingDataset
+from clipalign.evaluation.benchmark import CaptionOutcome
 from clipalign.evaluation.dataset_files import read_annotations
-from clipalign.evaluation.task import CaptionOutcome
 from clipalign.evaluation.tasks.words import localization, lowest_phrase, phrases, precisions, suffix_of
 from clipalign.results import DetectResult
 from tests.results import result_of

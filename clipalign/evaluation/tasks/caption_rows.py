@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.tasks.words import (
     ABOUT,
     NEAREST,

@@ -23,9 +23,9 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.cache import VECTORS_FOLDER, cache_folder
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, UsageError
+from clipalign.evaluation.benchmark import Outcome, PictureEvaluator, source_key
 from clipalign.evaluation.dataset_files import PictureSource
 from clipalign.evaluation.score_cache import CropStore
-from clipalign.evaluation.task import Outcome, PictureEvaluator, source_key
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.scores import provenance_of
 from clipalign.methods.settings import ClassifySettings

@@ -19,9 +19,9 @@ import numpy as np
 
 from clipalign.errors import InputUnreadable
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample
 from clipalign.evaluation.dataset_files import FileInTar, find_in
 from clipalign.evaluation.metrics import Array, Statistic
-from clipalign.evaluation.task import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample
 from clipalign.evaluation.tasks.class_evaluator import (
     CROPLESS,
     POOL_CROPS,

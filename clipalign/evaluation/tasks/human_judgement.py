@@ -16,9 +16,9 @@ import orjson
 
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import BrokenSample
 from clipalign.evaluation.dataset_files import hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import BrokenSample
 from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from clipalign.errors import InputUnreadable, MissingDataset, need
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import BrokenSample
 from clipalign.evaluation.dataset_files import find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import BrokenSample
 from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
 from clipalign.files import is_file
 

@@ -15,8 +15,8 @@ import torch
 from clipalign.data.transforms import to_tensor
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
+from clipalign.evaluation.benchmark import LONG_OPTIONS, Benchmark, Outcome, PictureEvaluator, source_key
 from clipalign.evaluation.dataset_files import PictureSource
-from clipalign.evaluation.task import LONG_OPTIONS, Benchmark, Outcome, PictureEvaluator, source_key
 from clipalign.methods.score_long import with_long_context
 from clipalign.methods.scores import provenance_of
 from clipalign.models.encode import encode_images, encode_tokens

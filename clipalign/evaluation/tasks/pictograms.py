@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Final
 
 from clipalign.data.classes import Classes
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import CLASS_OPTIONS, Benchmark, CaptionOutcome, CaptionSample
 from clipalign.evaluation.metrics import Statistic, lies_within, lowest_word
-from clipalign.evaluation.task import CLASS_OPTIONS, Benchmark, CaptionOutcome, CaptionSample
 from clipalign.evaluation.tasks.class_evaluator import ClassEvaluator, ClassOutcome, ClassSample, ClassTask
 from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
 from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark

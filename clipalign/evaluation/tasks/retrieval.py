@@ -16,9 +16,9 @@ import numpy as np
 
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import BrokenSample
 from clipalign.evaluation.dataset_files import COMPLETE, PICTURE_SUFFIXES, files_in, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Array, Statistic
-from clipalign.evaluation.task import BrokenSample
 from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from clipalign.errors import MissingDataset, need
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import (
     PICTURE_SUFFIXES,
     bad_parquet,
@@ -30,7 +31,6 @@ from clipalign.evaluation.dataset_files import (
     read_annotations,
 )
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.tasks.words import ABOUT, WordBenchmark, precisions, words_in
 from clipalign.files import is_file, write_whole
 

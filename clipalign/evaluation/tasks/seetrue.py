@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 
 from clipalign.errors import ClipalignError, DownloadFailed, MissingDataset, MissingWeights, need
 from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, bad_parquet, hashes, open_parquet, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.task import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.tasks.words import ABOUT, DetectEvaluator, WordBenchmark, by_part, phrases, precisions
 
 if TYPE_CHECKING:

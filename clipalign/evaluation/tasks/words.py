@@ -18,10 +18,7 @@ from clipalign.data.transforms import to_tensor
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, MissingDataset
 from clipalign.evaluation import metrics
-from clipalign.evaluation.dataset_files import find_in
-from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.score_cache import ScoreCache, picture_key
-from clipalign.evaluation.task import (
+from clipalign.evaluation.benchmark import (
     WORD_OPTIONS,
     Benchmark,
     CaptionOutcome,
@@ -29,6 +26,9 @@ from clipalign.evaluation.task import (
     PictureEvaluator,
     source_key,
 )
+from clipalign.evaluation.dataset_files import find_in
+from clipalign.evaluation.metrics import Statistic
+from clipalign.evaluation.score_cache import ScoreCache, picture_key
 from clipalign.files import is_file
 from clipalign.methods.detect import Pair, detect_each, detect_provenance
 from clipalign.methods.settings import DetectSettings
