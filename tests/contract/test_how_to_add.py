@@ -1,4 +1,4 @@
-"""How to add a model, a benchmark, a command: the page's recipes, followed to the letter in a copy of the package."""
+"""How to add a model, a benchmark, a command, an output format: the recipes of the page, followed to the letter."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
 
 def test_the_page_has_all_the_pieces() -> None:
     marks = [block.mark.split()[0] for block in blocks_of(PAGE) if block.mark.startswith(("file ", "into "))]
-    assert marks == ["into", "into", "file", "into"]
+    assert marks == ["into", "into", "file", "into", "file", "into", "into"]
 
 
 def test_an_added_model_has_a_name_and_an_epsilon_of_its_own(copy: Copy) -> None:
@@ -102,3 +102,17 @@ def test_an_added_command_has_help_and_the_options_of_all(copy: Copy) -> None:
     rounded = copy.run("cosine", str(EXAMPLES / "images" / "cat.png"), "a cat", "--model", "pictogram").out
     assert rounded == f"{float(run.out):.2f}\n"
     assert "cosine       The bare cosine of a picture and a text." in copy.run("--help").out
+
+
+def test_an_added_format_is_chosen_by_its_name_and_its_ending(copy: Copy) -> None:
+    image = str(EXAMPLES / "images" / "cat.png")
+    run = copy.run("detect", image, "a cat", "--model", "pictogram", "--format", "tsv")
+    assert (run.status, run.err) == (0, "")
+    names, numbers = (line.split("\t") for line in run.out.splitlines())
+    assert names == ["id", "cosine", "clip_score", "f_clip_score", "ref_clip_score"]
+    assert numbers[0] == image and float(numbers[1]) * 2.5 == pytest.approx(float(numbers[2])) and numbers[4] == ""
+    pairs = f'{{"image": "{image}", "text": "a cat"}}\n{{"image": "missing.png", "text": "a cat"}}\n'
+    (copy.folder / "pairs.jsonl").write_text(pairs)
+    run = copy.run("detect", "--input", "pairs.jsonl", "--model", "pictogram", "--output", "found.tsv")
+    assert run.status == 3
+    assert (copy.folder / "found.tsv").read_text().splitlines()[1].split("\t")[1:] == numbers[1:]
