@@ -8,11 +8,53 @@ reader must know, a sentence each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from clipalign.errors import ClipalignError
+from clipalign.notebook import html_of
+from clipalign.plain import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_SHOWN_CHARACTERS = 60
+"""Of a text, in a ``repr``."""
+
+
+class Result:
+    """What every result can do: become a dictionary or a table of a notebook, and say in short what it is."""
+
+    __slots__ = ()
+
+    _named: ClassVar[tuple[str, ...]] = ()
+    """What ``repr`` shows."""
+
+    _optional: ClassVar[frozenset[str]] = frozenset()
+    """What the dictionary lacks where there is no value."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON record of the command, in JSON's own types, ``provenance`` last.
+
+        Raises:
+            ValueError: a number that JSON cannot hold.
+        """
+        names = [field.name for field in fields(self) if field.name != "provenance"]  # type: ignore[arg-type]
+        values = ((name, getattr(self, name, None)) for name in (*names, "provenance"))
+        return plain({name: value for name, value in values if not (name in self._optional and value in (None, ()))})
+
+    def __repr__(self) -> str:
+        shown = []
+        for name in self._named:
+            value = getattr(self, name)
+            if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
+                value = value[: _SHOWN_CHARACTERS - 1] + "…"
+            shown.append(f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return html_of(self.to_dict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +81,8 @@ class Provenance:
     device: str
     precision: str
     seed: int
-    versions: dict[str, str]
-    settings: dict[str, object]
+    versions: dict[str, str] = field(hash=False)
+    settings: dict[str, object] = field(hash=False)
     notes: tuple[str, ...] = ()
 
 
@@ -65,8 +107,8 @@ class WordScore:
     scored: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DetectResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class DetectResult(Result):
     """How one text fits one image, word by word (CLIP4DM).
 
     Attributes:
@@ -82,6 +124,9 @@ class DetectResult:
         ref_clip_score: RefCLIPScore (Hessel et al., 2021), 0 to 2.5, or None without references.
     """
 
+    _named = ("image", "text", "clip_score", "misaligned")
+    _optional = frozenset({"references", "ref_clip_score"})
+
     id: str
     image: str
     text: str
@@ -95,9 +140,9 @@ class DetectResult:
     n_tokens: int
     truncated: bool
     provenance: Provenance
-    unknown_words: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     ref_clip_score: float | None = None
+    unknown_words: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -143,8 +188,8 @@ class DescriptionWeight:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClassifyResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class ClassifyResult(Result):
     """The classes that fit one picture best (WCA and its baselines).
 
     Attributes:
@@ -157,6 +202,8 @@ class ClassifyResult:
             times weight of the description (WCA).
     """
 
+    _named = ("image", "label", "score")
+
     id: str
     image: str
     model: str
@@ -168,6 +215,48 @@ class ClassifyResult:
     descriptions: tuple[DescriptionWeight, ...] = ()
     contributions: tuple[tuple[float, ...], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The best class."""
+        return self.classes[0].name
+
+    @property
+    def score(self) -> float:
+        """Of the best class."""
+        return self.classes[0].score
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON record; ``class`` and ``score`` repeat the best class, evidence is there where it was asked for.
+
+        Raises:
+            ValueError: a number that JSON cannot hold.
+        """
+        evidence = {
+            "crops": self.crops,
+            "descriptions": [
+                {"class": one.class_name, "text": one.text, "weight": one.weight} for one in self.descriptions
+            ],
+            "contributions": self.contributions,
+        }
+        return plain(
+            {
+                "id": self.id,
+                "image": self.image,
+                "model": self.model,
+                "method": self.method,
+                "class": self.label,
+                "score": self.score,
+                "classes": [
+                    {"name": one.name, "score": one.score} | ({} if one.scale is None else {"scale": one.scale})
+                    for one in self.classes
+                ],
+                "image_size": self.image_size,
+                **(evidence if self.crops else {}),
+                "warnings": self.warnings,
+                "provenance": self.provenance,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +289,8 @@ class SentenceScore:
         return self.cosine is not None
 
 
-@dataclass(frozen=True, slots=True)
-class LongResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class LongResult(Result):
     """How one long text fits one image, sentence by sentence (SPECS, Long-CLIP).
 
     Attributes:
@@ -213,6 +302,9 @@ class LongResult:
         truncated: whether text fell outside the context.
         sentences: all sentences, or phrases, in reading order.
     """
+
+    _named = ("image", "text", "specs_score")
+    _optional = frozenset({"clip_score"})
 
     id: str
     image: str
@@ -232,6 +324,27 @@ class LongResult:
     def lowering(self) -> tuple[SentenceScore, ...]:
         """The sentences that lower the score by more than the margin."""
         return tuple(sentence for sentence in self.sentences if sentence.lowers)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Failure(Result):
+    """A record without a result, and why.
+
+    Attributes:
+        error: what a run that ends at the first error would have raised.
+    """
+
+    _named = ("id", "error")
+
+    id: str
+    image: str
+    text: str
+    error: ClipalignError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON record: no scores, and an ``error`` with ``type``, ``message`` and ``hint``."""
+        error = {"type": self.error.type, "message": self.error.message, "hint": self.error.hint or None}
+        return plain({"id": self.id, "image": self.image, "text": self.text, "error": error})
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +384,8 @@ class Published:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class EvalResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class EvalResult(Result):
     """What a benchmark says of a model.
 
     Attributes:
@@ -281,14 +394,47 @@ class EvalResult:
         settings: what decided the numbers, defaults included.
     """
 
+    _named = ("dataset", "model", "values")
+
     dataset: str
     model: str
     metrics: tuple[Metric, ...]
     published: tuple[Published, ...]
-    counts: dict[str, int]
-    settings: dict[str, object]
+    counts: dict[str, int] = field(hash=False)
+    settings: dict[str, object] = field(hash=False)
     provenance: Provenance
     notes: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The metrics by name."""
+        return {metric.name: metric.value for metric in self.metrics}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of a run: metrics by name, their intervals and counts beside them.
+
+        A metric may have several published numbers, by backbone and by source.
+        """
+        published: dict[str, list[dict[str, object]]] = {}
+        for number in self.published:
+            one = {"value": number.value, "backbone": number.backbone, "source": number.source}
+            published.setdefault(number.metric, []).append(one)
+        return plain(
+            {
+                "dataset": self.dataset,
+                "model": self.model,
+                "metrics": self.values,
+                "intervals": {
+                    metric.name: {"n": metric.n, "low": metric.low, "high": metric.high, "chance": metric.chance}
+                    for metric in self.metrics
+                },
+                "published": published,
+                "counts": self.counts,
+                "settings": self.settings,
+                "notes": self.notes,
+                "provenance": self.provenance,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

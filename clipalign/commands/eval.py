@@ -76,7 +76,7 @@ def _run(settings: EvalSettings) -> int:
     loaded = choose_model(row, settings).load()
 
     from clipalign.evaluation.evaluate import run_benchmark
-    from clipalign.output.eval import eval_record, eval_table
+    from clipalign.output.eval import eval_table
 
     with Progress(SAMPLES, total=total, shown=launched_processes().is_first) as progress:
         result = run_benchmark(benchmark, loaded, settings, progress=progress.advance)
@@ -84,7 +84,7 @@ def _run(settings: EvalSettings) -> int:
         return EXIT_DONE
     if settings.report is not None:
         _report(benchmark, settings)
-    write_record(eval_record(result), eval_table(result), format=chosen_format(settings))
+    write_record(result.to_dict(), eval_table(result), format=chosen_format(settings))
     lost = result.counts["unreadable"]
     if lost:
         notices.warn(f"{lost:,} of {lost + result.counts['samples']:,} samples could not be read; the result names one")

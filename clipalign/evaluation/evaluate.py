@@ -18,7 +18,6 @@ from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.evaluation.benchmark import RECORD_ERRORS, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
 from clipalign.files import write_whole
-from clipalign.output.eval import eval_record
 from clipalign.output.json import encode
 from clipalign.results import EvalResult
 from clipalign.runs.batch import each_alone
@@ -75,7 +74,7 @@ def run_benchmark(
                     raise
                 raise _other_version(settings, "records") from error
             if folder is not None:
-                write_whole(folder / RESULT_FILE, encode(eval_record(result), indent=True))
+                write_whole(folder / RESULT_FILE, encode(result.to_dict(), indent=True))
     return result
 
 

@@ -97,7 +97,7 @@ def render(
     from clipalign.output.html import data_url
     from clipalign.output.records import Entry
 
-    entries = [Entry(formatter.record(result), thumbnail=data_url(thumbnail)) for result in results]
+    entries = [Entry(result.to_dict(), thumbnail=data_url(thumbnail)) for result in results]
     content = writer_of(format).results(formatter, entries)
     if output is None or str(output) == STDOUT:
         return write_output(content, is_data=FORMATS[format].verbatim)

@@ -15,10 +15,8 @@ from rich.text import Text
 
 from clipalign.output import html
 from clipalign.output.console import visible, width
-from clipalign.output.json import plain
-from clipalign.output.records import Record, RecordFormatter, Sort
+from clipalign.output.records import RecordFormatter, Sort
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, shortened, signed_bar, signs
-from clipalign.results import ClassifyResult
 
 NAME_CELLS: Final = (6, 40)
 """Columns of the widest class name: at least, at most."""
@@ -83,37 +81,6 @@ class ClassifyFormatter(RecordFormatter):
 
     def __init__(self) -> None:
         self._ids = IdColumn()
-
-    def record(self, result: ClassifyResult) -> Record:
-        """Return the record; ``class`` and ``score`` repeat the best class, evidence is there where it was asked for.
-
-        Raises:
-            ValueError: a number that JSON cannot hold.
-        """
-        evidence = {
-            "crops": result.crops,
-            "descriptions": [
-                {"class": one.class_name, "text": one.text, "weight": one.weight} for one in result.descriptions
-            ],
-            "contributions": result.contributions,
-        }
-        record = {
-            "id": result.id,
-            "image": result.image,
-            "model": result.model,
-            "method": result.method,
-            "class": result.classes[0].name,
-            "score": result.classes[0].score,
-            "classes": [
-                {"name": one.name, "score": one.score} | ({} if one.scale is None else {"scale": one.scale})
-                for one in result.classes
-            ],
-            "image_size": result.image_size,
-            **(evidence if result.crops else {}),
-            "warnings": result.warnings,
-            "provenance": result.provenance,
-        }
-        return plain(record)
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
         """Return the best class."""

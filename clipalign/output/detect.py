@@ -71,7 +71,6 @@ class DetectFormatter(RecordFormatter):
         "unknown_words": list,
         "warnings": list,
     }
-    optional = frozenset({"references", "ref_clip_score"})
     scores = ("cosine", "clip_score", "f_clip_score", "ref_clip_score")
     finding = "with_misaligned_words"
     counted = "misaligned_words"

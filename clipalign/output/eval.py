@@ -17,9 +17,9 @@ from clipalign.files import write_whole
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.html import Rect, card_of, data_url, render_template
-from clipalign.output.json import plain
 from clipalign.output.records import Entry
 from clipalign.output.table import column_table, fitting, folding, printed, provenance_line
+from clipalign.plain import plain
 from clipalign.results import (
     Calibration,
     ComparedMetric,
@@ -56,33 +56,6 @@ LEGEND: Final = (
     ("chance", "what a guess reaches (below the line)"),
     ("published", "published, to read beside ours and not to pass (above the line)"),
 )
-
-
-def eval_record(result: EvalResult) -> dict[str, Any]:
-    """Return the document of a run: metrics by name, their intervals and counts beside them.
-
-    A metric may have several published numbers, by backbone and by source.
-    """
-    published: dict[str, list[dict[str, object]]] = {}
-    for number in result.published:
-        one = {"value": number.value, "backbone": number.backbone, "source": number.source}
-        published.setdefault(number.metric, []).append(one)
-    return plain(
-        {
-            "dataset": result.dataset,
-            "model": result.model,
-            "metrics": {metric.name: metric.value for metric in result.metrics},
-            "intervals": {
-                metric.name: {"n": metric.n, "low": metric.low, "high": metric.high, "chance": metric.chance}
-                for metric in result.metrics
-            },
-            "published": published,
-            "counts": result.counts,
-            "settings": result.settings,
-            "notes": result.notes,
-            "provenance": result.provenance,
-        }
-    )
 
 
 def eval_table(result: EvalResult) -> str:
@@ -209,7 +182,7 @@ def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
     return {
         "dataset": rows[0][1].dataset,
         "swept": list(rows[0][0]),
-        "runs": [{"swept": dict(values), **eval_record(result)} for values, result in rows],
+        "runs": [{"swept": dict(values), **result.to_dict()} for values, result in rows],
     }
 
 

@@ -12,13 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
-from clipalign.errors import ClipalignError
-from clipalign.output.json import plain
-
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from clipalign.data.records import InputRecord
 
 Record = dict[str, Any]
 """A record in JSON's types."""
@@ -103,7 +99,6 @@ class RecordFormatter:
         noun: one record and several, ``("pair", "pairs")``.
         columns: keys of the record besides ``provenance``, and the columns of CSV: name to type (str, float, int, bool,
             or list for what CSV holds as JSON).
-        optional: columns that a record lacks where the result has no value.
         scores: keys of numbers that the summary averages.
         finding: what ``--check`` looks for, as a key of the summary (``with_misaligned_words``); empty for nothing.
         counted: what the summary counts, as its key (``misaligned_words``); empty for nothing.
@@ -113,21 +108,10 @@ class RecordFormatter:
     command: ClassVar[str]
     noun: ClassVar[tuple[str, str]]
     columns: ClassVar[dict[str, type]]
-    optional: ClassVar[frozenset[str]] = frozenset()
     scores: ClassVar[tuple[str, ...]]
     finding: ClassVar[str] = ""
     counted: ClassVar[str] = ""
     sorts: ClassVar[tuple[Sort, ...]] = ()
-
-    def record(self, result: Any) -> Record:
-        """Return the JSON record of a result, its ``provenance`` last.
-
-        Raises:
-            ValueError: a number that JSON cannot hold.
-        """
-        values = ((name, getattr(result, name)) for name in (*self.columns, "provenance"))
-        present = {name: value for name, value in values if not (name in self.optional and value in (None, ()))}
-        return plain(present)
 
     def found(self, record: Mapping[str, Any]) -> bool:
         """Say whether ``--check`` finds something; also for a record read back from CSV."""
@@ -156,16 +140,6 @@ class RecordFormatter:
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
         """Return the table for the records of one command line."""
         raise NotImplementedError
-
-
-def error_record(asked: InputRecord, error: ClipalignError) -> Record:
-    """Return the record of what could not be scored: no scores, and why."""
-    return {
-        "id": asked.id,
-        "image": asked.image_name,
-        "text": asked.text,
-        "error": {"type": error.type, "message": error.message, "hint": error.hint or None},
-    }
 
 
 def is_error(record: Mapping[str, Any]) -> bool:

@@ -55,7 +55,6 @@ class ScoreLongFormatter(RecordFormatter):
         "unknown_words": list,
         "warnings": list,
     }
-    optional = frozenset({"clip_score"})  # of SPECS' own weights
     scores = ("cosine", "specs_score", "clip_score")
     finding = "with_lowering_sentences"
     sorts = (

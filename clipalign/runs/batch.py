@@ -21,6 +21,7 @@ from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
 from clipalign.files import is_special
 from clipalign.methods.scores import ScoreItem, Scorer
+from clipalign.results import Failure
 from clipalign.runs.prefetch import READERS, Prefetcher, workers_for_this_machine
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ class RecordOutcome(Generic[R]):
     record: InputRecord
     result: R | ClipalignError
     thumbnail: bytes | None = None
+
+    @property
+    def answer(self) -> R | Failure:
+        """The result, or what stands in its place."""
+        if isinstance(self.result, ClipalignError):
+            return Failure(self.record.id, self.record.image_name, self.record.text, self.result)
+        return self.result
 
 
 def run_batch(

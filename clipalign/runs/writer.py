@@ -24,9 +24,10 @@ from clipalign.output import csv
 from clipalign.output.console import notices, shown_on_terminal, write_output
 from clipalign.output.formats import FORMATS, writer_of
 from clipalign.output.html import THUMBNAIL_PX, data_url
-from clipalign.output.json import line_of, plain, plain_text
+from clipalign.output.json import line_of
 from clipalign.output.progress import Progress
-from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, error_record, is_error, summary_lines
+from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, is_error, summary_lines
+from clipalign.plain import plain, plain_text
 from clipalign.runs.destination import Destination, find_destination
 from clipalign.runs.log import Difference, Log, LogFormat, first_difference, json_object, write_all
 
@@ -225,9 +226,7 @@ class ResultWriter:
             if self._to.path is not None or not self._format.shows_errors:
                 self._warn(asked, result)
             self._hint = self._hint or result.hint or ""
-            record = plain(error_record(asked, result))
-        else:
-            record = self._formatter.record(result)
+        record = outcome.answer.to_dict()
         entry = Entry(record, plain_text(asked.place.file), asked.place.line, data_url(outcome.thumbnail))
         if self._log is not None:
             self._log.append(entry)

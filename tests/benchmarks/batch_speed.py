@@ -30,7 +30,6 @@ from clipalign.models.attribution import attribute
 from clipalign.models.encode import encode_prepared
 from clipalign.models.model import LoadedModel
 from clipalign.models.tokenize import tokenize_text
-from clipalign.output.detect import DetectFormatter
 from clipalign.output.json import line_of
 from clipalign.runs.batch import run_batch
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
@@ -61,11 +60,11 @@ def from_files(loaded: LoadedModel, files: Files, output: Path) -> Callable[[], 
     """Everything that ``detect --input --output`` does with a loaded model."""
 
     def run() -> None:
-        scorer, formatter = DetectScorer.of(loaded, SETTINGS), DetectFormatter()
+        scorer = DetectScorer.of(loaded, SETTINGS)
         with output.open("wb") as stream:
             for finished in run_batch(open_input([str(files.table)]).records(), scorer):
                 assert not isinstance(finished.result, ClipalignError)
-                stream.write(line_of(formatter.record(finished.result)))
+                stream.write(line_of(finished.answer.to_dict()))
                 stream.flush()
 
     return run

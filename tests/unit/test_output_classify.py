@@ -39,7 +39,7 @@ THUMBNAIL = "data:image/jpeg;base64,AAAA"
 
 
 def record_of(result: ClassifyResult) -> Record:
-    return ClassifyFormatter().record(result)
+    return result.to_dict()
 
 
 def table(record: Record) -> str:

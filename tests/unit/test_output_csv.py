@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from clipalign.output import csv
 from clipalign.output.detect import DetectFormatter
-from clipalign.output.json import plain
-from clipalign.output.records import error_record
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE
 
@@ -23,7 +21,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\",\
 
 
 def record_with(**changes: Any) -> dict[str, Any]:
-    return FORMATTER.record(replace(COKE, **changes))
+    return replace(COKE, **changes).to_dict()
 
 
 @given(TEXTS, TEXTS, st.lists(TEXTS), st.floats(allow_nan=False, allow_infinity=False))
@@ -39,7 +37,7 @@ def test_every_record_reads_back(text: str, image: str, words: list[str], score:
 
 @given(TEXTS, TEXTS)
 def test_every_error_reads_back(text: str, message: str) -> None:
-    record = plain(error_record(asked(4, text), finished(asked(4)).result))  # type: ignore[arg-type]
+    record = finished(asked(4, text)).answer.to_dict()
     record["error"]["message"] = message or "x"
     back = csv.record_of(FORMATTER, csv.row(FORMATTER, record))
     assert (back["error"], back["text"], back["id"]) == (record["error"], text, "5")

@@ -18,8 +18,7 @@ from clipalign.output.github import (
     escaped_property,
     workspace_path,
 )
-from clipalign.output.json import plain
-from clipalign.output.records import Entry, Record, error_record
+from clipalign.output.records import Entry, Record
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 
@@ -28,7 +27,7 @@ COMMAND = re.compile(r"::(?P<kind>warning|error) (?P<properties>[^:]*)::(?P<mess
 
 
 def record_of(text: str = "a cup of coke", image: str = "cup.jpg", id: str = "7") -> Record:
-    return FORMATTER.record(replace(COKE, text=text, image=image, id=id))
+    return replace(COKE, text=text, image=image, id=id).to_dict()
 
 
 def read_back(text: str) -> str:
@@ -46,12 +45,12 @@ def test_a_misaligned_pair_points_at_its_line() -> None:
 
 
 def test_a_pair_that_fits_says_nothing() -> None:
-    fits = FORMATTER.record(result_of("a cup", 1e-4, 1e-4))
+    fits = result_of("a cup", 1e-4, 1e-4).to_dict()
     assert annotation(FORMATTER, Entry(fits, "pairs.jsonl", 1)) == ""
 
 
 def test_a_pair_that_cannot_be_read_is_an_error() -> None:
-    record = plain(error_record(asked(4, "a cup"), finished(asked(4)).result))  # type: ignore[arg-type]
+    record = finished(asked(4, "a cup")).answer.to_dict()
     assert annotation(FORMATTER, Entry(record, "pairs.jsonl", 5)) == (
         "::error file=pairs.jsonl,line=5,title=pair 5 cannot be read::4.png does not exist; is the name right?\n"
     )

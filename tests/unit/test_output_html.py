@@ -19,8 +19,8 @@ from clipalign.output import html as module
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.html import HtmlWriter, Rect, card_of, data_url, signed_bar
-from clipalign.output.json import plain
-from clipalign.output.records import Entry, EntryList, Record, Tally, error_record, pieces_of
+from clipalign.output.records import Entry, EntryList, Record, Tally, pieces_of
+from clipalign.plain import plain
 from tests.records import HOSTILE, asked, finished
 from tests.results import COKE, PROVENANCE, result_of
 
@@ -58,7 +58,8 @@ class Reader(HTMLParser):
 
 
 def record_of(result: Any) -> Record:
-    return FORMATTER.record(result)
+    record: Record = result.to_dict()
+    return record
 
 
 def page_of(*entries: Entry, **provenance: Any) -> str:
@@ -128,7 +129,7 @@ def test_no_record_adds_an_element_to_the_page(texts: list[str], name: str) -> N
     def entries(texts: list[str], name: str) -> list[Entry]:
         results = [result_of(text, *[-1e-3] * len(text.split())) for text in texts]
         scored = [Entry(record_of(replace(one, id=name, image=name, warnings=(name,)))) for one in results]
-        error = plain(error_record(asked(4, name), finished(asked(4)).result))  # type: ignore[arg-type]
+        error = finished(asked(4, name)).answer.to_dict()
         error["error"] |= {"message": name or "x", "hint": name or "x"}
         return [*scored, Entry(error, name or "x", 3)]
 
@@ -191,7 +192,7 @@ def test_the_worst_come_first_and_errors_last() -> None:
     worse = replace(COKE, id="worse", f_clip_score=-0.5)
     fits = replace(result_of("a cup", 1e-4, 1e-4), id="fits", clip_score=0.9)
     barely = replace(fits, id="barely", clip_score=0.1)
-    error = plain(error_record(asked(4), finished(asked(4)).result))  # type: ignore[arg-type]
+    error = finished(asked(4)).answer.to_dict()
     entries = [Entry(error), *(Entry(record_of(one)) for one in (fits, COKE, barely, worse))]
     page = page_of(*entries)
     assert re.findall(r'class="id" dir="auto">([^<]*)<', page) == ["worse", "cup.jpg", "barely", "fits", "5"]

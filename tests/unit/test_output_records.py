@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from clipalign.output import records as module
 from clipalign.output.detect import DetectFormatter
-from clipalign.output.json import plain
-from clipalign.output.records import Record, Tally, error_record, number_text, summary_lines
+from clipalign.output.records import Record, Tally, number_text, summary_lines
 from tests.records import asked, finished
 from tests.results import COKE, result_of
 
 FORMATTER = DetectFormatter()
-ERROR = plain(error_record(asked(4), finished(asked(4)).result))  # type: ignore[arg-type]
+ERROR = finished(asked(4)).answer.to_dict()
 
 
 def tallied(*records: Record) -> Tally:
@@ -27,11 +26,11 @@ def tallied(*records: Record) -> Tally:
 
 
 def record_of(text: str, *values: float, **changes: object) -> Record:
-    return FORMATTER.record(replace(result_of(text, *values), **changes))  # type: ignore[arg-type]
+    return replace(result_of(text, *values), **changes).to_dict()  # type: ignore[arg-type]
 
 
 def test_a_summary() -> None:
-    coke = FORMATTER.record(COKE)
+    coke = COKE.to_dict()
     other = record_of("Coke and a dog", -1e-3, 1e-4, 1e-4, -2e-3, clip_score=0.7, cosine=0.28, warnings=("w",))
     fits = record_of("a cup", 1e-4, 1e-4, clip_score=0.6, cosine=0.24)
     tally = tallied(coke, ERROR, other, fits, ERROR)

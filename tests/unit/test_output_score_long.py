@@ -47,7 +47,7 @@ def result(*scores: float | None, texts: tuple[str, ...] = TEXTS, **changes: Any
 
 
 def record(*scores: float | None, **changes: Any) -> Record:
-    return ScoreLongFormatter().record(result(*scores, **changes))
+    return result(*scores, **changes).to_dict()
 
 
 def score_long_table(records: list[Record]) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from clipalign.output.detect import DetectFormatter
-from clipalign.output.eval import eval_record, eval_table
+from clipalign.output.eval import eval_table
 from clipalign.output.json import encode
 from clipalign.output.records import Record
 from clipalign.output.table import IdColumn, signed_bar
@@ -25,7 +25,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 def detect_table(result: DetectResult, *, top: int | None = None) -> str:
     formatter = DetectFormatter(top=top)
-    return formatter.table([formatter.record(result)])
+    return formatter.table([result.to_dict()])
 
 
 COKE_AT_80 = """\
@@ -273,7 +273,7 @@ def test_at_40_columns_metrics_keep_ours_and_published(monkeypatch: pytest.Monke
 
 
 def test_the_detect_record_has_the_promised_keys_in_order() -> None:
-    record = json.loads(encode(DetectFormatter().record(COKE)))
+    record = json.loads(encode(COKE.to_dict()))
     assert list(record) == [
         "id", "image", "text", "model", "cosine", "clip_score", "f_clip_score", "sum_negative_attribution",
         "misaligned", "words", "n_tokens", "truncated", "unknown_words", "warnings", "provenance",
@@ -284,29 +284,29 @@ def test_the_detect_record_has_the_promised_keys_in_order() -> None:
 
 
 def test_references_appear_only_when_given() -> None:
-    record = json.loads(encode(DetectFormatter().record(replace(COKE, references=("x",), ref_clip_score=0.5))))
+    record = json.loads(encode(replace(COKE, references=("x",), ref_clip_score=0.5).to_dict()))
     assert (record["references"], record["ref_clip_score"]) == (["x"], 0.5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_is_not_finite_is_refused_by_its_place(bad: float) -> None:
     with pytest.raises(ValueError, match=r"record\.cosine is"):
-        encode(DetectFormatter().record(replace(COKE, cosine=bad)))
+        encode(replace(COKE, cosine=bad).to_dict())
 
 
 def test_a_file_name_that_is_no_utf8_still_makes_json() -> None:
-    assert json.loads(encode(DetectFormatter().record(replace(COKE, image="\udcff.png"))))["image"] == "\\udcff.png"
+    assert json.loads(encode(replace(COKE, image="\udcff.png").to_dict()))["image"] == "\\udcff.png"
 
 
 def test_the_eval_document_keeps_value_and_source() -> None:
-    record = json.loads(encode(eval_record(EVALUATION)))
+    record = json.loads(encode(EVALUATION.to_dict()))
     assert record["metrics"] == {"la": 0.8123, "ap_clip_score": 0.7071, "pairs_ranked_right": 0.9}
     assert record["intervals"]["la"] == {"n": 5000, "low": 0.8, "high": 0.824, "chance": 0.1}
     assert [number["backbone"] for number in record["published"]["la"]] == ["ViT-B/32", "ViT-H/14"]
 
 
 def record_of(text: str, *values: float, id: str) -> Record:
-    return DetectFormatter().record(replace(result_of(text, *values), id=id))
+    return replace(result_of(text, *values), id=id).to_dict()
 
 
 class TestIdColumn:
