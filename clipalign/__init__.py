@@ -27,8 +27,17 @@ from clipalign.version import __version__
 
 if TYPE_CHECKING:
     from clipalign.errors import ClipalignError
+    from clipalign.frames import to_frame
     from clipalign.methods.detect import Pair
-    from clipalign.results import ClassifyResult, DetectResult, LongResult, Provenance, SentenceScore, WordScore
+    from clipalign.results import (
+        ClassifyResult,
+        DetectResult,
+        Failure,
+        LongResult,
+        Provenance,
+        SentenceScore,
+        WordScore,
+    )
     from clipalign.session import Session, load
 
 _HOMES = {
@@ -38,10 +47,12 @@ _HOMES = {
     "LongResult": "clipalign.results",
     "Pair": "clipalign.methods.detect",
     "Provenance": "clipalign.results",
+    "Failure": "clipalign.results",
     "SentenceScore": "clipalign.results",
     "Session": "clipalign.session",
     "WordScore": "clipalign.results",
     "load": "clipalign.session",
+    "to_frame": "clipalign.frames",
 }
 """Public name to the module it lives in."""
 
@@ -49,6 +60,7 @@ __all__ = [
     "ClassifyResult",
     "ClipalignError",
     "DetectResult",
+    "Failure",
     "LongResult",
     "Pair",
     "Provenance",
@@ -57,6 +69,7 @@ __all__ = [
     "WordScore",
     "__version__",
     "load",
+    "to_frame",
 ]
 
 

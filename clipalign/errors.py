@@ -1,13 +1,14 @@
 """Errors a user can understand: each type has an exit status, each error a message and a hint. Imports nothing heavy.
 
-``clipalign.cli`` prints any of them as one or two lines, or as one JSON object, on stderr. :func:`need` imports an
-optional library or names the extra that installs it.
+``clipalign.cli`` prints any of them as one or two lines, or as one JSON object, on stderr; a Python program sees both
+in ``str(error)``, where flags are named as arguments. :func:`need` imports an optional library or names its extra.
 """
 
 from __future__ import annotations
 
 import errno
 import importlib
+import re
 from collections.abc import Sequence
 from types import ModuleType
 from typing import ClassVar, Final
@@ -44,6 +45,9 @@ class ClipalignError(Exception):
         self.message = message
         self.hint = hint
         self.input = input
+
+    def __str__(self) -> str:
+        return in_arguments(f"{self.message}\nhint: {self.hint}" if self.hint else self.message)
 
     def as_dict(self) -> dict[str, dict[str, object]]:
         """The object printed on stderr with ``--format json``."""
@@ -182,6 +186,29 @@ class OutputDenied(OutputError):
 
     exit_status = EXIT_USAGE
     type = "output_denied"
+
+
+_DOWNLOAD: Final = re.compile(r"clipalign download (?!lists\b)(?:'([^']+)'|([\w.@/:-]+))( --accept-license \S+)?")
+_FLAG: Final = re.compile(
+    r"--(?:no-(?P<off>[a-z-]+)|(?P<name>[a-z]+(?:-[a-z]+)*)"
+    r"(?: (?P<value>(?=\S*[A-Z\d])[\w./@-]*\w|auto|cpu|cuda|mps|clip|pictogram))?)"
+)
+
+
+def in_arguments(text: str) -> str:
+    """``text`` for a Python program: ``--device cpu`` as ``device='cpu'``, a command to download as its function."""
+
+    def argument(flag: re.Match[str]) -> str:
+        name = (flag["off"] or flag["name"]).replace("-", "_")
+        if flag["off"]:
+            return f"{name}=False"
+        value = flag["value"]
+        return name if value is None else f"{name}={value if value[0].isdecimal() else repr(value)}"
+
+    def call(line: re.Match[str]) -> str:
+        return f"clipalign.download({line[1] or line[2]!r}{', accept_license=True' if line[3] else ''})"
+
+    return _FLAG.sub(argument, _DOWNLOAD.sub(call, text))
 
 
 def unwritable(error: OSError) -> type[OutputError]:

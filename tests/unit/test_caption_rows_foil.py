@@ -127,7 +127,7 @@ def test_a_wrong_folder_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match="val2014 holds none of the first 10 pictures of foil"):
         word_set("foil", tmp_path).check()
     (tmp_path / "val2014").rmdir()
-    with pytest.raises(MissingDataset, match=r"there is no val2014 and no images/val2014 and no images$"):
+    with pytest.raises(MissingDataset, match=r"(?m)there is no val2014 and no images/val2014 and no images$"):
         word_set("foil", tmp_path).check()
 
 

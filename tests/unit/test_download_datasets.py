@@ -343,9 +343,9 @@ class TestByHand:
         given.mkdir()
         (given / "1.json").write_text("{}")
         folder = data_folder("tiny", cache_dir=context.cache_dir)
-        with pytest.raises(UsageError, match=r"given is a folder, not kit.json$"):
+        with pytest.raises(UsageError, match=r"(?m)given is a folder, not kit.json$"):
             fetch_dataset(of(DataFile("kit.json", by_hand="save it")), context, handed_over=[given])
-        with pytest.raises(UsageError, match=r"given is a folder, not val.tar$") as caught:
+        with pytest.raises(UsageError, match=r"(?m)given is a folder, not val.tar$") as caught:
             fetch_dataset(of(self.ROW.files[0]), context, handed_over=[given])
         assert caught.value.hint == f"what was unpacked by hand is looked for at {folder / 'val'}"
         assert not folder.exists()

@@ -106,7 +106,7 @@ def test_unreadable_samples_of_an_earlier_run_count_as_there(tmp_path: Path) -> 
 def test_a_limit_may_be_raised_but_not_lowered_on_resumption(tmp_path: Path) -> None:
     run(Halves(), output=tmp_path, limit=6)
     assert run(Halves(), output=tmp_path, resume=True).counts["samples"] == 10
-    with pytest.raises(UsageError, match="holds 9 samples already, more than --limit 4"):
+    with pytest.raises(UsageError, match="holds 9 samples already, more than limit=4"):
         run(Halves(), output=tmp_path, resume=True, limit=4)
 
 

@@ -292,13 +292,13 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     for output, said in [
         (tmp_path, "is a folder"),
         (tmp_path / "none" / "out.jsonl", "is in a folder that is not there"),
-        (tmp_path / "pairs.jsonl", "is an --input"),
-        (tmp_path / "link.jsonl", "is an --input"),
+        (tmp_path / "pairs.jsonl", "is an input"),
+        (tmp_path / "link.jsonl", "is an input"),
         (Path("a\0b.jsonl"), "cannot be used"),
     ]:
         with pytest.raises(UsageError, match=said):
             run(output, RECORDS, overwrite=True, input=(str(tmp_path / "pairs.jsonl"),))
-    with pytest.raises(UsageError, match="--resume needs --output"):
+    with pytest.raises(UsageError, match="resume needs output"):
         run(None, RECORDS, resume=True)
     with pytest.raises(UsageError, match="exclude each other"):
         run(tmp_path / "out.jsonl", RECORDS, resume=True, overwrite=True)
@@ -311,7 +311,7 @@ def test_an_input_is_no_output_however_it_was_named(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     Path("pairs.jsonl").write_text("{}\n")
-    with pytest.raises(UsageError, match="is an --input"):
+    with pytest.raises(UsageError, match="is an input"):
         run(Path("pairs.jsonl"), RECORDS, overwrite=True, input=(typed,))
     assert Path("pairs.jsonl").read_text() == "{}\n"
 
@@ -326,7 +326,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 def test_a_device_takes_records_as_they_come() -> None:
     run(Path(os.devnull), RECORDS, format="csv")
-    with pytest.raises(UsageError, match="is no file that --resume could read"):
+    with pytest.raises(UsageError, match="is no file that resume could read"):
         run(Path(os.devnull), RECORDS, resume=True)
     if Path("/dev/full").exists():
         for format in FORMATS:
@@ -337,7 +337,7 @@ def test_a_device_takes_records_as_they_come() -> None:
 def test_the_ending_says_the_format(tmp_path: Path) -> None:
     run(tmp_path / "a.JSON", RECORDS)
     assert json.loads((tmp_path / "a.JSON").read_bytes())["summary"]["records"] == 12
-    with pytest.raises(UsageError, match=r"a\.data does not say a format"):
+    with pytest.raises(UsageError, match=r"a\.data' does not say a format"):
         run(tmp_path / "a.data", RECORDS)
     run(tmp_path / "b.json", RECORDS, format="csv")
     assert (tmp_path / "b.json").read_text().startswith("id,")

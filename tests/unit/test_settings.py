@@ -327,7 +327,7 @@ def test_a_tilde_without_a_home_is_a_bad_value(project: Path, monkeypatch: pytes
         raise RuntimeError("no home")
 
     monkeypatch.setattr(Path, "expanduser", fail)
-    with pytest.raises(UsageError, match="--cache-dir must be a folder without ~"):
+    with pytest.raises(UsageError, match="cache_dir must be a folder without ~"):
         resolve("detect", {"cache_dir": "~/x"}, start=project)
 
 
@@ -340,14 +340,14 @@ def test_a_deleted_working_directory_has_no_settings(monkeypatch: pytest.MonkeyP
 
 
 def test_an_empty_model_is_said_once(project: Path) -> None:
-    with pytest.raises(UsageError, match="--model must be a name or a path, not ''"):
+    with pytest.raises(UsageError, match="model must be a name or a path, not ''"):
         resolve("detect", {"model": ""}, start=project)
 
 
 @pytest.mark.parametrize("typed", ["0/4", "5/4", "4", "1/0", "-1/4", "a/b", 3])
 def test_a_shard_counts_from_one_to_their_number(project: Path, typed: object) -> None:
     assert resolve("detect", {"shard": " 2/4 "}, start=project).shard == (2, 4)
-    with pytest.raises(UsageError, match="--shard must be I/N with I from 1 to N"):
+    with pytest.raises(UsageError, match="shard must be I/N with I from 1 to N"):
         resolve("detect", {"shard": typed}, start=project)
 
 
@@ -357,7 +357,7 @@ def test_names_come_alone_or_several(project: Path) -> None:
 
 
 def test_a_format_that_the_command_does_not_have_is_refused(project: Path) -> None:
-    with pytest.raises(UsageError, match="--format must be table or json, not 'csv'"):
+    with pytest.raises(UsageError, match="format must be table or json, not 'csv'"):
         resolve("eval", {"format": "csv"}, start=project)
 
 
@@ -447,5 +447,5 @@ def test_one_declaration_is_all_that_a_setting_takes(project: Path, monkeypatch:
     monkeypatch.setenv("CLIPALIGN_SIZE", "4")
     assert found() == 4
     assert found(size="5") == 5
-    with pytest.raises(UsageError, match="--size must be a whole number, 1 to 9, not '10'"):
+    with pytest.raises(UsageError, match="size must be a whole number, 1 to 9, not '10'"):
         found(size="10")

@@ -232,11 +232,11 @@ def test_blended_weights_lie_between_start_and_end_and_training_goes_on_unblende
 
 
 def test_going_on_with_other_settings_names_the_first_difference(tmp_path: Path, whole: Path) -> None:
-    with pytest.raises(UsageError, match=r"begun with --learning-rate 0\.001, now it is --learning-rate 0\.002"):
+    with pytest.raises(UsageError, match=r"begun with learning_rate=0\.001, now it is learning_rate=0\.002"):
         make_run(whole, replace(SETTINGS, learning_rate=2e-3), resume=True)
-    with pytest.raises(UsageError, match=r"begun with --lambda-detail 8\.0, now it is --lambda-detail 2\.0"):
+    with pytest.raises(UsageError, match=r"begun with lambda_detail=8\.0, now it is lambda_detail=2\.0"):
         make_run(whole, replace(SETTINGS, lambda_detail=2.0), resume=True)
-    with pytest.raises(UsageError, match="begun with --data with the fingerprint pictogram:12, now it is"):
+    with pytest.raises(UsageError, match="begun with data with the fingerprint pictogram:12, now it is"):
         make_run(whole, data=PictogramData(13, 4), resume=True)
 
 
