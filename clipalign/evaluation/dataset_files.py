@@ -202,6 +202,11 @@ class Annotations:
             )
             raise self.unusable(where) from None
 
+    def json_lines(self) -> list[tuple[int, Any]]:
+        """Number and value of every line that is not blank; None for what is no JSON."""
+        lines = enumerate(self.path.read_bytes().splitlines(), 1)
+        return [(number, _value_or_none(line)) for number, line in lines if line.strip()]
+
     def misbuilt(self, form: str, error: KeyError | TypeError | AttributeError) -> MissingDataset:
         """The error for a file that is not of ``form``, as ``error`` showed while it was taken apart."""
         why = f"it lacks {error}" if isinstance(error, KeyError) else "lists and objects are not where it has them"
@@ -214,6 +219,13 @@ class Annotations:
             hint=f"mend it, or delete it and fetch it again: clipalign download {self.dataset}",
             input=str(self.path),
         )
+
+
+def _value_or_none(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def read_annotations(path: Path, dataset: str, *, known: str = "", version: str = "") -> Annotations:

@@ -25,7 +25,7 @@ from tests.hardening.arena import Case, Check, Outcome
 from tests.hardening.mutations import ODD_NAMES, ODD_VALUES, mutated, mutated_json, mutated_list
 from tests.unit.test_class_sets import FROM_NUMBERS, GROUND_TRUTH, devkit
 from tests.unit.test_increments import save_sdci
-from tests.unit.test_retrieval import CAPTIONS, save_coco, save_urban1k
+from tests.unit.test_retrieval import CAPTIONS, save_coco, save_docci, save_flickr30k, save_iiw, save_urban1k
 from tests.word_datasets import (
     hat_rows,
     nocaps_rows,
@@ -99,6 +99,9 @@ def roots() -> tuple[Root, ...]:
         "sdci": _make_sdci,
         "urban1k": save_urban1k,
         "coco2017": save_coco,
+        "flickr30k": save_flickr30k,
+        "docci": save_docci,
+        "iiw-400": save_iiw,
         "human-judgement": _make_ratings,
         **{name: maker for name, maker in MAKERS.items() if name != "imagenet"},
         "imagenet": _make_imagenet_archives,
@@ -179,7 +182,7 @@ def _make_cifar_binary(folder: Path) -> None:
 def _mutated(random: Random, name: str, content: bytes) -> bytes:
     if name.endswith(".json"):
         return mutated_json(random, json.loads(content))
-    if name.endswith(".jsonl"):
+    if name.endswith((".jsonl", ".jsonlines")):
         return mutated_json(random, [json.loads(line) for line in content.splitlines()], lines=True)
     if name.endswith(".txt"):
         return mutated_list(random, content)

@@ -1,4 +1,4 @@
-"""R@K in blocks against counting everything at once; Urban1k and COCO in their real layouts."""
+"""R@K in blocks against counting everything at once; the data sets in their real or documented layouts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
+from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.retrieval import ranks, recall_statistics
 from clipalign.methods.score_long import LongScorer
 from clipalign.methods.settings import LongSettings
@@ -22,6 +23,7 @@ from tests.evaluated import run_benchmark
 from tests.tiny import load_tiny
 
 Array = np.ndarray[Any, Any]
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def vectors(count: int, seed: int, width: int = 8) -> Array:
@@ -111,6 +113,13 @@ def coco2017(folder: Path) -> Any:
     return find_benchmark("coco2017", data_root=folder)
 
 
+def samples_of(benchmark: Any) -> list[LongSample]:
+    benchmark.check()
+    found = list(benchmark.samples(limit=None, seed=0))
+    assert all(isinstance(one, LongSample) for one in found)
+    return found
+
+
 class TestUrban1k:
     @pytest.mark.parametrize("inner", ["", "Urban1k"])
     def test_its_layout(self, tmp_path: Path, inner: str) -> None:
@@ -164,8 +173,7 @@ class TestCoco2017:
     def test_the_first_five_captions_of_each(self, tmp_path: Path) -> None:
         save_coco(tmp_path)
         benchmark = coco2017(tmp_path)
-        benchmark.check()
-        samples = list(benchmark.samples(limit=None, seed=0))
+        samples = samples_of(benchmark)
         assert [len(sample.texts) for sample in samples] == [5] * 4
         assert samples[0].texts[0] == f"{CAPTIONS[0]} 5"
 
@@ -193,3 +201,79 @@ class TestCoco2017:
         place.write_text(json.dumps(document))
         with pytest.raises(MissingDataset, match="is not COCO's format"):
             coco2017(tmp_path).check()
+
+
+def save_flickr30k(folder: Path) -> None:
+    """Karpathy's split, as its files have it."""
+    rows = []
+    for number, caption in enumerate(CAPTIONS):
+        name = f"{1000 + number}.jpg"
+        picture(folder / "flickr30k-images" / name, number)
+        sentences = [{"tokens": [], "raw": f"{caption} {one}", "imgid": number, "sentid": one} for one in range(5)]
+        split = "train" if number == 1 else "test"
+        rows.append({"sentids": [], "imgid": number, "sentences": sentences, "split": split, "filename": name})
+    (folder / "dataset_flickr30k.json").write_text(json.dumps({"images": rows, "dataset": "flickr30k"}))
+
+
+def save_docci(folder: Path) -> None:
+    lines = []
+    for number, caption in enumerate(CAPTIONS):
+        split = "qual_test" if number == 1 else "test"
+        row = {"example_id": f"{split}_{number:05}", "split": split, "image_file": f"{split}_{number:05}.jpg"}
+        picture(folder / "images" / row["image_file"], number)
+        lines.append(json.dumps({**row, "description": f"{caption} It is described at length. "}))
+    (folder / "docci_descriptions.jsonlines").write_text("\n".join(lines))
+
+
+def save_iiw(folder: Path) -> None:
+    lines = []
+    for number, caption in enumerate(CAPTIONS):
+        picture(folder / "images_aar" / f"aar_test_{number:05}.jpg", number)
+        lines.append(json.dumps({"image/key": f"aar_test_{number:05}", "IIW": caption, "IIW-P5B": "?", "objects": []}))
+    (folder / "data.jsonl").write_text("\n".join(lines) + "\n")
+
+
+class TestDescribedPictures:
+    @pytest.mark.parametrize(
+        ("name", "save", "texts", "first"),
+        [
+            ("flickr30k", save_flickr30k, [5, 5, 5], "A red car on a street. 0"),
+            ("docci", save_docci, [1, 1, 1], "A red car on a street. It is described at length."),
+            ("iiw-400", save_iiw, [1, 1, 1, 1], "A red car on a street."),
+        ],
+    )
+    def test_its_layout(self, tmp_path: Path, name: str, save: Any, texts: list[int], first: str) -> None:
+        save(tmp_path)
+        benchmark = find_benchmark(name, data_root=tmp_path)
+        samples = samples_of(benchmark)
+        assert [len(sample.texts) for sample in samples] == texts and samples[0].texts[0] == first
+        found = run_benchmark(benchmark, load_tiny(), EvalSettings())
+        names = {f"r{k}_{way}" for k in (1, 5, 10) for way in ("image_to_text", "text_to_image")}
+        assert {metric.name for metric in found.metrics} == names and found.counts["samples"] == len(texts)
+        said = "is another version than the published one" if name == "iiw-400" else "not tried on the real files"
+        assert any(said in note for note in found.notes)
+
+    def test_rows_that_are_not_as_they_should_be_are_counted(self, tmp_path: Path) -> None:
+        save_docci(tmp_path)
+        file = tmp_path / "docci_descriptions.jsonlines"
+        bad = ["no json", "[1]", '{"split": "test"}', '{"split": "test", "image_file": "x.jpg", "description": " "}']
+        file.write_text("\n".join([*bad, file.read_text()]))
+        counts = run_benchmark(find_benchmark("docci", data_root=tmp_path), load_tiny(), EvalSettings()).counts
+        assert counts == {"samples": 3, "unreadable": 4}
+
+    def test_a_document_without_the_list_is_refused(self, tmp_path: Path) -> None:
+        save_flickr30k(tmp_path)
+        (tmp_path / "dataset_flickr30k.json").write_text('{"annotations": []}')
+        with pytest.raises(MissingDataset, match="is not flickr30k's format: it lacks 'images'"):
+            find_benchmark("flickr30k", data_root=tmp_path).check()
+
+    @pytest.mark.skipif(not SHARED.is_dir(), reason="the published file is not here")
+    def test_the_published_descriptions_of_iiw(self, tmp_path: Path) -> None:
+        (tmp_path / "data.jsonl").symlink_to(SHARED / "eval" / "iiw-400" / "data.jsonl")
+        (tmp_path / "images_aar").mkdir()
+        benchmark = find_benchmark("iiw-400", data_root=tmp_path)
+        samples = samples_of(benchmark)
+        assert len(samples) == 400 and benchmark.notes == ()
+        assert samples[0].image_name == "aar_test_04600.jpg"
+        assert samples[0].texts[0].startswith("A close-up outdoor shot shows")
+        assert min(len(sample.texts[0].split()) for sample in samples) > 20

@@ -1,5 +1,7 @@
 """Find a picture's captions among all, and a caption's picture: R@K both ways, in memory that does not grow as N².
 
+Urban1k, COCO and Flickr30k as Long-CLIP and SPECS measure them, and long descriptions of DOCCI and ImageInWords.
+
 R@K from image to text: share of pictures of which any caption is among the K most similar captions of the data set;
 from text to image: share of captions whose picture is among the K most similar pictures. A wrong one of equal
 similarity counts as nearer, so that a model that gives the same vector to everything finds nothing.
@@ -14,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from clipalign.errors import InputUnreadable, MissingDataset
+from clipalign.errors import MissingDataset
 from clipalign.evaluation import metrics
-from clipalign.evaluation.benchmark import BrokenSample
-from clipalign.evaluation.dataset_files import COMPLETE, PICTURE_SUFFIXES, files_in, find_in, hashes, read_annotations
+from clipalign.evaluation.benchmark import BrokenSample, broken
+from clipalign.evaluation.dataset_files import PICTURE_SUFFIXES, files_in, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Array, Statistic
 from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
 
@@ -115,7 +117,72 @@ class CocoCaptions(RetrievalBenchmark):
             if captions:
                 yield LongSample(str(image), self._folder / name, name, tuple(captions))
             else:
-                yield BrokenSample(str(image), name, InputUnreadable(f"{name} has no caption", input=str(image)))
+                yield broken(str(image), name, f"{name} has no caption")
+
+
+class DescribedPictures(RetrievalBenchmark):
+    """Rows of a picture and what is said of it, in JSON lines or in a list of a JSON document.
+
+    Attributes:
+        file: of the rows, in the data set's folder.
+        sha256: of the published version, where that is known.
+        rows: key of the list in the document; empty for JSON lines.
+        only: what a row must have to count, by key.
+        image: key of the picture's name.
+        suffix: ending of that name which rows leave out.
+        captions: where a row has its captions, of which the first five count: keys with points between, through lists.
+        pictures: folders that may hold the pictures.
+        remarks: what a reader must know before comparing.
+    """
+
+    file: str
+    sha256: str = ""
+    rows: str = ""
+    only: dict[str, str] | None = None
+    image: str
+    suffix: str = ""
+    captions: str
+    pictures: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Read the rows, find the pictures."""
+        file = read_annotations(
+            find_in(self.folder, self.name, self.file), self.name, known=self.sha256, version="the published one"
+        )
+        try:
+            rows = list(enumerate(file.json()[self.rows], 1)) if self.rows else file.json_lines()
+        except (KeyError, TypeError) as error:
+            raise file.misbuilt(f"{self.name}'s format", error) from None
+        self._rows = [(number, row) for number, row in rows if self._counts(row)]
+        self._folder = find_in(self.folder, self.name, *self.pictures)
+        self.data = hashes(file)
+        self.notes = tuple(filter(None, (file.note(), *self.remarks)))
+
+    def _counts(self, row: Any) -> bool:
+        """A row that is broken counts as one that cannot be read."""
+        return not isinstance(row, dict) or all(row.get(key) == value for key, value in (self.only or {}).items())
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
+        """Row after row."""
+        for number, row in self._rows[:limit]:
+            yield self._sample(str(number), row)
+
+    def _sample(self, id: str, row: Any) -> LongSample | BrokenSample:
+        try:
+            name = row[self.image] + self.suffix
+            captions = [text.strip() for text in _texts(row, self.captions.split("."))][:CAPTIONS]
+        except (KeyError, TypeError, AttributeError):
+            return broken(id, "", f"row {id} of {self.file} lacks {self.image} or {self.captions}")
+        if not any(captions):
+            return broken(id, name, f"{name} has no caption")
+        return LongSample(id, self._folder / name, name, tuple(captions))
+
+
+def _texts(value: Any, keys: Sequence[str]) -> list[Any]:
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one, keys)]
+    return _texts(value[keys[0]], keys[1:]) if keys else [value]
 
 
 class PairedFiles(RetrievalBenchmark):
@@ -144,14 +211,12 @@ class PairedFiles(RetrievalBenchmark):
         """Pictures in the order of their names."""
         for stem, picture, caption in self._files[:limit]:
             if picture is None or caption is None:
-                what = "picture" if picture is None else "caption"
-                yield BrokenSample(stem, stem, InputUnreadable(f"{stem} has no {what}", hint=COMPLETE, input=stem))
+                yield broken(stem, stem, f"{stem} has no {'picture' if picture is None else 'caption'}")
                 continue
             try:
                 text = " ".join(caption.read_text(encoding="utf-8").split())
             except (OSError, UnicodeDecodeError) as error:
-                unread = InputUnreadable(f"{caption} cannot be read: {error}", input=stem)
-                yield BrokenSample(stem, picture.name, unread)
+                yield broken(stem, picture.name, f"{caption} cannot be read: {error}")
                 continue
             yield LongSample(stem, picture, picture.name, (text,))
 
