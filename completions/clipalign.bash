@@ -55,7 +55,7 @@ _clipalign() {
             COMPREPLY=($(compgen -W $'sentence\nphrase' -- "$current"))
             return ;;
         eval\ --dataset)
-            COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\npictogram-foil\npictogram-classify\nsdci\nurban1k\ncoco2017\nflickr30k\ndocci\niiw-400\nhuman-judgement\npictogram-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100' -- "$current"))
+            COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\nsugarcrepe\nsugarcrepe-pp\nvalse\nohd-caps\nvsr\npictogram-foil\npictogram-classify\nsdci\nurban1k\ncoco2017\nflickr30k\ndocci\niiw-400\nhuman-judgement\npictogram-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100' -- "$current"))
             return ;;
         *\ --protocol)
             COMPREPLY=($(compgen -W $'paper\nexif' -- "$current"))
@@ -75,7 +75,7 @@ _clipalign() {
             if [[ $current == -* ]]; then
                 COMPREPLY=($(compgen -W $'--list\n--dry-run\n--verify\n--remove\n--from\n--format\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
-                COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long\ncoco-val2014\ncoco2017\nfoil\nnocaps-foil\nhat\nrichhf\nseetrue\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100\nsdci\nurban1k\nflickr30k\ndocci\niiw-400\nsharegpt4v\ndci\nwca-descriptions\nwaffle-words' -- "$current"))
+                COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nViT-H-14\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long\ncoco-val2014\ncoco2017\nfoil\nnocaps-foil\nhat\nrichhf\nsugarcrepe\nsugarcrepe-pp\nvalse\nohd-caps\nvsr\nseetrue\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100\nsdci\nurban1k\nflickr30k\ndocci\niiw-400\nsharegpt4v\ndci\nwca-descriptions\nwaffle-words' -- "$current"))
             fi ;;
         detect)
             if [[ $current == -* ]]; then

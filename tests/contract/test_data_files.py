@@ -112,6 +112,8 @@ def test_hashes_are_those_of_the_real_files() -> None:
         kind, name, last = file.path.split("/")
         if file.sha256:
             places[file] = SHARED / ("descriptions/" + name if kind == "prompts" else "classes") / last
+    for name in ("sugarcrepe", "sugarcrepe-pp", "valse", "ohd-caps", "vsr"):
+        places |= {file: SHARED / "eval" / name / file.path for file in DATASETS[name].files}
     for file, path in places.items():
         content = path.read_bytes()
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (file.sha256, file.size_bytes)

@@ -1,0 +1,281 @@
+"""Sets of pictures with true and false captions that say where a false caption is wrong, each a row of
+``benchmarks.toml``.
+
+Three numbers come of one set: LA, the share of false captions whose most negative word (CLIP4DM, arXiv 2412.18404) lies
+where the caption is wrong; the accuracy of items, in which every true caption must score above every false one; and AP
+of the scores. All of them also for each group of rows, such as a linguistic phenomenon.
+
+Where a false caption is wrong stands in the row, or is found by aligning it with the true caption of the same row: the
+words in which the two differ, where these are one contiguous span (:func:`different_words`). Other false captions count
+for ranking alone, and are told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from clipalign.data.words import Word, reported_words, split_words
+from clipalign.errors import TextUnusable
+from clipalign.evaluation import metrics
+from clipalign.evaluation.benchmark import RECORD_ERRORS, BrokenSample, CaptionOutcome, CaptionSample, broken
+from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
+from clipalign.evaluation.metrics import Statistic
+from clipalign.evaluation.tasks.words import WordBenchmark, by_part, localization, precisions, words_in
+from clipalign.files import is_file
+from clipalign.results import WordScore
+
+Span = tuple[int, int]
+
+PICTURES_TRIED: Final = 40
+"""Names, spread over the whole set, of which one at least must be there."""
+
+_EDGES: Final = ".,!?;:\"'()"
+"""Marks at the edge of a word that do not make it another word."""
+
+
+def different_words(true: str, false: str) -> list[Word]:
+    """The words of ``false`` that ``true`` lacks, where these are one contiguous span; else none.
+
+    The two are aligned word by word; upper and lower case and marks at a word's edge make no difference. None also
+    where nothing was added or exchanged but words were left out.
+    """
+    before, after = reported_words(split_words(true)), reported_words(split_words(false))
+    matcher = SequenceMatcher(None, [*map(_plain, before)], [*map(_plain, after)], autojunk=False)
+    spans = [(start, end) for kind, _, _, start, end in matcher.get_opcodes() if kind != "equal"]
+    return after[slice(*spans[0])] if len(spans) == 1 else []
+
+
+def _plain(word: Word) -> str:
+    return word.text.lower().strip(_EDGES) or word.text
+
+
+def literal_words(false: str, wrong: str) -> list[Span]:
+    """Where the words of ``wrong`` stand in ``false``: every place of each of its parts between commas, whole words
+    only; empty where one of them does not stand there."""
+    words = split_words(false)
+    text = [_plain(word) for word in words]
+    found: list[Span] = []
+    for part in wrong.lower().split(","):
+        parts = part.split()
+        places = [at for at in range(len(text) - len(parts) + 1) if parts and text[at : at + len(parts)] == parts]
+        if not places:
+            return []
+        found += [(words[at].start, words[at + len(parts) - 1].end) for at in places]
+    return found
+
+
+class _Caption(NamedTuple):
+    """A caption of a row; ``wrong`` are the words that the row calls false, None where it does not say."""
+
+    text: str
+    correct: bool
+    wrong: str | None
+
+
+class CaptionSets(WordBenchmark):
+    """Rows of a picture and captions about it.
+
+    Where a value stands in a row is written as its keys with points between: ``mturk.caption``.
+
+    Attributes:
+        files: names of the JSON files, each a list of rows, an object of rows, or a row a line. Those that are there
+            are read, one at least.
+        image: where a row has the name of its picture.
+        pictures: folders that may hold the pictures.
+        captions: of each row: ``text``, where the caption stands, or several in a list or an object; ``label``, where
+            its truth value stands (1 or true), or ``@true`` or ``@false``; ``wrong``, where the false words stand,
+            ``@key`` for the key of a caption in an object, ``@none`` where it is wrong at no one place. Without
+            ``wrong`` a false caption is aligned with the first caption of the row.
+        group: where the group stands that a row counts toward; empty for the name of its file.
+        votes: where a row has the number of people who agreed with it.
+        least_votes: rows with fewer are left out.
+        remarks: what a reader must know before comparing.
+    """
+
+    files: tuple[str, ...]
+    image: str
+    pictures: tuple[str, ...] = (".",)
+    captions: tuple[dict[str, str], ...]
+    group: str = ""
+    votes: str = ""
+    least_votes: int = 0
+    remarks: tuple[str, ...] = ()
+    mode = "most-negative"
+
+    def check(self) -> None:
+        """Read the annotation files that are there, and see that the pictures are."""
+        there = [name for name in self.files if is_file(self.folder / name)]
+        if not there:
+            find_in(self.folder, self.name, *self.files)
+        files = {name: read_annotations(self.folder / name, self.name) for name in there}
+        rows = [row for name, file in files.items() for row in self._kept(Path(name).stem, file)]
+        names = [str(value_at(row, self.image)) for _, row in rows if _has(row, self.image)]
+        self._pictures(names[:: 1 + len(names) // PICTURES_TRIED], *self.pictures)  # of all parts of the set
+        self._folders = [folder for place in self.pictures if (folder := self.folder / place).is_dir()]
+        self.data = hashes(*files.values())
+        self._samples = [one for name, row in rows for one in self._samples_of(name, row)]
+        self.size = len(self._samples)
+        absent = [name for name in self.files if name not in there]
+        lacking = f"without {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} missing" if absent else ""
+        self.notes = tuple(filter(None, (self._spans_told(), lacking, *self.remarks)))
+
+    def _kept(self, file: str, annotations: Annotations) -> Iterator[tuple[str, Any]]:
+        """The rows of a file with what they are called; not those with too few votes."""
+        for key, row in rows_of(annotations):
+            if not self.votes or (_has(row, self.votes) and value_at(row, self.votes) >= self.least_votes):
+                yield f"{file}:{key}", row
+
+    def _spans_told(self) -> str:
+        """How many false captions say where they are wrong."""
+        false = [one for one in self._samples if isinstance(one, CaptionSample) and not one.correct]
+        words = Counter(min(_word_count(one), 2) for one in false)
+        return (
+            f"{len(false):,} false captions: {words[1]:,} are wrong in one word, {words[2]:,} in several; LA is over "
+            f"these; {words[0]:,} say of no one place that it is wrong and count for ranking alone"
+        )
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
+        """Row after row, the captions of each in their order."""
+        yield from self._samples[:limit]
+
+    def _samples_of(self, name: str, row: Any) -> list[CaptionSample | BrokenSample]:
+        try:
+            captions = [one for described in self.captions for one in _captions(row, described)]
+            image = str(value_at(row, self.image))
+            group = str(value_at(row, self.group)) if self.group else name.partition(":")[0]
+            spans = [_spans(one, captions[0]) for one in captions]
+        except (*RECORD_ERRORS, TextUnusable) as error:
+            return [broken(name, "", f"row {name} is not as it should be: {error}")]
+        place = next((path for top in self._folders if is_file(path := top / image)), self._folders[0] / image)
+        return [
+            CaptionSample(
+                id=f"{name}:{number}",
+                image=place,
+                image_name=image,
+                text=one.text,
+                correct=one.correct,
+                part=group,
+                truth={"item": name, "spans": found},
+            )
+            for number, (one, found) in enumerate(zip(captions, spans, strict=True))
+        ]
+
+    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+        """LA, accuracy of items and AP, in all and by group."""
+        found = []
+        for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
+            placed = [one for one in chosen if one.correct or one.truth["spans"]]
+            found += localization(f"la{suffix}", placed, found=_is_found, hit=_lies_in)
+            found += item_accuracy(f"pair_accuracy{suffix}", chosen)
+            found += precisions(chosen, suffix=suffix)
+        return found
+
+    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
+        """The words at the places that are wrong."""
+        return words_in(outcome, outcome.truth["spans"])
+
+
+def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
+    """The rows of a JSON list, of an object of rows, or of JSON lines, each with its number or key."""
+    if annotations.path.suffix == ".jsonl" or _has_lines(annotations.path):
+        lines = annotations.path.read_bytes().splitlines()
+        for number, line in enumerate(lines):
+            try:
+                yield str(number), orjson.loads(line)
+            except orjson.JSONDecodeError:
+                yield str(number), None
+        return
+    document = annotations.json()
+    if not isinstance(document, list | dict):
+        raise annotations.unusable("holds no rows")
+    pairs = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, row in pairs:
+        yield str(key), row
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a file called .json has an object a line, as OHD-Caps and HiMo-Docci do."""
+    with path.open("rb") as file:
+        first, second = file.readline(), file.readline()
+    return first.startswith(b"{") and first.rstrip().endswith(b"}") and second.startswith(b"{")
+
+
+def value_at(row: Any, place: str) -> Any:
+    """The value in a row under keys with points between."""
+    for key in place.split("."):
+        row = row[int(key)] if isinstance(row, list) else row[key]
+    return row
+
+
+def _has(row: Any, place: str) -> bool:
+    try:
+        value_at(row, place)
+    except RECORD_ERRORS:
+        return False
+    return True
+
+
+def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
+    """The captions that one entry of :attr:`CaptionSets.captions` describes."""
+    texts, place = value_at(row, described["text"]), described.get("wrong")
+    label = described["label"]
+    correct = label == "@true" if label.startswith("@") else bool(value_at(row, label))
+    if isinstance(texts, str):
+        texts = {"": texts}
+    for key, text in (texts if isinstance(texts, dict) else dict(enumerate(texts))).items():
+        if place in ("@key", "@none"):
+            wrong = str(key) if place == "@key" else ""
+        else:
+            wrong = None if correct or place is None else str(value_at(row, place))
+        yield _Caption(text.strip(), correct, wrong)
+
+
+def _spans(caption: _Caption, first: _Caption) -> list[Span]:
+    """Where a caption is wrong: characters of it."""
+    if caption.correct:
+        return []
+    if caption.wrong is not None:
+        return literal_words(caption.text, caption.wrong)
+    words = different_words(first.text, caption.text) if first.correct else []
+    return [(words[0].start, words[-1].end)] if words else []
+
+
+def _word_count(sample: CaptionSample) -> int:
+    """How many words lie at the places where a caption is wrong."""
+    spans = sample.truth["spans"]
+    words = reported_words(split_words(sample.text))
+    return sum(any(word.start < end and start < word.end for start, end in spans) for word in words)
+
+
+def _is_found(outcome: CaptionOutcome) -> bool:
+    """Whether the most negative of the words called misaligned lies where the caption is wrong."""
+    marked = [word for word in outcome.result.words if word.misaligned]
+    return bool(marked) and _lies_in(outcome, min(marked, key=lambda word: word.attribution or 0.0))
+
+
+def _lies_in(outcome: CaptionOutcome, word: WordScore) -> bool:
+    return any(word.start < end and start < word.end for start, end in outcome.truth["spans"])
+
+
+def item_accuracy(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+    """The share of items in which every true caption scores above every false one, by the cosine.
+
+    Equal scores are not above. Items without captions of both kinds are left out; one number none the less where any
+    is left. Chance: all orders of an item's captions are alike.
+    """
+    items: dict[str, tuple[list[float], list[float]]] = {}
+    for one in outcomes:
+        items.setdefault(one.truth["item"], ([], []))[one.correct].append(one.result.cosine)
+    both = {item: scores for item, scores in items.items() if all(scores)}
+    if not both:
+        return []
+    right = [float(min(true) > max(false)) for false, true in both.values()]
+    chances = [1 / math.comb(len(true) + len(false), len(true)) for false, true in both.values()]
+    return [metrics.mean(name, [*both], right, chance=sum(chances) / len(chances))]
