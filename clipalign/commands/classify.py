@@ -15,9 +15,9 @@ from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder, data_
 from clipalign.commands.common import (
     STDIN,
     check_image,
-    choose_model,
     refuse_for_one,
     run_many,
+    run_one,
     wants_many,
 )
 from clipalign.commands.options import expand_options
@@ -40,14 +40,16 @@ from clipalign.errors import EXIT_DONE, UnknownDataset, UsageError
 from clipalign.files import is_folder
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings
 from clipalign.models.registry import find_model
-from clipalign.output import render
 from clipalign.output.console import notices
 from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clipalign.data.records import Input
     from clipalign.methods.classify import Classifier, ClassifyScorer
     from clipalign.models.model import LoadedModel
+    from clipalign.results import ClassifyResult
 
 DESCRIPTIONS_FOLDER: Final = "descriptions"
 """In the cache folder."""
@@ -111,9 +113,6 @@ def classify(
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
     pictures = None if wants_many(settings, {"IMAGE": image}) else _pictures(image or [], settings)
-    from clipalign.runs.destination import refuse_sources
-
-    refuse_sources(settings.output, image or [], "IMAGE")
     if pictures is not None and _is_one(image or []) and settings.on_error != "skip":
         return _classify_one(pictures.name, settings)
     return _classify_many(pictures, settings)
@@ -128,7 +127,7 @@ def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
     if "image_root" in settings.typed:
         raise UsageError("--image-root is for --input", hint="name the images with their folder", input="--image-root")
     for one in images:
-        check_image(one)
+        check_image(one, settings)
     if images.count(STDIN) > 1:
         raise UsageError("standard input can be read once", hint="give - once", input="IMAGE")
 
@@ -146,31 +145,17 @@ def _is_one(images: list[str]) -> bool:
 
 
 def _classify_one(image: str, settings: ClassifyOptions) -> int:
-    """Cheapest check first: files and names before torch, the image before the model."""
-    from clipalign.runs.destination import document_format
+    find_model(settings.model)  # a mistyped name is told before anything heavy is imported
 
-    format = document_format(settings)
-    row = find_model(settings.model)
-    classes = read_classes(settings)
-    chosen = choose_model(row, settings)
-    classes = describe_with_model(classes, settings)
-
-    from clipalign.data.images import open_image, thumbnail_of
     from clipalign.output.classify import ClassifyFormatter
-    from clipalign.output.html import LARGE_PX
 
-    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
-    result = ready_classifier(chosen.load(), classes, settings).classify(picture, image_name=image)
-    for warning in result.warnings:
-        notices.warn(warning)
-    render(
-        ClassifyFormatter(),
-        [result],
-        format=format,
-        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
-        output=settings.output,
-        overwrite=settings.overwrite,
-    )
+    classes = read_classes(settings)
+
+    def score(loaded: LoadedModel, picture: Image) -> list[ClassifyResult]:
+        described = describe_with_model(classes, settings)
+        return [ready_classifier(loaded, described, settings).classify(picture, image_name=image)]
+
+    run_one(settings, ClassifyFormatter(), image, score)
     return EXIT_DONE
 
 

@@ -20,21 +20,26 @@ from clipalign.config.groups import MachineSettings, RecordSettings
 from clipalign.config.settings import flag_name
 from clipalign.errors import MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model
-from clipalign.output import chosen_batch_format
+from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
+from clipalign.runs.destination import APPENDED, document_format, refuse_sources
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clipalign.data.records import Input
     from clipalign.device import DeviceChoice
     from clipalign.methods.scores import Scorer
     from clipalign.models.model import LoadedModel
     from clipalign.output.records import RecordFormatter
+    from clipalign.results import ClassifyResult, DetectResult, LongResult
     from clipalign.runs.distributed import Shard
 
 STDIN: Final = "-"
 OFFLINE_MODEL: Final = "pictogram"
 
 T = TypeVar("T")
+R = TypeVar("R", bound="ClassifyResult | DetectResult | LongResult")
 
 ImageArgument = Annotated[
     str | None, typer.Argument(metavar="IMAGE", help="A path, an http(s) URL, or - for standard input.")
@@ -69,17 +74,18 @@ def refuse_for_one(settings: RecordSettings, names: Sequence[str], *, what: str 
             raise UsageError(f"{flag_name(name)} is for many {what}", hint=hint, input=flag_name(name))
 
 
-def check_image(image: str) -> None:
+def check_image(image: str, settings: RecordSettings) -> None:
     """Check that IMAGE names something.
 
     Raises:
-        UsageError: it is blank, or standard input that nothing is piped into.
+        UsageError: it is blank, standard input that nothing is piped into, or the --output.
     """
     if not image.strip():
         raise UsageError("IMAGE is empty", hint="give a path, an http(s) URL, or -", input="IMAGE")
     if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
         state = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"IMAGE is - but standard input is {state}", hint="pipe an image in", input="IMAGE")
+    refuse_sources(settings.output, [image], "IMAGE")
 
 
 def check_text(name: str, text: str, *, needs_word: bool = True) -> None:
@@ -210,6 +216,46 @@ def _other_model_hinted(row: ModelRow, option: str) -> Iterator[None]:
         raise
 
 
+def run_one(
+    settings: RecordSettings,
+    formatter: RecordFormatter,
+    image: str,
+    score: Callable[[LoadedModel, Image], Sequence[R]],
+) -> Sequence[R]:
+    """Score one image, show what was found, and return it.
+
+    Args:
+        settings: of the run.
+        formatter: how the command's records look.
+        image: a path, an address, or ``-``.
+        score: the method: from a loaded model and the picture to results with ``id`` and ``warnings``.
+
+    Raises:
+        UsageError: the output may not be written.
+        ClipalignError: the image cannot be read, or whatever else keeps the model from scoring.
+    """
+    format = document_format(settings)
+    chosen = choose_model(find_model(settings.model), settings)
+
+    from clipalign.data.images import open_image, thumbnail_of
+    from clipalign.output.html import LARGE_PX
+
+    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
+    results = score(chosen.load(), picture)
+    for result in results:
+        for warning in result.warnings:
+            notices.warn(warning if len(results) == 1 else f"text {result.id}: {warning}")
+    render(
+        formatter,
+        results,
+        format=format,
+        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
+        output=settings.output,
+        overwrite=settings.overwrite,
+    )
+    return results
+
+
 def run_many(
     settings: RecordSettings,
     formatter: RecordFormatter,
@@ -274,8 +320,6 @@ def run_many(
 
 
 def _check_sharded(settings: RecordSettings) -> None:
-    from clipalign.runs.destination import APPENDED
-
     format = chosen_batch_format(settings)
     if format not in APPENDED:
         hint = f"--format {' or '.join(APPENDED)}; their parts can be put together with cat"

@@ -11,9 +11,9 @@ from clipalign.commands.common import (
     ImageArgument,
     check_image,
     check_text,
-    choose_model,
     refuse_for_one,
     run_many,
+    run_one,
     wants_many,
 )
 from clipalign.commands.options import expand_options
@@ -23,13 +23,14 @@ from clipalign.config.settings import Setting
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.registry import find_model
-from clipalign.output import render
-from clipalign.output.console import notices
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clipalign.data.records import Input
     from clipalign.methods.detect import DetectScorer
     from clipalign.models.model import LoadedModel
+    from clipalign.results import DetectResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +92,10 @@ def detect(
         hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
         raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
     refuse_for_one(settings, ("image_root", "resume", "shard"))
-    check_image(image)
+    check_image(image, settings)
     check_text("TEXT", text)
     for reference in settings.reference:
         check_text("--reference", reference, needs_word=False)
-    from clipalign.runs.destination import refuse_sources
-
-    refuse_sources(settings.output, [image], "IMAGE")
     if settings.on_error == "skip":
         return _detect_many(settings, _one_record(image, text, settings.reference))
     return _detect_one(image, text, settings)
@@ -113,30 +111,16 @@ def _check_many(settings: DetectOptions) -> None:
 
 
 def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
-    """Cheapest check first: names and files before torch, the image before the model."""
-    from clipalign.runs.destination import document_format
+    find_model(settings.model)  # a mistyped name is told before anything heavy is imported
 
-    format = document_format(settings)
-    chosen = choose_model(find_model(settings.model), settings)
-
-    from clipalign.data.images import open_image, thumbnail_of
-    from clipalign.methods.detect import Pair, detect_pairs
     from clipalign.output.detect import DetectFormatter
-    from clipalign.output.html import LARGE_PX
 
-    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
-    pair = Pair(picture, text, references=settings.reference, image_name=image)
-    result = detect_pairs(chosen.load(), [pair], settings)[0]
-    for warning in result.warnings:
-        notices.warn(warning)
-    render(
-        DetectFormatter(top=settings.top),
-        [result],
-        format=format,
-        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
-        output=settings.output,
-        overwrite=settings.overwrite,
-    )
+    def score(loaded: LoadedModel, picture: Image) -> list[DetectResult]:
+        from clipalign.methods.detect import Pair, detect_pairs
+
+        return detect_pairs(loaded, [Pair(picture, text, references=settings.reference, image_name=image)], settings)
+
+    (result,) = run_one(settings, DetectFormatter(top=settings.top), image, score)
     return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
 
 

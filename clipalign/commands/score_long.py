@@ -14,9 +14,9 @@ from clipalign.commands.common import (
     ImageArgument,
     check_image,
     check_text,
-    choose_model,
     refuse_for_one,
     run_many,
+    run_one,
     wants_many,
 )
 from clipalign.commands.options import expand_options
@@ -26,13 +26,15 @@ from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
 from clipalign.files import open_plain
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import LONG_MODEL, find_model
-from clipalign.output import render
-from clipalign.output.console import notices
+from clipalign.runs.destination import refuse_sources
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clipalign.data.records import Input
     from clipalign.methods.score_long import LongScorer
     from clipalign.models.model import LoadedModel
+    from clipalign.results import LongResult
 
 MAX_TEXT_BYTES: Final = 10_000_000
 """Of a text file; no model reads a thousandth of it, so what is larger was not meant."""
@@ -86,9 +88,6 @@ def score_long(
         raise UsageError(said, hint=hint, input="IMAGE")
     refuse_for_one(settings, ("image_root", "resume", "shard"))
     texts = _texts(image, text or [], settings)
-    from clipalign.runs.destination import refuse_sources
-
-    refuse_sources(settings.output, [image], "IMAGE")
     refuse_sources(settings.output, settings.text_file, "a --text-file")
     if settings.on_error == "skip":
         return _score_many(settings, _records(image, texts))
@@ -101,7 +100,7 @@ def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tup
         raise UsageError("missing TEXT", hint="give a text in quotes, or --text-file FILE", input="TEXT")
     if [image, *settings.text_file].count(STDIN) > 1:
         raise UsageError("only one of IMAGE and --text-file can be -", hint="standard input is read once", input=STDIN)
-    check_image(image)
+    check_image(image, settings)
     given = [("TEXT", text) for text in typed] + [(name, _read(name)) for name in settings.text_file]
     for name, text in given:
         check_text(name, text)
@@ -136,32 +135,17 @@ def _read(name: str) -> str:
 
 
 def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOptions) -> int:
-    """Cheapest check first: names and files before torch, the image before the model."""
-    from clipalign.runs.destination import document_format
+    find_model(settings.model)  # a mistyped name is told before anything heavy is imported
 
-    format = document_format(settings)
-    chosen = choose_model(find_model(settings.model), settings)
-
-    from clipalign.data.images import open_image, thumbnail_of
-    from clipalign.methods.detect import Pair
-    from clipalign.methods.score_long import score_long_pairs
-    from clipalign.output.html import LARGE_PX
     from clipalign.output.score_long import ScoreLongFormatter
 
-    picture = open_image(image, offline=settings.offline, timeout=settings.timeout)
-    pairs = [Pair(picture, text, id=id, image_name=image) for id, text in texts]
-    results = score_long_pairs(chosen.load(), pairs, settings)
-    for result in results:
-        for warning in result.warnings:
-            notices.warn(warning if len(results) == 1 else f"text {result.id}: {warning}")
-    render(
-        ScoreLongFormatter(),
-        results,
-        format=format,
-        thumbnail=thumbnail_of(picture, LARGE_PX) if format == "html" else None,
-        output=settings.output,
-        overwrite=settings.overwrite,
-    )
+    def score(loaded: LoadedModel, picture: Image) -> list[LongResult]:
+        from clipalign.methods.detect import Pair
+        from clipalign.methods.score_long import score_long_pairs
+
+        return score_long_pairs(loaded, [Pair(picture, text, id=id, image_name=image) for id, text in texts], settings)
+
+    results = run_one(settings, ScoreLongFormatter(), image, score)
     return EXIT_FOUND if settings.check and any(result.lowering for result in results) else EXIT_DONE
 
 
