@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from clipalign.evaluation.benchmark import BrokenSample
 from clipalign.evaluation.metrics import kendall_b, kendall_c
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.human_judgement import HumanJudgment
+from clipalign.methods.detect import Pair, detect_pairs
+from clipalign.methods.settings import DetectSettings
 from tests.evaluated import run_benchmark
 from tests.tiny import GOLDEN, load_tiny
 
@@ -72,6 +75,31 @@ def test_the_four_correlations(tmp_path: Path) -> None:
     assert all(metric.low is not None for metric in result.metrics)
 
 
+@pytest.mark.parametrize("template", [None, "A photo depicts "])
+def test_ref_clip_score_takes_the_nearest_reference_and_the_template_stands_before_all(
+    tmp_path: Path, template: str | None
+) -> None:
+    references: list[list[str]] = [["a dog", "a red bus"], ["a sofa"], ["a house", "the sea"], [], ["tea"], ["a dog"]]
+    rows = [{**row, "references": said} for row, said in zip(good_rows(), references, strict=True)]
+    settings = EvalSettings(template=template, output=tmp_path / "out")
+    result = run_benchmark(HumanJudgment(ratings(tmp_path / "mine.jsonl", rows)), load_tiny(), settings)
+    scores = []
+    for row, said in zip(rows, references, strict=True):
+        found = detect_pairs(
+            load_tiny(), [Pair(row["image"], row["text"], tuple(said))], DetectSettings(template=template or "")
+        )[0]
+        scores.append(found.ref_clip_score)
+    kept = [place for place, said in enumerate(references) if said]
+    expected = stats.pearsonr([scores[place] for place in kept], [rows[place]["human"] for place in kept]).statistic
+    found_metrics = {metric.name: metric for metric in result.metrics}
+    assert found_metrics["pearson_ref_clip_score"].value == pytest.approx(expected, abs=1e-5)
+    assert (found_metrics["pearson_ref_clip_score"].n, found_metrics["pearson"].n) == (5, 6)
+    assert result.settings.get("template") == template
+    (tmp_path / "out" / "result.json").unlink()
+    again = run_benchmark(HumanJudgment(tmp_path / "mine.jsonl"), load_tiny(), replace(settings, resume=True))
+    assert again.metrics == result.metrics
+
+
 def test_images_beside_the_file_in_a_folder_that_holds_one(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes((GOLDEN / "images" / "0.png").read_bytes())
     ratings(tmp_path / "any.jsonl", [{**row, "image": "0.png"} for row in good_rows()])
@@ -83,6 +111,7 @@ def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
         "no json", "[1]", {"image": "x.png", "text": "a dog"}, {"image": "x.png", "text": "a dog", "human": "good"},
         {"image": "x.png", "text": 3, "human": 1}, {"image": "gone.png", "text": "a dog", "human": 1},
         {**good_rows()[0], "text": " "}, {**good_rows()[0], "human": True},
+        {**good_rows()[0], "references": "a dog"}, {**good_rows()[0], "references": ["a dog", 3]},
     ]  # fmt: skip
     file = ratings(tmp_path / "mine.jsonl", [*good_rows(), *bad])
     assert run_benchmark(HumanJudgment(file), load_tiny(), EvalSettings()).counts == {
@@ -118,4 +147,4 @@ def test_a_rating_goes_by_its_line_in_the_file_and_must_be_a_number(tmp_path: Pa
     first, second = benchmark.samples(limit=None, seed=0)
     assert (benchmark.size, first.id, second.id) == (2, "1", "4")
     assert isinstance(second, BrokenSample)
-    assert second.error.message == "mine.jsonl:4 is no rating: image and text must be text, human a number"
+    assert second.error.message == "mine.jsonl:4 is no rating: human must be a number"

@@ -1,8 +1,9 @@
 """``human-judgement``: correlation of the score with people's ratings, on any file of them.
 
-JSON lines of ``image``, ``text`` and ``human``, a number, higher for a better text; images beside the file, or as full
-paths. Kendall's τ-b and τ-c, Spearman's and Pearson's correlation with bootstrap intervals. The cosine stands for the
-score: ``(cosine + 1) / 2`` is in the same order and on the same line.
+JSON lines of ``image``, ``text`` and ``human``, a number, higher for a better text, and, where there are any,
+``references``, a list of true texts about the picture; pictures beside the file, or as full paths. Kendall's τ-b and
+τ-c, Spearman's and Pearson's correlation of the cosine, and of RefCLIPScore over the texts with references. The cosine
+stands for the score: ``(cosine + 1) / 2`` is in the same order and on the same line.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import orjson
-
 from clipalign.errors import InputUnreadable, MissingDataset
 from clipalign.evaluation import metrics
-from clipalign.evaluation.benchmark import BrokenSample
+from clipalign.evaluation.benchmark import LONG_OPTIONS, BrokenSample
 from clipalign.evaluation.dataset_files import hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
+from clipalign.methods.scores import clip_score, ref_clip_score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,20 +32,35 @@ HINT: Final = 'give --data-root FILE.jsonl with lines of {"image": …, "text": 
 
 @dataclass(frozen=True, slots=True)
 class RatingOutcome(LongOutcome):
-    """What the model and what people gave a text."""
+    """What the model and what people gave a text.
+
+    Attributes:
+        cosine: of picture and text.
+        human: what people gave.
+        reference_cosine: of the text and the nearest of its references; None without any.
+    """
 
     cosine: float
     human: float
+    reference_cosine: float | None = None
 
     @classmethod
     def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
-        """The cosine of the one text."""
-        return cls(sample.id, float(texts[0] @ image), sample.human, cut=cut)
+        """The cosines of the text, which stands before its references."""
+        nearest = float((texts[1:] @ texts[0]).max()) if len(texts) > 1 else None
+        return cls(sample.id, float(texts[0] @ image), sample.human, nearest, cut=cut)
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
         """The outcome whose :meth:`record` this is."""
-        return cls(record["id"], float(record["cosine"]), float(record["human"]), cut=record["cut"])
+        nearest = record["reference_cosine"]
+        nearest = None if nearest is None else float(nearest)
+        return cls(record["id"], float(record["cosine"]), float(record["human"]), nearest, cut=record["cut"])
+
+    @property
+    def ref_clip_score(self) -> float:
+        """Of an outcome with references, 0 to 2.5."""
+        return ref_clip_score(clip_score(self.cosine), self.reference_cosine or 0.0)
 
 
 class HumanJudgment(LongBenchmark[RatingOutcome]):
@@ -53,6 +68,7 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
 
     name = "human-judgement"
     outcome_type = RatingOutcome
+    options = (*LONG_OPTIONS, "template")
 
     def check(self) -> None:
         """Find the file: ``--data-root`` itself, or the one in that folder."""
@@ -73,39 +89,45 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
                 raise
             raise MissingDataset(error.message, hint=HINT, input=error.input) from error  # nothing to be downloaded
         self._file = file.path
-        lines = file.path.read_bytes().splitlines()
-        self._lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        self._rows = file.json_lines()
         self.data = hashes(file)
-        self.size = len(self._lines)
+        self.size = len(self._rows)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
         """Line after line."""
-        for number, line in self._lines[:limit]:
-            yield self._sample(str(number), line)
+        for number, row in self._rows[:limit]:
+            yield self._sample(str(number), row)
 
-    def _sample(self, id: str, line: bytes) -> LongSample | BrokenSample:
+    def _sample(self, id: str, row: Any) -> LongSample | BrokenSample:
         try:
-            row = orjson.loads(line)
             image, text, human = row["image"], row["text"], row["human"]
-            texts = isinstance(image, str) and isinstance(text, str)
-            if not texts or isinstance(human, bool) or not isinstance(human, int | float):
-                raise TypeError("image and text must be text, human a number")
-            human = float(human)
-            if not math.isfinite(human):
-                raise ValueError("human is not finite")
-        except (ValueError, KeyError, TypeError) as error:
+            references = row.get("references") or []
+            if not isinstance(references, list) or not all(isinstance(one, str) for one in (image, text, *references)):
+                raise TypeError("image and text must be text, references a list of texts")
+            if isinstance(human, bool) or not isinstance(human, int | float) or not math.isfinite(human):
+                raise TypeError("human must be a number")
+        except (KeyError, TypeError, OverflowError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            if not isinstance(row, dict):
+                reason = "it is no JSON object"
             found = InputUnreadable(f"{self._file.name}:{id} is no rating: {reason}", hint=HINT, input=id)
             return BrokenSample(id, "", found)
-        return LongSample(id, self._file.parent / image, image, (text,), human=human)
+        return LongSample(id, self._file.parent / image, image, (text, *references), human=float(human))
 
     def statistics(self, outcomes: Sequence[RatingOutcome]) -> list[Statistic]:
-        """Four correlations."""
-        ids, ours = [one.id for one in outcomes], [one.cosine for one in outcomes]
-        theirs = [one.human for one in outcomes]
-        return [
-            metrics.kendall_b("tau_b", ids, ours, theirs),
-            metrics.kendall_c("tau_c", ids, ours, theirs),
-            metrics.spearman("spearman", ids, ours, theirs),
-            metrics.pearson("pearson", ids, ours, theirs),
-        ]
+        """Four correlations of the cosine, and of RefCLIPScore where there are references."""
+        referred = [one for one in outcomes if one.reference_cosine is not None]
+        found = _correlations("", outcomes, [one.cosine for one in outcomes])
+        return found + _correlations("_ref_clip_score", referred, [one.ref_clip_score for one in referred])
+
+
+def _correlations(suffix: str, outcomes: Sequence[RatingOutcome], ours: Sequence[float]) -> list[Statistic]:
+    if not outcomes:
+        return []
+    ids, theirs = [one.id for one in outcomes], [one.human for one in outcomes]
+    return [
+        metrics.kendall_b(f"tau_b{suffix}", ids, ours, theirs),
+        metrics.kendall_c(f"tau_c{suffix}", ids, ours, theirs),
+        metrics.spearman(f"spearman{suffix}", ids, ours, theirs),
+        metrics.pearson(f"pearson{suffix}", ids, ours, theirs),
+    ]

@@ -98,17 +98,26 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
         loaded: the model.
         settings: of the run; ``stretch`` is off unless the user set it.
         outcome_type: what it makes of samples.
+        template: put before every text.
     """
 
     chunk_samples = CHUNK_SAMPLES
 
-    def __init__(self, loaded: LoadedModel, settings: EvalSettings, outcome_type: type[L]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, settings: EvalSettings, outcome_type: type[L], *, template: str = ""
+    ) -> None:
         super().__init__(settings)
+        self._template = template
         self._loaded = with_long_context(loaded, stretch=bool(settings.stretch))
         self._outcome_type = outcome_type
         self._batch_size = settings.batch_size or DEFAULT_BATCH
-        shaped = {"stretch": bool(settings.stretch), "context_tokens": self._loaded.context_tokens}
-        self.provenance = provenance_of(self._loaded, {**shaped, "batch_size": self._batch_size}, seed=settings.seed)
+        shaped: dict[str, object] = {
+            "stretch": bool(settings.stretch),
+            "context_tokens": self._loaded.context_tokens,
+            **({"template": template} if template else {}),
+            "batch_size": self._batch_size,
+        }
+        self.provenance = provenance_of(self._loaded, shaped, seed=settings.seed)
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """Pixels, (3, S, S)."""
@@ -129,7 +138,9 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
                 usable.append((sample, picture))
         if usable:
             images = self._images([picture for _, picture in usable])
-            tokens = [[tokenize_text(self._loaded, text) for text in sample.texts] for sample, _ in usable]
+            tokens = [
+                [tokenize_text(self._loaded, self._template + text) for text in sample.texts] for sample, _ in usable
+            ]
             flat = [text for texts in tokens for text in texts]
             vectors = with_oom_retry(
                 self._batch_size, lambda size: encode_tokens(self._loaded, flat, batch_size=size)
@@ -163,4 +174,5 @@ class LongBenchmark(Benchmark[LongSample, L]):
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> LongEvaluator[L]:
         """With the model's own context, unless the user has it stretched."""
-        return LongEvaluator(loaded, settings, self.outcome_type)
+        template = settings.template if "template" in self.options else None
+        return LongEvaluator(loaded, settings, self.outcome_type, template=template or "")
