@@ -274,7 +274,7 @@ def _downloaded_words(settings: ClassifyOptions) -> Path | None:
 def _check(classes: Classes, settings: ClassifyOptions) -> None:
     """The method refuses such classes too, but only when torch is there."""
     if not classes.templates:
-        classes = replace(classes, templates=(PLACE,))  # the method brings its own
+        classes = replace(classes, templates=(PLACE,))  # the method has its own
     class_texts(classes, method=settings.method or default_method(classes), prompt=settings.prompt, seed=settings.seed)
 
 

@@ -1,4 +1,4 @@
-"""Which name was meant by one that nobody knows."""
+"""Suggest the known name that an unknown one is probably a misspelling of."""
 
 from __future__ import annotations
 

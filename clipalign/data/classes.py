@@ -116,7 +116,7 @@ def _published(folders: Sequence[Path], name: str, file: str) -> Path | None:
 
 
 def _strings(path: Path | None) -> list[str]:
-    """The names of a list; the first of those that a class goes by."""
+    """The names of a list; the first of a class with several."""
     found = _json(path, hint=_LIST) if path else []
     rows = found if isinstance(found, list) else []
     return [str(row[0]) if isinstance(row, list) and row else str(row) for row in rows]

@@ -4,7 +4,7 @@ open_clip's evaluation transform bit for bit, without torchvision. Its two halve
 :func:`to_values`, serve those who hold many pictures.
 
 Crops depend on the picture and the seed alone, neither on the order of pictures nor on the number of processes: every
-picture brings its own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv
+picture has its own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv
 2406.02915: side ``u * min(width, height)`` with ``u`` uniform in alpha to 0.9, place uniform). The file's name plays no
 part.
 """

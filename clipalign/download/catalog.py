@@ -78,7 +78,7 @@ def find(name: str) -> ModelRow | DatasetRow:
     """The row that ``name`` stands for.
 
     Raises:
-        UnknownModel, UnknownDataset: nothing goes by that name.
+        UnknownModel, UnknownDataset: nothing has that name.
         UsageError: it is generated and never fetched.
     """
     if name in DATASETS:

@@ -128,7 +128,7 @@ def _truth(benchmark: Benchmark[Any, Any], outcome: CaptionOutcome) -> str:
 
 
 def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: EvalSettings) -> dict[str, bytes]:
-    """Small pictures of these samples, as far as they can be had."""
+    """Small pictures of these samples, as far as they can be read."""
     found: dict[str, bytes] = {}
     left = set(wanted)
     if not left:

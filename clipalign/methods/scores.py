@@ -1,4 +1,4 @@
-"""Scores of a pair from its cosines, where a result comes from, and what a method brings to a batch run.
+"""Scores of a pair from its cosines, where a result comes from, and what a method provides for a batch run.
 
 CLIPScore and RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM), SPECS (Chen et al., 2025).
 """

@@ -27,7 +27,7 @@ SENTENCE_CELLS: Final = 24
 DECIMALS: Final = (4, 6)
 """Of scores: usually, and where a change is too small to be seen with those."""
 
-FLOOR: Final = 0.1
+SHORTEST_BAR: Final = 0.1
 """The shortest bar, as a share of the scale, so that the lowest score has one too."""
 
 NAMED_SENTENCES: Final = 3
@@ -160,7 +160,7 @@ def scale_of(records: Sequence[Mapping[str, Any]]) -> Scale:
     known = [sentence["specs_score"] for record in records for sentence in _scored(record)]
     low, high = min(known), max(known)
     spread = (high - low) or 0.01
-    return Scale(low - FLOOR * spread, high)
+    return Scale(low - SHORTEST_BAR * spread, high)
 
 
 def _lowering(record: Mapping[str, Any]) -> list[Sentence]:

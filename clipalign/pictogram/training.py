@@ -256,7 +256,7 @@ class TrainingSettings:
         steps: optimizer steps in all.
         batch_size: scenes a step.
         foils: false captions a scene.
-        learning_rate: at its height.
+        learning_rate: peak of the schedule.
         warmup_steps: linear rise at the start.
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.

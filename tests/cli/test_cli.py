@@ -146,7 +146,7 @@ def test_json_after_two_dashes_is_an_argument(capsys: Capture) -> None:
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that ends the way the test wants: ``clipalign fail WHAT``."""
-    monkeypatch.setitem(COMMANDS, "fail", CommandRow("tests.cli.test_front_door:fail", "Fail."))
+    monkeypatch.setitem(COMMANDS, "fail", CommandRow("tests.cli.test_cli:fail", "Fail."))
 
 
 def fail(what: str) -> int:
