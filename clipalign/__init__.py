@@ -26,12 +26,31 @@ from typing import TYPE_CHECKING, Any
 from clipalign.version import __version__
 
 if TYPE_CHECKING:
-    from clipalign.errors import ClipalignError
+    from clipalign.data.in_memory import Prepared
+    from clipalign.errors import (
+        ClipalignError,
+        DeviceUnavailable,
+        DownloadFailed,
+        ImageUnreadable,
+        InputUnreadable,
+        LicenseNotAccepted,
+        MissingDataset,
+        MissingExtra,
+        MissingWeights,
+        ModelMismatch,
+        TextUnusable,
+        UnknownDataset,
+        UnknownModel,
+        UsageError,
+        VerificationFailed,
+    )
     from clipalign.frames import to_frame
     from clipalign.methods.detect import Pair
     from clipalign.results import (
         ClassifyResult,
+        ClassScore,
         DetectResult,
+        EvalResult,
         Failure,
         LongResult,
         Provenance,
@@ -40,32 +59,47 @@ if TYPE_CHECKING:
     )
     from clipalign.session import Session, load
 
-_HOMES = {
-    "ClassifyResult": "clipalign.results",
-    "ClipalignError": "clipalign.errors",
-    "DetectResult": "clipalign.results",
-    "LongResult": "clipalign.results",
-    "Pair": "clipalign.methods.detect",
-    "Provenance": "clipalign.results",
-    "Failure": "clipalign.results",
-    "SentenceScore": "clipalign.results",
-    "Session": "clipalign.session",
-    "WordScore": "clipalign.results",
-    "load": "clipalign.session",
-    "to_frame": "clipalign.frames",
+_MODULES = {
+    "data.in_memory": "Prepared",
+    "errors": "ClipalignError DeviceUnavailable DownloadFailed ImageUnreadable InputUnreadable LicenseNotAccepted "
+    "MissingDataset MissingExtra MissingWeights ModelMismatch TextUnusable UnknownDataset UnknownModel UsageError "
+    "VerificationFailed",
+    "frames": "to_frame",
+    "methods.detect": "Pair",
+    "results": "ClassScore ClassifyResult DetectResult EvalResult Failure LongResult Provenance SentenceScore "
+    "WordScore",
+    "session": "Session load",
 }
+_HOMES = {name: f"clipalign.{module}" for module, names in _MODULES.items() for name in names.split()}
 """Public name to the module it lives in."""
 
 __all__ = [
+    "ClassScore",
     "ClassifyResult",
     "ClipalignError",
     "DetectResult",
+    "DeviceUnavailable",
+    "DownloadFailed",
+    "EvalResult",
     "Failure",
+    "ImageUnreadable",
+    "InputUnreadable",
+    "LicenseNotAccepted",
     "LongResult",
+    "MissingDataset",
+    "MissingExtra",
+    "MissingWeights",
+    "ModelMismatch",
     "Pair",
+    "Prepared",
     "Provenance",
     "SentenceScore",
     "Session",
+    "TextUnusable",
+    "UnknownDataset",
+    "UnknownModel",
+    "UsageError",
+    "VerificationFailed",
     "WordScore",
     "__version__",
     "load",

@@ -608,7 +608,7 @@ class SpecsResult(NamedTuple):
     skipped_steps: int
 
 
-class Prepared(NamedTuple):
+class PreparationResult(NamedTuple):
     """What ``train-specs --prepare`` wrote: samples, records left out by reason, and examples of what has no phrases.
 
     ``finished_before`` says that an earlier run had come to its end already; its examples are not kept.

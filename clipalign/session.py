@@ -1,36 +1,41 @@
 """A loaded model with its commands as methods: what Python programs use.
 
-    model = clipalign.load("ViT-B-32")
-    result = model.detect("photo.jpg", "a cup of coke")
-
 The methods run the same code as the commands. Torch is loaded with the model, not before.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from clipalign.device import choose_device
-from clipalign.errors import UsageError
+from clipalign.errors import ClipalignError, UsageError
 from clipalign.models.registry import DEFAULT_MODEL
-from clipalign.results import ClassifyResult, DetectResult, LongResult
+from clipalign.results import ClassifyResult, DetectResult, Failure, LongResult
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from PIL.Image import Image
     from torch import Tensor
 
+    from clipalign.data.in_memory import ImageLike, Prepared
+    from clipalign.data.records import InputRecord
+    from clipalign.keywords import ClassKeywords, DetectKeywords, LongKeywords
     from clipalign.methods.classify import Classifier
     from clipalign.methods.detect import Pair
+    from clipalign.methods.scores import Scorer
     from clipalign.models.model import LoadedModel
 
-    ImageLike: TypeAlias = str | bytes | os.PathLike[str] | Image | Tensor
+    PairLike = Pair | Sequence[Any] | Mapping[str, Any]
+    OnError = Literal["skip", "fail"]
+    OnProgress = Callable[[int], object] | None
 
-T = TypeVar("T", bound="DataclassInstance")
+R = TypeVar("R")
+S = TypeVar("S", bound="DataclassInstance")
+
+_PLACEHOLDER = "image"
 
 
 def load(
@@ -47,7 +52,7 @@ def load(
 
     Args:
         model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE`` or a checkpoint's path.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto`` (the first GPU; under ``torchrun`` the own), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16`` or ``fp16``.
         cache_dir: clipalign's cache folder, where it is not the usual one.
         offline: whether pictures at addresses are refused.
@@ -56,6 +61,11 @@ def load(
 
     Raises:
         UsageError, UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
+
+    Example:
+        >>> session = clipalign.load("pictogram", device="cpu")
+        >>> session.detect("images/fruit.png", "two apples and a pear")
+        DetectResult(image='images/fruit.png', text='two apples and a pear', clip_score=..., misaligned=('pear',))
     """
     from clipalign.config.groups import RecordSettings
     from clipalign.config.settings import declared, read_value
@@ -76,11 +86,23 @@ def load(
 class Session:
     """A model in memory.
 
+    A picture is a path, an http(s) or data: address, bytes, a file object, a Pillow image (taken as it stands; files
+    are turned as their EXIF says), a NumPy array (H, W, 3) of uint8, a torch tensor (3, H, W) of uint8 or of floats
+    from 0 to 1, a :class:`~clipalign.Prepared` tensor, or ``{"bytes": …, "path": …}`` as in Hugging Face's data sets.
+
+    A pair is ``(image, text)``, ``(image, text, references)``, :class:`~clipalign.Pair`, or a mapping with ``image``,
+    ``text`` and perhaps ``id`` and ``references``.
+
     Attributes:
         loaded: the model.
         offline: whether pictures at addresses are refused.
         cache_dir: clipalign's cache folder, where it is not the usual one; vectors of classes are kept there.
         timeout: seconds for a picture at an address; None for 30.
+
+    Example:
+        >>> session = clipalign.load("pictogram")
+        >>> session.score_long("images/fruit.png", "There are two apples. There is a pear.").lowering[0].text
+        'There is a pear.'
     """
 
     loaded: LoadedModel
@@ -89,40 +111,64 @@ class Session:
     timeout: float | None = None
 
     def detect(
-        self, image: ImageLike, text: str, *, references: Sequence[str] | None = (), **settings: Any
+        self,
+        image: ImageLike,
+        text: str,
+        *,
+        references: Sequence[str] | None = (),
+        **settings: Unpack[DetectKeywords],
     ) -> DetectResult:
         """Which words of ``text`` do not fit ``image``.
 
         Args:
-            image: a path, an http(s) address, ``-`` for stdin, bytes, a Pillow image, a prepared tensor (3, S, S), or
-                features (E). Files are turned as their EXIF says; a Pillow image is taken as it stands.
+            image: see :class:`Session`.
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
-            settings: fields of ``clipalign.methods.settings.DetectSettings``: ``mode``, ``epsilon``, ``layers``,
-                ``template``, ``batch_size``, ``seed``.
+            settings: ``mode``, ``epsilon``, ``layers``, ``template``, ``batch_size``, ``seed``.
 
         Raises:
-            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
+            ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.
         """
         return self.detect_many([(image, text, references)], **settings)[0]
 
-    def detect_many(self, pairs: Iterable[Pair | Sequence[Any]], **settings: Any) -> list[DetectResult]:
-        """The same for many pairs at once; results in their order.
+    def detect_many(self, pairs: Iterable[PairLike], **settings: Unpack[DetectKeywords]) -> list[DetectResult]:
+        """The same for many pairs, in their order; the first that cannot be scored is raised."""
+        results = self.detect_iter(pairs, on_error="fail", **settings)
+        return [result for result in results if isinstance(result, DetectResult)]
 
-        A picture that occurs several times, as the same path, address or object, is read and encoded once.
+    def detect_iter(
+        self,
+        pairs: Iterable[PairLike],
+        *,
+        on_error: OnError = "skip",
+        on_progress: OnProgress = None,
+        **settings: Unpack[DetectKeywords],
+    ) -> Iterator[DetectResult | Failure]:
+        """The same for a stream of any length, in memory that does not grow with it.
+
+        Pairs are read a little ahead, and pictures prepared in threads while the model runs. A picture that neighboring
+        pairs share, as the same path, address, bytes or Pillow image, is decoded and encoded once.
 
         Args:
-            pairs: ``(image, text)``, ``(image, text, references)`` or ``clipalign.Pair``.
+            pairs: see :class:`Session`; what their iterator raises is raised here, after the results before it.
+            on_error: ``skip``: a pair that cannot be scored gives a :class:`~clipalign.Failure` in its place; ``fail``:
+                its error is raised, after the results before it.
+            on_progress: called with the number of pairs done so far, after each.
             settings: as for :meth:`detect`.
 
-        Raises:
-            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
+        Example:
+            >>> session = clipalign.load("pictogram")
+            >>> pairs = [("images/fruit.png", "two apples"), ("images/none.png", "a pear")]
+            >>> for result in session.detect_iter(pairs):
+            ...     print(result.error.message if isinstance(result, clipalign.Failure) else result.misaligned)
+            ()
+            there is no file images/none.png
         """
-        from clipalign.methods.detect import detect_pairs
+        from clipalign.methods.detect import DetectScorer
         from clipalign.methods.settings import DetectSettings
 
-        chosen = _settings_of(DetectSettings, "detect", settings)
-        return detect_pairs(self.loaded, self._read(pairs), chosen)
+        scorer = DetectScorer.of(self.loaded, _settings_of(DetectSettings, "detect", settings))
+        return self.run(scorer, pairs, on_error=on_error, on_progress=on_progress)
 
     def classifier(
         self,
@@ -140,9 +186,8 @@ class Session:
             descriptions: sentences by class, for ``wca``, ``cupl`` and ``clip-d``.
             templates: of ``clip-e``, with ``{}`` for the name; OpenAI's 80 without any.
             words: that ``waffle`` draws from.
-            settings: fields of ``clipalign.methods.settings.ClassifySettings``: ``method``, ``crops``,
-                ``alpha``, ``image_logscale``, ``text_logscale``, ``prompt``, ``top``, ``explain``, ``batch_size``,
-                ``seed``.
+            settings: ``method``, ``crops``, ``alpha``, ``image_logscale``, ``text_logscale``, ``prompt``, ``top``,
+                ``explain``, ``batch_size``, ``seed``.
 
         Raises:
             UsageError: a setting out of its range, a class without descriptions, two of one name.
@@ -153,130 +198,271 @@ class Session:
         from clipalign.methods.settings import ClassifySettings
 
         chosen = _settings_of(ClassifySettings, "classify", settings)
-        for name, value in (("labels", labels), ("templates", templates), ("words", words)):
-            if isinstance(value, str):
-                raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{value!r}]", input=name)
-        labels, templates, words = tuple(labels), tuple(templates), tuple(words)
-        for name, value in (("labels", labels), ("templates", templates), ("words", words)):
-            for one in value:
-                _text(one, f"each of {name}")
+        lists = {"labels": labels, "templates": templates, "words": words}
+        labels, templates, words = (_texts(given, name) for name, given in lists.items())
         described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
         classes = Classes(labels, described, templates, words)
         cache = cache_folder(self.cache_dir) / VECTORS_FOLDER
         return make_classifier(self.loaded, classes, chosen, cache=cache, offline=self.offline, timeout=self.timeout)
 
-    def classify(self, image: ImageLike, labels: Sequence[str] = (), **settings: Any) -> ClassifyResult:
+    def classify(
+        self, image: ImageLike, labels: Sequence[str] = (), **settings: Unpack[ClassKeywords]
+    ) -> ClassifyResult:
         """The classes that fit ``image`` best, best first.
 
         Args:
-            image: a path, an http(s) address, ``-`` for stdin, bytes, or a Pillow image, which is taken as it stands.
+            image: see :class:`Session`; nothing that was prepared, since it is cropped.
             labels: names of the classes.
             settings: as for :meth:`classifier`, ``descriptions`` among them.
 
         Raises:
-            ImageUnreadable, InputUnreadable (a tensor), UsageError.
+            ImageUnreadable, UsageError.
+
+        Example:
+            >>> session = clipalign.load("pictogram")
+            >>> session.classify("images/fruit.png", ["an apple", "a car"])
+            ClassifyResult(image='images/fruit.png', label='an apple', score=...)
         """
-        return self.classify_many([image], labels, **settings)[0]
+        return self.classifier(labels, **settings).classify(image)
 
     def classify_many(
-        self, images: Iterable[ImageLike], labels: Sequence[str] = (), **settings: Any
+        self, images: Iterable[ImageLike], labels: Sequence[str] = (), **settings: Unpack[ClassKeywords]
     ) -> list[ClassifyResult]:
-        """The same for many pictures; results in their order."""
-        classifier = self.classifier(labels, **settings)
-        return [classifier.classify(_picture(image)) for image in images]
+        """The same for many pictures, in their order; the first that cannot be read is raised."""
+        results = self.classify_iter(images, labels, on_error="fail", **settings)
+        return [result for result in results if isinstance(result, ClassifyResult)]
 
-    def score_long(self, image: ImageLike, text: str, **settings: Any) -> LongResult:
+    def classify_iter(
+        self,
+        images: Iterable[ImageLike],
+        labels: Sequence[str] = (),
+        *,
+        on_error: OnError = "skip",
+        on_progress: OnProgress = None,
+        **settings: Unpack[ClassKeywords],
+    ) -> Iterator[ClassifyResult | Failure]:
+        """The same for a stream of any length; see :meth:`detect_iter`. The classes are encoded once.
+
+        Args:
+            images: pictures, or mappings with ``image`` and perhaps ``id``.
+            labels: names of the classes.
+            on_error: ``skip`` or ``fail``.
+            on_progress: called with the number of pictures done so far, after each.
+            settings: as for :meth:`classifier`.
+        """
+        from clipalign.methods.classify import ClassifyScorer
+
+        scorer = ClassifyScorer(self.classifier(labels, **settings))
+        return self.run(scorer, images, needs_text=False, on_error=on_error, on_progress=on_progress)
+
+    def score_long(self, image: ImageLike, text: str, **settings: Unpack[LongKeywords]) -> LongResult:
         """How well a long ``text`` fits ``image``, and which sentence raises or lowers the score.
 
         Args:
-            image: as for :meth:`detect`.
+            image: see :class:`Session`.
             text: of any length; what lies beyond the model's context is reported, not scored.
-            settings: fields of ``clipalign.methods.settings.LongSettings``: ``by``, ``margin``, ``stretch``,
-                ``batch_size``, ``seed``.
+            settings: ``by``, ``margin``, ``stretch``, ``batch_size``, ``seed``.
 
         Raises:
-            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
+            ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.
         """
         return self.score_long_many([(image, text)], **settings)[0]
 
-    def score_long_many(self, pairs: Iterable[Pair | Sequence[Any]], **settings: Any) -> list[LongResult]:
-        """The same for many pairs at once, such as several texts about one picture; results in their order.
+    def score_long_many(self, pairs: Iterable[PairLike], **settings: Unpack[LongKeywords]) -> list[LongResult]:
+        """The same for many pairs, in their order; the first that cannot be scored is raised."""
+        results = self.score_long_iter(pairs, on_error="fail", **settings)
+        return [result for result in results if isinstance(result, LongResult)]
 
-        Args:
-            pairs: ``(image, text)`` or ``clipalign.Pair``; each distinct picture is read and encoded once.
-            settings: as for :meth:`score_long`.
-
-        Raises:
-            ImageUnreadable, TextUnusable, InputUnreadable (a tensor that does not fit), UsageError.
-        """
-        from clipalign.methods.score_long import score_long_pairs
+    def score_long_iter(
+        self,
+        pairs: Iterable[PairLike],
+        *,
+        on_error: OnError = "skip",
+        on_progress: OnProgress = None,
+        **settings: Unpack[LongKeywords],
+    ) -> Iterator[LongResult | Failure]:
+        """The same for a stream of any length; see :meth:`detect_iter`. References are not used."""
+        from clipalign.methods.score_long import LongScorer
         from clipalign.methods.settings import LongSettings
 
-        chosen = _settings_of(LongSettings, "score_long", settings)
-        return score_long_pairs(self.loaded, self._read(pairs), chosen)
+        scorer = LongScorer(self.loaded, _settings_of(LongSettings, "score_long", settings))
+        return self.run(scorer, pairs, on_error=on_error, on_progress=on_progress)
 
-    def _read(self, pairs: Iterable[Pair | Sequence[Any]]) -> list[Pair]:
-        """Pairs with their names; what is no file is fetched here, where it is known whether that is allowed."""
+    def encode_images(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 32) -> Tensor:
+        """Unit vectors of pictures, fp32 on the model's device: (B, E), for one picture too.
+
+        Args:
+            images: one, a list, or a batch: a tensor (B, 3, H, W), or :class:`~clipalign.Prepared` of (B, 3, S, S).
+            batch_size: pictures a batch.
+
+        Raises:
+            ImageUnreadable, UsageError, ModelMismatch (vectors that are not finite).
+        """
+        import torch
+
+        from clipalign.data.in_memory import each_picture
+        from clipalign.models.encode import encode_images
+
+        pictures = each_picture(images)
+        batches = iter(lambda: [self.preprocess(one).tensor for one in islice(pictures, batch_size)], [])
+        vectors = [encode_images(self.loaded, torch.stack(batch)) for batch in batches]
+        if not vectors:
+            raise UsageError("there are no images to encode", input="images")
+        return torch.cat(vectors)
+
+    def encode_texts(self, texts: str | Iterable[str], *, batch_size: int = 64) -> Tensor:
+        """Unit vectors of texts as they stand, without a template, cut to the model's context: (B, E).
+
+        Raises:
+            UsageError, TextUnusable, ModelMismatch (vectors that are not finite).
+
+        Example:
+            >>> session = clipalign.load("pictogram")
+            >>> vectors = session.encode_texts(["an apple", "a car"]) @ session.encode_images("images/fruit.png").T
+            >>> bool(vectors[0] > vectors[1])
+            True
+        """
+        from clipalign.models.encode import encode_texts
+
+        chosen = _texts([texts] if isinstance(texts, str) else texts, "texts")
+        if not chosen:
+            raise UsageError("there are no texts to encode", input="texts")
+        return encode_texts(self.loaded, chosen, batch_size=batch_size)
+
+    def preprocess(self, image: ImageLike) -> Prepared:
+        """A picture as the model takes it, on the CPU: resized, cropped or padded, normalized (3, S, S).
+
+        Raises:
+            ImageUnreadable, UsageError.
+        """
+        from PIL.Image import Image
+
         from clipalign.data.images import open_image
-        from clipalign.data.sources import is_file_name
+        from clipalign.data.in_memory import Prepared, picture_source
+        from clipalign.data.transforms import to_tensor
+
+        source = picture_source(image)
+        if not isinstance(source, Prepared):
+            exif = not isinstance(source, Image)
+            source = open_image(source, exif=exif, offline=self.offline, timeout=self.timeout)
+        return Prepared(to_tensor(source, self.loaded))
+
+    def to(self, device: str) -> Session:
+        """Move the model, in place as ``torch.nn.Module.to`` does; returns the session itself.
+
+        Raises:
+            DeviceUnavailable: there is no such device.
+        """
+        loaded = self.loaded
+        loaded.choice = choose_device(device, loaded.choice.precision, loaded.choice.threads)
+        loaded.network.to(loaded.choice.device)
+        return self
+
+    def run(
+        self,
+        scorer: Scorer[R],
+        items: Iterable[Any],
+        *,
+        needs_text: bool = True,
+        on_error: OnError = "skip",
+        on_progress: OnProgress = None,
+    ) -> Iterator[R | Failure]:
+        """Pairs or pictures through a method that is ready to score; :meth:`detect_iter` and its like end here."""
+        from clipalign.runs.batch import run_batch
+
+        if on_error not in ("skip", "fail"):
+            raise UsageError(f"on_error must be skip or fail, not {on_error!r}", input="on_error")
+        if isinstance(items, str | bytes | Mapping):
+            raise UsageError(f"one {type(items).__name__} is no list", hint="give a list", input="pairs")
+        records = _Records(items, needs_text=needs_text)
+        outcomes = run_batch(records, scorer, offline=self.offline, timeout=self.timeout, on_error=on_error)
+        return _answers(outcomes, records, on_progress)
+
+
+def _answers(outcomes: Any, records: _Records, on_progress: OnProgress) -> Iterator[Any]:
+    for done, outcome in enumerate(outcomes, 1):
+        yield outcome.answer
+        if on_progress is not None:
+            on_progress(done)
+    if records.broken is not None:
+        raise records.broken
+
+
+class _Records:
+    """The records of pairs or pictures; what is wrong with one is its ``problem``."""
+
+    def __init__(self, items: Iterable[Any], *, needs_text: bool) -> None:
+        self.broken: Exception | None = None
+        """What the iterator itself raised."""
+        self._items = items
+        self._needs_text = needs_text
+
+    def __iter__(self) -> Iterator[InputRecord]:
+        items = enumerate(self._items)
+        while True:
+            try:
+                number, item = next(items)
+            except StopIteration:
+                return
+            except Exception as error:
+                self.broken = error
+                return
+            yield self._record(item, number)
+
+    def _record(self, item: Any, number: int) -> InputRecord:
+        from clipalign.data.in_memory import picture_source
+        from clipalign.data.records import Place, RowReader, bad_record
+
+        place = Place("the pairs" if self._needs_text else "the images", 0, number)
+        try:
+            row = self._row(item)
+            image, row["image"] = row["image"], _PLACEHOLDER
+            record = RowReader(needs_text=self._needs_text).record(row, place)
+            source = picture_source(image)
+        except ClipalignError as error:
+            return bad_record(place, error)
+        name = row.get("image_name") or (str(source) if isinstance(source, str | Path) else "")
+        given = row.get("id") not in (None, "")
+        return replace(record, image=source, image_name=name, id=record.id if given or not name else name)
+
+    def _row(self, item: Any) -> dict[str, Any]:
+        """The item as a row of a table.
+
+        Raises:
+            UsageError: it is none.
+        """
         from clipalign.methods.detect import Pair
 
-        opened: dict[str | bytes, Image] = {}
-        ready = []
-        for pair in pairs:
-            if not isinstance(pair, Pair):
-                if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) < 2:
-                    raise UsageError(
-                        f"a pair must be an image and a text, not {type(pair).__name__}",
-                        hint="(image, text), or clipalign.Pair",
-                        input="pairs",
-                    )
-                pair = Pair(pair[0], pair[1], references=pair[2] if len(pair) > 2 else ())
-            image: Any = _picture(pair.image)
-            _text(pair.text, "the text")
-            name = pair.image_name or (str(image) if isinstance(image, (str, Path)) else "")
-            if isinstance(image, bytes) or (isinstance(image, str) and not is_file_name(image)):
-                if image not in opened:
-                    opened[image] = open_image(image, offline=self.offline, timeout=self.timeout)
-                image = opened[image]
-            ready.append(replace(pair, image=image, references=_references(pair.references), image_name=name))
-        return ready
-
-
-def _picture(image: Any) -> Any:
-    """``image``, where it is of a type that can be read; a file of any library's as a :class:`Path`."""
-    from PIL.Image import Image
-    from torch import Tensor
-
-    if not isinstance(image, str | bytes | os.PathLike | Image | Tensor):
+        if isinstance(item, Pair):
+            return {field.name: getattr(item, field.name) for field in fields(item)}
+        if isinstance(item, Mapping) and "image" in item:
+            return dict(item)
+        if not self._needs_text:
+            return {"image": item}
+        if isinstance(item, list | tuple) and len(item) in (2, 3):
+            return dict(zip(("image", "text", "references"), item, strict=False))
         raise UsageError(
-            f"an image must be a path, an address, bytes or a Pillow image, not {type(image).__name__}",
-            hint="PIL.Image.fromarray makes a picture of a NumPy array",
-            input="image",
+            f"a pair must be an image and a text, not {type(item).__name__}",
+            hint="(image, text), {'image': …, 'text': …}, or clipalign.Pair",
+            input="pairs",
         )
-    if isinstance(image, os.PathLike):
-        return Path(os.fsdecode(image))
-    return image
 
 
-def _text(value: object, what: str) -> None:
-    """See that a text is one."""
-    if not isinstance(value, str):
-        raise UsageError(f"{what} must be a string, not {type(value).__name__}", input="text")
+def _texts(given: Iterable[str], name: str) -> tuple[str, ...]:
+    """A list of texts, seen to be one."""
+    if isinstance(given, str):
+        raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{given!r}]", input=name)
+    found = tuple(given)
+    for one in found:
+        if not isinstance(one, str):
+            raise UsageError(f"each of {name} must be a string, not {type(one).__name__}", input=name)
+    return found
 
 
-def _settings_of(kind: type[T], method: str, given: Mapping[str, Any]) -> T:
+def _settings_of(kind: type[S], method: str, given: Mapping[str, Any]) -> S:
     """The settings of a method, or a sentence about a name that it does not have."""
     known = [field.name for field in fields(kind)]
     unknown = [name for name in given if name not in known]
     if unknown:
         raise UsageError(f"{method} has no setting {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
     return kind(**given)
-
-
-def _references(given: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise UsageError(
-            "references must be a list of captions, not one string", hint=f"references=[{given!r}]", input="references"
-        )
-    return tuple(given or ())

@@ -13,13 +13,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import orjson
 
 from clipalign.data.sources import STDIN, is_file_name, short_name
 from clipalign.data.words import too_long
 from clipalign.errors import ClipalignError, InputUnreadable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from clipalign.data.in_memory import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ class InputRecord:
     Attributes:
         id: column ``id``; else the record's number from 1 on for tables, the name without its ending for folders, the
             key for tars.
-        image: what :func:`clipalign.data.images.open_image` takes, joined to ``--image-root`` already.
+        image: what :func:`clipalign.data.images.open_image` takes, joined to ``--image-root`` already, or a picture
+            that a program has prepared itself.
         image_name: as it stands in the input, for results and errors.
         text: what is said about the image; may be empty for commands that need none.
         references: other captions of the image, for RefCLIPScore.
@@ -58,7 +64,7 @@ class InputRecord:
     """
 
     id: str
-    image: str | Path | bytes
+    image: str | Path | bytes | Image | Prepared
     image_name: str
     text: str
     references: tuple[str, ...]

@@ -22,22 +22,25 @@ from PIL import Image
 from torch import Tensor
 
 from clipalign.data.images import MAX_PIXELS
+from clipalign.data.in_memory import Prepared
 from clipalign.errors import ImageUnreadable
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
 
-def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
+def to_tensor(image: Image.Image | Prepared, loaded: LoadedModel) -> Tensor:
     """The input of ``loaded`` for one picture (3, S, S), fp32 on the CPU: open_clip's evaluation transform.
 
     Args:
-        image: RGB.
+        image: RGB, or what was prepared already.
         loaded: its ``image_size``, ``mean``, ``std``, ``interpolation``, ``resize_mode`` and ``fill_color`` count.
 
     Raises:
-        ImageUnreadable: the picture is too long and thin.
+        ImageUnreadable: the picture is too long and thin, or was prepared for another model.
     """
+    if isinstance(image, Prepared):
+        return _checked(image.tensor, loaded.image_size)
     square = to_square(image, loaded)
     # Not with torch, which would start threads of its own in every thread that prepares pictures.
     values = numpy.array(square.transpose(2, 0, 1), dtype=numpy.float32, order="C")  # (3, S, S)
@@ -46,6 +49,18 @@ def to_tensor(image: Image.Image, loaded: LoadedModel) -> Tensor:
     values -= mean
     values /= std
     return torch.from_numpy(values)
+
+
+def _checked(tensor: Tensor, side: int) -> Tensor:
+    if tuple(tensor.shape) != (3, side, side) or not tensor.is_floating_point():
+        raise ImageUnreadable(
+            f"a prepared tensor must hold floats of the shape (3, {side}, {side}), "
+            f"not {str(tensor.dtype).removeprefix('torch.')} of {tuple(tensor.shape)}",
+            hint="give a path or a Pillow image to have it prepared",
+        )
+    if not torch.isfinite(tensor).all():
+        raise ImageUnreadable("the prepared tensor holds values that are not finite")
+    return tensor.detach().to("cpu", torch.float32)
 
 
 def to_square(image: Image.Image, loaded: LoadedModel) -> numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]:

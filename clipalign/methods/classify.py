@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +24,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.data.class_texts import ClassTexts, class_texts, default_method
 from clipalign.data.classes import Classes
-from clipalign.data.images import ImageSource, open_image
+from clipalign.data.images import open_image
+from clipalign.data.in_memory import Prepared, picture_source
 from clipalign.data.transforms import Box, crop_boxes, cut_and_prepare, picture_seed, to_values
 from clipalign.data.words import reported_words, split_words, unknown_words
 from clipalign.device import with_oom_retry
-from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable, ModelMismatch
+from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch
 from clipalign.methods.scores import ScoreItem, not_finite, provenance_of, unknown_warning
 from clipalign.methods.settings import ClassifySettings
 from clipalign.models.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
@@ -38,6 +38,7 @@ from clipalign.models.load import import_open_clip
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:
+    from clipalign.data.in_memory import ImageLike
     from clipalign.data.records import InputRecord
     from clipalign.models.model import LoadedModel
 
@@ -99,49 +100,43 @@ class Classifier:
         """The method, decided."""
         return self.settings.method or ""
 
-    def classify(
-        self, image: ImageSource | Tensor, *, id: str | None = None, image_name: str | None = None
-    ) -> ClassifyResult:
+    def classify(self, image: ImageLike, *, id: str | None = None, image_name: str | None = None) -> ClassifyResult:
         """The best classes of one picture.
 
         Args:
-            image: a path, an http(s) address, bytes, or a Pillow image, which is taken as it stands; no tensor, which
-                could not be cropped.
+            image: as :func:`clipalign.data.in_memory.picture_source` takes it.
             id: identifier of the result; the image's name where None.
             image_name: what to call it; its path or address where None.
 
         Raises:
-            ImageUnreadable: the picture cannot be read.
-            InputUnreadable: it is a tensor.
+            ImageUnreadable: the picture cannot be read, or was prepared already and cannot be cropped.
             ModelMismatch: the model gave numbers that are not finite.
         """
-        if isinstance(image, os.PathLike):
-            image = Path(os.fsdecode(image))
+        source = picture_source(image)
         if image_name is None:
-            image_name = str(image) if isinstance(image, str | Path) else ""
+            image_name = str(source) if isinstance(source, str | Path) else ""
         name = image_name if id is None else id
-        if isinstance(image, Tensor):
-            raise InputUnreadable(
-                "classify cuts crops and needs a picture, not a tensor",
-                hint="give a path or a Pillow image",
-                input=name,
-            )
-        turned = not isinstance(image, Image.Image)
-        picture = open_image(image, exif=turned, offline=self.offline, timeout=self.timeout)
         try:
-            prepared = self.prepare(picture)
+            if not isinstance(source, Prepared):
+                turned = not isinstance(source, Image.Image)
+                source = open_image(source, exif=turned, offline=self.offline, timeout=self.timeout)
+            prepared = self.prepare(source)
         except ImageUnreadable as error:
             error.input = error.input or name
             raise
         features = self.encode([prepared.pixels])[0]
         return self.result(features, prepared.boxes, prepared.size, id=name, image_name=image_name)
 
-    def prepare(self, picture: Image.Image) -> PreparedPicture:
+    def prepare(self, picture: Image.Image | Prepared) -> PreparedPicture:
         """Draw the crops of an RGB picture and prepare them; safe in threads.
 
         Raises:
-            ImageUnreadable: the picture is too long and thin.
+            ImageUnreadable: the picture is too long and thin, or was prepared already.
         """
+        if isinstance(picture, Prepared):
+            raise ImageUnreadable(
+                "classify cuts crops and needs a picture, not a prepared tensor", hint="give a path or a Pillow image"
+            )
         chosen = self.settings
         boxes: list[Box] = []
         if self.method == "wca":
@@ -445,7 +440,7 @@ class ClassifyScorer:
         each = 1 + (settings.crops if settings.method == "wca" else 0)
         return max(4, AHEAD_SQUARES // each)
 
-    def prepare(self, picture: Image.Image) -> PreparedPicture:
+    def prepare(self, picture: Image.Image | Prepared) -> PreparedPicture:
         """See :meth:`Classifier.prepare`."""
         return self.classifier.prepare(picture)
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from clipalign.data.in_memory import Prepared
     from clipalign.models.model import LoadedModel
 
 
@@ -334,7 +335,7 @@ class DetectScorer:
         """See :class:`clipalign.methods.scores.Scorer`."""
         return 2 * self.settings.batch_size
 
-    def prepare(self, picture: Image) -> Tensor:
+    def prepare(self, picture: Image | Prepared) -> Tensor:
         """The picture as the model wants it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 

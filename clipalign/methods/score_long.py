@@ -31,6 +31,7 @@ from clipalign.results import LongResult, SentenceScore
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from clipalign.data.in_memory import Prepared
     from clipalign.methods.detect import Pair
     from clipalign.methods.scores import ScoreItem
     from clipalign.models.model import LoadedModel
@@ -141,7 +142,7 @@ class LongScorer:
             seed=settings.seed,
         )
 
-    def prepare(self, picture: Image) -> Tensor:
+    def prepare(self, picture: Image | Prepared) -> Tensor:
         """An RGB picture as the image tower takes it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 

@@ -123,6 +123,8 @@ class Scorer(Protocol[R_co]):
     def prepare(self, picture: Image) -> Any:
         """An RGB picture as ``encode`` takes it; in a worker thread, several at once.
 
+        The pairs of a Python program may hold :class:`clipalign.data.in_memory.Prepared` ones.
+
         Raises:
             ClipalignError: this picture cannot be used; its records get the error.
         """

@@ -9,7 +9,7 @@ from clipalign.output.console import notices, visible
 from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
-    from clipalign.results import Increments, Prepared, SpecsResult
+    from clipalign.results import Increments, PreparationResult, SpecsResult
 
 PICTURES: Final = ("picture encoded", "pictures encoded")
 STEPS: Final = ("step", "steps")
@@ -55,7 +55,7 @@ class TrainingDisplay(Progress):
             notices.warn(message)
 
 
-def training_record(prepared: Prepared | None, trained: SpecsResult | None) -> dict[str, Any]:
+def training_record(prepared: PreparationResult | None, trained: SpecsResult | None) -> dict[str, Any]:
     """Return what was prepared and trained as JSON."""
     record: dict[str, Any] = {}
     if prepared:
@@ -73,7 +73,7 @@ def training_record(prepared: Prepared | None, trained: SpecsResult | None) -> d
     return record
 
 
-def training_table(prepared: Prepared | None, trained: SpecsResult | None) -> str:
+def training_table(prepared: PreparationResult | None, trained: SpecsResult | None) -> str:
     """Return what was prepared and trained in a few lines."""
     return "".join(f"{visible(line)}\n" for line in (*_prepared_lines(prepared), *_trained_lines(trained)))
 
@@ -83,7 +83,7 @@ def model_line(trained: SpecsResult) -> str:
     return f"{trained.folder / 'config.json'}@{trained.folder / 'best.safetensors'}"
 
 
-def _prepared_lines(prepared: Prepared | None) -> list[str]:
+def _prepared_lines(prepared: PreparationResult | None) -> list[str]:
     if prepared is None:
         return []
     lines = [f"{prepared.samples} samples in {prepared.folder}"]

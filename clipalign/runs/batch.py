@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -109,10 +110,19 @@ class _Preparation:
     timeout: float | None
     thumbnail_px: int | None
 
-    def __call__(self, source: str | Path | bytes, name: str) -> _Prepared:
+    def __call__(self, source: Any, name: str) -> _Prepared:
+        from PIL.Image import Image
+
         from clipalign.data.images import open_image, thumbnail_of
+        from clipalign.data.in_memory import Prepared
         from clipalign.data.sources import is_file_name, read_image
 
+        if isinstance(source, Prepared):
+            prepare: Callable[[Any], Tensor] = self.scorer.prepare
+            return _Prepared(prepare(source), None)
+        if isinstance(source, Image):
+            with self.decoding:
+                return _Prepared(self.scorer.prepare(open_image(source, exif=False)), None)
         if isinstance(source, str | Path) and is_file_name(str(source)) and is_special(Path(source)):
             raise ImageUnreadable(f"{name} is a device, a pipe or a socket, not a file", input=name)
         content = read_image(source, offline=self.offline, timeout=self.timeout, name=name)
@@ -126,9 +136,11 @@ class _Preparation:
 class _Picture:
     """A picture being prepared by a thread, then its features or an error; records that show it share it."""
 
-    __slots__ = ("error", "features", "future", "thumbnail")
+    __slots__ = ("error", "features", "future", "held", "thumbnail")
 
-    def __init__(self, future: Future[_Prepared]) -> None:
+    def __init__(self, future: Future[_Prepared], image: object) -> None:
+        # A picture of the caller's is known by its identity, which another may have once it is gone.
+        self.held = None if isinstance(image, str | Path | bytes) else weakref.ref(image)
         self.future: Future[_Prepared] | None = future
         self.features: Tensor | None = None
         self.error: ClipalignError | None = None
@@ -162,7 +174,7 @@ class _Run(Generic[R]):
         self.ended = False
         self.number = 0  # of records read
         self.ahead: deque[_Waiting] = deque()
-        self.recent: OrderedDict[str, _Picture] = OrderedDict()
+        self.recent: OrderedDict[str | int, _Picture] = OrderedDict()
         self.characters = 0  # of texts ahead
         self.held = 0  # pictures prepared or being prepared, not yet encoded
 
@@ -231,9 +243,9 @@ class _Run(Generic[R]):
                 continue
             key = _key(record.image)
             picture = self.recent.get(key)
-            if picture is None:
+            if picture is None or (picture.held is not None and picture.held() is not record.image):
                 picture = self.recent[key] = _Picture(
-                    self.threads.submit(partial(self.prepare, record.image, record.image_name))
+                    self.threads.submit(partial(self.prepare, record.image, record.image_name)), record.image
                 )
                 self.held += 1
                 if len(self.recent) > self.scorer.window_records:
@@ -300,9 +312,11 @@ def each_alone(
 
 
 def _without_bytes(record: InputRecord) -> InputRecord:
-    return replace(record, image=b"") if isinstance(record.image, bytes) else record
+    return record if isinstance(record.image, str | Path) else replace(record, image=b"")
 
 
-def _key(image: str | Path | bytes) -> str:
+def _key(image: object) -> str | int:
     """What two records with the same picture have in common."""
-    return hashlib.blake2b(image).hexdigest() if isinstance(image, bytes) else str(image)
+    if isinstance(image, bytes):
+        return hashlib.blake2b(image).hexdigest()
+    return str(image) if isinstance(image, str | Path) else id(image)

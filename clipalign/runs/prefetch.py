@@ -60,10 +60,7 @@ class Prefetcher(Generic[T]):
     for its first line.
 
     Args:
-        threads: how many, at least 1.
-
-    Raises:
-        MemoryError: a thread could not start.
+        threads: how many at most, at least 1; one is started with each of the first functions.
     """
 
     def __init__(self, threads: int = EVAL_WORKERS) -> None:
@@ -71,13 +68,8 @@ class Prefetcher(Generic[T]):
         self._expected: dict[Hashable, Future[T]] = {}
         self._closed = threading.Event()
         self._died = False
+        self._threads = threads
         self._running: list[_thread.LockType] = []
-        try:
-            for _ in range(threads):
-                self._running.append(self._start())
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -99,7 +91,13 @@ class Prefetcher(Generic[T]):
             self._running.pop().acquire(timeout=max(0.0, until - time.monotonic()))
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Have ``function`` called; its result, or what it raises, is the future's."""
+        """Have ``function`` called; its result, or what it raises, is the future's.
+
+        Raises:
+            MemoryError: a thread could not start.
+        """
+        if len(self._running) < self._threads:
+            self._running.append(self._start())
         future: Future[T] = Future()
         self._tasks.put((function, future))
         return future

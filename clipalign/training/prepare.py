@@ -34,7 +34,7 @@ from clipalign.data.sentences import Cut, split_text
 from clipalign.errors import UsageError
 from clipalign.files import exclusive, remove_leftovers, replacing, write_whole
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
-from clipalign.results import Prepared
+from clipalign.results import PreparationResult
 from clipalign.runs.log import first_difference, open_log
 from clipalign.training.data import DATA_FILE, DATA_FORMAT, OFFSETS_FILE, SAMPLES_FILE, RawCaption, RawSource, Skipped
 
@@ -79,7 +79,7 @@ def prepare(
     image_root: Path | None = None,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda records: None,
-) -> Prepared:
+) -> PreparationResult:
     """Write the samples of ``source`` into ``folder``, or go on where an earlier run stopped, also at its very end.
 
     Args:
@@ -104,7 +104,7 @@ def prepare(
         if (folder / DATA_FILE).exists():  # an earlier run may have been killed before it removed its phrases
             about = _read_back(folder / DATA_FILE, "samples", "skipped")
             (folder / PHRASES_FILE).unlink(missing_ok=True)
-            return Prepared(folder, about["samples"], about["skipped"], {}, finished_before=True)
+            return PreparationResult(folder, about["samples"], about["skipped"], {}, finished_before=True)
         _cut_all(source, folder / PHRASES_FILE, settings, root=root, workers=workers, on_progress=on_progress)
         with _Phrases(folder / PHRASES_FILE) as phrases:
             samples = _write_samples(phrases, folder, settings, root)
@@ -114,7 +114,7 @@ def prepare(
             why = ", ".join(f"{count} {reason}" for reason, count in phrases.skipped.most_common()) or "it is empty"
             raise UsageError(f"{source.path} gives no sample: {why}", hint="see --image-root", input="--prepare")
         (folder / PHRASES_FILE).unlink()
-    return Prepared(folder, samples, dict(phrases.skipped), phrases.examples)
+    return PreparationResult(folder, samples, dict(phrases.skipped), phrases.examples)
 
 
 def _read_back(path: Path, *keys: str) -> dict[str, Any]:

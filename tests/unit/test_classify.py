@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from clipalign.data.classes import Classes
+from clipalign.data.in_memory import Prepared
 from clipalign.data.records import InputRecord, Place
-from clipalign.errors import ImageUnreadable, InputUnreadable, ModelMismatch, UsageError
+from clipalign.errors import ImageUnreadable, ModelMismatch, UsageError
 from clipalign.methods import classify as route
 from clipalign.methods.classify import ClassifyScorer, crop_weights, make_classifier, openai_templates
 from clipalign.methods.settings import ClassifySettings
@@ -238,8 +239,8 @@ class TestPictures:
         with pytest.raises(ImageUnreadable, match="too long and thin") as caught:
             classify(tmp_path / "thin.png")
         assert caught.value.input == str(tmp_path / "thin.png")
-        with pytest.raises(InputUnreadable, match="not a tensor"):
-            classify(torch.zeros(3, 64, 64))
+        with pytest.raises(ImageUnreadable, match="not a prepared tensor"):
+            classify(Prepared(torch.zeros(3, 64, 64)))
         with pytest.raises(ImageUnreadable, match="offline"):
             Session(load_tiny(), offline=True).classify("http://localhost/a.png", ["cat"])
 

@@ -79,6 +79,7 @@ def test_a_picture_of_any_format_is_found_in_a_folder_and_in_a_tar(tmp_path: Pat
     found = [*read(picture.parent), *read(tmp_path / "photos.tar")]
     assert [(record.id, record.text, told(record)) for record in found] == [("cup", "a cup", "")] * 2
     for record in found:
+        assert isinstance(record.image, Path | bytes)
         assert open_image(record.image, name=record.image_name).size == (16, 16)
 
 

@@ -163,7 +163,7 @@ def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found[2].result is problem
     assert isinstance(found[5].result, ClipalignError) and found[5].result.input == "odd.png"
-    assert str(found[8].result) == "no  is not a picture"
+    assert isinstance(found[8].result, ClipalignError) and found[8].result.message == "no  is not a picture"
     assert outcomes(found)[-1] == "h: 2"
 
 
@@ -291,8 +291,10 @@ def test_a_thread_that_never_begins_is_waited_for_no_longer(monkeypatch: pytest.
     before, start, calls = _thread._count(), _thread.start_new_thread, iter(range(3))
     monkeypatch.setattr("clipalign.runs.prefetch._START_SECONDS", 0.05)
     monkeypatch.setattr(_thread, "start_new_thread", lambda *given: start(*given) if next(calls) < 1 else 0)
-    with pytest.raises(MemoryError, match="could not begin"):
-        Prefetcher[None](3)
+    with Prefetcher[None](3) as threads:
+        threads.submit(lambda: None)
+        with pytest.raises(MemoryError, match="could not begin"):
+            threads.submit(lambda: None)
     assert _gone(before)
 
 

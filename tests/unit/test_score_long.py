@@ -235,7 +235,7 @@ class TestSession:
 
     def test_unknown_settings_are_named(self) -> None:
         with pytest.raises(UsageError, match="marging"):
-            Session(load_tiny()).score_long(PICTURE, "a dog", marging=1)
+            Session(load_tiny()).score_long(PICTURE, "a dog", marging=1)  # type: ignore[call-arg]
 
     def test_the_model_stays_as_it_was(self) -> None:
         loaded = load_tiny()

@@ -18,7 +18,7 @@ from PIL import Image
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.files import part_beside
 from clipalign.pictogram.export import clip_encoder
-from clipalign.results import Prepared
+from clipalign.results import PreparationResult
 from clipalign.training import prepare as specs_prepare
 from clipalign.training.data import (
     DATA_FILE,
@@ -59,7 +59,7 @@ def raw(tmp_path: Path) -> Path:
     return path
 
 
-def prepared(raw: Path, folder: Path, **settings: Any) -> Prepared:
+def prepared(raw: Path, folder: Path, **settings: Any) -> PreparationResult:
     return prepare(open_source(raw), folder, PrepareSettings(**settings))
 
 
