@@ -61,7 +61,7 @@ _clipalign() {
             COMPREPLY=($(compgen -W $'paper\nexif' -- "$current"))
             return ;;
         *\ --sweep)
-            COMPREPLY=($(compgen -W $'model=\nlayers=\nepsilon=\nmode=\ntemplate=' -- "$current"))
+            COMPREPLY=($(compgen -W $'model=\nlayers=\nepsilon=\nmode=\ntemplate=\ncrops=\nalpha=\nimage-logscale=\ntext-logscale=' -- "$current"))
             return ;;
         *\ --report)
             COMPREPLY=($(compgen -W $'html' -- "$current"))

@@ -10,12 +10,14 @@ from clipalign.config.settings import SameAs, Setting
 from clipalign.evaluation.registry import benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
 
-SWEPT: Final = ("model", "layers", "epsilon", "mode", "template")
+SWEPT: Final = (
+    "model", "layers", "epsilon", "mode", "template", "crops", "alpha", "image_logscale", "text_logscale"
+)  # fmt: skip
 """What ``--sweep`` goes through."""
 
 
 def _swept_names() -> list[str]:
-    return [f"{name}=" for name in SWEPT]
+    return [f"{name.replace('_', '-')}=" for name in SWEPT]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,8 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     sweep: Annotated[
         tuple[str, ...],
         Setting(
-            "Evaluate all values of model, layers, epsilon, mode, or template; images are encoded once per "
-            "model. May be repeated.",
+            "Evaluate all values of model, layers, epsilon, mode or template, for classes also of crops, alpha, "
+            "image-logscale or text-logscale; images are encoded once per model, and per alpha. May be repeated.",
             value="NAME=V,V",
             choices=_swept_names,
             file=False,

@@ -51,7 +51,9 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
     return found
 
 
-_SLOWEST_FIRST: Final = ("model", "template", "layers", "mode", "epsilon")
+_SLOWEST_FIRST: Final = (
+    "model", "template", "layers", "mode", "epsilon", "alpha", "crops", "text_logscale", "image_logscale"
+)  # fmt: skip
 """What is cheap to change turns fastest, so that neighbors share as much as they can."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from clipalign.errors import UnknownModel, UsageError
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import combinations, folder_names, read_axes, run_sweep
-from clipalign.evaluation.tasks import words
+from clipalign.evaluation.tasks import pictograms, words
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
+from clipalign.methods import classify
 from clipalign.methods.detect import detect_each
 from clipalign.models import encode as encoder
 from clipalign.models.model import LoadedModel
@@ -106,6 +108,27 @@ def test_pictures_are_encoded_once_a_model_and_captions_once_for_all_thresholds(
     run_sweep(PictogramFoil(), load, EvalSettings(limit=12), AXES)
     assert sum(pictures) == 6  # two captions a picture
     assert captions == [12, 12]  # with one layer and with three
+
+
+def test_scales_and_draws_of_wca_are_swept_over_crops_that_are_encoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictograms, "POOL_CROPS", 4)
+    encoded: list[int] = []
+    monkeypatch.setattr(classify, "encode_images", _counting(encoded, classify.encode_images))
+
+    def named(model: str) -> LoadedModel:
+        return replace(load_tiny(), weights_sha256="of the test")  # vectors of nameless weights are not kept
+
+    axes = read_axes(["image-logscale=0,4", "crops=2,4", "text_logscale=2", "alpha=0.5,0.7"])
+    settings = EvalSettings(limit=3, method="wca", cache_dir=tmp_path, batch_size=5)
+    swept = run_sweep(PictogramClassify(), named, settings, axes)
+    assert len(encoded) == 2 * 3  # a batch a picture with its crops, for each alpha
+    told = ("alpha", "crops", "text_logscale", "image_logscale")
+    assert [tuple(one.result.settings[name] for name in told) for one in swept] == [
+        tuple(one.values[name] for name in told) for one in swept
+    ]
+    assert len({tuple(one.values.values()) for one in swept}) == 8
 
 
 def _counting(counts: list[int], inner: Any) -> Any:
