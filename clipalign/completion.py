@@ -23,8 +23,6 @@ FILES: Final[dict[str, str]] = {"bash": "clipalign.bash", "zsh": "_clipalign", "
 FILE_METAVARS: Final = ("IMAGE", "FILE", "FILE|DIR|-", "FILE|DIR")
 FOLDER_METAVARS: Final = ("DIR", "DIR|pictogram[:N]", "A B")
 
-HEADER: Final = "# Completion of clipalign for {shell}; written by python -m clipalign.completion, not by hand."
-
 
 @dataclass(frozen=True, slots=True)
 class Flag:
@@ -55,11 +53,33 @@ class Branch:
     files: bool
     words: tuple[str, ...] = ()
 
+    @property
+    def typed_flags(self) -> list[str]:
+        """The long spellings of its options, and short ones that have no long one."""
+        return [name for flag in self.flags for name in flag.names if name.startswith("--") or len(flag.names) == 1]
+
 
 def completion_script(shell: str) -> str:
-    """The script for one of :data:`SHELLS`."""
+    """The script for one of :data:`SHELLS`, from its template among those of ``output``."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     root, branches = _tree()
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](root, branches)
+    environment = Environment(
+        loader=PackageLoader("clipalign.output"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for function in (_listed, _zsh_text, _zsh_specs, _fish_text, _fish_flag):
+        environment.filters[function.__name__.removeprefix("_")] = function
+    return environment.get_template(f"completion.{shell}").render(
+        root=root,
+        branches=branches,
+        names=[branch.name for branch in branches],
+        cases=_bash_cases(branches),
+        files_or_names={_zsh_function(flag): flag.choices for b in branches for flag in b.flags if _mixed(flag)},
+    )
 
 
 def _tree() -> tuple[Branch, list[Branch]]:
@@ -104,131 +124,29 @@ def _first_sentence(text: str) -> str:
     return text.partition(". ")[0].rstrip(".")
 
 
-def _words(flags: tuple[Flag, ...]) -> list[str]:
-    return [name for flag in flags for name in flag.names if name.startswith("--") or len(flag.names) == 1]
-
-
 def _listed(words: Iterable[str]) -> str:
     """A bash string of one word a line: completions are split at line ends only, so that file names may hold spaces."""
     return "$'" + "\\n".join(words) + "'"
 
 
-def _bash(root: Branch, branches: list[Branch]) -> str:
-    cases = _bash_cases([flag for branch in (root, *branches) for flag in branch.flags], branches)
-    lines = [
-        HEADER.format(shell="bash"),
-        "",
-        "_clipalign() {",
-        "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= place IFS=$'\\n'",
-        "    # bash splits --option=value at the sign",
-        "    [[ $current == = ]] && current=",
-        "    [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD-2]}",
-        "    COMPREPLY=()",
-        "    for ((place = 1; place < COMP_CWORD; place++)); do",
-        "        case ${COMP_WORDS[place]} in",
-        f"            {'|'.join(b.name for b in branches)}) command=${{COMP_WORDS[place]}}; break ;;",
-        "        esac",
-        "    done",
-        '    case "$command $before" in',
-    ]
-    for (choices, files), names in cases.items():
-        lines.append(f"        {'|'.join(names)})")
-        if choices:
-            lines.append(f"""            COMPREPLY=($(compgen -W {_listed(choices)} -- "$current"))""")
-        if files:
-            lines += [
-                "            compopt -o filenames 2>/dev/null",
-                f"""            COMPREPLY+=($(compgen -A {files} -- "$current"))""",
-            ]
-        lines.append("            return ;;")
-    lines += ["    esac", "    case $command in"]
-    for branch in (*branches, root):
-        lines.append(f"        {branch.name if branch is not root else '*'})")
-        if branch is root:
-            every = _listed([*(b.name for b in branches), *_words(branch.flags)])
-            lines.append(f"""            COMPREPLY=($(compgen -W {every} -- "$current")) ;;""")
-            continue
-        lines.append("            if [[ $current == -* ]]; then")
-        lines.append(f"""                COMPREPLY=($(compgen -W {_listed(_words(branch.flags))} -- "$current"))""")
-        if branch.words:
-            words = _listed(branch.words)
-            lines += ["            else", f"""                COMPREPLY=($(compgen -W {words} -- "$current"))"""]
-        if branch.files:
-            lines += [
-                "            else",
-                "                compopt -o filenames 2>/dev/null",
-                """                COMPREPLY=($(compgen -A file -- "$current"))""",
-            ]
-        lines.append("            fi ;;")
-    return "\n".join([*lines, "    esac", "}", "", "complete -F _clipalign clipalign", ""])
+Completed = tuple[tuple[str, ...], str]
+"""What completes a value: its choices, and ``file``, ``directory`` or nothing."""
 
 
-def _bash_cases(flags: list[Flag], branches: list[Branch]) -> dict[tuple[tuple[str, ...], str], list[str]]:
+def _bash_cases(branches: list[Branch]) -> dict[Completed, list[str]]:
     """What follows an option, to the patterns of command and option it follows; any command where all agree."""
-
-    def follows(flag: Flag) -> tuple[tuple[str, ...], str]:
-        return flag.choices, {"file": "file", "folder": "directory"}.get(flag.takes, "")
-
-    meanings: dict[str, set[tuple[tuple[str, ...], str]]] = {}
-    for flag in flags:
-        if flag.takes != "nothing":
-            for name in flag.names:
-                meanings.setdefault(name, set()).add(follows(flag))
-    cases: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    meanings: dict[str, dict[Completed, list[str]]] = {}
+    cases: dict[Completed, list[str]] = {}
     for branch in branches:
         for flag in branch.flags:
+            completed = flag.choices, {"file": "file", "folder": "directory"}.get(flag.takes, "")
             for name in flag.names if flag.takes != "nothing" else ():
-                pattern = f"*\\ {name}" if len(meanings[name]) == 1 else f"{branch.name}\\ {name}"
-                patterns = cases.setdefault(follows(flag), [])
-                patterns += [pattern] if pattern not in patterns else []
+                meanings.setdefault(name, {}).setdefault(completed, []).append(branch.name)
+                cases.setdefault(completed, [])
+    for name, found in meanings.items():
+        for completed, commands in found.items():
+            cases[completed] += [f"*\\ {name}"] if len(found) == 1 else [f"{one}\\ {name}" for one in commands]
     return cases
-
-
-def _zsh(root: Branch, branches: list[Branch]) -> str:
-    lines = ["#compdef clipalign", HEADER.format(shell="zsh"), ""]
-    mixed = {_zsh_function(flag): flag for b in branches for flag in b.flags if flag.takes == "file" and flag.choices}
-    for function, flag in mixed.items():
-        names = " ".join(flag.choices)
-        lines += [f"{function}() {{", f"    _alternative 'names:name:({names})' 'files:file:_files'", "}", ""]
-    for branch in branches:
-        rest = ["'*:image:_files'"] if branch.files else []
-        rest += [f"'*:name:({' '.join(branch.words)})'"] if branch.words else []
-        lines += [f"_clipalign_{branch.name.replace('-', '_')}() {{", "    _arguments -s \\"]
-        lines += _continued([*_zsh_flags(branch.flags), *rest])
-        lines += ["}", ""]
-    summaries = [f"'{branch.name}:{_zsh_text(branch.summary)}'" for branch in branches]
-    lines += [
-        "_clipalign() {",
-        "    local context state state_descr line",
-        "    typeset -A opt_args",
-        "    _arguments -s -C \\",
-        *_continued([*_zsh_flags(root.flags), "'1: :->command'", "'*:: :->rest'"]),
-        "    case $state in",
-        "        command)",
-        "            local -a commands=(",
-        *(f"                {summary}" for summary in summaries),
-        "            )",
-        "            _describe command commands ;;",
-        "        rest)",
-        "            case $words[1] in",
-        *(f"                {b.name}) _clipalign_{b.name.replace('-', '_')} ;;" for b in branches),
-        "            esac ;;",
-        "    esac",
-        "}",
-        "",
-        "# autoloaded from fpath the file is the function; sourced it has to be registered",
-        "if [[ $zsh_eval_context[-1] == loadautofunc ]]; then",
-        '    _clipalign "$@"',
-        "else",
-        "    compdef _clipalign clipalign",
-        "fi",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _continued(specs: list[str]) -> list[str]:
-    return [f"        {spec}{'' if place == len(specs) - 1 else ' ' + chr(92)}" for place, spec in enumerate(specs)]
 
 
 def _zsh_text(text: str) -> str:
@@ -242,60 +160,41 @@ def _zsh_function(flag: Flag) -> str:
     return "_clipalign_value_" + flag.names[-1].lstrip("-").replace("-", "_")
 
 
-def _zsh_flags(flags: tuple[Flag, ...]) -> list[str]:
+def _mixed(flag: Flag) -> bool:
+    """Whether its value is a name or a file."""
+    return flag.takes == "file" and bool(flag.choices)
+
+
+def _zsh_specs(branch: Branch) -> list[str]:
+    """What ``_arguments`` is told, a quoted string an option and one for the arguments."""
     specs = []
-    for flag in flags:
-        value = ""
+    for flag in branch.flags:
         label = _zsh_text(flag.names[-1].lstrip("-"))
-        if flag.takes == "file":
-            value = f":{label}:{_zsh_function(flag)}" if flag.choices else ":file:_files"
-        elif flag.takes == "folder":
-            value = ":folder:_files -/"
-        elif flag.takes == "choice":
-            value = f":{label}:({' '.join(flag.choices)})"
-        elif flag.takes == "text":
-            value = f":{label}: "
+        value = {
+            "file": f":{label}:{_zsh_function(flag)}" if flag.choices else ":file:_files",
+            "folder": ":folder:_files -/",
+            "choice": f":{label}:({' '.join(flag.choices)})",
+            "text": f":{label}: ",
+            "nothing": "",
+        }[flag.takes].replace("'", "'\\''")
         excluded = "*" if flag.repeats else f"({' '.join(flag.names)})"
         for name in flag.names:
             equals = "=" if name.startswith("--") and flag.takes != "nothing" else ""
-            value_quoted = value.replace("'", "'\\''")
-            specs.append(f"'{excluded}{name}{equals}[{_zsh_text(flag.help)}]{value_quoted}'")
-    return specs
-
-
-def _fish(root: Branch, branches: list[Branch]) -> str:
-    names = " ".join(branch.name for branch in branches)
-    lines = [HEADER.format(shell="fish"), "", "complete -c clipalign -f"]
-    alone = f"not __fish_seen_subcommand_from {names}"
-    lines += [
-        f"complete -c clipalign -n '{alone}' -a {branch.name} -d '{_fish_text(branch.summary)}'" for branch in branches
-    ]
-    lines += [_fish_flag(flag, alone) for flag in root.flags]
-    for branch in branches:
-        inside = f"__fish_seen_subcommand_from {branch.name}"
-        if branch.files:
-            lines.append(f"complete -c clipalign -n '{inside}' -F")
-        if branch.words:
-            lines.append(f"complete -c clipalign -n '{inside}' -a '{' '.join(branch.words)}'")
-        lines += [_fish_flag(flag, inside) for flag in branch.flags]
-    return "\n".join([*lines, ""])
+            specs.append(f"'{excluded}{name}{equals}[{_zsh_text(flag.help)}]{value}'")
+    specs += ["'*:image:_files'"] if branch.files else []
+    return specs + ([f"'*:name:({' '.join(branch.words)})'"] if branch.words else [])
 
 
 def _fish_text(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _fish_flag(flag: Flag, condition: str) -> str:
+def _fish_flag(flag: Flag) -> str:
+    """What ``complete`` is told of an option, behind its condition."""
     names = "".join(f" -l {n.removeprefix('--')}" if n.startswith("--") else f" -s {n[1:]}" for n in flag.names)
-    takes = ""
-    if flag.takes == "folder":
-        takes = " -x -a '(__fish_complete_directories)'"
-    elif flag.takes == "file":
-        takes = " -r -F"
-    elif flag.takes != "nothing":
-        takes = " -x"
+    takes = {"folder": " -x -a '(__fish_complete_directories)'", "file": " -r -F", "nothing": ""}.get(flag.takes, " -x")
     choices = f" -a '{' '.join(flag.choices)}'" if flag.choices else ""
-    return f"complete -c clipalign -n '{condition}'{names}{takes}{choices} -d '{_fish_text(flag.help)}'"
+    return f"{names}{takes}{choices} -d '{_fish_text(flag.help)}'"
 
 
 def write_scripts(folder: Path) -> None:

@@ -12,14 +12,14 @@ _clipalign() {
         esac
     done
     case "$command $before" in
-        *\ --from|*\ -i|*\ --input|detect\ -o|detect\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|classify\ -o|classify\ --output|*\ --text-file|score-long\ -o|score-long\ --output|*\ --save|*\ --prepare)
+        *\ --from|*\ -i|*\ --input|detect\ -o|classify\ -o|score-long\ -o|detect\ --output|classify\ --output|score-long\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|*\ --text-file|*\ --save|*\ --prepare)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
         download\ --format|eval\ --format|train-specs\ --format)
             COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
-        *\ --cache-dir|*\ --image-root|*\ --data-root|eval\ -o|eval\ --output|*\ --compare|*\ --data|train-specs\ -o|train-specs\ --output)
+        *\ --cache-dir|*\ --image-root|eval\ -o|train-specs\ -o|eval\ --output|train-specs\ --output|*\ --data-root|*\ --compare|*\ --data)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
