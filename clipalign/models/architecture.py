@@ -1,5 +1,7 @@
 """What a network looks like, as an open_clip config: read from a JSON file, or inferred from a checkpoint's shapes.
 
+Nothing of a config but known fields goes any further.
+
 The inference is for checkpoints in OpenAI's naming (open_clip's plain CLIP and Long-CLIP share it): every size is a
 shape, but for the number of heads, which is the width over 64, and the activation, which is QuickGELU in that format.
 """
@@ -10,11 +12,13 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import ModelMismatch
+from clipalign.models.convert import convert_config, is_transformers, read_preprocessing
+from clipalign.models.folders import CONFIGS, has_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,16 +190,26 @@ class Architecture:
         config: arguments of open_clip's model classes.
         preprocess: any of ``mean``, ``std``, ``interpolation``, ``resize_mode``, ``fill_color``.
         is_fixed: whether a user wrote it down, so that nothing in it may be corrected.
+        is_transformers: whether it was one of transformers.
+        is_siglip: whether its image tower is that of such a SigLIP, of any size.
+        tokenizer: folder with the files of its tokenizer, where they lie beside the config.
+        notes: what of that is a guess.
     """
 
     label: str
     config: dict[str, Any]
     preprocess: dict[str, Any] = field(default_factory=dict)
     is_fixed: bool = False
+    is_transformers: bool = False
+    is_siglip: bool = False
+    tokenizer: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_config(path: Path) -> Architecture:
-    """An open_clip config: the plain one, or the Hub's with ``model_cfg`` and ``preprocess_cfg``.
+    """A config of open_clip, the plain one or the Hub's with ``model_cfg`` and ``preprocess_cfg``, or of transformers.
+
+    Files of a tokenizer beside it are those of the model, as open_clip has it, where the config has its usual name.
 
     Raises:
         ModelMismatch: no JSON, or not a config.
@@ -207,6 +221,15 @@ def read_config(path: Path) -> Architecture:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelMismatch(f"{path} is not readable as JSON: {error}", input=str(path)) from error
     outer = content if isinstance(content, dict) else {}
+    tokenizer = path.parent if path.name in CONFIGS and has_tokenizer(path.parent) else None
+    if is_transformers(outer):
+        config = convert_config(outer, path)
+        _check_fields(path, config)
+        siglip = "timm_model_name" in config["vision_cfg"]
+        preprocess, notes = read_preprocessing(path.parent, config["vision_cfg"]["image_size"], squash=siglip)
+        _check_preprocessing(path, preprocess)
+        plain = Architecture(str(path), config, preprocess, is_fixed=True, tokenizer=tokenizer, notes=notes)
+        return replace(plain, is_transformers=True, is_siglip=siglip)
     config = dict(outer.get("model_cfg", outer)) if isinstance(outer.get("model_cfg", outer), dict) else {}
     preprocess = outer.get("preprocess_cfg") or config.pop("preprocess", None) or {}
     missing = [key for key in _REQUIRED if key not in config]
@@ -218,13 +241,17 @@ def read_config(path: Path) -> Architecture:
                 f"{path} is not an open_clip config: its {key} is not an object but {part!r}"[:_SHOWN], input=str(path)
             )
     _check_fields(path, config)
+    _check_preprocessing(path, preprocess)
+    return Architecture(str(path), config, preprocess, is_fixed=True, tokenizer=tokenizer)
+
+
+def _check_preprocessing(path: Path, preprocess: dict[str, Any]) -> None:
     for key in ("mean", "std"):
         numbers = preprocess.get(key, 0.0)
         if not _are_numbers(numbers if isinstance(numbers, list) and len(numbers) == 3 else [numbers]):
             raise ModelMismatch(f"{path} has a {key} that is not three numbers", input=str(path))
     if (preprocess.get("fill_color") or 0) not in range(256):
         raise ModelMismatch(f"{path} has a fill_color that is not a whole number from 0 to 255", input=str(path))
-    return Architecture(str(path), config, preprocess, is_fixed=True)
 
 
 def read_text_tower(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """A weights file becomes named tensors in open_clip's naming, fp32, checked for values that are not finite.
 
-Read are safetensors, pickles (always ``weights_only=True``) and OpenAI's TorchScript archives, whose code is never run.
-Wrappings of training programs are taken off; Long-CLIP's two position tables are folded; the compact vocabulary of the
-embedded model is expanded. What a file does not say about itself is not guessed: the activation is known for OpenAI's
-own and Long-CLIP's formats only.
+Read are safetensors, pickles (always ``weights_only=True``), both also in several files with an index, and OpenAI's
+TorchScript archives, whose code is never run. Wrappings of training programs are taken off; a moving average (EMA) of
+the weights is taken where it is asked for, never unasked; the names of transformers become open_clip's; Long-CLIP's two
+position tables are folded; the compact vocabulary of the embedded model is expanded. LoRA adapters are refused. What a
+file does not say about itself is not guessed: the activation is known for OpenAI's own and Long-CLIP's formats only.
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clipalign.errors import ModelMismatch, name_some
+from clipalign.models.convert import convert_names
+from clipalign.models.folders import MERGE_FIRST, weight_files
 from clipalign.models.long_context import fold_tables, is_two_tables
 from clipalign.models.torchscript import is_torchscript, read_torchscript, refuse_unfolding
 
 CLIP_VOCABULARY: Final = 49408
 """Tokens of CLIP's byte-pair vocabulary, start and end token included."""
 
-_WRAPPINGS: Final = ("state_dict", "model_state_dict", "model")
-_PREFIXES: Final = ("module.", "_orig_mod.")  # of data-parallel and compiled modules
+_WRAPPINGS: Final = ("state_dict", "model_state_dict", "model", "module")
+_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "clip.")
+"""Of data-parallel and compiled modules, and of modules that hold a CLIP, one within another in any order."""
+
+_AVERAGE: Final = re.compile(r"(?:.*_)?ema(?:_.*)?", re.IGNORECASE)
+"""Names of sets of weights that are a moving average of others: ``ema``, ``model_ema``, ``state_dict_ema``."""
+
+_ADAPTER: Final = re.compile(r".*\.(lora_[ABE]|lora_(up|down)|lora_embedding_[AB]|lora_magnitude_vector)(\.|$)")
 
 _OPENAI_FACTS: Final = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives keep among the weights."""
@@ -60,21 +69,32 @@ class Weights:
     Attributes:
         tensors: by open_clip's names; floating ones are fp32, finite, on the CPU.
         quick_gelu: True where the file's format says that it was trained with QuickGELU; None where it does not say.
+        averages: names of the sets of weights in the file that are moving averages, and were not asked for.
     """
 
     tensors: dict[str, Tensor]
     quick_gelu: bool | None
+    averages: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path, *, base: Path | None = None) -> Weights:
-    """Read a weights file, and from ``base`` the tensors it leaves out.
+def read_checkpoint(path: Path, chosen: str = "", *, base: Path | None = None) -> Weights:
+    """Read a weights file, or all that an index names, and from ``base`` the tensors it leaves out.
+
+    Args:
+        path: of the file or the index.
+        chosen: name of the set of weights to take, of several.
+        base: another file.
 
     Raises:
-        ModelMismatch: not a weights file, a refused pickle, a format of another library, or values that are not finite.
+        ModelMismatch: not a weights file, a refused pickle, a LoRA adapter, or values that are not finite; no such set
+            of weights, or none but moving averages and none chosen.
     """
-    tensors = _unwrap(_read(path), path)
+    files = weight_files(path)
+    loaded = _read(path) if files == (path,) else _joined(files, path)
+    loaded, averages = _choose_set(loaded, chosen, path)
+    tensors = convert_names(_unwrap(loaded, path, sum(file.stat().st_size for file in files)))
     if base is not None:
-        tensors = _unwrap(_read(base), base) | tensors
+        tensors = _unwrap(_read(base), base, base.stat().st_size) | tensors
     quick_gelu = None
     if any(name in tensors for name in _OPENAI_FACTS):
         quick_gelu = True
@@ -90,7 +110,48 @@ def read_checkpoint(path: Path, *, base: Path | None = None) -> Weights:
     _refuse_non_finite(tensors, path)
     if _COMPACT_ROWS in tensors:
         tensors = _expand_vocabulary(tensors)
-    return Weights(tensors, quick_gelu)
+    return Weights(tensors, quick_gelu, averages)
+
+
+def _joined(files: tuple[Path, ...], index: Path) -> dict[str, Tensor]:
+    """The tensors of several files."""
+    joined: dict[str, Tensor] = {}
+    for file in files:
+        part = _read(file)
+        if not isinstance(part, dict) or joined.keys() & part.keys():
+            raise ModelMismatch(f"{file} does not belong to the other files of {index}", input=str(index))
+        joined |= part
+    return joined
+
+
+def _choose_set(loaded: Any, chosen: str, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """The chosen set of weights, else all but moving averages, and the names of those."""
+    if not isinstance(loaded, dict):
+        return loaded, ()
+    sets = {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, dict)}
+    for name in loaded:  # sets without dicts of their own: names that begin alike
+        first, dot, _ = name.partition(".") if isinstance(name, str) else ("", "", "")
+        if dot and first not in sets and (first == chosen or _AVERAGE.fullmatch(first)):
+            start = f"{first}."
+            sets[first] = {key.removeprefix(start): loaded[key] for key in loaded if str(key).startswith(start)}
+    averages = tuple(name for name in sets if _AVERAGE.fullmatch(name))
+    if chosen:
+        if chosen not in sets:
+            raise ModelMismatch(
+                f"{path} has no set of weights called {chosen!r}",
+                hint=f"it has {', '.join(map(str, sets)) or 'a single one: leave out what follows the #'}",
+                input=str(path),
+            )
+        return sets[chosen], ()
+    starts = tuple(f"{name}." for name in averages)
+    rest = {name: value for name, value in loaded.items() if name not in averages and not str(name).startswith(starts)}
+    if averages and not any(isinstance(value, dict | Tensor) for value in rest.values()):
+        raise ModelMismatch(
+            f"{path} has no weights but moving averages (EMA): {', '.join(averages)}",
+            hint=f"choose one: --model {path}#{averages[0]}",
+            input=str(path),
+        )
+    return rest, averages
 
 
 def _read(path: Path) -> Any:
@@ -144,7 +205,7 @@ def _unreadable(path: Path, why: str) -> ModelMismatch:
     return ModelMismatch(f"{path} is not a readable weights file: {why}", hint=hint, input=str(path))
 
 
-def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _unwrap(loaded: Any, path: Path, file_bytes: int) -> dict[str, Tensor]:
     """The state dict inside what training programs save around it."""
     for wrapping in _WRAPPINGS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapping), dict):
@@ -173,21 +234,16 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             input=str(path),
         )
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if held > _SHARED * path.stat().st_size:
+    if held > _SHARED * file_bytes:
         raise ModelMismatch(
             f"{path} holds the same values in many tensors, {held:,} bytes of them",
             hint="save a state_dict in which tensors share nothing",
             input=str(path),
         )
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    if any(name.startswith("text_model.") for name in tensors):
-        raise ModelMismatch(
-            f"{path} is in the format of transformers, not of open_clip, OpenAI or Long-CLIP",
-            hint="many such models exist for open_clip too: --model NAME@TAG",
-            input=str(path),
-        )
+    if any(map(_ADAPTER.match, tensors)):
+        raise ModelMismatch(f"{path} holds a LoRA adapter, not a model", hint=MERGE_FIRST, input=str(path))
+    while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 

@@ -1,18 +1,21 @@
 """Models by name, from ``models.toml``, and what may follow ``--model``.
 
-    NAME                  a registry name
-    NAME@TAG              an open_clip architecture with one of its pretrained tags
-    NAME@FILE             an open_clip architecture, or a registry model's, with a local checkpoint
-    CONFIG.json@FILE      an open_clip config with a local checkpoint
-    FILE                  a checkpoint in OpenAI or Long-CLIP format; its architecture follows from its shapes
+    NAME                          a registry name, or OpenAI's spelling of one: ViT-L/14@336px
+    NAME@TAG, NAME:TAG, NAME,TAG  an open_clip architecture with one of its pretrained tags
+    NAME@FILE, CONFIG.json@FILE   an architecture, a registry model's, or a config, with a local checkpoint
+    FILE                          a checkpoint in OpenAI or Long-CLIP format; its architecture follows from its shapes
+    FILE#SET                      one of several sets of weights in a file, such as those of a moving average (EMA)
+    DIR, local-dir:DIR            a folder with a config and weights, see ``clipalign.models.folders``
+    OWNER/NAME[@REVISION]         a repository of the Hub with the same, also after ``hf-hub:``
 
-A file of that very name wins over the ``@`` reading. open_clip itself is not imported: its architectures are the names
-of the files in its config folder. Whether a tag exists is found out when the model is loaded.
+What exists under that very name wins: a file, then a folder. open_clip itself is not imported: its architectures are
+the names of the files in its config folder. Whether a tag exists is found out when the model is loaded.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +25,7 @@ from typing import Any, Final, Literal
 
 from clipalign.errors import UnknownModel
 from clipalign.files import is_file, is_folder, read_package_rows
+from clipalign.models.folders import INDEX, WEIGHTS, find_in_folder
 
 DEFAULT_MODEL: Final = "ViT-B-32"
 
@@ -56,6 +60,7 @@ class WeightSource:
         tag: of open_clip's table.
         sha256: of the file in lower-case hexadecimal, or its first digits; empty where it is not on record.
         size_bytes: for display, rounded; 0 where unknown.
+        set: of several sets of weights in the file; empty for the only one, or the one that is no moving average.
     """
 
     kind: SourceKind
@@ -67,6 +72,7 @@ class WeightSource:
     tag: str = ""
     sha256: str = ""
     size_bytes: int = 0
+    set: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,8 @@ class ModelRow:
 
     Attributes:
         name: registry name, or the specification as the user gave it.
-        architecture: open_clip architecture, path of a config JSON, or empty: then the checkpoint's shapes tell.
+        architecture: open_clip architecture, path of a config JSON, or empty: then the config beside the weights in a
+            repository of the Hub, or the shapes of a file.
         weights: sources in order of preference.
         tag: open_clip's tag for these very weights, where ``name`` is the architecture there.
         quick_gelu: activation; None for the one of the architecture's config.
@@ -138,6 +145,12 @@ def row_of_weights(sha256: str) -> ModelRow | None:
 CHECKPOINT_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _SUGGESTIONS: Final = 3
 
+_HUB: Final = "hf-hub:"
+_LOCAL: Final = "local-dir:"
+_REPOSITORY: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
+_REVISION: Final = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95}){0,3}", re.ASCII)
+_OPENAI_AT_336: Final = "ViT-L-14@336px"
+
 
 def model_names() -> list[str]:
     """The registry's names, in the order of lists."""
@@ -156,19 +169,53 @@ def find_model(spec: str) -> ModelRow:
     """The row that ``spec`` stands for; its weights need not be on this machine.
 
     Raises:
-        UnknownModel: neither a name, nor a file, nor a pair of the two; with the nearest names as a hint.
+        UnknownModel: neither a name, a file, a folder or a repository, nor a pair of two of them; with the nearest
+            names as a hint.
+        ModelMismatch: a folder without a config or without weights.
     """
     spec = spec.strip()
     if spec in ROWS:
         return ROWS[spec]
-    path = _path(spec)
-    if spec and is_file(path):
-        return _lone_file(spec, path)
-    for left, right in _splits(spec):
-        row = _left_side(spec, left)
-        if row is not None:
-            return _with_weights(row, left, right)
-    raise _unknown(spec, path)
+    if spec.startswith(_LOCAL):
+        return row_of_folder(spec, _path(spec.removeprefix(_LOCAL)))
+    if not spec.startswith(_HUB):
+        if source := _file(spec):
+            return _lone_file(spec, source)
+        if spec and is_folder(_path(spec)):
+            return row_of_folder(spec, _path(spec))
+        if (name := spec.replace("/", "-")) in ROWS:
+            return ROWS[name]
+        for left, right in _splits(spec):
+            if (row := _left_side(spec, left)) is not None:
+                return _with_weights(row, left, right)
+    if row := _repository(spec):
+        return row
+    raise _unknown(spec)
+
+
+def row_of_folder(spec: str, folder: Path) -> ModelRow:
+    """The row of a folder with a config and weights."""
+    config, weights = find_in_folder(folder)
+    source = WeightSource("file", file=str(weights))
+    return ModelRow(spec, str(config), (source,), note=f"{weights.name} with {config.name}")
+
+
+def _repository(spec: str) -> ModelRow | None:
+    """The row of a repository of the Hub; its files in order of preference, whichever of them it has."""
+    repo, _, revision = spec.removeprefix(_HUB).partition("@")
+    named = _REPOSITORY.fullmatch(repo) and (not revision or _REVISION.fullmatch(revision))
+    if not named or ".." in revision:
+        return None
+    if not spec.startswith(_HUB) and (_path(spec).suffix in (*CHECKPOINT_SUFFIXES, ".json") or _is_misspelled(repo)):
+        return None
+    weights = tuple(WeightSource("hub", repo=repo, file=file, revision=revision) for file in WEIGHTS)
+    return ModelRow(spec, "", weights, note="repository of the Hub")
+
+
+def _is_misspelled(repo: str) -> bool:
+    """Whether ``owner/name`` is rather an architecture in OpenAI's spelling: ViT-B/33."""
+    family = repo.partition("/")[0].lower() + "-"
+    return any(name.lower().startswith(family) for name in architecture_names())
 
 
 def _path(text: str) -> Path:
@@ -180,36 +227,44 @@ def _path(text: str) -> Path:
 
 
 def _splits(spec: str) -> Iterator[tuple[str, str]]:
-    """Both sides of every ``@``: paths may hold some too."""
+    """Both sides of every ``@``, ``:`` and ``,``: paths may hold some too."""
     for place, character in enumerate(spec):
-        if character == "@":
+        if character in "@:,":
             yield spec[:place], spec[place + 1 :]
 
 
-def _lone_file(spec: str, path: Path) -> ModelRow:
-    if path.suffix == ".json":
+def _file(text: str) -> WeightSource | None:
+    """A checkpoint, and after ``#`` a set of weights in it; None where there is no such file."""
+    whole, (name, _, chosen) = _path(text), text.rpartition("#")
+    if text and is_file(whole):
+        return WeightSource("file", file=str(whole))
+    return WeightSource("file", file=str(_path(name)), set=chosen) if name and is_file(_path(name)) else None
+
+
+def _lone_file(spec: str, source: WeightSource) -> ModelRow:
+    path = Path(source.file)
+    if path.suffix == ".json" and not path.name.endswith(INDEX):
         raise UnknownModel(
             f"{spec} is a config without weights", hint=f"add the checkpoint: --model {spec}@FILE", input=spec
         )
-    weights = (WeightSource("file", file=str(path)),)
-    return ModelRow(spec, "", weights, note="architecture read from the checkpoint's shapes")
+    return ModelRow(spec, "", (source,), note="architecture read from the checkpoint's shapes")
 
 
 def _left_side(spec: str, left: str) -> ModelRow | None:
-    """What stands before the ``@``, still without weights."""
+    """What stands before the weights, still without them."""
     path = _path(left)
     if left and path.suffix == ".json" and is_file(path):
         return ModelRow(spec, str(path), note="local config")
     # open_clip's name before the registry's: ViT-B-32@laion2b_e16 is no model of OpenAI's.
-    if left in architecture_names():
-        return ModelRow(spec, left, note="open_clip architecture")
-    return replace(ROWS[left], name=spec) if left in ROWS else None
+    if (name := left.replace("/", "-")) in architecture_names():
+        return ModelRow(spec, name, note="open_clip architecture")
+    return replace(ROWS[name], name=spec) if name in ROWS else None
 
 
 def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
     path = _path(right)
-    if right and is_file(path):
-        return replace(row, weights=(WeightSource("file", file=str(path)),))
+    if source := _file(right):
+        return replace(row, weights=(source,))
     if not right:
         raise UnknownModel(
             f"nothing follows the @ of {row.name!r}", hint=f"--model {left}@TAG or --model {left}@FILE", input=row.name
@@ -217,8 +272,11 @@ def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
     if path.suffix in CHECKPOINT_SUFFIXES or "/" in right or is_folder(path):
         raise UnknownModel(f"there is no checkpoint file {right}", hint=_where(path), input=row.name)
     tag = right.lower().replace("-", "_")  # as open_clip reads tags
+    left = left.replace("/", "-")
     if left in ROWS and ROWS[left].tag == tag:
         return ROWS[left]
+    if f"{left}@{tag}" == _OPENAI_AT_336:
+        return ROWS["ViT-L-14-336"]
     if left not in architecture_names():
         raise UnknownModel(
             f"{left} has no weights called {right!r}", hint=f"name a checkpoint: {left}@FILE", input=row.name
@@ -226,25 +284,25 @@ def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
     return replace(row, weights=(WeightSource("open_clip", tag=tag),))
 
 
-def _unknown(spec: str, path: Path) -> UnknownModel:
+def _unknown(spec: str) -> UnknownModel:
     if not spec:
         return UnknownModel("the model has no name", hint=f"one of {', '.join(ROWS)}")
-    if spec in architecture_names():
+    if (name := spec.replace("/", "-")) in architecture_names():
         return UnknownModel(
             f"{spec} is an architecture without weights",
-            hint=f"add a pretrained tag or a checkpoint: --model {spec}@TAG or {spec}@FILE",
+            hint=f"add a pretrained tag or a checkpoint: --model {name}@TAG or {name}@FILE",
             input=spec,
         )
     left, at, right = spec.partition("@")
-    near = _nearest(left)
-    if near:
+    if near := _nearest(left):
         return UnknownModel(
             f"unknown model {spec!r}",
             hint=f"did you mean {' or '.join(name + at + right for name in near)}?",
             input=spec,
         )
-    if path.suffix in (*CHECKPOINT_SUFFIXES, ".json") or "/" in spec or is_folder(path):
-        return UnknownModel(f"there is no model file {spec}", hint=_where(path), input=spec)
+    path = _path(spec)
+    if path.suffix in (*CHECKPOINT_SUFFIXES, ".json") or "/" in spec:
+        return UnknownModel(f"there is no model file, folder or repository {spec}", hint=_where(path), input=spec)
     return UnknownModel(f"unknown model {spec!r}", hint=f"one of {', '.join(ROWS)}", input=spec)
 
 
@@ -263,6 +321,4 @@ def _nearest(name: str) -> list[str]:
 def _where(path: Path) -> str:
     if is_folder(path):
         return "that is a folder; name the file in it"
-    if not is_folder(path.parent):
-        return f"there is no folder {path.parent}"
-    return f"looked in {path.absolute().parent}"
+    return f"looked in {path.absolute().parent}" if is_folder(path.parent) else f"there is no folder {path.parent}"

@@ -19,7 +19,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from clipalign.cache import cache_folder, home_folder, write_kept
-from clipalign.errors import MissingWeights, VerificationFailed
+from clipalign.errors import MissingWeights, ModelMismatch, VerificationFailed, name_some
+from clipalign.files import is_file
+from clipalign.models.folders import weight_files
 from clipalign.models.registry import ModelRow, WeightSource
 
 OPENAI_CACHE: Final = Path(".cache", "clip")
@@ -36,7 +38,7 @@ class WeightsFile:
     """A weights file on this machine.
 
     Attributes:
-        path: of the file.
+        path: of the file, or of the index where the weights are in several files.
         source: that it was found for.
         sha256: its hash, which matches the source's where that has one.
     """
@@ -65,26 +67,34 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
     Raises:
         MissingWeights: none is there, and the hint is the line that fetches them; or one may not be read.
         VerificationFailed: a file is there, but its SHA-256 is not the one on record.
+        ModelMismatch: an index that names no weights.
     """
     cache = cache_folder(cache_dir)
     for source in row.weights:
         for path in candidates(source, cache):
             try:
-                if not path.is_file():
-                    continue
-                sha256, on_record = hash_file(path, cache), sha256_on_record(source, path)
+                if path.is_file() and all(file.is_file() for file in weight_files(path)):
+                    return WeightsFile(path, source, _verified_hash(path, source, row, cache))
             except OSError as error:
                 raise MissingWeights(
                     f"{path} cannot be read: {error.strerror or error}", hint="check its rights", input=row.name
                 ) from error
-            if not sha256.startswith(on_record):
-                raise VerificationFailed(
-                    f"{path} is damaged or another file: SHA-256 {sha256[:12]}…, not {on_record[:12]}…",
-                    hint=f"delete it, then: clipalign download {shlex.quote(row.name)}",
-                    input=row.name,
-                )
-            return WeightsFile(path, source, sha256)
     raise _missing(row, offline=offline)
+
+
+def _verified_hash(path: Path, source: WeightSource, row: ModelRow, cache: Path) -> str:
+    """The SHA-256 of a file; of weights in several files that of their hashes, one after the other."""
+    files, hashes = weight_files(path), []
+    for file in files:
+        sha256, on_record = hash_file(file, cache), sha256_on_record(source, file)
+        if not sha256.startswith(on_record):
+            raise VerificationFailed(
+                f"{file} is damaged or another file: SHA-256 {sha256[:12]}…, not {on_record[:12]}…",
+                hint=f"delete it, then: clipalign download {shlex.quote(row.name)}",
+                input=row.name,
+            )
+        hashes.append(sha256)
+    return hashes[0] if files == (path,) else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
@@ -96,7 +106,10 @@ def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
             input=row.name,
         )
     if kinds == {"file"}:
-        return MissingWeights(f"there is no file {row.weights[0].file}", input=row.name)
+        path = Path(row.weights[0].file)
+        lost = [file.name for file in weight_files(path) if not file.is_file()] if is_file(path) else []
+        said = f"{path} names weights that are not beside it: {name_some(lost)}" if lost else f"there is no file {path}"
+        return MissingWeights(said, input=row.name)
     forbidden = ", and --offline (or HF_HUB_OFFLINE) forbids fetching them" if offline else ""
     return MissingWeights(
         f"the weights of {row.name} are not on this machine{forbidden}",
@@ -134,6 +147,25 @@ def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | Non
 
     found = try_to_load_from_cache(repo, file, cache_dir=constants.HF_HUB_CACHE, revision=revision or None)
     return Path(found) if isinstance(found, str) else None
+
+
+def hub_file(repo: str, names: tuple[str, ...], row: ModelRow) -> Path:
+    """The first of these files of a Hub repository, one that ``row`` needs besides its weights, in the Hub's cache.
+
+    Raises:
+        ModelMismatch: the config names no repository.
+        MissingWeights: it is not there.
+    """
+    if not isinstance(repo, str):
+        raise ModelMismatch(f"the config of {row.name} names a model or tokenizer {repo!r}", input=row.name)
+    for name in names:
+        if path := find_in_hub_cache(repo, name):
+            return path
+    raise MissingWeights(
+        f"{row.name} needs files of {repo} that are not on this machine",
+        hint=f"clipalign download {shlex.quote(row.name)}",
+        input=row.name,
+    )
 
 
 def hash_file(path: Path, cache: Path) -> str:

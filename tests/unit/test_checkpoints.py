@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import zipfile
@@ -60,12 +61,70 @@ def test_safetensors(tmp_path: Path) -> None:
         {"state_dict": {f"module.{name}": tensor for name, tensor in TENSORS.items()}},
         {"model": {f"module._orig_mod.{name}": tensor for name, tensor in TENSORS.items()}},
         {"model_state_dict": TENSORS},
+        {"module": {f"model.clip.module.{name}": tensor for name, tensor in TENSORS.items()}},
+        {"state_dict": {f"_orig_mod.model.module._orig_mod.{name}": tensor for name, tensor in TENSORS.items()}},
     ],
-    ids=["state_dict", "data parallel", "compiled", "model_state_dict"],
+    ids=["state_dict", "data parallel", "compiled", "model_state_dict", "nested", "nested otherwise"],
 )
 def test_wrappings_come_off(tmp_path: Path, wrapped: Any) -> None:
     torch.save(wrapped, tmp_path / "weights.pt")
     assert same(read_checkpoint(tmp_path / "weights.pt").tensors)
+
+
+AVERAGE = {name: tensor + 1 for name, tensor in TENSORS.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"state_dict": TENSORS, "state_dict_ema": AVERAGE}, "state_dict_ema"),
+        ({"model": TENSORS, "model_ema": {f"module.{name}": value for name, value in AVERAGE.items()}}, "model_ema"),
+        (
+            {f"model.{name}": value for name, value in TENSORS.items()}
+            | {f"ema_model.{name}": value for name, value in AVERAGE.items()},
+            "ema_model",
+        ),
+    ],
+    ids=["timm", "two dicts", "two beginnings of names"],
+)
+def test_averaged_weights_are_taken_where_they_are_chosen_alone(tmp_path: Path, content: Any, name: str) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    usual, chosen = read_checkpoint(tmp_path / "w.pt"), read_checkpoint(tmp_path / "w.pt", name)
+    assert same(usual.tensors) and usual.averages == (name,)
+    assert same(chosen.tensors, AVERAGE) and chosen.averages == ()
+
+
+def test_averaged_weights_alone_must_be_chosen(tmp_path: Path) -> None:
+    torch.save({"ema": AVERAGE, "decay": 0.9}, tmp_path / "w.pt")
+    with pytest.raises(ModelMismatch, match=r"no weights but moving averages \(EMA\): ema") as caught:
+        read_checkpoint(tmp_path / "w.pt")
+    assert caught.value.hint.endswith("w.pt#ema")
+    assert same(read_checkpoint(tmp_path / "w.pt", "ema").tensors, AVERAGE)
+    with pytest.raises(ModelMismatch, match="no set of weights called 'student'"):
+        read_checkpoint(tmp_path / "w.pt", "student")
+
+
+class TestSeveralFiles:
+    def test_an_index_and_its_files(self, tmp_path: Path) -> None:
+        for number, (name, tensor) in enumerate(TENSORS.items()):
+            save_file({name: tensor}, tmp_path / f"part-{number}.safetensors")
+        places = {name: f"part-{number}.safetensors" for number, name in enumerate(TENSORS)}
+        index = tmp_path / "model.safetensors.index.json"
+        index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+        assert same(read_checkpoint(index).tensors)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            *("[]", "{", '{"weight_map": {}}', '{"weight_map": []}', '{"weight_map": {"a": 3}}'),
+            *('{"weight_map": {"a": "../b.safetensors"}}', '{"weight_map": {"a": "b.py"}}'),
+        ],
+    )
+    def test_an_index_that_is_none(self, tmp_path: Path, content: str) -> None:
+        index = tmp_path / "model.safetensors.index.json"
+        index.write_text(content)
+        with pytest.raises(ModelMismatch):
+            read_checkpoint(index)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
@@ -252,9 +311,10 @@ def test_a_file_cut_short(tmp_path: Path, suffix: str) -> None:
         ([torch.zeros(1)], "not hold a state dict but list"),
         ({}, "not hold a state dict but nothing"),
         ({"a": torch.zeros(1), "epoch": 3, "name": "x"}, "not weights: epoch, name"),
-        ({"text_model.embeddings.weight": torch.zeros(1)}, "format of transformers"),
+        ({"base_model.model.visual.proj.lora_A.weight": torch.zeros(1)}, "a LoRA adapter, not a model"),
+        ({"visual.proj.lora_up": torch.zeros(1)}, "a LoRA adapter, not a model"),
     ],
-    ids=["list", "nothing", "strangers", "transformers"],
+    ids=["list", "nothing", "strangers", "peft", "another adapter"],
 )
 def test_pickles_of_something_else(tmp_path: Path, content: Any, why: str) -> None:
     torch.save(content, tmp_path / "w.pt")

@@ -22,7 +22,7 @@ from clipalign.models import load as model_module
 from clipalign.models.architecture import read_text_tower
 from clipalign.models.load import import_open_clip, load_model
 from clipalign.models.model import LoadedModel
-from clipalign.models.registry import OPENAI_MEAN, ROWS, WeightSource
+from clipalign.models.registry import OPENAI_MEAN, ROWS, WeightSource, find_model
 from clipalign.models.weights import place_in_cache
 from tests.checkpoints import VOCABULARY, config, long_state_dict, save_torchscript, state_dict
 
@@ -297,9 +297,38 @@ class TestNames:
 
     def test_a_guessed_activation_is_said(self, tmp_path: Path) -> None:
         weights = write_weights(tmp_path)
-        (note,) = load_model(f"tiny@{weights}", choice=CPU).notes
-        assert note.startswith("GELU assumed") and "tiny-quickgelu" in note
-        assert not load_model(f"tiny-quickgelu@{weights}", choice=CPU).notes
+        notes = load_model(f"tiny@{weights}", choice=CPU).notes
+        assert notes[0].startswith("GELU assumed") and notes[0].endswith(": --quick-gelu")
+        assert not [note for note in load_model(f"tiny-quickgelu@{weights}", choice=CPU).notes if "GELU" in note]
+
+    @pytest.mark.parametrize(("said", "label"), [(True, "tiny-quickgelu"), (False, "tiny")])
+    def test_the_user_decides_an_activation_that_nothing_says(self, tmp_path: Path, said: bool, label: str) -> None:
+        row = replace(find_model(f"tiny@{write_weights(tmp_path)}"), quick_gelu=said)
+        loaded = load_model(row, choice=CPU)
+        assert (loaded.quick_gelu, loaded.architecture) == (said, label)
+        assert not [note for note in loaded.notes if "GELU" in note]
+
+    def test_the_user_does_not_decide_against_the_weights(self, tmp_path: Path) -> None:
+        tensors = {**state_dict(), "vocab_size": torch.tensor(64)}
+        row = replace(find_model(f"tiny@{write_weights(tmp_path, tensors)}"), quick_gelu=False)
+        with pytest.raises(ModelMismatch, match="uses GELU, but these weights were trained with QuickGELU"):
+            load_model(row, choice=CPU)
+
+    def test_preprocessing_is_that_of_all_tags_or_openais(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec = f"tiny@{write_weights(tmp_path)}"
+        loaded = load_model(spec, choice=CPU)
+        assert (loaded.mean, loaded.resize_mode) == ((0.1, 0.2, 0.3), "squash")
+        assert loaded.notes[-1].startswith("preprocessing of open_clip's own weights of tiny assumed: mean (0.1,")
+        tags = import_open_clip().pretrained._PRETRAINED["tiny"]
+        monkeypatch.setitem(tags, "laion", tags["laion"] | {"resize_mode": "shortest"})
+        loaded = load_model(spec, choice=CPU)
+        assert loaded.mean == OPENAI_MEAN and "open_clip's weights of tiny differ in it" in loaded.notes[-1]
+        assert (
+            "open_clip has no weights of tiny-quickgelu"
+            in load_model(f"tiny-quickgelu@{spec[5:]}", choice=CPU).notes[0]
+        )
 
     def test_towers_that_do_not_meet_are_said(self, tmp_path: Path) -> None:
         spec = f"{write_config(tmp_path, text_cfg={'proj_type': 'none'})}@"

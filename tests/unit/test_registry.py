@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from clipalign.errors import UnknownModel
-from clipalign.models.registry import DEFAULT_MODEL, ROWS, find_model, model_names, row_of_weights
+from clipalign.errors import ModelMismatch, UnknownModel
+from clipalign.models.folders import WEIGHTS
+from clipalign.models.registry import DEFAULT_MODEL, ROWS, WeightSource, find_model, model_names, row_of_weights
 
 
 @pytest.fixture
@@ -122,9 +123,96 @@ def test_a_config_alone_and_a_folder_are_explained(tmp_path: Path) -> None:
         find_model(str(tmp_path / "tiny.json"))
     with pytest.raises(UnknownModel, match="has no weights called 'openai'"):
         find_model(f"{tmp_path / 'tiny.json'}@openai")
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(ModelMismatch, match="has no config under a name") as caught:
         find_model(str(tmp_path))
-    assert "folder" in caught.value.hint
+    assert "open_clip_config.json" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        *(("ViT-L/14@336px", "ViT-L-14-336"), ("ViT-B/32", "ViT-B-32"), ("ViT-B/32@openai", "ViT-B-32")),
+        *(("ViT-B-32:openai", "ViT-B-32"), ("ViT-B-32,openai", "ViT-B-32"), ("ViT-L-14@336px", "ViT-L-14-336")),
+    ],
+)
+def test_openais_and_open_clips_spellings_mean_the_registry_row(spec: str, name: str) -> None:
+    assert find_model(spec) is ROWS[name]
+
+
+@pytest.mark.parametrize("spec", ["ViT-B/32@laion2b_e16", "ViT-B-32:laion2b-e16", "ViT-B/32,laion2b_e16"])
+def test_open_clips_spellings_of_tags(spec: str) -> None:
+    row = find_model(spec)
+    assert (row.name, row.architecture, row.weights[0].tag) == (spec, "ViT-B-32", "laion2b_e16")
+
+
+@pytest.mark.parametrize(
+    ("spec", "repo", "revision"),
+    [
+        ("openai/clip-vit-base-patch32", "openai/clip-vit-base-patch32", ""),
+        ("hf-hub:openai/clip-vit-base-patch32", "openai/clip-vit-base-patch32", ""),
+        ("owner/name@refs/pr/1", "owner/name", "refs/pr/1"),
+        ("hf-hub:owner/odd.json@v1.0", "owner/odd.json", "v1.0"),
+    ],
+)
+def test_a_repository_of_the_hub(spec: str, repo: str, revision: str) -> None:
+    row = find_model(spec)
+    assert (row.name, row.architecture) == (spec, "")
+    assert {(source.kind, source.repo, source.revision) for source in row.weights} == {("hub", repo, revision)}
+    assert [source.file for source in row.weights] == list(WEIGHTS)
+
+
+@pytest.mark.parametrize("spec", ["owner/../name", "owner/name@../up", "a/b/c", "owner/name@", "hf-hub:name", "/a/b"])
+def test_what_is_no_repository(spec: str) -> None:
+    with pytest.raises(UnknownModel):
+        find_model(spec if spec != "owner/name@" else "owner/ name")
+
+
+@pytest.mark.parametrize("spelling", ["{}", "local-dir:{}", "{}/"])
+def test_a_folder(tmp_path: Path, spelling: str) -> None:
+    for name in ("config.json", "open_clip_config.json", "model.safetensors", "open_clip_pytorch_model.bin"):
+        (tmp_path / name).write_text("{}")
+    row = find_model(spelling.format(tmp_path))
+    assert row.architecture == str(tmp_path / "open_clip_config.json")
+    assert [source.file for source in row.weights] == [str(tmp_path / "open_clip_pytorch_model.bin")]
+
+
+def test_a_folder_wins_over_a_repository_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("owner/name").mkdir(parents=True)
+    for name in ("config.json", "best.safetensors", "last.safetensors"):
+        Path("owner/name", name).write_text("{}")
+    assert [source.kind for source in find_model("owner/name").weights] == ["file"]
+    assert find_model("owner/name").weights[0].file.endswith("best.safetensors")
+    assert find_model("hf-hub:owner/name").weights[0].kind == "hub"
+
+
+@pytest.mark.parametrize(
+    ("files", "why", "hint"),
+    [
+        (["config.json"], "has no weights", "model.safetensors.index.json"),
+        (["model.safetensors"], "has no config", "open_clip_config.json"),
+        (["adapter_config.json", "adapter_model.safetensors"], "a LoRA adapter, not a model", "merge first"),
+    ],
+)
+def test_a_folder_without_a_model(tmp_path: Path, files: list[str], why: str, hint: str) -> None:
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ModelMismatch, match=why) as caught:
+        find_model(str(tmp_path))
+    assert hint in caught.value.hint
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="there is no folder"):
+        find_model(f"local-dir:{tmp_path / 'nowhere'}")
+
+
+def test_a_set_of_weights_in_a_file(checkpoint: Path) -> None:
+    source = find_model(f"RN50@{checkpoint}#model_ema").weights[0]
+    assert (source.file, source.set) == (str(checkpoint), "model_ema")
+    odd = checkpoint.with_name("odd#name.pt")
+    odd.write_bytes(b"weights")
+    assert find_model(str(odd)).weights[0] == WeightSource("file", file=str(odd))
 
 
 def test_weights_are_known_by_their_hash() -> None:

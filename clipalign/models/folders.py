@@ -1,0 +1,100 @@
+"""A folder with a model, which is also what a repository of the Hub becomes on this machine: config, weights, shards.
+
+Served are folders as open_clip writes them, as transformers writes them, weights in several files with an index
+included, and the output folder of ``train-specs``. Names are known beforehand: nothing is chosen by what it ends in.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from clipalign.errors import ModelMismatch, UnknownModel
+from clipalign.files import is_folder
+
+CONFIGS: Final = ("open_clip_config.json", "config.json")
+
+INDEX: Final = ".index.json"
+"""Ends the name of a file that says which weights lie in which of several files."""
+
+WEIGHTS: Final = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
+    *("best.safetensors", "last.safetensors"),  # of train-specs
+    *("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}"),
+)
+"""Weights by name, best first; open_clip's before transformers', which is then converted."""
+
+PREPROCESSING: Final = ("preprocessor_config.json", "processor_config.json")
+"""How pictures are prepared, of transformers before version 5 and since."""
+
+TOKENIZER: Final = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
+"""Files of tokenizers; no folder has all of them."""
+
+ADAPTER: Final = "adapter_config.json"
+"""Tells that weights are the low-rank differences (LoRA) to those of another model."""
+
+MERGE_FIRST: Final = "merge first: load it with peft, call merge_and_unload() and save the model"
+
+_MAX_INDEX_BYTES: Final = 16 * 1024 * 1024
+
+
+def find_in_folder(folder: Path) -> tuple[Path, Path]:
+    """Config and weights of a folder.
+
+    Raises:
+        UnknownModel: there is no such folder.
+        ModelMismatch: it lacks one of them, or holds an adapter.
+    """
+    if not is_folder(folder):
+        raise UnknownModel(f"there is no folder {folder}", input=str(folder))
+    config = config_beside(folder / "weights")
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if config is not None and weights is not None:
+        return config, weights
+    if (folder / ADAPTER).is_file():
+        raise ModelMismatch(f"{folder} holds a LoRA adapter, not a model", hint=MERGE_FIRST, input=str(folder))
+    what, names = ("config", CONFIGS) if config is None else ("weights", WEIGHTS)
+    raise ModelMismatch(
+        f"the folder {folder} has no {what} under a name that clipalign looks for",
+        hint=f"one of {', '.join(names)}; or name the file: --model ARCHITECTURE@FILE or CONFIG.json@FILE",
+        input=str(folder),
+    )
+
+
+def config_beside(weights: Path) -> Path | None:
+    """The config in the folder of a weights file, or None."""
+    return next((path for path in map(weights.with_name, CONFIGS) if path.is_file()), None)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds files that a tokenizer can be made of."""
+    alone = {"special_tokens_map.json", "added_tokens.json", "merges.txt"}
+    return any((folder / name).is_file() for name in TOKENIZER if name not in alone)
+
+
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """The files that hold the weights: ``path``, or those that it names where it is an index.
+
+    Raises:
+        ModelMismatch: an index that is none, or that names files outside its folder.
+    """
+    if not path.name.endswith(INDEX):
+        return (path,)
+    try:
+        if path.stat().st_size > _MAX_INDEX_BYTES:
+            raise ValueError("it is too large")
+        names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelMismatch(f"{path} is not an index of weights: {error!r:.80}", input=str(path)) from error
+    if not names or not all(isinstance(name, str) and _is_plain(name) for name in names):
+        raise ModelMismatch(f"{path} names no weights, or some that are not beside it", input=str(path))
+    return tuple(path.with_name(name) for name in sorted(names))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a weights file, without a folder."""
+    return name.isprintable() and not set("/\\:") & set(name) and name.endswith((".safetensors", ".bin"))

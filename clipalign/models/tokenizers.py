@@ -1,0 +1,108 @@
+"""The tokenizer of a config: open_clip's own, or transformers' from files on this machine.
+
+A tokenizer's files lie beside the config, or in the repository that the config names. Code of a repository is never
+run. Files that hold CLIP's own vocabulary need no transformers: open_clip's tokenizer has it too.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from clipalign.errors import ClipalignError, ModelMismatch, UsageError
+from clipalign.models.architecture import Architecture
+from clipalign.models.build import no_network
+from clipalign.models.registry import ModelRow
+from clipalign.models.weights import hub_file
+
+_LARGEST_JSON: Final = 64 * 1024 * 1024
+_CONTROL_TOKENS: Final = 2
+
+
+def make_tokenizer(
+    architecture: Architecture, context_tokens: int, open_clip: ModuleType, row: ModelRow
+) -> tuple[Any, tuple[str, ...]]:
+    """The tokenizer that open_clip takes for such a config, and what of it is a guess.
+
+    Raises:
+        UsageError: it needs the package transformers, and that is not installed.
+        MissingWeights: its files are not on this machine.
+        ModelMismatch: it cannot be made of them.
+    """
+    text = architecture.config["text_cfg"]
+    own = open_clip.tokenizer._tokenizer  # made when open_clip is imported; the merges take a third of a second to read
+    options = dict(text.get("tokenizer_kwargs") or {})
+    folder = architecture.tokenizer
+    notes = ()
+    if "hf_model_name" in text and "context_length" not in text and architecture.is_fixed:
+        notes = (f"a context of {context_tokens} tokens assumed: the config does not say",)
+    try:
+        if text.get("hf_tokenizer_name") or (folder and not _has_clips_vocabulary(folder, own)):
+            return _of_transformers(architecture, context_tokens, open_clip, row, options), notes
+        if options:
+            return open_clip.tokenizer.SimpleTokenizer(context_length=context_tokens, **options), notes
+    except ClipalignError:
+        raise
+    except Exception as error:  # a config may hold anything
+        raise ModelMismatch(
+            f"open_clip cannot build the tokenizer of {row.name}: {str(error).partition(chr(10))[0]}", input=row.name
+        ) from error
+    if architecture.is_transformers and folder is None:
+        if architecture.is_siglip or text["vocab_size"] != len(own.encoder):
+            raise ModelMismatch(
+                f"{row.name} has a vocabulary of its own, and no tokenizer.json or vocab.json beside its config",
+                input=row.name,
+            )
+        notes = (*notes, "CLIP's tokenizer assumed: there is none beside the config")
+    tokenizer = copy.copy(own)
+    tokenizer.context_length = context_tokens
+    return tokenizer, notes
+
+
+def _of_transformers(
+    architecture: Architecture, context_tokens: int, open_clip: ModuleType, row: ModelRow, options: dict[str, Any]
+) -> Any:
+    if importlib.util.find_spec("transformers") is None:
+        raise UsageError(
+            f"the text side of {row.name} needs the package transformers",
+            hint="pip install transformers",
+            input=row.name,
+        )
+    text, folder = architecture.config["text_cfg"], architecture.tokenizer
+    if folder is None:
+        folder = hub_file(text["hf_tokenizer_name"], ("tokenizer.json", "tokenizer_config.json"), row).parent
+    elif architecture.is_siglip:
+        options = {"clean": "canonicalize" if _names_class(folder, "SiglipTokenizer") else "lower"}
+    with no_network():
+        return open_clip.tokenizer.HFTokenizer(
+            str(folder),
+            context_length=context_tokens,
+            tokenizer_mode=text.get("tokenizer_mode"),
+            trust_remote_code=False,  # without a word transformers asks on stdin whether to run it
+            **options,
+        )
+
+
+def _has_clips_vocabulary(folder: Path, own: Any) -> bool:
+    """Whether every token of CLIP's, but for start and end, has the same number in the files of a tokenizer."""
+    vocabulary = _json(folder / "vocab.json") or (_json(folder / "tokenizer.json").get("model") or {}).get("vocab")
+    if not isinstance(vocabulary, dict):
+        return False
+    return all(vocabulary.get(token) == number for token, number in list(own.encoder.items())[:-_CONTROL_TOKENS])
+
+
+def _names_class(folder: Path, name: str) -> bool:
+    return str(_json(folder / "tokenizer_config.json").get("tokenizer_class")).removesuffix("Fast") == name
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none."""
+    try:
+        content = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_JSON else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
