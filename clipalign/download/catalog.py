@@ -22,6 +22,7 @@ from clipalign.download.licenses import LicenseClass, license_class, license_of_
 from clipalign.download.manifest import damaged, is_there, read_manifest
 from clipalign.download.models import described, place_of_address, with_files
 from clipalign.errors import LicenseNotAccepted, UnknownDataset, UnknownModel, UsageError
+from clipalign.models.folders import weight_files
 from clipalign.models.registry import ROWS, ModelRow, WeightSource, find_model
 from clipalign.models.weights import (
     candidates,
@@ -230,7 +231,7 @@ def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
     cache = cache_folder(cache_dir)
     wrong = []
     for source in row.weights:
-        for path in dict.fromkeys(candidates(source, cache)):
+        for path in _files(source, cache):
             if path.is_file():
                 forget_hash(path, cache)
                 sha256, on_record = hash_file(path, cache), sha256_on_record(source, path)
@@ -238,6 +239,16 @@ def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
                 if on_record and not sha256.startswith(on_record):
                     wrong.append(f"{path}: its SHA-256 is {sha256}, not {on_record}")
     return wrong
+
+
+def _files(source: WeightSource, cache: Path) -> list[Path]:
+    """Every file of a source, those that an index names included."""
+    places = candidates(source, cache)
+    return list(dict.fromkeys(file for path in places for file in (*_named(path), path)))
+
+
+def _named(path: Path) -> tuple[Path, ...]:
+    return weight_files(path) if path.is_file() else ()
 
 
 def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Path], int]:
@@ -259,7 +270,7 @@ def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Pat
     gone: list[Path] = []
     size = 0
     for source in row.weights:
-        found = [path for path in candidates(source, cache) if path.is_file()]
+        found = [path for path in _files(source, cache) if path.is_file()]
         for path in dict.fromkeys([*found, *_parts(source, cache_dir)]):
             try:
                 size += _delete(path)

@@ -189,13 +189,13 @@ def explained(repo: str, path: str, *, dataset: bool = False) -> Iterator[None]:
         raise RefusedError(message, status=error.status, headers=error.headers, hint=hint, input=repo) from error
 
 
-def list_folder(web: Web, repo: str, folder: str, *, dataset: bool = False) -> list[HubFile]:
-    """The files of a repository's folder on its main branch, sorted, with their sizes and hashes.
+def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset: bool = False) -> list[HubFile]:
+    """The files of a repository's folder, sorted, with their sizes and hashes.
 
     Raises:
         RefusedError, DownloadFailed: as :func:`look_up`.
     """
-    place = f"{'datasets' if dataset else 'models'}/{quote(repo, safe='/')}/tree/main"
+    place = f"{'datasets' if dataset else 'models'}/{quote(repo, safe='/')}/tree/{quote(revision or 'main', safe='')}"
     inner = f"/{quote(folder, safe='/')}" if folder else ""
     url = f"{endpoint()}/api/{place}{inner}?recursive=true"
     found: dict[str, HubFile] = {}

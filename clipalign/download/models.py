@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from clipalign.cache import cache_folder, home_folder
 from clipalign.download import hub
@@ -21,6 +21,7 @@ from clipalign.download.web import RefusedError
 from clipalign.download.web import host_of as host_of_address
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.architecture import read_config
+from clipalign.models.folders import INDEX, PREPROCESSING, TOKENIZER, choose_files, weight_files
 from clipalign.models.registry import WeightSource
 from clipalign.models.weights import (
     OPENAI_CACHE,
@@ -33,20 +34,6 @@ from clipalign.models.weights import (
 
 if TYPE_CHECKING:
     from clipalign.models.registry import ModelRow
-
-TOKENIZER_FILES: Final = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
-"""Files of tokenizers; no repository has all of them."""
 
 
 def with_files(row: ModelRow) -> ModelRow:
@@ -78,11 +65,45 @@ def fetch_model(row: ModelRow, context: DownloadContext) -> list[DownloadResult]
         DownloadFailed, VerificationFailed, OutputError, UnknownModel.
     """
     row = with_files(row)
+    if row.is_repository:
+        return _repository(row, context)
     if {source.kind for source in row.weights} == {"file"}:
         if not any(_text_repositories(row)):
             raise UsageError(f"{row.name} is a file of yours; there is nothing to fetch", input=row.name)
         return _text_files(row, context) or [_weights(row, context)]
     return [_weights(row, context), *_text_files(row, context)]
+
+
+def _repository(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
+    """Everything of a repository that a model is made of; without a network what is here, if that is enough.
+
+    Raises:
+        ModelMismatch: it has no model, or one of a kind that is not served; before its weights are fetched.
+        DownloadFailed, VerificationFailed, OutputError.
+    """
+    source = row.weights[0]
+    try:
+        listed = {file.path for file in hub.list_folder(context.web, source.repo, "", revision=source.revision)}
+    except DownloadFailed as error:
+        try:
+            found = locate(row, cache_dir=context.cache_dir)
+        except MissingWeights:
+            raise error from None
+        size = sum(file.stat().st_size for file in weight_files(found.path))
+        verified = bool(sha256_on_record(found.source, found.path))
+        return [DownloadResult(found.path, described(found.source), found.sha256, size, verified=verified, fresh=False)]
+    config, weights = choose_files(listed, source.repo)
+    first, commit = _from_hub(replace(source, file=config), row.name, context)
+    row = replace(row, architecture=str(first.path))
+    read_config(first.path)  # what is not served need not be fetched
+    names = [name for name in (*PREPROCESSING, *TOKENIZER, weights) if name in listed]
+    fetched = [first, *(_from_hub(replace(source, file=name), row.name, context, commit)[0] for name in names)]
+    if weights.endswith(INDEX):
+        shards = weight_files(fetched[-1].path)
+        fetched += [_from_hub(replace(source, file=one.name), row.name, context, commit)[0] for one in shards]
+    where = described(source)
+    here = [replace(one, source=where, fresh=one.resumed_bytes < one.size_bytes) for one in fetched]
+    return [*here, *_text_files(row, context)]
 
 
 def _weights(row: ModelRow, context: DownloadContext) -> DownloadResult:
@@ -140,7 +161,7 @@ def _fetch_source(source: WeightSource, name: str, context: DownloadContext) -> 
     """Fetch one source's file of model ``name``."""
     cache = cache_folder(context.cache_dir)
     if source.kind == "hub":
-        found = _from_hub(source, name, context)
+        found, _ = _from_hub(source, name, context)
     else:
         target = place_of_address(source, context.cache_dir)
         remote = RemoteFile(source.url, sha256=source.sha256, name=target.name)
@@ -151,16 +172,20 @@ def _fetch_source(source: WeightSource, name: str, context: DownloadContext) -> 
     return replace(found, source=described(source))
 
 
-def _from_hub(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
-    file = hub.look_up(context.web, source.repo, source.file, revision=source.revision)
+def _from_hub(
+    source: WeightSource, name: str, context: DownloadContext, commit: str = ""
+) -> tuple[DownloadResult, str]:
+    """Fetch a file, of the very ``commit`` where that is known; the file and its commit."""
+    file = hub.look_up(context.web, source.repo, source.file, revision=commit or source.revision)
     size, place = file.size_bytes or source.size_bytes, described(source)
     context.web.tell(announcement(name, source.file, size, place, approximate=not file.size_bytes))
     with context.progress(name) as advance:
         if context.cache_dir is None and file.commit and file.etag:
-            return hub.fetch_into_cache(context.web, file, sha256=source.sha256, progress=advance)
+            return hub.fetch_into_cache(context.web, file, sha256=source.sha256, progress=advance), file.commit
         target = place_in_cache(source, cache_folder(context.cache_dir))
         with hub.explained(source.repo, source.file):
-            return fetch(file.remote(sha256=source.sha256), target, web=context.web, progress=advance)
+            found = fetch(file.remote(sha256=source.sha256), target, web=context.web, progress=advance)
+            return found, file.commit
 
 
 def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
@@ -193,21 +218,16 @@ def _text_files(row: ModelRow, context: DownloadContext) -> list[DownloadResult]
 
 
 def _text_repositories(row: ModelRow) -> Iterator[tuple[str, tuple[str, ...]]]:
-    text = _config(row).get("text_cfg") or {}
+    local = read_config(Path(row.architecture)) if row.architecture.endswith(".json") else None
+    text = (local.config if local else _config(row)).get("text_cfg") or {}
     if text.get("hf_model_name"):
         yield str(text["hf_model_name"]), ("config.json",)
-    if text.get("hf_tokenizer_name"):
-        yield str(text["hf_tokenizer_name"]), TOKENIZER_FILES
+    if text.get("hf_tokenizer_name") and not (local and local.tokenizer):
+        yield str(text["hf_tokenizer_name"]), TOKENIZER
 
 
 def _config(row: ModelRow) -> dict[str, Any]:
-    """The config of an open_clip architecture, read without importing it; empty where there is none.
-
-    Raises:
-        ModelMismatch: a config of the user's that says what it may not.
-    """
-    if row.architecture.endswith(".json"):
-        return read_config(Path(row.architecture)).config
+    """The config of an open_clip architecture, read without importing it; empty where there is none."""
     package = find_spec("open_clip")
     for folder in (package.submodule_search_locations or []) if package else []:
         try:

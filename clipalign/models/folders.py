@@ -7,6 +7,7 @@ included, and the output folder of ``train-specs``. Names are known beforehand: 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -51,17 +52,27 @@ def find_in_folder(folder: Path) -> tuple[Path, Path]:
     """
     if not is_folder(folder):
         raise UnknownModel(f"there is no folder {folder}", input=str(folder))
-    config = config_beside(folder / "weights")
-    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if config is not None and weights is not None:
-        return config, weights
-    if (folder / ADAPTER).is_file():
-        raise ModelMismatch(f"{folder} holds a LoRA adapter, not a model", hint=MERGE_FIRST, input=str(folder))
-    what, names = ("config", CONFIGS) if config is None else ("weights", WEIGHTS)
+    names = (*CONFIGS, *WEIGHTS, ADAPTER)
+    config, weights = choose_files({name for name in names if (folder / name).is_file()}, str(folder))
+    return folder / config, folder / weights
+
+
+def choose_files(names: Collection[str], place: str) -> tuple[str, str]:
+    """Config and weights among the files of a folder or repository.
+
+    Raises:
+        ModelMismatch: it lacks one of them, or holds an adapter.
+    """
+    chosen = [next((name for name in known if name in names), "") for known in (CONFIGS, WEIGHTS)]
+    if all(chosen):
+        return chosen[0], chosen[1]
+    if ADAPTER in names:
+        raise ModelMismatch(f"{place} holds a LoRA adapter, not a model", hint=MERGE_FIRST, input=place)
+    what, known = ("config", CONFIGS) if not chosen[0] else ("weights", WEIGHTS)
     raise ModelMismatch(
-        f"the folder {folder} has no {what} under a name that clipalign looks for",
-        hint=f"one of {', '.join(names)}; or name the file: --model ARCHITECTURE@FILE or CONFIG.json@FILE",
-        input=str(folder),
+        f"{place} has no {what} under a name that clipalign looks for",
+        hint=f"one of {', '.join(known)}; or name the file: --model ARCHITECTURE@FILE or CONFIG.json@FILE",
+        input=place,
     )
 
 

@@ -184,7 +184,7 @@ def _architecture(
     """What to build; its notes say what of that is a guess."""
     if row.architecture.endswith(".json"):
         return read_config(Path(row.architecture))
-    if not row.architecture and row.weights[0].kind == "hub":
+    if row.is_repository:
         config = config_beside(path)
         if config is None:
             raise MissingWeights(

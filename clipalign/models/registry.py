@@ -114,6 +114,11 @@ class ModelRow:
     note: str = ""
     is_specs: bool = False
 
+    @property
+    def is_repository(self) -> bool:
+        """Whether it stands for a repository of the Hub, whose config lies beside its weights."""
+        return not self.architecture and self.weights[0].kind == "hub"
+
 
 def _row(table: Mapping[str, Any]) -> ModelRow:
     """A row of the file; what is embedded there lies in this package."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from clipalign.errors import ClipalignError, ModelMismatch, UsageError
+from clipalign.errors import ClipalignError, MissingWeights, ModelMismatch, UsageError
 from clipalign.models.architecture import Architecture
 from clipalign.models.build import no_network
 from clipalign.models.registry import ModelRow
@@ -37,7 +38,7 @@ def make_tokenizer(
     own = open_clip.tokenizer._tokenizer  # made when open_clip is imported; the merges take a third of a second to read
     options = dict(text.get("tokenizer_kwargs") or {})
     folder = architecture.tokenizer
-    notes = ()
+    notes: tuple[str, ...] = ()
     if "hf_model_name" in text and "context_length" not in text and architecture.is_fixed:
         notes = (f"a context of {context_tokens} tokens assumed: the config does not say",)
     try:
@@ -53,10 +54,10 @@ def make_tokenizer(
         ) from error
     if architecture.is_transformers and folder is None:
         if architecture.is_siglip or text["vocab_size"] != len(own.encoder):
-            raise ModelMismatch(
-                f"{row.name} has a vocabulary of its own, and no tokenizer.json or vocab.json beside its config",
-                input=row.name,
-            )
+            said = f"{row.name} has a vocabulary of its own, and no tokenizer.json or vocab.json beside its config"
+            if row.is_repository:
+                raise MissingWeights(said, hint=f"clipalign download {shlex.quote(row.name)}", input=row.name)
+            raise ModelMismatch(said, input=row.name)
         notes = (*notes, "CLIP's tokenizer assumed: there is none beside the config")
     tokenizer = copy.copy(own)
     tokenizer.context_length = context_tokens

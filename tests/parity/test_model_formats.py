@@ -18,7 +18,7 @@ from clipalign.errors import MissingWeights, ModelMismatch
 from clipalign.models.attribution import attribute
 from clipalign.models.encode import encode_images, encode_texts
 from clipalign.models.load import import_open_clip, load_model
-from clipalign.models.tokenize import encode_text
+from clipalign.models.tokenize import tokenize_text
 from tests.parity.oracle import relevance, with_gradients
 
 transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")
@@ -156,7 +156,7 @@ def agree(spec: str | Path, written: Written) -> Any:
     """Load ``spec`` and compare cosines of random pictures and of captions; the loaded model."""
     loaded = load_model(str(spec), choice=CPU)
     pictures = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    texts = [encode_text(loaded, caption) for caption in CAPTIONS]
+    texts = [tokenize_text(loaded, caption) for caption in CAPTIONS]
     expected = written.cosines(pictures, torch.tensor([text.ids + text.padding for text in texts]))
     assert expected.std() > 0.01, "there is nothing to compare"
     found = encode_images(loaded, pictures) @ encode_texts(loaded, CAPTIONS).T
@@ -228,7 +228,7 @@ class TestClip:
             load_model(str(tmp_path / "m"), choice=CPU)
         write_tokenizer(tmp_path / "m", bos_token="<s>")
         loaded = agree(tmp_path / "m", written)
-        assert encode_text(loaded, "a red cup").ids == (3, 4, 5, 6, 1)
+        assert tokenize_text(loaded, "a red cup").ids == (3, 4, 5, 6, 1)
 
     def test_preprocessing_that_is_not_written_down_is_said(self, tmp_path: Path) -> None:
         write_with_transformers(tmp_path / "m", "CLIP")
@@ -256,7 +256,7 @@ class TestSiglip:
     @pytest.mark.parametrize("layers", [1, 3])
     def test_attributions_are_those_of_the_slow_formula(self, written: Written, layers: int) -> None:
         loaded = load_model(str(written.folder), choice=CPU)
-        texts = [encode_text(loaded, caption) for caption in CAPTIONS]
+        texts = [tokenize_text(loaded, caption) for caption in CAPTIONS]
         images = F.normalize(torch.randn(3, IMAGE["hidden_size"], generator=torch.Generator().manual_seed(1)), dim=-1)
         for text, image, found in zip(texts, images, attribute(loaded, images, texts, layers=layers), strict=True):
             ids = torch.tensor(text.ids + text.padding)
@@ -287,7 +287,7 @@ class TestOpenClip:
     def test_a_tokenizer_in_the_folder(self, tmp_path: Path) -> None:
         written = write_with_open_clip(tmp_path / "m", tokenizer=True)
         loaded = agree(tmp_path / "m", written)
-        assert encode_text(loaded, "a red cup").ids[-1] == 1
+        assert tokenize_text(loaded, "a red cup").ids[-1] == 1
 
     def test_training_leaves_other_names_of_the_same_weights(self, tmp_path: Path) -> None:
         from safetensors.torch import load_file
