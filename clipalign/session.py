@@ -47,17 +47,20 @@ def load(
     offline: bool = False,
     timeout: float | None = None,
     threads: int | None = None,
+    quick_gelu: bool | None = None,
 ) -> Session:
     """Load a model from this machine.
 
     Args:
-        model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE`` or a checkpoint's path.
+        model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE``, a checkpoint, a folder,
+            or a repository of the Hub.
         device: ``auto`` (the first GPU; under ``torchrun`` the own), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16`` or ``fp16``.
         cache_dir: clipalign's cache folder, where it is not the usual one.
         offline: whether pictures at addresses are refused.
         timeout: seconds for a picture at an address, headers, body and retries together, 0.1 to 3600; None for 30.
         threads: CPU threads of torch, for the whole process; None leaves them.
+        quick_gelu: activation of a checkpoint that does not say; None guesses, and the model's notes say so.
 
     Raises:
         UsageError, UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
@@ -70,13 +73,13 @@ def load(
     from clipalign.config.groups import RecordSettings
     from clipalign.config.settings import declared, read_value
     from clipalign.models.load import load_model
-    from clipalign.models.registry import find_model
+    from clipalign.models.registry import find_model, with_activation
 
     if not isinstance(model, str):
         raise UsageError("the model is named by a text", hint="clipalign.load('ViT-B-32')", input="model")
     if timeout is not None:
         timeout = read_value(declared(RecordSettings)["timeout"], timeout, origin="timeout")
-    row = find_model(model)
+    row = with_activation(find_model(model), quick_gelu)
     choice = choose_device(device, precision, threads)
     loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)
     return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout)

@@ -19,7 +19,7 @@ import typer
 from clipalign.config.groups import MachineSettings, RecordSettings
 from clipalign.config.settings import flag_name
 from clipalign.errors import MissingWeights, UsageError, VerificationFailed
-from clipalign.models.registry import ModelRow, find_model
+from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
 from clipalign.runs.destination import APPENDED, document_format, refuse_sources
@@ -153,6 +153,7 @@ def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--m
         MissingWeights, VerificationFailed, DeviceUnavailable.
         UnknownModel, UnknownDataset: a license is accepted of what nobody knows.
     """
+    row = with_activation(row, settings.quick_gelu)
     if settings.accept_license:
         from clipalign.commands.download import check_accepted
 

@@ -69,6 +69,13 @@ class MachineSettings(FetchSettings):
             choices=("auto", "fp32", "bf16", "fp16"),
         ),
     ] = "auto"
+    quick_gelu: Annotated[
+        bool | None,
+        Setting(
+            "Activation of a checkpoint that does not say: QuickGELU, as in OpenAI's models, or GELU.",
+            default="as its name says, with a warning where that is a guess",
+        ),
+    ] = None
     threads: Annotated[int | None, Setting("CPU threads.", whole(1, MAX_THREADS), value="N", default="torch's own")] = (
         None
     )
@@ -90,7 +97,7 @@ class ModelSettings(MachineSettings):
         str,
         Setting(
             "Registry name (pictogram works offline), an open_clip architecture with a pretrained tag or a file, "
-            "CONFIG.json@FILE, or a checkpoint.",
+            "CONFIG.json@FILE, a checkpoint, a folder, or a repository of the Hub (owner/name).",
             short="-m",
             value="NAME[@WEIGHTS]",
             default=f"{DEFAULT_MODEL}; of score-long: {LONG_MODEL}",

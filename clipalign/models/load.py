@@ -235,33 +235,29 @@ def _activation(
 ) -> tuple[bool, str]:
     """Whether to use QuickGELU, and the architecture's name with that.
 
-    The weights decide where they are known: by their SHA-256, their format or their tag. An architecture that was only
-    named is then corrected to its ``-quickgelu`` twin; one that was written down, or says QuickGELU, must agree, and so
-    must what the user says.
+    Weights known by their SHA-256, their format or their tag say it, and so do a config that somebody wrote, a name
+    that ends in ``-quickgelu``, and the user. Whoever says something must agree; else it is what the plain name has.
     """
-    configured = bool(architecture.config.get("quick_gelu", False))
-    declared = configured if row.quick_gelu is None else row.quick_gelu
-    trained = checkpoint.quick_gelu
-    if known is not None:
-        trained = known.quick_gelu
-    elif tag.get("quick_gelu"):
-        trained = True
-    label = architecture.label
-    if trained is None or trained == declared:
-        decided = declared != configured and not label.endswith("-quickgelu") and declared
-        twin = decided and not architecture.is_fixed and row.architecture
-        return declared, f"{label}-quickgelu" if twin else label
-    if architecture.is_fixed or declared or row.quick_gelu is not None:
-        ours, theirs = ("QuickGELU", "GELU") if declared else ("GELU", "QuickGELU")
-        hint = "name the architecture without -quickgelu"
-        if architecture.is_fixed:
-            hint = f'set "quick_gelu": {"false" if declared else "true"} in the config'
-        elif row.quick_gelu is not None:
-            hint = "leave out --quick-gelu and --no-quick-gelu"
-        raise ModelMismatch(
-            f"{label} uses {ours}, but these weights were trained with {theirs}", hint=hint, input=row.name
-        )
-    return True, f"{label}-quickgelu"
+    label, configured = architecture.label, bool(architecture.config.get("quick_gelu"))
+    trained = known.quick_gelu if known else True if tag.get("quick_gelu") else checkpoint.quick_gelu
+    is_written = architecture.is_fixed or label.endswith("-quickgelu")
+    claims = {
+        f"{label} uses": configured if is_written else None,
+        "these weights were trained with": trained,
+        "what was asked for is": row.quick_gelu,
+    }
+    said = {quick_gelu: who for who, quick_gelu in reversed(claims.items()) if quick_gelu is not None}
+    if len(said) > 1:
+        hint = "leave out --quick-gelu and --no-quick-gelu"
+        if row.quick_gelu is None:
+            hint = "name the architecture without -quickgelu"
+        if architecture.is_fixed and trained is not None:
+            hint = f'set "quick_gelu": {"true" if trained else "false"} in the config'
+        both = [f"{who} {'QuickGELU' if quick_gelu else 'GELU'}" for quick_gelu, who in reversed(said.items())]
+        raise ModelMismatch(", but ".join(both), hint=hint, input=row.name)
+    (quick_gelu,) = said or (configured,)
+    twin = quick_gelu and not configured and bool(row.architecture)
+    return quick_gelu, f"{label}-quickgelu" if twin else label
 
 
 def _three(numbers: Any) -> tuple[float, float, float]:

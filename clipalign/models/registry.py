@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from clipalign.errors import UnknownModel
+from clipalign.errors import ModelMismatch, UnknownModel
 from clipalign.files import is_file, is_folder, read_package_rows
 from clipalign.models.folders import INDEX, WEIGHTS, find_in_folder
 
@@ -196,6 +196,21 @@ def find_model(spec: str) -> ModelRow:
     if row := _repository(spec):
         return row
     raise _unknown(spec)
+
+
+def with_activation(row: ModelRow, quick_gelu: bool | None) -> ModelRow:
+    """``row`` with the activation that the user says its weights were trained with; None leaves it.
+
+    Raises:
+        ModelMismatch: the row says another.
+    """
+    if quick_gelu is None or row.quick_gelu == quick_gelu:
+        return row
+    if row.quick_gelu is not None:
+        name = "QuickGELU" if row.quick_gelu else "GELU"
+        hint = "leave out --quick-gelu and --no-quick-gelu"
+        raise ModelMismatch(f"{row.name} was trained with {name}", hint=hint, input=row.name)
+    return replace(row, quick_gelu=quick_gelu)
 
 
 def row_of_folder(spec: str, folder: Path) -> ModelRow:

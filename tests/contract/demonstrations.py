@@ -175,6 +175,7 @@ def machine() -> Table:
         asked = (*line, *JSON)
         table[command, "device"] = Demonstration(line, ("--device", "cuda:99"), status)
         table[command, "precision"] = Demonstration(line, ("--precision", "bf16"), precision_of)
+        table[command, "quick_gelu"] = Demonstration(line, ("--no-quick-gelu",), status)
         table[command, "threads"] = Demonstration(line, ("--threads", "3"), lambda seen: seen.threads)
         seeded = losses if training else field("provenance", "seed")
         table[command, "seed"] = Demonstration(asked, ("--seed", "7"), seeded)

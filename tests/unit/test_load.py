@@ -311,7 +311,7 @@ class TestNames:
     def test_the_user_does_not_decide_against_the_weights(self, tmp_path: Path) -> None:
         tensors = {**state_dict(), "vocab_size": torch.tensor(64)}
         row = replace(find_model(f"tiny@{write_weights(tmp_path, tensors)}"), quick_gelu=False)
-        with pytest.raises(ModelMismatch, match="uses GELU, but these weights were trained with QuickGELU"):
+        with pytest.raises(ModelMismatch, match="trained with QuickGELU, but what was asked for is GELU"):
             load_model(row, choice=CPU)
 
     def test_preprocessing_is_that_of_all_tags_or_openais(
