@@ -169,7 +169,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; never raises, never prints a traceback without ``--debug``."""
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    typed = _with_inputs_named(list(sys.argv[1:] if arguments is None else arguments))
     _start(typed)
     try:
         status = _run(typed)
@@ -181,6 +181,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, typed)
     notices.release()
     return status
+
+
+def _with_inputs_named(words: list[str]) -> list[str]:
+    """``--input a.tar b.tar``, as a shell writes out ``*.tar``, as ``--input a.tar --input b.tar``."""
+    found: list[str] = []
+    for place, word in enumerate(words):
+        if word == "--":
+            return found + words[place:]
+        follows = len(found) > 1 and found[-2] in ("--input", "-i")
+        found += ["--input", word] if follows and (word == "-" or not word.startswith("-")) else [word]
+    return found
 
 
 def _start(typed: Sequence[str]) -> None:

@@ -413,8 +413,9 @@ class _Records:
             yield self._record(item, number)
 
     def _record(self, item: Any, number: int) -> InputRecord:
+        from clipalign.data.columns import RowReader
         from clipalign.data.in_memory import picture_source
-        from clipalign.data.records import Place, RowReader, bad_record
+        from clipalign.data.records import Place, bad_record
 
         place = Place("the pairs" if self._needs_text else "the images", 0, number)
         try:
@@ -425,8 +426,7 @@ class _Records:
         except ClipalignError as error:
             return bad_record(place, error)
         name = row.get("image_name") or (str(source) if isinstance(source, str | Path) else "")
-        given = row.get("id") not in (None, "")
-        return replace(record, image=source, image_name=name, id=record.id if given or not name else name)
+        return replace(record, image=source, image_name=name, id=record.id or name or str(number + 1))
 
     def _row(self, item: Any) -> dict[str, Any]:
         """The item as a row of a table.

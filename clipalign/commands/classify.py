@@ -23,7 +23,7 @@ from clipalign.commands.common import (
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import RecordSettings
 from clipalign.config.readers import name, pair_of
-from clipalign.config.settings import Setting
+from clipalign.config.settings import Setting, flag_name
 from clipalign.config.suggest import suggestion
 from clipalign.data.class_texts import class_texts, default_method
 from clipalign.data.classes import (
@@ -124,19 +124,21 @@ def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
         raise UsageError(
             "missing IMAGE", hint="give images, folders of images, or --input FILE; see --help", input="IMAGE"
         )
-    if "image_root" in settings.typed:
-        raise UsageError("--image-root is for --input", hint="name the images with their folder", input="--image-root")
+    for option in ("columns", "keep_columns", "image_root"):
+        if option in settings.typed:
+            flag = flag_name(option)
+            raise UsageError(f"{flag} is for --input", hint="name the images with their folder", input=flag)
     for one in images:
         check_image(one, settings)
     if images.count(STDIN) > 1:
         raise UsageError("standard input can be read once", hint="give - once", input="IMAGE")
 
     if _is_one(images):
-        refuse_for_one(settings, ("resume", "shard"), what="images", hint="name several, or a folder")
+        refuse_for_one(settings, ("limit", "resume", "shard"), what="images", hint="name several, or a folder")
 
     from clipalign.data.readers import open_pictures
 
-    return open_pictures(images)
+    return open_pictures(images, limit=settings.limit)
 
 
 def _is_one(images: list[str]) -> bool:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
     from clipalign.output.records import RecordFormatter
     from clipalign.results import ClassifyResult, DetectResult, LongResult
-    from clipalign.runs.distributed import Shard
 
 STDIN: Final = "-"
 OFFLINE_MODEL: Final = "pictogram"
@@ -289,10 +288,17 @@ def run_many(
     shard = find_shard(settings)
     if shard is not None:
         _check_sharded(settings)
-    source = source or open_input(settings.input, image_root=settings.image_root, needs_text=needs_text)
+    source = source or open_input(
+        settings.input,
+        image_root=settings.image_root,
+        needs_text=needs_text,
+        columns=settings.columns,
+        keep=settings.keep_columns,
+        limit=settings.limit,
+    )
     output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
     with open_writer(settings, formatter, output=output, has_header=shard is None or shard.index == 1) as writer:
-        part, total = _extent(source, shard)
+        total = source.count() if shard is None and progress_console() is not None else None
         loaded = choose_model(row, with_own_device(settings)).load()
         method = scorer(loaded)
         writer.begin(method.provenance, total=total)
@@ -300,7 +306,7 @@ def run_many(
         from clipalign.runs.batch import run_batch
 
         outcomes = run_batch(
-            writer.remaining(source.records(part)),
+            writer.remaining(source.records(None if shard is None else (shard.index, shard.count))),
             method,
             offline=settings.offline,
             timeout=settings.timeout,
@@ -325,17 +331,3 @@ def _check_sharded(settings: RecordSettings) -> None:
     if format not in APPENDED:
         hint = f"--format {' or '.join(APPENDED)}; their parts can be put together with cat"
         raise UsageError(f"the format {format} cannot be written in shards", hint=hint, input="--format")
-
-
-def _extent(source: Input, shard: Shard | None) -> tuple[slice | None, int | None]:
-    """The slice of the input to score (None: all), and its length (None: not counted, no progress bar)."""
-    if shard is None:
-        return None, source.count() if progress_console() is not None else None
-    records = source.count()
-    if records is None:
-        hint = "write it into a file first"
-        raise UsageError(
-            "a pipe cannot be split into shards, since its records cannot be counted", hint=hint, input=source.name
-        )
-    part = shard.of(records)
-    return part, part.stop - part.start

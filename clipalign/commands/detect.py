@@ -91,7 +91,7 @@ def detect(
         missing = [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is None]
         hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
         raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
-    refuse_for_one(settings, ("image_root", "resume", "shard"))
+    refuse_for_one(settings, ("columns", "keep_columns", "image_root", "limit", "resume", "shard"))
     check_image(image, settings)
     check_text("TEXT", text)
     for reference in settings.reference:

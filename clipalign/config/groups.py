@@ -4,11 +4,22 @@ This module and others of declarations do without ``from __future__ import annot
 strings once more would cost ``--help`` a tenth. So no reader may have the name of a field, which would hide it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from clipalign.config.readers import MAX_SEED, MAX_THREADS, auto_or_count, between, device_name, shard_part, whole
+from clipalign.config.readers import (
+    MAX_SEED,
+    MAX_THREADS,
+    auto_or_count,
+    between,
+    device_name,
+    named_columns,
+    parted,
+    shard_part,
+    whole,
+)
 from clipalign.config.settings import CommandSettings, Setting
 from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
@@ -139,17 +150,38 @@ class RecordSettings(RunSettings, ModelSettings):
         tuple[str, ...],
         Setting(
             "Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of images with .txt captions, "
-            "WebDataset .tar, or - for JSON lines on standard input. May be repeated.",
+            "WebDataset .tar, or - for JSON lines on standard input. Several, patterns, and ranges such as "
+            "{000..099}.tar are read one after another.",
             short="-i",
             value="FILE|DIR|-",
             file=False,
         ),
     ] = ()
+    columns: Annotated[
+        Mapping[str, str] | None,
+        Setting(
+            "What the input calls image, text, id or references; json.caption for what lies in an object or a tar.",
+            named_columns,
+            value="image=NAME,text=NAME",
+            default="their own names",
+            file=False,
+        ),
+    ] = None
+    keep_columns: Annotated[
+        tuple[str, ...],
+        Setting("Other columns of the input that results bring along.", parted, value="all|NAME,NAME", file=False),
+    ] = ()
     image_root: Annotated[
         Path | None,
         Setting(
-            "Folder of relative image names in the input.", value="DIR", default="the working directory", file=False
+            "Folder of relative image names in the input.",
+            value="DIR",
+            default="the folder of the input, then the working directory",
+            file=False,
         ),
+    ] = None
+    limit: Annotated[
+        int | None, Setting("Only the first N records, of each shard.", whole(1), value="N", default="all")
     ] = None
     output: Annotated[
         Path | None,
@@ -184,7 +216,7 @@ class RecordSettings(RunSettings, ModelSettings):
     shard: Annotated[
         tuple[int, int] | None,
         Setting(
-            "Only part I of N of the input, I from 1 on; the outputs of all parts concatenate to the whole.",
+            "Only part I of N of the input, I from 1 on: whole files where there are N, else every N-th record.",
             shard_part,
             value="I/N",
             default="1/1",

@@ -23,6 +23,9 @@ MAX_SEED: Final = 2**63 - 1
 _MAX_INT: Final = 2**31 - 1
 """Of numbers without a bound of their own: what every library takes."""
 
+_COLUMNS: Final = ("image", "text", "id", "references")
+"""Of :mod:`clipalign.data.columns`, which to import would cost ``--help`` time."""
+
 _DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 _TRUTHS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -188,6 +191,20 @@ def shard_part(value: object) -> tuple[int, int]:
     if found and 1 <= int(found[1]) <= int(found[2]):
         return int(found[1]), int(found[2])
     raise BadValueError("I/N with I from 1 to N, such as 1/4")
+
+
+def named_columns(value: object) -> dict[str, str]:
+    """``image=file_name,text=caption``: columns that an input has under other names."""
+    parts = value.split(",") if isinstance(value, str) else [f"{k}={v}" for k, v in dict(value).items()]  # type: ignore[call-overload]
+    found = dict(part.split("=", 1) for part in parts if part.count("="))
+    if len(found) < len(parts) or not set(found) <= set(_COLUMNS) or not all(found.values()):
+        raise BadValueError(f"{'|'.join(_COLUMNS)}=NAME,…", "such as image=file_name,text=caption")
+    return found
+
+
+def parted(value: object) -> tuple[str, ...]:
+    """Names with commas between them, or several such lists."""
+    return tuple(one.strip() for item in names(value) for one in item.split(",") if one.strip())
 
 
 def pair_of(read: Callable[[object], Any], what: str) -> Callable[[object], tuple[Any, Any]]:

@@ -12,38 +12,27 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from unicodedata import normalize
 
-from clipalign.data.records import InputRecord, Place, bad_record
+from clipalign.data.records import Row, Source
+from clipalign.data.sources import PICTURES
 from clipalign.data.words import check_length
 from clipalign.errors import InputUnreadable
 from clipalign.files import open_plain
 
 _Found: TypeAlias = "tuple[Path, Path | InputUnreadable]"
 
-PICTURES: Final = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
-    )
-)
-"""Endings of pictures, in lower case: what a picture given by its name is read from, so that none is passed over."""
-
 MAX_CAPTION_BYTES: Final = 16_000_000
 
 
+MAX_COUNTED: Final = 100_000
+"""Most pictures that are counted beforehand."""
+
+
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """A folder of pictures.
-
-    Attributes:
-        name: as the user named it.
-        needs_text: whether captions are read, and missed.
-    """
-
-    name: str
-    needs_text: bool = True
+class Folder(Source):
+    """A folder of pictures, with captions where a text is needed."""
 
     def check(self) -> None:
         """Look for a picture.
@@ -51,44 +40,33 @@ class Folder:
         Raises:
             InputUnreadable: the folder cannot be read, or there is none in it.
         """
-        if next(iter(self._pictures()), None) is None:
-            endings = {path.suffix.lower() for path in self._path.iterdir()}
-            hint = next(
-                (
-                    f"name the files in it: '{glob.escape(self.name)}/*{e}'"
-                    for e in (".tar", ".jsonl", ".parquet")
-                    if e in endings
-                ),
-                "",
-            )
+        if next(self._pictures(), None) is None:
+            endings = {path.suffix.lower() for path in self.path.iterdir()}
+            found = next((one for one in (".tar", ".jsonl", ".parquet") if one in endings), "")
+            hint = f"name the files in it: '{glob.escape(self.name)}/*{found}'" if found else ""
             raise InputUnreadable(f"there are no pictures in {self.name}", hint=hint, input=self.name)
 
-    def count(self) -> int:
-        """Its pictures; looks at every name."""
-        return sum(1 for _ in self._pictures())
+    def count(self) -> int | None:
+        """Its pictures; None where there are many."""
+        found = sum(1 for _ in itertools.islice(self._pictures(), MAX_COUNTED + 1))
+        return found if found <= MAX_COUNTED else None
 
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+    def rows(self) -> Iterator[Row]:
         """See :class:`clipalign.data.records.Source`."""
-        for index, path in enumerate(itertools.islice(self._pictures(), begin, end), begin):
-            place = Place(self.name, 0, index + offset)
-            yield bad_record(place, path) if isinstance(path, InputUnreadable) else self._record(*path, place)
+        for found in self._pictures():
+            yield Row(found if isinstance(found, InputUnreadable) else self._row(*found))
 
-    def _record(self, path: Path, file: Path | InputUnreadable, place: Place) -> InputRecord:
-        try:
-            if self.needs_text and isinstance(file, InputUnreadable):
-                raise file
-            text, problem = (_caption(path, file) if self.needs_text and isinstance(file, Path) else ""), None
-        except InputUnreadable as error:
-            text, problem = "", error
-        id = path.relative_to(self._path).with_suffix("").as_posix()
-        return InputRecord(id, path, str(path), text, (), place, problem)
-
-    @property
-    def _path(self) -> Path:
-        return Path(self.name).expanduser()
+    def _row(self, picture: Path, file: Path | InputUnreadable) -> dict[str, Any]:
+        row: dict[str, Any] = {"id": picture.relative_to(self.path).with_suffix("").as_posix(), "image": picture}
+        if self.reader.needs_text:
+            try:
+                row["text"] = _caption(picture, file) if isinstance(file, Path) else file
+            except InputUnreadable as error:
+                row["text"] = error
+        return row
 
     def _pictures(self) -> Iterator[_Found | InputUnreadable]:
-        return _walk(self._path, self.name, ())
+        return _walk(self.path, self.name, ())
 
 
 def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[_Found | InputUnreadable]:

@@ -18,10 +18,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar, cast
 
 from clipalign.data.sources import STDIN
 from clipalign.errors import InputUnreadable
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_LINE_BYTES: Final = 16_000_000
 """Longest line that is read; a record takes some hundred bytes, so a longer line is a file of another kind."""
@@ -163,6 +166,21 @@ def named(name: str, error: InputUnreadable) -> InputUnreadable:
     error.message, error.input = f"{name}{error.message}", name
     error.args = (error.message,)
     return error
+
+
+class _Read(Protocol[T_co]):
+    def __call__(self, stream: Any, /) -> Iterator[T_co]: ...
+
+
+def whole_file(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
+    """What ``read`` finds in a file; where reading breaks off, why, as the last item."""
+    with opened(name) as stream:
+        try:
+            yield from read(stream)
+        except BREAKS as error:
+            yield broken_off(name, error)
+        except InputUnreadable as error:
+            yield named(name, error)
 
 
 GRACE_SECONDS: Final = 0.05

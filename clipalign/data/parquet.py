@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from clipalign.data.lines import MAX_LINE_BYTES
-from clipalign.data.records import COLUMNS, InputRecord, Place, RowReader, bad_record
+from clipalign.data.records import Row, Source
 from clipalign.errors import InputUnreadable, need
 
 _ROWS: Final = 64
@@ -28,23 +28,26 @@ MAX_PAGE_BYTES: Final = 1_000_000_000
 
 MAX_PACKED: Final = 20
 MAX_LISTED: Final = 10_000_000
-"""Most references of one row group."""
+"""Most values in lists of one row group."""
+
+_HELD: Final = {
+    "image": "names, bytes or structs of both",
+    "text": "strings",
+    "id": "strings or whole numbers",
+    "references": "lists of strings",
+}
+"""What a column must hold."""
+
+_NAMED: Final = 100
+"""Places of a list that ``--columns`` may name, whose length no schema tells."""
 
 _BATCH_ERRORS: Final = (OSError, ValueError, TypeError, LookupError, OverflowError, NotImplementedError, MemoryError)
 """pyarrow's own errors are among them."""
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetFile:
-    """One Parquet file.
-
-    Attributes:
-        name: as the user named it.
-        reader: of its rows.
-    """
-
-    name: str
-    reader: RowReader
+class ParquetFile(Source):
+    """One Parquet file."""
 
     def check(self) -> None:
         """Read its schema.
@@ -55,65 +58,52 @@ class ParquetFile:
         """
         with self._opened() as file:
             schema = file.schema_arrow
-            self.reader.check_header(schema.names, self.name)
-            for name in COLUMNS:
-                if name in schema.names and not _suits(name, schema.field(name).type):
-                    wanted = {
-                        "image": "names, bytes or structs of both",
-                        "references": "lists of strings",
-                        "id": "strings or whole numbers",
-                    }
-                    raise InputUnreadable(
-                        f"the column {name} of {self.name} is {str(schema.field(name).type)[:80]}",
-                        hint=f"it must hold {wanted.get(name, 'strings')}",
-                        input=self.name,
-                    )
+        self.reader.check(_shape(schema), self.name)
+        for name, wanted in _HELD.items():
+            column = self.reader.column(name)
+            if column in schema.names and not _suits(name, schema.field(column).type):
+                raise InputUnreadable(
+                    f"the column {column} of {self.name} is {str(schema.field(column).type)[:80]}",
+                    hint=f"it must hold {wanted}",
+                    input=self.name,
+                )
 
     def count(self) -> int:
         """Its rows."""
         with self._opened() as file:
             return int(file.metadata.num_rows)
 
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.records.Source`; row groups before ``begin`` are not read."""
+    def rows(self) -> Iterator[Row]:
+        """See :class:`clipalign.data.records.Source`."""
         with self._opened() as file:
-            rows = int(file.metadata.num_rows)
-            end = rows if end is None else min(end, rows)
-            columns = [name for name in file.schema_arrow.names if name in COLUMNS]
-            groups, index = _groups(file, begin, end)
+            columns = [name for name in file.schema_arrow.names if self.reader.wants(name)]
             try:
-                for group in groups:
-                    size = _batch_rows(file, group, columns, self.name)
+                for group in range(file.num_row_groups):
+                    size = _batch_rows(file, group, columns, self.path)
                     for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
-                        first = max(begin - index, 0)
-                        for number in range(first, min(end - index, batch.num_rows)):
-                            yield self._record(batch, number, Place(self.name, 0, index + number + offset))
-                        index += batch.num_rows
+                        for number in range(batch.num_rows):
+                            yield Row(self._value(batch, number))
             except _BATCH_ERRORS as error:
-                place = Place(self.name, 0, max(index, begin) + offset)
-                yield bad_record(place, InputUnreadable(_sentence(error), input=str(place)))
+                yield Row(InputUnreadable(_sentence(error), input=self.name))
 
-    def _record(self, batch: Any, number: int, place: Place) -> InputRecord:
+    def _value(self, batch: Any, number: int) -> Any:
         try:
             if (listed := _listed_bytes(batch, number)) > MAX_LINE_BYTES:
-                raise ValueError(f"its references take {listed:,} bytes; at most {MAX_LINE_BYTES:,} are read")
+                raise ValueError(f"a list in it takes {listed:,} bytes; at most {MAX_LINE_BYTES:,} are read")
             (row,) = batch.slice(number, 1).to_pylist()
         except _BATCH_ERRORS as error:  # a text that is no UTF-8
-            return bad_record(place, InputUnreadable(_sentence(error), input=str(place)))
-        return self.reader.record(row, place)
+            return InputUnreadable(_sentence(error), input=self.name)
+        return row
 
     def _opened(self) -> Any:
         parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
         try:
-            path = Path(self.name).expanduser()
-            about = parquet.read_metadata(path)
+            about = parquet.read_metadata(self.path)
             leaves = [about.schema.column(number) for number in range(about.num_columns)]
             # A value that a list repeats is kept once, until its length has been looked at.
-            repeated = [
-                leaf.path for leaf in leaves if leaf.max_repetition_level and leaf.path.startswith("references.")
-            ]
+            repeated = [one.path for one in leaves if one.max_repetition_level and one.physical_type == "BYTE_ARRAY"]
             return parquet.ParquetFile(
-                path, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=repeated, metadata=about
+                self.path, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=repeated, metadata=about
             )
         except FileNotFoundError as error:
             raise InputUnreadable(f"there is no input {self.name}", hint="check the path", input=self.name) from error
@@ -123,30 +113,32 @@ class ParquetFile:
 
 
 def _listed_bytes(batch: Any, number: int) -> int:
-    """What the references of a row take, each as often as the row has it."""
+    """What the lists of strings of a row take, each string as often as the row has it."""
     from pyarrow import compute, types
 
-    column = batch.schema.get_field_index("references")
-    if column < 0 or not types.is_nested(batch.schema.field(column).type):
-        return 0
-    values = batch.column(column).slice(number, 1).flatten()
-    if not types.is_dictionary(values.type):
-        return int(values.nbytes)
-    lengths = compute.binary_length(values.dictionary)
-    return int(compute.sum(compute.cast(compute.take(lengths, values.indices), "int64")).as_py() or 0)
+    total = 0
+    for column in batch.columns:
+        if not (types.is_list(column.type) or types.is_large_list(column.type)):
+            continue
+        values = column.slice(number, 1).flatten()
+        if not types.is_dictionary(values.type):
+            total += int(values.nbytes)
+            continue
+        lengths = compute.binary_length(values.dictionary)
+        total += int(compute.sum(compute.cast(compute.take(lengths, values.indices), "int64")).as_py() or 0)
+    return total
 
 
-def _groups(file: Any, begin: int, end: int) -> tuple[list[int], int]:
-    """The row groups that hold the rows from ``begin`` to ``end``, and the number of the first of their rows."""
-    chosen: list[int] = []
-    first, row = begin, 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if row < end and row + rows > begin:
-            first = first if chosen else row
-            chosen.append(group)
-        row += rows
-    return chosen, first
+def _shape(schema: Any) -> dict[str, Any]:
+    """The columns without values, those of structs as objects and those of lists as lists."""
+    from pyarrow import types
+
+    def inside(kind: Any) -> Any:
+        if types.is_struct(kind):
+            return {field.name: inside(field.type) for field in kind}
+        return [inside(kind.value_type)] * _NAMED if types.is_list(kind) or types.is_large_list(kind) else None
+
+    return {field.name: inside(field.type) for field in schema}
 
 
 def _suits(column: str, kind: Any) -> bool:
@@ -178,7 +170,7 @@ def _suits(column: str, kind: Any) -> bool:
     return column == "image" and binary(kind)
 
 
-def _batch_rows(file: Any, group: int, columns: list[str], name: str) -> int:
+def _batch_rows(file: Any, group: int, columns: list[str], path: Path) -> int:
     """How many rows of a row group may be turned into objects at a time.
 
     A page of a few bytes may hold one value of a gigabyte, and a thousand rows that repeat it.
@@ -187,7 +179,7 @@ def _batch_rows(file: Any, group: int, columns: list[str], name: str) -> int:
         ValueError: a page is too large or damaged, or a column has too many values.
     """
     about, rows = file.metadata.row_group(group), _ROWS
-    with Path(name).expanduser().open("rb") as stream:
+    with path.open("rb") as stream:
         for number in range(about.num_columns):
             column, listed = about.column(number), 0
             if column.path_in_schema.partition(".")[0] not in columns:

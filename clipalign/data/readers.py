@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
+import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from clipalign.data.folders import PICTURES, Folder
+from clipalign.data.columns import RowReader
+from clipalign.data.documents import JsonDocument, is_json_lines
+from clipalign.data.folders import Folder
 from clipalign.data.lines import LiveLines
 from clipalign.data.parquet import ParquetFile
-from clipalign.data.records import Input, InputRecord, Listed, Place, RowReader, Source, never_late
-from clipalign.data.sources import STDIN
-from clipalign.data.tables import DELIMITERS, JsonDocument, JsonLines, TextTable
+from clipalign.data.records import Input, InputRecord, Listed, Place, Source, never_late
+from clipalign.data.sources import PICTURES, STDIN
+from clipalign.data.tables import DELIMITERS, JsonLines, TextTable
 from clipalign.data.tars import TarShard
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.files import is_file, is_folder
 
 KINDS: Final = ".jsonl, .json, .csv, .tsv (all of them also as .gz), .parquet, .tar, a folder, or -"
 
+MAX_RANGE: Final = 100_000
+"""Most names that a range may stand for."""
+
+_RANGE: Final = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _JSON_LINES: Final = (".jsonl", ".ndjson")
 _TARS: Final = (".tar", ".tar.gz", ".tgz")
 
 
-def open_input(names: Sequence[str], *, image_root: Path | None = None, needs_text: bool = True) -> Input:
+def open_input(
+    names: Sequence[str],
+    *,
+    image_root: Path | None = None,
+    needs_text: bool = True,
+    columns: Mapping[str, str] | None = None,
+    keep: Sequence[str] = (),
+    limit: int | None = None,
+) -> Input:
     """The records of one input after another.
 
     Args:
         names: files, folders, patterns of them, or ``-`` for JSON lines on standard input, as the user named them.
-        image_root: folder that relative image names of tables are looked for in; None for the working directory.
+        image_root: folder that relative image names of tables are looked for in; None for the input's and the working
+            directory.
         needs_text: whether a record without a text is a bad one.
+        columns: names of the columns ``image``, ``text``, ``id`` and ``references``, for those that have others.
+        keep: other columns that records bring along; ``all`` for all of them.
+        limit: most records that are read; None for all.
 
     Raises:
         UsageError: no name, a kind of file that is not read, no folder ``image_root``, or standard input named twice,
@@ -44,39 +64,52 @@ def open_input(names: Sequence[str], *, image_root: Path | None = None, needs_te
         raise UsageError("there is no input", hint=f"give {KINDS}", input="--input")
     if image_root is not None and not image_root.is_dir():
         raise UsageError(f"there is no folder {image_root}", hint="images are looked for in it", input="--image-root")
-    found = [name for given in names for name in _matching(given)]
+    found = [name for given in names for one in _in_range(given) for name in _matching(one)]
     if found.count(STDIN) > 1:
         raise UsageError("standard input can be read once", hint="give --input - once", input=STDIN)
-    sources = [_source(name, RowReader(image_root, needs_text)) for name in found]
+    reader = RowReader(image_root, needs_text, columns or {}, tuple(keep))
+    sources = [_source(name, reader) for name in found]
     for source in sources:
         source.check()
     first = "standard input" if found[0] == STDIN else found[0]
     if len(sources) > 1:
-        return Input(sources, f"{first} and {len(sources) - 1} more")
-    (source,) = sources
+        return Input(sources, f"{first} and {len(sources) - 1} more", limit=limit)
     # Behind other inputs, standard input is read like a file.
-    live = source.live if isinstance(source, JsonLines) else None
-    return Input(sources, first, live.late if live else never_late)
+    live = sources[0].live if isinstance(sources[0], JsonLines) else None
+    return Input(sources, first, live.late if live else never_late, limit)
 
 
-def open_pictures(names: Sequence[str]) -> Input:
+def open_pictures(names: Sequence[str], *, limit: int | None = None) -> Input:
     """Pictures named one by one, among them folders of pictures, for commands that need no text.
 
     Args:
         names: paths, addresses, ``-`` and folders, whose pictures come in sorted order.
+        limit: most pictures; None for all.
 
     Raises:
         InputUnreadable: there is no picture in a folder, or it cannot be read.
     """
-    sources: list[Source] = []
+    sources: list[Source | Listed] = []
     for name in names:
         if name != STDIN and Path(name).expanduser().is_dir():
-            folder = Folder(name, needs_text=False)
+            folder = Folder(name, RowReader(needs_text=False))
             folder.check()
             sources.append(folder)
         else:
             sources.append(Listed([InputRecord(name, name, name, "", (), Place(name, 0, 0))]))
-    return Input(sources, names[0] if len(names) == 1 else "the arguments")
+    return Input(sources, names[0] if len(names) == 1 else "the arguments", limit=limit)
+
+
+def _in_range(name: str) -> list[str]:
+    """``a{00..99}.tar`` written out, which a shell does where there are no quotes; a file of that very name wins."""
+    found = _RANGE.search(name)
+    if found is None or is_file(Path(name).expanduser()):
+        return [name]
+    count = math.prod(int(last) - int(first) + 1 for first, last in _RANGE.findall(name))
+    if not 0 < count <= MAX_RANGE:
+        raise UsageError(f"{name} stands for {max(count, 0):,} files", hint=f"at most {MAX_RANGE:,}", input=name)
+    numbers = (f"{number:0{len(found[1])}}" for number in range(int(found[1]), int(found[2]) + 1))
+    return [one for number in numbers for one in _in_range(name[: found.start()] + number + name[found.end() :])]
 
 
 def _matching(name: str) -> list[str]:
@@ -102,7 +135,7 @@ def _source(name: str, reader: RowReader) -> Source:
         return JsonLines(STDIN, reader, LiveLines(sys.stdin.buffer))
     path = Path(name).expanduser()
     if path.is_dir():
-        return Folder(name, reader.needs_text)
+        return Folder(name, RowReader(needs_text=reader.needs_text))
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -120,9 +153,9 @@ def _source(name: str, reader: RowReader) -> Source:
     if plain in _JSON_LINES:
         return JsonLines(name, reader)
     if plain == ".json":
-        return JsonDocument(name, reader)
+        return JsonLines(name, reader) if is_json_lines(name) else JsonDocument(name, reader)
     if plain in DELIMITERS:
-        return TextTable(name, reader, DELIMITERS[plain])
+        return TextTable(name, reader, delimiter=DELIMITERS[plain])
     picture = plain in PICTURES
     raise UsageError(
         f"{name} is a picture, not a list of records" if picture else f"{name} is an unsupported file type",

@@ -8,14 +8,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import sys
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
 from clipalign.errors import DownloadFailed, ImageUnreadable
-from clipalign.files import is_file, open_plain
+from clipalign.files import open_plain
 
 STDIN: Final = "-"
 
@@ -36,6 +37,22 @@ MAX_FILE_BYTES: Final = 100_000_000
 
 DATA: Final = "data:"
 
+PICTURES: Final = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
+    )
+)
+"""Endings of pictures, in lower case: what a picture given by its name is read from, so that none is passed over."""
+
+_ENDINGS: Final = (".jpg", ".png", ".jpeg", ".webp")
+"""What a name without an ending is looked for with."""
+
+_NUMBERED: Final = ("", "COCO_val2014_", "COCO_train2014_", "COCO_test2014_")
+"""What COCO puts before the twelve digits of a picture's number."""
+
+_DIGITS: Final = 12
+
 _OTHER_ADDRESSES: Final = ("ftp://", "ftps://", "sftp://", "file://", "s3://", "gs://")
 
 
@@ -45,6 +62,7 @@ def read_image(
     offline: bool = False,
     timeout: float | None = None,
     name: str | None = None,
+    folders: Sequence[Path] = (Path(),),
 ) -> bytes:
     """The bytes of a picture, for ``open_image`` to decode.
 
@@ -54,12 +72,13 @@ def read_image(
         timeout: seconds for one at an http(s) address, headers, body and further attempts together;
             None for :data:`TIMEOUT_SECONDS`.
         name: what errors call it; None for its own name.
+        folders: where a relative path is looked for, in this order.
 
     Raises:
         ImageUnreadable: it is not there, empty, too large, or may not be fetched.
     """
     name = name or name_of(source)
-    content = _read(source, name, offline=offline, timeout=timeout or TIMEOUT_SECONDS)
+    content = _read(source, name, offline=offline, timeout=timeout or TIMEOUT_SECONDS, folders=folders)
     if not content:
         raise ImageUnreadable(f"{name} is empty", hint="is the file complete?", input=name)
     return content
@@ -89,7 +108,7 @@ def name_of(source: str | bytes | Path) -> str:
     return "standard input" if str(source) == STDIN else short_name(str(source))
 
 
-def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: float) -> bytes:
+def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: float, folders: Sequence[Path]) -> bytes:
     if isinstance(source, bytes):
         return _limited(source, name)
     if str(source) == STDIN:
@@ -100,12 +119,13 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
         raise ImageUnreadable("the image name is empty", hint="give a path or an http(s) address")
     if isinstance(source, str) and source.lower().startswith(_OTHER_ADDRESSES):
         raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
-    path = Path(source)
     try:
-        with open_plain(_as_written(path.expanduser())) as stream:
+        path = _found(Path(source), folders)
+        with open_plain(path) as stream:
             return _limited(stream.read(MAX_FILE_BYTES + 1), name)
     except FileNotFoundError as error:
-        raise ImageUnreadable(f"there is no file {name}", hint=_where(path), input=name) from error
+        hint = _where([folder / Path(source).expanduser() for folder in folders])
+        raise ImageUnreadable(f"there is no file {name}", hint=hint, input=name) from error
     except IsADirectoryError as error:
         raise ImageUnreadable(f"{name} is a folder, not a picture", hint="name a file in it", input=name) from error
     except PermissionError as error:
@@ -119,10 +139,27 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
         raise ImageUnreadable(f"{name!r} cannot be read: {why}", hint="check the path", input=name) from error
 
 
-def _as_written(path: Path) -> Path:
-    """``path``, or the file there whose name has é in one character instead of two, or the other way round."""
-    others = (Path(normalize("NFC", str(path))), Path(normalize("NFD", str(path))))
-    return path if str(path).isascii() or is_file(path) else next((one for one in others if is_file(one)), path)
+def _found(source: Path, folders: Sequence[Path]) -> Path:
+    """The first file there is under one of the names of a picture, or its own name, which opening will complain of."""
+    written = source.expanduser()
+    for name in _names_of(written):
+        for folder in folders:
+            with suppress(PermissionError):
+                if (folder / name).exists():
+                    return folder / name
+    return folders[0] / written
+
+
+def _names_of(path: Path) -> Iterator[Path]:
+    """``path``, with é in one character or two, and where it has no ending of a picture, with one, as COCO has it."""
+    yield path
+    if not str(path).isascii():
+        yield from (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
+    if path.suffix.lower() in PICTURES or not path.name:
+        return
+    yield from (path.with_name(f"{path.name}{ending}") for ending in _ENDINGS)
+    if path.name.isdecimal() and len(path.name) <= _DIGITS:
+        yield from (path.with_name(f"{before}{path.name:0>{_DIGITS}}.jpg") for before in _NUMBERED)
 
 
 def _limited(content: bytes, name: str) -> bytes:
@@ -135,9 +172,10 @@ def _limited(content: bytes, name: str) -> bytes:
     return content
 
 
-def _where(path: Path) -> str:
-    parent = path.parent
-    return f"looked in {parent.absolute()}" if parent.is_dir() else f"there is no folder {parent}"
+def _where(paths: Sequence[Path]) -> str:
+    """Where a picture was looked for."""
+    there = [str(path.parent.absolute()) for path in paths if path.parent.is_dir()]
+    return f"looked in {' and '.join(there)}" if there else f"there is no folder {paths[0].parent}"
 
 
 def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:

@@ -1,22 +1,17 @@
-"""Tables of records: JSON lines, JSON arrays, CSV and TSV, each read as it is asked for, never as a whole.
+"""Tables of records a line: JSON lines, CSV and TSV, read as they are asked for.
 
-Each is a :class:`clipalign.data.records.Source`. Where reading ends before the file does, the last record is one with a
-problem, and whatever input comes next goes on.
+Where reading ends before the file does, the last row is an error, and whatever input comes next goes on.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import itertools
-import json
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, Final
 
 import orjson
 
@@ -31,254 +26,90 @@ from clipalign.data.lines import (
     named,
     opened,
     pass_over,
+    whole_file,
 )
-from clipalign.data.records import InputRecord, Place, RowReader, bad_record
+from clipalign.data.records import Row, Source
 from clipalign.data.sources import STDIN
-from clipalign.errors import ClipalignError, InputUnreadable
-
-MAX_ELEMENT_CHARACTERS: Final = 16_000_000
-_PIECE_BYTES: Final = 1 << 17
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
-
-
-class Element(NamedTuple):
-    """One element of an array.
-
-    Attributes:
-        line: where it begins, from 1 on.
-        value: as :mod:`json` reads it.
-    """
-
-    line: int
-    value: Any
-
-
-def elements_of(stream: BinaryIO) -> Iterator[Element]:
-    """The elements of the one array that ``stream`` holds.
-
-    Raises:
-        InputUnreadable: it holds no array, or what is not JSON, with the line; the message lacks the file's name.
-        OSError, EOFError, zlib.error: reading breaks off.
-    """
-    text = _Text(stream)
-    if text.next_character() != "[":
-        if not text.next_character():
-            text.fail("is empty", "write [] where there are no records")
-        text.fail("is not a JSON array", "put the objects in [ ]; an object a line is JSON lines, named .jsonl")
-    text.skip(1)
-    if text.next_character() == "]":
-        text.skip(1)
-    else:
-        while True:
-            text.next_character()
-            yield Element(text.line, text.value())
-            mark = text.next_character()
-            if mark not in ("]", ","):
-                text.fail("is not valid JSON: a comma or ] is missing" if mark else "is cut short: ] is missing")
-            text.skip(1)
-            if mark == "]":
-                break
-    if text.next_character():
-        text.fail("goes on after the array", "one file, one array")
-
-
-class _Text:
-    """The part of a text that is being looked at."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
-        self.decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self.json = json.JSONDecoder(parse_constant=_refuse)
-        self.held = ""
-        self.at = 0
-        self.line = 1
-        self.ended = False
-
-    def next_character(self) -> str:
-        """The next one that is no white space; empty at the end."""
-        passed = 0
-        while True:
-            end = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr]
-            passed = pass_over(end - self.at, passed, self.line)
-            self.skip(end - self.at)
-            if self.at < len(self.held) or not self._more(_PIECE_BYTES):
-                return self.held[self.at : self.at + 1]
-
-    def skip(self, characters: int) -> None:
-        """Pass over them."""
-        self.line += self.held.count("\n", self.at, self.at + characters)
-        self.at += characters
-
-    def value(self) -> Any:
-        """The value that begins here."""
-        piece = _PIECE_BYTES
-        while True:
-            try:
-                value, end = self.json.raw_decode(self.held, self.at)
-            except RecursionError:
-                self.fail("is nested too deeply; what follows is not read")
-            except ValueError as error:
-                why = getattr(error, "msg", str(error))
-            else:
-                if end < len(self.held) or self.ended:  # a number may go on
-                    self.skip(end - self.at)
-                    return value
-                why = ""
-            if len(self.held) - self.at > MAX_ELEMENT_CHARACTERS:
-                self.fail(f"is not valid JSON: {why or 'a record is too long'}")
-            if not self._more(piece) and why:
-                self.fail(f"is not valid JSON: {why}")
-            piece *= 2
-
-    def _more(self, size: int) -> bool:
-        """Read on, and let go of what was passed."""
-        if self.ended:
-            return False
-        content = self.stream.read(size)
-        self.ended = not content
-        self.held = self.held[self.at :] + self.decoder.decode(content, final=self.ended)
-        self.at = 0
-        return not self.ended
-
-    def fail(self, what: str, hint: str = "") -> NoReturn:
-        """Say what is wrong, and on which line."""
-        raise InputUnreadable(f":{self.line} {what}", hint=hint)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-T_co = TypeVar("T_co", covariant=True)
-T = TypeVar("T")
+from clipalign.errors import InputUnreadable
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLines:
+class JsonLines(Source):
     """A JSON object a line, from a file, a pipe or standard input.
 
     Attributes:
-        name: as the user named it; ``-`` for standard input.
-        reader: of its rows.
         live: standard input, where a program may wait for the answer to each line.
     """
 
-    name: str
-    reader: RowReader
     live: LiveLines | None = None
 
     @property
     def rewinds(self) -> bool:
         """Whether it can be read twice."""
-        return self.name != STDIN and Path(self.name).expanduser().is_file()
+        return self.name != STDIN and self.path.is_file()
 
     def check(self) -> None:
         """Look at the first record of a file; of a pipe it is looked at when it is read."""
         if self.rewinds:
-            next(self.records(0, 1, 0), None)
+            Source.check(self)
 
     def count(self) -> int | None:
         """Lines that are not blank; None for a pipe."""
-        return sum(1 for _ in _whole(self.name, lines_of)) if self.rewinds else None
+        return Source.count(self) if self.rewinds else None
 
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+    def rows(self) -> Iterator[Row]:
         """See :class:`clipalign.data.records.Source`."""
-        lines = _whole(self.name, lambda stream: lines_of(self.live or stream))
-        for index, line in enumerate(itertools.islice(lines, end)):
-            if index >= begin:
-                place = Place(self.name, line.number if isinstance(line, Line) else 0, index + offset)
-                yield self._record(line, place, first=index == 0)
+        lines = whole_file(self.name, lambda stream: lines_of(self.live or stream))
+        for index, line in enumerate(lines):
+            if isinstance(line, InputUnreadable):
+                yield Row(line)
+            else:
+                yield Row(_with_file_name(self._value(line, first=index == 0), self.path), line.number)
 
-    def _record(self, line: Line | InputUnreadable, place: Place, *, first: bool) -> InputRecord:
-        if isinstance(line, InputUnreadable):
-            return bad_record(place, line)
+    def _value(self, line: Line, *, first: bool) -> Any:
+        at = f"{'standard input' if self.name == STDIN else self.name}:{line.number}"
         if line.too_long:
-            limit = MAX_LINE_BYTES // 1_000_000
-            return bad_record(place, InputUnreadable(f"the line is longer than {limit} MB", input=str(place)))
+            return InputUnreadable(f"the line is longer than {MAX_LINE_BYTES // 1_000_000} MB", input=at)
         try:
-            row = orjson.loads(line.content)
+            return orjson.loads(line.content)
         except orjson.JSONDecodeError as error:
             if first and line.content in (b"[", b"{"):
-                hint = "is it one JSON array? then name it .json"
+                hint = "is it one JSON document? then name it .json"
                 raise InputUnreadable(f"{self.name} is not JSON lines", hint=hint, input=self.name) from error
-            return bad_record(place, InputUnreadable(f"not valid JSON: {error}", input=str(place)))
-        if first and isinstance(row, Mapping):
-            self.reader.check_first(row, self.name)
-        return self.reader.record(row, place)
+            return InputUnreadable(f"not valid JSON: {error}", input=at)
+
+
+def _with_file_name(row: Any, path: Path) -> Any:
+    """A row of Hugging Face's ``metadata`` with its picture under the name that all tables have for it."""
+    named = path.name.startswith("metadata.") and isinstance(row, Mapping) and "image" not in row
+    return {"image": row["file_name"], **row} if named and "file_name" in row else row
 
 
 @dataclass(frozen=True, slots=True)
-class JsonDocument:
-    """One JSON array of objects.
+class TextTable(Source):
+    """CSV or TSV with a header; in CSV a field may be quoted, and hold line ends then, in TSV nothing is a quote."""
 
-    Attributes:
-        name: as the user named it.
-        reader: of its rows.
-    """
-
-    name: str
-    reader: RowReader
-
-    def check(self) -> None:
-        """Look at the first record."""
-        next(self.records(0, 1, 0), None)
-
-    def count(self) -> int:
-        """Elements of the array; reads all of it."""
-        return sum(1 for _ in _whole(self.name, elements_of))
-
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.records.Source`."""
-        for index, element in enumerate(itertools.islice(_whole(self.name, elements_of), end)):
-            if isinstance(element, InputUnreadable):
-                if index == 0:
-                    raise element
-                yield bad_record(Place(self.name, 0, index + offset), element)
-                continue
-            if index == 0 and isinstance(element.value, Mapping):
-                self.reader.check_first(element.value, self.name)
-            if index >= begin:
-                yield self.reader.record(element.value, Place(self.name, element.line, index + offset))
-
-
-@dataclass(frozen=True, slots=True)
-class TextTable:
-    """CSV or TSV with a header; a field may be quoted, and hold line ends then.
-
-    Attributes:
-        name: as the user named it.
-        reader: of its rows.
-        delimiter: between fields.
-    """
-
-    name: str
-    reader: RowReader
-    delimiter: str
+    delimiter: str = ","
 
     def check(self) -> None:
         """Read the header."""
-        next(self.records(0, 1, 0), None)
+        next(self.rows(), None)
 
-    def count(self) -> int:
-        """Rows that are not blank, without the header; reads all of them."""
-        return sum(1 for _ in self._rows()) - 1
-
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
+    def rows(self) -> Iterator[Row]:
         """See :class:`clipalign.data.records.Source`."""
-        rows = self._rows()
+        rows = self._fields()
         first = next(rows, None)
         if first is None:
             raise InputUnreadable(f"{self.name} is empty", hint="its first line must name the columns", input=self.name)
-        if isinstance(first.fields, ClipalignError):
-            raise first.fields
-        header = [name.strip() for name in first.fields]
+        if isinstance(first.value, InputUnreadable):
+            raise first.value
+        header = [name.strip() for name in first.value]
         self._check(header)
-        for index, row in enumerate(itertools.islice(rows, end)):
-            if index >= begin:
-                yield self._record(header, row, Place(self.name, row.line, index + offset))
+        for row in rows:
+            yield row if isinstance(row.value, InputUnreadable) else Row(self._named(header, row), row.line)
 
     def _check(self, header: list[str]) -> None:
         twice = next((name for name in header if name and header.count(name) > 1), None)
@@ -292,20 +123,18 @@ class TextTable:
                 hint="save it with commas, or with tabs as .tsv",
                 input=self.name,
             )
-        self.reader.check_header(header, self.name)
+        self.reader.check(_with_file_name(dict.fromkeys(header), self.path), self.name)
 
-    def _record(self, header: list[str], row: _Row, place: Place) -> InputRecord:
-        if isinstance(row.fields, ClipalignError):
-            return bad_record(place, row.fields)
-        if len(row.fields) > len(header):
-            extra = f"the row has {len(row.fields)} fields for {len(header)} columns"
-            hint = "put quotes around a text that holds the separator"
-            return bad_record(place, InputUnreadable(extra, hint=hint, input=str(place)))
-        fields: dict[str, Any] = dict.fromkeys(header) | dict(zip(header, row.fields, strict=False))
-        return self.reader.record(fields, place)
+    def _named(self, header: list[str], row: Row) -> Any:
+        if len(row.value) > len(header):
+            extra = f"the row has {len(row.value)} fields for {len(header)} columns"
+            hint = "put quotes around a text that holds the separator" if self.delimiter == "," else ""
+            return InputUnreadable(extra, hint=hint, input=f"{self.name}:{row.line}")
+        fields = dict.fromkeys(header) | dict(zip(header, row.value, strict=False))
+        return _with_file_name(fields, self.path)
 
-    def _rows(self) -> Iterator[_Row]:
-        """The header and the rows, or why one cannot be read; not the blank ones."""
+    def _fields(self) -> Iterator[Row]:
+        """The fields of the header and of the rows, or why one cannot be read; not the blank ones."""
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # 131,072 as Python comes
         with opened(self.name) as stream:
             lines = _TextLines(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""))
@@ -317,18 +146,18 @@ class TextTable:
                 except csv.Error as error:
                     at = f"{self.name}:{lines.first}"
                     hint = 'is a quote not closed? put quotes around the text, and write each " in it twice'
-                    yield _Row(lines.first, InputUnreadable(f"not valid CSV: {error}", hint=hint, input=at))
+                    yield Row(InputUnreadable(f"not valid CSV: {error}", hint=hint, input=at), lines.first)
                     continue
                 except InputUnreadable as error:
-                    yield _Row(lines.first, named(self.name, error))
+                    yield Row(named(self.name, error), lines.first)
                     return
                 except BREAKS as error:
-                    yield _Row(lines.first, broken_off(self.name, error))
+                    yield Row(broken_off(self.name, error), lines.first)
                     return
                 if fields is None:
                     return
                 if fields:
-                    yield _Row(line, fields)
+                    yield Row(fields, line)
 
 
 class _TextLines:
@@ -357,10 +186,13 @@ class _TextLines:
         self.first = self._next
         taken: list[str] = []
         alone = len(self._again) > 1
+        lines = self._lines(taken, alone=alone)
         try:
-            fields = next(csv.reader(self._lines(taken, alone=alone), delimiter=delimiter, strict=True), None)
-            if delimiter == "\t" and any("\t" in field and "\n" in field for field in fields or ()):
-                raise csv.Error(f"a quote is closed {len(taken) - 1} lines below only, behind other columns")
+            if delimiter == "\t":
+                rows = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            else:
+                rows = csv.reader(lines, delimiter=delimiter, strict=True)
+            fields = next(rows, None)
         except csv.Error as error:
             self._again.extendleft(reversed(taken[1:]))
             self._next = self.first + 1
@@ -385,26 +217,3 @@ class _TextLines:
             yield line
             if alone:
                 return
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """Fields of a row of text, or why there are none."""
-
-    line: int
-    fields: list[str] | InputUnreadable
-
-
-class _Read(Protocol[T_co]):
-    def __call__(self, stream: Any, /) -> Iterator[T_co]: ...
-
-
-def _whole(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
-    """What ``read`` finds in a file; where reading breaks off, why, as the last item."""
-    with opened(name) as stream:
-        try:
-            yield from read(stream)
-        except BREAKS as error:
-            yield broken_off(name, error)
-        except InputUnreadable as error:
-            yield named(name, error)

@@ -8,22 +8,20 @@ archives of data sets, goes through :class:`BoundedMember` and :func:`members_of
 
 from __future__ import annotations
 
-import itertools
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from tarfile import HeaderError, ReadError
 from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import orjson
 
-from clipalign.data.folders import MAX_CAPTION_BYTES, PICTURES
+from clipalign.data.folders import MAX_CAPTION_BYTES
 from clipalign.data.lines import BREAKS
-from clipalign.data.records import InputRecord, Place, RowReader, bad_record
-from clipalign.data.sources import MAX_FILE_BYTES
+from clipalign.data.records import Row, Source
+from clipalign.data.sources import MAX_FILE_BYTES, PICTURES
 from clipalign.errors import InputUnreadable
 
 MAX_HEADER_BYTES: Final = 1 << 13
@@ -103,6 +101,10 @@ def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 MAX_PICTURE_BYTES: Final = MAX_FILE_BYTES
 """Largest picture that is read from a tar."""
 
+MAX_SAMPLE_BYTES: Final = 3 * MAX_PICTURE_BYTES
+MAX_MEMBERS: Final = 100
+"""Of all members of one key together."""
+
 MAX_PASSED: Final = 100_000
 """Most members that are passed over in search of the next record; each takes time, however small it is."""
 
@@ -119,91 +121,101 @@ _DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError, RecursionError)  # head
 
 @dataclass(slots=True)
 class _Sample:
-    """What neighbors of one name hold; ``names`` says of which member a picture or text is."""
+    """Neighbors of one key: their content by what follows the key, ``left.png``, with the names that they have."""
 
     key: str
-    picture: bytes = b""
-    texts: dict[str, bytes] = field(default_factory=dict)
+    members: dict[str, bytes | InputUnreadable] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    problem: InputUnreadable | None = None
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class TarShard:
-    """One tar file.
-
-    Attributes:
-        name: as the user named it.
-        reader: of its records' JSON.
-    """
-
-    name: str
-    reader: RowReader
+class TarShard(Source):
+    """One tar file."""
 
     def check(self) -> None:
         """Read the first record.
 
         Raises:
-            InputUnreadable: it is no tar file, or has no record.
+            InputUnreadable: it is no tar file, has no record, or other columns.
         """
-        first = next(self._samples(content=False), None)
+        first = next(self.rows(), None)
         if first is None:
             raise InputUnreadable(f"there are no pictures in {self.name}", input=self.name)
-        if first.problem is not None and not first.key:
-            raise first.problem
+        if isinstance(first.value, InputUnreadable):
+            raise first.value
+        self.reader.check(first.value, self.name, has_all=False)
 
-    def count(self) -> int:
-        """Its records; reads all headers."""
-        return sum(1 for _ in self._samples(content=False))
+    def count(self) -> int | None:
+        """None: that would take reading all headers."""
+        return None
 
-    def records(self, begin: int, end: int | None, offset: int) -> Iterator[InputRecord]:
-        """See :class:`clipalign.data.records.Source`; what stands before ``begin`` is passed over unread."""
-        for index, sample in enumerate(itertools.islice(self._samples(begin=begin), end)):
-            if index >= begin:
-                yield self._record(sample, Place(self.name, 0, index + offset))
+    def rows(self) -> Iterator[Row]:
+        """See :class:`clipalign.data.records.Source`."""
+        for sample in self._samples():
+            yield Row(sample if isinstance(sample, InputUnreadable) else self._row(sample))
 
-    def _record(self, sample: _Sample, place: Place) -> InputRecord:
-        if sample.problem is not None:
-            return bad_record(place, sample.problem)
+    def _row(self, sample: _Sample) -> dict[str, Any]:
+        """Its members by what follows the key, and what they are for: ``image``, ``text``, ``references``, ``id``."""
+        row: dict[str, Any] = {ending: self._value(sample, ending) for ending in sample.members}
+        about: dict[str, Any] = found if isinstance(found := row.get("json"), dict) else {}
+        pictures = [ending for ending in sample.members if _ending(ending) in PICTURES]
+        row["id"] = about.get("id") or sample.key
+        row["references"] = about.get("references")
+        if len(pictures) == 1:
+            row["image"] = row[pictures[0]]
+        elif pictures:
+            row["image"] = _two("pictures", "image", sample, *pictures[:2])
+        else:
+            row["image"] = self._lacks("picture", sample)
+        if (text := self._text(sample, row, about)) is not None:
+            row["text"] = text
+        return row
+
+    def _text(self, sample: _Sample, row: dict[str, Any], about: dict[str, Any]) -> Any:
+        """What is the text of a record, or why it has none; None where it may be there under another name."""
+        texts = [ending for ending in sample.members if _ending(ending) == ".txt"]
+        in_json = about.get("text")
+        if len(texts) > 1:
+            return _two("texts", "text", sample, *texts[:2])
+        if texts and isinstance(in_json, str) and in_json.strip() != row[texts[0]]:
+            return _two("texts", "text", sample, texts[0], "json")
+        if texts or in_json is not None:
+            return row[texts[0]] if texts else in_json
+        if isinstance(broken := row.get("json"), InputUnreadable):
+            return broken
+        if about and not self.reader.meant(row).endswith("COLUMN"):
+            return None
+        return self._lacks("caption", sample, hint=f"{sample.key}.txt, or text in {sample.key}.json")
+
+    def _lacks(self, what: str, sample: _Sample, hint: str = "") -> InputUnreadable:
         where = f"{self.name}, {sample.key}"
-        row: dict[str, Any] = {"image": sample.picture or None, "id": sample.key}
-        problem = None if sample.picture else InputUnreadable(f"{where} has no picture", input=where)
-        try:
-            if ".json" in sample.texts:
-                row |= _json(sample.texts[".json"], strict=".txt" not in sample.texts)
-            if ".txt" in sample.texts:
-                other, row["text"] = row.get("text"), sample.texts[".txt"].decode("utf-8-sig").strip()
-                if self.reader.needs_text and isinstance(other, str) and other.strip() != row["text"]:
-                    problem = problem or _two("texts", sample.key, sample.names[".txt"], sample.names[".json"])
-        except ValueError as error:
-            problem = problem or InputUnreadable(f"the caption of {where} cannot be read: {error}", input=where)
-        if self.reader.needs_text and not row.get("text") and problem is None:
-            hint = f"{sample.key}.txt, or text in {sample.key}.json"
-            problem = InputUnreadable(f"{where} has no caption", hint=hint, input=where)
-        record = self.reader.record(row, place)
-        return InputRecord(
-            record.id,
-            sample.picture,
-            sample.names.get("picture", ""),
-            record.text,
-            record.references,
-            place,
-            problem or record.problem,
-        )
+        return InputUnreadable(f"{where} has no {what}", hint=hint, input=where)
 
-    def _samples(self, *, content: bool = True, begin: int = 0) -> Iterator[_Sample]:
-        """Records as they stand in the tar; a last one with a problem where it breaks off."""
-        sample: _Sample | None = None
-        index = 0
+    def _value(self, sample: _Sample, ending: str) -> Any:
+        content = sample.members[ending]
+        if isinstance(content, InputUnreadable):
+            return content
+        kind = _ending(ending)
+        if kind in PICTURES:
+            return {"bytes": content, "path": sample.names[ending]}
         try:
-            path = Path(self.name).expanduser()
-            with path.open("rb") as stream:
+            return orjson.loads(content) if kind == ".json" else content.decode("utf-8-sig").strip()
+        except ValueError as error:
+            where = f"{self.name}, {sample.key}"
+            return InputUnreadable(f"the caption of {where} cannot be read: {error}", input=where)
+
+    def _samples(self) -> Iterator[_Sample | InputUnreadable]:
+        """Records as they stand in the tar; an error at the end where it breaks off."""
+        sample: _Sample | None = None
+        try:
+            with self.path.open("rb") as stream:
                 zipped = stream.read(2) == b"\x1f\x8b"
-            with tarfile.open(path, "r:gz" if zipped else "r:", tarinfo=BoundedMember) as tar:
+            with tarfile.open(self.path, "r:gz" if zipped else "r:", tarinfo=BoundedMember) as tar:
                 passed = 0
                 for member in members_of(tar):
-                    key, ending = _key(member.name)
-                    if not member.isfile() or not _of_interest(ending):
+                    key, ending = _key(member.name, self.reader.paths)
+                    if not member.isfile() or not self._of_interest(ending):
                         passed += 1
                         if passed > MAX_PASSED:
                             raise ValueError(f"{MAX_PASSED:,} members in a row are no part of a record")
@@ -212,79 +224,76 @@ class TarShard:
                     if sample is None or sample.key != key:
                         if sample is not None:
                             yield sample
-                            index += 1
                         sample = _Sample(key)
-                    if content and index >= begin:
-                        _take(sample, tar, member, ending)
+                    _take(sample, tar, member, ending)
         except FileNotFoundError as error:
             raise InputUnreadable(f"there is no input {self.name}", hint="check the path", input=self.name) from error
         except _DAMAGE as error:
             nested = isinstance(error, RecursionError)
             why = "headers of headers without end" if nested else str(error) or type(error).__name__
-            if sample is None:
-                message = f"{self.name} is not a readable tar file: {why}"
-                problem = InputUnreadable(message, hint="is the file complete?", input=self.name)
-            else:
+            hint = "is the file complete?"
+            said = "is not a readable tar file" if sample is None else f"breaks off after {sample.key}"
+            if sample is not None:
                 yield sample
-                message = f"{self.name} breaks off after {sample.key}: {why}"
-                problem = InputUnreadable(message, hint="is the file complete?", input=self.name)
-            yield _Sample("", problem=problem)
+            yield InputUnreadable(f"{self.name} {said}: {why}", hint=hint, input=self.name)
             return
         if sample is not None:
             yield sample
 
+    def _of_interest(self, ending: str) -> bool:
+        return _is_read(_ending(ending)) or self.reader.wants(ending)
 
-def _key(name: str) -> tuple[str, str]:
-    """The name up to its last dot, less known suffixes before that, and its last ending in lower case."""
+
+def _key(name: str, chosen: Sequence[str]) -> tuple[str, str]:
+    """The name up to its last dot, less known or ``chosen`` suffixes before that, and what follows, in lower case.
+
+    ``scene 2.0.left.png`` has the key ``scene 2.0``, for ``0`` is no suffix, and is its ``left.png``.
+    """
     folder, slash, file = name.removeprefix("./").rpartition("/")
-    stem, dot, ending = file.rpartition(".")
+    for suffix in chosen:
+        if file.lower().endswith(f".{suffix.lower()}"):
+            return f"{folder}{slash}{file[: -len(suffix) - 1]}", suffix
+    stem, _, ending = file.rpartition(".")
     if not stem:
         return f"{folder}{slash}{file}", ""
     while (shorter := stem.rpartition("."))[0] and _is_suffix(shorter[2].lower()):
-        stem = shorter[0]
-    return f"{folder}{slash}{stem}", f"{dot}{ending.lower()}"
+        stem, ending = shorter[0], f"{shorter[2]}.{ending}"
+    return f"{folder}{slash}{stem}", ending.lower()
+
+
+def _ending(suffix: str) -> str:
+    """``.png`` of ``left.png``."""
+    return f".{suffix.rpartition('.')[2]}"
 
 
 def _is_suffix(part: str) -> bool:
-    return part in _SUFFIXES or _of_interest(f".{part}")
+    return part in _SUFFIXES or _is_read(f".{part}")
 
 
-def _two(what: str, key: str, first: str, second: str) -> InputUnreadable:
-    return InputUnreadable(
-        f"there are two {what} of {key}: {first} and {second}", hint="leave one out, or rename it", input=key
-    )
-
-
-def _of_interest(ending: str) -> bool:
+def _is_read(ending: str) -> bool:
     return ending in PICTURES or ending in (".txt", ".json")
 
 
+def _two(what: str, column: str, sample: _Sample, first: str, second: str) -> InputUnreadable:
+    return InputUnreadable(
+        f"there are two {what} of {sample.key}: {sample.names[first]} and {sample.names[second]}",
+        hint=f"choose with --columns {column}={first}, or leave one out",
+        input=sample.key,
+    )
+
+
 def _take(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> None:
-    picture = ending in PICTURES
-    if member.size > (MAX_PICTURE_BYTES if picture else MAX_CAPTION_BYTES):
-        sample.problem = InputUnreadable(f"{member.name} of a tar is too large", input=member.name)
+    name = member.name.removeprefix("./")
+    if ending in sample.members:
+        said = f"there are two members {name} in the tar"
+        sample.members[ending] = InputUnreadable(said, hint="leave one out, or rename it", input=name)
         return
+    sample.bytes += member.size
+    largest = MAX_PICTURE_BYTES if _ending(ending) in PICTURES else MAX_CAPTION_BYTES
+    if len(sample.members) >= MAX_MEMBERS or member.size > largest or sample.bytes > MAX_SAMPLE_BYTES:
+        raise ValueError(f"{name} is too large, or there are too many members of one key")
     stream = tar.extractfile(member)
     content = stream.read() if stream is not None else b""
     if len(content) < member.size:
         raise EOFError("the last file is not whole")
-    kind, name = "picture" if picture else ending, member.name.removeprefix("./")
-    if kind in sample.names:
-        sample.problem = _two("pictures" if picture else "texts", sample.key, sample.names[kind], name)
-        return
-    sample.names[kind] = name
-    if picture:
-        sample.picture = content
-    else:
-        sample.texts[ending] = content
-
-
-def _json(content: bytes, *, strict: bool) -> dict[str, Any]:
-    """What a JSON object says of text, references and id; where the text has its own file, the object may be broken."""
-    try:
-        row = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        if strict:
-            raise
-        return {}
-    return {name: row[name] for name in ("text", "references", "id") if name in row} if isinstance(row, dict) else {}
+    sample.names[ending], sample.members[ending] = name, content

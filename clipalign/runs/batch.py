@@ -110,13 +110,14 @@ class _Preparation:
     timeout: float | None
     thumbnail_px: int | None
 
-    def __call__(self, source: Any, name: str) -> _Prepared:
+    def __call__(self, record: InputRecord) -> _Prepared:
         from PIL.Image import Image
 
         from clipalign.data.images import open_image, thumbnail_of
         from clipalign.data.in_memory import Prepared
         from clipalign.data.sources import is_file_name, read_image
 
+        source, name = record.image, record.image_name
         if isinstance(source, Prepared):
             prepare: Callable[[Any], Tensor] = self.scorer.prepare
             return _Prepared(prepare(source), None)
@@ -125,7 +126,7 @@ class _Preparation:
                 return _Prepared(self.scorer.prepare(open_image(source, exif=False)), None)
         if isinstance(source, str | Path) and is_file_name(str(source)) and is_special(Path(source)):
             raise ImageUnreadable(f"{name} is a device, a pipe or a socket, not a file", input=name)
-        content = read_image(source, offline=self.offline, timeout=self.timeout, name=name)
+        content = read_image(source, offline=self.offline, timeout=self.timeout, name=name, folders=record.folders)
         with self.decoding:
             picture = open_image(content, name=name)
             del content
@@ -241,12 +242,10 @@ class _Run(Generic[R]):
             if record.problem is not None:
                 self.ahead.append((_without_bytes(record), None))
                 continue
-            key = _key(record.image)
+            key = _key(record)
             picture = self.recent.get(key)
             if picture is None or (picture.held is not None and picture.held() is not record.image):
-                picture = self.recent[key] = _Picture(
-                    self.threads.submit(partial(self.prepare, record.image, record.image_name)), record.image
-                )
+                picture = self.recent[key] = _Picture(self.threads.submit(partial(self.prepare, record)), record.image)
                 self.held += 1
                 if len(self.recent) > self.scorer.window_records:
                     self.recent.popitem(last=False)
@@ -315,8 +314,11 @@ def _without_bytes(record: InputRecord) -> InputRecord:
     return record if isinstance(record.image, str | Path) else replace(record, image=b"")
 
 
-def _key(image: object) -> str | int:
+def _key(record: InputRecord) -> str | int:
     """What two records with the same picture have in common."""
+    image: object = record.image
     if isinstance(image, bytes):
         return hashlib.blake2b(image).hexdigest()
-    return str(image) if isinstance(image, str | Path) else id(image)
+    if not isinstance(image, str | Path):
+        return id(image)
+    return str(image) if Path(image).is_absolute() else f"{image}\0{record.folders}"

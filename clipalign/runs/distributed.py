@@ -219,7 +219,7 @@ def with_own_device(settings: S, environment: Mapping[str, str] | None = None) -
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A contiguous part of a counted input; the outputs of all, one after another, are what one process writes.
+    """A part of an input; the outputs of all together hold the records that one process writes, each once.
 
     Attributes:
         index: which one, from 1 on.
@@ -230,10 +230,6 @@ class Shard:
     index: int
     count: int
     launched: bool = False
-
-    def of(self, records: int) -> slice:
-        """The stretch of ``records`` that is this part; parts differ by one record at most."""
-        return slice(records * (self.index - 1) // self.count, records * self.index // self.count)
 
     def output(self, path: Path) -> Path:
         """Where this part is written: under ``torchrun`` ``out.jsonl`` becomes ``out.00001-of-00004.jsonl``."""

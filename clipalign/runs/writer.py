@@ -227,6 +227,9 @@ class ResultWriter:
                 self._warn(asked, result)
             self._hint = self._hint or result.hint or ""
         record = outcome.answer.to_dict()
+        if asked.columns:
+            origin = {name: record.pop(name) for name in ("provenance",) if name in record}
+            record |= {"columns": plain(asked.columns), **origin}
         entry = Entry(record, plain_text(asked.place.file), asked.place.line, data_url(outcome.thumbnail))
         if self._log is not None:
             self._log.append(entry)

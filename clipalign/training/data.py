@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 import numpy as np
 from PIL.Image import Image
 
+from clipalign.data.documents import elements_of
 from clipalign.data.images import open_image
 from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
-from clipalign.data.tables import elements_of
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.captions import FOIL_WEIGHTS, PREFIXES, write_caption

@@ -84,7 +84,8 @@ def fill(folder: Path) -> None:
         "templates.txt": "a drawing of a {}\n",
         "words.txt": "one\ntwo\nthree\nfour\n",
         "long.txt": "A dog. It is brown.",
-        "photos.jsonl": '{"image": "a.png", "text": "a red car"}\n{"image": "b.png", "text": "a cat"}\n',
+        "photos.jsonl": '{"image": "a.png", "text": "a red car", "label": 1}\n{"image": "b.png", "text": "a cat"}\n',
+        "renamed.jsonl": '{"file": "a.png", "caption": "a red car"}\n',
         "raw.jsonl": "".join(
             json.dumps({"image": name, "text": "A red square. It is small, and blue. Nothing else."}) + "\n"
             for name in ("b.png", "c.png")

@@ -23,15 +23,6 @@ from clipalign.runs.distributed import (
 TORCHRUN = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 
 
-@pytest.mark.parametrize("records", [0, 1, 3, 4, 10, 1001])
-@pytest.mark.parametrize("count", [1, 2, 4, 7])
-def test_shares_follow_each_other_and_differ_by_one_at_most(records: int, count: int) -> None:
-    parts = [Shard(index, count).of(records) for index in range(1, count + 1)]
-    assert [number for part in parts for number in range(part.start, part.stop)] == list(range(records))
-    sizes = [part.stop - part.start for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-
-
 def test_a_share_comes_from_the_flag_or_from_torchrun() -> None:
     assert find_shard(RecordSettings(), {}) is None
     assert find_shard(RecordSettings(shard=(2, 3)), {}) == Shard(2, 3)
