@@ -12,14 +12,14 @@ _clipalign() {
         esac
     done
     case "$command $before" in
-        *\ --from|*\ -i|*\ --input|detect\ -o|detect\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|classify\ -o|classify\ --output|*\ --text-file|score-long\ -o|score-long\ --output|*\ --save|*\ --prepare)
+        *\ --from|*\ -i|*\ --input|detect\ -o|classify\ -o|score-long\ -o|detect\ --output|classify\ --output|score-long\ --output|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|*\ --text-file|*\ --save|*\ --prepare)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
         download\ --format|eval\ --format|train-specs\ --format)
             COMPREPLY=($(compgen -W $'table\njson' -- "$current"))
             return ;;
-        *\ --cache-dir|*\ --image-root|*\ --data-root|eval\ -o|eval\ --output|*\ --compare|*\ --data|train-specs\ -o|train-specs\ --output)
+        *\ --cache-dir|*\ --image-root|eval\ -o|train-specs\ -o|eval\ --output|train-specs\ --output|*\ --data-root|*\ --compare|*\ --data)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
@@ -79,32 +79,32 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         classify)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--save\n--format\n--model\n--batch-size\n--device\n--precision\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--save\n--format\n--model\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--workers\n--by\n--epochs\n--batch-size\n--accumulate\n--draws\n--learning-rate\n--warmup-steps\n--weight-decay\n--clip-norm\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--lambda-short\n--epsilon\n--gather\n--no-gather\n--freeze\n--blend\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--init\n--precision\n--seed\n--device\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--workers\n--by\n--epochs\n--batch-size\n--accumulate\n--draws\n--learning-rate\n--warmup-steps\n--weight-decay\n--clip-norm\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--lambda-short\n--epsilon\n--gather\n--no-gather\n--freeze\n--blend\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--init\n--precision\n--seed\n--device\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
             COMPREPLY=($(compgen -W $'download\ndetect\nclassify\nscore-long\neval\ntrain-specs\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;

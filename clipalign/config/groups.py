@@ -169,7 +169,13 @@ class RecordSettings(RunSettings, ModelSettings):
     ] = None
     keep_columns: Annotated[
         tuple[str, ...],
-        Setting("Other columns of the input that results bring along.", parted, value="all|NAME,NAME", file=False),
+        Setting(
+            "Other columns of the input that results bring along.",
+            parted,
+            value="all|NAME,NAME",
+            default="none",
+            file=False,
+        ),
     ] = ()
     image_root: Annotated[
         Path | None,
@@ -181,7 +187,7 @@ class RecordSettings(RunSettings, ModelSettings):
         ),
     ] = None
     limit: Annotated[
-        int | None, Setting("Only the first N records, of each shard.", whole(1), value="N", default="all")
+        int | None, Setting("Use only the first N records, of each shard.", whole(1), value="N", default="all")
     ] = None
     output: Annotated[
         Path | None,

@@ -12,7 +12,7 @@ from tests.contract.test_options import options_of
 
 QUANTITIES = {
     "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
-    "--top": "N", "--limit": "samples", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
+    "--top": "N", "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
     "--accumulate": "batches", "--draws": "prefixes", "--learning-rate": "peak", "--warmup-steps": "steps",
     "--weight-decay": "adamw", "--clip-norm": "norm", "--validate-every": "steps",
@@ -42,6 +42,7 @@ MEANINGS = {
     "--dataset": "a benchmark; classes",
     "--stretch": "what is scored; what is published",
     "--format": "with records; without",
+    "--limit": "records; samples",
 }
 """Options whose help differs between commands because they mean something else there."""
 
