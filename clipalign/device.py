@@ -74,7 +74,7 @@ def choose_device(device: str = "auto", precision: str = "auto", threads: int | 
 
 
 def torch_dtype(choice: DeviceChoice) -> torch.dtype:
-    """The torch type of ``choice.precision``."""
+    """The torch type of a precision."""
     import torch
 
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[choice.precision]
@@ -91,7 +91,6 @@ def available_devices() -> list[str]:
 
 
 def _find_device(request: str) -> tuple[str, str]:
-    """Name and reason."""
     kind, _, index = request.partition(":")
     well_formed = request == "auto" or (
         kind in DEVICE_KINDS
@@ -120,7 +119,6 @@ def _find_device(request: str) -> tuple[str, str]:
 
 
 def _find_precision(device: str, request: str) -> tuple[str, str]:
-    """Precision and reason."""
     if request == "auto":
         return "fp32", "fp32 is the reference precision"
     obstacle = "" if request == "fp32" else _obstacle(device, request)

@@ -32,15 +32,7 @@ def page(
     commands: Iterable[tuple[str, str]] = (),
     closing: str = "",
 ) -> str:
-    """The whole page.
-
-    Args:
-        usage: what is typed, without ``Usage:``.
-        text: a docstring; lines indented in it are kept as they are.
-        parameters: Typer's arguments and options, in order.
-        commands: names with their one line.
-        closing: a last paragraph.
-    """
+    """The whole page; ``text`` is a docstring, ``parameters`` are Typer's, ``commands`` names with their one line."""
     columns = width()
     blocks = [_filled(f"{_bold('Usage:')} {usage}", columns, hanging="  "), _prose(text, columns)]
     blocks.append(_section("Commands", list(commands), columns))
@@ -59,7 +51,6 @@ def _bold(text: str) -> str:
 
 
 def _entry(parameter: Any) -> tuple[str, str]:
-    """An argument's or option's name and description."""
     if parameter.param_type_name == "argument":
         return parameter.metavar or parameter.name.upper(), parameter.help or ""
     long = [name for name in parameter.opts if name.startswith("--")]

@@ -109,11 +109,7 @@ def check_text(name: str, text: str, *, needs_word: bool = True) -> None:
 class ChosenModel:
     """A model whose weights and device are known, not yet in memory.
 
-    Attributes:
-        row: of the registry.
-        choice: device, precision and threads.
-        settings: of the run.
-        option: by which the user names a model.
+    ``option`` is how the user names a model, for hints.
     """
 
     row: ModelRow
@@ -143,14 +139,9 @@ class ChosenModel:
 def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--model") -> ChosenModel:
     """Check the weights, choose the device, and warn of a precision that is not available.
 
-    Args:
-        row: of the registry.
-        settings: of the run.
-        option: by which the user names a model, for hints.
-
     Raises:
         MissingWeights, VerificationFailed, DeviceUnavailable.
-        UnknownModel, UnknownDataset: a license is accepted of what nobody knows.
+        UnknownModel, UnknownDataset: a license is accepted of an unknown name.
     """
     row = with_activation(row, settings.quick_gelu)
     if settings.accept_license:
@@ -224,12 +215,6 @@ def run_one(
 ) -> Sequence[R]:
     """Score one image, show what was found, and return it.
 
-    Args:
-        settings: of the run.
-        formatter: how the command's records look.
-        image: a path, an address, or ``-``.
-        score: the method: from a loaded model and the picture to results with ``id`` and ``warnings``.
-
     Raises:
         UsageError: the output may not be written.
         ClipalignError: the image cannot be read, or whatever else keeps the model from scoring.
@@ -268,8 +253,7 @@ def run_many(
     """Score the records of ``settings.input`` and return the exit status.
 
     Args:
-        settings: of the run.
-        formatter: how the command's records look.
+        settings, formatter: of the command.
         scorer: makes the method of a loaded model.
         source: the records, instead of what ``settings.input`` names.
         needs_text: whether a record without a text is a bad one.

@@ -95,12 +95,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
 def resolve_settings(
     command: str, kind: type[CommandSettings], flags: Mapping[str, object], *, start: Path | None = None
 ) -> CommandSettings:
-    """The settings of this run; variables and files that set nothing are reported.
-
-    Raises:
-        UsageError: a flag's value is out of its range.
-        SettingsError: a variable or the settings file holds something unusable.
-    """
+    """The settings of this run, with the errors of :func:`resolve`; variables and files that set nothing are told."""
     settings = resolve(kind, flags, command=command, tables=settings_tables, start=start)
     configure(settings)
     for sentence in (*unknown_variables(settings_tables), *foreign_settings_files()):

@@ -70,9 +70,8 @@ def _meant(value: object, choices: tuple[str, ...]) -> str:
     return suggestion(value, choices) if isinstance(value, str) else ""
 
 
-def some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
-    """Several of ``choices``, or a single one."""
-    read = one_of(*choices)
+def several(read: Reader) -> Callable[[object], tuple[Any, ...]]:
+    """A list of what ``read`` takes, or a single one."""
     return lambda value: tuple(read(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
@@ -151,16 +150,6 @@ def name(value: object) -> str:
     return str(value)
 
 
-def names(value: object) -> tuple[str, ...]:
-    """Several names, or a single one."""
-    return tuple(name(one) for one in (value if isinstance(value, list | tuple) else [value]))
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """Several strings, or a single one."""
-    return tuple(text(one) for one in (value if isinstance(value, list | tuple) else [value]))
-
-
 def path(value: object) -> Path:
     """A file or folder; ``~`` is the home folder."""
     if isinstance(value, Path):
@@ -171,9 +160,7 @@ def path(value: object) -> Path:
         raise BadValueError("a folder without ~, as there is no home folder") from None
 
 
-def paths(value: object) -> tuple[Path, ...]:
-    """Several files, or a single one."""
-    return tuple(path(one) for one in (value if isinstance(value, list | tuple) else [value]))
+names, texts, paths = several(name), several(text), several(path)
 
 
 def device_name(value: object) -> str:

@@ -45,8 +45,7 @@ class Setting:
         variables: other variables that say it too.
         beside_file: whether parts of it that begin with ``./`` or ``../`` are seen from the settings file's folder.
         panel: heading of its group in the help; by default the ``panel`` of its class.
-        many: whether it may be given several times; the field's type says so.
-        switch: whether it takes no value; the field's type says so.
+        many, switch: whether it may be repeated, and whether it takes no value; the field's type says so.
     """
 
     help: str

@@ -75,7 +75,7 @@ def render(
     thumbnail: bytes | None = None,
     output: Path | None = None,
     overwrite: bool = False,
-) -> bool:
+) -> None:
     """Write the results of one command line to stdout or into a file; their warnings are the caller's.
 
     Args:
@@ -85,9 +85,6 @@ def render(
         thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
         output: the file; None or ``-`` for stdout.
         overwrite: whether a file that exists is replaced.
-
-    Returns:
-        False when the reader has gone.
 
     Raises:
         ValueError: a number that JSON cannot hold.
@@ -100,19 +97,14 @@ def render(
     entries = [Entry(result.to_dict(), thumbnail=data_url(thumbnail)) for result in results]
     content = writer_of(format).results(formatter, entries)
     if output is None or str(output) == STDOUT:
-        return write_output(content, is_data=FORMATS[format].verbatim)
+        write_output(content, is_data=FORMATS[format].verbatim)
+        return
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     _write_document(output, content, overwrite=overwrite)
-    return True
 
 
 def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
-    """Write one document into a file, or into whatever else ``path`` names.
-
-    Raises:
-        UsageError: the file exists and ``overwrite`` is not set, or it cannot be one.
-        OutputError: it cannot be written.
-    """
+    """Write one document into a file, or into whatever else ``path`` names."""
     from clipalign.files import is_special, open_special, write_failed, write_whole
     from clipalign.output.console import shown_on_terminal
 

@@ -119,15 +119,12 @@ def speaks_unicode(stream: TextIO | None) -> bool:
 
 
 def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
-    """Write a result to stdout, all of it, at once.
+    """Write a result to stdout, all of it, at once; False when the reader closed the pipe, which is no error.
 
     Args:
         content: what to write.
         is_data: whether it is JSON, JSON lines or CSV, which hold texts as they were given: on a terminal, and there
             alone, characters that it would obey are written as escapes.
-
-    Returns:
-        False when nobody reads any more (a closed pipe): a stream may stop, and no error is due.
 
     Raises:
         OutputError: stdout is closed, or the disk is full.

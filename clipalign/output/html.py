@@ -220,10 +220,7 @@ class Rect(NamedTuple):
 def signed_bar(value: float | None, *, largest: float, wrong: bool = False) -> list[Rect]:
     """Return a bar to the left of its axis where ``value`` is negative, to the right where it is positive.
 
-    Args:
-        value: None draws the axis alone.
-        largest: the absolute value that fills one side, at least 0.
-        wrong: drawn as what is wrong; color only repeats what the words beside it say.
+    ``largest`` is the absolute value that fills one side; a value of None draws the axis alone.
     """
     share = 0.0 if value is None or largest <= 0.0 else min(1.0, abs(value) / largest)
     length = round(share * BAR_UNITS, 1)

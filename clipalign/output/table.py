@@ -95,12 +95,9 @@ class Bar(NamedTuple):
 
 
 def signed_bar(value: float | None, *, largest: float, cells: int) -> Bar:
-    """Return a bar of ``value`` on a scale where ``largest`` fills one side.
+    """Return a bar of ``value``, to the left when negative, where ``largest`` fills the ``cells`` columns of one side.
 
-    Args:
-        value: to the left when negative; None draws the axis alone.
-        largest: the largest absolute value of all bars, at least 0.
-        cells: columns of one side.
+    None draws the axis alone.
     """
     shape = signs()
     share = 0.0 if value is None or largest == 0.0 else min(1.0, abs(value) / largest)
@@ -129,12 +126,7 @@ def folding(text: str, style: str = "") -> Text:
 
 
 def printed(parts: Iterable[RenderableType], *, plain: bool = False) -> str:
-    """Return the parts below each other, as wide as the terminal, with color only where it is allowed.
-
-    Args:
-        parts: what Rich can draw.
-        plain: without color whatever stdout takes, for files.
-    """
+    """Return the parts below each other, as wide as the terminal; ``plain``, for files, without color."""
     buffer = io.StringIO()
     color = not plain and color_allowed(sys.stdout)
     console = Console(

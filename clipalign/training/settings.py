@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 from clipalign.config.groups import MachineSettings
-from clipalign.config.readers import MAX_THREADS, between, some_of, whole
+from clipalign.config.readers import MAX_THREADS, between, one_of, several, whole
 from clipalign.config.settings import Checked, SameAs, Setting
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class SpecsSettings(Checked):
         tuple[str, ...],
         Setting(
             "Tower whose weights stay fixed. May be repeated.",
-            some_of(*TOWERS),
+            several(one_of(*TOWERS)),
             choices=TOWERS,
             default="none",
         ),
