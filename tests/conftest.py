@@ -11,7 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from clipalign.download.web import Web
 from clipalign.output.console import notices
+from tests.fetching import CONTENT, PATH, patient
 from tests.server import Server, running
 
 PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
@@ -45,11 +47,29 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypa
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server on this machine, without files, that no proxy stands before."""
+    """A server on this machine, with the one file of :mod:`tests.fetching`, that no proxy stands before."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with running() as one:
+        one.put(PATH, CONTENT)
         yield one
+
+
+@pytest.fixture
+def web() -> Web:
+    """The network, without waiting, and with the waits on record."""
+    return patient()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home: no token, and no caches but those in it."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path
 
 
 @pytest.fixture

@@ -28,12 +28,8 @@ REPO, FILE = "timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetenso
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(home: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home and a Hub on this machine; no waiting."""
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     quick = {"attempts": 2, "first_pause_seconds": 0.0, "connect_seconds": 2.0, "stall_seconds": 2.0}
     original = RetryPolicy.__init__
 
@@ -41,7 +37,7 @@ def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
         original(self, **(quick | given))
 
     monkeypatch.setattr(RetryPolicy, "__init__", impatient)
-    return tmp_path
+    return home
 
 
 @pytest.fixture

@@ -22,19 +22,6 @@ from tests.fetching import CONTENT, OTHER, PATH, SHA256, bring, left_over, patie
 from tests.server import Server, cut, redirect, says, status
 
 
-@pytest.fixture
-def server(server: Server) -> Server:
-    """With the one file that is fetched."""
-    server.put(PATH, CONTENT)
-    return server
-
-
-@pytest.fixture
-def web() -> Web:
-    """Without waiting, and with the waits on record."""
-    return patient()
-
-
 class TestAWholeFile:
     def test_comes_with_its_hash_and_leaves_nothing_else(self, server: Server, tmp_path: Path, web: Web) -> None:
         found = bring(server, tmp_path / "deep" / "w.bin", web, sha256=SHA256, size_bytes=len(CONTENT))

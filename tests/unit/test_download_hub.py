@@ -29,14 +29,7 @@ REPO, FILE, COMMIT = "owner/name", "model.safetensors", "c" * 40
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home with an empty Hub cache; the Hub is the local server."""
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home", "hub")
 
 
 @pytest.fixture

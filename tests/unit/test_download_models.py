@@ -26,14 +26,7 @@ CONFIG = json.dumps({"model_cfg": config(), "preprocess_cfg": NUMBERS}).encode()
 OTHERS = {"README.md": b"a model", "onnx/model.onnx": bytes(9), "training_args.bin": bytes(9)}
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home with an empty Hub cache; the Hub is the local server."""
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home", "hub")
 
 
 @pytest.fixture

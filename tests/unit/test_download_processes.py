@@ -11,26 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from clipalign.download.fetch import DownloadResult, drop_part, note_of, partial_path
 from clipalign.download.web import Web
-from tests.fetching import CONTENT, PATH, SHA256, bring, left_over, patient
+from tests.fetching import PATH, SHA256, bring, left_over, patient
 from tests.server import Server, stall
-
-
-@pytest.fixture
-def server(server: Server) -> Server:
-    """With the one file that is fetched."""
-    server.put(PATH, CONTENT)
-    return server
-
-
-@pytest.fixture
-def web() -> Web:
-    """Without waiting, and with the waits on record."""
-    return patient()
-
 
 FETCHING = """
 import sys

@@ -14,21 +14,8 @@ import pytest
 from clipalign.download.fetch import RemoteFile, fetch
 from clipalign.download.web import RefusedError, Web, retry_after
 from clipalign.errors import DownloadFailed
-from tests.fetching import CONTENT, PATH, SHA256, bring, patient
+from tests.fetching import PATH, SHA256, bring, patient
 from tests.server import Server, cut, drip, redirect, silence, stall, status, trickle
-
-
-@pytest.fixture
-def server(server: Server) -> Server:
-    """With the one file that is fetched."""
-    server.put(PATH, CONTENT)
-    return server
-
-
-@pytest.fixture
-def web() -> Web:
-    """Without waiting, and with the waits on record."""
-    return patient()
 
 
 class TestAnAnswer:

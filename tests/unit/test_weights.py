@@ -22,15 +22,7 @@ HUB = WeightSource("hub", repo="owner/name", file="model.safetensors")
 URL = WeightSource("url", url="https://example.org/models/abc/clip.pt", sha256=SHA256)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, and no caches but those in it."""
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("CLIPALIGN_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def row(*sources: WeightSource) -> ModelRow:
