@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         VerificationFailed,
     )
     from clipalign.frames import to_frame
+    from clipalign.mapping import Mapper, mapper
     from clipalign.methods.detect import Pair
     from clipalign.results import (
         ClassifyResult,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "data.in_memory": "Prepared",
+    "mapping": "Mapper mapper",
     "errors": "ClipalignError DeviceUnavailable DownloadFailed ImageUnreadable InputUnreadable LicenseNotAccepted "
     "MissingDataset MissingExtra MissingWeights ModelMismatch TextUnusable UnknownDataset UnknownModel UsageError "
     "VerificationFailed",
@@ -86,6 +88,7 @@ __all__ = [
     "InputUnreadable",
     "LicenseNotAccepted",
     "LongResult",
+    "Mapper",
     "MissingDataset",
     "MissingExtra",
     "MissingWeights",
@@ -103,6 +106,7 @@ __all__ = [
     "WordScore",
     "__version__",
     "load",
+    "mapper",
     "to_frame",
 ]
 

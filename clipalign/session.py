@@ -167,10 +167,7 @@ class Session:
             ()
             there is no file images/none.png
         """
-        from clipalign.methods.detect import DetectScorer
-        from clipalign.methods.settings import DetectSettings
-
-        scorer = DetectScorer.of(self.loaded, _settings_of(DetectSettings, "detect", settings))
+        scorer = self.scorer("detect", **settings)
         return self.run(scorer, pairs, on_error=on_error, on_progress=on_progress)
 
     def classifier(
@@ -253,9 +250,7 @@ class Session:
             on_progress: called with the number of pictures done so far, after each.
             settings: as for :meth:`classifier`.
         """
-        from clipalign.methods.classify import ClassifyScorer
-
-        scorer = ClassifyScorer(self.classifier(labels, **settings))
+        scorer = self.scorer("classify", labels=labels, **settings)
         return self.run(scorer, images, needs_text=False, on_error=on_error, on_progress=on_progress)
 
     def score_long(self, image: ImageLike, text: str, **settings: Unpack[LongKeywords]) -> LongResult:
@@ -285,10 +280,7 @@ class Session:
         **settings: Unpack[LongKeywords],
     ) -> Iterator[LongResult | Failure]:
         """The same for a stream of any length; see :meth:`detect_iter`. References are not used."""
-        from clipalign.methods.score_long import LongScorer
-        from clipalign.methods.settings import LongSettings
-
-        scorer = LongScorer(self.loaded, _settings_of(LongSettings, "score_long", settings))
+        scorer = self.scorer("score-long", **settings)
         return self.run(scorer, pairs, on_error=on_error, on_progress=on_progress)
 
     def encode_images(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 32) -> Tensor:
@@ -361,6 +353,23 @@ class Session:
         loaded.network.to(loaded.choice.device)
         return self
 
+    def scorer(self, method: str, /, **settings: Any) -> Scorer[Any]:
+        """A method ready for :meth:`run`: ``detect``, ``classify`` (as :meth:`classifier` takes it), ``score-long``.
+
+        Raises:
+            UsageError: a setting that the method does not have, or out of its range.
+        """
+        from clipalign.methods.classify import ClassifyScorer
+        from clipalign.methods.detect import DetectScorer
+        from clipalign.methods.score_long import LongScorer
+        from clipalign.methods.settings import DetectSettings, LongSettings
+
+        if method == "detect":
+            return DetectScorer.of(self.loaded, _settings_of(DetectSettings, method, settings))
+        if method == "classify":
+            return ClassifyScorer(self.classifier(**settings))
+        return LongScorer(self.loaded, _settings_of(LongSettings, method, settings))
+
     def run(
         self,
         scorer: Scorer[R],
@@ -420,13 +429,18 @@ class _Records:
         place = Place("the pairs" if self._needs_text else "the images", 0, number)
         try:
             row = self._row(item)
-            image, row["image"] = row["image"], _PLACEHOLDER
-            record = RowReader(needs_text=self._needs_text).record(row, place)
-            source = picture_source(image)
         except ClipalignError as error:
             return bad_record(place, error)
+        image, row["image"] = row["image"], _PLACEHOLDER
+        record = RowReader(needs_text=self._needs_text).record(row, place)
+        given = record.id if row.get("id") not in (None, "") else ""
+        try:
+            source = picture_source(image)
+        except ClipalignError as error:
+            problem = record.problem or error
+            return replace(record, image="", image_name="", problem=problem, id=given or str(number + 1))
         name = row.get("image_name") or (str(source) if isinstance(source, str | Path) else "")
-        return replace(record, image=source, image_name=name, id=record.id or name or str(number + 1))
+        return replace(record, image=source, image_name=name, id=given or name or str(number + 1))
 
     def _row(self, item: Any) -> dict[str, Any]:
         """The item as a row of a table.

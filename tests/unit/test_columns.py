@@ -114,6 +114,7 @@ def test_a_data_set_of_hugging_face_by_its_metadata(tmp_path: Path) -> None:
     for name in ("metadata.csv", "metadata.jsonl"):
         (record,) = read(tmp_path / name)
         assert told(record) == ("train/0.png", "train/0.png", "a cup", None)
+        assert isinstance(record.image, str | Path)
         assert read_image(record.image, folders=record.folders) == b"picture"
     (tmp_path / "other.csv").write_text("file_name,text\ntrain/0.png,a cup\n")
     with pytest.raises(InputUnreadable) as caught:

@@ -128,6 +128,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 
 def picture_of(record: InputRecord) -> bytes:
     """What a run reads for it."""
+    assert isinstance(record.image, str | Path | bytes)
     return read_image(record.image, name=record.image_name, folders=record.folders)
 
 
