@@ -23,6 +23,7 @@ from clipalign.config.settings import Setting
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.registry import find_model
+from clipalign.output.console import notices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -118,10 +119,18 @@ def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
     def score(loaded: LoadedModel, picture: Image) -> list[DetectResult]:
         from clipalign.methods.detect import Pair, detect_pairs
 
+        _warn_of_epsilon(loaded, settings)
         return detect_pairs(loaded, [Pair(picture, text, references=settings.reference, image_name=image)], settings)
 
     (result,) = run_one(settings, DetectFormatter(top=settings.top), image, score)
     return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
+
+
+def _warn_of_epsilon(loaded: LoadedModel, settings: DetectOptions) -> None:
+    from clipalign.methods.detect import epsilon_note
+
+    if note := epsilon_note(loaded, settings):
+        notices.warn(note)
 
 
 def _one_record(image: str, text: str, references: tuple[str, ...]) -> Input:
@@ -137,6 +146,7 @@ def _detect_many(settings: DetectOptions, source: Input | None = None) -> int:
     def scorer(loaded: LoadedModel) -> DetectScorer:
         from clipalign.methods.detect import DetectScorer
 
+        _warn_of_epsilon(loaded, settings)
         return DetectScorer.of(loaded, settings)
 
     return run_many(settings, DetectFormatter(), scorer, source=source, check=settings.check)

@@ -147,6 +147,7 @@ def _model(row: ModelRow, cache_dir: Path | None) -> Status:
         verified=verified,
         place=place,
         title=row.note,
+        note="" if row.epsilon_tested or "detect" not in row.commands else "epsilon of detect not tested",
         commands=row.commands,
     )
 

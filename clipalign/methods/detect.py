@@ -154,6 +154,17 @@ class ResolvedSettings:
     template: str
     batch_size: int
     seed: int
+    notes: tuple[str, ...] = ()
+
+
+def epsilon_note(loaded: LoadedModel, settings: DetectSettings) -> str:
+    """What is said where epsilon is a guess: neither given nor tested on these weights; empty otherwise."""
+    if settings.epsilon is not None or loaded.row.epsilon_tested or Mode(settings.mode) is not Mode.THRESHOLD:
+        return ""
+    return (
+        f"epsilon {loaded.row.epsilon:g} is a guess for {loaded.row.name}, and so are the words it marks: "
+        "see eval --calibrate, and give --epsilon"
+    )
 
 
 def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
@@ -176,6 +187,7 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         template=settings.template,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        notes=tuple(filter(None, [epsilon_note(loaded, settings)])),
     )
 
 
@@ -200,8 +212,9 @@ def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = Non
 
 
 def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
-    settings: dict[str, object] = {name: value for name, value in asdict(chosen).items() if name != "seed"}
-    return provenance_of(loaded, settings | {"mode": chosen.mode.value}, seed=chosen.seed)
+    settings: dict[str, object] = asdict(chosen) | {"mode": chosen.mode.value}
+    del settings["seed"], settings["notes"]
+    return provenance_of(loaded, settings, seed=chosen.seed, notes=chosen.notes)
 
 
 def _words(pair: Pair) -> list[Word]:

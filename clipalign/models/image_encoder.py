@@ -45,6 +45,6 @@ def _reads_class_token_alone(visual: Any) -> bool:
         and visual.pool_type == "tok"
         and visual.attn_pool is None
         and not visual.output_tokens
-        and visual.transformer.batch_first
+        and getattr(visual.transformer, "batch_first", True)  # gone from open_clip 4, where it is always so
         and can_read(visual.transformer.resblocks[-1])
     )

@@ -140,8 +140,8 @@ def resolve_tag(row: ModelRow) -> ModelRow:
 
 
 def _resolve_tag(row: ModelRow, open_clip: ModuleType) -> tuple[ModelRow, dict[str, Any]]:
-    """The row with a tag's files in place of the tag, and what open_clip's table says about the tag."""
-    tag = next((source.tag for source in row.weights if source.kind == "open_clip"), "")
+    """The row, with a tag's files in place of the tag where it has none, and what open_clip's table says of the tag."""
+    tag = row.tag or next((source.tag for source in row.weights if source.kind == "open_clip"), "")
     if not tag:
         return row, {}
     entry: dict[str, Any] = open_clip.get_pretrained_cfg(row.architecture, tag)
@@ -153,7 +153,7 @@ def _resolve_tag(row: ModelRow, open_clip: ModuleType) -> tuple[ModelRow, dict[s
             hint=f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(tags) or 'none'}",
             input=row.name,
         )
-    return replace(row, weights=_tag_sources(entry, open_clip)), entry
+    return row if row.tag else replace(row, weights=_tag_sources(entry, open_clip)), entry
 
 
 def _tag_sources(entry: dict[str, Any], open_clip: ModuleType) -> tuple[WeightSource, ...]:

@@ -84,7 +84,7 @@ class ModelRow:
         architecture: open_clip architecture, path of a config JSON, or empty: then the config beside the weights in a
             repository of the Hub, or the shapes of a file.
         weights: sources in order of preference.
-        tag: open_clip's tag for these very weights, where ``name`` is the architecture there.
+        tag: open_clip's tag for these very weights; its table has their preprocessing.
         quick_gelu: activation; None for the one of the architecture's config.
         context_tokens: 77, 248; 0 for the config's.
         image_size: side of the input in pixels; 0 for the config's.
@@ -93,6 +93,7 @@ class ModelRow:
         license: of the weights, SPDX; empty where unknown.
         layers: k of ``detect``, text layers averaged from the last.
         epsilon: threshold of ``detect``, in units of attribution.
+        epsilon_tested: whether it was chosen on, or published for, these weights; a guess otherwise.
         commands: those it was made for, as the list of models says; no other is refused.
         note: one line for lists.
         is_specs: whether it was trained with SPECS' objective, so that ``(cosine + 1) / 2`` is SPECS' published score.
@@ -110,6 +111,7 @@ class ModelRow:
     license: str = ""
     layers: int = DETECT_LAYERS
     epsilon: float = DETECT_EPSILON
+    epsilon_tested: bool = False
     commands: tuple[str, ...] = ("detect", "classify")
     note: str = ""
     is_specs: bool = False
@@ -293,8 +295,9 @@ def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
         raise UnknownModel(f"there is no checkpoint file {right}", hint=_where(path), input=row.name)
     tag = right.lower().replace("-", "_")  # as open_clip reads tags
     left = left.replace("/", "-")
-    if left in ROWS and ROWS[left].tag == tag:
-        return ROWS[left]
+    for known in (ROWS.get(f"{left}@{tag}"), ROWS.get(left)):
+        if known and known.tag == tag:
+            return known
     if f"{left}@{tag}" == _OPENAI_AT_336:
         return ROWS["ViT-L-14-336"]
     if left not in architecture_names():

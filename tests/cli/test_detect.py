@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
+from clipalign.cli import main
 from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_here
 
 Capture = pytest.CaptureFixture[str]
@@ -254,7 +255,7 @@ def test_a_reader_that_leaves_early_changes_neither_status_nor_stderr(tmp_path: 
     if shell is None:
         pytest.skip("needs bash")
     line = '"$@" | head -c 1 >/dev/null; echo ${PIPESTATUS[0]}'
-    command = [*PROGRAM, "detect", IMAGE, TEXT, "--model", TINY, "--check"]
+    command = [*PROGRAM, "detect", IMAGE, TEXT, "--model", TINY, "--epsilon=-5e-5", "--check"]
     done = subprocess.run([shell, "-c", line, "-", *command], capture_output=True, cwd=ROOT, timeout=600)
     assert (done.stdout, done.stderr) == (b"1\n", b"")
 
@@ -265,7 +266,7 @@ def test_on_a_terminal_of_80_columns_the_table_is_coloured_and_fits() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     child = pexpect.spawn(
         PROGRAM[0],
-        [*PROGRAM[1:], "detect", IMAGE, TEXT, "--model", TINY],
+        [*PROGRAM[1:], "detect", IMAGE, TEXT, "--model", TINY, "--epsilon=-5e-5"],
         dimensions=(24, 80), env=environment, cwd=str(ROOT), encoding="utf-8", timeout=600,
     )  # fmt: skip
     child.expect(pexpect.EOF)
@@ -274,3 +275,15 @@ def test_on_a_terminal_of_80_columns_the_table_is_coloured_and_fits() -> None:
     assert child.exitstatus == 0
     assert lines[0].startswith("\x1b[1;31m‹a›\x1b[0m")
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in lines) <= 80
+
+
+def test_an_epsilon_that_was_not_tested_on_the_model_is_said_and_kept(capsys: Capture) -> None:
+    line = ("detect", IMAGE, TEXT, "--model", TINY, "--format", "json")
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    (note,) = [note for note in json.loads(out)["provenance"]["notes"] if "epsilon" in note]
+    assert note.startswith(f"epsilon -5e-05 is a guess for {TINY}") and err == f"warning: {note}\n"
+    for settled in (("--epsilon=-5e-5",), ("--mode", "most-negative"), ("--model", "pictogram")):
+        assert main((*line, *settled)) == 0
+        out, err = capsys.readouterr()
+        assert "epsilon" not in " ".join([err, *json.loads(out)["provenance"]["notes"]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -17,7 +17,8 @@ from clipalign.evaluation.published import PUBLISHED
 from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
 from clipalign.evaluation.tasks.caption_rows import CaptionRows
 from clipalign.files import read_package_rows
-from clipalign.models.registry import ROWS, ModelRow, architecture_names
+from clipalign.models.load import import_open_clip, resolve_tag
+from clipalign.models.registry import ROWS, ModelRow, WeightSource, architecture_names
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -57,14 +58,29 @@ def test_no_name_stands_twice() -> None:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_model_is_complete(row: ModelRow) -> None:
-    assert row.weights and row.note and row.commands and license_class(row.license) == "free"
+    assert row.weights and row.note and row.commands and license_class(row.license) != "none stated"
     assert row.architecture.endswith(".json") or row.architecture in architecture_names()
-    assert not row.tag or row.name in architecture_names()
+    bare = row.architecture.removesuffix("-quickgelu")
+    assert not row.tag or row.name in (bare, f"{bare}@{row.tag}")
+    assert row.quick_gelu is not None or f"{row.architecture}-quickgelu" not in architecture_names()
     assert (row.mean is None) == (row.std is None)
     for source in row.weights:
         assert source.kind in ("hub", "url", "embedded", "file")
         assert re.fullmatch(r"([0-9a-f]{64})?", source.sha256)
         assert source.kind != "url" or source.sha256 in source.url
+
+
+def test_open_clip_has_the_weights_of_every_row_with_a_tag() -> None:
+    open_clip = import_open_clip()
+    for row in ROWS.values():
+        if row.tag:
+            theirs = resolve_tag(replace(row, tag="", weights=(WeightSource("open_clip", tag=row.tag),))).weights
+            assert {(one.repo, one.file, one.url) for one in row.weights} <= {
+                (one.repo, one.file, one.url) for one in theirs
+            }, row.name
+            known = open_clip.get_pretrained_cfg(row.architecture, row.tag)
+            config = open_clip.get_model_config(row.architecture)
+            assert bool(known.get("quick_gelu")) == bool(config.get("quick_gelu")) == bool(row.quick_gelu), row.name
 
 
 @pytest.mark.parametrize("row", DATASETS.values(), ids=DATASETS)

@@ -95,7 +95,7 @@ def test_home_is_understood(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -
         ("picotgram", "unknown model", "did you mean pictogram?"),
         ("VIT-B-32@openai", "unknown model", "did you mean ViT-B-32@openai?"),
         ("gpt", "unknown model", "one of ViT-B-32, "),
-        ("RN50", "architecture without weights", "RN50@TAG or RN50@FILE"),
+        ("RN101", "architecture without weights", "RN101@TAG or RN101@FILE"),
         ("ViT-B-32@", "nothing follows the @", "ViT-B-32@TAG"),
         ("ViT-B-32@missing.safetensors", "no checkpoint file missing.safetensors", "looked in"),
         ("ViT-B-32@/nowhere/w.pt", "no checkpoint file /nowhere/w.pt", "no folder /nowhere"),
