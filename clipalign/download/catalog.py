@@ -23,7 +23,7 @@ from clipalign.download.manifest import damaged, is_there, read_manifest
 from clipalign.download.models import described, place_of_address, with_files
 from clipalign.errors import LicenseNotAccepted, UnknownDataset, UnknownModel, UsageError
 from clipalign.models.folders import weight_files
-from clipalign.models.registry import ROWS, ModelRow, WeightSource, find_model
+from clipalign.models.registry import LISTED, ROWS, ModelRow, WeightSource, find_model
 from clipalign.models.weights import (
     candidates,
     forget_hash,
@@ -94,11 +94,9 @@ def find(name: str) -> ModelRow | DatasetRow:
             raise UnknownDataset(
                 f"unknown name {name!r}", hint=f"did you mean {' or '.join(near)}?", input=name
             ) from error
-        if not error.hint.startswith("one of"):
+        if error.hint != LISTED:
             raise
-        raise UnknownModel(
-            f"unknown name {name!r}", hint="clipalign download lists all there are", input=name
-        ) from error
+        raise UnknownModel(f"unknown name {name!r}", hint=LISTED, input=name) from error
 
 
 def all_statuses(cache_dir: Path | None) -> list[Status]:

@@ -158,6 +158,9 @@ _REPOSITORY: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _REVISION: Final = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95}){0,3}", re.ASCII)
 _OPENAI_AT_336: Final = "ViT-L-14@336px"
 
+LISTED: Final = "clipalign download lists all there are"
+"""The hint where no name is near."""
+
 
 def model_names() -> list[str]:
     """The registry's names, in the order of lists."""
@@ -309,7 +312,7 @@ def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
 
 def _unknown(spec: str) -> UnknownModel:
     if not spec:
-        return UnknownModel("the model has no name", hint=f"one of {', '.join(ROWS)}")
+        return UnknownModel("the model has no name", hint=LISTED)
     if (name := spec.replace("/", "-")) in architecture_names():
         return UnknownModel(
             f"{spec} is an architecture without weights",
@@ -326,7 +329,7 @@ def _unknown(spec: str) -> UnknownModel:
     path = _path(spec)
     if path.suffix in (*CHECKPOINT_SUFFIXES, ".json") or "/" in spec:
         return UnknownModel(f"there is no model file, folder or repository {spec}", hint=_where(path), input=spec)
-    return UnknownModel(f"unknown model {spec!r}", hint=f"one of {', '.join(ROWS)}", input=spec)
+    return UnknownModel(f"unknown model {spec!r}", hint=LISTED, input=spec)
 
 
 def _nearest(name: str) -> list[str]:

@@ -94,14 +94,14 @@ def test_home_is_understood(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -
         ("vit-b/32", "unknown model", "did you mean ViT-B-32?"),
         ("picotgram", "unknown model", "did you mean pictogram?"),
         ("VIT-B-32@openai", "unknown model", "did you mean ViT-B-32@openai?"),
-        ("gpt", "unknown model", "one of ViT-B-32, "),
+        ("gpt", "unknown model", "clipalign download lists all there are"),
         ("RN101", "architecture without weights", "RN101@TAG or RN101@FILE"),
         ("ViT-B-32@", "nothing follows the @", "ViT-B-32@TAG"),
         ("ViT-B-32@missing.safetensors", "no checkpoint file missing.safetensors", "looked in"),
         ("ViT-B-32@/nowhere/w.pt", "no checkpoint file /nowhere/w.pt", "no folder /nowhere"),
         ("pictogram@openai", "pictogram has no weights called 'openai'", "pictogram@FILE"),
         ("/nowhere/clip.pt", "no model file", "no folder /nowhere"),
-        ("", "no name", "one of"),
+        ("", "no name", "clipalign download lists all there are"),
     ],
 )
 def test_what_is_unknown_is_said_with_a_way_out(spec: str, message: str, hint: str) -> None:
