@@ -198,7 +198,7 @@ def _start(typed: Sequence[str]) -> None:
     """Fresh notices; whether JSON or tracebacks are wanted must be known before the line is parsed."""
     debug = "--debug" in _before_dashes(typed) or _debug_variable()
     fresh = Notices(debug=debug, json=_asked_format(typed) == "json")
-    for field in fields(Notices):
+    for field in fields(Notices):  # in place: other modules hold this very object
         setattr(notices, field.name, getattr(fresh, field.name))
     listen()
 

@@ -161,6 +161,7 @@ def with_oom_retry(batch_size: int, run: Callable[[int], T]) -> T:
     Raises:
         DeviceUnavailable: not even a batch of one fits.
     """
+    # Closures are new objects at every call: only where they are written says that two of them do the same work.
     place = f"{getattr(run, '__module__', '')}.{getattr(run, '__qualname__', '')}"
     size = asked = min(batch_size, _fitting.get(place, batch_size))
     while True:

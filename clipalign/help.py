@@ -69,6 +69,7 @@ def _section(title: str, rows: list[tuple[str, str]], columns: int) -> str:
     widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=0)
     indent = 6 if columns < NARROW_CELLS else widest + 4
     for name, description in rows:
+        # textwrap breaks at any space but this one
         held = description.replace("[default: ", f"[default:{_HELD}")
         wrapped = textwrap.wrap(held, columns - indent, break_on_hyphens=False) or [""]
         if len(name) + 4 <= indent:

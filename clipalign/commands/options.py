@@ -81,6 +81,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
         arguments = [
             one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.name != "settings"
         ]
+        # Typer builds a command from the signature of its function: give it one with a parameter for each setting.
         options = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(setting))
             for name, setting in own.items()

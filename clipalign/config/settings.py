@@ -87,6 +87,7 @@ class Checked:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.name in settings and value is not None and value != field.default:
+                # A reader may return another type, a Path for a string: the class is frozen, the value is not yet seen.
                 object.__setattr__(self, field.name, read_value(settings[field.name], value, origin=field.name))
 
 
@@ -124,6 +125,7 @@ _READERS: Final[dict[Any, Reader]] = {
 
 def declared(kind: type) -> Mapping[str, Setting]:
     """The settings that ``kind`` declares, by field, its own first; what types and defaults say is filled in."""
+    # functools.cache would say the same, but type checkers take a class that is an argument for unhashable.
     if kind not in _DECLARED:
         _DECLARED[kind] = _declared(kind)
     return _DECLARED[kind]
@@ -136,6 +138,7 @@ def _declared(kind: type) -> Mapping[str, Setting]:
     hints = get_type_hints(kind, include_extras=True)
     defaults = {field.name: field.default for field in fields(kind)}
     found: dict[str, Setting | None] = {}
+    # Class by class, since a setting takes its panel from the class that declares it; the most derived one wins.
     for owner in kind.__mro__:
         for key in get_annotations(owner):
             if key in found:

@@ -136,7 +136,7 @@ def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
         content = shown_on_terminal(content)
     data = content.encode(stream.encoding or "utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
-        stream.flush()
+        stream.flush()  # what print() has buffered comes first; the bytes below pass it by
         stream.buffer.write(data)
         stream.buffer.flush()
     except BrokenPipeError:

@@ -97,6 +97,7 @@ class _Place(NamedTuple):
 
 
 def _places(formatter: RecordFormatter, store: RecordStore) -> Iterator[_Place]:
+    # A first pass keeps numbers alone, so that a page of a million records needs no memory for their texts.
     for number, (place, entry) in enumerate(store.read()):
         error = is_error(entry.record)
         goodness = 0.0 if error else -formatter.badness(entry.record)

@@ -101,7 +101,7 @@ def signed_bar(value: float | None, *, largest: float, cells: int) -> Bar:
     """
     shape = signs()
     share = 0.0 if value is None or largest == 0.0 else min(1.0, abs(value) / largest)
-    halves = round(share * cells * 2)
+    halves = round(share * cells * 2)  # half blocks double the resolution of a bar
     if value and not halves:
         halves = 1  # a bar that is not nothing shows
     full, half = divmod(halves, 2)

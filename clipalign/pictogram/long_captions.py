@@ -151,6 +151,7 @@ def _order(rng: random.Random, introductions: list[Detail], statements: list[tup
     """Introductions come soon, other statements once all that they speak of is introduced."""
     details: list[Detail] = []
     known: set[int] = set()
+    # Every statement becomes ready once all groups are introduced, so the loop ends.
     while introductions or statements:
         ready = [entry for entry in statements if entry[1] <= known]
         if introductions and (not ready or rng.random() < 0.5):

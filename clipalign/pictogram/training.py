@@ -143,6 +143,7 @@ def compute_losses(
     """
     scenes = len(batch.pixels)
     images, grid = embed_images(network, batch.pixels)
+    # Texts stand foil by foil, not scene by scene: all true captions, then the first foil of each scene, and so on.
     owner = torch.arange(scenes).repeat(len(batch.ids) // scenes)
     # For the attribution objective the image is a constant: it shapes the text tower alone.
     texts = read_texts(
