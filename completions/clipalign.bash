@@ -32,7 +32,7 @@ _clipalign() {
             COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
             return ;;
         detect\ --format|classify\ --format|score-long\ --format)
-            COMPREPLY=($(compgen -W $'table\njson\njsonl\ncsv\nhtml\ngithub' -- "$current"))
+            COMPREPLY=($(compgen -W $'table\njson\njsonl\njsonl.gz\ncsv\nparquet\nhtml\ngithub' -- "$current"))
             return ;;
         *\ -m|*\ --model|*\ --init)
             COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nRN50\nRN50x16\nRN50x64\nViT-H-14\nViT-B-32@laion2b_s34b_b79k\nViT-g-14@laion2b_s34b_b88k\nViT-bigG-14@laion2b_s39b_b160k\nViT-B-32@datacomp_xl_s13b_b90k\nViT-B-16@datacomp_xl_s13b_b90k\nViT-L-14@datacomp_xl_s13b_b90k\nViT-B-16@dfn2b\nViT-L-14@dfn2b\nViT-H-14@dfn5b\nViT-H-14-378@dfn5b\nViT-H-14@metaclip_fullcc\nViT-H-14-worldwide\nEVA02-B-16\nEVA02-L-14-336\nViT-B-16-SigLIP\nViT-SO400M-14-SigLIP-384\nViT-B-16-SigLIP2\nViT-L-16-SigLIP2-384\nViT-SO400M-14-SigLIP2-378\nViT-gopt-16-SigLIP2-384\nPE-Core-B-16\nPE-Core-L-14-336\nPE-Core-bigG-14-448\nMobileCLIP2-S0\nMobileCLIP2-S2\nMobileCLIP2-S4\nxlm-roberta-large-ViT-H-14@frozen_laion5b_s13b_b90k\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long' -- "$current"))

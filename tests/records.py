@@ -75,8 +75,8 @@ def _slowly(records: Sequence[InputRecord]) -> Iterator[InputRecord]:
 
 
 RECORDS = [asked(number) for number in range(12)]
-FORMATS = ("jsonl", "csv", "json", "html", "table", "github")
-APPENDED = ("jsonl", "csv")
+FORMATS = ("jsonl", "csv", "jsonl.gz", "json", "html", "table", "github")
+APPENDED = ("jsonl",)
 
 
 def whole(folder: Path, format: str) -> bytes:

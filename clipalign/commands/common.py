@@ -22,7 +22,7 @@ from clipalign.errors import MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
-from clipalign.runs.destination import APPENDED, document_format, refuse_sources
+from clipalign.runs.destination import JOINED, document_format, refuse_sources
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -264,6 +264,7 @@ def run_many(
         InputUnreadable: an input as a whole; with ``--on-error fail`` the first bad record.
         ClipalignError: whatever else keeps the model from scoring.
     """
+    from clipalign.data.columns import ALL_COLUMNS
     from clipalign.data.readers import open_input
     from clipalign.runs.distributed import find_shard, wait_for_all, with_own_device
     from clipalign.runs.writer import open_writer
@@ -281,6 +282,8 @@ def run_many(
         limit=settings.limit,
     )
     output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
+    formatter.kept = tuple(name for name in settings.keep_columns if name != ALL_COLUMNS)
+    formatter.keeps_all = ALL_COLUMNS in settings.keep_columns
     with open_writer(settings, formatter, output=output, has_header=shard is None or shard.index == 1) as writer:
         total = source.count() if shard is None and progress_console() is not None else None
         loaded = choose_model(row, with_own_device(settings)).load()
@@ -312,6 +315,6 @@ def run_many(
 
 def _check_sharded(settings: RecordSettings) -> None:
     format = chosen_batch_format(settings)
-    if format not in APPENDED:
-        hint = f"--format {' or '.join(APPENDED)}; their parts can be put together with cat"
+    if format not in JOINED:
+        hint = f"--format {' or '.join(JOINED)}; their parts can be put together"
         raise UsageError(f"the format {format} cannot be written in shards", hint=hint, input="--format")

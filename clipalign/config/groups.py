@@ -24,7 +24,7 @@ from clipalign.config.settings import CommandSettings, Setting
 from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
 
-FORMATS = ("table", "json", "jsonl", "csv", "html", "github")
+FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "html", "github")
 """Of commands with records."""
 
 

@@ -39,8 +39,8 @@ def chosen_batch_format(settings: RecordSettings) -> str:
         return settings.format
     if settings.output is None or str(settings.output) == STDOUT:
         return "table" if stdout_is_terminal() else "jsonl"
-    ending = settings.output.suffix.lower()
-    named = next((name for name, format in FORMATS.items() if ending in format.endings), None)
+    file = settings.output.name.lower()
+    named = next((name for name, format in FORMATS.items() if file.endswith(format.endings or (" ",))), None)
     if named is None and not _is_no_file(settings.output):
         *first, last = [format.endings[0] for format in FORMATS.values() if format.endings]
         raise UsageError(
@@ -101,6 +101,12 @@ def render(
         return
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     _write_document(output, content, overwrite=overwrite)
+    if FORMATS[format].provenance_beside and output.is_file():
+        from clipalign.files import write_whole
+        from clipalign.output.csv import provenance_path
+        from clipalign.output.json import encode
+
+        write_whole(provenance_path(output.resolve()), encode(entries[0].record["provenance"], indent=True))
 
 
 def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:

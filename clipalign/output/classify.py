@@ -7,7 +7,7 @@ it, and the shares sum to the score. Names and sentences stand as they are, neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -58,20 +58,7 @@ class ClassifyFormatter(RecordFormatter):
 
     command = "classify"
     noun = ("picture", "pictures")
-    columns: ClassVar[dict[str, type]] = {
-        "id": str,
-        "image": str,
-        "model": str,
-        "method": str,
-        "class": str,
-        "score": float,
-        "classes": list,
-        "image_size": list,
-        "crops": list,
-        "descriptions": list,
-        "contributions": list,
-        "warnings": list,
-    }
+    columns = ("id", "image", "class", "score", "classes", "method", "warnings", "model")
     scores = ("score",)
     counted = "classes"
     sorts = (

@@ -1,124 +1,96 @@
-"""Records as CSV (RFC 4180, UTF-8, lines ended by a line feed), and back.
+"""Records as CSV for a spreadsheet: RFC 4180, UTF-8, lines ended by a line feed, every cell a plain value.
 
-A row has the formatter's columns, then ``error_type``, ``error``, ``hint`` and the run's ``provenance`` as JSON; that
-is all a later run needs to know whether it may go on. Numbers are written so that they read back exactly. Texts are not
-changed: a spreadsheet may take one that begins with ``=`` for a formula.
+Lists are joined with semicolons, words stand as ``word:attribution``, sentences as ``sentence:increment``, classes as
+``name:score``. Columns of the input that were kept follow, then ``error`` and ``hint``. The provenance stands beside a
+file in ``NAME.provenance.json``. Texts are not changed: a spreadsheet may take one that starts with ``=`` for a formula
+of its own.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
 
 from clipalign.output.formats import Writer
-from clipalign.output.records import Entry, Record, RecordFormatter, is_error
+from clipalign.output.records import Entry, RecordFormatter, RecordStore, is_error
 
-SHARED: Final[dict[str, type]] = {"error_type": str, "error": str, "hint": str, "provenance": dict}
-"""Columns behind a formatter's own, the same for all commands."""
+MAX_KEPT: Final = 1_000
+"""Most columns of the input that get a column of their own."""
 
-_FIELD: Final = rb'(?:[^",\r\n]*|"[^"]*(?:""[^"]*)*")'
-_BEGINNING: Final = re.compile(rb"(?:%s,)*(?:[^\",\r\n]*|\"[^\"]*(?:\"\"[^\"]*)*\"?)" % _FIELD)
-"""A prefix of a row, wherever it was torn off."""
-
-csv.field_size_limit(2**31 - 1)  # the words of a long text make a long cell
+_NAMES: Final = ("text", "name")
+_NUMBERS: Final = ("attribution", "increment", "score")
+_OTHERS: Final = "columns"
+"""Where kept columns stand as JSON whose names are not known when the header is written."""
 
 
 class CsvWriter(Writer):
     """A header, and a row a record."""
 
+    def __init__(self) -> None:
+        self._kept: Sequence[str] | None = None
+
     def header(self, formatter: RecordFormatter) -> bytes:
         """Return the first line."""
-        return header(formatter)
+        return _line([*formatter.columns, *self._others(formatter), "error", "hint"]) if self.has_header else b""
 
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
-        """Return the record's row."""
-        return row(formatter, entry.record)
+        """Return the record's row; line feeds inside a text stay, in quotes."""
+        record = entry.record
+        kept = record.get(_OTHERS) or {}
+        error = record["error"] if is_error(record) else {}
+        whole = orjson.dumps(kept).decode() if kept else ""
+        others = [whole if name == _OTHERS and name not in kept else kept.get(name) for name in self._others(formatter)]
+        values = [*map(record.get, formatter.columns), *others, error.get("message"), error.get("hint")]
+        return _line(map(cell_text, values))
+
+    def document(
+        self,
+        formatter: RecordFormatter,
+        store: RecordStore,
+        *,
+        summary: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Iterator[bytes]:
+        """Yield all rows, behind a header that names every column which a record kept."""
+        kept = dict.fromkeys(name for _, entry in store.read() for name in entry.record.get(_OTHERS) or ())
+        self._kept = list(kept)[:MAX_KEPT]
+        yield from super().document(formatter, store, summary=summary, provenance=provenance)
+
+    def _others(self, formatter: RecordFormatter) -> Sequence[str]:
+        if self._kept is not None:
+            return self._kept
+        return [_OTHERS] if formatter.keeps_all else formatter.kept
 
 
-def header(formatter: RecordFormatter) -> bytes:
-    """Return the first line."""
-    return _line([*formatter.columns, *SHARED])
+def provenance_path(path: Path) -> Path:
+    """Where the provenance of a file stands: ``found.provenance.json`` beside ``found.csv``."""
+    return path.with_suffix(".provenance.json")
 
 
-def row(formatter: RecordFormatter, record: Mapping[str, Any]) -> bytes:
-    """Return a record's row; line feeds inside a text stay, in quotes."""
-    shown = dict(record)
-    if is_error(record):
-        error = record["error"]
-        shown |= {"error_type": error.get("type"), "error": error.get("message"), "hint": error.get("hint")}
-    return _line([_cell(shown.get(name), kind) for name, kind in (formatter.columns | SHARED).items()])
-
-
-def rows(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the whole rows from here on, header included, with their line feeds; a torn last one is left out."""
-    held: list[bytes] = []
-    quotes = 0
-    for line in stream:
-        held.append(line)
-        quotes += line.count(b'"')
-        if quotes % 2 == 0 and line.endswith(b"\n"):
-            yield b"".join(held)
-            held, quotes = [], 0
-
-
-def is_beginning(rest: bytes) -> bool:
-    """Say whether ``rest`` can be the beginning of one row; False for rows that a stray quote has swallowed."""
-    return _BEGINNING.fullmatch(rest) is not None
-
-
-def record_of(formatter: RecordFormatter, line: bytes) -> Record:
-    """Return a row as a record with the keys its columns hold; empty cells are left out, except texts.
-
-    Raises:
-        ValueError: it is no row of this formatter.
-    """
-    columns = formatter.columns | SHARED
-    try:
-        found = list(csv.reader(io.StringIO(line.decode("utf-8"), newline=""), strict=True))
-    except csv.Error as error:
-        raise ValueError(str(error)) from error
-    if len(found) != 1 or len(found[0]) != len(columns):
-        raise ValueError(f"{len(found[0]) if found else 0} cells instead of {len(columns)}")
-    record: Record = {}
-    for (name, kind), cell in zip(columns.items(), found[0], strict=True):
-        if cell or (kind is str and name not in SHARED):
-            record[name] = _value(cell, name, kind)
-    if error_type := record.pop("error_type", None):
-        message, hint = record.pop("error", ""), record.pop("hint", None)
-        record["error"] = {"type": error_type, "message": message, "hint": hint}
-    return record
-
-
-def _cell(value: object, kind: type) -> str:
+def cell_text(value: object) -> str:
+    """Return a value as one cell; numbers so that they read back exactly."""
     if value is None:
         return ""
-    if kind in (list, dict):
-        return orjson.dumps(value).decode("utf-8")
-    if kind is bool:
+    if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        name = next((value[one] for one in _NAMES if one in value), None)
+        number = next((value[one] for one in _NUMBERS if one in value), None)
+        if name is None:
+            return orjson.dumps(value).decode()
+        return f"{name}:{'' if number is None else format(number, '.6g')}"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(cell_text, value))
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _value(cell: str, name: str, kind: type) -> object:
-    if kind in (list, dict):
-        return orjson.loads(cell)
-    if kind is bool:
-        if cell not in ("true", "false"):
-            raise ValueError(f"{name} is {cell!r}")
-        return cell == "true"
-    return kind(cell)
-
-
-def _line(cells: list[str]) -> bytes:
-    return (",".join(_quoted(cell) for cell in cells) + "\n").encode("utf-8")
+def _line(cells: Iterable[str]) -> bytes:
+    return (",".join(map(_quoted, cells)) + "\n").encode("utf-8")
 
 
 def _quoted(cell: str) -> str:
-    if any(character in cell for character in '",\r\n'):
-        return '"' + cell.replace('"', '""') + '"'
-    return cell
+    """A cell in quotes where it needs them; Python's own writer leaves a bare carriage return without."""
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\r\n') else cell

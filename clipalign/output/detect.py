@@ -6,7 +6,7 @@ Words stand as they are in the caption, never as markup.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -53,24 +53,20 @@ class DetectFormatter(RecordFormatter):
 
     command = "detect"
     noun = ("pair", "pairs")
-    columns: ClassVar[dict[str, type]] = {
-        "id": str,
-        "image": str,
-        "text": str,
-        "model": str,
-        "cosine": float,
-        "clip_score": float,
-        "f_clip_score": float,
-        "sum_negative_attribution": float,
-        "misaligned": list,
-        "words": list,
-        "n_tokens": int,
-        "truncated": bool,
-        "references": list,
-        "ref_clip_score": float,
-        "unknown_words": list,
-        "warnings": list,
-    }
+    columns = (
+        "id",
+        "image",
+        "text",
+        "clip_score",
+        "f_clip_score",
+        "ref_clip_score",
+        "cosine",
+        "misaligned",
+        "words",
+        "truncated",
+        "warnings",
+        "model",
+    )
     scores = ("cosine", "clip_score", "f_clip_score", "ref_clip_score")
     finding = "with_misaligned_words"
     counted = "misaligned_words"

@@ -22,6 +22,9 @@ class Format(NamedTuple):
         verbatim: texts stand in it exactly as they were given; escaped on a terminal alone.
         streamed: it can be written record by record, as they come.
         appended: a file of it grows record by record, so that a later run can go on with it.
+        joined: files of parts of an input can be put together, so that it may be written in shards.
+        binary: it goes into a file, not to stdout.
+        provenance_beside: its files have none, and get a second file with it.
         shows_errors: a person reads in it which records could not be scored.
         has_summary: it includes the summary of a run.
         has_pictures: it shows small pictures.
@@ -32,6 +35,9 @@ class Format(NamedTuple):
     verbatim: bool = False
     streamed: bool = True
     appended: bool = False
+    joined: bool = False
+    binary: bool = False
+    provenance_beside: bool = False
     shows_errors: bool = False
     has_summary: bool = False
     has_pictures: bool = False
@@ -40,8 +46,14 @@ class Format(NamedTuple):
 FORMATS: Final = {
     "table": Format("clipalign.output.table:TableWriter", (".txt",), shows_errors=True, has_summary=True),
     "json": Format("clipalign.output.json:JsonWriter", (".json",), verbatim=True, streamed=False, has_summary=True),
-    "jsonl": Format("clipalign.output.json:JsonLinesWriter", (".jsonl", ".ndjson"), verbatim=True, appended=True),
-    "csv": Format("clipalign.output.csv:CsvWriter", (".csv",), verbatim=True, appended=True),
+    "jsonl": Format(
+        "clipalign.output.json:JsonLinesWriter", (".jsonl", ".ndjson"), verbatim=True, appended=True, joined=True
+    ),
+    "jsonl.gz": Format("clipalign.output.json:GzipWriter", (".jsonl.gz",), streamed=False, joined=True, binary=True),
+    "csv": Format("clipalign.output.csv:CsvWriter", (".csv",), verbatim=True, joined=True, provenance_beside=True),
+    "parquet": Format(
+        "clipalign.output.parquet:ParquetWriter", (".parquet",), streamed=False, joined=True, binary=True
+    ),
     "html": Format(
         "clipalign.output.html:HtmlWriter", (".html", ".htm"), streamed=False, has_summary=True, has_pictures=True
     ),
@@ -50,7 +62,13 @@ FORMATS: Final = {
 
 
 class Writer:
-    """Writes records in one format; what a subclass does not say holds for a stream of independent records."""
+    """Writes records in one format; what a subclass does not say holds for a stream of independent records.
+
+    Attributes:
+        has_header: whether it begins with one; of several shards that are put together only the first does.
+    """
+
+    has_header = True
 
     def header(self, formatter: RecordFormatter) -> bytes:
         """Return what a stream of records begins with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,24 @@ class JsonLinesWriter(Writer):
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
         """Return the record's line."""
         return line_of(entry.record)
+
+
+class GzipWriter(JsonLinesWriter):
+    """A record a line, compressed."""
+
+    def document(
+        self,
+        formatter: RecordFormatter,
+        store: RecordStore,
+        *,
+        summary: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Iterator[bytes]:
+        """Yield the file in pieces."""
+        packer = zlib.compressobj(wbits=31)
+        for _, entry in store.read():
+            yield packer.compress(line_of(entry.record))
+        yield packer.flush()
 
 
 class JsonWriter(JsonLinesWriter):

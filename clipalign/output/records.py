@@ -97,8 +97,9 @@ class RecordFormatter:
     Attributes:
         command: name of the subcommand.
         noun: one record and several, ``("pair", "pairs")``.
-        columns: keys of the record besides ``provenance``, and the columns of CSV: name to type (str, float, int, bool,
-            or list for what CSV holds as JSON).
+        columns: keys of the record that CSV shows, in this order.
+        kept: columns of the input that records bring along, where their names are known beforehand.
+        keeps_all: whether they bring all.
         scores: keys of numbers that the summary averages.
         finding: what ``--check`` looks for, as a key of the summary (``with_misaligned_words``); empty for nothing.
         counted: what the summary counts, as its key (``misaligned_words``); empty for nothing.
@@ -107,18 +108,20 @@ class RecordFormatter:
 
     command: ClassVar[str]
     noun: ClassVar[tuple[str, str]]
-    columns: ClassVar[dict[str, type]]
+    columns: ClassVar[tuple[str, ...]]
+    kept: tuple[str, ...] = ()
+    keeps_all: bool = False
     scores: ClassVar[tuple[str, ...]]
     finding: ClassVar[str] = ""
     counted: ClassVar[str] = ""
     sorts: ClassVar[tuple[Sort, ...]] = ()
 
     def found(self, record: Mapping[str, Any]) -> bool:
-        """Say whether ``--check`` finds something; also for a record read back from CSV."""
+        """Say whether ``--check`` finds something."""
         return False
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
-        """Return what the summary counts in this record; also for one read back from CSV."""
+        """Return what the summary counts in this record."""
         return ()
 
     def badness(self, record: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ in the text, never as markup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -41,20 +41,19 @@ class ScoreLongFormatter(RecordFormatter):
 
     command = "score-long"
     noun = ("text", "texts")
-    columns: ClassVar[dict[str, type]] = {
-        "id": str,
-        "image": str,
-        "text": str,
-        "model": str,
-        "cosine": float,
-        "specs_score": float,
-        "clip_score": float,
-        "n_tokens": int,
-        "truncated": bool,
-        "sentences": list,
-        "unknown_words": list,
-        "warnings": list,
-    }
+    columns = (
+        "id",
+        "image",
+        "text",
+        "specs_score",
+        "clip_score",
+        "cosine",
+        "sentences",
+        "n_tokens",
+        "truncated",
+        "warnings",
+        "model",
+    )
     scores = ("cosine", "specs_score", "clip_score")
     finding = "with_lowering_sentences"
     sorts = (

@@ -17,8 +17,8 @@ from clipalign.output.formats import FORMATS
 if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
 
-APPENDED: Final = tuple(name for name, format in FORMATS.items() if format.appended)
-"""Formats whose files grow record by record; the only ones that can be written in shards."""
+JOINED: Final = tuple(name for name, format in FORMATS.items() if format.joined)
+"""Formats that can be written in shards."""
 
 _JOURNAL_ENDING: Final = ".journal.jsonl"
 
@@ -47,7 +47,7 @@ class Destination:
     @property
     def appended(self) -> bool:
         """Whether the output itself grows, rather than a journal."""
-        return self.format in APPENDED
+        return FORMATS[self.format].appended
 
     @property
     def is_file(self) -> bool:
@@ -79,6 +79,7 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
         raise UsageError("--resume needs --output", hint="what went to stdout is not kept", input="--resume")
     format = chosen_batch_format(settings)
     if chosen is None:
+        _refuse_stdout(format)
         return Destination(format, None, "stdout", resume=False, overwrite=False)
     path = _checked(chosen, settings.input)
     found = Destination(format, path, str(chosen), settings.resume, settings.overwrite)
@@ -94,13 +95,19 @@ def document_format(settings: RecordSettings) -> str:
         UsageError: the file may not be written, or its name says no format.
     """
     if settings.output is None or str(settings.output) == STDOUT:
-        return chosen_format(settings)
+        _refuse_stdout(format := chosen_format(settings))
+        return format
     format = chosen_batch_format(settings)
     path = _checked(settings.output, ())
     if path.is_file() and not settings.overwrite:
         message = f"--output {settings.output} exists already"
         raise UsageError(message, hint="--overwrite makes it anew", input=str(settings.output))
     return format
+
+
+def _refuse_stdout(format: str) -> None:
+    if FORMATS[format].binary:
+        raise UsageError(f"the format {format} needs a file", hint="give --output", input="--format")
 
 
 def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> None:

@@ -235,7 +235,9 @@ class Shard:
         """Where this part is written: under ``torchrun`` ``out.jsonl`` becomes ``out.00001-of-00004.jsonl``."""
         if not self.launched:
             return path
-        return path.with_name(f"{path.stem}.{self.index:0{_DIGITS}}-of-{self.count:0{_DIGITS}}{path.suffix}")
+        ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+        stem = path.name.removesuffix(ending)
+        return path.with_name(f"{stem}.{self.index:0{_DIGITS}}-of-{self.count:0{_DIGITS}}{ending}")
 
 
 def find_shard(settings: RecordSettings, environment: Mapping[str, str] | None = None) -> Shard | None:

@@ -28,31 +28,17 @@ RECORD_ERRORS: Final = (ValueError, KeyError, TypeError)
 _NOT_SET: Final = object()
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
-    return (line for line in stream if line.endswith(b"\n"))
-
-
-def _is_one_line(rest: bytes) -> bool:
-    return b"\n" not in rest
-
-
 @dataclass(frozen=True, slots=True)
 class LogFormat(Generic[T]):
-    """How records lie in a file.
+    """How records lie in a file, a line each.
 
     Attributes:
         encode: a record as bytes that end with a line feed.
         decode: the other way; raises one of :data:`RECORD_ERRORS`.
-        header: what an empty file begins with.
-        split: the whole records from here on, a header first; a torn last one is left out.
-        is_beginning: whether bytes can be the beginning of one record, rather than several damaged ones.
     """
 
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
-    header: bytes = b""
-    split: Callable[[BinaryIO], Iterator[bytes]] = _whole_lines
-    is_beginning: Callable[[bytes], bool] = _is_one_line
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -109,21 +95,17 @@ class Log(Generic[T]):
             UsageError: the file holds something else.
         """
         self.end = self.records = 0
-        header = self._format.header
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
             reader.seek(0)
-            for piece in self._format.split(reader):
+            for line in reader:
+                if not line.endswith(b"\n"):
+                    return
                 start = self.end
-                if header and not start:
-                    if piece != header:
-                        raise self._damaged("it begins with other columns")
-                    self.end += len(piece)
-                    continue
                 try:
-                    record = self._format.decode(piece)
+                    record = self._format.decode(line)
                 except RECORD_ERRORS as error:
                     raise self._damaged(f"record {self.records + 1} cannot be read back, {error}") from error
-                self.end += len(piece)
+                self.end += len(line)
                 self.records += 1
                 yield start, record
 
@@ -131,10 +113,10 @@ class Log(Generic[T]):
         """The record that begins at ``place``."""
         self._stream.seek(place)
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
-            return self._format.decode(next(self._format.split(reader)))
+            return self._format.decode(reader.readline())
 
     def repair(self) -> int:
-        """Cut off a torn record behind the last one that :meth:`read` saw, and write the header where there is none.
+        """Cut off a torn record behind the last one that :meth:`read` saw.
 
         Returns:
             The number of bytes that were cut off.
@@ -147,11 +129,9 @@ class Log(Generic[T]):
         if torn:
             self._stream.seek(self.end)
             rest = self._stream.read(torn)
-            if not self._format.is_beginning(rest.rstrip(b"\0")):  # a power failure leaves zeros
+            if b"\n" in rest.rstrip(b"\0"):  # a power failure leaves zeros
                 raise self._damaged(f"what follows record {self.records} is more than a torn last line")
             self._stream.truncate(self.end)
-        if self._format.header and not self.end:
-            self._write(self._format.header)
         return torn
 
     def keep(self, records: int, end: int) -> None:

@@ -1,8 +1,8 @@
 """Write the records of a run one by one to stdout or into a file, so that whatever ends the run loses none of them.
 
-``jsonl`` and ``csv`` are appended to. What can only be shown as a whole (``json``, ``html``; ``table`` and ``github``
-in a file) is kept beside the output in ``OUTPUT.journal.jsonl``, for stdout in a file without a name, and rendered at
-the end, in one step. ``--resume`` compares the old records with the input, one by one: ids, images, texts and
+``jsonl`` is appended to. For files of all other formats the records are kept beside the output in
+``OUTPUT.journal.jsonl``, for what stdout shows as a whole in a file without a name, and rendered at the end, in one
+step. ``--resume`` compares the old records with the input, one by one: ids, images, texts and
 provenance must agree. One run at a time works on an output.
 """
 
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
 from clipalign.files import exclusive, open_special, remove_leftovers, write_failed, write_whole
-from clipalign.output import csv
 from clipalign.output.console import notices, shown_on_terminal, write_output
+from clipalign.output.csv import provenance_path
 from clipalign.output.formats import FORMATS, writer_of
 from clipalign.output.html import THUMBNAIL_PX, data_url
-from clipalign.output.json import line_of
+from clipalign.output.json import encode, line_of
 from clipalign.output.progress import Progress
 from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, is_error, summary_lines
 from clipalign.plain import plain, plain_text
@@ -41,21 +41,6 @@ MOST_WARNINGS: Final = 10
 """Records that cannot be read and get a warning each; the summary counts all."""
 
 
-def _log_format(to: Destination, formatter: RecordFormatter, *, has_header: bool) -> LogFormat[Entry]:
-    """How entries lie in the file they are appended to."""
-    if to.format == "jsonl":
-        return LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
-    if to.format == "csv":
-        return LogFormat(
-            lambda entry: csv.row(formatter, entry.record),
-            lambda row: Entry(csv.record_of(formatter, row)),
-            header=csv.header(formatter) if has_header else b"",
-            split=csv.rows,
-            is_beginning=csv.is_beginning,
-        )
-    return _JOURNAL
-
-
 def _read_entry(line: bytes) -> Entry:
     found = json_object(line)
     if not isinstance(record := found.get("record"), dict):
@@ -64,6 +49,8 @@ def _read_entry(line: bytes) -> Entry:
 
 
 _JOURNAL: Final = LogFormat(lambda entry: line_of(entry._asdict()), _read_entry)
+_LINES: Final = LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
+"""How entries lie in a journal, and in JSON lines that are the output itself."""
 
 
 def open_writer(
@@ -96,7 +83,7 @@ class ResultWriter:
         self._to = destination
         self._format = FORMATS[destination.format]
         self._writer = writer_of(destination.format)
-        self._has_header = has_header
+        self._writer.has_header = has_header
         self._stack = ExitStack()
         self._log: Log[Entry] | None = None
         self._device: BinaryIO | None = None
@@ -137,8 +124,9 @@ class ResultWriter:
         except OSError as error:
             reason = error.strerror or str(error)
             raise UsageError(f"--output {to.name} cannot be written: {reason}", input=to.name) from error
-        format = _log_format(to, self._formatter, has_header=self._has_header)
-        log = Log(stream, format, name=to.name if to.appended else str(path), kept=self._kept)
+        log = Log(
+            stream, _LINES if to.appended else _JOURNAL, name=to.name if to.appended else str(path), kept=self._kept
+        )
         self._stack.callback(log.close)
         if not was_there:
             self._stack.callback(self._remove_if_empty, path)
@@ -154,7 +142,7 @@ class ResultWriter:
             return
         if to.resume:
             if finished and not begun:
-                hint = "--overwrite makes it anew; only jsonl and csv can grow"
+                hint = "--overwrite makes it anew; only jsonl can grow"
                 raise UsageError(f"{to.name} is finished, there is nothing to resume", hint=hint, input=to.name)
             return
         what = "exists" if to.appended or not begun else "was begun by another run"
@@ -185,7 +173,7 @@ class ResultWriter:
         """
         left = iter(records)
         if self._log is None:
-            if self._format.streamed and self._has_header:
+            if self._format.streamed:
                 self._emit(self._writer.header(self._formatter))
             return left
         for _, entry in self._log.read():
@@ -321,6 +309,8 @@ class ResultWriter:
             return
         try:
             write_whole(self._to.path, parts)
+            if self._format.provenance_beside:
+                write_whole(provenance_path(self._to.path), encode(self._provenance, indent=True))
         except OSError as error:
             raise write_failed(self._to.name, error, kept=self._kept()) from error
 

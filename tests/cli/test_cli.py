@@ -64,7 +64,11 @@ def test_help_says_which_options_no_variable_sets() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_the_formats_that_the_command_has(capsys: Capture, command: str) -> None:
-    formats = "table|json|jsonl|csv|html|github" if command in ("detect", "classify", "score-long") else "table|json"
+    formats = (
+        "table|json|jsonl|jsonl.gz|csv|parquet|html|github"
+        if command in ("detect", "classify", "score-long")
+        else "table|json"
+    )
     assert f"--format {formats}\n" in run_here(capsys, command, "--help").out.replace("  Output", "\n")
 
 
@@ -105,7 +109,8 @@ def test_version(capsys: Capture) -> None:
             "error: there is no option --modle\nhint: see clipalign --help; a command's options follow its name\n",
         ),
         (["detect", "a", "b", "--format", "tabel"],
-         "error: --format must be table, json, jsonl, csv, html or github, not 'tabel'\nhint: did you mean table?\n"),
+         "error: --format must be table, json, jsonl, jsonl.gz, csv, parquet, html or github, not 'tabel'\n"
+         "hint: did you mean table?\n"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_or_two_lines_and_status_2(capsys: Capture, line: list[str], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 from pathlib import Path
@@ -48,7 +47,7 @@ def test_a_full_disk_loses_nothing_and_says_how_to_go_on(
         if kept.exists():
             data = kept.read_bytes()
             assert data == b"" or data.endswith(b"\n")
-            records = len(list(csv.reader(kept.open(newline="")))) - 1 if format == "csv" else data.count(b"\n")
+            records = data.count(b"\n")
         safe = f"{records} {'pair is' if records == 1 else 'pairs are'} safe in {kept}; --resume goes on from there"
         assert caught.value.hint == (
             f"free some space; {safe}" if records > 0 else "free some space there, or give another --output"

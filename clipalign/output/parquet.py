@@ -1,0 +1,117 @@
+"""Records as Parquet, with lists and structs for what is nested, and the provenance once, in the file's metadata."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from clipalign.errors import need
+from clipalign.output.formats import Writer
+from clipalign.output.records import Record, RecordFormatter, RecordStore
+
+ROWS: Final = 1_000
+"""Records of a row group, and held at a time."""
+
+_KEPT: Final = "columns"
+_LEFT_OUT: Final = "provenance"
+
+
+class ParquetWriter(Writer):
+    """One file; its types are those of all records together, which are read twice for that."""
+
+    def document(
+        self,
+        formatter: RecordFormatter,
+        store: RecordStore,
+        *,
+        summary: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Iterator[bytes]:
+        """Yield the file in pieces.
+
+        Raises:
+            MissingExtra: pyarrow is not installed.
+        """
+        arrow = need("pyarrow", extra="parquet", what="writing Parquet")
+        parquet = need("pyarrow.parquet", extra="parquet", what="writing Parquet")
+        as_text = False
+        try:
+            schema = _schema(arrow, formatter, store, as_text=as_text)
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError):
+            as_text = True  # a column of the input holds now a number, now a text
+            schema = _schema(arrow, formatter, store, as_text=as_text)
+        schema = schema.with_metadata({"clipalign": orjson.dumps(provenance)})
+        pieces = _Pieces()
+        with parquet.ParquetWriter(pieces, schema, compression="zstd") as writer:
+            for records in _batches(store, as_text=as_text):
+                writer.write_table(arrow.Table.from_pylist(records, schema=schema))
+                yield pieces.taken()
+        yield pieces.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that hands on what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        """Whether it can be written."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Take some bytes."""
+        self._held.append(bytes(data))
+        self._written += len(self._held[-1])
+        return len(self._held[-1])
+
+    def tell(self) -> int:
+        """How many were written."""
+        return self._written
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        data = b"".join(self._held)
+        self._held.clear()
+        return data
+
+
+def _batches(store: RecordStore, *, as_text: bool) -> Iterator[list[Record]]:
+    records = (entry.record for _, entry in store.read())
+    while batch := [_row(record, as_text=as_text) for record in itertools.islice(records, ROWS)]:
+        yield batch
+
+
+def _row(record: Record, *, as_text: bool) -> Record:
+    row = {name: value for name, value in record.items() if name != _LEFT_OUT}
+    if as_text and _KEPT in row:
+        row[_KEPT] = orjson.dumps(row[_KEPT]).decode()
+    return row
+
+
+def _schema(arrow: Any, formatter: RecordFormatter, store: RecordStore, *, as_text: bool) -> Any:
+    """The types of all records; what is empty in all of them is text."""
+    schema = arrow.schema([(name, arrow.null()) for name in formatter.columns])
+    for records in _batches(store, as_text=as_text):
+        names = list(dict.fromkeys(name for record in records for name in record))
+        table = arrow.table({name: arrow.array([record.get(name) for record in records]) for name in names})
+        schema = arrow.unify_schemas([schema, table.schema], promote_options="permissive")
+    return arrow.schema([field.with_type(_filled(arrow, field.type)) for field in schema])
+
+
+def _filled(arrow: Any, kind: Any) -> Any:
+    if arrow.types.is_null(kind):
+        return arrow.string()
+    if arrow.types.is_list(kind):
+        return arrow.list_(_filled(arrow, kind.value_type))
+    if arrow.types.is_struct(kind):
+        # A struct without fields cannot be written.
+        fields = [field.with_type(_filled(arrow, field.type)) for field in kind]
+        return arrow.struct(fields) if fields else arrow.string()
+    return kind
