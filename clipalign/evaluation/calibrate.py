@@ -97,9 +97,9 @@ def calibrate(
 
 def text_layers(loaded: LoadedModel) -> int:
     """How many layers the text tower has."""
-    from clipalign.models.attribution import text_tower
+    from clipalign.models.attribution import text_layers as layers_of
 
-    return len(text_tower(loaded.network, loaded.architecture).transformer.resblocks)
+    return layers_of(loaded.network, loaded.architecture)
 
 
 def _scored(

@@ -9,9 +9,10 @@ signal. A token's attribution is its column in the row of the pooled token. Two 
 - the general one, for any open_clip text tower with attention (SigLIP, CoCa, any CustomTextCLIP). Nothing is assumed
   about masks or pooling, so nothing can be skipped: all tokens, padding included, pass the last k layers with a full
   backward pass. ``nn.MultiheadAttention`` cannot give this gradient (the weights it returns are not on the path to its
-  output), so attention is written out over the module's own weights, and the network is left as it was.
-
-Text towers from the ``transformers`` library do not expose their attention and are refused by name.
+  output), so attention is written out over the module's own weights, and the network is left as it was. Text towers of
+  transformers are built to hand out the probabilities they use (``eager`` attention). Where one reads its vector from
+  the mean of all tokens, the rows of all count, each with its share of the mean, which is in its gradient; that is not
+  of the paper, whose towers read one token.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import UsageError
+from clipalign.models.load import import_open_clip
 from clipalign.models.text_encoder import CausalTextTower, can_read, close, project, project_pooled
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def attribute(
     tower = CausalTextTower.of(loaded.network)
     if tower is not None and not all(tower.ends(text.ids) for text in texts):
         tower = None
-    n_layers = tower.layers if tower else len(text_tower(loaded.network, loaded.architecture).transformer.resblocks)
+    n_layers = text_layers(loaded.network, loaded.architecture)
     if not 1 <= layers <= n_layers:
         raise UsageError(
             f"layers must be from 1 to {n_layers}, the text layers of {loaded.row.name}, not {layers}", input="--layers"
@@ -120,19 +122,34 @@ class PooledText(NamedTuple):
     Attributes:
         features: fp32, of length one (B, E).
         maps: for each of the last k layers the attention probabilities, fp32 (B, H, T, T).
-        pooled: the row the text vector was read from (B).
+        pooled: 1 for each row that the text vector was read from, else 0 (B, T).
     """
 
     features: Tensor
-    maps: list[Tensor]
+    maps: Sequence[Tensor]
     pooled: Tensor
 
 
-def text_tower(network: Any, architecture: str) -> Any:
+def text_layers(network: Any, architecture: str) -> int:
+    """How many layers the text tower has whose attention can be had.
+
+    Raises:
+        UsageError: none of them.
+    """
+    if _is_of_transformers(network):
+        return int(network.text.config.num_hidden_layers)
+    return len(_text_tower(network, architecture).transformer.resblocks)
+
+
+def _is_of_transformers(network: Any) -> bool:
+    return isinstance(getattr(network, "text", None), import_open_clip().hf_model.HFTextEncoder)
+
+
+def _text_tower(network: Any, architecture: str) -> Any:
     """The module that holds the text tower's parts, checked to be one whose attention can be written out.
 
     Raises:
-        UsageError: it is none, such as one from ``transformers``.
+        UsageError: it is none.
     """
     tower = getattr(network, "text", network)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
@@ -148,9 +165,11 @@ def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architectur
     """Run the text tower on ``ids`` (B, T), padding included, with the last ``layers`` attention maps in the graph.
 
     Raises:
-        UsageError: the tower is not open_clip's own, or it returns no single text vector.
+        UsageError: the tower is of another library, or it returns no single text vector.
     """
-    tower = text_tower(network, architecture)
+    if _is_of_transformers(network):
+        return _encode_with_transformers(network.text, ids, layers=layers, architecture=architecture)
+    tower = _text_tower(network, architecture)
     blocks = tower.transformer.resblocks
     with torch.no_grad():
         stream, mask = _embed(tower, ids)  # (B, T, D); T counts CoCa's class token
@@ -165,7 +184,26 @@ def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architectur
     pooled = _pooled_rows(network, tower, ids, stream.shape[1], architecture)
     vectors = tower.ln_final(stream[torch.arange(len(ids), device=ids.device), pooled])  # a norm acts row by row
     features = project_pooled(vectors, tower.text_projection)
-    return PooledText(F.normalize(features.float(), dim=-1), maps, pooled)
+    return PooledText(F.normalize(features.float(), dim=-1), maps, F.one_hot(pooled, stream.shape[1]))
+
+
+def _encode_with_transformers(tower: Any, ids: Tensor, *, layers: int, architecture: str) -> PooledText:
+    """The same for a tower of transformers, which takes padding for what is not there."""
+    present = (ids != tower.config.pad_token_id).long()
+    pooler = type(tower.pooler).__name__
+    if pooler == "MeanPooler":
+        pooled = present
+    elif pooler in ("ClsPooler", "ClsLastHiddenStatePooler"):
+        pooled = F.one_hot(torch.zeros_like(ids[:, 0]), ids.shape[1])
+    else:
+        raise _unpooled(architecture, pooler)
+    # A graph begins where something asks for a gradient; the parameters do not, and stay as they are.
+    name, parameter = next(iter(tower.transformer.named_parameters()))
+    begin = {name: parameter.detach().requires_grad_(torch.is_grad_enabled())}
+    asked = {"input_ids": ids, "attention_mask": present, "output_attentions": True}
+    out = torch.func.functional_call(tower.transformer, begin, (), asked)
+    features = tower.proj(tower.pooler(out, present))
+    return PooledText(F.normalize(features.float(), dim=-1), out.attentions[-layers:], pooled)
 
 
 def attribute_generally(
@@ -189,7 +227,7 @@ def attribute_generally(
     relevance = torch.stack(
         [(gradient * attention).detach().mean(1) for gradient, attention in zip(gradients, text.maps, strict=True)]
     ).mean(0)  # (B, T, T)
-    rows = relevance[torch.arange(len(ids), device=ids.device), text.pooled]
+    rows = (relevance * text.pooled[..., None]).sum(1)  # (B, T)
     return cosines.detach(), rows[:, : ids.shape[1]], text.features.detach()
 
 
@@ -234,7 +272,11 @@ def _pooled_rows(network: Any, tower: Any, ids: Tensor, n_rows: int, architectur
     if pooling == "eos":
         end_id: int = network.text_eos_id if tower is network else tower.eos_id
         return ids.eq(end_id).int().argmax(dim=-1)
-    raise UsageError(
-        f"the text tower of {architecture} is not pooled ({pooling}): it gives no single text vector",
+    raise _unpooled(architecture, pooling)
+
+
+def _unpooled(architecture: str, pooling: str) -> UsageError:
+    return UsageError(
+        f"the text tower of {architecture} is not pooled from tokens ({pooling}): no attention leads to its vector",
         hint="choose a model that pools its text, for example --model ViT-B-32",
     )

@@ -110,6 +110,8 @@ def _build(architecture: Architecture, open_clip: ModuleType, row: ModelRow, roo
     try:
         with TemporaryDirectory() as folder, no_network(), _Building(room_bytes):
             if tower:
+                # Of all kinds of attention this one alone hands out its probabilities.
+                tower["attn_implementation"] = "eager"
                 Path(folder, "config.json").write_text(json.dumps(tower), encoding="utf-8")
                 text["hf_model_name"] = folder
             network = kind(**config)

@@ -1,7 +1,8 @@
 """CLIP4DM's attribution written straight from the paper: slow, one sample at a time, nothing skipped.
 
 The network runs its own ``encode_text`` over the whole padded context; only scaled dot-product attention is replaced,
-by the textbook formula with its probabilities kept in the graph. One gradient a layer. No code of the product is used.
+by the textbook formula with its probabilities kept in the graph, and where a network writes that formula out itself,
+what its softmax gives is kept. One gradient a layer. No code of the product is used.
 """
 
 from __future__ import annotations
@@ -37,8 +38,15 @@ def relevance(network: Any, image_features: Tensor, ids: Tensor, *, layers: int)
         maps.append(scores.softmax(-1))
         return maps[-1] @ value
 
+    softmax = torch.nn.functional.softmax
+
+    def keep(*given: Any, **options: Any) -> Tensor:
+        maps.append(softmax(*given, **options))
+        return maps[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+        patch.setattr(torch.nn.functional, "softmax", keep)
         features = network.encode_text(ids[None])[0]
     cosine = torch.nn.functional.normalize(features, dim=-1) @ image_features
     total = torch.zeros_like(maps[-1][0, 0])

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.device import DeviceChoice
-from clipalign.errors import MissingWeights, ModelMismatch
+from clipalign.errors import MissingWeights, ModelMismatch, UsageError
 from clipalign.models.attribution import attribute
 from clipalign.models.encode import encode_images, encode_texts
 from clipalign.models.load import import_open_clip, load_model
@@ -298,6 +298,94 @@ class TestOpenClip:
         content = {"state_dict": {f"module._orig_mod.{name}": value for name, value in tensors.items()}, "epoch": 3}
         torch.save(content, tmp_path / "epoch_3.pt")
         agree(f"{tmp_path / 'm' / 'open_clip_config.json'}@{tmp_path / 'epoch_3.pt'}", written)
+
+
+TOWERS: dict[str, dict[str, Any]] = {
+    "roberta": {"model_type": "roberta", "intermediate_size": 90},
+    "xlm-roberta": {"model_type": "xlm-roberta", "intermediate_size": 90},
+    "bert": {"model_type": "bert", "intermediate_size": 90},
+    "mt5": {"model_type": "mt5", "d_model": 48, "d_ff": 90, "d_kv": 16, "num_layers": 3, "num_heads": 3},
+    "m2m_100": {
+        "model_type": "m2m_100",
+        "d_model": 48,
+        "encoder_layers": 3,
+        "encoder_attention_heads": 3,
+        "encoder_ffn_dim": 90,
+        "decoder_layers": 1,
+        "decoder_attention_heads": 3,
+        "decoder_ffn_dim": 90,
+        "max_position_embeddings": 64,
+    },
+}
+"""Small text towers of transformers, one of each kind that open_clip serves."""
+
+_COMMON = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "max_position_embeddings": 64}
+
+
+def write_with_text_tower(folder: Path, hub: Path, kind: str, **text: Any) -> Written:
+    """An open_clip model around a text tower of transformers, whose config and tokenizer lie in the Hub's cache."""
+    tower = TOWERS[kind] | ({} if "d_model" in TOWERS[kind] else _COMMON)
+    tower |= {"vocab_size": len(WORDS) + 4, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 3}
+    (folder / "tower").mkdir(parents=True)
+    (folder / "tower" / "config.json").write_text(json.dumps(tower))
+    write_tokenizer(folder / "tower", bos_token="<s>")
+    in_hub(hub, "owner/tower", folder / "tower")
+    said = {"hf_tokenizer_name": "owner/tower", "hf_proj_type": "linear", "context_length": 20} | text
+    config: dict[str, Any] = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 40, "head_width": 20, "patch_size": 8},
+        "text_cfg": said | {"hf_model_name": str(folder / "tower"), "hf_model_pretrained": False},
+    }
+    model = randomized(import_open_clip().model.CustomTextCLIP(**config))
+    config["text_cfg"]["hf_model_name"] = "owner/tower"
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+
+    @torch.no_grad()
+    def cosines(pictures: Tensor, ids: Tensor) -> Tensor:
+        image, words = model.encode_image(pictures, normalize=True), model.encode_text(ids, normalize=True)
+        return torch.as_tensor(image @ words.T)
+
+    return Written(folder, cosines)
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+class TestTextTowersOfTransformers:
+    def test_cosines_are_open_clips(self, tmp_path: Path, hub: Path, kind: str) -> None:
+        agree(tmp_path / "m", write_with_text_tower(tmp_path / "m", hub, kind))
+
+    @pytest.mark.parametrize("pooling", ["mean_pooler", "cls_pooler"])
+    def test_attributions_are_those_of_the_slow_formula(
+        self, tmp_path: Path, hub: Path, kind: str, pooling: str
+    ) -> None:
+        written = write_with_text_tower(tmp_path / "m", hub, kind, hf_pooler_type=pooling)
+        loaded = load_model(str(written.folder), choice=CPU)
+        texts = [tokenize_text(loaded, caption) for caption in CAPTIONS]
+        images = F.normalize(torch.randn(3, 24, generator=torch.Generator().manual_seed(1)), dim=-1)
+        for text, image, found in zip(texts, images, attribute(loaded, images, texts, layers=2), strict=True):
+            ids = torch.tensor(text.ids + text.padding)
+            cosine, matrix = relevance(with_gradients(loaded.network), image, ids, layers=2)
+            assert found.cosine == pytest.approx(cosine, abs=TOLERANCE)
+            rows = matrix[ids != 0].sum(0) if pooling == "mean_pooler" else matrix[0]
+            assert rows.abs().max() > 1e-4
+            torch.testing.assert_close(found.tokens, rows[: len(text.ids)], rtol=0, atol=TOLERANCE)
+
+    def test_the_model_is_untouched(self, tmp_path: Path, hub: Path, kind: str) -> None:
+        loaded = load_model(str(write_with_text_tower(tmp_path / "m", hub, kind).folder), choice=CPU)
+        before = {name: value.clone() for name, value in loaded.network.state_dict().items()}
+        text = tokenize_text(loaded, CAPTIONS[0])
+        attribute(loaded, F.normalize(torch.ones(1, 24), dim=-1), [text], layers=1)
+        assert all(torch.equal(value, before[name]) for name, value in loaded.network.state_dict().items())
+        assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
+
+    def test_a_vector_that_no_token_leads_to_is_refused(self, tmp_path: Path, hub: Path, kind: str) -> None:
+        loaded = load_model(
+            str(write_with_text_tower(tmp_path / "m", hub, kind, hf_pooler_type="cls_pooler").folder), choice=CPU
+        )
+        loaded.network.text.pooler = import_open_clip().hf_model.MaxPooler()
+        text = tokenize_text(loaded, CAPTIONS[0])
+        with pytest.raises(UsageError, match="not pooled from tokens"):
+            attribute(loaded, F.normalize(torch.ones(1, 24), dim=-1), [text], layers=1)
 
 
 @pytest.mark.parametrize(
