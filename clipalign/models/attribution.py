@@ -154,10 +154,7 @@ def _text_tower(network: Any, architecture: str) -> Any:
     tower = getattr(network, "text", network)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
     if not len(blocks) or not all(map(can_read, blocks)):
-        raise UsageError(
-            f"the text tower of {architecture} ({type(tower).__name__}) does not expose its attention",
-            hint="choose a model whose text tower is open_clip's own, for example --model ViT-B-32",
-        )
+        raise _hidden(architecture, tower)
     return tower
 
 
@@ -202,6 +199,8 @@ def _encode_with_transformers(tower: Any, ids: Tensor, *, layers: int, architect
     begin = {name: parameter.detach().requires_grad_(torch.is_grad_enabled())}
     asked = {"input_ids": ids, "attention_mask": present, "output_attentions": True}
     out = torch.func.functional_call(tower.transformer, begin, (), asked)
+    if any(attention is None for attention in out.attentions or (None,)):
+        raise _hidden(architecture, tower.transformer)
     features = tower.proj(tower.pooler(out, present))
     return PooledText(F.normalize(features.float(), dim=-1), out.attentions[-layers:], pooled)
 
@@ -273,6 +272,13 @@ def _pooled_rows(network: Any, tower: Any, ids: Tensor, n_rows: int, architectur
         end_id: int = network.text_eos_id if tower is network else tower.eos_id
         return ids.eq(end_id).int().argmax(dim=-1)
     raise _unpooled(architecture, pooling)
+
+
+def _hidden(architecture: str, tower: Any) -> UsageError:
+    return UsageError(
+        f"the text tower of {architecture} ({type(tower).__name__}) does not expose its attention",
+        hint="choose a model whose text tower is open_clip's own, for example --model ViT-B-32",
+    )
 
 
 def _unpooled(architecture: str, pooling: str) -> UsageError:

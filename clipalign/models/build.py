@@ -110,11 +110,12 @@ def _build(architecture: Architecture, open_clip: ModuleType, row: ModelRow, roo
     try:
         with TemporaryDirectory() as folder, no_network(), _Building(room_bytes):
             if tower:
-                # Of all kinds of attention this one alone hands out its probabilities.
-                tower["attn_implementation"] = "eager"
                 Path(folder, "config.json").write_text(json.dumps(tower), encoding="utf-8")
                 text["hf_model_name"] = folder
             network = kind(**config)
+            for module in network.text.transformer.modules() if tower else ():
+                if hasattr(module, "config"):  # of all kinds of attention this one alone hands out its probabilities
+                    module.config._attn_implementation = "eager"
             if architecture.is_siglip:
                 network.visual.trunk = _siglip_trunk(config)
             return network
