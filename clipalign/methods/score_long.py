@@ -25,7 +25,7 @@ from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import encode_distinct, encode_prepared, encode_tokens
 from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
-from clipalign.models.tokenize import TokenizedText, tokenize_text
+from clipalign.models.tokenize import TokenizedText, check_located, tokenize_text
 from clipalign.results import LongResult, SentenceScore
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ class LongScorer:
         except TextUnusable as error:
             return error
         whole = tokenize_text(self.loaded, text)
+        check_located([whole])
         if not any(span is not None for span in whole.spans):
             what = f"the model reads nothing in the text {text.strip()[:20]!r}"
             return TextUnusable(what, hint="give a text with at least one word", input=name)

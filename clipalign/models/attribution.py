@@ -27,6 +27,7 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.errors import UsageError
 from clipalign.models.load import import_open_clip
 from clipalign.models.text_encoder import CausalTextTower, can_read, close, project, project_pooled
+from clipalign.models.tokenize import check_located
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
@@ -65,8 +66,9 @@ def attribute(
         batch_size: texts a batch; changes speed, and results no further than rounding.
 
     Raises:
-        UsageError: ``layers`` out of range, or a text tower that keeps its attention to itself.
+        UsageError: ``layers`` out of range, a text tower that keeps its attention to itself, or tokens without places.
     """
+    check_located(texts)
     tower = CausalTextTower.of(loaded.network)
     if tower is not None and not all(tower.ends(text.ids) for text in texts):
         tower = None
@@ -131,7 +133,7 @@ class PooledText(NamedTuple):
 
 
 def text_layers(network: Any, architecture: str) -> int:
-    """How many layers the text tower has whose attention can be had.
+    """How many layers the text tower has, all of which give their attention.
 
     Raises:
         UsageError: none of them.

@@ -14,7 +14,7 @@ import heapq
 import string
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ Span = tuple[int, int]
 _PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
 
 _END_OF_WORD = "</w>"
+
+_CLIPS_TOKENS = 3
+"""Start, end and class token of the tokenizer mode ``clips``."""
 
 _LONG_PIECE = 100
 """Bytes beyond which a run of letters is merged by our own loop; no word of a language is that long."""
@@ -73,6 +76,7 @@ class TokenizedText:
         n_tokens: tokens before the cut, start and end included.
         truncated: whether anything was cut.
         cut_at: first character of the first token that was cut, or the length of ``text``.
+        unlocated: why ``spans`` and ``cut_at`` say nothing; empty where they do.
     """
 
     text: str
@@ -83,13 +87,14 @@ class TokenizedText:
     n_tokens: int
     truncated: bool
     cut_at: int
+    unlocated: str = ""
 
 
 def tokenize_text(loaded: LoadedModel, text: str) -> TokenizedText:
     """Tokenize ``text`` for ``loaded``, keeping every token's place.
 
     Raises:
-        UsageError: the model's tokenizer cannot say which characters its tokens came from.
+        UsageError: a tokenizer of a kind that is not known.
         ModelMismatch: the tokenizer makes tokens that the model has no row for.
         TextUnusable: the text is too long.
     """
@@ -102,11 +107,25 @@ def tokenize_text(loaded: LoadedModel, text: str) -> TokenizedText:
         encoded = _encode_with_hub(tokenizer, text, loaded.context_tokens)
     else:
         raise UsageError(
-            f"the tokenizer {type(tokenizer).__name__} of {loaded.architecture} cannot locate its tokens in the text",
+            f"the tokenizer {type(tokenizer).__name__} of {loaded.architecture} is not served",
             hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
         )
     check_vocabulary(loaded.network, max(encoded.ids, default=0), loaded.row.name)
     return encoded
+
+
+def check_located(texts: Iterable[TokenizedText]) -> None:
+    """Whether it is known which characters the tokens of texts came from.
+
+    Raises:
+        UsageError: it is not.
+    """
+    for text in texts:
+        if text.unlocated:
+            raise UsageError(
+                f"{text.unlocated}: its tokens cannot be located in the text",
+                hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
+            )
 
 
 def check_vocabulary(network: Any, highest: int, name: str) -> None:
@@ -213,13 +232,15 @@ def _merged(tokenizer: Any, symbols: str) -> list[str]:
 def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> TokenizedText:
     """The same for a tokenizer from the ``tokenizers`` library, which keeps offsets into the cleaned text itself."""
     inner = tokenizer.tokenizer
-    if not getattr(inner, "is_fast", False):
-        raise UsageError(
-            f"the tokenizer {type(inner).__name__} cannot locate its tokens in the text",
-            hint="install its fast variant, or use a model with CLIP's own tokenizer",
-        )
     cleaned: str = tokenizer.clean_fn(text)
     row: list[int] = tokenizer([text], context_length=context_tokens)[0].tolist()
+    if tokenizer.tokenizer_mode:
+        # "clips" puts a class token at the end, after the padding.
+        n_tokens = len(inner(cleaned, add_special_tokens=False)["input_ids"]) + _CLIPS_TOKENS
+        return _unlocated(text, row, context_tokens, n_tokens, f"the tokenizer mode {tokenizer.tokenizer_mode!r}")
+    if not getattr(inner, "is_fast", False):
+        n_tokens = len(inner(cleaned)["input_ids"])
+        return _unlocated(text, row, min(n_tokens, context_tokens), n_tokens, f"the tokenizer {type(inner).__name__}")
     whole = inner(cleaned, return_offsets_mapping=True, return_special_tokens_mask=True)
     places: list[Span] = [(int(first), int(last)) for first, last in whole["offset_mapping"]]
     inside = [
@@ -233,10 +254,7 @@ def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> Tokenize
         places = [*places[: kept - 1], places[-1]]
         inside = [*inside[: kept - 1], inside[-1]]
     if not tokenizer.strip_sep_token and row[: kept - 1] != list(whole["input_ids"][: kept - 1]):
-        raise UsageError(
-            f"the tokenizer mode {tokenizer.tokenizer_mode!r} rearranges tokens, their words cannot be located",
-            hint="use a model with CLIP's own tokenizer, for example --model ViT-B-32",
-        )
+        return _unlocated(text, row, kept, n_tokens, f"the padding of {type(inner).__name__}")
     origins = trace_characters(text, cleaned)
     spans = [_join(origins, *place) if real else None for place, real in zip(places, inside, strict=True)]
     cut_at = len(text)
@@ -251,6 +269,21 @@ def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> Tokenize
         n_tokens=n_tokens,
         truncated=truncated,
         cut_at=cut_at,
+    )
+
+
+def _unlocated(text: str, row: list[int], kept: int, n_tokens: int, why: str) -> TokenizedText:
+    """A text whose tokens have no places; enough for its vector."""
+    return TokenizedText(
+        text=text,
+        ids=tuple(row[:kept]),
+        eot=kept - 1,
+        spans=(None,) * kept,
+        padding=tuple(row[kept:]),
+        n_tokens=n_tokens,
+        truncated=n_tokens > len(row),
+        cut_at=len(text),
+        unlocated=why,
     )
 
 

@@ -289,6 +289,19 @@ class TestOpenClip:
         loaded = agree(tmp_path / "m", written)
         assert tokenize_text(loaded, "a red cup").ids[-1] == 1
 
+    def test_a_tokenizer_that_rearranges_tokens_is_enough_for_cosines(self, tmp_path: Path) -> None:
+        written = write_with_open_clip(tmp_path / "m", tokenizer=True)
+        write_tokenizer(tmp_path / "m", bos_token="<s>", cls_token="<cls>")
+        path = tmp_path / "m" / "open_clip_config.json"
+        path.write_text(
+            path.read_text().replace('"hf_tokenizer_name"', '"tokenizer_mode": "clips", "hf_tokenizer_name"')
+        )
+        loaded = agree(tmp_path / "m", written)
+        text = tokenize_text(loaded, CAPTIONS[0])
+        assert list(text.ids) == loaded.tokenizer([CAPTIONS[0]])[0].tolist()
+        with pytest.raises(UsageError, match="the tokenizer mode 'clips': its tokens cannot be located"):
+            attribute(loaded, torch.ones(1, 24), [text], layers=1)
+
     def test_training_leaves_other_names_of_the_same_weights(self, tmp_path: Path) -> None:
         from safetensors.torch import load_file
 

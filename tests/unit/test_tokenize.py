@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from clipalign.data.words import reported_words, split_words
 from clipalign.errors import ModelMismatch, UsageError
+from clipalign.models.attribution import attribute
+from clipalign.models.encode import encode_tokens
 from clipalign.models.load import import_open_clip
 from clipalign.models.tokenize import _merged, tokenize_text, trace_characters
 from tests.tiny import load_random, load_tiny
@@ -188,7 +190,9 @@ class _OffsetTokenizer:
         places = [match.span() for match in re.finditer(r"\S+", cleaned)]
         ids = [2 + len(cleaned[slice(*place)]) for place in places] + [1]
         if not wanted.get("return_offsets_mapping"):
-            room = wanted["max_length"]
+            room = wanted.get("max_length", 0)
+            if not room:
+                return {"input_ids": ids}
             ids = (ids if len(ids) <= room else [*ids[: room - 1], 1]) + [0] * (room - len(ids))
             return SimpleNamespace(input_ids=torch.tensor([ids]))
         special = [0] * len(places) + [1]
@@ -216,6 +220,18 @@ def test_tokenizers_with_offsets_tell_what_they_cut() -> None:
     assert encoded.ids == (3, 5, 5, 1)
     assert encoded.spans == ((0, 1), (2, 5), (6, 9), None)
     assert (encoded.n_tokens, encoded.truncated, encoded.cut_at) == (6, True, 10)
+
+
+def test_a_tokenizer_that_keeps_no_places_is_enough_for_vectors() -> None:
+    loaded = _with_offsets(4)
+    expected = tokenize_text(loaded, "a red cup of coke")
+    loaded.tokenizer.tokenizer.is_fast = False
+    encoded = tokenize_text(loaded, "a red cup of coke")
+    assert (encoded.ids, encoded.n_tokens, encoded.truncated) == (expected.ids, 6, True)
+    assert encoded.spans == (None,) * 4
+    assert encode_tokens(loaded, [encoded]).equal(encode_tokens(loaded, [expected]))
+    with pytest.raises(UsageError, match="the tokenizer _OffsetTokenizer: its tokens cannot be located"):
+        attribute(loaded, torch.zeros(1, 24), [encoded], layers=1)
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40), st.none() | st.integers(0, 45))
