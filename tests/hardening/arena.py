@@ -25,7 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from tests.hardening.judgement import judge
+from tests.hardening.verdicts import judge
 
 ROOT: Final = Path(__file__).parents[2]
 GOLDEN: Final = ROOT / "tests" / "golden"
@@ -162,6 +162,7 @@ def warm_up() -> None:
     from PIL import Image
 
     import clipalign
+    from clipalign.errors import MissingExtra
     from clipalign.models.load import import_open_clip
 
     torch.set_num_threads(1)
@@ -169,7 +170,8 @@ def warm_up() -> None:
     Image.init()
     for module in pkgutil.walk_packages(clipalign.__path__, "clipalign."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with contextlib.suppress(MissingExtra):
+                importlib.import_module(module.name)
     importlib.import_module("clipalign.__main__")
     for name in _scouted():
         with contextlib.suppress(Exception):

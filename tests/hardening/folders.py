@@ -32,17 +32,11 @@ TRAINED: Final = ("--data", "pictogram:4", *TRAINING, "--held-out", "2", "--save
 def cases(random: Random, number: int) -> Iterator[Case]:
     """``number`` cases, every kind in turn; what is quick comes oftener."""
     kinds: tuple[Callable[[Random], Case], ...] = (
-        _root_case,
-        _root_case,
-        _root_case,
-        _archive_case,
-        _archive_case,
-        _archive_case,
-        _download_case,
-        _download_case,
+        *(_root_case,) * 3,
+        *(_archive_case,) * 3,
+        *(_download_case,) * 2,
         _resumed_eval_case,
-        _compared_case,
-        _compared_case,
+        *(_compared_case,) * 2,
         _vectors_case,
         _prepared_case,
         _trained_case,

@@ -45,12 +45,10 @@ def cases(random: Random, number: int) -> Iterator[Case]:
     """``number`` cases, every kind in turn; inputs, of which there are many kinds, come oftener."""
     kinds: tuple[Callable[[Random], Case], ...] = (
         *(_input_case,) * 5,
-        _resumed_case,
-        _resumed_case,
+        *(_resumed_case,) * 2,
         _settings_case,
         _variable_case,
-        _list_case,
-        _list_case,
+        *(_list_case,) * 2,
     )
     for index in range(number):
         yield kinds[index % len(kinds)](random)
