@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.settings import flag_name
+from clipalign.data.words import Mode
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwritable
 from clipalign.evaluation.registry import benchmark_names, find_benchmark
 from clipalign.evaluation.settings import SWEPT, EvalSettings
@@ -61,6 +62,7 @@ def _run(settings: EvalSettings) -> int:
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
     _check_options(benchmark, settings.typed)
     _check_swept(benchmark, axes)
+    _check_epsilon(benchmark, settings, axes)
     from clipalign.evaluation.load_run import check_free
 
     if settings.output is not None and not axes:  # a sweep has a folder a run in it
@@ -227,6 +229,24 @@ def _check_swept(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> 
         )
 
 
+def _check_epsilon(
+    benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: Mapping[str, Sequence[object]]
+) -> None:
+    """Refuse an epsilon that was typed or swept where every run is in mode most-negative, which has none.
+
+    Raises:
+        UsageError: it is so.
+    """
+    option = "--sweep" if "epsilon" in axes else "--epsilon" if "epsilon" in settings.typed else ""
+    modes = axes.get("mode") or [settings.mode or getattr(benchmark, "mode", "")]
+    if option and set(modes) == {Mode.MOST_NEGATIVE.value}:
+        raise UsageError(
+            f"{benchmark.name} is run in mode most-negative, which makes no use of epsilon",
+            hint="add --mode threshold",
+            input=option,
+        )
+
+
 def _check_compared(settings: EvalSettings) -> None:
     """Refuse options typed beside ``--compare``, which reads two finished runs as they are.
 
@@ -248,6 +268,10 @@ def _check_together(settings: EvalSettings) -> None:
         raise UsageError("--save needs --calibrate", hint="it saves what is calibrated", input="--save")
     if settings.calibrate and settings.sweep:
         raise UsageError("--calibrate and --sweep exclude each other", hint="take one of them", input="--calibrate")
+    unused = sorted(settings.typed & {"mode", "epsilon"}) if settings.calibrate else ()
+    if unused:
+        flag = flag_name(unused[0])
+        raise UsageError(f"--calibrate makes no use of {flag}", hint="it tries every epsilon", input=flag)
     if settings.calibrate and settings.output is not None:
         raise UsageError("--calibrate has no --output", hint="use --save, or --format json", input="--output")
     if settings.report is not None and (settings.calibrate or settings.sweep):

@@ -68,9 +68,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class SameAs:
-    """The setting that another class declares under the same name."""
+    """The setting that another class declares under the same name; ``default`` says in words what holds here."""
 
     owner: type
+    default: str = ""
 
 
 class Checked:
@@ -146,7 +147,8 @@ def _declared(kind: type) -> Mapping[str, Setting]:
             value_type, *metadata = get_args(hints[key]) or (None,)
             found[key] = next((one for one in metadata if isinstance(one, Setting)), None)
             if metadata and isinstance(metadata[0], SameAs):
-                found[key] = declared(metadata[0].owner)[key]
+                same = declared(metadata[0].owner)[key]
+                found[key] = replace(same, default=metadata[0].default or same.default)
             elif setting := found[key]:
                 panel = setting.panel or vars(owner).get("panel", "")
                 found[key] = _completed(replace(setting, panel=panel), key, value_type, defaults[key])

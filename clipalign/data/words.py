@@ -137,10 +137,7 @@ def word_scores(
 
     values = _means(words, spans, attribution)
     read = {index: value for index, value in enumerate(values) if value is not None}
-    if mode is Mode.MOST_NEGATIVE:
-        chosen = sorted(read, key=lambda index: read[index])[:1]
-    else:
-        chosen = sorted((index for index in read if read[index] < epsilon), key=lambda index: read[index])
+    chosen = choose_misaligned(values, mode=mode, epsilon=epsilon)
     marked = frozenset(chosen)
     scores = tuple(
         WordScore(
@@ -157,6 +154,20 @@ def word_scores(
         unread=tuple(word for word in silent if word.end <= cut_at),
         beyond=tuple(word for word in silent if word.end > cut_at),
     )
+
+
+def choose_misaligned(values: Sequence[float | None], *, mode: Mode, epsilon: float) -> list[int]:
+    """Places of the words that do not fit, most negative first.
+
+    Args:
+        values: attribution of each word, None for one that was not scored (W).
+        mode: how they are chosen.
+        epsilon: in threshold mode, words below it are misaligned.
+    """
+    ranked = sorted((value, index) for index, value in enumerate(values) if value is not None)
+    if mode is Mode.MOST_NEGATIVE:
+        return [index for _, index in ranked[:1]]
+    return [index for value, index in ranked if value < epsilon]
 
 
 def _means(words: Sequence[Word], spans: Sequence[Span | None], attribution: Sequence[float]) -> list[float | None]:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
 from clipalign.cache import data_folder
+from clipalign.data.words import Span
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.evaluation.dataset_files import PictureSource, open_picture
 from clipalign.evaluation.published import PUBLISHED
@@ -100,7 +101,7 @@ class CaptionSample:
         text: the caption.
         correct: whether the caption is true.
         part: the subset it counts toward (foil kind, domain, source).
-        false_span: characters of the caption that are false, or None.
+        false_spans: characters of the caption that the data set says are false.
         references: true captions of the image, if there are any.
         truth: what else the metrics need, in JSON's types.
     """
@@ -111,7 +112,7 @@ class CaptionSample:
     text: str
     correct: bool
     part: str
-    false_span: tuple[int, int] | None = None
+    false_spans: tuple[Span, ...] = ()
     references: tuple[str, ...] = ()
     truth: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,7 +124,7 @@ class CaptionOutcome(Outcome):
     text: str
     correct: bool
     part: str
-    false_span: tuple[int, int] | None
+    false_spans: tuple[Span, ...]
     result: DetectResult
     truth: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,13 +146,12 @@ class CaptionOutcome(Outcome):
         result["words"] = tuple(WordScore(**word) for word in result["words"])
         for name in ("misaligned", "unknown_words", "references", "warnings"):
             result[name] = tuple(result[name])
-        span = record["false_span"]
         return cls(
             id=record["id"],
             text=record["text"],
             correct=record["correct"],
             part=record["part"],
-            false_span=None if span is None else (span[0], span[1]),
+            false_spans=tuple((start, end) for start, end in record["false_spans"]),
             result=DetectResult(**result, provenance=provenance),
             truth=record.get("truth", {}),
         )
@@ -274,6 +274,7 @@ class Benchmark(ABC, Generic[S, O]):
         notes: what a reader must know before comparing.
         options: settings that shape what is measured, besides those of every run.
         data: SHA-256 of the annotation files by name; a run is resumed on the same files only.
+        of_papers: whether the files are those that papers measured on, as far as that can be told: ``check`` sees.
     """
 
     name: str
@@ -282,6 +283,7 @@ class Benchmark(ABC, Generic[S, O]):
     notes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     data: Mapping[str, str] = MappingProxyType({})
+    of_papers: bool = True
 
     def __init__(self, folder: Path | None = None, **row: Any) -> None:
         for key, value in row.items():
@@ -326,7 +328,3 @@ class Benchmark(ABC, Generic[S, O]):
     def measure(self, outcomes: Sequence[O], *, seed: int) -> list[Metric]:
         """The metrics with their intervals on at least one outcome; ``seed`` draws the bootstrap."""
         return [statistic.metric(seed=seed) for statistic in self.statistics(outcomes)]
-
-    def wrong_words(self, outcome: O) -> tuple[bool, ...] | None:
-        """Which of an outcome's words are truly false, W; None where the data set does not say."""
-        return None

@@ -1,8 +1,8 @@
 """Fit layers and epsilon of ``detect`` to a model, on a data set that says which words are false.
 
-k is the number of layers whose lowest word is most often a false one; epsilon the threshold with the best F1 over all
-words of all captions, true ones included. F1 on the captions that epsilon was fitted on is too high: it is therefore
-also given on held-out captions, and epsilon with its bootstrap interval.
+k is the number of layers with the best LA, whose lowest word is most often a false one; epsilon the threshold with the
+best F1 over all words of all captions, true ones included. F1 on the captions that epsilon was fitted on is too high:
+it is therefore also given on held-out captions, and epsilon with its bootstrap interval.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import numpy as np
 
 from clipalign.data.words import Mode
 from clipalign.errors import InputUnreadable, UsageError
-from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.evaluate import score_chunk
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
 from clipalign.evaluation.score_cache import ScoreCache
-from clipalign.evaluation.tasks.words import DetectEvaluator
-from clipalign.results import Calibration, LayerCalibration
+from clipalign.evaluation.tasks.words import DetectEvaluator, WordBenchmark, is_false, localization
+from clipalign.results import Calibration, LayerCalibration, Metric
 
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
@@ -58,7 +57,7 @@ def calibrate(
         MissingDataset: the data is not there.
         InputUnreadable: no sample can be read, or none has a false word.
     """
-    if type(benchmark).wrong_words is Benchmark.wrong_words:
+    if not isinstance(benchmark, WordBenchmark) or not benchmark.localizes:
         raise UsageError(
             f"{benchmark.name} does not say which words are false, so that nothing can be calibrated on it",
             hint="use foil, nocaps-foil, hat, richhf or pictogram-foil",
@@ -72,11 +71,12 @@ def calibrate(
         evaluator.cache = cache
         with closing(evaluator):
             outcomes, unreadable = _scored(benchmark, evaluator, settings, progress)
-        words = _words(benchmark, outcomes)
-        tried.append(_calibrated(layers, words, captions=len(outcomes), seed=settings.seed))
+        words = _words(benchmark.name, outcomes)
+        (la,) = localization("la", outcomes)
+        tried.append(_calibrated(layers, la.metric(seed=settings.seed), words, len(outcomes), seed=settings.seed))
     counts = {
         "samples": len(outcomes),
-        "false_captions": len(words.found),
+        "false_captions": len(la.ids),
         "words": len(words.values),
         "false_words": int(words.false.sum()),
         "unreadable": unreadable,
@@ -126,39 +126,31 @@ class _Words:
         false: which are truly false.
         caption: the place of each one's caption.
         fold: 0 or 1, the half that its picture is in.
-        found: whether the lowest word is a false one, by caption with a false word.
     """
 
     values: Array
     false: Array
     caption: Array
     fold: Array
-    found: dict[str, float]
 
 
-def _words(benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]) -> _Words:
+def _words(name: str, outcomes: Sequence[CaptionOutcome]) -> _Words:
     rows: list[tuple[float, bool, int, int]] = []
-    found: dict[str, float] = {}
     for place, outcome in enumerate(outcomes):
-        wrong = benchmark.wrong_words(outcome) or ()
         half = hashlib.sha256(outcome.result.image.encode("utf-8", "surrogateescape")).digest()[0] % FOLDS
-        scored = [
-            (word.attribution, is_false)
-            for word, is_false in zip(outcome.result.words, wrong, strict=True)
+        rows += [
+            (word.attribution, is_false(outcome, word), place, half)
+            for word in outcome.result.words
             if word.attribution is not None
         ]
-        rows += [(value, is_false, place, half) for value, is_false in scored]
-        if any(wrong):
-            found[outcome.id] = float(min(scored)[1]) if scored else 0.0
-    if not any(is_false for _, is_false, _, _ in rows):
-        raise InputUnreadable(f"no caption of {benchmark.name} has a false word that was scored", input=benchmark.name)
+    if not any(false for _, false, _, _ in rows):
+        raise InputUnreadable(f"no caption of {name} has a false word that was scored", input=name)
     rows.sort(key=lambda row: row[0])
     values, false, caption, fold = (np.array(column) for column in zip(*rows, strict=True))
-    return _Words(values, false, caption, fold, found)
+    return _Words(values, false, caption, fold)
 
 
-def _calibrated(layers: int, words: _Words, *, captions: int, seed: int) -> LayerCalibration:
-    la = metrics.mean("la", list(words.found), list(words.found.values())).metric(seed=seed)
+def _calibrated(layers: int, la: Metric, words: _Words, captions: int, *, seed: int) -> LayerCalibration:
     assert la.low is not None
     assert la.high is not None
     everything = np.ones(len(words.values))

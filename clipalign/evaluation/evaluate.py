@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.evaluation.benchmark import RECORD_ERRORS, Benchmark, BrokenSample, Evaluator, Unreadable
@@ -26,6 +26,8 @@ from clipalign.runs.distributed import Processes, join_processes
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
+
+OF_THE_WHOLE: Final = "published numbers are left out: they are of the whole data set as published"
 
 
 def run_benchmark(
@@ -210,17 +212,18 @@ def _measured(
             hint=lost[0].hint,
             input=lost[0].image,
         )
-    shortened = _shortened(benchmark, len(found), settings.limit)
-    notes = (*benchmark.notes, *evaluator.notes(outcomes), *shortened, *_lost(lost, found))
+    parts = (*_shortened(benchmark, len(found), settings.limit), *_lost(lost, found))
+    published = benchmark.published if benchmark.of_papers and not parts else ()
+    left_out = (OF_THE_WHOLE,) if benchmark.published and not published else ()
     return EvalResult(
         dataset=benchmark.name,
         model=evaluator.provenance.model,
         metrics=tuple(benchmark.measure(outcomes, seed=settings.seed)),
-        published=benchmark.published,
+        published=published,
         counts={"samples": len(outcomes), "unreadable": len(lost)},
         settings=header["settings"],
         provenance=replace(evaluator.provenance),
-        notes=notes,
+        notes=(*benchmark.notes, *evaluator.notes(outcomes), *parts, *left_out),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from clipalign.results import DetectResult, Metric, WordScore
+from clipalign.results import Metric
 
 BOOTSTRAP_DRAWS: Final = 1000
 INTERVAL_PERCENT: Final = (2.5, 97.5)
@@ -106,6 +106,25 @@ def ratio(name: str, ids: Sequence[str], above: Sequence[float], below: Sequence
         return float(counted @ upper) / whole if whole else 0.0
 
     return Statistic(name, tuple(ids), of)
+
+
+def precision_recall(
+    ids: Sequence[str], counts: Sequence[tuple[int, int, int]], *, prefix: str = ""
+) -> tuple[Statistic, Statistic, Statistic]:
+    """F1, precision and recall over what all samples hold.
+
+    Args:
+        ids: of the samples (N).
+        counts: of each sample what was rightly called positive, what was called so, and what is so.
+        prefix: of the names.
+    """
+    right, called, true = (list(column) for column in zip(*counts, strict=True))
+    both = [one + other for one, other in zip(called, true, strict=True)]
+    return (
+        ratio(f"{prefix}f1", ids, [2 * hits for hits in right], both),  # 2PR / (P + R) with sums put in for P and R
+        ratio(f"{prefix}precision", ids, right, called),
+        ratio(f"{prefix}recall", ids, right, true),
+    )
 
 
 def pearson(name: str, ids: Sequence[str], ours: Sequence[float], theirs: Sequence[float]) -> Statistic:
@@ -245,14 +264,3 @@ class Ranking:
         taken = np.cumsum(counted)[self._thresholds]
         precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
         return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
-
-
-def lowest_word(result: DetectResult) -> WordScore | None:
-    """The scored word with the smallest attribution: the prediction of mode ``most-negative``."""
-    scored = [word for word in result.words if word.attribution is not None]
-    return min(scored, key=lambda word: word.attribution or 0.0, default=None)
-
-
-def lies_within(word: WordScore, span: tuple[int, int]) -> bool:
-    """Whether a word lies inside a span of characters of the same caption."""
-    return span[0] <= word.start and word.end <= span[1]

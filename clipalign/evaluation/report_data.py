@@ -16,6 +16,7 @@ from clipalign.errors import ClipalignError
 from clipalign.evaluation.benchmark import Benchmark, BrokenSample, CaptionOutcome
 from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.load_run import load_run
+from clipalign.evaluation.tasks.words import is_false
 from clipalign.results import Distribution, EvalReport, Example
 
 if TYPE_CHECKING:
@@ -43,47 +44,44 @@ def report_data(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> EvalR
     assert settings.output is not None
     run = load_run(settings.output)
     outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, CaptionOutcome)]
-    rated = sorted(_rated(benchmark, outcomes), key=lambda one: one[0])
+    rated = sorted(_rated(outcomes), key=lambda one: one[0])
     worst = [outcome for _, outcome in rated[: min(EXAMPLES, len(rated) // 2)]]
     best = [outcome for _, outcome in rated[::-1][: min(EXAMPLES, len(rated) - len(worst))]]
     pictures = _pictures(benchmark, {outcome.id for outcome in (*worst, *best)}, settings)
 
     def example(outcome: CaptionOutcome) -> Example:
         record = asdict(outcome.result)
-        return Example(record | {"id": outcome.id}, _truth(benchmark, outcome), pictures.get(outcome.id))
+        return Example(record | {"id": outcome.id}, _truth(outcome), pictures.get(outcome.id))
 
     return EvalReport(
         document=run.document,
-        distributions=tuple(_distributions(benchmark, outcomes)),
+        distributions=tuple(_distributions(outcomes)),
         worst=tuple(map(example, worst)),
         best=tuple(map(example, best)),
     )
 
 
-def _rated(
-    benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]
-) -> Iterator[tuple[float, CaptionOutcome]]:
+def _rated(outcomes: Sequence[CaptionOutcome]) -> Iterator[tuple[float, CaptionOutcome]]:
     for outcome in outcomes:
         if outcome.correct:
             continue
-        false, true = _attributions(benchmark, outcome)
+        false, true = _attributions(outcome)
         if false and true:
             yield min(true) - min(false), outcome
         elif NLI_KEY in outcome.truth:
             yield float(outcome.truth[NLI_KEY]), outcome
 
 
-def _attributions(benchmark: Benchmark[Any, Any], outcome: CaptionOutcome) -> tuple[list[float], list[float]]:
+def _attributions(outcome: CaptionOutcome) -> tuple[list[float], list[float]]:
     """Of the false words and of the others."""
-    wrong = benchmark.wrong_words(outcome)
     found: tuple[list[float], list[float]] = ([], [])
-    for word, is_false in zip(outcome.result.words, wrong or (), strict=False):
+    for word in outcome.result.words:
         if word.attribution is not None:
-            found[0 if is_false else 1].append(word.attribution)
+            found[0 if is_false(outcome, word) else 1].append(word.attribution)
     return found
 
 
-def _distributions(benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOutcome]) -> Iterator[Distribution]:
+def _distributions(outcomes: Sequence[CaptionOutcome]) -> Iterator[Distribution]:
     by_kind = {
         "correct captions": [o for o in outcomes if o.correct],
         "false captions": [o for o in outcomes if not o.correct],
@@ -100,7 +98,7 @@ def _distributions(benchmark: Benchmark[Any, Any], outcomes: Sequence[CaptionOut
         yield from _distribution(title, groups)
     pooled: dict[str, list[float]] = {"true words": [], "false words": []}
     for outcome in outcomes:
-        false, true = _attributions(benchmark, outcome)
+        false, true = _attributions(outcome)
         pooled["false words"] += false
         pooled["true words"] += true
     if pooled["false words"]:
@@ -116,15 +114,12 @@ def _distribution(title: str, groups: dict[str, tuple[float, ...]]) -> Iterator[
         yield Distribution(title, filled)
 
 
-def _truth(benchmark: Benchmark[Any, Any], outcome: CaptionOutcome) -> str:
-    wrong = benchmark.wrong_words(outcome)
-    if wrong is not None:
-        false = [word.text for word, is_false in zip(outcome.result.words, wrong, strict=True) if is_false]
-        return f"false according to the data set: {', '.join(false) or 'nothing that is a word here'}"
+def _truth(outcome: CaptionOutcome) -> str:
     if NLI_KEY in outcome.truth:
         feedback = outcome.truth.get("feedback", "")
         return f"people said: {feedback} (the prediction follows with {float(outcome.truth[NLI_KEY]):.3f})"
-    return ""
+    false = [word.text for word in outcome.result.words if is_false(outcome, word)]
+    return f"false according to the data set: {', '.join(false) or 'nothing that is a word here'}"
 
 
 def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: EvalSettings) -> dict[str, bytes]:

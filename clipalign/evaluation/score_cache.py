@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clipalign.cache import write_kept
-from clipalign.data.words import Mode
+from clipalign.data.words import Mode, choose_misaligned
 from clipalign.errors import ClipalignError
 from clipalign.evaluation.benchmark import CaptionOutcome, CaptionSample
 from clipalign.files import is_file
@@ -86,14 +86,10 @@ def rescored(outcome: CaptionOutcome | ClipalignError, provenance: Provenance) -
     if isinstance(outcome, ClipalignError):
         return outcome
     result = outcome.result
-    read = {place: word.attribution for place, word in enumerate(result.words) if word.attribution is not None}
-    ranked = sorted(read, key=lambda place: read[place])
-    if provenance.settings["mode"] == Mode.MOST_NEGATIVE.value:
-        chosen = ranked[:1]
-    else:
-        epsilon = float(str(provenance.settings["epsilon"]))
-        chosen = [place for place in ranked if read[place] < epsilon]
-    total = sum((read[place] for place in chosen), 0.0)
+    values = [word.attribution for word in result.words]
+    mode, epsilon = Mode(str(provenance.settings["mode"])), float(str(provenance.settings["epsilon"]))
+    chosen = choose_misaligned(values, mode=mode, epsilon=epsilon)
+    total = sum((values[place] or 0.0 for place in chosen), 0.0)
     marked = frozenset(chosen)
     result = replace(
         result,

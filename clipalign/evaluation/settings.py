@@ -53,8 +53,10 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         bool, Setting("Find the layers and the epsilon that suit the model on this data set.", file=False)
     ] = False
 
-    mode: Annotated[str | None, SameAs(DetectSettings)] = None
-    epsilon: Annotated[float | None, SameAs(DetectSettings)] = None
+    mode: Annotated[
+        str | None, SameAs(DetectSettings, "as published: most-negative where true captions have foils, else threshold")
+    ] = None
+    epsilon: Annotated[float | None, SameAs(DetectSettings, "as published, or the model's own")] = None
     layers: Annotated[int | None, SameAs(DetectSettings)] = None
     template: Annotated[str | None, SameAs(DetectSettings)] = None
     method: Annotated[str | None, SameAs(ClassifySettings)] = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.config.settings import declared, read_value
 from clipalign.config.suggest import suggestion
+from clipalign.data.words import Mode
 from clipalign.errors import UsageError
 from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.runs.distributed import join_processes
@@ -58,10 +59,16 @@ _SLOWEST_FIRST: Final = (
 
 
 def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
-    """Every combination; those that share most follow each other."""
+    """Every combination, those that share most after each other; mode most-negative has one run for every epsilon."""
     names = sorted(axes, key=_SLOWEST_FIRST.index)
+    earlier: Values = {}
     for values in itertools.product(*(axes[name] for name in names)):
-        yield dict(zip(names, values, strict=True))
+        combination = dict(zip(names, values, strict=True))
+        if combination.get("mode") == Mode.MOST_NEGATIVE.value:
+            combination.pop("epsilon", None)
+        if combination != earlier:
+            yield combination
+        earlier = combination
 
 
 _HASH_DIGITS: Final = 8

@@ -6,7 +6,7 @@ Published numbers stand beside ours for reading; nothing is passed or failed by 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.html import Rect, card_of, data_url, render_template
 from clipalign.output.records import Entry
-from clipalign.output.table import column_table, fitting, folding, printed, provenance_line
+from clipalign.output.table import Columns, column_table, fitting, folding, printed, provenance_line
 from clipalign.plain import plain
 from clipalign.results import (
     Calibration,
@@ -50,7 +50,7 @@ BINS: Final = 40
 BIN_WIDTH: Final = 10
 PLOT_HEIGHT: Final = 100
 
-LEGEND: Final = (
+LEGEND: Final[tuple[tuple[str, str], ...]] = (
     ("value", "ours"),
     ("interval", "its 95% bootstrap interval"),
     ("chance", "what a guess reaches (below the line)"),
@@ -74,16 +74,24 @@ def eval_table(result: EvalResult) -> str:
         rows.append((*ours, *(known[0] if known else ("", ""))))
         rows += [("", "", "", "", "", *other) for other in known[1:]]
     names = ("metric", "ours", "95% interval", "n", "chance", "published", "diff")
-    columns = fitting(_columns(names, rows), ("chance", "n", "95% interval", "diff", "published"))
+    every = _columns(names, rows)
+    columns = fitting(every, ("chance", "n", "95% interval", "diff", "published"))
     notes = [f"[{place}] {source}" for place, source in enumerate(sources, 1)]
     measured = [number for number in result.published if number.metric in numbers]
     if left_out := len(measured) - sum(map(len, numbers.values())):
         notes.append(f"{left_out} more published numbers, of other backbones: --format json")
-    notes += [f"note: {note}" for note in result.notes]
+    notes += [f"note: {note}" for note in (*result.notes, *_left_out(every, columns))]
     title = folding(f"{result.dataset}: {result.model}, {_counts(result)}", "bold")
     origin = plain(result.provenance)
     provenance = provenance_line(origin, also=[f"seed {origin['seed']}"])
     return printed([title, Text(""), column_table(columns), Text(""), *map(folding, notes), provenance])
+
+
+def _left_out(columns: Columns, shown: Columns) -> Iterator[str]:
+    """Which columns that hold anything are not shown."""
+    missing = [name for name, cells in columns.items() if any(cells) and name not in shown]
+    if missing:
+        yield f"not shown, for the terminal is too narrow: {', '.join(missing)}; all is in --format json"
 
 
 def _columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> dict[str, list[str]]:
@@ -162,9 +170,10 @@ def comparison_table(comparison: Comparison) -> str:
         "n": [str(metric.n) for metric in comparison.metrics],
     }
     differing = [folding(f"{name}: A {first}, B {second}", "dim") for name, first, second in comparison.differing]
-    notes = [folding(f"note: {note}") for note in comparison.notes]
+    shown = fitting(columns, ("n", "95% interval", "p"))
+    notes = [folding(f"note: {note}") for note in (*comparison.notes, *_left_out(columns, shown))]
     title = folding(f"{comparison.dataset}: two runs", "bold")
-    return printed([title, *heads, Text(""), column_table(columns), Text(""), *differing, *notes])
+    return printed([title, *heads, Text(""), column_table(shown), Text(""), *differing, *notes])
 
 
 def _p(metric: ComparedMetric) -> str:
@@ -181,7 +190,7 @@ def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
     """Return a sweep as JSON: every run whole, with the values that were swept beside it."""
     return {
         "dataset": rows[0][1].dataset,
-        "swept": list(rows[0][0]),
+        "swept": list(dict.fromkeys(name for values, _ in rows for name in values)),
         "runs": [{"swept": dict(values), **result.to_dict()} for values, result in rows],
     }
 
@@ -189,29 +198,30 @@ def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
 def sweep_table(rows: Sequence[Row]) -> str:
     """Return a row a combination of at least one, a column a metric; the best value of each metric has a star."""
     first = rows[0][1]
-    columns = {name: [visible(str(values[name])) for values, _ in rows] for name in rows[0][0]}
+    swept = dict.fromkeys(name for values, _ in rows for name in values)
+    columns = {name: [visible(str(values.get(name, ""))) for values, _ in rows] for name in swept}
     names = _wholes_first([metric.name for metric in first.metrics])
     found = [{metric.name: metric.value for metric in result.metrics} for _, result in rows]
     columns |= {name: _starred([metrics.get(name) for metrics in found]) for name in names}
     shown = fitting(columns, reversed(names))
-    notes = [f"note: {note}" for note in first.notes]
-    if len(rows) > 1:
-        notes.append("note: * is the highest of its column, on the data it was chosen on")
-    if left_out := len(columns) - len(shown):
-        notes.append(f"note: {left_out} more metrics are in --format json")
+    notes = [*first.notes, *_left_out(columns, shown)]
+    if any("*" in cell for name in names for cell in shown.get(name, ())):
+        notes.append("* is the highest of its column, on the data it was chosen on")
     title = folding(f"{first.dataset}: {len(rows)} runs, {_counts(first)}", "bold")
-    return printed([title, Text(""), column_table(shown), Text(""), *map(folding, notes)])
+    return printed([title, Text(""), column_table(shown), Text(""), *(folding(f"note: {note}") for note in notes)])
 
 
 def _wholes_first(names: Sequence[str]) -> list[str]:
-    """Put ``la`` before ``la_object``: numbers of subsets come after those of the whole."""
-    return sorted(names, key=lambda name: any(name.startswith(f"{other}_") for other in names))
+    """Put ``la`` before ``la_object`` and ``published_la``: numbers of subsets and of others' counting come last."""
+    return sorted(
+        names, key=lambda name: (name.startswith("published_"), any(name.startswith(f"{other}_") for other in names))
+    )
 
 
 def _starred(values: Sequence[float | None]) -> list[str]:
-    known = [value for value in values if value is not None]
-    best = max(known, default=None)
-    return ["" if one is None else f"{one:.4f}{'*' if one == best and len(known) > 1 else ' '}" for one in values]
+    known = {value for value in values if value is not None}
+    best = max(known) if len(known) > 1 else None
+    return ["" if one is None else f"{one:.4f}{'*' if one == best else ' '}" for one in values]
 
 
 def calibration_record(calibration: Calibration) -> dict[str, Any]:
@@ -238,11 +248,12 @@ def calibration_table(calibration: Calibration) -> str:
         for one in calibration.layers
     ]
     names = ("layers", "LA", "95% interval", "epsilon", "epsilon 95%", "P", "R", "F1", "F1 held out")
-    columns = fitting(_columns(names, rows), ("P", "R", "95% interval", "epsilon 95%"))
+    every = _columns(names, rows)
+    columns = fitting(every, ("P", "R", "95% interval", "epsilon 95%"))
     best = calibration.chosen
     title = folding(f"{calibration.model}, calibrated on {calibration.dataset}", "bold")
     proposal = f"proposed: --layers {best.layers} --epsilon {rounded(best.epsilon)}"
-    notes = [f"note: {note}" for note in calibration.notes]
+    notes = [f"note: {note}" for note in (*calibration.notes, *_left_out(every, columns))]
     return printed([title, Text(""), column_table(columns), Text(""), *map(folding, [proposal, *notes])])
 
 
@@ -313,7 +324,7 @@ def eval_page(shown: EvalReport) -> str:
         title=f"clipalign eval: {document['dataset']}, {document['model']}",
         document=document,
         provenance={"model": document["model"], **origin, "settings": document["settings"]},
-        legend=LEGEND,
+        legend=[one for one in LEGEND if one[0] != "published" or document["published"]],
         scale_units=SCALE_UNITS,
         metrics=[_metric(document, name) for name in document["metrics"]],
         plots=[_plot(one) for one in shown.distributions],

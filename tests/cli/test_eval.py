@@ -161,14 +161,14 @@ def test_a_data_set_that_is_partly_here_is_measured_named_as_such_and_ends_with_
     assert result["counts"] == {"samples": 2, "unreadable": 1}
     assert {"top1_clip", "top1_clip_e", "top1_cupl", "top1_wca", "top1_wca_std"} <= set(result["metrics"])
     assert result["settings"]["methods"] == ["clip", "clip-e", "cupl", "wca"]
-    assert result["published"]["top1_wca"][0]["value"] == 0.4939
+    assert result["published"] == {}
     notes = " ".join(result["notes"])
     for said in ("a part of the data set: 3 of its 1,880 samples", "without waffle", "1 of 3 samples could not be"):
         assert said in notes
+    assert "published numbers are left out" in notes
     table = " ".join(run_here(capsys, *textures_line(textures, "--format", "table")).out.split())
     assert "dtd: " in table
     assert "2 samples, 1 unreadable" in table
-    assert "ViT-B/32, WCA repository" in table
 
 
 def test_a_run_is_refused_resumed_or_started_anew_as_asked(capsys: Capture, textures: Path) -> None:
@@ -230,7 +230,7 @@ def test_two_processes_of_torchrun_measure_what_one_does(capsys: Capture, tmp_pa
 
 def test_two_processes_of_torchrun_stay_together_over_all_runs_of_a_sweep(capsys: Capture) -> None:
     line = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "130", "--format", "json")
-    sweep = ("--sweep", "layers=1,2", "--sweep", "epsilon=0,-1")
+    sweep = ("--sweep", "layers=1,2", "--sweep", "epsilon=0,-1", "--mode", "threshold")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "clipalign", *line, *sweep]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)

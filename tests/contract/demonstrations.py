@@ -298,7 +298,7 @@ def evaluating() -> Table:
         "calibrate": Demonstration(asked, ("--calibrate",), lambda seen: sorted(seen.record)),
         "save": Demonstration((*asked, "--calibrate"), ("--save", "found.toml"), files),
         "mode": Demonstration(asked, ("--mode", "threshold"), field("settings", "mode")),
-        "epsilon": Demonstration(asked, ("--epsilon", "-1"), field("settings", "epsilon")),
+        "epsilon": Demonstration((*asked, "--mode", "threshold"), ("--epsilon", "-1"), field("settings", "epsilon")),
         "layers": Demonstration(asked, ("--layers", "1"), field("settings", "layers")),
         "template": Demonstration(asked, ("--template", ""), field("settings", "template")),
         "method": Demonstration(classes, ("--method", "clip"), lambda seen: sorted(seen.record["metrics"])),

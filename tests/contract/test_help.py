@@ -36,6 +36,7 @@ NOTHING_BY_DEFAULT = {
 MEANINGS = {
     "--output": "a file of records; a folder of a run",
     "--epsilon": "where a word is wrong; how much a detail should weigh",
+    "--mode": "of one's own captions; as published",
     "--batch-size": "of a model that is asked; of one that learns",
     "--check": "words; sentences",
     "--top": "words of a table; classes",

@@ -133,7 +133,7 @@ def slow_nocaps(rows: list[dict[str, Any]], pictures: Path) -> dict[str, float]:
         suffix = f"_{domain.replace('-', '_')}" if domain else ""
         hits = [score.lowest[0].lower() == foil.lower() for _, correct, score, foil in chosen if not correct]
         truth = [correct for _, correct, _, _ in chosen]
-        metrics[f"la{suffix}"] = sum(hits) / len(hits)
+        metrics[f"published_la{suffix}"] = sum(hits) / len(hits)
         for name, values in (
             ("ap_clip_score", [score.clip_score for _, _, score, _ in chosen]),
             ("ap_f_clip_score", [score.f_clip_score([score.lowest[1]]) for _, _, score, _ in chosen]),
@@ -146,28 +146,32 @@ def slow_nocaps(rows: list[dict[str, Any]], pictures: Path) -> dict[str, float]:
 def slow_hat(rows: list[dict[str, Any]], pictures: Path, *, epsilon: float) -> dict[str, float]:
     """LA and AP of HAT."""
     scorer = slow_scorer()
-    hits, truth, scores = [], [], []
+    hits, truth, scores, means = [], [], [], []
     for row in rows:
         score = scorer.score(pictures / row["image_path"], row["caption"], tuple(row["references"]))
         marked = [word.replace(".", "").replace(",", "") for word, wrong in row["grounding"] if wrong]
         scores.append(score)
         truth.append(bool(marked))
+        phrases: list[list[tuple[str, float]]] = [[]]
+        for word, wrong in zip(score.words, score.below(epsilon), strict=True):
+            if wrong:
+                phrases[-1].append(word)
+            elif phrases[-1]:
+                phrases.append([])
+        said = [(sum(v for _, v in phrase) / len(phrase), phrase) for phrase in phrases if phrase]
+        means.append(min(said)[0] if said else 0.0)
         if marked:
-            phrases: list[list[tuple[str, float]]] = [[]]
-            for word, wrong in zip(score.words, score.below(epsilon), strict=True):
-                if wrong:
-                    phrases[-1].append(word)
-                elif phrases[-1]:
-                    phrases.append([])
-            said = [(sum(v for _, v in phrase) / len(phrase), phrase) for phrase in phrases if phrase]
             lowest = " ".join(word for word, _ in min(said)[1]) if said else None
-            hits.append(lowest is not None and lowest in " ".join(marked))
+            hits.append(lowest is not None and lowest.lower() in " ".join(marked).lower())
     negative = [[v for (_, v), wrong in zip(s.words, s.below(epsilon), strict=True) if wrong] for s in scores]
     return {
-        "la": sum(hits) / len(hits),
+        "published_la": sum(hits) / len(hits),
         "ap_clip_score": average_precision(truth, [-s.clip_score for s in scores]),
         "ap_f_clip_score": average_precision(
             truth, [-s.f_clip_score(v) for s, v in zip(scores, negative, strict=True)]
+        ),
+        "published_ap_f_clip_score": average_precision(
+            truth, [-s.f_clip_score([mean]) for s, mean in zip(scores, means, strict=True)]
         ),
         "ap_ref_clip_score": average_precision(truth, [-s.ref_clip_score for s in scores]),
     }

@@ -11,7 +11,7 @@ import pytest
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.tasks.caption_rows import found_foil
+from clipalign.evaluation.tasks.caption_rows import equals_foil, places_of
 from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
@@ -61,27 +61,39 @@ def test_a_caption_is_no_reference_of_itself_whatever_its_number(tmp_path: Path)
         ((1, 2, 3), "bus", False),
     ],
 )
-def test_a_foil_is_found_when_the_lowest_word_called_wrong_equals_it(
+def test_as_published_a_foil_is_found_when_the_lowest_word_called_wrong_equals_it(
     attributions: tuple[float, ...], foil: str, found: bool
 ) -> None:
     result = result_of("A red bus", *attributions)
-    assert found_foil(outcome("1", result, correct=False, foil_word=foil)) == found
+    assert equals_foil(outcome("1", result, correct=False, foil_word=foil)) == found
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
     result = run_benchmark(word_set("foil", write_foil(tmp_path)), load_tiny(), EvalSettings())
     assert [metric.name for metric in result.metrics] == [
-        "la",
-        "ap_clip_score",
-        "ap_f_clip_score",
-        "ap_ref_clip_score",
-    ]
+        "la", "f1", "precision", "recall",
+        "ap_clip_score", "ap_f_clip_score", "ap_sum_negative_attribution", "ap_ref_clip_score", "published_la",
+    ]  # fmt: skip
     assert result.counts == {"samples": 20, "unreadable": 0}
     assert result.settings["mode"] == "most-negative"
     data: Any = result.settings["data"]
     assert set(dict(data)) == {"foilv1.0_test_2017.json", "captions_val2014.json"}
-    assert {number.backbone for number in result.published if number.metric == "la"} >= {"ViT-B/32 openai", "ALOHa"}
-    assert [metric.chance for metric in result.metrics[1:]] == [0.5] * 3
+    backbones = {number.backbone for number in result.published if number.metric == "published_la"}
+    assert backbones >= {"ViT-B/32 openai", "ALOHa"}
+    assert [metric.chance for metric in result.metrics if metric.name.startswith("ap_")] == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    ("foil", "text", "places"),
+    [
+        ("Bus", "a bus, two buses, a BUS!", ((2, 5), (20, 23))),
+        ("fire truck", "a fire\ttruck", ((2, 12),)),
+        ("bus", "buses", ()),
+        ("", "a bus", ()),
+    ],
+)
+def test_a_foil_is_wherever_its_whole_words_stand(foil: str, text: str, places: tuple[tuple[int, int], ...]) -> None:
+    assert places_of(foil, text) == places
 
 
 def test_without_coco_s_captions_there_is_no_ref_clip_score_and_it_is_said(tmp_path: Path) -> None:
@@ -99,7 +111,18 @@ def test_it_is_said_whether_published_numbers_are_of_this_data(tmp_path: Path) -
     for picture in list((tmp_path / "val2014").iterdir()):
         picture.rename(picture.with_name(picture.name.replace("COCO_val2014_", "mine_")))
     benchmark.check()
-    assert benchmark.notes[0].endswith("published numbers are of other data")
+    assert benchmark.notes[0].startswith("the pictures are not those of FOIL")
+    result = run_benchmark(benchmark, load_tiny(), EvalSettings())
+    assert result.published == ()
+    assert result.notes[-1] == "published numbers are left out: they are of the whole data set as published"
+
+
+def test_a_limited_run_has_no_published_numbers_beside_it(tmp_path: Path) -> None:
+    benchmark = word_set("foil", write_foil(tmp_path))
+    assert run_benchmark(benchmark, load_tiny(), EvalSettings(limit=20)).published
+    limited = run_benchmark(benchmark, load_tiny(), EvalSettings(limit=19))
+    assert limited.published == ()
+    assert "the first 19 of 20 samples, because of --limit" in limited.notes
 
 
 def test_foil_words_that_no_caption_holds_are_said(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from clipalign.evaluation.settings import EvalSettings
 from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
-from tests.unit.test_word_benchmarks import outcome
+from tests.unit.test_word_benchmarks import outcome, values
 from tests.word_datasets import draw, hat_rows, word_set, write_hat
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "hat-trainval.json"
@@ -29,37 +29,44 @@ def test_marked_words_are_joined_without_points_and_commas(tmp_path: Path) -> No
     assert isinstance(first, CaptionSample)
     assert isinstance(second, CaptionSample)
     assert (first.id, first.correct, first.truth["marked"]) == ("sample-0", False, "cat sea")
-    assert (second.correct, second.truth) == (True, {"marked": "", "spans": []})
+    assert [first.text[start:end] for start, end in first.false_spans] == ["cat,", "sea."]
+    assert (second.correct, second.truth, second.false_spans) == (True, {"marked": ""}, ())
 
 
 @pytest.mark.parametrize(
-    ("attributions", "la", "whole_words"),
+    ("attributions", "published", "la"),
     [
-        ((1, -2, -4, 1, 1), 1.0, 1.0),  # "red bus" is marked
-        ((1, 1, -4, -4, 1), 0.0, 0.0),  # "bus near" is not
+        ((1, -2, -4, 1, 1), 1.0, 1.0),  # "Red bus" is marked
+        ((1, 1, -4, -4, 1), 0.0, 1.0),  # "bus near" is not, but "bus"
         ((1, 1, -1, 1, -4), 1.0, 0.0),  # "us" is a part of "bus"
-        ((1, 1, 1, 1, 1), 0.0, 0.0),  # nothing is predicted
-        ((1, -3, 1, 1, -2), 1.0, 1.0),  # "red" is lower than "us"
+        ((3, 2, 1, 3, 3), 0.0, 1.0),  # nothing is called misaligned
+        ((1, -3, 1, 1, -2), 1.0, 1.0),  # "Red" is lower than "us"
+        ((1, -5, -1, 1, -4), 1.0, 1.0),  # "Red bus" is worth -3 and "us" less, which stands in "bus"
     ],
 )
-def test_the_lowest_phrase_must_occur_in_the_marked_words(
-    tmp_path: Path, attributions: tuple[float, ...], la: float, whole_words: float
+def test_as_published_the_lowest_phrase_must_occur_in_the_marked_words(
+    tmp_path: Path, attributions: tuple[float, ...], published: float, la: float
 ) -> None:
-    one = outcome("1", result_of("a red bus near us", *attributions), correct=False, marked="red bus")
-    found = {statistic.name: statistic.value() for statistic in word_set("hat", tmp_path).statistics([one])}
-    assert (found["la"], found["la_whole_words"]) == (la, whole_words)
+    result = result_of("a Red bus near us", *attributions)
+    one = outcome("1", result, correct=False, false="Red bus", marked="red bus")
+    found = values(word_set("hat", tmp_path), one)
+    assert (found["published_la"], found["la"]) == (published, la)
 
 
-def test_a_phrase_is_worth_the_mean_of_its_words(tmp_path: Path) -> None:
-    # "red bus": -3; "us": -4 is lower, although "red" alone is -5
-    one = outcome("1", result_of("a red bus near us", 1, -5, -1, 1, -4), correct=False, marked="red bus")
-    assert {s.name: s.value() for s in word_set("hat", tmp_path).statistics([one])}["la_whole_words"] == 0.0
+def test_as_published_the_lowest_phrase_stands_for_the_sum_in_f_clip_score(tmp_path: Path) -> None:
+    # By the sum -8 is worse than -6, by the mean of the lowest phrase -4 is not.
+    outcomes = [
+        outcome("1", result_of("a red bus", 1, -4, -4), correct=False, marked="red bus"),
+        outcome("2", result_of("a red bus", 1, 1, -6), correct=True, marked=""),
+    ]
+    found = values(word_set("hat", tmp_path), *outcomes)
+    assert (found["ap_f_clip_score"], found["published_ap_f_clip_score"]) == (1.0, 0.5)
 
 
 def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
     result = run_benchmark(word_set("hat", write_hat(tmp_path)), load_tiny(), EvalSettings(epsilon=0.0))
     by_name = {metric.name: metric for metric in result.metrics}
-    assert list(by_name) == ["la", "la_whole_words", "ap_clip_score", "ap_f_clip_score", "ap_ref_clip_score"]
+    assert {"la", "published_la", "published_ap_f_clip_score", "ap_ref_clip_score"} <= set(by_name)
     assert by_name["la"].n == 7
     assert by_name["ap_f_clip_score"].chance == pytest.approx(7 / 20)
     assert (result.settings["mode"], result.settings["epsilon"]) == ("threshold", 0.0)

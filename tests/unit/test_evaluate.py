@@ -196,7 +196,7 @@ def test_detection_keeps_going_past_bad_pictures_and_texts_without_words(tmp_pat
         CaptionSample("1", picture, "a.png", "a red square", True, ""),
         CaptionSample("2", tmp_path / "b.png", "b.png", "a red square", True, ""),
         CaptionSample("3", picture, "a.png", "...", True, "", truth={"human": 0.5}),
-        CaptionSample("4", picture, "a.png", "a blue square", False, "", (2, 6), truth={"human": 0.5}),
+        CaptionSample("4", picture, "a.png", "a blue square", False, "", ((2, 6),), truth={"human": 0.5}),
     ]
     first, missing, wordless, last = evaluator.score(samples)
     assert isinstance(missing, ImageUnreadable)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clipalign.evaluation import metrics as statistics
-from clipalign.evaluation.metrics import Array, Ranking, Statistic, bootstrap_counts, lies_within
-from clipalign.results import Metric, WordScore
+from clipalign.evaluation.metrics import Array, Ranking, Statistic, bootstrap_counts
+from clipalign.results import Metric
 
 IDS = [str(number) for number in range(40)]
 
@@ -136,10 +136,6 @@ def test_a_number_over_some_of_its_samples_is_that_of_these_alone() -> None:
         assert (some.per_sample is None) == (alone.per_sample is None)
 
 
-def word(start: int, end: int) -> WordScore:
-    return WordScore("word", start, end, 0.0, False, True)
-
-
 def test_average_precision_of_a_ranking_worked_out_by_hand() -> None:
     # Ranked: right, wrong, right, wrong. Precision at the two right ones: 1/1 and 2/3.
     ranking = Ranking([True, False, True, False], [0.9, 0.8, 0.7, 0.1])
@@ -167,10 +163,3 @@ def test_average_precision_is_scikit_learns_with_ties_and_with_weights(distinct:
         assert ranking.average_precision() == pytest.approx(reference(positive, scores))
         expected = reference(positive, scores, sample_weight=weights)
         assert ranking.average_precision(weights) == pytest.approx(expected)
-
-
-def test_a_word_lies_within_a_span_only_as_a_whole() -> None:
-    assert lies_within(word(4, 8), (4, 8))
-    assert lies_within(word(5, 7), (4, 8))
-    assert not lies_within(word(3, 8), (4, 8))
-    assert not lies_within(word(4, 9), (4, 8))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,37 +16,20 @@ from clipalign.evaluation.tasks.richhf import RichHF
 from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
-from tests.unit.test_word_benchmarks import outcome
+from tests.unit.test_word_benchmarks import outcome, values
 from tests.word_datasets import picture, richhf_prompts, write_richhf
 
 
-def values(folder: Path, *outcomes: Any) -> dict[str, float]:
-    return {statistic.name: statistic.value() for statistic in RichHF(folder).statistics(outcomes)}
-
-
-def test_precision_recall_and_f1_are_over_all_tokens_worked_out_by_hand(tmp_path: Path) -> None:
-    # called: red, bus | near, us; true: bus | us: 2 right of 4 called, 2 of 3 true
-    first = outcome(
-        "1",
-        result_of("a red bus", 1, -2, -4),
-        correct=False,
-        misaligned=[False, False, True],
-        misalignment_score=0.2,
-    )
-    second = outcome("2", result_of("near us", -1, -1), correct=False, misaligned=[False, True], misalignment_score=0.6)
-    third = outcome("3", result_of("a cat", 1, 1), correct=False, misaligned=[True, False], misalignment_score=0.9)
-    found = values(tmp_path, first, second, third)
-    assert found["precision"] == pytest.approx(2 / 4)
-    assert found["recall"] == pytest.approx(2 / 3)
-    assert found["f1"] == pytest.approx(2 * (1 / 2) * (2 / 3) / (1 / 2 + 2 / 3))
-
-
-def test_a_token_is_called_misaligned_with_the_word_it_is_part_of(tmp_path: Path) -> None:
-    # Rich-HF splits "bus;red!" in two tokens, detect has one word there.
-    result = result_of("a bus;red! cat", 1, -2, 1)
-    one = outcome("1", result, correct=False, misaligned=[False, True, False, False], misalignment_score=0.0)
-    found = values(tmp_path, one)
-    assert (found["precision"], found["recall"]) == (0.5, 1.0)
+def test_words_are_compared_by_place_and_as_published_by_number_and_spelling(tmp_path: Path) -> None:
+    # Rich-HF splits "bus;red!" in two tokens, detect has one word there; "Cat" is the 4th token and the 3rd word.
+    result = result_of("A bus;red! Cat", -1, -2, -3)
+    labels = [True, False, True, True]
+    one = outcome("1", result, correct=False, misaligned=labels, misalignment_score=0.0)
+    one = replace(one, false_spans=((0, 1), (6, 9), (11, 14)))
+    found = values(RichHF(tmp_path), one)
+    assert (found["precision"], found["recall"]) == (1.0, 1.0)
+    assert (found["published_precision"], found["published_recall"]) == pytest.approx((1 / 3, 1 / 3))  # "a" alone
+    assert found["published_f1"] == pytest.approx(1 / 3)
 
 
 def test_correlations_are_with_what_people_said(tmp_path: Path) -> None:
@@ -60,9 +43,10 @@ def test_correlations_are_with_what_people_said(tmp_path: Path) -> None:
         )
         for n in range(1, 6)
     ]
-    found = values(tmp_path, *outcomes)
+    found = values(RichHF(tmp_path), *outcomes)
     assert found["pearson_clip_score"] == pytest.approx(1.0)
     assert found["spearman_f_clip_score"] == pytest.approx(-1.0)
+    assert found["pearson_sum_negative_attribution"] == 0.0  # all the same
     assert found["ap_clip_score"] == pytest.approx(1.0)  # misaligned prompts are the positive class
 
 
@@ -88,11 +72,11 @@ def test_samples_are_read_from_record_prompt_and_picture(data: Path) -> None:
 def test_the_whole_path_on_twenty_samples(data: Path) -> None:
     result = run_benchmark(RichHF(data), load_tiny(), EvalSettings())
     names = [metric.name for metric in result.metrics]
-    assert names[:3] == ["f1", "precision", "recall"]
-    assert {"pearson_f_clip_score", "spearman_clip_score", "ap_f_clip_score"} <= set(names)
+    assert names[:4] == ["la", "f1", "precision", "recall"]
+    assert {"published_f1", "pearson_f_clip_score", "spearman_sum_negative_attribution"} <= set(names)
     assert (result.settings["mode"], result.settings["epsilon"]) == ("threshold", -1e-5)
     assert any("test.tfrecord is another version" in note for note in result.notes)
-    assert any("computed as defined" in note for note in result.notes)
+    assert any("by number and spelling" in note for note in result.notes)
 
 
 def test_prompts_with_other_than_their_labels_are_counted_as_far_as_they_go(data: Path) -> None:

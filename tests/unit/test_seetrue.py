@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 
 from clipalign.device import DeviceChoice
 from clipalign.errors import DownloadFailed, MissingDataset, MissingExtra, MissingWeights
-from clipalign.evaluation.benchmark import CaptionSample
+from clipalign.evaluation.benchmark import CaptionOutcome, CaptionSample
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks import seetrue
 from clipalign.evaluation.tasks import seetrue as entailment
@@ -64,7 +65,8 @@ def test_the_whole_path_on_twenty_samples(data: Path, tmp_path: Path, monkeypatc
     output = tmp_path / "run"
     result = run_benchmark(SeeTrue(data), load_tiny(), EvalSettings(epsilon=0.0, output=output))
     by_name = {metric.name: metric for metric in result.metrics}
-    assert list(by_name) == ["nli", "nli_coco_con", "nli_drawbench", "nli_pickapic"]
+    parts = ("", "_coco_con", "_drawbench", "_pickapic")
+    assert list(by_name) == [f"{name}{part}" for part in parts for name in ("nli", "published_nli")]
     assert by_name["nli"].n == 20
     assert by_name["nli"].value == pytest.approx(
         sum(by_name[f"nli_{part}"].value * by_name[f"nli_{part}"].n for part in ("coco_con", "drawbench", "pickapic"))
@@ -86,6 +88,18 @@ def test_what_is_predicted_are_phrases_with_commas_and_nothing_is_worth_nothing(
     assert any(", " in prediction for prediction in predictions)
     silent = benchmark.evaluator(load_tiny(), EvalSettings(epsilon=-1e9))
     assert {outcome.truth["nli"] for outcome in silent.score(samples)} == {0.0}  # type: ignore[union-attr]
+
+
+def test_as_published_both_texts_are_judged_in_lower_case(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seetrue, "Entailment", WordOverlap)
+    benchmark = SeeTrue(data)
+    benchmark.check()
+    sample = next(iter(benchmark.samples(limit=1, seed=0)))
+    assert isinstance(sample, CaptionSample)
+    sample = replace(sample, text="Dog", truth={"feedback": "a dOG"})
+    (found,) = benchmark.evaluator(load_tiny(), EvalSettings(epsilon=1e9)).score([sample])
+    assert isinstance(found, CaptionOutcome)
+    assert (found.truth["nli"], found.truth["published_nli"]) == (0.0, 1.0)
 
 
 def test_a_shard_that_is_none_or_has_other_columns_is_refused(data: Path) -> None:

@@ -11,13 +11,31 @@ import pytest
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.benchmark import CaptionOutcome
 from clipalign.evaluation.dataset_files import read_annotations
-from clipalign.evaluation.tasks.words import localization, lowest_phrase, phrases, precisions, suffix_of
+from clipalign.evaluation.tasks.pictograms import PictogramFoil
+from clipalign.evaluation.tasks.words import (
+    WordBenchmark,
+    false_words,
+    localization,
+    lowest_phrase,
+    phrases,
+    precisions,
+    suffix_of,
+)
 from clipalign.results import DetectResult
 from tests.results import result_of
 
 
-def outcome(id: str, result: DetectResult, *, correct: bool, part: str = "", **truth: Any) -> CaptionOutcome:
-    return CaptionOutcome(id, result.text, correct, part, None, result, truth=truth)
+def outcome(
+    id: str, result: DetectResult, *, correct: bool, part: str = "", false: str = "", **truth: Any
+) -> CaptionOutcome:
+    """One whose first characters ``false`` are false."""
+    start = result.text.index(false)
+    spans = ((start, start + len(false)),) if false else ()
+    return CaptionOutcome(id, result.text, correct, part, spans, result, truth=truth)
+
+
+def values(benchmark: WordBenchmark, *outcomes: CaptionOutcome) -> dict[str, float]:
+    return {statistic.name: statistic.value() for statistic in benchmark.statistics(outcomes)}
 
 
 def test_misaligned_words_that_follow_each_other_are_one_phrase_worth_their_mean() -> None:
@@ -38,16 +56,49 @@ def test_a_word_that_was_not_scored_parts_a_phrase() -> None:
     assert [phrase.text for phrase in phrases(result_of("red bus here", -3, None, -3))] == ["red", "here"]
 
 
-def test_localisation_is_over_false_captions_alone_and_its_chance_a_blind_word() -> None:
+def test_localization_is_over_false_captions_alone_and_its_chance_a_blind_word() -> None:
     outcomes = [
-        outcome("1", result_of("a red bus", 1, 1, -1), correct=False),
-        outcome("2", result_of("a bus", 1, -1), correct=False),
+        outcome("1", result_of("a red bus", 1, 1, -1), correct=False, false="bus"),
+        outcome("2", result_of("a bus", -1, 1), correct=False, false="bus"),
         outcome("3", result_of("a car", 1, -1), correct=True),
     ]
-    (la,) = localization("la", outcomes, found=lambda o: o.id == "1", hit=lambda o, word: word.text == "bus")
+    (la,) = localization("la", outcomes)
     assert (la.ids, la.value()) == (("1", "2"), 0.5)
     assert la.chance == pytest.approx((1 / 3 + 1 / 2) / 2)
-    assert localization("la", outcomes[2:], found=lambda o: True, hit=lambda o, w: True) == []
+    assert localization("la", outcomes[2:]) == []
+
+
+def test_any_word_of_several_false_ones_is_found_and_no_mode_or_epsilon_changes_that() -> None:
+    for attributions in ((1, 2, -3), (9, 8, 7), (1, 0, 2)):
+        one = outcome("1", result_of("a soccer ball", *attributions), correct=False, false="soccer ball")
+        assert localization("la", [one])[0].value() == 1.0
+        assert false_words(one) == (False, True, True)
+    never = outcome("2", result_of("a soccer ball", 1, 2, -3), correct=False)  # the false word is not in the caption
+    assert localization("la", [never])[0].value() == 0.0
+
+
+def test_f1_precision_and_recall_are_over_the_scored_words_of_all_captions() -> None:
+    # called: red, bus | us; false: bus | near us, of which near was not scored
+    outcomes = [
+        outcome("1", result_of("a red bus", 1, -2, -4), correct=False, false="bus"),
+        outcome("2", result_of("near us", None, -1), correct=False, false="near us"),
+        outcome("3", result_of("a cat", 1, 1), correct=False, false="a"),
+    ]
+    found = values(PictogramFoil(), *outcomes)
+    assert (found["precision"], found["recall"]) == pytest.approx((2 / 3, 2 / 3))
+    assert found["f1"] == pytest.approx(2 / 3)
+
+
+def test_metrics_of_parts_follow_those_of_the_whole() -> None:
+    outcomes = [
+        outcome(f"{part}{n}", result_of("a bus", 1, -n), correct=n == 0, part=part, false="bus" if n else "")
+        for part in ("size", "color")
+        for n in (0, 1)
+    ]
+    names = [statistic.name for statistic in PictogramFoil().statistics(outcomes)]
+    whole = ["la", "f1", "precision", "recall", "ap_clip_score", "ap_f_clip_score", "ap_sum_negative_attribution"]
+    assert names[:7] == whole
+    assert names[7:10] == ["la_color", "ap_clip_score_color", "ap_f_clip_score_color"]
 
 
 def test_average_precision_ranks_correct_captions_high_or_misaligned_ones_low() -> None:
@@ -63,6 +114,7 @@ def test_average_precision_ranks_correct_captions_high_or_misaligned_ones_low() 
     assert {one.name: (one.value(), one.chance) for one in precisions(outcomes, misaligned=True)} == {
         "ap_clip_score": pytest.approx((1.0, 2 / 3)),
         "ap_f_clip_score": pytest.approx((1.0, 2 / 3)),
+        "ap_sum_negative_attribution": pytest.approx((2 / 3, 2 / 3)),  # all 0: of no use
     }
     assert precisions(outcomes[1:]) == []
 

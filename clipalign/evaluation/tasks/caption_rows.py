@@ -1,22 +1,26 @@
 """Benchmarks of one JSON file whose rows are a picture with true and false captions: FOIL, nocaps-FOIL, HAT.
 
-Protocol of FOIL (Shekhar et al., ACL 2017) as CLIP4DM runs it: mode ``most-negative``; a foil counts as found when the
-predicted word equals the foil word, both in lower case. LA over the foils; AP with the true captions as the positive
-class; both in all and per part. A file that is only such rows is described in ``benchmarks.toml`` alone.
+FOIL (Shekhar et al., ACL 2017) and nocaps-FOIL: mode ``most-negative``; LA over the foils, AP with the true captions as
+the positive class, both in all and per part. ``published_la`` counts as CLIP4DM does: the predicted word must equal the
+foil, both in lower case, so that a foil of several words is never found. A file that is only such rows is described in
+``benchmarks.toml`` alone.
 
-Protocol of HAT (Petryk et al., NAACL 2024) as CLIP4DM runs it: mode ``threshold``; misaligned words that follow each
-other make a phrase with their mean; the lowest phrase must occur in the marked words, joined by spaces and without
-points and commas. AP with the hallucinated captions as the positive class, ranked by the negated score. "Occurs" is
-meant letter by letter: a lone "a" is found in "table". ``la_whole_words`` counts only what is found word for word.
+HAT (Petryk et al., NAACL 2024): mode ``threshold``; AP with the hallucinated captions as the positive class, ranked by
+the negated score. CLIP4DM merges misaligned words that follow each other to a phrase with their mean. Its LA,
+``published_la``, asks whether the letters of the lowest phrase occur in the marked words, joined by spaces without
+points and commas, in lower case: a lone "a" is found in "table". Its F-CLIPScore, ``published_ap_f_clip_score``, takes
+the mean of that phrase in place of the sum over all misaligned words.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from clipalign.data.words import Span
 from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
@@ -25,12 +29,11 @@ from clipalign.evaluation.tasks.words import (
     NEAREST,
     VAL2014,
     WordBenchmark,
-    by_part,
     localization,
     lowest_phrase,
-    precisions,
-    words_in,
+    precision,
 )
+from clipalign.methods.scores import f_clip_score
 
 _BAD_ROW: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
@@ -78,6 +81,7 @@ class CaptionRows(WordBenchmark):
         self._folder = self._pictures(names, *self.pictures)
         self.size = (self.rows or len(rows)) * len(self.captions)
         self.data = hashes(file)
+        self.of_papers = not file.note()
         nearest, about = NEAREST if self.references else "", ABOUT if self.published else ""
         self.notes = tuple(filter(None, (*self._remarks(), file.note(), nearest, about, *self.remarks)))
 
@@ -85,10 +89,10 @@ class CaptionRows(WordBenchmark):
         """What a reader must know of these rows."""
         words = [len(foil.split()) for row in self._rows for foil in self._foils(row)]
         several = sum(count > 1 for count in words)
-        if several:
+        if several and self.published:
             yield (
-                f"{several:,} of the {len(words):,} foils have several words, which one predicted word cannot be: "
-                f"LA cannot pass {1 - several / len(words):.3f}"
+                f"published_la wants the predicted word to equal the foil, and {several:,} of the {len(words):,} foils "
+                f"have several words: it cannot pass {1 - several / len(words):.3f}; la counts any word of the foil"
             )
 
     def _foils(self, row: Any) -> Iterator[str]:
@@ -114,44 +118,41 @@ class CaptionRows(WordBenchmark):
 
     def _sample(self, id: str, row: Any, caption: dict[str, str]) -> CaptionSample:
         name = str(_value(row, self.image))
+        text = _value(row, caption["text"]).strip()
         foil = str(_value(row, caption["false_word"])).strip() if "false_word" in caption else ""
         return CaptionSample(
             id=id,
             image=self._folder / name,
             image_name=name,
-            text=_value(row, caption["text"]).strip(),
+            text=text,
             correct=not foil,
             part=str(_value(row, self.part)) if self.part else "",
             references=tuple(map(str, _value(row, self.references))) if self.references else (),
+            false_spans=places_of(foil, text),
             truth={"foil_word": foil} if foil else {},
         )
 
-    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA by equality with the foil word, and AP of the three scores, in all and per part."""
-        found = []
-        for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
-            found += localization(f"la{suffix}", chosen, found=found_foil, hit=lambda o, word: _same(word.text, o))
-            found += precisions(chosen, suffix=suffix)
-        return found
-
-    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
-        """The words of the foil, none of a true caption."""
-        texts = [word.text.lower() for word in outcome.result.words]
-        wrong = [False] * len(texts)
-        parts = [] if outcome.correct else str(outcome.truth["foil_word"]).lower().split()
-        for start in range(len(texts) - len(parts) + 1 if parts else 0):
-            if texts[start : start + len(parts)] == parts:
-                wrong[start : start + len(parts)] = [True] * len(parts)
-        return tuple(wrong)
+    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """LA by equality with the foil word, where papers have numbers of this data set."""
+        if not self.published:
+            return []
+        name = f"published_la{suffix}"
+        return localization(name, outcomes, found=equals_foil, hit=lambda one, word: _same(word.text, one))
 
 
-def found_foil(outcome: CaptionOutcome) -> bool:
-    """Whether the most negative of the words called wrong is the foil word; one of several words never is."""
+def places_of(foil: str, text: str) -> tuple[Span, ...]:
+    """Every place where the words of ``foil`` stand in ``text``, in any case, whole words only."""
+    words = r"\s+".join(map(re.escape, foil.split()))
+    return tuple(match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)) if words else ()
+
+
+def equals_foil(outcome: CaptionOutcome) -> bool:
+    """Whether the most negative of the words called misaligned is the foil word; one of several words never is."""
     return bool(outcome.result.misaligned) and _same(outcome.result.misaligned[0], outcome)
 
 
 def _same(word: str, outcome: CaptionOutcome) -> bool:
-    return word.lower() == str(outcome.truth["foil_word"]).lower()
+    return word.lower() == str(outcome.truth["foil_word"]).strip().lower()
 
 
 def _value(row: Any, place: str) -> Any:
@@ -195,8 +196,10 @@ class FoilCoco(CaptionRows):
         self.data = hashes(file, *([captions] if captions else []))
         self.size = len(rows)
         of_coco = any(name.startswith("COCO_val2014_") for name in names.values())
+        self.of_papers = of_coco
         none = f"without {self.captions_file} there are no references, and no RefCLIPScore"
-        notes = (self._origin(of_coco), self._lost(), ABOUT, none if captions is None else NEAREST)
+        about = ABOUT if of_coco else ""
+        notes = (self._origin(of_coco), self._lost(), about, none if captions is None else NEAREST)
         self.notes = tuple(filter(None, notes))
 
     def _captions(self) -> Annotations | None:
@@ -209,20 +212,19 @@ class FoilCoco(CaptionRows):
         if of_coco:
             known = "no hash of it is on record, so whether this is it is not known"
             return f"published numbers are of the paper's {self.file}; {known}"
-        other = f"the pictures are not those of FOIL, so this is not the paper's {self.file}"
-        return f"{other}: published numbers are of other data"
+        return f"the pictures are not those of FOIL, so this is not the paper's {self.file}"
 
     def _lost(self) -> str:
         """How many foil words do not stand in their captions, where no prediction can find them."""
         foils, lost = 0, []
         for number, row in enumerate(self._rows):
             try:
-                word, text = row["foil_word"].strip(), row["caption"].lower()
+                word, text = row["foil_word"].strip(), row["caption"]
             except (KeyError, TypeError, AttributeError):
                 continue  # reported where the sample is read
             if word != self.correct_mark:
                 foils += 1
-                if word.lower() not in text:
+                if not places_of(word, text):
                     lost.append(number)
         if not lost:
             return ""
@@ -254,6 +256,7 @@ class FoilCoco(CaptionRows):
             text=text,
             correct=foil == self.correct_mark,
             part="",
+            false_spans=() if foil == self.correct_mark else places_of(foil, text),
             references=tuple(caption for origin, caption in others if origin != row.get("id") and caption != text),
             truth={"annotation": row.get("id"), "foil_word": foil},
         )
@@ -277,6 +280,7 @@ class Hat(CaptionRows):
     """
 
     mode = "threshold"
+    seeks_false = True
     pictures = VAL2014
 
     def _remarks(self) -> Iterator[str]:
@@ -292,57 +296,58 @@ class Hat(CaptionRows):
                 f"an AP of {sum(wrong) / len(wrong):.4f} is what chance reaches"
             )
         yield (
-            "la counts a phrase whose letters occur among the marked words, as published; la_whole_words whole words "
-            "only"
+            "published_la asks whether the letters of the lowest phrase occur in the marked words, la whether the "
+            "lowest word is marked; published_ap_f_clip_score takes the mean of that phrase, ap_f_clip_score the sum "
+            "of all misaligned words"
         )
 
     def _samples_of(self, number: int, row: Any) -> list[CaptionSample | BrokenSample]:
         try:
             marked = _marked(row)
-            joined = " ".join(word.replace(".", "").replace(",", "") for word in marked)
-            truth = {"marked": joined, "spans": _spans(row)}
+            joined = " ".join(word.strip().replace(".", "").replace(",", "") for word in marked)
             sample = self._sample(str(row["sample_id"]), row, self.captions[0])
+            spans = _spans(row)
         except _BAD_ROW as error:
             return [broken(f"row-{number}", "", f"row {number} of {self.file} is not as it should be: {error}")]
-        return [replace(sample, correct=not marked, truth=truth)]
+        return [replace(sample, correct=not marked, false_spans=spans, truth={"marked": joined})]
 
-    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA as published and by whole words, and AP of the three scores."""
+    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """LA by the lowest phrase, and AP with its mean in place of the sum."""
+        scored = [(one, _phrase_f_clip_score(one)) for one in outcomes]
         return [
-            *localization("la", outcomes, found=_found_phrase, hit=lambda o, word: _occurs(word.text, o)),
-            *localization("la_whole_words", outcomes, found=_found_words, hit=lambda o, w: _occurs(w.text, o, " ")),
-            *precisions(outcomes, misaligned=True),
+            *localization(
+                f"published_la{suffix}", outcomes, found=_finds_phrase, hit=lambda o, word: _occurs(word.text, o)
+            ),
+            *precision(f"published_ap_f_clip_score{suffix}", scored, misaligned=True),
         ]
 
-    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
-        """The marked words."""
-        return words_in(outcome, outcome.truth["spans"])
 
-
-def _found_phrase(outcome: CaptionOutcome, padding: str = "") -> bool:
+def _finds_phrase(outcome: CaptionOutcome) -> bool:
     phrase = lowest_phrase(outcome.result)
-    return phrase is not None and _occurs(phrase.text, outcome, padding)
+    return phrase is not None and _occurs(phrase.text, outcome)
 
 
-def _found_words(outcome: CaptionOutcome) -> bool:
-    return _found_phrase(outcome, " ")
+def _occurs(text: str, outcome: CaptionOutcome) -> bool:
+    """Whether the letters of ``text`` stand in the marked words."""
+    return text.lower() in str(outcome.truth["marked"]).lower()
 
 
-def _occurs(text: str, outcome: CaptionOutcome, padding: str = "") -> bool:
-    """Whether ``text`` stands in the marked words; with a space for ``padding`` word for word."""
-    return f"{padding}{text}{padding}" in f"{padding}{outcome.truth['marked']}{padding}"
+def _phrase_f_clip_score(outcome: CaptionOutcome) -> float:
+    phrase = lowest_phrase(outcome.result)
+    return f_clip_score(phrase.attribution if phrase else 0.0, outcome.result.clip_score)
 
 
 def _marked(row: Any) -> list[str]:
     return [str(word) for word, wrong in row["grounding"] if wrong]
 
 
-def _spans(row: Any) -> list[list[int]]:
+def _spans(row: Any) -> tuple[Span, ...]:
     """First character and one past the last of each marked word in the caption."""
-    spans, position, text = [], 0, row["caption"].strip()
+    spans: list[Span] = []
+    position, text = 0, row["caption"].strip()
     for word, wrong in row["grounding"]:
         start = text.index(word, position)
         position = start + len(word)
         if wrong:
-            spans.append([start, position])
-    return spans
+            spans.append((start, position))
+    return tuple(spans)

@@ -5,8 +5,7 @@ calibrated.
 
 ``pictogram-foil``: each scene with a true caption and the same caption with one word swapped. The foil kinds take
 turns, so that each counts a fifth. Protocol as for FOIL: mode ``most-negative``, LA over the foils, AP with the true
-caption as the positive class. A foil counts as found when the word with the lowest attribution, which is the prediction
-of that mode, lies in the swapped characters; LA is of that word in any mode.
+caption as the positive class.
 
 ``pictogram-classify``: scenes of several objects; which of 116 kinds is among them? Every second kind is a class, the
 others stand beside: no scene holds two classes, so that the question has one answer. The parts take turns: ``large``,
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from clipalign.data.classes import Classes
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import CLASS_OPTIONS, Benchmark, CaptionOutcome, CaptionSample
-from clipalign.evaluation.metrics import Statistic, lies_within, lowest_word
+from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.tasks.class_evaluator import ClassEvaluator, ClassOutcome, ClassSample, ClassTask
 from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
 from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark
@@ -120,50 +119,12 @@ class PictogramFoil(WordBenchmark):
         picture, name = draw_scene(scene), f"scene-{number}"
         return (
             CaptionSample(f"{name}-true", picture, name, caption.text, True, kind),
-            CaptionSample(f"{name}-{kind}", picture, name, foil.text, False, kind, (foil.start, foil.end)),
+            CaptionSample(f"{name}-{kind}", picture, name, foil.text, False, kind, ((foil.start, foil.end),)),
         )
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA in all and per foil kind, AP of both scores in all and per foil kind, share of pairs ranked right."""
-        found: list[Statistic] = []
-        foils = [o for o in outcomes if not o.correct]
-        parts = [part for part in FOIL_KINDS if any(o.part == part for o in foils)]
-        chances = [_chance(o) for o in foils]
-        foils = [o for part in parts for o in foils if o.part == part]  # the order decides what the bootstrap draws
-        if foils:
-            found.append(_localization("la", foils, chance=sum(chances) / len(chances)))
-            found += [_localization(f"la_{part}", [o for o in foils if o.part == part]) for part in parts]
-        for part in ("", *parts) if len(parts) > 1 else ("",):
-            chosen = [o for o in outcomes if part in ("", o.part)]
-            ids, truth = [o.id for o in chosen], [o.correct for o in chosen]
-            suffix = f"_{part}" if part else ""
-            for name, scores in (
-                ("ap_clip_score", [o.result.clip_score for o in chosen]),
-                ("ap_f_clip_score", [o.result.f_clip_score for o in chosen]),
-            ):
-                found.append(metrics.average_precision(name + suffix, ids, truth, scores))
-        return found + _ranked_pairs(outcomes)
-
-    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
-        """The words in the swapped characters."""
-        span = outcome.false_span or (0, 0)
-        return tuple(lies_within(word, span) for word in outcome.result.words)
-
-
-def _localization(name: str, foils: Sequence[CaptionOutcome], *, chance: float | None = None) -> Statistic:
-    return metrics.mean(name, [o.id for o in foils], [_found(o) for o in foils], chance=chance)
-
-
-def _found(outcome: CaptionOutcome) -> float:
-    word = lowest_word(outcome.result)
-    return float(word is not None and outcome.false_span is not None and lies_within(word, outcome.false_span))
-
-
-def _chance(outcome: CaptionOutcome) -> float:
-    """Share of the caption's words that a blind guess could hit."""
-    words = [word for word in outcome.result.words if word.scored]
-    span = outcome.false_span or (0, 0)
-    return sum(lies_within(word, span) for word in words) / max(1, len(words))
+        """Those of every benchmark of words, with the foil kinds as parts, and the share of pairs ranked right."""
+        return super().statistics(outcomes) + _ranked_pairs(outcomes)
 
 
 def _ranked_pairs(outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:

@@ -5,9 +5,10 @@ Pick-a-Pic's, a picture and a text file by the name of its uid, taken out of its
 row holds a prompt and two pictures. What was taken out is left alone, so that an extraction that was cut short goes on.
 
 Protocol of CLIP4DM: mode ``threshold`` with epsilon -1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;``
-and spaces, 0 for a misaligned one; a token counts as called misaligned when it is part of a word that was. Precision,
-recall and F1 are over all tokens of all prompts; correlations are of the scores with the people's
-``misalignment_score``, which is higher for what fits better.
+and spaces, 0 for a misaligned one; a word is false that shares a character with such a token. The original compares
+words and tokens by number and spelling instead (``published_f1`` and so on): a word with a mark attached never equals
+its token, and a word of several tokens shifts the numbers of all behind it. Correlations are of the scores with
+people's ``misalignment_score``, higher for what fits better; AP takes misaligned prompts for the positive class.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from clipalign.evaluation.dataset_files import (
     read_annotations,
 )
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.tasks.words import ABOUT, WordBenchmark, precisions, words_in
+from clipalign.evaluation.tasks.words import ABOUT, WordBenchmark
 from clipalign.files import is_file, write_whole
 
 FILE: Final = "test.tfrecord"
@@ -39,7 +40,10 @@ SHA256: Final = "6819ef72631de3af32904f2af3c990b8be0c9597ef3917b9cf0a79916115604
 VERSION: Final = "the published test.tfrecord"
 PICTURES: Final = "images"
 MISALIGNED: Final = "0"
-AS_DEFINED: Final = "precision and recall are computed as defined; the original code loses them by a slip"
+AS_DEFINED: Final = (
+    "published_f1, published_precision and published_recall compare words with the data set's tokens by number and "
+    "spelling, as the original does, where a mark attached to a word makes a miss; f1, precision and recall by place"
+)
 
 _TOKEN: Final = re.compile(r'[^,.?!":; ]+')
 SHARDS: Final = "test-*.parquet"
@@ -62,6 +66,7 @@ class RichHF(WordBenchmark):
     name = "richhf"
     size = 955
     epsilon = -1e-5
+    seeks_false = True
 
     def check(self) -> None:
         """Read the annotations and find the pictures and prompts."""
@@ -80,6 +85,7 @@ class RichHF(WordBenchmark):
             )
         self.data = hashes(file)
         self._file_note = file.note()
+        self.of_papers = not self._file_note
         self._uneven = 0
 
     def _take_out(self) -> None:
@@ -120,6 +126,7 @@ class RichHF(WordBenchmark):
         tokens = [match.span() for match in _TOKEN.finditer(text)]
         self._uneven += len(labels) != len(tokens)
         misaligned = [one == MISALIGNED for one in labels]
+        false = tuple(span for span, wrong in zip(tokens, misaligned, strict=False) if wrong)
         return CaptionSample(
             id=uid,
             image=picture,
@@ -127,43 +134,37 @@ class RichHF(WordBenchmark):
             text=text,
             correct=not any(misaligned),
             part="",
+            false_spans=false,
             truth={"misaligned": misaligned, "misalignment_score": score},
         )
 
-    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
-        """The words that hold a token labeled misaligned."""
-        labeled = zip(_TOKEN.finditer(outcome.text), outcome.truth["misaligned"], strict=False)
-        spans = [match.span() for match, wrong in labeled if wrong]
-        return words_in(outcome, spans)
-
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """F1, precision and recall over all tokens; correlations; AP with misaligned prompts as the positive class."""
+        """Those of every benchmark of words, and correlations of each score with what people said."""
+        found = super().statistics(outcomes)
         ids = [outcome.id for outcome in outcomes]
-        counts = [_counts(outcome) for outcome in outcomes]
-        right, called, true = (list(column) for column in zip(*counts, strict=True))
-        found = [
-            # 2PR / (P + R) with sums put in for P and R
-            metrics.ratio("f1", ids, [2 * hits for hits in right], [a + b for a, b in zip(called, true, strict=True)]),
-            metrics.ratio("precision", ids, right, called),
-            metrics.ratio("recall", ids, right, true),
-        ]
         human = [float(outcome.truth["misalignment_score"]) for outcome in outcomes]
-        for name in ("f_clip_score", "clip_score"):
+        for name in ("f_clip_score", "sum_negative_attribution", "clip_score"):
             ours = [getattr(outcome.result, name) for outcome in outcomes]
             found.append(metrics.pearson(f"pearson_{name}", ids, ours, human))
             found.append(metrics.spearman(f"spearman_{name}", ids, ours, human))
-        return found + precisions(outcomes, misaligned=True)
+        return found
+
+    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """F1, precision and recall as the original counts."""
+        ids, counts = [outcome.id for outcome in outcomes], [_published_counts(outcome) for outcome in outcomes]
+        return list(metrics.precision_recall(ids, counts, prefix="published_"))
 
 
-def _counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
-    """Tokens rightly called misaligned, called so, and truly so."""
-    called = [_called(outcome, match.span()) for match in _TOKEN.finditer(outcome.text)]
-    pairs: list[tuple[bool, bool]] = list(zip(called, outcome.truth["misaligned"], strict=False))
-    return sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
+def _published_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
+    """Words called misaligned that are tokens labeled so, words called so, and tokens labeled so.
 
-
-def _called(outcome: CaptionOutcome, token: tuple[int, int]) -> bool:
-    return any(word.misaligned and word.start < token[1] and token[0] < word.end for word in outcome.result.words)
+    A word is a token where both have the same number and spelling.
+    """
+    words, tokens = outcome.result.words, _TOKEN.findall(outcome.text)
+    called = {(number, word.text.lower()) for number, word in enumerate(words) if word.misaligned}
+    labeled = zip(enumerate(tokens), outcome.truth["misaligned"], strict=False)
+    true = {(number, token.lower()) for (number, token), wrong in labeled if wrong}
+    return len(called & true), len(called), len(true)
 
 
 def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:

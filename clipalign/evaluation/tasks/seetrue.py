@@ -3,7 +3,8 @@
 Protocol of CLIP4DM: mode ``threshold``; misaligned words that follow each other make a phrase, the phrases joined by a
 comma are the prediction. Its score is how probable a model for natural language inference (BART trained on MultiNLI)
 finds it that the prediction follows from what people wrote: entailment against contradiction, neutral left out, 0 where
-nothing is predicted. The mean is over all samples, and per source.
+nothing is predicted. The mean is over all samples, and per source. The model tells upper from lower case;
+``published_nli`` judges both texts in lower case, as CLIP4DM does, ``nli`` as they are written.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, bad_parquet, hashes, open_parquet, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.tasks.words import ABOUT, DetectEvaluator, WordBenchmark, by_part, phrases, precisions
+from clipalign.evaluation.tasks.words import ABOUT, DetectEvaluator, WordBenchmark, phrases
 
 if TYPE_CHECKING:
     from clipalign.device import DeviceChoice
@@ -122,6 +123,8 @@ COLUMNS: Final = ("image", "image_caption", "caption_misalignment", "dataset_sou
 NLI_FOLDER: Final = "bart-large-mnli"
 """In the data set's folder, for machines without a network."""
 
+CASES: Final = "published_nli judges both texts in lower case, as the original does; nli as they are written"
+
 _ROWS: Final = 64
 """Read at a time; pictures stand in them."""
 
@@ -130,7 +133,9 @@ class SeeTrue(WordBenchmark):
     """The benchmark; see the module's text for its protocol."""
 
     name = "seetrue"
-    notes: tuple[str, ...] = (ABOUT,)
+    notes: tuple[str, ...] = (CASES, ABOUT)
+    localizes = False
+    seeks_false = True
 
     def check(self) -> None:
         """Find the shards and look at their columns."""
@@ -172,13 +177,13 @@ class SeeTrue(WordBenchmark):
         )
         return SeeTrueEvaluator(loaded, settings, entailment)
 
-    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """The mean of the inference model's scores, in all and per source; AP where some captions are correct."""
-        found = []
-        for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
-            judged = [float(outcome.truth["nli"]) for outcome in chosen]
-            found.append(metrics.mean(f"nli{suffix}", [outcome.id for outcome in chosen], judged))
-        return found + precisions(outcomes, misaligned=True)
+    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """The mean of the inference model's probabilities, of texts as written too."""
+        ids = [outcome.id for outcome in outcomes]
+        return [
+            metrics.mean(f"{name}{suffix}", ids, [float(outcome.truth[name]) for outcome in outcomes])
+            for name in ("nli", "published_nli")
+        ]
 
 
 class SeeTrueEvaluator(DetectEvaluator):
@@ -195,25 +200,33 @@ class SeeTrueEvaluator(DetectEvaluator):
         self._entailment = entailment
 
     def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
-        """The outcomes of ``detect`` with ``prediction`` and ``nli`` added to what is known of each."""
+        """The outcomes of ``detect`` with ``prediction``, ``nli`` and ``published_nli`` added to what is known."""
         scored = super().score(samples)
         predicted = {
-            outcome.id: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in found))
+            outcome.id: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in phrases(outcome.result)))
             for outcome in scored
-            if isinstance(outcome, CaptionOutcome) and (found := phrases(outcome.result))
+            if isinstance(outcome, CaptionOutcome)
         }
-        chances = dict(zip(predicted, self._entailment.probabilities(list(predicted.values())), strict=True))
+        said = [pair for pair in predicted.values() if pair[1]]
+        judged = list(dict.fromkeys([*said, *map(_lowered, said)]))
+        chances = dict(zip(judged, self._entailment.probabilities(judged), strict=True))
 
-        def judged(outcome: CaptionOutcome) -> CaptionOutcome:
-            prediction = predicted[outcome.id][1] if outcome.id in predicted else ""
-            nli = chances.get(outcome.id, 0.0)
-            return replace(outcome, truth={**outcome.truth, "prediction": prediction, "nli": nli})
+        def known(outcome: CaptionOutcome) -> CaptionOutcome:
+            pair = predicted[outcome.id]
+            nli, published = chances.get(pair, 0.0), chances.get(_lowered(pair), 0.0)
+            return replace(
+                outcome, truth={**outcome.truth, "prediction": pair[1], "nli": nli, "published_nli": published}
+            )
 
-        return [judged(one) if isinstance(one, CaptionOutcome) else one for one in scored]
+        return [known(one) if isinstance(one, CaptionOutcome) else one for one in scored]
 
     def notes(self, outcomes: Sequence[CaptionOutcome]) -> tuple[str, ...]:
-        """By which model the predictions were judged."""
-        return (f"predictions are judged by {self._entailment.name}",)
+        """By which model the predictions were judged, too."""
+        return (f"predictions are judged by {self._entailment.name}", *super().notes(outcomes))
+
+
+def _lowered(pair: tuple[str, str]) -> tuple[str, str]:
+    return pair[0].strip().lower(), pair[1].strip().lower()
 
 
 def _sample(id: str, row: dict[str, Any]) -> CaptionSample | BrokenSample:

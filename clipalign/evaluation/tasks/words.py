@@ -1,13 +1,16 @@
-"""Benchmarks of ``detect``: the evaluator, what counts as a prediction, LA and AP.
+"""Benchmarks of ``detect``: the evaluator, what counts as a prediction, LA, F1 of words, AP.
 
-LA (localization accuracy) is the share of false captions whose false word was found, AP the average precision of a
-score. Where the data is true captions beside foils, true captions are the positive class; where it is captions of
-which some are wrong, the wrong ones are, ranked by the negated score.
+LA (localization accuracy) is the share of false captions whose lowest word is a false one: the same in every mode, for
+false words of several tokens or words, and in ``--calibrate``. A false word that does not stand in its caption is never
+found. F1, precision and recall are of the words called misaligned, over the scored words of all captions. AP is the
+average precision of a score. Where the data is true captions beside foils, true captions are the positive class; where
+it is captions of which some are wrong, the wrong ones are, ranked by the negated score.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -43,6 +46,10 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
 CHUNK_SAMPLES: Final = 256
+
+FREQUENT_WORDS: Final = 5
+WORD_CHARACTERS: Final = 40
+"""How many of the most frequent words a note names, and how much of each."""
 
 ABOUT: Final = "read published numbers as “about”: the papers' own tables differ by up to 0.03"
 NEAREST: Final = (
@@ -126,8 +133,15 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
                 found.append(scored)
                 continue
             truth = dict(one.truth)
-            found.append(CaptionOutcome(one.id, one.text, one.correct, one.part, one.false_span, scored, truth))
+            found.append(CaptionOutcome(one.id, one.text, one.correct, one.part, one.false_spans, scored, truth))
         return found
+
+    def notes(self, outcomes: Sequence[CaptionOutcome]) -> tuple[str, ...]:
+        """The words that are called misaligned most often, with their shares."""
+        words = (word for outcome in outcomes for word in outcome.result.words if word.misaligned)
+        counts = Counter(word.text[:WORD_CHARACTERS].lower() for word in words)
+        most = [f"{word} {count / counts.total():.1%}" for word, count in counts.most_common(FREQUENT_WORDS)]
+        return (f"most frequent of {counts.total():,} misaligned words: {', '.join(most)}",) if most else ()
 
     def _vectors(self, samples: Sequence[CaptionSample], cache: ScoreCache) -> dict[object, Tensor | ClipalignError]:
         """Vectors of pictures, (E) each, by :func:`source_key`; those that are not known yet are made."""
@@ -150,16 +164,37 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
     Attributes:
         mode: the published mode, unless the user chose another.
         epsilon: the published threshold; None for the model's own.
+        localizes: whether the data says which words are false.
+        seeks_false: whether AP takes false captions for the positive class, ranked by the negated score.
     """
 
     outcome_type = CaptionOutcome
     options = WORD_OPTIONS
     mode: str = "threshold"
     epsilon: float | None = None
+    localizes: bool = True
+    seeks_false: bool = False
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> DetectEvaluator:
         """The very ``detect`` that users call."""
         return DetectEvaluator(loaded, settings, mode=self.mode, epsilon=self.epsilon)
+
+    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+        """LA, and F1, precision and recall of words; AP of the scores; the originals' own; LA and AP per part too."""
+        found = []
+        for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
+            if self.localizes:
+                found += localization(f"la{suffix}", chosen)
+            if self.localizes and not suffix:
+                ids, counts = [one.id for one in chosen], [_word_counts(one) for one in chosen]
+                found += metrics.precision_recall(ids, counts)
+            found += precisions(chosen, suffix=suffix, misaligned=self.seeks_false)
+            found += self.published_statistics(chosen, suffix)
+        return found
+
+    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """What the original computes, slips included, where ours is better defined; named ``published_*``."""
+        return []
 
     def _pictures(self, names: Iterable[str], *places: str) -> Path:
         """The folder of the pictures: the first of ``places`` that is there and holds any of the first ``names``.
@@ -184,10 +219,26 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
         return find_in(self.folder, self.name, *places)
 
 
-def words_in(outcome: CaptionOutcome, spans: Iterable[Sequence[int]]) -> tuple[bool, ...]:
-    """Which words of a caption share a character with any of ``spans``, W."""
-    spans = list(spans)
-    return tuple(any(word.start < end and start < word.end for start, end in spans) for word in outcome.result.words)
+def is_false(outcome: CaptionOutcome, word: WordScore) -> bool:
+    """Whether a word of a caption shares a character with what is false."""
+    return any(word.start < end and start < word.end for start, end in outcome.false_spans)
+
+
+def false_words(outcome: CaptionOutcome) -> tuple[bool, ...]:
+    """Which words of a caption are false, W."""
+    return tuple(is_false(outcome, word) for word in outcome.result.words)
+
+
+def finds_false_word(outcome: CaptionOutcome) -> bool:
+    """Whether the scored word with the lowest attribution is a false one, whatever mode and epsilon call misaligned."""
+    scored = [word for word in outcome.result.words if word.scored]
+    return bool(scored) and is_false(outcome, min(scored, key=lambda word: word.attribution or 0.0))
+
+
+def _word_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
+    """Scored words that are rightly called misaligned, that are called so, and that are false."""
+    pairs = [(word.misaligned, is_false(outcome, word)) for word in outcome.result.words if word.scored]
+    return sum(called and wrong for called, wrong in pairs), sum(one for one, _ in pairs), sum(one for _, one in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +274,8 @@ def localization(
     name: str,
     outcomes: Sequence[CaptionOutcome],
     *,
-    found: Callable[[CaptionOutcome], bool],
-    hit: Callable[[CaptionOutcome, WordScore], bool],
+    found: Callable[[CaptionOutcome], bool] = finds_false_word,
+    hit: Callable[[CaptionOutcome, WordScore], bool] = is_false,
 ) -> list[Statistic]:
     """LA over the false captions among ``outcomes``, if there are any.
 
@@ -237,13 +288,17 @@ def localization(
     false = [outcome for outcome in outcomes if not outcome.correct]
     if not false:
         return []
-    blind = [sum(hit(o, word) for word in o.result.words) / len(o.result.words) for o in false]
-    values = [float(found(outcome)) for outcome in false]
-    return [metrics.mean(name, [o.id for o in false], values, chance=sum(blind) / len(blind))]
+    blind = [[hit(one, word) for word in one.result.words if word.scored] for one in false]
+    chance = sum(sum(hits) / max(1, len(hits)) for hits in blind) / len(false)
+    return [metrics.mean(name, [one.id for one in false], [float(found(one)) for one in false], chance=chance)]
+
+
+SCORES: Final = ("clip_score", "f_clip_score", "sum_negative_attribution", "ref_clip_score")
+"""Of a pair: higher fits better."""
 
 
 def precisions(outcomes: Sequence[CaptionOutcome], *, suffix: str = "", misaligned: bool = False) -> list[Statistic]:
-    """AP of CLIPScore, of F-CLIPScore, and of RefCLIPScore where there are references.
+    """AP of each score: of the attribution sum only without ``suffix``, of RefCLIPScore where there are references.
 
     Args:
         outcomes: true captions and others; where all are of one kind there is nothing to tell apart, and no number.
@@ -251,14 +306,23 @@ def precisions(outcomes: Sequence[CaptionOutcome], *, suffix: str = "", misalign
         misaligned: whether false captions are the positive class, ranked by the negated score.
     """
     found = []
-    for name in ("clip_score", "f_clip_score", "ref_clip_score"):
-        scored = [(o, value) for o in outcomes if (value := getattr(o.result, name)) is not None]
-        truth = [outcome.correct != misaligned for outcome, _ in scored]
-        if any(truth) and not all(truth):
-            ranked = [-value if misaligned else value for _, value in scored]
-            ids = [outcome.id for outcome, _ in scored]
-            found.append(metrics.average_precision(f"ap_{name}{suffix}", ids, truth, ranked))
+    for name in SCORES:
+        if suffix and name == "sum_negative_attribution":
+            continue
+        scored = [(one, value) for one in outcomes if (value := getattr(one.result, name)) is not None]
+        found += precision(f"ap_{name}{suffix}", scored, misaligned=misaligned)
     return found
+
+
+def precision(
+    name: str, scored: Sequence[tuple[CaptionOutcome, float]], *, misaligned: bool = False
+) -> list[Statistic]:
+    """AP of any score, as :func:`precisions`."""
+    truth = [one.correct != misaligned for one, _ in scored]
+    if not any(truth) or all(truth):
+        return []
+    values = [-value if misaligned else value for _, value in scored]
+    return [metrics.average_precision(name, [one.id for one, _ in scored], truth, values)]
 
 
 def by_part(outcomes: Sequence[CaptionOutcome]) -> dict[str, list[CaptionOutcome]]:
