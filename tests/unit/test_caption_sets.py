@@ -14,6 +14,7 @@ from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, Caption
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.caption_sets import CaptionSets, different_words, item_accuracy, literal_words
+from clipalign.evaluation.tasks.words import false_words
 from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
@@ -75,7 +76,7 @@ def samples_of(benchmark: CaptionSets) -> list[CaptionSample]:
 
 
 def marked(sample: CaptionSample) -> list[str]:
-    return [sample.text[start:end] for start, end in sample.truth["spans"]]
+    return [sample.text[start:end] for start, end in sample.false_spans]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -121,7 +122,7 @@ def test_words_that_a_row_names_are_looked_for_as_whole_words(text: str, wrong: 
 
 def outcome(item: str, cosine: float, *, correct: bool, part: str = "a") -> CaptionOutcome:
     result = result_of("a red bus", 1, 1, -1, cosine=cosine)
-    return CaptionOutcome(f"{item}:{cosine}", "a red bus", correct, part, None, result, {"item": item, "spans": []})
+    return CaptionOutcome(f"{item}:{cosine}", "a red bus", correct, part, (), result, {"item": item})
 
 
 def test_an_item_is_right_where_every_true_caption_is_above_every_false_one() -> None:
@@ -145,18 +146,18 @@ def test_an_item_is_right_where_every_true_caption_is_above_every_false_one() ->
 def test_la_counts_a_most_negative_word_anywhere_in_the_span(tmp_path: Path) -> None:
     benchmark = a_set("sugarcrepe", tmp_path)
     text = "a red bus here"
-    truth = {"item": "x", "spans": [[2, 9]]}
+    truth, spans = {"item": "x"}, ((2, 9),)
     outcomes = [
-        CaptionOutcome("1", text, False, "a", None, result_of(text, 1, -2, 1, 1), truth),
-        CaptionOutcome("2", text, False, "a", None, result_of(text, 1, 1, -2, 1), truth),
-        CaptionOutcome("3", text, False, "b", None, result_of(text, 1, 1, 1, -2), truth),
-        CaptionOutcome("4", text, False, "b", None, result_of(text, 1, 1, 1, -2), {"item": "x", "spans": []}),
+        CaptionOutcome("1", text, False, "a", spans, result_of(text, 1, -2, 1, 1), truth),
+        CaptionOutcome("2", text, False, "a", spans, result_of(text, 1, 1, -2, 1), truth),
+        CaptionOutcome("3", text, False, "b", spans, result_of(text, 1, 1, 1, -2), truth),
+        CaptionOutcome("4", text, False, "b", (), result_of(text, 1, 1, 1, -2), truth),
     ]
     found = {one.name: one for one in benchmark.statistics(outcomes)}
     assert found["la"].value() == pytest.approx(2 / 3)
     assert found["la"].chance == 0.5
     assert (found["la_a"].value(), found["la_b"].value()) == (1.0, 0.0)
-    assert benchmark.wrong_words(outcomes[0]) == (False, True, True, False)
+    assert false_words(outcomes[0]) == (False, True, True, False)
 
 
 def test_what_the_set_says_of_itself(tmp_path: Path) -> None:
@@ -181,7 +182,9 @@ def test_broken_rows_are_counted_and_cost_only_themselves(tmp_path: Path) -> Non
 def test_the_whole_path_on_a_small_set(tmp_path: Path) -> None:
     pairs = [PAIR | {"negative_caption": f"A {thing} in a park."} for thing in ("cat", "bus", "red kite")]
     result = run_benchmark(a_set("sugarcrepe", tmp_path, content=json.dumps(pairs)), load_tiny(), EvalSettings())
-    assert [metric.name for metric in result.metrics] == ["la", "pair_accuracy", "ap_clip_score", "ap_f_clip_score"]
+    assert [metric.name for metric in result.metrics] == [
+        "la", "pair_accuracy", "ap_clip_score", "ap_f_clip_score", "ap_sum_negative_attribution"
+    ]  # fmt: skip
     assert result.counts == {"samples": 6, "unreadable": 0}
 
 
@@ -242,4 +245,4 @@ def test_the_real_files_are_read_whole(name: str, tmp_path: Path) -> None:
     assert len(samples) == benchmark.size == captions
     said = [int(word.replace(",", "")) for word in benchmark.notes[0].split() if word[0].isdigit()]
     assert said == [len(false), *numbers]
-    assert [[list(span) for span in one.truth["spans"]] for one in false[:: len(false) // 10][:10]] == TEN[name]
+    assert [[list(span) for span in one.false_spans] for one in false[:: len(false) // 10][:10]] == TEN[name]

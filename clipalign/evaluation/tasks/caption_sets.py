@@ -27,9 +27,8 @@ from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import RECORD_ERRORS, BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.tasks.words import WordBenchmark, by_part, localization, precisions, words_in
+from clipalign.evaluation.tasks.words import WordBenchmark, by_part, localization, precisions
 from clipalign.files import is_file
-from clipalign.results import WordScore
 
 Span = tuple[int, int]
 
@@ -162,7 +161,8 @@ class CaptionSets(WordBenchmark):
                 text=one.text,
                 correct=one.correct,
                 part=group,
-                truth={"item": name, "spans": found},
+                false_spans=found,
+                truth={"item": name},
             )
             for number, (one, found) in enumerate(zip(captions, spans, strict=True))
         ]
@@ -171,15 +171,11 @@ class CaptionSets(WordBenchmark):
         """LA, accuracy of items and AP, in all and by group."""
         found = []
         for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
-            placed = [one for one in chosen if one.correct or one.truth["spans"]]
-            found += localization(f"la{suffix}", placed, found=_is_found, hit=_lies_in)
+            placed = [one for one in chosen if one.correct or one.false_spans]
+            found += localization(f"la{suffix}", placed)
             found += item_accuracy(f"pair_accuracy{suffix}", chosen)
             found += precisions(chosen, suffix=suffix)
         return found
-
-    def wrong_words(self, outcome: CaptionOutcome) -> tuple[bool, ...]:
-        """The words at the places that are wrong."""
-        return words_in(outcome, outcome.truth["spans"])
 
 
 def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
@@ -237,31 +233,21 @@ def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
         yield _Caption(text.strip(), correct, wrong)
 
 
-def _spans(caption: _Caption, first: _Caption) -> list[Span]:
+def _spans(caption: _Caption, first: _Caption) -> tuple[Span, ...]:
     """Where a caption is wrong: characters of it."""
     if caption.correct:
-        return []
+        return ()
     if caption.wrong is not None:
-        return literal_words(caption.text, caption.wrong)
+        return tuple(literal_words(caption.text, caption.wrong))
     words = different_words(first.text, caption.text) if first.correct else []
-    return [(words[0].start, words[-1].end)] if words else []
+    return ((words[0].start, words[-1].end),) if words else ()
 
 
 def _word_count(sample: CaptionSample) -> int:
     """How many words lie at the places where a caption is wrong."""
-    spans = sample.truth["spans"]
+    spans = sample.false_spans
     words = reported_words(split_words(sample.text))
     return sum(any(word.start < end and start < word.end for start, end in spans) for word in words)
-
-
-def _is_found(outcome: CaptionOutcome) -> bool:
-    """Whether the most negative of the words called misaligned lies where the caption is wrong."""
-    marked = [word for word in outcome.result.words if word.misaligned]
-    return bool(marked) and _lies_in(outcome, min(marked, key=lambda word: word.attribution or 0.0))
-
-
-def _lies_in(outcome: CaptionOutcome, word: WordScore) -> bool:
-    return any(word.start < end and start < word.end for start, end in outcome.truth["spans"])
 
 
 def item_accuracy(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
