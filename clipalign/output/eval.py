@@ -200,11 +200,12 @@ def sweep_table(rows: Sequence[Row]) -> str:
     first = rows[0][1]
     swept = dict.fromkeys(name for values, _ in rows for name in values)
     columns = {name: [visible(str(values.get(name, ""))) for values, _ in rows] for name in swept}
-    names = _wholes_first([metric.name for metric in first.metrics])
+    names = _wholes_first(list(dict.fromkeys(metric.name for _, result in rows for metric in result.metrics)))
     found = [{metric.name: metric.value for metric in result.metrics} for _, result in rows]
     columns |= {name: _starred([metrics.get(name) for metrics in found]) for name in names}
     shown = fitting(columns, reversed(names))
-    notes = [*first.notes, *_left_out(columns, shown)]
+    notes = [note for note in first.notes if all(note in result.notes for _, result in rows)]
+    notes += _left_out(columns, shown)
     if any("*" in cell for name in names for cell in shown.get(name, ())):
         notes.append("* is the highest of its column, on the data it was chosen on")
     title = folding(f"{first.dataset}: {len(rows)} runs, {_counts(first)}", "bold")

@@ -48,11 +48,11 @@ def test_axes_are_read_and_checked_like_the_settings_they_are() -> None:
 @pytest.mark.parametrize(
     ("sweep", "said"),
     [
-        ("layer=1", "--sweep wants NAME=VALUE,VALUE, not 'layer=1'"),
-        ("layers", "--sweep wants NAME=VALUE,VALUE"),
-        ("seed=1,2", "--sweep wants NAME=VALUE,VALUE"),
-        ("layers=1,x", "--sweep layers must be a whole number, 1 or more, not 'x'"),
-        ("mode=loud", "--sweep mode must be threshold or most-negative"),
+        ("layer=1", "sweep wants NAME=VALUE,VALUE, not 'layer=1'"),
+        ("layers", "sweep wants NAME=VALUE,VALUE"),
+        ("seed=1,2", "sweep wants NAME=VALUE,VALUE"),
+        ("layers=1,x", "sweep layers must be a whole number, 1 or more, not 'x'"),
+        ("mode=loud", "sweep mode must be threshold or most-negative"),
     ],
 )
 def test_axes_that_are_none_are_refused(sweep: str, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from clipalign.evaluation.tasks.words import (
     suffix_of,
 )
 from clipalign.results import DetectResult
-from tests.results import result_of
+from tests.results import PROVENANCE, result_of
 
 
 def outcome(
@@ -87,6 +88,9 @@ def test_f1_precision_and_recall_are_over_the_scored_words_of_all_captions() -> 
     found = values(PictogramFoil(), *outcomes)
     assert (found["precision"], found["recall"]) == pytest.approx((2 / 3, 2 / 3))
     assert found["f1"] == pytest.approx(2 / 3)
+    one_word = replace(PROVENANCE, settings={"mode": "most-negative"})
+    foils = [replace(one, result=replace(one.result, provenance=one_word)) for one in outcomes]
+    assert "f1" not in values(PictogramFoil(), *foils)
 
 
 def test_metrics_of_parts_follow_those_of_the_whole() -> None:

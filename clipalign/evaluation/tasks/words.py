@@ -2,9 +2,9 @@
 
 LA (localization accuracy) is the share of false captions whose lowest word is a false one: the same in every mode, for
 false words of several tokens or words, and in ``--calibrate``. A false word that does not stand in its caption is never
-found. F1, precision and recall are of the words called misaligned, over the scored words of all captions. AP is the
-average precision of a score. Where the data is true captions beside foils, true captions are the positive class; where
-it is captions of which some are wrong, the wrong ones are, ranked by the negated score.
+found. In mode threshold, F1, precision and recall are of the words below epsilon, over the scored words of all
+captions. AP is the average precision of a score. Where the data is true captions beside foils, true captions are the
+positive class; where it is captions of which some are wrong, the wrong ones are, ranked by the negated score.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clipalign.data.transforms import to_tensor
+from clipalign.data.words import Mode
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, MissingDataset
 from clipalign.evaluation import metrics
@@ -180,12 +181,12 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
         return DetectEvaluator(loaded, settings, mode=self.mode, epsilon=self.epsilon)
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA, and F1, precision and recall of words; AP of the scores; the originals' own; LA and AP per part too."""
+        """LA, in mode threshold F1 of words, AP, and what originals compute; all but F1 per part too."""
         found = []
         for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
             if self.localizes:
                 found += localization(f"la{suffix}", chosen)
-            if self.localizes and not suffix:
+            if self.localizes and not suffix and any(map(_has_threshold, chosen)):
                 ids, counts = [one.id for one in chosen], [_word_counts(one) for one in chosen]
                 found += metrics.precision_recall(ids, counts)
             found += precisions(chosen, suffix=suffix, misaligned=self.seeks_false)
@@ -233,6 +234,11 @@ def finds_false_word(outcome: CaptionOutcome) -> bool:
     """Whether the scored word with the lowest attribution is a false one, whatever mode and epsilon call misaligned."""
     scored = [word for word in outcome.result.words if word.scored]
     return bool(scored) and is_false(outcome, min(scored, key=lambda word: word.attribution or 0.0))
+
+
+def _has_threshold(outcome: CaptionOutcome) -> bool:
+    """Whether words were called misaligned by epsilon; mode most-negative calls one in every caption, true or not."""
+    return outcome.result.provenance.settings.get("mode") != Mode.MOST_NEGATIVE.value
 
 
 def _word_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
