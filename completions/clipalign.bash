@@ -23,7 +23,7 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
-        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --columns|*\ --keep-columns|*\ --limit|*\ --timeout|*\ --shard|*\ --top|*\ --batch-size|*\ --seed|*\ --threads|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --held-out|*\ --workers|*\ --epochs|*\ --accumulate|*\ --draws|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --clip-norm|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --lambda-short|*\ --blend|*\ --validate-every|*\ --save-every)
+        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --columns|*\ --keep-columns|*\ --limit|*\ --timeout|*\ --shard|*\ --top|*\ --batch-size|*\ --seed|*\ --threads|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --margin|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
             return ;;
         *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
@@ -66,6 +66,9 @@ _clipalign() {
         *\ --report)
             COMPREPLY=($(compgen -W $'html' -- "$current"))
             return ;;
+        *\ --objective)
+            COMPREPLY=($(compgen -W $'specs\nlongclip' -- "$current"))
+            return ;;
         *\ --freeze)
             COMPREPLY=($(compgen -W $'image\ntext' -- "$current"))
             return ;;
@@ -104,7 +107,7 @@ _clipalign() {
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--workers\n--by\n--epochs\n--batch-size\n--accumulate\n--draws\n--learning-rate\n--warmup-steps\n--weight-decay\n--clip-norm\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--lambda-short\n--epsilon\n--gather\n--no-gather\n--freeze\n--blend\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--init\n--precision\n--seed\n--device\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--by\n--caption-tokens\n--shuffled\n--min-words\n--limit\n--workers\n--objective\n--epochs\n--batch-size\n--accumulate\n--learning-rate\n--warmup-steps\n--weight-decay\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--epsilon\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--clip-norm\n--draws\n--lambda-short\n--gather\n--no-gather\n--freeze\n--blend\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--init\n--precision\n--seed\n--device\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         *)
             COMPREPLY=($(compgen -W $'download\ndetect\nclassify\nscore-long\neval\ntrain-specs\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;

@@ -22,7 +22,9 @@ from clipalign.config.settings import (
 from clipalign.output import configure
 from clipalign.output.console import notices
 
-PANELS: Final = ("Task", "Data", "Scoring", "Training", "Many at once", "Output", "Model", "")
+PANELS: Final = (
+    *("Task", "Data", "Scoring", "Training", "Beyond what was published", "Many at once", "Output", "Model", ""),
+)
 """Groups of the help, in their order."""
 
 

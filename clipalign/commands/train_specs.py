@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,19 +17,18 @@ from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
 from clipalign.config.readers import whole
 from clipalign.config.settings import SameAs, Setting, flag_name
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
-from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
 from clipalign.runs.distributed import join_processes, launched_processes, with_own_device
-from clipalign.training.settings import Intervals, SpecsSettings
+from clipalign.training.settings import Intervals, PrepareSettings, SpecsSettings
 
 if TYPE_CHECKING:
     from clipalign.results import SpecsResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
+class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, MachineSettings):
     """Settings of the command."""
 
     panel = "Data"
@@ -51,7 +50,6 @@ class TrainSpecsOptions(SpecsSettings, Intervals, RunSettings, MachineSettings):
         ),
     ] = None
     image_root: Annotated[Path | None, SameAs(RecordSettings)] = None
-    by: Annotated[str, SameAs(LongSettings)] = "phrase"
     held_out: Annotated[int, Setting("Samples for validation, never trained on.", whole(0), value="N")] = 300
     init: Annotated[
         str,
@@ -84,9 +82,9 @@ _RUN_FOLDERS: Final = ("checkpoints", "tensorboard")
 def train_specs(*, settings: TrainSpecsOptions) -> int:
     """Train a CLIP whose score rises with each true detail of a long caption and falls with a wrong one.
 
-    The objective and the defaults are those of SPECS (arXiv 2509.03897). Weights are safetensors that --model takes;
-    a run that was stopped goes on with --resume and draws the same loss curve. Several GPUs: torchrun
-    --nproc-per-node N -m clipalign train-specs …
+    Objective and defaults are those of SPECS (arXiv 2509.03897), or of Long-CLIP (arXiv 2403.15378) with --objective
+    longclip. Weights are safetensors that --model takes; a run that was stopped goes on with --resume and draws the
+    same loss curve. Several GPUs: torchrun --nproc-per-node N -m clipalign train-specs …
 
     Examples:
       clipalign train-specs --data pictogram --init pictogram --output runs/1
@@ -112,14 +110,20 @@ def _check(settings: TrainSpecsOptions) -> None:
     if settings.prepare is None and settings.output is None:
         raise UsageError("missing --output", hint="the folder of the run", input="--output")
     if settings.prepare is None:
-        for name in ("image_root", "by"):
-            if name in settings.typed:
-                hint = "samples are used as they were prepared"
-                raise UsageError(f"{flag_name(name)} is for --prepare", hint=hint, input=flag_name(name))
+        names = ("image_root", *(field.name for field in fields(PrepareSettings) if field.name != "seed"))
+        _refuse(settings, names, "for --prepare", "samples are used as they were prepared")
+    if settings.objective != "specs":
+        names = ("lambda_contrastive", "lambda_detail", "lambda_negative", "lambda_short", "epsilon", "draws", "gather")
+        _refuse(settings, names, "for --objective specs", "longclip has two terms of equal weight")
     if settings.prepare is not None and launched_processes().size > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
     if settings.output is not None:
         _check_folder(settings.output, settings)
+
+
+def _refuse(settings: TrainSpecsOptions, names: Iterable[str], what_for: str, hint: str) -> None:
+    if flags := [flag_name(name) for name in names if name in settings.typed]:
+        raise UsageError(f"{flags[0]} is {what_for}", hint=hint, input=flags[0])
 
 
 def _check_folder(folder: Path, settings: TrainSpecsOptions) -> None:
@@ -145,8 +149,8 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _prepared(settings: TrainSpecsOptions) -> Any:
-    from clipalign.training.data import open_source
-    from clipalign.training.prepare import PrepareSettings, prepare
+    from clipalign.training.prepare import prepare
+    from clipalign.training.raw import open_source
 
     assert settings.prepare is not None and settings.data is not None
     source = open_source(settings.prepare)
@@ -157,13 +161,12 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
         done += records
         notices.inform(f"{done} raw captions cut")
 
-    chosen = PrepareSettings(seed=settings.seed, by=settings.by)
     folder = Path(settings.data).expanduser()
     try:
         prepared = prepare(
             source,
             folder,
-            chosen,
+            settings,
             image_root=settings.image_root,
             workers=settings.workers,
             on_progress=on_progress,

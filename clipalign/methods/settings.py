@@ -138,9 +138,7 @@ class LongSettings(Checked):
 
     by: Annotated[
         str,
-        Setting(
-            "Unit that the text is cut into.", choices=("sentence", "phrase"), default="sentence, of train-specs phrase"
-        ),
+        Setting("Unit that the text is cut into.", choices=("sentence", "phrase")),
     ] = "sentence"
     margin: Annotated[
         float,

@@ -283,7 +283,7 @@ def _left_side(spec: str, left: str) -> ModelRow | None:
     # open_clip's name before the registry's: ViT-B-32@laion2b_e16 is no model of OpenAI's.
     if (name := left.replace("/", "-")) in architecture_names():
         return ModelRow(spec, name, note="open_clip architecture")
-    return replace(ROWS[name], name=spec) if name in ROWS else None
+    return replace(ROWS[name], name=spec, epsilon_tested=False) if name in ROWS else None
 
 
 def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:

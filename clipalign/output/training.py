@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PICTURES: Final = ("picture encoded", "pictures encoded")
 STEPS: Final = ("step", "steps")
-TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
+TERMS: Final = ("loss", "contrastive", "detail", "negative", "long", "short")
 
 
 class TrainingDisplay(Progress):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -92,7 +92,7 @@ def make_batches(
         order: which of them each step reads.
         trainee: for tokens and preprocessing.
         processes: of the run.
-        settings: ``batch_size``, ``accumulate``, ``draws``, and whether short captions are read.
+        settings: which texts of a sample are read.
         steps: counted from 0 on.
         vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
         workers: threads.
@@ -100,30 +100,25 @@ def make_batches(
     Raises:
         InputUnreadable: the data are damaged, or not one picture of a batch can be read.
     """
-    size = settings.batch_size
-
-    def places() -> Iterator[tuple[int, int]]:
-        for step in steps:
-            rows = order.rows(step)
-            for batch in range(settings.accumulate):
-                first = (batch * processes.size + processes.rank) * size
-                yield from ((step, row) for row in rows[first : first + size])
+    places = ((step, row) for step in steps for batch in order.batches(step, processes.rank) for row in batch)
+    longclip = settings.objective == "longclip"
 
     def prepare(place: tuple[int, int]) -> _Prepared:
         step, row = place
         sample = data.sample(row)
-        drawn = sample.draw(order.random(step, row), settings.draws)
+        drawn = sample.draw(order.random(step, row), 0 if longclip else settings.draws)
         texts = [trainee.encode(text) for text in drawn.texts]
         if vectors is None:
             picture = prepared_picture(sample, trainee)
         else:
             picture = vectors[row] if torch.isfinite(vectors[row]).all() else None
-        shorts = [trainee.encode(text) for text in sample.shorts] if settings.weights.short > 0 else []
-        return _Prepared(texts, drawn.triples, shorts, picture, sample.name)
+        shorts = sample.shorts[:1] if longclip else sample.shorts if settings.lambda_short else ()
+        return _Prepared(texts, drawn.triples, [trainee.encode(text) for text in shorts], picture, sample.name)
 
-    with closing(prefetched(places(), prepare, threads=workers, ahead=BATCHES_AHEAD * size)) as prepared:
-        for _ in steps:
-            yield [_assemble(list(islice(prepared, size))) for _ in range(settings.accumulate)]
+    ahead = BATCHES_AHEAD * settings.batch_size
+    with closing(prefetched(places, prepare, threads=workers, ahead=ahead)) as prepared:
+        for step in steps:
+            yield [_assemble(list(islice(prepared, len(batch)))) for batch in order.batches(step, processes.rank)]
 
 
 def _assemble(samples: Sequence[_Prepared]) -> Batch:

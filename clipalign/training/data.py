@@ -1,209 +1,31 @@
-"""Raw long captions from published files, training samples, and the order in which they are read; torch-free.
+"""Training samples, and the order in which they are read; torch-free.
 
-Raw captions are JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), and
-folders of DCI (a JSON file per picture, with captions of its parts). A record that is no caption is a :class:`Skipped`
-with its reason, never an end.
-
-A training sample is a picture and its growing prefixes, each with a wrong detail. Samples come from a folder that
-``--prepare`` wrote, or are generated: ``pictogram`` scenes, whose wrong details are known to be wrong. Some are held
-out for validation and never trained on. Samples and order follow from numbers, so that a run can be resumed.
+A training sample is a picture and its growing prefixes, each but the last with a wrong detail. Samples come from a
+folder that ``--prepare`` wrote, or are generated: ``pictogram`` scenes, whose wrong details are known to be wrong. Some
+are held out for validation and never trained on. Samples and order follow from numbers, so that a run can be resumed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from PIL.Image import Image
 
-from clipalign.data.documents import elements_of
 from clipalign.data.images import open_image
-from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.captions import FOIL_WEIGHTS, PREFIXES, write_caption
 from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSceneSample, make_long_sample
-
-TEXT_KEYS: Final = ("text", "caption")
-ARRAY_ENDINGS: Final = (".json", ".json.gz")
-LINES_ENDINGS: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-DCI_TEXTS: Final = ("complete", "annotations", ".")
-"""Folders of DCI in which the JSON files may lie."""
-DCI_PICTURES: Final = ("photos", "images", ".")
-"""Folders of DCI in which the pictures may lie."""
-
-
-class RawCaption(NamedTuple):
-    """A picture and what is said about it, as found.
-
-    Attributes:
-        image: its path, relative to the image root.
-        text: the whole caption.
-    """
-
-    image: str
-    text: str
-
-
-class Skipped(NamedTuple):
-    """A record that is no caption: why, in words that can be counted, and where."""
-
-    reason: str
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class RawSource:
-    """A file or folder of raw captions.
-
-    Attributes:
-        path: of it.
-        image_root: where relative pictures are looked for when the user names no place.
-    """
-
-    path: Path
-    image_root: Path
-
-    def records(self) -> Iterator[RawCaption | Skipped]:
-        """All records in their order, which is always the same.
-
-        Raises:
-            InputUnreadable: the file breaks off, or is no JSON.
-        """
-        if self.path.is_dir():
-            yield from _dci(self.path)
-        elif self.path.name.lower().endswith(ARRAY_ENDINGS):
-            yield from _array(self.path)
-        else:
-            yield from _lines(self.path)
-
-    def identity(self) -> dict[str, Any]:
-        """What tells whether this is the same source as in an earlier run."""
-        files = [_dci_folders(self.path)[0]] if self.path.is_dir() else [self.path]
-        stats = [file.stat() for file in files]
-        size = sum(1 for _ in files[0].iterdir()) if self.path.is_dir() else stats[0].st_size
-        return {"name": self.path.name, "size": size}
-
-
-def open_source(path: Path) -> RawSource:
-    """The source that ``--prepare`` names.
-
-    Raises:
-        UsageError: there is none, it is empty, or of an unsupported type.
-    """
-    if path.is_dir():
-        return RawSource(path, _dci_folders(path)[1])
-    if not path.is_file():
-        raise UsageError(f"there is no file or folder {path}", hint="check the path", input="--prepare")
-    if not path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS)):
-        raise UsageError(
-            f"{path} is an unsupported file type",
-            hint="JSON lines (.jsonl), ShareGPT4V's .json, or a folder of DCI",
-            input="--prepare",
-        )
-    if not path.stat().st_size:
-        raise UsageError(f"{path} is empty", hint="a line each: image and text", input="--prepare")
-    return RawSource(path, path.parent)
-
-
-def _lines(path: Path) -> Iterator[RawCaption | Skipped]:
-    with _reading(path) as stream:
-        for line in lines_of(stream):
-            place = f"{path.name}:{line.number}"
-            try:
-                value = json.loads(line.content)
-            except (ValueError, RecursionError):
-                yield Skipped("not valid JSON", place)
-            else:
-                yield _read(value, place)
-
-
-def _array(path: Path) -> Iterator[RawCaption | Skipped]:
-    with _reading(path) as stream:
-        for element in elements_of(stream):
-            yield _read(element.value, f"{path.name}:{element.line}")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file; what ends their reading names it."""
-    with opened(str(path)) as stream:
-        try:
-            yield stream
-        except InputUnreadable as error:
-            raise named(str(path), error) from error.__cause__
-        except BREAKS as error:
-            raise broken_off(str(path), error) from error
-
-
-def _read(value: Any, place: str) -> RawCaption | Skipped:
-    """One record: ``image`` with ``text`` or ``caption``, or with a conversation whose first answer is the caption."""
-    if not isinstance(value, dict):
-        return Skipped("not an object", place)
-    image = value.get("image")
-    if not isinstance(image, str) or not image.strip():
-        return Skipped("no image", place)
-    text = next((value[key] for key in TEXT_KEYS if isinstance(value.get(key), str)), None)
-    if text is None and isinstance(value.get("conversations"), list):
-        answers = (turn for turn in value["conversations"] if isinstance(turn, dict) and turn.get("from") == "gpt")
-        text = next((turn["value"] for turn in answers if isinstance(turn.get("value"), str)), None)
-    if text is None or not text.strip():
-        return Skipped("no text", place)
-    return _raw(image, text, place)
-
-
-def _raw(image: str, text: str, place: str) -> RawCaption | Skipped:
-    try:
-        (image + text).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return Skipped("not valid UTF-8", place)
-    return RawCaption(image, text)
-
-
-def _dci_folders(folder: Path) -> tuple[Path, Path]:
-    """The folders of DCI's JSON files and of its pictures."""
-    texts = next((folder / name for name in DCI_TEXTS if any((folder / name).glob("*.json"))), None)
-    if texts is None:
-        what = "holds no JSON files" if any(folder.iterdir()) else "is empty"
-        raise UsageError(f"{folder} {what}", hint="a folder of DCI has complete/*.json and photos/", input="--prepare")
-    return texts, next(folder / name for name in DCI_PICTURES if (folder / name).is_dir())
-
-
-def _dci(folder: Path) -> Iterator[RawCaption | Skipped]:
-    texts, _ = _dci_folders(folder)
-    for path in sorted(texts.glob("*.json")):
-        try:
-            value = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            yield Skipped("not valid JSON", path.name)
-            continue
-        yield _read_dci(value, path.name)
-
-
-def _read_dci(value: Any, place: str) -> RawCaption | Skipped:
-    """Short and extra caption of the whole picture, then what is said of its parts, the first ones first."""
-    if not isinstance(value, dict) or not isinstance(value.get("image"), str):
-        return Skipped("no image", place)
-    said = [value.get("short_caption"), value.get("extra_caption")]
-    masks = value.get("mask_data")
-    for mask in masks.values() if isinstance(masks, dict) else ():
-        if isinstance(mask, dict) and not mask.get("mask_quality"):
-            said.append(mask.get("caption"))
-    sentences = [text.strip() for text in said if isinstance(text, str) and text.strip()]
-    if not sentences:
-        return Skipped("no text", place)
-    closed = [text if text[-1] in ".!?" else f"{text}." for text in sentences]
-    return _raw(value["image"], " ".join(closed), place)
-
 
 PICTOGRAM: Final = "pictogram"
 PICTOGRAM_SAMPLES: Final = 6000
@@ -212,7 +34,7 @@ PICTOGRAM_SAMPLES: Final = 6000
 DATA_FILE: Final = "data.json"
 SAMPLES_FILE: Final = "samples.jsonl"
 OFFSETS_FILE: Final = "samples.offsets"
-DATA_FORMAT: Final = 1
+DATA_FORMAT: Final = 2
 
 MOST_HELD_OUT_SHARE: Final = 0.1
 """Of a prepared folder; validation takes no more of it than this, whatever was asked for."""
@@ -238,9 +60,10 @@ class SpecsSample:
         name: of the picture, for messages.
         caption: the whole one.
         captions: its growing prefixes, at least 2.
-        negatives: each prefix with a wrong detail after it; of all prefixes, or of all but the last.
+        negatives: each prefix with a wrong detail after it, the last one needs none.
         open: the picture, RGB; raises InputUnreadable.
-        shorts: a short caption, then false versions of it, as many for every sample of the data.
+        shorts: a short caption (Long-CLIP's is the first sentence), then false versions of it, as many for every
+            sample of the data.
     """
 
     name: str
@@ -287,28 +110,37 @@ class SpecsData(Protocol):
 class Order:
     """Which samples each step reads, and where it cuts their captions.
 
-    Every epoch is a permutation of its own of all samples; what does not fill a step at its end is left out.
+    Every epoch is a permutation of its own of all samples, begun again where the processes would not get as many each.
+    As published, its last batch and its last step are as small as what is left.
 
     Attributes:
-        samples: how many there are.
-        step_samples: samples a step, of all processes and all accumulated batches together, at most ``samples``.
+        samples: how many there are, at least 1.
+        batch_size: samples of a batch of one process.
+        accumulate: batches of a step.
+        processes: that share the samples.
         seed: decides everything.
     """
 
     samples: int
-    step_samples: int
+    batch_size: int
+    accumulate: int
+    processes: int
     seed: int
 
     @property
     def steps_an_epoch(self) -> int:
         """At least 1."""
-        return self.samples // self.step_samples
+        return math.ceil(math.ceil(self.samples / self.processes) / (self.batch_size * self.accumulate))
 
-    def rows(self, step: int) -> list[int]:
-        """Numbers of the samples of a step, which counts from 0 on over all epochs."""
+    def batches(self, step: int, rank: int) -> list[list[int]]:
+        """Numbers of the samples of each batch of a step, which counts from 0 on over all epochs."""
         epoch, place = divmod(step, self.steps_an_epoch)
-        permutation = _permutation(self.samples, self.seed, epoch)
-        return [int(row) for row in permutation[place * self.step_samples : (place + 1) * self.step_samples]]
+        padded = math.ceil(self.samples / self.processes) * self.processes
+        rows = _permutation(self.samples, padded, self.seed, epoch)
+        size = self.batch_size * self.processes
+        first, last = place * self.accumulate * size, min((place + 1) * self.accumulate * size, padded)
+        batches = (rows[begin : min(begin + size, last)] for begin in range(first, last, size))
+        return [np.split(batch, self.processes)[rank].tolist() for batch in batches]
 
     def random(self, step: int, row: int) -> random.Random:
         """The random numbers of one sample in the epoch that ``step`` belongs to."""
@@ -316,8 +148,8 @@ class Order:
 
 
 @lru_cache(maxsize=2)
-def _permutation(samples: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.random.default_rng([seed, epoch]).permutation(samples)
+def _permutation(samples: int, length: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.resize(np.random.default_rng([seed, epoch]).permutation(samples), length)
 
 
 def open_data(name: str, *, held_out: int) -> SpecsData:
@@ -426,7 +258,7 @@ class PreparedData:
                 captions=tuple(record["captions"]),
                 negatives=tuple(record["neg_captions"]),
                 open=partial(open_image, self._image_root / image),
-                shorts=(record["captions"][0],),
+                shorts=(record["caption"].replace("\n", " ").split(". ")[0],),
             )
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise InputUnreadable(
@@ -435,13 +267,13 @@ class PreparedData:
 
 
 def _check_texts(record: Mapping[str, Any]) -> None:
-    """See that a sample's texts are texts: at least two prefixes, for one alone has no next; as many wrong ones.
+    """See that a sample's texts are texts: at least two prefixes, for one alone has no next, and all but one wrong.
 
     Raises:
         TypeError, KeyError: they are not.
     """
     captions, negatives = record["captions"], record["neg_captions"]
-    lists = isinstance(captions, list) and isinstance(negatives, list) and 1 < len(captions) == len(negatives)
+    lists = isinstance(captions, list) and isinstance(negatives, list) and 1 < len(captions) == len(negatives) + 1
     if not lists or not all(isinstance(one, str) for one in (record["caption"], *captions, *negatives)):
         raise TypeError("its texts are not what --prepare writes")
 

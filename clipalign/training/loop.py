@@ -1,8 +1,8 @@
 """The training run: steps, what is measured between them, and how a run is saved and resumed.
 
-A step reads ``accumulate`` batches on each of the processes, averages their gradients over all of it, clips their norm
-and moves the weights. Everything that a step does follows from the weights, the optimizer's state, epsilon and the
-step's number, so that a run that was killed and resumed draws the loss curve of one that was not.
+A step reads ``accumulate`` batches on each of the processes, the last one of an epoch what is left, averages their
+gradients and moves the weights. Everything that a step does follows from the weights, the optimizer's state, epsilon
+and the step's number, so that a run that was killed and resumed draws the loss curve of one that was not.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from clipalign.training.checkpoints import (
     save_weights,
 )
 from clipalign.training.data import Order, SpecsData
+from clipalign.training.loss import LONGCLIP_LOGIT_SCALE
 from clipalign.training.model import TrainableModel, save_config
 from clipalign.training.settings import Intervals, Listener, SpecsSettings, learning_rate
 from clipalign.training.step import TrainStep
@@ -87,8 +88,7 @@ class SpecsRun:
         resume: from the folder's last checkpoint, where there is one.
 
     Raises:
-        UsageError: fewer samples than a step takes, other settings than those of the run that is resumed, or a
-            checkpoint of something else.
+        UsageError: other settings than those of the run that is resumed, or a checkpoint of something else.
         ModelMismatch: a checkpoint of another shape, or a damaged one.
         OutputError: the folder cannot be written.
     """
@@ -109,14 +109,9 @@ class SpecsRun:
         self._folder, self._trainee, self._data = folder, trainee, data
         self._settings, self._intervals, self._processes = settings, intervals, processes
         self._listener, self._stop = listener, stop
-        step_samples = settings.batch_size * settings.accumulate * processes.size
-        if len(data) < step_samples:
-            raise UsageError(
-                f"a step takes {step_samples} samples, but {data.name} has {len(data)} to train on",
-                hint="a smaller --batch-size or --accumulate",
-                input="--batch-size",
-            )
-        self._order = Order(len(data), step_samples, settings.seed)
+        if settings.objective == "longclip":
+            trainee.logit_scale.data.fill_(LONGCLIP_LOGIT_SCALE)
+        self._order = Order(len(data), settings.batch_size, settings.accumulate, processes.size, settings.seed)
         self.steps = settings.epochs * self._order.steps_an_epoch
         self._train_step = TrainStep(trainee, settings, processes)
         self._start = (
@@ -230,7 +225,7 @@ class SpecsRun:
             )
             with closing(batches):
                 for ready in batches:
-                    record = self._step(ready) | {"samples_per_second": self._rate()}
+                    record = self._step(ready) | {"samples_per_second": self._rate(ready)}
                     if metrics is not None:
                         metrics.write(record)
                     self._listener.step(record)
@@ -250,11 +245,12 @@ class SpecsRun:
             self._folder, progress.step, progress.before, progress.best, progress.best_step, progress.skipped_steps
         )
 
-    def _rate(self) -> float:
-        """Samples a second since the last step, waiting for pictures included."""
+    def _rate(self, batches: list[Batch]) -> float:
+        """Samples a second of all processes since the last step, waiting for pictures included."""
         now = time.monotonic()
         seconds, self._last_step_at = now - self._last_step_at, now
-        return round(self._order.step_samples / max(seconds, 1e-9), 2)
+        samples = sum(len(batch.texts) for batch in batches) * self._processes.size
+        return round(samples / max(seconds, 1e-9), 2)
 
     def _is_due(self, every: int) -> bool:
         return self.progress.step % every == 0 or self.progress.step == self.steps

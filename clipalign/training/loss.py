@@ -1,6 +1,6 @@
-"""The objective of SPECS (Chen et al., 2025, arXiv 2509.03897), as published, with its state handed back.
+"""The objectives of SPECS (Chen et al., 2025, arXiv 2509.03897) and Long-CLIP, as published.
 
-With ``s = logit_scale.exp() * cos(image, text)``, three terms:
+Of SPECS, with ``s = logit_scale.exp() * cos(image, text)``, three terms:
 
 - contrastive: cross entropy of captions against the images of the batch, text side only;
 - detail: ``relu(epsilon + s(base) - s(detail))``, a true detail raises the score;
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ from clipalign.training.settings import SpecsWeights
 
 EPSILON_LIMIT: Final = 1.5
 """The largest adaptive epsilon, as published."""
+
+COARSE_COMPONENTS: Final = 32
+LABEL_SMOOTHING: Final = 0.1
+LONGCLIP_LOGIT_SCALE: Final = 4.6052
+"""Of Long-CLIP: model/model_longclip.py, and the temperature that train/train.py begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def specs_loss(
 
 
 def short_loss(images: Tensor, shorts: Tensor, logit_scale: Tensor, *, all_images: Tensor, first_row: int) -> Tensor:
-    """Short captions and pictures told apart, both ways: what Long-CLIP trains beside long captions, so as to keep it.
+    """Short captions and pictures told apart, both ways, so that a model trained on long ones keeps them.
 
     Args:
         images: unit vectors of the batch's pictures (B, E).
@@ -133,6 +138,81 @@ def short_loss(images: Tensor, shorts: Tensor, logit_scale: Tensor, *, all_image
     to_texts = F.cross_entropy(scale * images.float() @ texts.T, own)
     to_images = F.cross_entropy(scale * shorts[own, 0].float() @ all_images.float().T, own)
     return (to_texts + to_images) / 2
+
+
+def longclip_loss(
+    images: Tensor,
+    captions: Tensor,
+    shorts: Tensor,
+    logit_scale: Tensor,
+    *,
+    gather: Callable[[Tensor], tuple[Tensor, int]] = lambda rows: (rows, 0),
+) -> tuple[Tensor, Tensor]:
+    """The objective of Long-CLIP (Zhang et al., ECCV 2024, arXiv 2403.15378): its fine and its coarse term, unweighted.
+
+    Whole captions are matched with pictures; short ones with what is left of the pictures in the batch's first 32
+    principal components, as published neither centered nor normalized afterwards. Both are cross entropies, both ways,
+    over all processes, with labels smoothed by 0.1.
+
+    Args:
+        images: unit vectors of the batch's pictures (B, E).
+        captions: of whole captions (B, E).
+        shorts: of short captions (B, E).
+        logit_scale: the network's own, before ``exp``.
+        gather: hands back the rows of all processes (W * B, 3 E or so), and which of them is this one's first.
+    """
+    scale = logit_scale.float().exp()
+    mine = images.float(), main_components(images.float()), captions.float(), shorts.float()
+    rows, first_row = gather(torch.cat(mine, 1))
+    all_images, all_coarse, all_captions, all_shorts = rows.chunk(4, 1)
+    own = torch.arange(first_row, first_row + len(images), device=images.device)
+
+    def both_ways(pictures: Tensor, texts: Tensor, all_pictures: Tensor, all_texts: Tensor) -> Tensor:
+        to_texts = F.cross_entropy(scale * pictures @ all_texts.T, own, label_smoothing=LABEL_SMOOTHING)
+        to_pictures = F.cross_entropy(scale * texts @ all_pictures.T, own, label_smoothing=LABEL_SMOOTHING)
+        return (to_texts + to_pictures) / 2
+
+    fine = both_ways(mine[0], mine[2], all_images, all_captions)
+    return fine, both_ways(mine[1], mine[3], all_coarse, all_shorts)
+
+
+def main_components(vectors: Tensor, components: int = COARSE_COMPONENTS) -> Tensor:
+    """``vectors`` (B, E) projected onto their first principal components; their mean stays."""
+    mean = vectors.mean(0)
+    projected: Tensor = _LowRank.apply(vectors - mean, components)
+    return projected + mean
+
+
+class _LowRank(torch.autograd.Function):
+    """The nearest matrix of rank k, ``U_k S_k V_k^T``, with the gradient of the singular vectors in it.
+
+    torch's own gradient of the SVD divides by differences of all singular values: in batches of no more than k + 1
+    pictures, and wherever two values coincide, it is not finite though this matrix changes smoothly. Only the gap
+    between value k and k + 1 matters. For i <= k < j, with G' = U^T G V, the gradient differs from G by
+    (s_j^2 G'_ij + s_i s_j G'_ji) / (s_i^2 - s_j^2) at (i, j), likewise at (j, i), and keeps nothing beyond k.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, rank: int) -> Tensor:
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        ctx.rank = rank
+        ctx.save_for_backward(u, s, vh)
+        nearest: Tensor = (u[:, :rank] * s[:rank]) @ vh[:rank]
+        return nearest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        u, s, vh = ctx.saved_tensors
+        k = ctx.rank
+        u_in, u_out, v_in, v_out = u[:, :k], u[:, k:], vh[:k].T, vh[k:].T
+        kept, lost = s[:k, None], s[None, k:]
+        right, left = u_in.T @ gradient @ v_out, (u_out.T @ gradient @ v_in).T  # (k, n - k)
+        gap = (kept**2 - lost**2).clamp_min(torch.finfo(s.dtype).eps * s[0] ** 2)  # equal pictures: fewer components
+        toward_right = u_in @ ((lost**2 * right + kept * lost * left) / gap) @ v_out.T
+        toward_left = u_out @ ((lost**2 * left + kept * lost * right) / gap).T @ v_in.T
+        beyond = gradient - u_in @ (u_in.T @ gradient)
+        return gradient - (beyond - (beyond @ v_in) @ v_in.T) + toward_right + toward_left, None
 
 
 def _of_beginnings(images: Tensor, owners: Tensor | None) -> tuple[Tensor, Tensor]:

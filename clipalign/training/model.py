@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,9 +30,6 @@ from clipalign.models.tokenize import tokenize_text
 from clipalign.training.texts import TextReader
 
 TOWERS: Final = ("image", "text")
-LARGEST_LOGIT_SCALE: Final = math.log(100)
-"""As CLIP has it: the temperature grows no further in training."""
-
 _CONTROL_TOKENS: Final = ("<start_of_text>", "<end_of_text>")
 
 
@@ -84,11 +80,6 @@ class TrainableModel:
         for name, value in sorted(self.network.visual.state_dict().items()):
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-    @torch.no_grad()
-    def keep_in_bounds(self) -> None:
-        """After a step: the temperature not above CLIP's largest."""
-        self.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
 
     def config(self) -> dict[str, Any]:
         """The network's open_clip config, in the Hub's form, with its preprocessing."""

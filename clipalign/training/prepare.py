@@ -1,11 +1,10 @@
 """Turn raw long captions into growing prefixes, each with a wrong detail, in a folder that training reads.
 
 Two passes. The first cuts every caption into phrases, in parallel, and appends them to a log, so that a run which was
-stopped goes on behind them. The second gives each prefix a wrong detail: the phrase at its place (or the last) of
-another picture drawn at random; over the first 90 % of the data with its words shuffled, as published. Everything
-follows from the seed, whatever the number of processes.
-
-Prefixes end where they, or one of them with its wrong detail, would not fit the context any more.
+stopped goes on behind them. The second gives each prefix but the last a wrong detail, as published: the phrase at its
+place (or the last) of another picture drawn at random, over the first part of the data with its words shuffled; where
+a prefix or the one before it with its wrong detail would be too long, the prefixes end. Everything follows from the
+seed, whatever the number of processes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import fields
 from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -33,10 +32,11 @@ import orjson
 from clipalign.data.sentences import Cut, split_text
 from clipalign.errors import UsageError
 from clipalign.files import exclusive, remove_leftovers, replacing, write_whole
-from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.results import PreparationResult
 from clipalign.runs.log import first_difference, open_log
-from clipalign.training.data import DATA_FILE, DATA_FORMAT, OFFSETS_FILE, SAMPLES_FILE, RawCaption, RawSource, Skipped
+from clipalign.training.data import DATA_FILE, DATA_FORMAT, OFFSETS_FILE, SAMPLES_FILE
+from clipalign.training.raw import RawCaption, RawSource, Skipped
+from clipalign.training.settings import PrepareSettings
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -49,26 +49,9 @@ PLAN_FILE: Final = "prepare.json"
 LOCK_FILE: Final = ".lock"
 DAMAGED_HINT: Final = "delete its folder and prepare again"
 
-SHUFFLED_SHARE: Final = 0.9
-"""Of the samples, the first ones: their wrong details have their words shuffled."""
 FEWEST_PHRASES: Final = 2
-ATTEMPTS: Final = 20
-"""How often another picture is drawn until its phrase fits."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareSettings:
-    """What decides the samples.
-
-    Attributes:
-        seed: of the wrong details.
-        by: what captions are cut into.
-        context_tokens: what a text may have at most, start and end token included.
-    """
-
-    seed: int = 0
-    by: str = Cut.PHRASE.value
-    context_tokens: int = LONG_CONTEXT_TOKENS
+ATTEMPTS: Final = 1000
+"""How often a caption is drawn until it is another picture's."""
 
 
 def prepare(
@@ -97,17 +80,19 @@ def prepare(
         Busy: another process prepares the same folder.
     """
     root = (image_root or source.image_root).resolve()
+    settings = PrepareSettings(**_values(settings))  # a command's have more, which other processes need not import
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK_FILE, remove=True):
         remove_leftovers(folder)
-        _check_plan(folder, {"source": source.identity(), "image_root": str(root), **asdict(settings)})
+        _check_plan(folder, {"source": source.identity(), "image_root": str(root), **_values(settings)})
         if (folder / DATA_FILE).exists():  # an earlier run may have been killed before it removed its phrases
             about = _read_back(folder / DATA_FILE, "samples", "skipped")
             (folder / PHRASES_FILE).unlink(missing_ok=True)
             return PreparationResult(folder, about["samples"], about["skipped"], {}, finished_before=True)
         _cut_all(source, folder / PHRASES_FILE, settings, root=root, workers=workers, on_progress=on_progress)
         with _Phrases(folder / PHRASES_FILE) as phrases:
-            samples = _write_samples(phrases, folder, settings, root)
+            share = source.shuffled if settings.shuffled is None else settings.shuffled
+            samples = _write_samples(phrases, folder, settings, root, shuffled=share)
         if not samples:
             for name in (PHRASES_FILE, PLAN_FILE):  # tried again, its pictures may be there
                 (folder / name).unlink(missing_ok=True)
@@ -115,6 +100,10 @@ def prepare(
             raise UsageError(f"{source.path} gives no sample: {why}", hint="see --image-root", input="--prepare")
         (folder / PHRASES_FILE).unlink()
     return PreparationResult(folder, samples, dict(phrases.skipped), phrases.examples)
+
+
+def _values(settings: PrepareSettings) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(PrepareSettings)}
 
 
 def _read_back(path: Path, *keys: str) -> dict[str, Any]:
@@ -169,7 +158,7 @@ def _cut_all(
         log.repair()
         if log.records:
             on_progress(log.records)
-        left = islice(source.records(), log.records, None)
+        left = islice(source.records(), log.records, settings.limit)
         parts = iter(lambda: list(islice(left, PART_RECORDS)), [])
         cut = partial(cut_part, settings=settings, root=root)
         for lines in map(cut, parts) if workers == 1 else _in_processes(cut, parts, workers):
@@ -219,12 +208,11 @@ def _cut(record: RawCaption, settings: PrepareSettings, root: Path) -> dict[str,
         missing = True
     if missing:
         return Skipped("missing picture", record.image)
-    pieces = split_text(record.text, Cut(settings.by))
+    pieces = [piece.text for piece in split_text(record.text, Cut(settings.by))]
+    pieces = [piece for piece in pieces if len(piece.split()) >= settings.min_words]
     if len(pieces) < FEWEST_PHRASES:
         return Skipped(f"single {settings.by}", record.image)
-    text = record.text[: pieces[-1].end]
-    counts = [_count_tokens(text[begin.start : begin.end]) for begin in pieces]
-    return {"image": record.image, "text": text, "spans": [piece[1:] for piece in pieces], "tokens": counts}
+    return {"image": record.image, "text": record.text, "pieces": pieces, "tokens": [*map(_count_tokens, pieces)]}
 
 
 def _count_tokens(text: str) -> int:
@@ -285,12 +273,12 @@ class _Phrases:
         return any(picture != first for picture in pictures)
 
 
-def _write_samples(phrases: _Phrases, folder: Path, settings: PrepareSettings, root: Path) -> int:
+def _write_samples(phrases: _Phrases, folder: Path, settings: PrepareSettings, root: Path, *, shuffled: float) -> int:
     """Write the samples; returns how many. What falls out here is counted too."""
     offsets = array("Q", [0])
     digest = hashlib.sha256()
     with replacing(folder / SAMPLES_FILE) as part, part.open("wb") as file:
-        for sample in _samples(phrases, settings):
+        for sample in _samples(phrases, settings, int(shuffled * len(phrases))):
             line = json.dumps(sample, ensure_ascii=False).encode() + b"\n"
             digest.update(line)
             file.write(line)
@@ -307,65 +295,53 @@ def _write_samples(phrases: _Phrases, folder: Path, settings: PrepareSettings, r
         "fingerprint": digest.hexdigest(),
         "image_root": str(root),
         "skipped": dict(phrases.skipped),
-        **asdict(settings),
+        **_values(settings),
     }
     write_whole(folder / DATA_FILE, json.dumps(about, indent=2).encode())
     return samples
 
 
-def _samples(phrases: _Phrases, settings: PrepareSettings) -> Iterator[dict[str, Any]]:
-    count = len(phrases)
+def _samples(phrases: _Phrases, settings: PrepareSettings, shuffled: int) -> Iterator[dict[str, Any]]:
+    """Samples of all captions; wrong details of the first ``shuffled`` have their words shuffled."""
     too_few = "first phrases too long" if phrases.have_several_pictures() else "only picture"
-    for number in range(count):
+    for number in range(len(phrases)):
         rng = random.Random(f"specs-prepare:{settings.seed}:{number}")
         caption = phrases.read(number)
-        shuffled = number < SHUFFLED_SHARE * count
-        captions, negatives = _grow(caption, phrases, rng, settings.context_tokens - 2, shuffled=shuffled)
-        if len(captions) < FEWEST_PHRASES:
+        wrong = _wrong_details(caption, phrases, rng, shuffled=number < shuffled)
+        captions, negatives = _grow(caption, wrong, settings.caption_tokens - 2)
+        if negatives:
+            sample = {"image": caption["image"], "caption": caption["text"]}
+            yield sample | {"captions": captions, "neg_captions": negatives}
+        else:
             phrases.skipped[too_few] += 1
-            continue
-        yield {
-            "image": caption["image"],
-            "caption": caption["text"],
-            "captions": captions,
-            "neg_captions": negatives,
-        }
+
+
+def _wrong_details(
+    caption: dict[str, Any], phrases: _Phrases, rng: random.Random, *, shuffled: bool
+) -> Iterator[tuple[str, int]]:
+    """For each place the phrase there, or the last, of another picture, and its tokens."""
+    for place in range(len(caption["pieces"]) - 1):
+        drawn = (phrases.read(rng.randrange(len(phrases))) for _ in range(ATTEMPTS))
+        other = next((one for one in drawn if one["image"] != caption["image"]), None)
+        if other is None:
+            return
+        index = min(place, len(other["pieces"]) - 1)
+        words = other["pieces"][index].split()
+        if shuffled:
+            rng.shuffle(words)
+        yield " ".join(words), other["tokens"][index]
 
 
 def _grow(
-    caption: dict[str, Any], phrases: _Phrases, rng: random.Random, budget: int, *, shuffled: bool
+    caption: dict[str, Any], wrong_details: Iterable[tuple[str, int]], budget: int
 ) -> tuple[list[str], list[str]]:
-    """Prefixes, and each with a wrong detail, of ``budget`` tokens at most."""
-    captions: list[str] = []
-    negatives: list[str] = []
-    used = 0
-    for place, ((_, end), tokens) in enumerate(zip(caption["spans"], caption["tokens"], strict=True)):
-        used += tokens
-        if used > budget:
+    """Prefixes, and each but the last with a wrong detail, of ``budget`` tokens at most."""
+    pieces, counts = caption["pieces"], caption["tokens"]
+    captions, negatives, used = [pieces[0]], list[str](), counts[0]
+    for piece, count, (wrong, wrong_count) in zip(pieces[1:], counts[1:], wrong_details, strict=False):
+        if used + max(count, wrong_count) > budget:
             break
-        prefix = caption["text"][:end]
-        wrong = _wrong_detail(caption, phrases, place, rng, budget - used)
-        if wrong is None:
-            break
-        if shuffled:
-            words = wrong.split()
-            rng.shuffle(words)
-            wrong = " ".join(words)
-        captions.append(prefix)
-        negatives.append(f"{prefix} {wrong}")
+        negatives.append(f"{captions[-1]} {wrong}")
+        captions.append(f"{captions[-1]} {piece}")
+        used += count
     return captions, negatives
-
-
-def _wrong_detail(
-    caption: dict[str, Any], phrases: _Phrases, place: int, rng: random.Random, budget: int
-) -> str | None:
-    """The phrase at ``place``, or the last, of another picture; None where none was found that fits."""
-    for _ in range(ATTEMPTS):
-        other = phrases.read(rng.randrange(len(phrases)))
-        if other["image"] == caption["image"]:
-            continue
-        index = min(place, len(other["spans"]) - 1)
-        begin, end = other["spans"][index]
-        if other["tokens"][index] <= budget:
-            return str(other["text"][begin:end])
-    return None

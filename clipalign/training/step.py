@@ -1,7 +1,7 @@
 """One training step: batches to gradients, gradients to new weights.
 
-The gradients of all batches of a step, on all processes, are averaged and their norm is clipped. Where it is not finite
-the weights stay as they were.
+The gradients of all batches of a step, on all processes, are averaged. Where their norm is not finite the weights stay
+as they were.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +18,17 @@ from torch.amp.grad_scaler import GradScaler
 
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch
-from clipalign.training.loss import SpecsFeatures, SpecsLoss, short_loss, specs_loss
+from clipalign.training.loss import SpecsFeatures, longclip_loss, short_loss, specs_loss
 from clipalign.training.model import TrainableModel
 from clipalign.training.settings import SpecsSettings
-
-TERMS: Final = ("loss", "contrastive", "detail", "negative", "short")
-"""Of a step's record; the first is the sum of the others."""
 
 
 class StepResult(NamedTuple):
     """What a step did.
 
     Attributes:
-        means: of each of :data:`TERMS` over all batches and processes, and the gradients' ``norm`` before clipping;
-            None for what is not finite.
+        means: over all batches and processes, of the ``loss`` and of each term whose sum it is, and the gradients'
+            ``norm`` before clipping; None for what is not finite.
         epsilon: after the last batch.
         moved: whether the weights moved.
     """
@@ -78,44 +75,53 @@ class TrainStep:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
-        terms = torch.zeros(len(TERMS), dtype=torch.float64)
+        means: dict[str, float] = {}
         for batch in batches:
-            loss, short = self._loss(batch, epsilon)
-            total = loss.total + short
-            self._scaler.scale(total / len(batches)).backward()
-            epsilon = loss.epsilon if math.isfinite(loss.epsilon) else epsilon
-            parts = (total, loss.contrastive, loss.detail, loss.negative, short)
-            terms += torch.tensor([float(part.detach()) for part in parts], dtype=torch.float64) / len(batches)
+            terms, following = self._terms(batch, epsilon)
+            terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
+            # As published, also where an epoch's last step has fewer batches.
+            self._scaler.scale(terms["loss"] / self._settings.accumulate).backward()
+            epsilon = following if math.isfinite(following) else epsilon
+            for name, term in terms.items():
+                means[name] = means.get(name, 0.0) + float(term.detach()) / len(batches)
         norm, moved = self._move()
-        means = (self._processes.sum(terms) / self._processes.size).tolist()
-        return StepResult(_finite_or_none(dict(zip(TERMS, means, strict=True)) | {"norm": norm}), epsilon, moved)
+        shared = self._processes.sum(torch.tensor(list(means.values()), dtype=torch.float64)) / self._processes.size
+        record = dict(zip(means, shared.tolist(), strict=True)) | {"norm": norm}
+        return StepResult(_finite_or_none(record), epsilon, moved)
 
-    def _loss(self, batch: Batch, epsilon: float) -> tuple[SpecsLoss, Tensor]:
-        """SPECS' objective, and the weighted term of short captions."""
-        trainee, processes, weights = self._trainee, self._processes, self._settings.weights
+    def _terms(self, batch: Batch, epsilon: float) -> tuple[dict[str, Tensor], float]:
+        """The weighted terms of the objective, and the next epsilon."""
+        trainee, settings, processes = self._trainee, self._settings, self._processes
         pixels = batch.pixels.to(self._device)
         with self._mixed():
             images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
             texts = trainee.reader.read([*batch.texts, *batch.shorts])  # (P, E)
-        captions, prefixes, owners = _places(batch, texts.device)
-        all_images, first_row = processes.gather_rows(images) if self._settings.gather else (images, 0)
-        bases, details, negatives = (texts[places] for places in prefixes)
+        captions, triples, owners = _places(batch, texts.device)
+        shorts = texts[sum(map(len, batch.texts)) :].unflatten(0, (-1, len(batch.shorts[0]))) if batch.shorts else None
+        if settings.objective == "longclip":
+            assert shorts is not None
+            fine, coarse = longclip_loss(
+                images, texts[captions], shorts[:, 0], trainee.logit_scale, gather=processes.gather_rows
+            )
+            return {"long": fine, "short": coarse}, epsilon
+        all_images, first_row = processes.gather_rows(images) if settings.gather else (images, 0)
+        bases, details, negatives = (texts[places] for places in triples)
         loss = specs_loss(
             SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
             trainee.logit_scale,
-            weights,
+            settings.weights,
             epsilon=epsilon,
             all_images=all_images,
             first_row=first_row,
             mean=processes.mean,
         )
-        if not batch.shorts:
-            return loss, texts.new_zeros(())
-        shorts = texts[-sum(map(len, batch.shorts)) :].view(len(batch.shorts), -1, texts.shape[-1])
-        if self._settings.gather:
-            shorts = processes.gather_rows(shorts.flatten(1))[0].view(len(all_images), *shorts.shape[1:])
-        short = short_loss(images, shorts, trainee.logit_scale, all_images=all_images, first_row=first_row)
-        return loss, weights.short * short
+        terms = {"contrastive": loss.contrastive, "detail": loss.detail, "negative": loss.negative}
+        if shorts is not None:
+            if settings.gather:
+                shorts = processes.gather_rows(shorts.flatten(1))[0].unflatten(1, shorts.shape[1:])
+            short = short_loss(images, shorts, trainee.logit_scale, all_images=all_images, first_row=first_row)
+            terms["short"] = settings.lambda_short * short
+        return terms, loss.epsilon
 
     def _mixed(self) -> AbstractContextManager[Any]:
         precision = self._settings.precision
@@ -125,15 +131,14 @@ class TrainStep:
         return torch.autocast(self._device.partition(":")[0], dtype=dtype)
 
     def _move(self) -> tuple[float, bool]:
-        """Average and clip the gradients; move the weights, unless the norm, which is returned, is not finite."""
+        """Average the gradients, and move the weights unless their norm, which is returned, is not finite."""
         self._processes.average_gradients(self._parameters)
         self._scaler.unscale_(self._optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm))
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm or math.inf))
         moved = math.isfinite(norm)
         if moved or self._scaler.is_enabled():  # the scaler skips such a step itself, and learns from it
             self._scaler.step(self._optimizer)
             self._scaler.update()
-            self._trainee.keep_in_bounds()
         return norm, moved
 
 
@@ -144,8 +149,8 @@ def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]
     owners = [row for row, some in enumerate(batch.triples) for _ in some]
     return (
         torch.tensor(first, device=device),
-        torch.tensor(triples, device=device).T,
-        torch.tensor(owners, device=device),
+        torch.tensor(triples, device=device, dtype=torch.long).view(-1, 3).T,
+        torch.tensor(owners, device=device, dtype=torch.long),
     )
 
 

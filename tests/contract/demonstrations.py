@@ -335,6 +335,11 @@ def weights(seen: Seen) -> bytes:
     return seen.files["run/last.safetensors"]
 
 
+def samples(seen: Seen) -> bytes:
+    """What ``--prepare`` wrote to be trained on."""
+    return seen.files["made/samples.jsonl"]
+
+
 def training() -> Table:
     """What ``train-specs`` has beyond the machine."""
     held = (*TRAIN, "--data", "pictogram:12", "--held-out", "2", "--learning-rate", "0.01", "--warmup-steps", "0")
@@ -346,7 +351,11 @@ def training() -> Table:
         "data": Demonstration(("train-specs", *TRAIN[3:]), ("--data", "pictogram:4"), status),
         "prepare": Demonstration(prepared, ("--prepare", "raw.jsonl"), status),
         "image_root": Demonstration(raw, ("--image-root", "photos"), out),
-        "by": Demonstration(raw_here, ("--by", "phrase"), lambda seen: seen.files),
+        "by": Demonstration(raw_here, ("--by", "sentence"), samples),
+        "caption_tokens": Demonstration(raw_here, ("--caption-tokens", "12"), samples),
+        "shuffled": Demonstration(raw_here, ("--shuffled", "0"), samples),
+        "min_words": Demonstration(raw_here, ("--min-words", "20"), out),
+        "limit": Demonstration(raw_here, ("--limit", "1"), out),
         "held_out": Demonstration(held, ("--held-out", "1"), losses),
         "workers": Demonstration(TRAIN, ("--workers", "0"), status),
         "init": Demonstration(
@@ -355,6 +364,7 @@ def training() -> Table:
         "output": Demonstration(("train-specs", "--data", "pictogram:4", "--init", LONG), ("--output", "run"), err),
         "resume": Demonstration(TRAIN, ("--resume",), status, before=(TRAIN,)),
         "overwrite": Demonstration(TRAIN, ("--overwrite",), status, before=(TRAIN,)),
+        "objective": Demonstration(TRAIN, ("--objective", "longclip"), losses),
         "epochs": Demonstration(TRAIN, ("--epochs", "2"), losses),
         "batch_size": Demonstration(TRAIN, ("--batch-size", "4"), losses),
         "accumulate": Demonstration(TRAIN, ("--accumulate", "2"), losses),

@@ -19,6 +19,7 @@ QUANTITIES = {
     "--save-every": "steps", "--blend": "share of the trained weights", "--image-logscale": "how sharply",
     "--text-logscale": "how sharply", "--seed": "drawn at random", "--lambda-contrastive": "weight",
     "--lambda-detail": "weight", "--lambda-negative": "weight", "--lambda-short": "weight",
+    "--caption-tokens": "tokens", "--shuffled": "share of the samples", "--min-words": "words",
 }  # fmt: skip
 """What each number counts or measures, in the words of its help."""
 
@@ -38,6 +39,7 @@ MEANINGS = {
     "--epsilon": "where a word is wrong; how much a detail should weigh",
     "--mode": "of one's own captions; as published",
     "--batch-size": "of a model that is asked; of one that learns",
+    "--by": "of what is scored; of what is learned from",
     "--check": "words; sentences",
     "--top": "words of a table; classes",
     "--dataset": "a benchmark; classes",

@@ -38,7 +38,7 @@ from clipalign.training.checkpoints import (
 )
 from clipalign.training.data import PictogramData, SpecsSample
 from clipalign.training.loop import BEST_FILE, CONFIG_FILE, LAST_FILE, SpecsRun
-from clipalign.training.model import LARGEST_LOGIT_SCALE, TrainableModel, make_trainable
+from clipalign.training.model import TrainableModel, make_trainable
 from clipalign.training.settings import Intervals, SpecsSettings, learning_rate
 from clipalign.training.validation import Validation, increments_of
 from tests.tiny import GOLDEN
@@ -191,12 +191,20 @@ def test_the_norm_is_logged_as_it_was_and_cut_to_what_was_asked_for(tmp_path: Pa
     assert first["norm"] > 1e-6
 
 
-def test_the_temperature_does_not_rise_above_the_largest_of_clip(tmp_path: Path) -> None:
+def test_nothing_holds_the_temperature_down(tmp_path: Path) -> None:
     learner = trainee()
     with torch.no_grad():
-        learner.logit_scale.fill_(LARGEST_LOGIT_SCALE + 1)
+        learner.logit_scale.fill_(5.0)  # CLIP itself stops at the logarithm of 100
     make_run(tmp_path, replace(SETTINGS, epochs=1), trainee=learner, data=PictogramData(4, 0)).train()
-    assert float(learner.logit_scale.detach()) <= LARGEST_LOGIT_SCALE + 1e-6
+    assert float(learner.logit_scale.detach()) == pytest.approx(5.0, abs=0.01)
+
+
+def test_gradients_are_not_clipped_by_default(tmp_path: Path) -> None:
+    """A limit far above every norm changes nothing."""
+    for name, limit in (("off", 0.0), ("far", 1e9)):
+        make_run(tmp_path / name, replace(SETTINGS, clip_norm=limit)).train()
+    assert SpecsSettings().clip_norm == 0
+    assert curve(tmp_path / "off") == curve(tmp_path / "far")
 
 
 def test_precision_and_recomputation_change_rounding_only(tmp_path: Path, whole: Path) -> None:
@@ -282,11 +290,6 @@ def test_weights_with_a_flipped_bit_are_refused(tmp_path: Path, whole: Path) -> 
     file.write_bytes(content)
     with pytest.raises(ModelMismatch, match=r"is damaged: weights\.safetensors is not what was written"):
         make_run(run, resume=True)
-
-
-def test_too_few_samples_for_one_step_are_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a step takes 4 samples, but pictogram:3 has 3"):
-        make_run(tmp_path, data=PictogramData(3, 0))
 
 
 def test_gradients_that_are_not_finite_move_nothing_and_end_the_run_in_time(
@@ -456,13 +459,22 @@ def test_models_that_cannot_be_trained_are_said() -> None:
 
 
 def test_the_learning_rate_rises_and_falls_as_a_cosine() -> None:
-    settings = SpecsSettings(learning_rate=1.0, warmup_steps=4)
-    rates = [learning_rate(step, 104, settings) for step in range(105)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[4] == 1.0
-    assert rates[54] == pytest.approx(0.5)
-    assert rates[104] == pytest.approx(0.0)
-    assert learning_rate(1, 2, settings) == 1.0  # a run shorter than its warm-up rises all the way
+    for objective, ahead in (("specs", 1), ("longclip", 0)):
+        settings = SpecsSettings(objective=objective, learning_rate=1.0, warmup_steps=4)
+        rates = [learning_rate(step - ahead, 104, settings) for step in range(ahead, 104 + ahead)]
+        assert rates[: 4 - ahead] == [0.25, 0.5, 0.75, 1.0][ahead:]
+        assert rates[4 - ahead] == 1.0
+        assert rates[54 - ahead] == pytest.approx(0.5)
+    assert SpecsSettings().learning_rate * 2 / 40 == learning_rate(0, 1000, SpecsSettings())
+    assert learning_rate(103, 104, SpecsSettings()) == 0.0
+
+
+def test_defaults_are_those_of_the_objective() -> None:
+    names = ("batch_size", "accumulate", "learning_rate", "warmup_steps", "epochs", "weight_decay")
+    specs, long = (SpecsSettings(objective=objective) for objective in ("specs", "longclip"))
+    assert [getattr(specs, name) for name in names] == [100, 4, 1e-5, 40, 6, 1e-2]
+    assert [getattr(long, name) for name in names] == [128, 1, 1e-6, 200, 6, 1e-2]
+    assert SpecsSettings(objective="longclip", learning_rate=1e-5, warmup_steps=0).warmup_steps == 0
 
 
 def test_increments_are_shares_of_beginnings() -> None:

@@ -1,0 +1,221 @@
+"""Raw long captions from published files; torch-free.
+
+JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), and folders of DCI
+(a JSON file per picture). A record that is no caption is a :class:`Skipped` with its reason, never an end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from clipalign.data.documents import elements_of
+from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
+from clipalign.errors import InputUnreadable, UsageError
+
+TEXT_KEYS: Final = ("text", "caption")
+ARRAY_ENDINGS: Final = (".json", ".json.gz")
+LINES_ENDINGS: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+DCI_TEXTS: Final = ("complete", "annotations", ".")
+"""Folders of DCI in which the JSON files may lie."""
+DCI_PICTURES: Final = ("photos", "images", ".")
+"""Folders of DCI in which the pictures may lie."""
+DCI_SPLITS: Final = "splits.json"
+
+SHUFFLED: Final = 0.9
+"""Share of samples whose wrong details are shuffled: data/create_sharegpt4v.py of SPECS' repository; DCI's are not."""
+
+
+class RawCaption(NamedTuple):
+    """A picture and what is said about it, as found.
+
+    Attributes:
+        image: its path, relative to the image root.
+        text: the whole caption.
+    """
+
+    image: str
+    text: str
+
+
+class Skipped(NamedTuple):
+    """A record that is no caption: why, in words that can be counted, and where."""
+
+    reason: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawSource:
+    """A file or folder of raw captions.
+
+    Attributes:
+        path: of it.
+        image_root: where relative pictures are looked for when the user names no place.
+    """
+
+    path: Path
+    image_root: Path
+
+    def records(self) -> Iterator[RawCaption | Skipped]:
+        """All records in their order, which is always the same.
+
+        Raises:
+            InputUnreadable: the file breaks off, or is no JSON.
+        """
+        if self.path.is_dir():
+            yield from _dci(self.path)
+        elif self.path.name.lower().endswith(ARRAY_ENDINGS):
+            yield from _array(self.path)
+        else:
+            yield from _lines(self.path)
+
+    @property
+    def shuffled(self) -> float:
+        """Share of the samples, the first ones, whose wrong details were published with their words shuffled."""
+        return 0.0 if self.path.is_dir() else SHUFFLED
+
+    def identity(self) -> dict[str, Any]:
+        """What tells whether this is the same source as in an earlier run."""
+        if self.path.is_dir():
+            return {"name": self.path.name, "size": sum(1 for _ in _dci_folders(self.path)[0].iterdir())}
+        return {"name": self.path.name, "size": self.path.stat().st_size}
+
+
+def open_source(path: Path) -> RawSource:
+    """The source that ``--prepare`` names.
+
+    Raises:
+        UsageError: there is none, it is empty, or of an unsupported type.
+    """
+    if path.is_dir():
+        return RawSource(path, _dci_folders(path)[1])
+    if not path.is_file():
+        raise UsageError(f"there is no file or folder {path}", hint="check the path", input="--prepare")
+    if not path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS)):
+        raise UsageError(
+            f"{path} is an unsupported file type",
+            hint="JSON lines (.jsonl), ShareGPT4V's .json, or a folder of DCI",
+            input="--prepare",
+        )
+    if not path.stat().st_size:
+        raise UsageError(f"{path} is empty", hint="a line each: image and text", input="--prepare")
+    return RawSource(path, path.parent)
+
+
+def _lines(path: Path) -> Iterator[RawCaption | Skipped]:
+    with _reading(path) as stream:
+        for line in lines_of(stream):
+            place = f"{path.name}:{line.number}"
+            try:
+                value = json.loads(line.content)
+            except (ValueError, RecursionError):
+                yield Skipped("not valid JSON", place)
+            else:
+                yield _read(value, place)
+
+
+def _array(path: Path) -> Iterator[RawCaption | Skipped]:
+    with _reading(path) as stream:
+        for element in elements_of(stream):
+            yield _read(element.value, f"{path.name}:{element.line}")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file; what ends their reading names it."""
+    with opened(str(path)) as stream:
+        try:
+            yield stream
+        except InputUnreadable as error:
+            raise named(str(path), error) from error.__cause__
+        except BREAKS as error:
+            raise broken_off(str(path), error) from error
+
+
+def _read(value: Any, place: str) -> RawCaption | Skipped:
+    """One record: ``image`` with ``text`` or ``caption``, or with a conversation whose first answer is the caption."""
+    if not isinstance(value, dict):
+        return Skipped("not an object", place)
+    image = value.get("image")
+    if not isinstance(image, str) or not image.strip():
+        return Skipped("no image", place)
+    text = next((value[key] for key in TEXT_KEYS if isinstance(value.get(key), str)), None)
+    if text is None and isinstance(value.get("conversations"), list):
+        answers = (turn for turn in value["conversations"] if isinstance(turn, dict) and turn.get("from") == "gpt")
+        text = next((turn["value"] for turn in answers if isinstance(turn.get("value"), str)), None)
+    if text is None or not text.strip():
+        return Skipped("no text", place)
+    return _raw(image, text, place)
+
+
+def _raw(image: str, text: str, place: str) -> RawCaption | Skipped:
+    try:
+        (image + text).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return Skipped("not valid UTF-8", place)
+    return RawCaption(image, text)
+
+
+def _dci_folders(folder: Path) -> tuple[Path, Path]:
+    """The folders of DCI's JSON files and of its pictures."""
+    texts = next(
+        (folder / name for name in DCI_TEXTS if any((folder / name).glob("*.json"))),
+        None,
+    )
+    if texts is None:
+        what = "holds no JSON files" if any(folder.iterdir()) else "is empty"
+        raise UsageError(f"{folder} {what}", hint="a folder of DCI has complete/*.json and photos/", input="--prepare")
+    return texts, next(folder / name for name in DCI_PICTURES if (folder / name).is_dir())
+
+
+def _dci(folder: Path) -> Iterator[RawCaption | Skipped]:
+    texts, _ = _dci_folders(folder)
+    for path in _dci_files(folder, texts):
+        try:
+            value = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            yield Skipped("not valid JSON", path.name)
+        else:
+            yield from _read_dci(value, path.name)
+
+
+def _dci_files(folder: Path, texts: Path) -> list[Path]:
+    """The files of the training split where ``splits.json`` names it, so that sDCI's test pictures stay unseen."""
+    splits = folder / DCI_SPLITS
+    if not splits.is_file():
+        return sorted(texts.glob("*.json"))
+    try:
+        names = json.loads(splits.read_bytes())["train"]
+        return [texts / Path(name).name for name in names]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        raise InputUnreadable(f"{splits} names no training split: {error}", input=str(splits)) from error
+
+
+def _read_dci(value: Any, place: str) -> Iterator[RawCaption | Skipped]:
+    """Each of the picture's summaries, as published; where it has none, its whole description as one caption."""
+    if not isinstance(value, dict) or not isinstance(value.get("image"), str):
+        yield Skipped("no image", place)
+        return
+    summaries = value.get("summaries")
+    base = summaries.get("base") if isinstance(summaries, dict) else None
+    said = base if isinstance(base, list) else [base if isinstance(base, str) else _description(value)]
+    captions = [text for text in said if isinstance(text, str) and text.strip()]
+    if not captions:
+        yield Skipped("no text", place)
+    for caption in captions:
+        yield _raw(value["image"], caption, place)
+
+
+def _description(value: dict[str, Any]) -> str:
+    """Short and extra caption of the whole picture, then what is said of its parts, the first ones first."""
+    masks = value.get("mask_data")
+    parts = [mask for mask in masks.values() if isinstance(mask, dict)] if isinstance(masks, dict) else []
+    said = [value.get("short_caption"), value.get("extra_caption")]
+    said += [part.get("caption") for part in parts if not part.get("mask_quality")]
+    sentences = [text.strip() for text in said if isinstance(text, str) and text.strip()]
+    return " ".join(text if text[-1] in ".!?" else f"{text}." for text in sentences)
