@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clipalign.data.class_texts import class_texts
 from clipalign.errors import UsageError
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.class_texts import ALPHA_NOTE, read_task
@@ -109,15 +110,51 @@ def test_words_that_are_none_are_left_out_when_found_and_refused_when_given(tmp_
         dataset("food101", tmp_path).task(EvalSettings(words=place))
 
 
-def test_files_of_the_same_classes_may_name_a_few_differently(tmp_path: Path) -> None:
+def imagenet_files(folder: Path) -> list[str]:
+    """WCA's layout: ``clip-d.json`` has the four names of OpenAI's first list; gives its keys."""
+    revised = imagenet_names()
+    first = [*revised]
+    for place, name in ((27, "eft"), (638, "maillot"), (744, "projectile"), (836, "sunglass")):
+        first[place] = name
+    lines(folder / "prompts/cupl.json", json.dumps({name: [f"{name} it is"] for name in revised}))
+    lines(folder / "prompts/clip-d.json", json.dumps({name: [f"a tail of {name}"] for name in first}))
+    lines(folder / "waffle_words.txt", "lorem", "ipsum")
+    return first
+
+
+def test_imagenets_names_are_those_of_each_methods_file(tmp_path: Path) -> None:
+    first = imagenet_files(tmp_path)
+    task = read_task("imagenet", tmp_path, imagenet_names(), EvalSettings())
+    for method in ("clip", "clip-e", "cupl", "wca"):
+        names = task.by_method[method].names
+        assert (names[27], names[638], names[744], names[836]) == ("newt", "tights", "missile", "sunglasses")
+        assert len(set(names)) == 998  # "missile" and "sunglasses" stand for two classes each
+    for method in ("clip-d", "waffle"):
+        assert task.by_method[method].names == tuple(first) and len(set(first)) == 1000
+    texts = class_texts(task.by_method["clip-d"], method="clip-d")
+    assert texts[744].texts == ("projectile, which is a tail of projectile",)
+    assert class_texts(task.by_method["waffle"], method="waffle")[27].texts[0].startswith("A photo of a eft, which")
+
+
+def test_imagenet_a_is_200_of_them_under_the_same_names(tmp_path: Path) -> None:
+    MAKERS["imagenet-a"](tmp_path / "imagenet-a")
+    imagenet_files(tmp_path / "imagenet-a")
+    task = dataset("imagenet-a", tmp_path).task(EvalSettings())
+    assert list(task.by_method) == ["clip", "clip-e", "clip-d", "waffle", "cupl", "wca"]
+    place = task.names.index("newt")
+    assert {method: one.names[place] for method, one in task.by_method.items()} == {
+        "clip": "newt", "clip-e": "newt", "clip-d": "eft", "waffle": "eft", "cupl": "newt", "wca": "newt"
+    }  # fmt: skip
+    assert all(len(one.names) == 200 for one in task.by_method.values())
+
+
+def test_names_of_other_files_are_the_classes_own(tmp_path: Path) -> None:
     names = [f"class {number}" for number in range(38)]
-    own, listed = [*names, "eft", "one-piece suit"], [*names, "newt", "tights"]
-    lines(tmp_path / "prompts/cupl.json", json.dumps({name: [f"{name} it is"] for name in listed}))
-    lines(tmp_path / "prompts/clip-d.json", json.dumps({name: ["a tail"] for name in own}))
-    task = read_task("imagenet", tmp_path, own, EvalSettings())
-    assert task.names == tuple(own)
-    described = task.by_method["wca"].descriptions
-    assert described is not None and described["eft"] == ("newt it is",) and described["class 3"] == ("class 3 it is",)
+    swapped = ["Class-1", "class 0", *names[2:], "one more"]
+    lines(tmp_path / "prompts/cupl.json", json.dumps({name: [f"{name} it is"] for name in swapped}))
+    described = read_task("mine", tmp_path, names, EvalSettings()).by_method["wca"]
+    assert described.names == tuple(names) and described.descriptions is not None
+    assert described.descriptions["class 1"] == ("Class-1 it is",)
 
 
 @pytest.mark.parametrize("name", ["imagenetv2", "imagenet-s", "imagenet-a"])

@@ -56,8 +56,9 @@ def test_axes_are_read_and_checked_like_the_settings_they_are() -> None:
     ],
 )
 def test_axes_that_are_none_are_refused(sweep: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError) as caught:
         read_axes([sweep])
+    assert said in caught.value.message
 
 
 def test_combinations_turn_the_cheapest_setting_fastest() -> None:

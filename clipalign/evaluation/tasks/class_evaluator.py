@@ -126,7 +126,8 @@ class ClassTask:
 
     Attributes:
         names: of the classes in the order of their labels; a name may occur twice, and its first place wins then.
-        by_method: the classes as each method wants them; methods that lack something are left out.
+        by_method: the classes as each method wants them, under the names that it has for them, in the order of the
+            labels; methods that lack something are left out.
         notes: what is left out, and why.
     """
 
@@ -164,18 +165,21 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         self._pool = max(pool, chosen.crops) if "wca" in methods else 0
         self._image_scale = math.exp(chosen.image_logscale)
         cache = cache_folder(settings.cache_dir)
-        names = tuple(dict.fromkeys(task.names))
+        # Two classes of one name have one vector, and so, to the last digit, one score.
+        listed = {method: task.by_method[method].names for method in methods}
+        distinct = {method: tuple(dict.fromkeys(names)) for method, names in listed.items()}
+        self._places = {
+            method: torch.tensor([distinct[method].index(name) for name in names]) for method, names in listed.items()
+        }
         self._classifiers = {
             method: make_classifier(
                 loaded,
-                replace(task.by_method[method], names=names),
+                replace(task.by_method[method], names=distinct[method]),
                 replace(chosen, method=method, crops=max(1, self._pool)),
                 cache=cache / VECTORS_FOLDER,
             )
             for method in methods
         }
-        # Two classes of one name have one vector, and so, to the last digit, one score.
-        self._places = torch.tensor([names.index(name) for name in task.names])
         self._class_vectors = {method: one.vectors.vectors.cpu() for method, one in self._classifiers.items()}
         self._maker = self._classifiers["wca" if self._pool else methods[0]]
         self.chunk_samples = CROPPED_CHUNK if self._pool else WHOLE_CHUNK
@@ -263,9 +267,11 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         predicted: dict[str, str] = {}
         for method, classes in self._class_vectors.items():
             pictures = self._drawn_pictures(sample, vectors) if method == "wca" else vectors[:1]
-            ranks[method], predicted[method] = self._ranked(pictures @ classes.T, sample.label)
+            places = self._places[method]
+            ranks[method], predicted[method] = self._ranked((pictures @ classes.T)[:, places], sample.label)
             if method == "wca":
-                ranks[CROPLESS], predicted[CROPLESS] = self._ranked(vectors[:1] @ classes.T, sample.label)
+                whole = (vectors[:1] @ classes.T)[:, places]
+                ranks[CROPLESS], predicted[CROPLESS] = self._ranked(whole, sample.label)
         true = self._task.names[sample.label]
         return ClassOutcome(sample.id, sample.image_name, sample.label, true, sample.part, predicted, ranks)
 
@@ -281,11 +287,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         return F.normalize((weights / weights.sum(dim=1, keepdim=True)) @ crops, dim=-1)
 
     def _ranked(self, scores: Tensor, label: int) -> tuple[tuple[int, ...], str]:
-        """Rank of the true class in every row of scores of the distinct names, and the name that wins in most.
-
-        Ties go to the class that comes first.
-        """
-        scores = scores[:, self._places]
+        """Rank of the true class in every row of scores, and the name that wins in most; the first wins a tie."""
         own = scores[:, label : label + 1]
         before = (scores > own).sum(dim=1) + (scores[:, :label] == own).sum(dim=1)
         winners = Counter(scores.argmax(dim=1).tolist())

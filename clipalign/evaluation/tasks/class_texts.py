@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -44,21 +45,26 @@ _SIMILAR: Final = 0.95
 """Share of names that must agree before lists of equal length count as the same classes in the same order."""
 
 
-def read_task(name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings) -> ClassTask:
-    """The classes of data set ``name`` for every method.
+def read_task(
+    name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings, *, places: Sequence[int] | None = None
+) -> ClassTask:
+    """The classes of data set ``name`` for every method, under the names that its file of descriptions has.
 
     Args:
         name: of the data set.
         folder: its data.
         own_names: of the classes, as its own files have them, in the order of the labels.
         settings: whose ``descriptions``, ``templates`` and ``words`` win over files that are found.
+        places: of the classes that count among ``own_names``; None for all.
 
     Raises:
         UsageError: a file that was given is of the wrong shape, or of other classes.
     """
     bases = _bases(folder, settings)
-    names = _published_names(name, bases, own_names)
-    described = partial(_described, names=names)
+    listed = _published_names(name, bases, own_names)
+    places = range(len(listed)) if places is None else places
+    names = tuple(listed[place] for place in places)
+    described = partial(_described, listed=listed, places=places)
     sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
     descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
     templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
@@ -67,15 +73,15 @@ def read_task(name: str, folder: Path, own_names: Sequence[str], settings: EvalS
     by_method = {"clip": plain, "clip-e": replace(plain, templates=templates or ())}
     notes = [f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}"] if no_templates else []
     if descriptors is not None:
-        by_method["clip-d"] = replace(plain, descriptions=descriptors)
+        by_method["clip-d"] = descriptors
     else:
         notes.append(f"without clip-d: {no_descriptors or f'there is no clip-d.json for {name}'}")
     if words is not None:
-        by_method["waffle"] = replace(plain, words=words, descriptions=descriptors)
+        by_method["waffle"] = replace(descriptors or plain, words=words)
     else:
         notes.append(f"without waffle: {no_words or f'there is no list of words (--words) for {name}'}")
     if sentences is not None:
-        by_method |= {method: replace(plain, descriptions=sentences) for method in ("cupl", "wca")}
+        by_method |= {"cupl": sentences, "wca": sentences}
         notes += [ALPHA_NOTE] if settings.method in (None, "wca") else []
     else:
         file = "file of descriptions (--descriptions, or cupl.json)"
@@ -121,7 +127,12 @@ def _words(folder: Path, settings: EvalSettings) -> Path | None:
 
 
 def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:
-    """The names that the descriptions go by, where files list them for these very classes; else the set's own."""
+    """The names that the descriptions go by, where files list them for these very classes; else the set's own.
+
+    Of ImageNet they are the set's own, since its files differ.
+    """
+    if name.startswith(IMAGENET):
+        return tuple(map(spoken, own))
     lists = [
         place
         for base in bases
@@ -181,20 +192,27 @@ def _drawn(path: Path) -> tuple[str, ...]:
     return tuple(read_lines(path, what="words"))
 
 
-def _described(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Sentences by the very names of the classes, however the file spells them.
+def _described(path: Path, listed: Sequence[str], places: Sequence[int]) -> Classes:
+    """The classes at these places with their sentences, however the file spells their names.
+
+    A file of the same classes in the same order may name some differently, and then goes by its own names: WCA's
+    ``clip-d`` and ``waffle`` have OpenAI's first list of ImageNet's names ("eft"), its other methods the revised one
+    ("newt"), in which two names stand for two classes each.
 
     Raises:
         UsageError: a class is not described.
     """
     found = read_descriptions(path)
     spelled = {_plain(key): sentences for key, sentences in found.items()}
-    described = {name: found.get(name) or spelled.get(_plain(name)) for name in names}
-    if len(found) == len(names) and _agreeing(list(found), names) >= _SIMILAR * len(names):
-        # The same classes in the same order: of ImageNet's, files name two differently ("eft" for "newt").
-        described |= {
-            name: sentences for name, sentences in zip(names, found.values(), strict=True) if described[name] is None
-        }
+    keys = list(found) if len(found) == len(listed) else list(listed)
+    in_order = _agreeing(keys, listed) >= _SIMILAR * len(listed)
+    often = Counter(listed)
+    names = [
+        key if in_order and (often[name] > 1 or _plain(name) not in spelled) else name
+        for name, key in zip(listed, keys, strict=True)
+    ]
+    chosen = [names[place] for place in places]
+    described = {name: found.get(name) or spelled.get(_plain(name)) for name in chosen}
     without = [name for name, sentences in described.items() if sentences is None]
     if without:
         raise UsageError(
@@ -202,7 +220,7 @@ def _described(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
             hint="does it belong to this data set?",
             input=str(path),
         )
-    return {name: sentences for name, sentences in described.items() if sentences}
+    return Classes(tuple(chosen), {name: sentences for name, sentences in described.items() if sentences})
 
 
 def _plain(name: str) -> str:

@@ -17,12 +17,17 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from clipalign.data.tars import BoundedMember, members_of
 from clipalign.errors import InputUnreadable, need
 from clipalign.evaluation.dataset_files import PICTURE_SUFFIXES, FileInTar, files_in, text_lines
+from clipalign.evaluation.tasks.class_texts import read_task
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
+
+if TYPE_CHECKING:
+    from clipalign.evaluation.settings import EvalSettings
+    from clipalign.evaluation.tasks.class_evaluator import ClassTask
 
 DEVKIT: Final = "ILSVRC2012_devkit_t12"
 ARCHIVE: Final = "ILSVRC2012_img_val.tar"
@@ -74,10 +79,6 @@ def imagenet_names() -> tuple[str, ...]:
 class ClassFolders(ClassBenchmark):
     """Pictures in a folder a class, named by WordNet's identifier or by label; folders of other names are ignored.
 
-    The published descriptors of ImageNet (``clip-d``) go by other names for two of its classes; that those are the same
-    follows from their order, which the 200 classes of ImageNet-A and -R do not share. One of the two, "newt", is among
-    ImageNet-A's: ``clip-d`` is left out there, and a note says so.
-
     Attributes:
         markers: the folder of the class folders, or one of them.
         subset: list of the classes that count: all, or the 200 of ImageNet-A or -R.
@@ -91,6 +92,12 @@ class ClassFolders(ClassBenchmark):
         """Those of the subset, in its order."""
         every = dict(zip(synsets(), imagenet_names(), strict=True))
         return tuple(every[synset] for synset in synsets(self.subset))
+
+    def task(self, settings: EvalSettings) -> ClassTask:
+        """Those of the subset; the order of all 1,000 tells which class a file means by another name."""
+        order = {synset: place for place, synset in enumerate(synsets())}
+        places = [order[synset] for synset in synsets(self.subset)]
+        return read_task(self.name, self.folder, imagenet_names(), settings, places=places)
 
     def _folders(self) -> tuple[str, ...]:
         names = synsets(self.subset)
