@@ -222,3 +222,12 @@ def test_archives_of_imagenet_that_are_none_are_named(archive: str, tmp_path: Pa
     (tmp_path / archive).write_bytes(b"no archive")
     with pytest.raises(InputUnreadable, match=f"{archive} cannot be read"):
         found_in("imagenet", tmp_path)
+
+
+def test_places365_says_whether_its_pictures_are_full_size_or_small(tmp_path: Path) -> None:
+    make_place365(tmp_path)
+    benchmark = dataset("place365", tmp_path)
+    assert any(note.startswith("small pictures") for note in benchmark.task(EvalSettings()).notes)
+    (tmp_path / "val_256").rename(tmp_path / "val_large")
+    assert "pictures in full size, as in WCA's code" in benchmark.task(EvalSettings()).notes
+    assert len(found_in("place365", tmp_path)) == 2

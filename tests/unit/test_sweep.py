@@ -122,7 +122,7 @@ def test_scales_and_draws_of_wca_are_swept_over_crops_that_are_encoded_once(
 ) -> None:
     monkeypatch.setattr(pictograms, "POOL_CROPS", 4)
     encoded: list[int] = []
-    monkeypatch.setattr(classify, "encode_images", _counting(encoded, classify.encode_images))
+    monkeypatch.setattr(classify, "encode_images", _counting(encoded, encoder.encode_images))
 
     def named(model: str) -> LoadedModel:
         return replace(load_tiny(), weights_sha256="of the test")  # vectors of nameless weights are not kept

@@ -12,8 +12,9 @@ import os
 import pickle
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,10 @@ from clipalign.evaluation.dataset_files import COMPLETE, numbered_rows, text_lin
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
 from clipalign.models.torchscript import StandIn, load_inert
 
+if TYPE_CHECKING:
+    from clipalign.evaluation.settings import EvalSettings
+    from clipalign.evaluation.tasks.class_evaluator import ClassTask
+
 
 class PictureLists(ClassBenchmark):
     """Pictures that a list names; their classes stand in it, in a second list, or in the pictures' own names.
@@ -31,7 +36,8 @@ class PictureLists(ClassBenchmark):
         markers: places of the list; the other paths are from its folder.
         form: of its lines: ``FILE``, ``FILE NUMBER`` or ``NUMBER FILE``. The number is the class, or the picture's own
             where ``labels`` is set.
-        pictures: folders that may hold the pictures.
+        pictures: folders that may hold the pictures; the first that is there does.
+        folder_notes: what a reader must know of the pictures of a folder, by its name.
         suffix: ending of a picture's name that the list leaves out.
         labels: list of ``NUMBER CLASS``, a line a picture.
         split: list of ``NUMBER 0`` for pictures of the test part, other lines are left out; with ``labels``.
@@ -44,6 +50,7 @@ class PictureLists(ClassBenchmark):
 
     form: str = "FILE"
     pictures: tuple[str, ...]
+    folder_notes: dict[str, str] | None = None
     suffix: str = ""
     labels: str = ""
     split: str = ""
@@ -74,12 +81,21 @@ class PictureLists(ClassBenchmark):
     def found_pictures(self) -> Iterator[FoundPicture]:
         """The pictures of the list."""
         labels = {key: label for label, key in enumerate(self._classes())}
-        folders = [Path(os.path.normpath(self.marker.parent / name)) for name in self.pictures]
-        folder = next((one for one in folders if one.is_dir()), folders[0])
+        folder = self._picture_folder()
         for file, key in self._listed():
             if isinstance(key, int) and key not in labels:
                 raise ValueError(f"{file} is of class {key}, and there are {len(labels)} classes")
             yield FoundPicture(file, labels[key], folder / f"{file}{self.suffix}".lstrip("/"))
+
+    def _picture_folder(self) -> Path:
+        folders = [Path(os.path.normpath(self.marker.parent / name)) for name in self.pictures]
+        return next((one for one in folders if one.is_dir()), folders[0])
+
+    def task(self, settings: EvalSettings) -> ClassTask:
+        """With a note on the folder of the pictures, where there is one."""
+        task = super().task(settings)
+        note = (self.folder_notes or {}).get(self._picture_folder().name)
+        return replace(task, notes=(*task.notes, note)) if note else task
 
     def _listed(self) -> Iterator[tuple[str, int | str]]:
         """File and class of every picture."""

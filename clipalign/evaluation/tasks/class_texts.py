@@ -195,7 +195,7 @@ def _drawn(path: Path) -> tuple[str, ...]:
 def _described(path: Path, listed: Sequence[str], places: Sequence[int]) -> Classes:
     """The classes at these places with their sentences, however the file spells their names.
 
-    A file of the same classes in the same order may name some differently, and then goes by its own names: WCA's
+    A file of the same classes in the same order may name some differently, and its names count then: WCA's
     ``clip-d`` and ``waffle`` have OpenAI's first list of ImageNet's names ("eft"), its other methods the revised one
     ("newt"), in which two names stand for two classes each.
 

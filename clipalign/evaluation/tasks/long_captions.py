@@ -170,7 +170,7 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
 class LongBenchmark(Benchmark[LongSample, L]):
     """A benchmark of long captions."""
 
-    options = LONG_OPTIONS
+    options: tuple[str, ...] = LONG_OPTIONS
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> LongEvaluator[L]:
         """With the model's own context, unless the user has it stretched."""
