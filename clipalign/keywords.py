@@ -27,6 +27,8 @@ class ClassifyKeywords(TypedDict, total=False):
     text_logscale: float
     prompt: str
     top: int
+    probabilities: bool
+    reject_below: float | None
     explain: bool
     batch_size: int | None
     seed: int

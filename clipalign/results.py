@@ -154,11 +154,13 @@ class ClassScore:
         score: cosine of picture and class, -1 to 1; higher fits better.
         scale: what the class's contributions, all summed, are multiplied with to give the score; None where nothing
             is explained.
+        probability: softmax over all classes with the model's own scale, 0 to 1; None where that was not asked for.
     """
 
     name: str
     score: float
     scale: float | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ class ClassifyResult(Result):
         descriptions: the texts of ``classes``, class after class, M in all; empty where nothing is explained.
         contributions: of each crop (N rows) with each description (M columns): weight of the crop, times their cosine,
             times weight of the description (WCA).
+        rejected: whether even the best class fits too badly, by ``reject_below``; None where that was not asked for.
     """
 
     _named = ("image", "label", "score")
@@ -215,11 +218,12 @@ class ClassifyResult(Result):
     descriptions: tuple[DescriptionWeight, ...] = ()
     contributions: tuple[tuple[float, ...], ...] = ()
     warnings: tuple[str, ...] = ()
+    rejected: bool | None = None
 
     @property
-    def label(self) -> str:
-        """The best class."""
-        return self.classes[0].name
+    def label(self) -> str | None:
+        """The best class; None where it was rejected."""
+        return None if self.rejected else self.classes[0].name
 
     @property
     def score(self) -> float:
@@ -248,9 +252,12 @@ class ClassifyResult(Result):
                 "class": self.label,
                 "score": self.score,
                 "classes": [
-                    {"name": one.name, "score": one.score} | ({} if one.scale is None else {"scale": one.scale})
+                    {"name": one.name, "score": one.score}
+                    | ({} if one.probability is None else {"probability": one.probability})
+                    | ({} if one.scale is None else {"scale": one.scale})
                     for one in self.classes
                 ],
+                **({} if self.rejected is None else {"rejected": self.rejected}),
                 "image_size": self.image_size,
                 **(evidence if self.crops else {}),
                 "warnings": self.warnings,

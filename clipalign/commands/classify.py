@@ -22,7 +22,7 @@ from clipalign.commands.common import (
 )
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import RecordSettings
-from clipalign.config.readers import name, pair_of
+from clipalign.config.readers import name, pair_of, texts
 from clipalign.config.settings import Setting, flag_name
 from clipalign.config.suggest import suggestion
 from clipalign.data.class_texts import class_texts, default_method
@@ -67,7 +67,13 @@ class ClassifyOptions(ClassifySettings, ClassFileSettings, RecordSettings):
 
     panel = "Scoring"
 
-    labels: Annotated[Path | None, Setting("Class names, one per line.", value="FILE", file=False)] = None
+    label: Annotated[
+        tuple[str, ...],
+        Setting("The name of a class. May be repeated.", texts, value="TEXT", file=False, variable=False),
+    ] = ()
+    labels: Annotated[
+        Path | None, Setting("Class names, one per line; - for standard input.", value="FILE", file=False)
+    ] = None
     dataset: Annotated[
         str | None,
         Setting(
@@ -106,12 +112,15 @@ def classify(
     score is a cosine, -1 to 1; higher fits better, and only scores of one image compare.
 
     Examples:
+      clipalign classify photo.jpg --label cat --label dog --probabilities
       clipalign classify photo.jpg --labels animals.txt
       clipalign classify photo.jpg --descriptions animals.json --explain
       clipalign classify photo.jpg --descriptions a.json --explain -o why.html
       clipalign classify photos/ --descriptions animals.json --output found.csv
       clipalign classify a.jpg --labels animals.txt --describe-with URL MODEL
     """
+    if str(settings.labels) == STDIN and STDIN in (*(image or ()), *settings.input):
+        raise UsageError("only one input can be -", hint="standard input is read once", input=STDIN)
     pictures = None if wants_many(settings, {"IMAGE": image}) else _pictures(image or [], settings)
     if pictures is not None and _is_one(image or []) and settings.on_error != "skip":
         return _classify_one(pictures.name, settings)
@@ -171,7 +180,8 @@ def _classify_many(pictures: Input | None, settings: ClassifyOptions) -> int:
 
         return ClassifyScorer(ready_classifier(loaded, describe_with_model(classes, settings), settings))
 
-    return run_many(settings, ClassifyFormatter(), scorer, source=pictures, needs_text=False)
+    formatter = ClassifyFormatter(classes.names or classes.descriptions or ())
+    return run_many(settings, formatter, scorer, source=pictures, needs_text=False)
 
 
 def read_classes(settings: ClassifyOptions) -> Classes:
@@ -190,7 +200,7 @@ def read_classes(settings: ClassifyOptions) -> Classes:
         )
     else:
         classes = Classes(
-            names=tuple(read_labels(settings.labels)) if settings.labels else (),
+            names=(*settings.label, *(read_labels(settings.labels) if settings.labels else ())),
             descriptions=read_descriptions(settings.descriptions) if settings.descriptions else None,
         )
     if settings.templates:
@@ -230,18 +240,19 @@ def describe_with_model(classes: Classes, settings: ClassifyOptions) -> Classes:
 
 
 def _check_sources(settings: ClassifyOptions) -> None:
-    if settings.labels is None and settings.descriptions is None and settings.dataset is None:
+    named = "--label" if settings.label else "--labels" if settings.labels else ""
+    if not named and settings.descriptions is None and settings.dataset is None:
         raise UsageError(
             "there are no classes to choose from",
-            hint="give --labels FILE, --descriptions FILE.json or --dataset NAME",
+            hint="give --label NAME, --labels FILE, --descriptions FILE.json or --dataset NAME",
             input="--labels",
         )
-    if settings.dataset is not None and (settings.labels or settings.descriptions):
-        other = "--labels" if settings.labels else "--descriptions"
+    if settings.dataset is not None and (named or settings.descriptions):
+        other = named or "--descriptions"
         raise UsageError(f"--dataset and {other} both name the classes", hint="give one of them", input="--dataset")
     if settings.describe_with is None:
         return
-    if settings.labels is None or settings.descriptions is not None:
+    if not named or settings.descriptions is not None:
         raise UsageError(
             "--describe-with describes the classes of --labels",
             hint="give --labels FILE, and no --descriptions or --dataset",

@@ -8,13 +8,15 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clipalign.data.sources import STDIN
 from clipalign.errors import MissingDataset, UsageError, name_some
-from clipalign.files import read_text_bytes
+from clipalign.files import MAX_TEXT_BYTES, read_text_bytes
 
 DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
 """Data sets whose classes have published descriptions."""
@@ -268,7 +270,7 @@ def undescribed(names: Sequence[str], source: str) -> UsageError:
 
 def _read(path: Path, *, hint: str = "check the path") -> str:
     try:
-        content = read_text_bytes(path)
+        content = _stdin() if str(path) == STDIN else read_text_bytes(path)
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _every_other_is_nil(content[:64]):
             raise UsageError(f"{path} is UTF-16, not UTF-8", hint="save it as UTF-8", input=str(path))
         return content.decode("utf-8-sig")
@@ -276,6 +278,15 @@ def _read(path: Path, *, hint: str = "check the path") -> str:
         raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8", input=str(path)) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint, input=str(path)) from error
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("standard input has no class names", hint="pipe them in, one a line", input=STDIN)
+    content: bytes = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise UsageError(f"standard input is longer than {MAX_TEXT_BYTES // 1_000_000} MB", input=STDIN)
+    return content
 
 
 def _every_other_is_nil(content: bytes) -> bool:

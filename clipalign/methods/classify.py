@@ -194,13 +194,17 @@ class Classifier:
         best = sorted(range(len(values)), key=lambda index: (-values[index], index))[: self.settings.top]
         explained = self._explain(best, crops, weights, boxes, size) if self.settings.explain else _Explanation()
         scales = explained.scales or (None,) * len(best)
+        shares: list[float] | list[None] = [None] * len(values)
+        if self.settings.probabilities:
+            shares = torch.softmax(logit_scale(self.loaded) * scores.double(), dim=0).tolist()
+        limit, first = self.settings.reject_below, shares[best[0]]
         return ClassifyResult(
             id=id,
             image=image_name,
             model=self.loaded.row.name,
             method=self.method,
             classes=tuple(
-                ClassScore(self.classes[index].name, values[index], scale)
+                ClassScore(self.classes[index].name, values[index], scale, shares[index])
                 for index, scale in zip(best, scales, strict=True)
             ),
             image_size=size,
@@ -209,6 +213,7 @@ class Classifier:
             descriptions=explained.descriptions,
             contributions=explained.contributions,
             warnings=_picture_warnings(boxes, size),
+            rejected=None if limit is None else (values[best[0]] if first is None else first) < limit,
         )
 
     def _explain(
@@ -273,6 +278,20 @@ def crop_weights(features: Tensor, logscale: float) -> tuple[Tensor, Tensor]:
     return crops, torch.softmax(math.exp(logscale) * (crops @ whole[0]), dim=0)
 
 
+def logit_scale(loaded: LoadedModel) -> float:
+    """What the model multiplies a cosine with before a softmax, as it was trained: about 100 for CLIP.
+
+    Raises:
+        ModelMismatch: it has no such number.
+    """
+    scale = getattr(loaded.network, "logit_scale", None)
+    if scale is None or scale.numel() != 1:
+        raise ModelMismatch(
+            f"{loaded.row.name} has no scale of its own", hint="leave out --probabilities", input="--probabilities"
+        )
+    return float(scale.detach().exp())
+
+
 def make_classifier(
     loaded: LoadedModel,
     classes: Classes,
@@ -307,6 +326,10 @@ def make_classifier(
     )
     notes = _notes(loaded, texts, vectors)
     described = _settings_record(chosen, texts, batch_size=_pictures_at_once(loaded, chosen))
+    if chosen.probabilities:
+        described["logit_scale"] = logit_scale(loaded)
+    if chosen.reject_below is not None:
+        described["reject_below"] = chosen.reject_below
     provenance = provenance_of(loaded, described, seed=chosen.seed, notes=notes)
     return Classifier(loaded, chosen, texts, vectors, provenance, notes, offline, timeout)
 

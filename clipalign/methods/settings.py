@@ -83,6 +83,19 @@ class ClassifySettings(Checked):
     ] = 2.0
     prompt: Annotated[str, Setting("A sentence with {} for the class name.", text, value="TEXT")] = DEFAULT_PROMPT
     top: Annotated[int, Setting("Best classes to report.", whole(1), value="N", panel="Output")] = 5
+    probabilities: Annotated[
+        bool, Setting("Add the softmax over all classes, with the model's own scale.", panel="Output")
+    ] = False
+    reject_below: Annotated[
+        float | None,
+        Setting(
+            "Give no class to an image whose best score, or probability with --probabilities, is lower.",
+            finite,
+            value="X",
+            default="always give one",
+            panel="Output",
+        ),
+    ] = None
     explain: Annotated[bool, Setting("Show which crops and sentences carried the score.", panel="Output")] = False
     batch_size: Annotated[int | None, SameAs(ModelSettings)] = None
     seed: Annotated[int, SameAs(MachineSettings)] = 0

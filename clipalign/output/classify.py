@@ -53,8 +53,16 @@ SENTENCES: Final = ("sentence", "sentences")
 CROPS: Final = ("crop", "crops")
 
 
+NONE_OF_THESE: Final = "none of these"
+"""What people read in the place of a class that was rejected."""
+
+
 class ClassifyFormatter(RecordFormatter):
-    """How records of ``classify`` look."""
+    """How records of ``classify`` look.
+
+    Args:
+        names: of the classes, for columns that are wide enough from the first line on.
+    """
 
     command = "classify"
     noun = ("picture", "pictures")
@@ -66,12 +74,14 @@ class ClassifyFormatter(RecordFormatter):
         Sort("score, highest first", "score", descending=True),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        longest = max((cell_len(visible(name)) for name in names), default=0)
         self._ids = IdColumn()
+        self._names = [IdColumn(longest) for _ in range(1 + RUNNERS_UP)]
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
         """Return the best class."""
-        return (record["class"],)
+        return (record["class"] or NONE_OF_THESE,)
 
     def badness(self, record: Mapping[str, Any]) -> float:
         """Put pictures first whose best two classes lie closest together."""
@@ -86,7 +96,7 @@ class ClassifyFormatter(RecordFormatter):
             {
                 "text": one["name"],
                 "wrong": None,
-                "numbers": [f"{one['score']:.4f}"],
+                "numbers": [number_of(one)],
                 "bar": html.signed_bar(one["score"], largest=largest),
             }
             for one in record["classes"]
@@ -99,19 +109,26 @@ class ClassifyFormatter(RecordFormatter):
         }
 
     def line(self, record: Mapping[str, Any]) -> Text:
-        """Return score, id, the best class and those behind it."""
-        best, *others = record["classes"]
-        text = Text(f"{best['score']:.4f}  ", style="bold")
+        """Return score, id, the best class and those behind it, in columns."""
+        shown = record["classes"][: 1 + RUNNERS_UP]
+        text = Text(f"{number_of(shown[0])}  ", style="bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
-        text.append(visible(best["name"]), style="bold")
-        for one in others[:RUNNERS_UP]:
-            text.append(f"  {visible(one['name'])} {one['score']:.4f}", style="dim")
+        if record.get("rejected"):
+            text.append(f"{NONE_OF_THESE}, not even ", style="bold")
+        for column, one in zip(self._names, shown, strict=False):
+            first = one is shown[0]
+            text.append(column.cell(one["name"]), style="bold" if first else "dim")
+            text.append("  " if first else f" {number_of(one)}  ", style="dim")
+        text.rstrip()
         return text
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
         """Return the table of one picture."""
         (record,) = records
         parts: list[Text | Table] = [folding(record["image"], "bold"), Text(""), _classes(record["classes"])]
+        if record.get("rejected"):
+            limit = record["provenance"]["settings"]["reject_below"]
+            parts += [Text(""), Text(f"{NONE_OF_THESE}: the best is below {limit:g}", style="bold")]
         for evidence in read_evidence(record):
             heading = folding(evidence.name, "bold").append(f"  {evidence.score:.4f}, of that", style="not bold")
             parts += [Text(""), heading, _evidence(evidence)]
@@ -122,6 +139,11 @@ class ClassifyFormatter(RecordFormatter):
         texts = f"{settings.get('texts')} {'text' if settings.get('texts') == 1 else 'texts'}"
         parts += [Text(""), folding(f"{record['method']}: {seen}, {classes}, {texts}")]
         return printed([*parts, provenance_line(origin, first=[origin["model"]])])
+
+
+def number_of(one: Mapping[str, Any]) -> str:
+    """Return the score of a class, or its probability where there is one."""
+    return f"{one['score'] if one.get('probability') is None else one['probability']:.4f}"
 
 
 class Sentence(NamedTuple):
@@ -223,7 +245,7 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             Text(str(rank), style="dim"),
             Text(shortened(one["name"], name_cells), style=style),
-            Text(f"{one['score']:.4f}", style=style),
+            Text(number_of(one), style=style),
             Text(behind, style="dim"),
             *([drawing] if has_bars else []),
         )

@@ -214,8 +214,8 @@ def _cell_count(name: str, cells: Sequence[str]) -> int:
 class IdColumn:
     """The ids in a table that is written line by line: as wide as the longest so far, so that what follows lines up."""
 
-    def __init__(self) -> None:
-        self._cells = ID_CELLS[0]
+    def __init__(self, at_least: int = ID_CELLS[0]) -> None:
+        self._cells = min(at_least, ID_CELLS[1])
 
     def cell(self, name: str) -> str:
         """Return ``name``, made visible and padded; of a long one its end, for paths differ there."""

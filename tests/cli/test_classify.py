@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from tests.chat import chat_server
 from tests.cli.run import GOLDEN, IMAGE, TINY, Run, run_apart, run_here
@@ -118,6 +120,38 @@ class TestOnePicture:
         line = ["--labels", "labels.txt", "--method", "clip-e", "--templates", "templates.txt"]
         assert record(capsys, *line)["provenance"]["settings"]["texts"] == 6
 
+    def test_classes_typed_or_piped(self, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+        typed = record(capsys, "--label", "cat", "--label", "car", "--label", "tree")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"cat\n\ncar\ntree\n")))
+        assert record(capsys, "--labels", "-") == typed == record(capsys, "--labels", "labels.txt")
+        (here / "two.txt").write_text("car\ntree\n")
+        assert record(capsys, "--label", "cat", "--labels", "two.txt") == typed
+        both = classify(capsys, "-", "--labels", "-")
+        assert (both.status, "only one input can be -" in both.err) == (2, True)
+        assert "occurs twice" in classify(capsys, "wca.png", "--label", "cat", "--label", "cat").err
+
+    def test_probabilities_are_the_softmax_with_the_model_s_own_scale(self, here: Path, capsys: Capture) -> None:
+        found = record(capsys, "--labels", "labels.txt", "--probabilities")
+        scale = found["provenance"]["settings"]["logit_scale"]
+        weights = [math.exp(scale * one["score"]) for one in found["classes"]]
+        assert [one["probability"] for one in found["classes"]] == pytest.approx(
+            [weight / sum(weights) for weight in weights], abs=1e-6
+        )
+        assert scale == pytest.approx(math.exp(load_file(GOLDEN / "tiny-clip.safetensors")["logit_scale"].item()))
+
+    def test_none_of_these(self, here: Path, capsys: Capture) -> None:
+        line = ["--labels", "labels.txt", "--reject-below"]
+        best = record(capsys, *line, "-1")
+        assert (best["rejected"], best["class"]) == (False, best["classes"][0]["name"])
+        none = record(capsys, *line, "0.9")
+        assert (none["rejected"], none["class"], none["score"]) == (True, None, best["score"])
+        likely = record(capsys, *line, "0.34", "--probabilities")
+        assert likely["rejected"] == (likely["classes"][0]["probability"] < 0.34)
+        table = classify(capsys, "wca.png", *line, "0.9", "--format", "table").out
+        assert "none of these: the best is below 0.9" in table
+        many = classify(capsys, "pics", *line, "0.9", "--format", "table").out
+        assert "most frequent classes: none of these 3" in many and ", not even " in many
+
     def test_a_page_with_frames_and_a_heat_map(self, here: Path, capsys: Capture) -> None:
         (here / "hostile.json").write_text(json.dumps({"<script>x</script>": ["<img src=x>", "b"], "cat": ["A cat."]}))
         line = ["wca.png", "--descriptions", "hostile.json", "--explain", "-o", "why.html"]
@@ -175,7 +209,10 @@ class TestManyPictures:
     def test_every_format(self, here: Path, capsys: Capture) -> None:
         line = ["pics", "--labels", "labels.txt", "--format"]
         table = classify(capsys, *line, "table").out
-        assert re.search(r"^0\.\d{4} +a +\w+  \w+ 0\.\d{4}", table) and "most frequent classes: " in table
+        lines = table.splitlines()[:3]
+        assert all(re.match(r"-?0\.\d{4}  (a|b|more/c) +\w+ +\w+ +-?0\.\d{4}  \w+ +-?0\.\d{4}$", one) for one in lines)
+        assert len({re.match(r"\S+ +\S+ +", one).end() for one in lines}) == 1, "the classes stand in columns"  # type: ignore[union-attr]
+        assert "most frequent classes: " in table
         document = json.loads(classify(capsys, *line, "json").out)
         assert len(document["results"]) == 3 and document["summary"]["records"] == 3
         rows = list(csv.DictReader(io.StringIO(classify(capsys, *line, "csv").out)))

@@ -249,6 +249,9 @@ def classifying() -> Table:
         "templates": Demonstration((*labels, "--method", "clip-e"), ("--templates", "templates.txt"), field("score")),
         "words": Demonstration((*labels, "--method", "waffle"), ("--words", "words.txt"), status),
         "top": Demonstration(labels, ("--top", "1"), field("classes")),
+        "label": Demonstration(plain, ("--label", "car"), status),
+        "probabilities": Demonstration(labels, ("--probabilities",), field("classes")),
+        "reject_below": Demonstration(labels, ("--reject-below", "1"), field("class")),
         "explain": Demonstration(labels, ("--explain",), field("contributions")),
     }
     return {("classify", name): one for name, one in table.items()}

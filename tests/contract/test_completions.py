@@ -63,8 +63,11 @@ def complete_in_bash(folder: Path, *words: str) -> list[str]:
         (["clipalign", "detect", "--model", "long"], ["longclip-B", "longclip-B-32", "longclip-L"]),
         (["clipalign", "detect", "-m", "pic"], ["pictogram", "pictogram-long", "picture of a cup.png"]),
         (["clipalign", "detect", "--model", "=", "spec"], ["specs", "specs-base"]),
-        (["clipalign", "detect", "--format", ""], ["table", "json", "jsonl", "csv", "html", "github"]),
-        (["clipalign", "detect", "--format", "=", "js"], ["json", "jsonl"]),
+        (
+            ["clipalign", "detect", "--format", ""],
+            ["table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "html", "github"],
+        ),
+        (["clipalign", "detect", "--format", "=", "js"], ["json", "jsonl", "jsonl.gz"]),
         (["clipalign", "detect", "--device", "c"], ["cpu", "cuda"]),
         (["clipalign", "detect", "--mode", "m"], ["most-negative"]),
         (["clipalign", "detect", "--layers", ""], []),

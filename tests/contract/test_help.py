@@ -13,6 +13,7 @@ from tests.contract.test_options import options_of
 QUANTITIES = {
     "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
     "--top": "N", "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
+    "--reject-below": "score",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
     "--accumulate": "batches", "--draws": "prefixes", "--learning-rate": "peak", "--warmup-steps": "steps",
     "--weight-decay": "adamw", "--clip-norm": "norm", "--validate-every": "steps",
@@ -28,7 +29,8 @@ OTHER_MEANINGS = {
     ("train-specs", "--epsilon"): "units of the scaled cosine",
 }
 NOTHING_BY_DEFAULT = {
-    "--input", "--output", "--labels", "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
+    "--input", "--output", "--label", "--labels",
+    "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
     "--accept-license", "--data", "--prepare", "--sweep", "--compare", "--report", "--save", "--from", "--list",
     "--dry-run", "--verify", "--remove", "--quiet", "--verbose", "--debug", "--help",
 }  # fmt: skip
