@@ -13,7 +13,8 @@ from clipalign.config.settings import flag_name
 from clipalign.data.words import Mode
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwritable
 from clipalign.evaluation.registry import benchmark_names, find_benchmark
-from clipalign.evaluation.settings import SWEPT, EvalSettings
+from clipalign.evaluation.settings import EvalSettings
+from clipalign.evaluation.sweep import check_used, read_axes
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
@@ -57,11 +58,13 @@ def _run(settings: EvalSettings) -> int:
     if settings.dataset is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
     _check_together(settings)
-    axes = check_axes(settings)
+    axes = read_axes(settings.sweep)
+    for model in axes.get("model", []):
+        find_model(str(model))
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
     benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
     _check_options(benchmark, settings.typed)
-    _check_swept(benchmark, axes)
+    check_used(benchmark, axes)
     _check_epsilon(benchmark, settings, axes)
     from clipalign.evaluation.load_run import check_free
 
@@ -127,21 +130,6 @@ def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
     comparison = compare_runs(*runs, seed=settings.seed)
     write_record(comparison_record(comparison), comparison_table(comparison), format=chosen_format(settings))
     return EXIT_DONE
-
-
-def check_axes(settings: EvalSettings) -> dict[str, list[object]]:
-    """What ``--sweep`` goes through, every model known; before anything heavy is imported.
-
-    Raises:
-        UsageError: it cannot be swept.
-        UnknownModel: there is no such model.
-    """
-    from clipalign.evaluation.sweep import read_axes
-
-    axes = read_axes(settings.sweep)
-    for model in axes.get("model", []):
-        find_model(str(model))
-    return axes
 
 
 def _sweep(
@@ -211,22 +199,6 @@ def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> No
             has = ", ".join(flag_name(one) for one in benchmark.options)
             hint = f"it has {has}" if has else "leave it out"
             raise UsageError(f"{benchmark.name} makes no use of {flag}", hint=hint, input=flag)
-
-
-def _check_swept(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> None:
-    """Settings swept that the benchmark has no use for; before a model is loaded.
-
-    Raises:
-        UsageError: there is one.
-    """
-    others = [name for name in axes if name != "model" and name not in benchmark.options]
-    if others:
-        can = ", ".join(name for name in SWEPT if name == "model" or name in benchmark.options)
-        raise UsageError(
-            f"{benchmark.name} makes no use of {', '.join(others)}",
-            hint=f"--sweep can go through {can} there",
-            input="--sweep",
-        )
 
 
 def _check_epsilon(

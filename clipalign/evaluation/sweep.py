@@ -71,6 +71,22 @@ def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
         earlier = combination
 
 
+def check_used(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> None:
+    """See that the benchmark has a use for what is swept.
+
+    Raises:
+        UsageError: it has none.
+    """
+    can = [name for name in SWEPT if name == "model" or name in benchmark.options]
+    others = [name for name in axes if name not in can]
+    if others:
+        raise UsageError(
+            f"{benchmark.name} makes no use of {', '.join(others)}",
+            hint=f"--sweep can go through {', '.join(can)} there",
+            input="--sweep",
+        )
+
+
 _HASH_DIGITS: Final = 8
 
 
@@ -125,10 +141,7 @@ def run_sweep(
     from clipalign.evaluation.score_cache import ScoreCache
     from clipalign.evaluation.tasks.words import DetectEvaluator
 
-    others = [name for name in axes if name != "model" and name not in benchmark.options]
-    if others:
-        what = f"{', '.join(others)} cannot be swept on this benchmark"
-        raise UsageError(what, hint="only model can be", input="--sweep")
+    check_used(benchmark, axes)
 
     def share(evaluator: Evaluator[Any, Any]) -> None:
         if isinstance(evaluator, DetectEvaluator):

@@ -21,9 +21,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from clipalign.data.words import Span
-from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
+from clipalign.evaluation.benchmark import RECORD_ERRORS, BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
+from clipalign.evaluation.tasks.caption_sets import value_at
 from clipalign.evaluation.tasks.words import (
     ABOUT,
     NEAREST,
@@ -34,8 +35,6 @@ from clipalign.evaluation.tasks.words import (
     precision,
 )
 from clipalign.methods.scores import f_clip_score
-
-_BAD_ROW: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
 class CaptionRows(WordBenchmark):
@@ -98,9 +97,9 @@ class CaptionRows(WordBenchmark):
     def _foils(self, row: Any) -> Iterator[str]:
         for caption in self.captions:
             try:
-                if "false_word" in caption and (foil := str(_value(row, caption["false_word"])).strip()):
+                if "false_word" in caption and (foil := str(value_at(row, caption["false_word"])).strip()):
                     yield foil
-            except _BAD_ROW:
+            except RECORD_ERRORS:
                 continue  # reported where the sample is read
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
@@ -112,22 +111,22 @@ class CaptionRows(WordBenchmark):
         """All captions of a row, or that it is broken once for each."""
         try:
             return [self._sample(f"{number}{_ending(caption)}", row, caption) for caption in self.captions]
-        except _BAD_ROW as error:
+        except RECORD_ERRORS as error:
             what = f"row {number} of {self.file} is not as it should be: {error}"
             return [broken(f"{number}{_ending(caption)}", "", what) for caption in self.captions]
 
     def _sample(self, id: str, row: Any, caption: dict[str, str]) -> CaptionSample:
-        name = str(_value(row, self.image))
-        text = _value(row, caption["text"]).strip()
-        foil = str(_value(row, caption["false_word"])).strip() if "false_word" in caption else ""
+        name = str(value_at(row, self.image))
+        text = value_at(row, caption["text"]).strip()
+        foil = str(value_at(row, caption["false_word"])).strip() if "false_word" in caption else ""
         return CaptionSample(
             id=id,
             image=self._folder / name,
             image_name=name,
             text=text,
             correct=not foil,
-            part=str(_value(row, self.part)) if self.part else "",
-            references=tuple(map(str, _value(row, self.references))) if self.references else (),
+            part=str(value_at(row, self.part)) if self.part else "",
+            references=tuple(map(str, value_at(row, self.references))) if self.references else (),
             false_spans=places_of(foil, text),
             truth={"foil_word": foil} if foil else {},
         )
@@ -153,13 +152,6 @@ def equals_foil(outcome: CaptionOutcome) -> bool:
 
 def _same(word: str, outcome: CaptionOutcome) -> bool:
     return word.lower() == str(outcome.truth["foil_word"]).strip().lower()
-
-
-def _value(row: Any, place: str) -> Any:
-    """The value in a row under keys with points between."""
-    for key in place.split("."):
-        row = row[int(key)] if isinstance(row, list) else row[key]
-    return row
 
 
 def _ending(caption: dict[str, str]) -> str:
@@ -288,7 +280,7 @@ class Hat(CaptionRows):
         for row in self._rows:
             try:
                 wrong.append(bool(_marked(row)))
-            except _BAD_ROW:
+            except RECORD_ERRORS:
                 continue  # reported where the sample is read
         if wrong:
             yield (
@@ -307,7 +299,7 @@ class Hat(CaptionRows):
             joined = " ".join(word.strip().replace(".", "").replace(",", "") for word in marked)
             sample = self._sample(str(row["sample_id"]), row, self.captions[0])
             spans = _spans(row)
-        except _BAD_ROW as error:
+        except RECORD_ERRORS as error:
             return [broken(f"row-{number}", "", f"row {number} of {self.file} is not as it should be: {error}")]
         return [replace(sample, correct=not marked, false_spans=spans, truth={"marked": joined})]
 
