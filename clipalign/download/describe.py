@@ -48,6 +48,9 @@ LONGEST_SENTENCE: Final = 400
 
 ANSWER_BYTES: Final = 1_000_000
 
+RETRIES: Final = RetryPolicy(attempts=4, connect_seconds=10.0, stall_seconds=120.0)
+"""With one class; a model may take its time until the first piece of an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Describer:
@@ -57,20 +60,14 @@ class Describer:
         url: with its version, ``http://localhost:8080/v1``.
         model: as the server calls it.
         key: sent as a bearer token; empty for none.
-        connect_seconds: until a connection stands.
-        answer_seconds: between two pieces of an answer, and until the first.
-        attempts: a class, at least 1.
-        pause_seconds: before the second attempt, doubled for each that follows.
+        policy: for each class.
         at_once: classes asked about at the same time.
     """
 
     url: str
     model: str
     key: str = ""
-    connect_seconds: float = 10.0
-    answer_seconds: float = 120.0
-    attempts: int = 4
-    pause_seconds: float = 1.0
+    policy: RetryPolicy = RETRIES
     at_once: int = 4
 
     @classmethod
@@ -120,7 +117,7 @@ class Describer:
         return folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 
-def ask(name: str, describer: Describer) -> tuple[str, ...]:
+def ask(name: str, describer: Describer, web: Web) -> tuple[str, ...]:
     """Ask about the class ``name``, once; sentences, at least one.
 
     Raises:
@@ -132,28 +129,21 @@ def ask(name: str, describer: Describer) -> tuple[str, ...]:
         "model": describer.model,
         "messages": [{"role": "user", "content": PROMPT.format(count=SENTENCES, name=name)}],
     }
-    policy = RetryPolicy(connect_seconds=describer.connect_seconds, stall_seconds=describer.answer_seconds)
     # A proxy would read what is sent to this machine unencrypted, the key included.
     direct = _is_this_machine(describer.host)
-    with closing(Web(policy)) as web:
-        try:
-            with web.ask(
-                "POST", address, json=body, token=describer.key, direct=direct, enough=lambda _: True
-            ) as reply:
-                if reply.status_code != 200:
-                    raise _failed(
-                        describer,
-                        f"it answered {reply.status_code}",
-                        "it wants to send the request elsewhere; give the final address",
-                    )
-                content = web.read(reply, ANSWER_BYTES)
-        except TooLargeError as error:
-            raise RetryableError("the answer is endless") from error
-        except RefusedError as error:
-            hint = "check the address (it usually ends in /v1) and the model's name"
-            if error.status in (401, 403):
-                hint = f"check {KEY_VARIABLE}" if describer.key else f"does it need a key? set {KEY_VARIABLE}"
-            raise _failed(describer, f"it answered {error.status}", hint) from error
+    try:
+        with web.ask("POST", address, json=body, token=describer.key, direct=direct, enough=lambda _: True) as reply:
+            if reply.status_code != 200:
+                hint = "it wants to send the request elsewhere; give the final address"
+                raise _failed(describer, f"it answered {reply.status_code}", hint)
+            content = web.read(reply, ANSWER_BYTES)
+    except TooLargeError as error:
+        raise RetryableError("the answer is endless") from error
+    except RefusedError as error:
+        hint = "check the address (it usually ends in /v1) and the model's name"
+        if error.status in (401, 403):
+            hint = f"check {KEY_VARIABLE}" if describer.key else f"does it need a key? set {KEY_VARIABLE}"
+        raise _failed(describer, f"it answered {error.status}", hint) from error
     return read_answer(_text_of(content))
 
 
@@ -282,10 +272,10 @@ def _ask_about(
     for name in names:
         waiting.put(name)
 
-    def again(reason: str) -> None:
+    def again(line: str) -> None:
         if tell is not None and not troubled.is_set():
             troubled.set()  # once a run: a server that is gone is gone for every class
-            tell(f"{describer.host}: {reason}; asking again")
+            tell(f"{describer.host}: {line}")
 
     def work() -> None:
         while not stop.is_set():
@@ -325,21 +315,23 @@ def _ask_about(
 
 def _described(name: str, describer: Describer, stop: threading.Event, again: Callable[[str], None]) -> tuple[str, ...]:
     """Ask about one class, and ``again``, which is told why, where that may help."""
-    reason = ""
-    for attempt in range(describer.attempts):
-        if attempt and stop.wait(describer.pause_seconds * 2 ** (attempt - 1)):
-            break
+
+    def once() -> tuple[str, ...]:
+        if stop.is_set():
+            raise DownloadFailed("stopped")
+        return ask(name, describer, web)
+
+    with closing(Web(describer.policy, sleep=stop.wait, tell=again)) as web:
         try:
-            return ask(name, describer)
-        except RetryableError as error:
-            reason = str(error)
-            if attempt + 1 < describer.attempts:
-                again(reason)
-    raise DownloadFailed(
-        f"{describer.model} at {describer.host} did not describe {name!r}: {reason or 'stopped'}",
-        hint="try again later, what it wrote is kept; or give --descriptions FILE.json",
-        input=describer.url,
-    )
+            return web.with_retries(once)
+        except DownloadFailed as error:
+            if not isinstance(error.__cause__, RetryableError):
+                raise
+            raise DownloadFailed(
+                f"{describer.model} at {describer.host} did not describe {name!r}: {error.message}",
+                hint="try again later, what it wrote is kept; or give --descriptions FILE.json",
+                input=describer.url,
+            ) from error
 
 
 def _kept(file: Path, *, again: bool = False) -> dict[str, tuple[str, ...]]:

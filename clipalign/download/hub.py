@@ -26,7 +26,7 @@ from urllib.parse import quote
 from clipalign.download.fetch import Advance, DownloadResult, RemoteFile, disk_error, fetch
 from clipalign.download.web import RefusedError, Web, length_of, same_origin
 from clipalign.errors import DownloadFailed, VerificationFailed
-from clipalign.files import exclusive
+from clipalign.files import exclusive, write_whole
 
 if TYPE_CHECKING:
     import requests
@@ -315,6 +315,4 @@ def _link(blob: Path, pointer: Path) -> None:
 
 def _write_ref(ref: Path, commit: str) -> None:
     ref.parent.mkdir(parents=True, exist_ok=True)
-    fresh = ref.with_name(f"{ref.name}.new")
-    fresh.write_text(commit, encoding="utf-8")
-    fresh.replace(ref)
+    write_whole(ref, commit.encode())

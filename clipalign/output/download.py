@@ -20,7 +20,8 @@ STATES: Final = {
     ("by hand", False): "by hand",
     ("damaged", False): "damaged",
 }
-NAME_CELLS: Final = 18
+NAME_CELLS: Final = (18, 30)
+"""At least and at most."""
 
 
 def size_of(size: int) -> str:
@@ -33,6 +34,8 @@ def size_of(size: int) -> str:
 def listing(rows: Sequence[Status]) -> str:
     """Return models and data sets: name, size and state on a line, then license and source, then what it is."""
     space = width()
+    least, most = NAME_CELLS
+    cells = min(most, max([least, *(len(visible(row.name)) for row in rows)]))
     lines: list[str] = []
     for kind, heading in (("model", "Models"), ("dataset", "Data sets")):
         chosen = [row for row in rows if row.kind == kind]
@@ -41,7 +44,7 @@ def listing(rows: Sequence[Status]) -> str:
         lines += [*([""] if lines else []), heading]
         for row in chosen:
             state = STATES.get((row.state, row.verified), row.state)
-            lines.append(f"  {visible(row.name):{NAME_CELLS}} {size_of(row.size_bytes):>8}  {state}")
+            lines.append(f"  {visible(row.name):{cells}} {size_of(row.size_bytes):>8}  {state}")
             license = visible(row.license or "not stated")
             about = [row.license_class if license == "not stated" else f"{row.license_class} ({license})"]
             about.append(visible(row.source))

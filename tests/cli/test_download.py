@@ -54,7 +54,7 @@ class TestTheList:
         run = run_here(capsys, "download", "--format", "table")
         assert run.status == 0 and run.err == ""
         lines = run.out.splitlines()
-        assert "  ViT-B-32             605 MB  not here" in lines
+        assert "  ViT-B-32                         605 MB  not here" in lines
         about = f"      free (MIT) · 127.0.0.1:{os.environ['HF_ENDPOINT'].rpartition(':')[2]}/{REPO}"
         assert any(line.startswith(about) for line in lines)
         assert "for detect, classify" in " ".join(run.out.split())

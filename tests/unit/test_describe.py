@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from clipalign.data.classes import read_descriptions
 from clipalign.download.describe import MOST_SENTENCES, Describer, describe_classes, read_answer
+from clipalign.download.web import RetryPolicy
 from clipalign.errors import DownloadFailed, UsageError
 from tests.chat import Reply, chat_server, status, usual
 
@@ -25,13 +27,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield found
 
 
+QUICK = RetryPolicy(attempts=4, connect_seconds=5.0, stall_seconds=5.0, first_pause_seconds=0.01)
+GONE = Describer("http://127.0.0.1:9/v1", "llama", policy=replace(QUICK, attempts=2))
+
+
 def describer(server: Any, **settings: Any) -> Describer:
-    quick = {"pause_seconds": 0.01, "answer_seconds": 5.0, "at_once": 1}
-    return Describer(server.url, "llama-3", **{**quick, **settings})
+    return Describer(server.url, "llama-3", **{"policy": QUICK, "at_once": 1, **settings})
 
 
-def described(server: Any, folder: Path, names: tuple[str, ...] = ("cat", "dog"), **settings: Any) -> Any:
-    return describe_classes(names, describer(server, **settings), folder=folder)
+def described(
+    server: Any, folder: Path, names: tuple[str, ...] = ("cat", "dog"), *, key: str = "", **policy: Any
+) -> Any:
+    return describe_classes(names, describer(server, key=key, policy=replace(QUICK, **policy)), folder=folder)
 
 
 class TestWhatIsSent:
@@ -162,10 +169,9 @@ class TestWhatComesBack:
     def test_a_server_that_stalls_or_is_not_there(self, server: Any, tmp_path: Path) -> None:
         server.usual = lambda handler, name: time.sleep(1)
         with pytest.raises(DownloadFailed, match="does not answer"):
-            described(server, tmp_path, ("cat",), answer_seconds=0.1, attempts=2)
-        gone = Describer("http://127.0.0.1:9/v1", "llama", attempts=2, pause_seconds=0.01)
+            described(server, tmp_path, ("cat",), stall_seconds=0.1, attempts=2)
         with pytest.raises(DownloadFailed, match=r"no connection to 127\.0\.0\.1:9"):
-            describe_classes(["cat"], gone, folder=tmp_path)
+            describe_classes(["cat"], GONE, folder=tmp_path)
 
     def test_a_server_that_drips_is_left(self, server: Any, tmp_path: Path) -> None:
         def drip(handler: Any, name: str) -> None:
@@ -177,15 +183,14 @@ class TestWhatComesBack:
 
         server.usual = drip
         with pytest.raises(DownloadFailed, match="does not answer"):
-            described(server, tmp_path, ("cat",), answer_seconds=0.2, connect_seconds=0.2, attempts=1)
+            described(server, tmp_path, ("cat",), stall_seconds=0.2, connect_seconds=0.2, attempts=1)
 
     def test_asking_again_is_told_once(self, tmp_path: Path) -> None:
         told: list[str] = []
-        gone = Describer("http://127.0.0.1:9/v1", "llama", attempts=3, pause_seconds=0.01)
         with pytest.raises(DownloadFailed):
-            describe_classes(["cat", "dog"], gone, folder=tmp_path, tell=told.append)
+            describe_classes(["cat", "dog"], GONE, folder=tmp_path, tell=told.append)
         assert told[0] == "asking llama at 127.0.0.1 about 2 classes"
-        assert [line for line in told if line.endswith("; asking again")] == told[1:] and len(told) == 2
+        assert [line for line in told if "; trying again in " in line] == told[1:] and len(told) == 2
 
 
 class TestWhatIsKept:
