@@ -1,4 +1,4 @@
-"""clipalign's own cache folder: where it is, what lies where in it, and how a file is put there whole."""
+"""The cache folder: where it is, its subfolders, and files written into it atomically."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | N
 
 
 def write_kept(file: Path, content: bytes) -> None:
-    """Put ``content`` into ``file``, whole or not at all, whoever else does it meanwhile.
+    """Write ``content`` into ``file``, whole or not at all, also when several processes do it at once.
 
     Raises:
         OSError: it cannot be written; what was there is as it was.

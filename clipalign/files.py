@@ -36,7 +36,7 @@ MAX_TEXT_BYTES: Final = 64_000_000
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have is of none, and a closed folder holds none."""
+    """Whether it is a file; False for names that no file can have, and in folders that may not be read."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -44,7 +44,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder, likewise."""
+    """Whether it is a folder, likewise."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -64,7 +64,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 def is_special(path: Path) -> bool:
-    """Whether it is a device, a pipe or a socket; what is not there is nothing special."""
+    """Whether it is a device, a pipe or a socket; False where it is missing."""
     try:
         mode = path.expanduser().stat().st_mode
     except (OSError, ValueError, RuntimeError):
@@ -73,7 +73,7 @@ def is_special(path: Path) -> bool:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file to be read, and nothing that could be waited for without end.
+    """Open a file for reading, and nothing that could block forever.
 
     A name in a list or folder may be a device, a socket or a named pipe; those are refused. What a shell makes of
     ``<(command)`` is a pipe too, and the user's own.
@@ -104,7 +104,7 @@ def read_text_bytes(path: Path) -> bytes:
 
 
 def open_special(path: Path, name: str) -> BinaryIO:
-    """A pipe or a device, to be written; one that nobody reads is not waited for.
+    """Open a pipe or a device for writing, without waiting for a reader.
 
     Raises:
         UsageError: nobody reads the pipe.
@@ -165,7 +165,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def part_beside(path: Path) -> Path:
-    """A name beside ``path`` for what will be renamed to it; nobody else has it."""
+    """A unique name beside ``path`` for what will be renamed to it."""
     return path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
 
 
@@ -176,7 +176,7 @@ def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = Tr
 
 
 def sync_file(handle: int) -> None:
-    """Have the system put an open file on the disk, which is when some file systems find it full.
+    """Flush an open file to the disk, which is when some file systems find it full.
 
     Raises:
         OSError: the disk is full, or gone.
@@ -207,7 +207,7 @@ def _part_prefix(name: str) -> str:
 
 
 def write_failed(name: str, error: OSError, *, kept: str = "", hint: str = "give another --output") -> OutputError:
-    """What to say when a file cannot be written.
+    """The error for a file that cannot be written.
 
     Args:
         name: of the file or folder.

@@ -1,4 +1,4 @@
-"""The look of ``--help``: plain text in the width of the terminal, headings bold where color is allowed.
+"""Format ``--help``: plain text in the width of the terminal, headings bold where color is allowed.
 
 Examples come first, options stand in groups, nothing is drawn in boxes: the page reads the same in a pipe, in a log and
 at 40 columns.

@@ -169,10 +169,9 @@ def _check_weights(row: ModelRow, settings: MachineSettings) -> None:
 
 
 def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: MachineSettings) -> T:
-    """``action()``, once more after fetching what it misses, where the user allows that.
+    """``action()``, repeated after a download of what is missing: with ``--download``, or by default on a terminal.
 
-    With ``--download`` that is always, without either word where a person is looking at stderr. A damaged file is never
-    replaced unasked.
+    A damaged file is never replaced unasked.
     """
     try:
         return action()

@@ -110,12 +110,7 @@ def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tup
 
 
 def _read(name: str) -> str:
-    """The text in a file.
-
-    Raises:
-        InputUnreadable: it is not there, no text in UTF-8, or far too large.
-        UsageError: it is standard input, which is closed.
-    """
+    """The text in a file, or on standard input."""
     if name == STDIN and sys.stdin is None:
         raise UsageError("--text-file is - but standard input is closed", input="--text-file")
     try:

@@ -168,11 +168,7 @@ def compute_losses(
 def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
     """Pictures against all texts, true captions against all pictures and against their own foils, and fit.
 
-    Args:
-        network: for its logit scale.
-        heads: for the calibration of the fit.
-        images: (B, E) unit vectors.
-        texts: (B * (1 + F), E) unit vectors: the true captions, then the first foils, and so on.
+    ``images`` (B, E) and ``texts`` (B * (1 + F), E) are unit vectors.
     """
     scenes = len(images)
     scale = network.logit_scale.exp().clamp(max=100)

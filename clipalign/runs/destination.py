@@ -138,11 +138,7 @@ def _matching_files(source: str) -> Iterator[Path]:
 
 
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
-    """``output`` with its links followed, where results may be written there.
-
-    Raises:
-        UsageError: they may not.
-    """
+    """``output`` with its links followed, or the error that says why results may not be written there."""
     try:
         # A pipe behind /dev/fd has no name that it could be resolved to.
         path = output if is_special(output) else output.resolve()

@@ -8,6 +8,7 @@ each instead of four.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -98,11 +99,13 @@ class Warm:
 def wait_for_callers(address: str) -> NoReturn:
     """Serve until killed."""
     import clipalign
+    from clipalign.errors import MissingExtra
     from clipalign.models.load import import_open_clip
 
     import_open_clip()
     for module in pkgutil.walk_packages(clipalign.__path__, "clipalign."):
-        importlib.import_module(module.name)
+        with contextlib.suppress(MissingExtra):
+            importlib.import_module(module.name)
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address + ".new")
