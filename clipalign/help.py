@@ -75,7 +75,10 @@ def _section(title: str, rows: list[tuple[str, str]], columns: int) -> str:
         if len(name) + 4 <= indent:
             lines.append(f"  {name}".ljust(indent) + wrapped.pop(0))
         else:
-            lines += textwrap.wrap(f"  {name}", columns, subsequent_indent="    ", break_long_words=False)
+            # Long lists of choices may break behind a bar, too.
+            spaced = name.replace("|", "| ") if any(len(word) + 4 > columns for word in name.split()) else name
+            wrapped_name = textwrap.wrap(f"  {spaced}", columns, subsequent_indent="    ", break_long_words=False)
+            lines += [line.replace("| ", "|") for line in wrapped_name]
         lines += [" " * indent + line for line in wrapped]
     return "\n".join(line.rstrip() for line in lines).replace(_HELD, " ")
 
