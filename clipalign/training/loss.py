@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from clipalign.training.settings import SpecsWeights
+from clipalign.training.settings import SpecsSettings
 
 EPSILON_LIMIT: Final = 1.5
 """The largest adaptive epsilon, as published."""
@@ -75,7 +75,7 @@ class SpecsLoss:
 def specs_loss(
     features: SpecsFeatures,
     logit_scale: Tensor,
-    weights: SpecsWeights,
+    settings: SpecsSettings,
     *,
     epsilon: float,
     all_images: Tensor | None = None,
@@ -87,8 +87,8 @@ def specs_loss(
     Args:
         features: unit vectors, of any floating type; the arithmetic is fp32.
         logit_scale: the network's own, before ``exp``.
-        weights: of the terms.
-        epsilon: what the last batch handed back, 0 at the start; a fixed epsilon in ``weights`` overrides it.
+        settings: weights of the terms, and the fixed epsilon, 0 for the adaptive one.
+        epsilon: what the last batch handed back, 0 at the start; a fixed one overrides it.
         all_images: unit vectors of the pictures of every process (W * B, E), for the contrastive term; None for this
             batch's alone.
         first_row: the row of this batch's first picture in ``all_images``.
@@ -97,23 +97,22 @@ def specs_loss(
     Returns:
         The terms. With a batch of one and no other pictures the contrastive term is 0: there is nothing to tell apart.
     """
-    fixed = weights.epsilon != 0
-    margin = weights.epsilon if fixed else epsilon
+    margin = settings.epsilon or epsilon
     scale = logit_scale.float().exp()
     images = features.images.float()
     others = images if all_images is None else all_images.float()
     similarity = scale * features.captions.float() @ others.T  # (B, W * B)
     own = torch.arange(first_row, first_row + len(images), device=images.device)
-    contrastive = weights.contrastive * F.cross_entropy(similarity, own)
+    contrastive = settings.lambda_contrastive * F.cross_entropy(similarity, own)
     pictures, shares = _of_beginnings(images, features.owners)
     base, detail, negative = (
         scale * (pictures * texts.float()).sum(-1) for texts in (features.bases, features.details, features.negatives)
     )  # (N)
-    detail_term = weights.detail * (F.relu(margin + base - detail) * shares).mean()
-    if not fixed:
+    detail_term = settings.lambda_detail * (F.relu(margin + base - detail) * shares).mean()
+    if not settings.epsilon:
         margin = _lead((detail - base) * shares, mean)
-    negative_term = weights.negative * (F.relu(margin + negative - base) * shares).mean()
-    if not fixed:
+    negative_term = settings.lambda_negative * (F.relu(margin + negative - base) * shares).mean()
+    if not settings.epsilon:
         margin = _lead((base - negative) * shares, mean)
     return SpecsLoss(contrastive + detail_term + negative_term, contrastive, detail_term, negative_term, margin)
 

@@ -26,25 +26,6 @@ BEYOND: Final = "Beyond what was published"
 """Panel of the options that depart from the papers; all are off by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpecsWeights:
-    """How much each term counts, and the margin; the defaults are the published ones.
-
-    Attributes:
-        contrastive: of captions against images.
-        detail: of the hinge that rewards true details.
-        negative: of the hinge that punishes wrong ones.
-        short: of :func:`short_loss`, which is not SPECS' own; 0 leaves it out.
-        epsilon: fixed margin of both hinges, in units of the scaled cosine; 0 for the adaptive one.
-    """
-
-    contrastive: float = 1.0
-    detail: float = 8.0
-    negative: float = 0.8
-    short: float = 0.0
-    epsilon: float = 0.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings(Checked):
     """What decides the samples that ``--prepare`` makes; ``shuffled`` is None for what the source was published with.
@@ -178,13 +159,6 @@ class SpecsSettings(Checked):
         for name, value in PUBLISHED[self.objective].items():
             if getattr(self, name) == SpecsSettings.__dataclass_fields__[name].default:
                 object.__setattr__(self, name, value)
-
-    @property
-    def weights(self) -> SpecsWeights:
-        """Weights of the terms of the objective, and its margin."""
-        return SpecsWeights(
-            self.lambda_contrastive, self.lambda_detail, self.lambda_negative, self.lambda_short, self.epsilon
-        )
 
     def identity(self) -> dict[str, Any]:
         """Plain numbers and words, for a checkpoint: what must be the same when a run is resumed."""

@@ -109,7 +109,7 @@ class TrainStep:
         loss = specs_loss(
             SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
             trainee.logit_scale,
-            settings.weights,
+            settings,
             epsilon=epsilon,
             all_images=all_images,
             first_row=first_row,

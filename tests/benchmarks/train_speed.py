@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.models.load import import_open_clip
 from clipalign.training.loss import SpecsFeatures, specs_loss
-from clipalign.training.settings import SpecsWeights
+from clipalign.training.settings import SpecsSettings
 from clipalign.training.texts import TextReader, TokenIds
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 
@@ -88,7 +88,7 @@ def measure_step(bench: Bench, *, layers: int, size: int, **more: Any) -> tuple[
         network.zero_grad(set_to_none=True)
         texts = read(network, batch)
         loss = specs_loss(
-            SpecsFeatures(images, *texts.unbind(1)), network.logit_scale, SpecsWeights(), epsilon=0.0
+            SpecsFeatures(images, *texts.unbind(1)), network.logit_scale, SpecsSettings(), epsilon=0.0
         ).total
         loss.backward()
         return float(loss.detach())

@@ -91,14 +91,14 @@ def test_a_default_that_help_names_is_the_one_that_holds() -> None:
         "detect": (DetectSettings(),),
         "classify": (ClassifySettings(),),
         "score-long": (LongSettings(),),
-        "train-specs": (SpecsSettings(), Intervals(), SpecsSettings().weights),
+        "train-specs": (SpecsSettings(), Intervals()),
     }
     checked = 0
     for command, objects in holders.items():
         for name, option in options_of(command).items():
             said = (option.help or "").partition("[default: ")[2].rstrip("]").partition(",")[0].strip('"')
             for one in objects:
-                held = getattr(one, name.removeprefix("lambda_"), None)
+                held = getattr(one, name, None)
                 if name == "precision" or isinstance(held, bool) or not isinstance(held, int | float | str):
                     continue
                 if said.replace(".", "").replace("e-", "").isdigit():

@@ -14,7 +14,7 @@ from clipalign.device import choose_device
 from clipalign.models.encode import encode_distinct, encode_texts
 from clipalign.models.load import load_model
 from clipalign.training.loss import EPSILON_LIMIT, SpecsFeatures, specs_loss
-from clipalign.training.settings import SpecsWeights
+from clipalign.training.settings import SpecsSettings
 from tests.parity.fp64 import in_fp64
 from tests.tiny import GOLDEN
 
@@ -54,8 +54,11 @@ def golden_features(images: Tensor, captions: Tensor, index: int) -> SpecsFeatur
 def test_three_steps_are_the_published_ones(run: dict[str, Any], encoded: tuple[Tensor, Tensor, Tensor]) -> None:
     scale, images, captions = encoded
     given = run["settings"]
-    weights = SpecsWeights(
-        given["lambda_contrast"], given["lambda_details"], given["lambda_neg"], epsilon=given["epsilon"]
+    weights = SpecsSettings(
+        lambda_contrastive=given["lambda_contrast"],
+        lambda_detail=given["lambda_details"],
+        lambda_negative=given["lambda_neg"],
+        epsilon=given["epsilon"],
     )
     epsilon = 0.0
     for step in run["steps"]:
@@ -79,15 +82,15 @@ def test_the_adaptive_epsilon_stays_within_its_limits_and_carries_no_gradient() 
     features = some_features()
     scale = torch.tensor(4.0, requires_grad=True)
     best = SpecsFeatures(features.images, features.captions, -features.images, features.images, features.images)
-    high = specs_loss(best, scale, SpecsWeights(), epsilon=0.0)
+    high = specs_loss(best, scale, SpecsSettings(), epsilon=0.0)
     assert high.epsilon == 0.0  # the negative text led after the last hinge
     worst = SpecsFeatures(features.images, features.captions, features.images, features.images, -features.images)
-    assert specs_loss(worst, scale, SpecsWeights(), epsilon=0.0).epsilon == EPSILON_LIMIT
+    assert specs_loss(worst, scale, SpecsSettings(), epsilon=0.0).epsilon == EPSILON_LIMIT
     assert isinstance(high.epsilon, float)
 
 
 def test_a_fixed_epsilon_is_neither_taken_from_the_last_batch_nor_changed() -> None:
-    fixed = SpecsWeights(epsilon=0.1)
+    fixed = SpecsSettings(epsilon=0.1)
     one, other = (specs_loss(some_features(), torch.tensor(2.0), fixed, epsilon=e) for e in (0.0, 1.2))
     assert one.epsilon == other.epsilon == 0.1
     assert float(one.total) == float(other.total)
@@ -97,9 +100,9 @@ def test_pictures_of_other_processes_are_further_wrong_answers() -> None:
     whole = some_features(6)
     parts = [SpecsFeatures(*(getattr(whole, name)[rows] for name in PARTS)) for rows in (slice(0, 3), slice(3, 6))]
     scale = torch.tensor(2.0)
-    together = specs_loss(whole, scale, SpecsWeights(epsilon=0.1), epsilon=0.0)
+    together = specs_loss(whole, scale, SpecsSettings(epsilon=0.1), epsilon=0.0)
     shares = [
-        specs_loss(part, scale, SpecsWeights(epsilon=0.1), epsilon=0.0, all_images=whole.images, first_row=3 * rank)
+        specs_loss(part, scale, SpecsSettings(epsilon=0.1), epsilon=0.0, all_images=whole.images, first_row=3 * rank)
         for rank, part in enumerate(parts)
     ]
     for term in TERMS:
@@ -108,8 +111,18 @@ def test_pictures_of_other_processes_are_further_wrong_answers() -> None:
 
 
 def test_the_total_is_the_sum_of_its_weighted_terms() -> None:
-    loss = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(2.0, 3.0, 4.0, epsilon=0.2), epsilon=0.0)
-    plain = specs_loss(some_features(), torch.tensor(2.0), SpecsWeights(1.0, 1.0, 1.0, epsilon=0.2), epsilon=0.0)
+    loss = specs_loss(
+        some_features(),
+        torch.tensor(2.0),
+        SpecsSettings(lambda_contrastive=2.0, lambda_detail=3.0, lambda_negative=4.0, epsilon=0.2),
+        epsilon=0.0,
+    )
+    plain = specs_loss(
+        some_features(),
+        torch.tensor(2.0),
+        SpecsSettings(lambda_detail=1.0, lambda_negative=1.0, epsilon=0.2),
+        epsilon=0.0,
+    )
     assert float(loss.total) == pytest.approx(float(loss.contrastive + loss.detail + loss.negative))
     for term, weight in (("contrastive", 2.0), ("detail", 3.0), ("negative", 4.0)):
         assert float(getattr(loss, term)) == pytest.approx(weight * float(getattr(plain, term)), rel=1e-5)
@@ -119,7 +132,7 @@ def test_pictures_count_alike_however_many_beginnings_each_has() -> None:
     one = some_features(2)
     rows = torch.tensor([0, 0, 0, 1])
     many = SpecsFeatures(one.images, one.captions, one.bases[rows], one.details[rows], one.negatives[rows], owners=rows)
-    for weights in (SpecsWeights(), SpecsWeights(epsilon=0.3)):
+    for weights in (SpecsSettings(), SpecsSettings(epsilon=0.3)):
         found, wanted = (specs_loss(f, torch.tensor(2.0), weights, epsilon=0.0) for f in (many, one))
         assert float(found.total) == pytest.approx(float(wanted.total), rel=1e-5)
         assert found.epsilon == pytest.approx(wanted.epsilon, rel=1e-5)
