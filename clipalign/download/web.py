@@ -117,7 +117,7 @@ class Web:
     """
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
     random: Random = field(default_factory=Random)
     tell: Callable[[str], None] = lambda line: None
     offline: bool = False

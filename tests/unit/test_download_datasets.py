@@ -45,6 +45,12 @@ def context(tmp_path: Path) -> DownloadContext:
     return DownloadContext(web=Web(policy, sleep=lambda seconds: None), cache_dir=tmp_path / "cache")
 
 
+@pytest.fixture
+def folder(context: DownloadContext) -> Path:
+    """Of the data set ``tiny``."""
+    return data_folder("tiny", cache_dir=context.cache_dir)
+
+
 def zipped(**files: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -70,13 +76,12 @@ class TestFetching:
         assert found.path.read_bytes() == b"{}" and found.verified and found.fresh
         assert status_of(row, context.cache_dir).state == "here" and status_of(row, context.cache_dir).verified
 
-    def test_an_archive_is_unpacked_and_deleted(self, server: Server, context: DownloadContext) -> None:
+    def test_an_archive_is_unpacked_and_deleted(self, server: Server, context: DownloadContext, folder: Path) -> None:
         content = zipped(set__a=b"aa", set__b=b"bbb")
         row = of(
             DataFile("a.zip", url=server.put("/a.zip", content), md5=hashlib.md5(content).hexdigest(), gives=("set",))
         )
         fetch_dataset(row, context)
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         assert (folder / "set" / "b").read_bytes() == b"bbb" and not (folder / "a.zip").exists()
         what = read_manifest(folder, row.files[0])
         assert what is not None and what.verified and what.sha256 == sha256(content)
@@ -89,48 +94,40 @@ class TestFetching:
         assert not found.fresh and len(server.asked) == 1
 
     def test_what_a_run_left_that_was_killed_while_it_unpacked_is_deleted(
-        self, server: Server, context: DownloadContext
+        self, server: Server, context: DownloadContext, folder: Path
     ) -> None:
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         (folder / ".unpacking-x" / "set").mkdir(parents=True)
         (folder / ".unpacking-x" / "set" / "a").write_bytes(b"a")
         fetch_dataset(row, context)
         assert sorted(path.name for path in folder.iterdir()) == [".clipalign", "set"]
 
     def test_an_archive_that_a_killed_run_could_not_delete_any_more_is_deleted(
-        self, server: Server, context: DownloadContext
+        self, server: Server, context: DownloadContext, folder: Path
     ) -> None:
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, context)
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         (folder / "a.zip").write_bytes(b"")
         fetch_dataset(row, context)
         assert not (folder / "a.zip").exists() and (folder / "set" / "a").exists()
 
-    def test_what_is_gone_is_fetched_again(self, server: Server, context: DownloadContext) -> None:
-        row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
-        fetch_dataset(row, context)
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
-        (folder / "set" / "a").unlink()
-        fetch_dataset(row, context)
-        assert (folder / "set" / "a").read_bytes() == b"aa"
-
-    @pytest.mark.parametrize("content", [b"a", b"aaa"])
-    def test_what_is_shorter_or_longer_than_it_was_is_fetched_again(
-        self, server: Server, context: DownloadContext, content: bytes
+    @pytest.mark.parametrize("content", [None, b"a", b"aaa"], ids=["gone", "shorter", "longer"])
+    def test_what_is_not_what_it_was_is_fetched_again(
+        self, server: Server, context: DownloadContext, content: bytes | None, folder: Path
     ) -> None:
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, context)
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
-        (folder / "set" / "a").write_bytes(content)
+        (folder / "set" / "a").unlink()
+        if content is not None:
+            (folder / "set" / "a").write_bytes(content)
         fetch_dataset(row, context)
         assert (folder / "set" / "a").read_bytes() == b"aa"
 
-    def test_an_archive_may_want_a_folder_of_its_own(self, server: Server, context: DownloadContext) -> None:
+    def test_an_archive_may_want_a_folder_of_its_own(
+        self, server: Server, context: DownloadContext, folder: Path
+    ) -> None:
         row = of(DataFile("a.zip", url=server.put("/a.zip", zipped(a=b"aa")), gives=("val",), into="val"))
         fetch_dataset(row, context)
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         assert (folder / "val" / "a").read_bytes() == b"aa"
         assert verify(row, context.cache_dir) == []
 
@@ -147,7 +144,9 @@ class TestFetching:
             fetch_dataset(row, context)
         assert not list(context.cache_dir.rglob("evil"))  # type: ignore[union-attr]
 
-    def test_a_folder_of_the_hub_comes_file_by_file(self, server: Server, context: DownloadContext) -> None:
+    def test_a_folder_of_the_hub_comes_file_by_file(
+        self, server: Server, context: DownloadContext, folder: Path
+    ) -> None:
         names = ("data/test-1.parquet", "data/test-2.parquet", "data/train-1.parquet")
         entries = [
             {"type": "file", "path": n, "size": 4, "lfs": {"oid": sha256(n.encode()), "size": len(n)}} for n in names
@@ -159,9 +158,7 @@ class TestFetching:
         found = fetch_dataset(row, context)
         assert [one.path.name for one in found] == ["test-1.parquet", "test-2.parquet"]
         assert all(one.verified for one in found)
-        assert (data_folder("tiny", cache_dir=context.cache_dir) / "shards" / "test-2.parquet").read_bytes() == names[
-            1
-        ].encode()
+        assert (folder / "shards" / "test-2.parquet").read_bytes() == names[1].encode()
         assert not any(one.fresh for one in fetch_dataset(row, context))
 
     def test_the_page_of_a_gated_data_set_is_one_of_data(self, server: Server, context: DownloadContext) -> None:
@@ -185,12 +182,11 @@ class TestFetching:
 class TestUnpackedByHand:
     """What an archive gives, put there by the user: nothing is remembered of it, and nothing is fetched for it."""
 
-    def test_is_taken_as_it_is(self, server: Server, context: DownloadContext) -> None:
+    def test_is_taken_as_it_is(self, server: Server, context: DownloadContext, folder: Path) -> None:
         row = of(
             DataFile("a.zip", url=f"{server.url}/a.zip", gives=("set/a",)),
             DataFile("b.zip", gives=("more",), by_hand="save b.zip"),
         )
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         for name in ("set", "more"):
             (folder / name).mkdir(parents=True)
         (folder / "set" / "a").write_bytes(b"aa")
@@ -203,11 +199,10 @@ class TestUnpackedByHand:
 
     @pytest.mark.parametrize("beside", ["a.zip", "a.zip.part"])
     def test_is_what_a_killed_run_left_where_the_archive_is_there_too(
-        self, server: Server, context: DownloadContext, beside: str
+        self, server: Server, context: DownloadContext, beside: str, folder: Path
     ) -> None:
         content = zipped(set__a=b"aa", set__b=b"bb")
         row = of(DataFile("a.zip", url=server.put("/a.zip", content), gives=("set",)))
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         (folder / "set").mkdir(parents=True)
         (folder / beside).write_bytes(content)
         fetch_dataset(row, context)
@@ -232,11 +227,13 @@ class TestPictures:
         folder = data_folder("tiny", cache_dir=context.cache_dir) / "images"
         assert [path.name for path in folder.iterdir()] == ["2.jpg"]
 
-    def test_that_cannot_be_had_are_counted_and_the_others_stay(self, server: Server, context: DownloadContext) -> None:
+    def test_that_cannot_be_had_are_counted_and_the_others_stay(
+        self, server: Server, context: DownloadContext, folder: Path
+    ) -> None:
         row = self.row(server, "1.jpg", "2.jpg", "3.jpg")
         with pytest.raises(DownloadFailed, match=r"1 of 3 pictures of tiny could not be fetched, such as 3.jpg: .*404"):
             fetch_dataset(row, context)
-        assert len(list((data_folder("tiny", cache_dir=context.cache_dir) / "images").iterdir())) == 2
+        assert len(list((folder / "images").iterdir())) == 2
         server.put("/3.jpg", b"3")
         asked = len(server.asked)
         fetch_dataset(row, context)
@@ -258,7 +255,9 @@ class TestPictures:
         folder = data_folder("tiny", cache_dir=context.cache_dir) / "images"
         assert sorted(path.name for path in folder.iterdir()) == ["1.jpg", "2.jpg", "3.jpg"]
 
-    def test_that_would_land_elsewhere_are_refused(self, server: Server, context: DownloadContext) -> None:
+    def test_that_would_land_elsewhere_are_refused(
+        self, server: Server, context: DownloadContext, folder: Path
+    ) -> None:
         row = self.row(server, "../evil.jpg")
         listed = {"images": [{"file_name": "../evil.jpg", "coco_url": f"{server.url}/1.jpg"}]}
         server.put("/listed", json.dumps(listed).encode())
@@ -290,12 +289,11 @@ class TestByHand:
         assert status_of(self.ROW, context.cache_dir).state == "by hand"
 
     def test_takes_what_is_handed_over_and_leaves_it_where_it_is(
-        self, context: DownloadContext, tmp_path: Path
+        self, context: DownloadContext, tmp_path: Path, folder: Path
     ) -> None:
         row = self.tar(tmp_path / "val.tar")
         (tmp_path / "kit.json").write_text("{}")
         fetch_dataset(row, context, handed_over=[tmp_path / "val.tar", tmp_path / "kit.json"])
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         assert (folder / "val" / "1.jpg").read_bytes() == b"1" and (folder / "kit.json").read_text() == "{}"
         assert (tmp_path / "val.tar").exists() and not (folder / "val.tar").exists()
         assert status_of(row, context.cache_dir).state == "here"
@@ -308,8 +306,7 @@ class TestByHand:
         assert "save kit.json" in caught.value.hint and "save val.tar" not in caught.value.hint
         assert status_of(row, context.cache_dir).state == "part"
 
-    def test_finds_what_was_put_into_the_folder(self, context: DownloadContext, tmp_path: Path) -> None:
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
+    def test_finds_what_was_put_into_the_folder(self, context: DownloadContext, tmp_path: Path, folder: Path) -> None:
         folder.mkdir(parents=True)
         row = self.tar(folder / "val.tar")
         (folder / "kit.json").write_text("{}")
@@ -338,11 +335,10 @@ class TestByHand:
         place = data_folder("tiny", cache_dir=context.cache_dir) / "shards"
         assert caught.value.hint == f"put what you have into {place}, and leave out --from"
 
-    def test_a_folder_is_taken_for_a_folder_only(self, context: DownloadContext, tmp_path: Path) -> None:
+    def test_a_folder_is_taken_for_a_folder_only(self, context: DownloadContext, tmp_path: Path, folder: Path) -> None:
         given = tmp_path / "given"
         given.mkdir()
         (given / "1.json").write_text("{}")
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         with pytest.raises(UsageError, match=r"(?m)given is a folder, not kit.json$"):
             fetch_dataset(of(DataFile("kit.json", by_hand="save it")), context, handed_over=[given])
         with pytest.raises(UsageError, match=r"(?m)given is a folder, not val.tar$") as caught:
@@ -362,11 +358,10 @@ class TestByHand:
 
 
 class TestAfterwards:
-    def test_damage_is_found(self, server: Server, context: DownloadContext) -> None:
+    def test_damage_is_found(self, server: Server, context: DownloadContext, folder: Path) -> None:
         row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa", set__b=b"bb")), gives=("set",)))
         fetch_dataset(row, context)
         assert verify(row, context.cache_dir) == []
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         (folder / "set" / "a").write_bytes(b"ab")
         (folder / "set" / "b").unlink()
         assert [re.sub(r".*/", "", line) for line in verify(row, context.cache_dir)] == [
@@ -375,20 +370,21 @@ class TestAfterwards:
         ]
 
     @pytest.mark.parametrize("note", ["[" * 10_000, '{"members": [["a", 1e999, ""]]}', "null", ""])
-    def test_a_damaged_note_counts_as_none(self, server: Server, context: DownloadContext, note: str) -> None:
+    def test_a_damaged_note_counts_as_none(
+        self, server: Server, context: DownloadContext, note: str, folder: Path
+    ) -> None:
         row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, context)
-        folder = data_folder("tiny", cache_dir=context.cache_dir)
         (place,) = (folder / ".clipalign").glob("*.json")
         place.write_text(note)
         assert verify(row, context.cache_dir) == []
 
     def test_a_note_about_a_name_that_no_file_can_have_names_it_as_missing(
-        self, server: Server, context: DownloadContext
+        self, server: Server, context: DownloadContext, folder: Path
     ) -> None:
         row = of(DataFile("a.zip", url=server.put("/a", zipped(set__a=b"aa")), gives=("set",)))
         fetch_dataset(row, context)
-        (place,) = (data_folder("tiny", cache_dir=context.cache_dir) / ".clipalign").glob("*.json")
+        (place,) = (folder / ".clipalign").glob("*.json")
         place.write_text(place.read_text().replace("set/a", "x" * 300))
         assert [line.endswith("x is missing") for line in verify(row, context.cache_dir)] == [True]
 
@@ -399,13 +395,15 @@ class TestAfterwards:
         assert size > 2 and paths == [data_folder("tiny", cache_dir=context.cache_dir)] and not paths[0].exists()
         assert remove(row, context.cache_dir) == ([], 0)
 
-    def test_an_unfinished_one_is_known_and_removed_too(self, server: Server, context: DownloadContext) -> None:
+    def test_an_unfinished_one_is_known_and_removed_too(
+        self, server: Server, context: DownloadContext, folder: Path
+    ) -> None:
         server.put("/a", b"0123456789")
         server.next("/a", cut(5), cut(0), cut(0))
         row = of(DataFile("a", url=server.url + "/a"))
         with pytest.raises(DownloadFailed):
             fetch_dataset(row, context)
-        assert partial_path(data_folder("tiny", cache_dir=context.cache_dir) / "a").exists()
+        assert partial_path(folder / "a").exists()
         assert status_of(row, context.cache_dir).state == "part"
         remove(row, context.cache_dir)
         assert status_of(row, context.cache_dir).state == "absent"
@@ -430,11 +428,14 @@ class TestLicenses:
         assert caught.value.hint == "clipalign download tiny --accept-license tiny" and caught.value.exit_status == 4
         check_license(row, ("tiny",))
 
-    def test_of_models_of_the_registry_are_free(self) -> None:
+    def test_of_models_of_the_registry_are_free_or_asked_about(self) -> None:
         for row in all_statuses(None):
-            if row.kind == "model":
-                assert row.license_class == "free"
+            if row.kind == "model" and row.license_class == "free":
                 check_license(find(row.name), ())
+            elif row.kind == "model":
+                with pytest.raises(LicenseNotAccepted, match="not for commercial use"):
+                    check_license(find(row.name), ())
+                check_license(find(row.name), (row.name,))
 
     def test_of_a_users_file_are_the_users_business(self, tmp_path: Path) -> None:
         (tmp_path / "w.pt").write_bytes(b"")
