@@ -68,7 +68,7 @@ def read_task(
     sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
     descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
     templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
-    words, no_words = _read(_drawn, settings.words, _words(folder, settings))
+    words, no_words = _read(partial(read_lines, what="words"), settings.words, _words(folder, settings))
     plain = Classes(names=names)
     by_method = {"clip": plain, "clip-e": replace(plain, templates=templates or ())}
     notes = [f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}"] if no_templates else []
@@ -77,7 +77,7 @@ def read_task(
     else:
         notes.append(f"without clip-d: {no_descriptors or f'there is no clip-d.json for {name}'}")
     if words is not None:
-        by_method["waffle"] = replace(descriptors or plain, words=words)
+        by_method["waffle"] = replace(descriptors or plain, words=tuple(words))
     else:
         notes.append(f"without waffle: {no_words or f'there is no list of words (--words) for {name}'}")
     if sentences is not None:
@@ -186,10 +186,6 @@ def _templates(path: Path) -> tuple[str, ...]:
             input=str(path),
         )
     return lines
-
-
-def _drawn(path: Path) -> tuple[str, ...]:
-    return tuple(read_lines(path, what="words"))
 
 
 def _described(path: Path, listed: Sequence[str], places: Sequence[int]) -> Classes:
