@@ -57,9 +57,9 @@ def test_help_says_which_options_no_variable_sets() -> None:
         for name, setting in table.items()
         if not setting.variable
     }
-    assert "every option of a command but --reference, --describe-with and the tasks of download can" in CLOSING.lower()
+    assert "but --reference, --label, --describe-with and the tasks of download can" in CLOSING
     tasks = {("download", name) for name in ("list_them", "dry_run", "verify", "remove", "handed_over")}
-    assert typed == tasks | {("detect", "reference"), ("classify", "describe_with")}
+    assert typed == tasks | {("detect", "reference"), ("classify", "label"), ("classify", "describe_with")}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
