@@ -227,7 +227,7 @@ def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
         texts = {"": texts}
     for key, text in (texts if isinstance(texts, dict) else dict(enumerate(texts))).items():
         if place in ("@key", "@none"):
-            wrong = str(key) if place == "@key" else ""
+            wrong: str | None = str(key) if place == "@key" else ""
         else:
             wrong = None if correct or place is None else str(value_at(row, place))
         yield _Caption(text.strip(), correct, wrong)
