@@ -22,6 +22,8 @@ from clipalign.models.weights import hub_file
 
 _LARGEST_JSON: Final = 64 * 1024 * 1024
 _CONTROL_TOKENS: Final = 2
+_PROBES: Final = ("a photo of two dogs, 1 cat & some (red) café tables", "ein Hund", "x", "", "unlikely " * 100)
+"""Texts on which two tokenizers are compared: words, marks, numbers, other scripts, nothing, too much."""
 
 
 def make_tokenizer(
@@ -79,13 +81,28 @@ def _of_transformers(
     elif architecture.is_siglip:
         options = {"clean": "canonicalize" if _names_class(folder, "SiglipTokenizer") else "lower"}
     with no_network():
-        return open_clip.tokenizer.HFTokenizer(
+        made = open_clip.tokenizer.HFTokenizer(
             str(folder),
             context_length=context_tokens,
             tokenizer_mode=text.get("tokenizer_mode"),
             trust_remote_code=False,  # without a word transformers asks on stdin whether to run it
             **options,
         )
+        if architecture.is_siglip and not getattr(made.tokenizer, "is_fast", True):
+            _keep_places(made, folder)
+    return made
+
+
+def _keep_places(made: Any, folder: Path) -> None:
+    """SigLIP's own tokenizer does not say where tokens stand; ``tokenizer.json`` does, where it makes the same ones."""
+    if not (folder / "tokenizer.json").is_file():
+        return
+    from transformers import PreTrainedTokenizerFast
+
+    slow, expected = made.tokenizer, made(_PROBES).tolist()
+    made.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
+    if made(_PROBES).tolist() != expected:
+        made.tokenizer = slow
 
 
 def _has_clips_vocabulary(folder: Path, own: Any) -> bool:

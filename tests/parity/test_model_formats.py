@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,9 +61,10 @@ class Written(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the Hub."""
+    """An empty cache of the Hub, and no network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a network was asked"))
     return tmp_path / "hub"
 
 
@@ -265,6 +267,34 @@ class TestSiglip:
             expected = matrix[-1, : len(text.ids)]
             assert expected.abs().max() > 1e-4
             torch.testing.assert_close(found.tokens, expected, rtol=0, atol=TOLERANCE)
+
+    @pytest.mark.parametrize("same", [True, False])
+    def test_its_own_tokenizer_gets_places_from_a_file_that_agrees(self, tmp_path: Path, same: bool) -> None:
+        sentencepiece = pytest.importorskip("sentencepiece")
+        tokenizers = pytest.importorskip("tokenizers")
+        (tmp_path / "words.txt").write_text("\n".join(["a red cup on a table", "two dogs run in the park"] * 9))
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(tmp_path / "words.txt"), model_prefix=str(tmp_path / "spiece"), vocab_size=99,
+            pad_id=-1, eos_id=1, unk_id=2, bos_id=0, hard_vocab_limit=False, minloglevel=2,
+        )  # fmt: skip
+        model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+        size = model.get_piece_size()
+        written = write_with_transformers(tmp_path / "m", "Siglip", vocab_size=size)
+        transformers.SiglipTokenizer(str(tmp_path / "spiece.model")).save_pretrained(written.folder)
+        pieces = [(model.id_to_piece(number), model.get_score(number)) for number in range(size)]
+        inner = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces if same else pieces[::-1], unk_id=2))
+        inner.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+        inner.post_processor = tokenizers.processors.TemplateProcessing(
+            single="$A </s>", special_tokens=[("</s>", inner.token_to_id("</s>"))]
+        )
+        inner.save(str(written.folder / "tokenizer.json"))
+        loaded = agree(written.folder, written)
+        text = tokenize_text(loaded, "A red cup!")
+        assert bool(text.unlocated) != same
+        assert list(text.ids) == transformers.SiglipTokenizer(str(tmp_path / "spiece.model"))("A red cup!")["input_ids"]
+        if same:
+            places = dict.fromkeys(span for span in text.spans if span)
+            assert "".join("A red cup!"[slice(*span)] for span in places).replace(" ", "") == "Aredcup"
 
     def test_without_a_tokenizer_it_is_refused(self, tmp_path: Path) -> None:
         write_with_transformers(tmp_path / "m", "Siglip")
