@@ -27,6 +27,7 @@ from clipalign.version import __version__
 
 if TYPE_CHECKING:
     from clipalign.data.in_memory import Prepared
+    from clipalign.download.named import download, list_datasets, list_models
     from clipalign.errors import (
         ClipalignError,
         DeviceUnavailable,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from clipalign.frames import to_frame
     from clipalign.mapping import Mapper, mapper
+    from clipalign.measure import evaluate
     from clipalign.methods.detect import Pair
     from clipalign.results import (
         ClassifyResult,
@@ -58,11 +60,13 @@ if TYPE_CHECKING:
         SentenceScore,
         WordScore,
     )
-    from clipalign.session import Session, load
+    from clipalign.session import Session, load, wrap
 
 _MODULES = {
     "data.in_memory": "Prepared",
+    "download.named": "list_datasets list_models",
     "mapping": "Mapper mapper",
+    "measure": "evaluate",
     "errors": "ClipalignError DeviceUnavailable DownloadFailed ImageUnreadable InputUnreadable LicenseNotAccepted "
     "MissingDataset MissingExtra MissingWeights ModelMismatch TextUnusable UnknownDataset UnknownModel UsageError "
     "VerificationFailed",
@@ -70,7 +74,7 @@ _MODULES = {
     "methods.detect": "Pair",
     "results": "ClassScore ClassifyResult DetectResult EvalResult Failure LongResult Provenance SentenceScore "
     "WordScore",
-    "session": "Session load",
+    "session": "Session load wrap",
 }
 _HOMES = {name: f"clipalign.{module}" for module, names in _MODULES.items() for name in names.split()}
 """Public name to the module it lives in."""
@@ -105,17 +109,24 @@ __all__ = [
     "VerificationFailed",
     "WordScore",
     "__version__",
+    "download",
+    "evaluate",
+    "list_datasets",
+    "list_models",
     "load",
     "mapper",
     "to_frame",
+    "wrap",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "download":
+        return import_module("clipalign.download")  # a function, too
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *__all__})

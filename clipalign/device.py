@@ -8,6 +8,7 @@ moves them. Nothing here seeds, moves tensors or changes torch's settings, and n
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def choose_device(device: str = "auto", precision: str = "auto", threads: int | 
     """Resolve a request for a device and a precision.
 
     Args:
-        device: ``auto`` (the first CUDA device, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto`` (the first CUDA device, under ``torchrun`` that of the process, else MPS, else the CPU),
+            ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``. A precision that the device cannot compute in falls
             back to fp32, which is never less exact, and the reason says so.
         threads: at least 1, or None.
@@ -105,9 +107,7 @@ def _find_device(request: str) -> tuple[str, str]:
             input="--device",
         )
     if request == "auto":
-        return there[0], f"{there[0]} is the first of {', '.join(there)}" if len(
-            there
-        ) > 1 else "cpu is the only device"
+        return _best(there)
     wanted = f"cuda:{int(index or 0)}" if kind == "cuda" else kind
     if wanted not in there:
         raise DeviceUnavailable(
@@ -116,6 +116,16 @@ def _find_device(request: str) -> tuple[str, str]:
             input="--device",
         )
     return wanted, f"{wanted} as asked"
+
+
+def _best(there: list[str]) -> tuple[str, str]:
+    """The first, but under ``torchrun`` the GPU of this process."""
+    rank = os.environ.get("LOCAL_RANK", "")
+    gpus = [name for name in there if name.startswith("cuda")]
+    if rank.isdecimal() and gpus:
+        own = gpus[int(rank) % len(gpus)]
+        return own, f"{own} is that of local rank {rank}"
+    return there[0], f"{there[0]} is the first of {', '.join(there)}" if len(there) > 1 else "cpu is the only device"
 
 
 def _find_precision(device: str, request: str) -> tuple[str, str]:

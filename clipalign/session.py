@@ -85,6 +85,47 @@ def load(
     return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout)
 
 
+def wrap(
+    model: Any,
+    tokenizer: Any = None,
+    preprocess: Any = None,
+    *,
+    name: str = "",
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+    timeout: float | None = None,
+) -> Session:
+    """A session around a model that is in memory already, on the device and in the precision that it has.
+
+    A model of open_clip is used as it stands and not changed; results name the weights it had when it was wrapped. Of a
+    CLIP or SigLIP of transformers a copy is made.
+
+    Args:
+        model: of open_clip or transformers, in evaluation mode.
+        tokenizer: of the same library; None for CLIP's own.
+        preprocess: of open_clip, the evaluation transform; of transformers, the image processor; or a mapping with
+            ``mean``, ``std``, ``interpolation``, ``resize_mode``. None for what the model says of itself.
+        name: what results call the model; None for its class.
+        cache_dir: as for :func:`load`.
+        offline: as for :func:`load`.
+        timeout: as for :func:`load`.
+
+    Raises:
+        UsageError, ModelMismatch.
+
+    Example:
+        >>> import open_clip
+        >>> model = open_clip.create_model("RN50").eval()
+        >>> session = clipalign.wrap(model, name="untrained")
+        >>> session.detect("images/fruit.png", "two apples").model
+        'untrained'
+    """
+    from clipalign.models.wrap import wrap_model
+
+    loaded = wrap_model(model, tokenizer=tokenizer, preprocess=preprocess, name=name)
+    return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout)
+
+
 @dataclass(frozen=True, eq=False)
 class Session:
     """A model in memory.
@@ -202,7 +243,8 @@ class Session:
         labels, templates, words = (_texts(given, name) for name, given in lists.items())
         described = None if descriptions is None else check_descriptions(descriptions, source="descriptions")
         classes = Classes(labels, described, templates, words)
-        cache = cache_folder(self.cache_dir) / VECTORS_FOLDER
+        # Weights that the caller holds may change without a word.
+        cache = cache_folder(self.cache_dir) / VECTORS_FOLDER if self.loaded.row.weights else None
         return make_classifier(self.loaded, classes, chosen, cache=cache, offline=self.offline, timeout=self.timeout)
 
     def classify(

@@ -181,7 +181,8 @@ def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: 
         wanted = settings.download if settings.download is not None else _stderr_is_terminal()
         if settings.offline or not wanted or not _can_be_fetched(row):
             raise
-    from clipalign.commands.download import download_context, fetch_row
+    from clipalign.commands.download import download_context
+    from clipalign.download.named import fetch_row
 
     fetch_row(row, settings, download_context(settings))
     return action()
@@ -265,7 +266,7 @@ def run_many(
     """
     from clipalign.data.columns import ALL_COLUMNS
     from clipalign.data.readers import open_input
-    from clipalign.runs.distributed import find_shard, wait_for_all, with_own_device
+    from clipalign.runs.distributed import find_shard, wait_for_all
     from clipalign.runs.writer import open_writer
 
     row = find_model(settings.model)
@@ -285,7 +286,7 @@ def run_many(
     formatter.keeps_all = ALL_COLUMNS in settings.keep_columns
     with open_writer(settings, formatter, output=output, has_header=shard is None or shard.index == 1) as writer:
         total = source.count() if shard is None and progress_console() is not None else None
-        loaded = choose_model(row, with_own_device(settings)).load()
+        loaded = choose_model(row, settings).load()
         method = scorer(loaded)
         writer.begin(method.provenance, total=total)
 

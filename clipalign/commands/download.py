@@ -205,6 +205,8 @@ def _fetch(rows: Sequence[Row], settings: DownloadOptions, *, again: str) -> _An
         raise UsageError(
             "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
         )
+    from clipalign.download.named import fetch_row
+
     context = download_context(settings)
     answer = _Answer()
     failed: list[MissingWeights] = []
@@ -327,54 +329,6 @@ def download_context(settings: FetchSettings) -> DownloadContext:
         web=Web(tell=notices.tell, offline=settings.offline),
         progress=fetch_progress,
         cache_dir=settings.cache_dir,
-    )
-
-
-def fetch_row(
-    row: Row, settings: FetchSettings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
-) -> list[DownloadResult]:
-    """Fetch a model or a data set, where its license and ``--offline`` allow it; what is here needs neither.
-
-    Raises:
-        LicenseNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
-        UsageError: a file of the user's own, or one handed over that is none of the data set's.
-    """
-    from clipalign.download.catalog import check_license, status_of
-    from clipalign.download.dataset_rows import DatasetRow
-    from clipalign.download.datasets import fetch_dataset
-    from clipalign.download.models import fetch_model, with_files
-    from clipalign.download.web import NO_NETWORK
-
-    if not isinstance(row, DatasetRow):
-        row = with_files(row)
-    files = row.files if isinstance(row, DatasetRow) else row.weights
-    here = bool(files) and status_of(row, settings.cache_dir).state in ("here", "damaged")
-    if not here and not handed_over:
-        if not (isinstance(row, DatasetRow) and all(file.by_hand for file in row.files)):
-            check_license(row, settings.accept_license)
-        if settings.offline:
-            raise MissingWeights(
-                f"{row.name} is not on this machine, and --offline (or HF_HUB_OFFLINE) forbids fetching it",
-                hint=f"run it without --offline (and without HF_HUB_OFFLINE); or, {_elsewhere(row, settings)}",
-                input=row.name,
-            )
-    try:
-        if isinstance(row, DatasetRow):
-            return fetch_dataset(row, context, handed_over=handed_over)
-        return fetch_model(row, context)
-    except DownloadFailed as error:
-        if error.hint == NO_NETWORK:
-            error.hint = f"{NO_NETWORK} If not, {_elsewhere(row, settings)}"
-        raise
-
-
-def _elsewhere(row: Row, settings: FetchSettings) -> str:
-    """What to type on another machine, and what to do with what comes."""
-    accepted = f" --accept-license {shlex.quote(row.name)}" if row.name in settings.accept_license else ""
-    line = f"clipalign download {shlex.quote(row.name)} --cache-dir carry/clipalign{accepted}"
-    return (
-        f"on a machine with a network: HF_HOME=carry/huggingface {line}; "
-        "then bring the folder carry here, and run with the same HF_HOME and --cache-dir"
     )
 
 

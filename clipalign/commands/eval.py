@@ -19,7 +19,7 @@ from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
 from clipalign.output.progress import Progress
-from clipalign.runs.distributed import launched_processes, with_own_device
+from clipalign.runs.distributed import launched_processes
 
 if TYPE_CHECKING:
     from clipalign.evaluation.benchmark import Benchmark
@@ -71,7 +71,6 @@ def _run(settings: EvalSettings) -> int:
     if settings.output is not None and not axes:  # a sweep has a folder a run in it
         check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()
-    settings = with_own_device(settings)
     total = settings.limit or benchmark.size
     if axes or settings.calibrate:
         with Progress(SAMPLES, shown=launched_processes().is_first) as progress:

@@ -20,7 +20,7 @@ from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
-from clipalign.runs.distributed import join_processes, launched_processes, with_own_device
+from clipalign.runs.distributed import join_processes, launched_processes
 from clipalign.training.settings import Intervals, PrepareSettings, SpecsSettings
 
 if TYPE_CHECKING:
@@ -186,7 +186,6 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     folder, name = settings.output, settings.data
     assert folder is not None and name is not None
     row = find_model(settings.init)
-    settings = with_own_device(settings)
     chosen = choose_model(row, replace(settings, precision="auto"), option="--init")  # weights stay fp32
 
     from clipalign.device import choose_device

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -19,9 +19,8 @@ from clipalign.errors import DeviceUnavailable, UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from clipalign.config.groups import MachineSettings, RecordSettings
+    from clipalign.config.groups import RecordSettings
 
-S = TypeVar("S", bound="MachineSettings")
 T = TypeVar("T")
 
 BUCKET_ELEMENTS: Final = 16_000_000
@@ -203,18 +202,6 @@ def wait_for_all() -> None:
     """
     with suppress(RuntimeError, OSError, ValueError), join_processes() as processes:
         processes.wait()
-
-
-def with_own_device(settings: S, environment: Mapping[str, str] | None = None) -> S:
-    """``--device auto`` under ``torchrun`` as the GPU of this process, where there are GPUs; imports torch then."""
-    environment = os.environ if environment is None else environment
-    if settings.device != "auto" or launched_processes(environment).size == 1:
-        return settings
-    import torch
-
-    if not torch.cuda.is_available():
-        return settings
-    return replace(settings, device=f"cuda:{int(environment.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}")
 
 
 @dataclass(frozen=True, slots=True)

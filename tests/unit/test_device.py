@@ -46,6 +46,18 @@ def test_auto_takes_the_first_gpu_then_mps_then_the_cpu(machine: Machine) -> Non
     assert choose_device() == DeviceChoice("cpu", "fp32", "cpu is the only device; fp32 is the reference precision")
 
 
+@pytest.mark.parametrize(("rank", "chosen"), [("0", "cuda:0"), ("1", "cuda:1"), ("3", "cuda:1"), ("x", "cuda:0")])
+def test_under_torchrun_auto_takes_the_gpu_of_the_process(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, rank: str, chosen: str
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    machine("cuda:0", "cuda:1", "cpu")
+    assert choose_device("auto").device == chosen
+    assert choose_device("cpu").device == "cpu"
+    machine("cpu")
+    assert choose_device("auto").device == "cpu"
+
+
 def test_auto_precision_is_the_reference_on_gpus_too(machine: Machine) -> None:
     machine("cuda:0", "cpu")
     assert choose_device("cuda").precision == "fp32"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from clipalign.config.groups import RecordSettings
 from clipalign.errors import UsageError
@@ -17,7 +16,6 @@ from clipalign.runs.distributed import (
     join_processes,
     launched_processes,
     wait_for_all,
-    with_own_device,
 )
 
 TORCHRUN = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
@@ -43,20 +41,6 @@ def test_a_process_of_several_names_its_own_part() -> None:
     path = Path("runs") / "out.jsonl"
     assert Shard(3, 4, launched=True).output(path) == Path("runs") / "out.00003-of-00004.jsonl"
     assert Shard(3, 4).output(path) == path
-
-
-def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    def device(asked: str, environment: dict[str, str]) -> str:
-        return with_own_device(RecordSettings(device=asked), environment).device
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert device("auto", TORCHRUN | {"LOCAL_RANK": "1"}) == "cuda:1"
-    assert device("auto", TORCHRUN | {"LOCAL_RANK": "3"}) == "cuda:1"
-    assert device("cpu", TORCHRUN | {"LOCAL_RANK": "1"}) == "cpu"
-    assert device("auto", {}) == "auto"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device("auto", TORCHRUN) == "auto"
 
 
 def test_nobody_waits_who_is_alone_or_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
