@@ -58,7 +58,7 @@ def evaluate(
     from clipalign.evaluation.settings import EvalSettings
 
     folders = {"data_root": data_root, "cache_dir": cache_dir, "output": output}
-    paths = {name: None if folder is None else Path(folder) for name, folder in folders.items()}
+    paths: dict[str, Any] = {name: None if folder is None else Path(folder) for name, folder in folders.items()}
     benchmark = find_benchmark(dataset, data_root=paths["data_root"], cache_dir=paths["cache_dir"])
     known = (*benchmark.options, *_OF_EVERY_BENCHMARK)
     unused = [name for name in settings if name not in known]

@@ -81,7 +81,15 @@ class ClipScore(_MeanScore):
 
 
 class FClipScore(_MeanScore):
-    """Mean F-CLIPScore, at most 0 while epsilon is not positive; closer to 0 fits better (CLIP4DM)."""
+    """Mean F-CLIPScore, at most 0 while epsilon is not positive; closer to 0 fits better (CLIP4DM).
+
+    Example:
+        >>> from clipalign.metrics import FClipScore
+        >>> metric = FClipScore("pictogram")
+        >>> metric.update("images/fruit.png", "two apples and a pear")
+        >>> float(metric.compute()) < 0
+        True
+    """
 
     method = "detect"
     number = "f_clip_score"
@@ -89,7 +97,15 @@ class FClipScore(_MeanScore):
 
 
 class SpecsScore(_MeanScore):
-    """Mean ``(cosine + 1) / 2`` of long texts, 0 to 1; higher fits better (SPECS)."""
+    """Mean ``(cosine + 1) / 2`` of long texts, 0 to 1; higher fits better (SPECS).
+
+    Example:
+        >>> from clipalign.metrics import SpecsScore
+        >>> metric = SpecsScore("pictogram-long")
+        >>> metric.update("images/fruit.png", "There are two apples. They lie on the ground.")
+        >>> 0 < float(metric.compute()) < 1
+        True
+    """
 
     method = "score-long"
     number = "specs_score"

@@ -172,11 +172,22 @@ class Session:
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.
+
+        Example:
+            >>> result = clipalign.load("pictogram").detect("images/fruit.png", "two apples and a pear")
+            >>> [(word.text, round(word.attribution, 3)) for word in result.words if word.misaligned]
+            [('pear', -0.0...)]
         """
         return self.detect_many([(image, text, references)], **settings)[0]
 
     def detect_many(self, pairs: Iterable[PairLike], **settings: Unpack[DetectKeywords]) -> list[DetectResult]:
-        """The same for many pairs, in their order; the first that cannot be scored is raised."""
+        """The same for many pairs, in their order; the first that cannot be scored is raised.
+
+        Example:
+            >>> pairs = [("images/fruit.png", text) for text in ("two apples", "two apples and a pear")]
+            >>> [result.misaligned for result in clipalign.load("pictogram").detect_many(pairs)]
+            [(), ('pear',)]
+        """
         results = self.detect_iter(pairs, on_error="fail", **settings)
         return [result for result in results if isinstance(result, DetectResult)]
 
@@ -232,6 +243,11 @@ class Session:
 
         Raises:
             UsageError: a setting out of its range, a class without descriptions, two of one name.
+
+        Example:
+            >>> classifier = clipalign.load("pictogram").classifier(["an apple", "a car"])
+            >>> classifier.classify("images/fruit.png").label
+            'an apple'
         """
         from clipalign.cache import VECTORS_FOLDER, cache_folder
         from clipalign.data.classes import Classes, check_descriptions
@@ -270,7 +286,13 @@ class Session:
     def classify_many(
         self, images: Iterable[ImageLike], labels: Sequence[str] = (), **settings: Unpack[ClassKeywords]
     ) -> list[ClassifyResult]:
-        """The same for many pictures, in their order; the first that cannot be read is raised."""
+        """The same for many pictures, in their order; the first that cannot be read is raised.
+
+        Example:
+            >>> images = ["images/fruit.png", "images/fruit.png"]
+            >>> [one.label for one in clipalign.load("pictogram").classify_many(images, ["an apple", "a car"])]
+            ['an apple', 'an apple']
+        """
         results = self.classify_iter(images, labels, on_error="fail", **settings)
         return [result for result in results if isinstance(result, ClassifyResult)]
 
@@ -291,6 +313,13 @@ class Session:
             on_error: ``skip`` or ``fail``.
             on_progress: called with the number of pictures done so far, after each.
             settings: as for :meth:`classifier`.
+
+        Example:
+            >>> images = ["images/fruit.png", "images/none.png"]
+            >>> for result in clipalign.load("pictogram").classify_iter(images, ["an apple", "a car"]):
+            ...     print("lost" if isinstance(result, clipalign.Failure) else result.label)
+            an apple
+            lost
         """
         scorer = self.scorer("classify", labels=labels, **settings)
         return self.run(scorer, images, needs_text=False, on_error=on_error, on_progress=on_progress)
@@ -305,11 +334,23 @@ class Session:
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.
+
+        Example:
+            >>> session = clipalign.load("pictogram")
+            >>> result = session.score_long("images/fruit.png", "There are two apples. There is a pear.")
+            >>> [sentence.text for sentence in result.lowering]
+            ['There is a pear.']
         """
         return self.score_long_many([(image, text)], **settings)[0]
 
     def score_long_many(self, pairs: Iterable[PairLike], **settings: Unpack[LongKeywords]) -> list[LongResult]:
-        """The same for many pairs, in their order; the first that cannot be scored is raised."""
+        """The same for many pairs, in their order; the first that cannot be scored is raised.
+
+        Example:
+            >>> pairs = [("images/fruit.png", "Two apples. A pear."), ("images/fruit.png", "Two apples.")]
+            >>> [len(result.sentences) for result in clipalign.load("pictogram").score_long_many(pairs)]
+            [2, 1]
+        """
         results = self.score_long_iter(pairs, on_error="fail", **settings)
         return [result for result in results if isinstance(result, LongResult)]
 
@@ -321,7 +362,13 @@ class Session:
         on_progress: OnProgress = None,
         **settings: Unpack[LongKeywords],
     ) -> Iterator[LongResult | Failure]:
-        """The same for a stream of any length; see :meth:`detect_iter`. References are not used."""
+        """The same for a stream of any length; see :meth:`detect_iter`. References are not used.
+
+        Example:
+            >>> pairs = ({"image": "images/fruit.png", "text": text} for text in ("Two apples.", ""))
+            >>> [type(result).__name__ for result in clipalign.load("pictogram").score_long_iter(pairs)]
+            ['LongResult', 'Failure']
+        """
         scorer = self.scorer("score-long", **settings)
         return self.run(scorer, pairs, on_error=on_error, on_progress=on_progress)
 
@@ -334,6 +381,10 @@ class Session:
 
         Raises:
             ImageUnreadable, UsageError, ModelMismatch (vectors that are not finite).
+
+        Example:
+            >>> clipalign.load("pictogram").encode_images(["images/fruit.png"] * 2).shape
+            torch.Size([2, ...])
         """
         import torch
 
@@ -371,6 +422,10 @@ class Session:
 
         Raises:
             ImageUnreadable, UsageError.
+
+        Example:
+            >>> clipalign.load("pictogram").preprocess("images/fruit.png").tensor.dtype
+            torch.float32
         """
         from PIL.Image import Image
 
@@ -389,6 +444,10 @@ class Session:
 
         Raises:
             DeviceUnavailable: there is no such device.
+
+        Example:
+            >>> clipalign.load("pictogram").to("cpu").loaded.choice.device
+            'cpu'
         """
         loaded = self.loaded
         loaded.choice = choose_device(device, loaded.choice.precision, loaded.choice.threads)
@@ -400,6 +459,12 @@ class Session:
 
         Raises:
             UsageError: a setting that the method does not have, or out of its range.
+
+        Example:
+            >>> session = clipalign.load("pictogram")
+            >>> scorer = session.scorer("detect", mode="most-negative")
+            >>> [one.misaligned for one in session.run(scorer, [("images/fruit.png", "two pears")])]
+            [('pears',)]
         """
         from clipalign.methods.classify import ClassifyScorer
         from clipalign.methods.detect import DetectScorer
@@ -421,7 +486,21 @@ class Session:
         on_error: OnError = "skip",
         on_progress: OnProgress = None,
     ) -> Iterator[R | Failure]:
-        """Pairs or pictures through a method that is ready to score; :meth:`detect_iter` and its like end here."""
+        """Pairs or pictures through a method that is ready to score; :meth:`detect_iter` and its like end here.
+
+        Args:
+            scorer: see :meth:`scorer`.
+            items: pairs, or without ``needs_text`` pictures.
+            needs_text: whether an item without a text is a bad one.
+            on_error: ``skip`` or ``fail``, as for :meth:`detect_iter`.
+            on_progress: as for :meth:`detect_iter`.
+
+        Example:
+            >>> session = clipalign.load("pictogram")
+            >>> scorer = session.scorer("classify", labels=["an apple", "a car"])
+            >>> [one.label for one in session.run(scorer, ["images/fruit.png"], needs_text=False)]
+            ['an apple']
+        """
         from clipalign.runs.batch import run_batch
 
         if on_error not in ("skip", "fail"):

@@ -40,7 +40,7 @@ class Prepared:
         >>> session = clipalign.load("pictogram")
         >>> prepared = session.preprocess("images/fruit.png")
         >>> prepared.tensor.shape
-        torch.Size([3, 128, 128])
+        torch.Size([3, 96, 96])
         >>> session.detect(prepared, "two apples and a pear").misaligned
         ('pear',)
     """

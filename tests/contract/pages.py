@@ -29,6 +29,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from tests.contract import reference
 from tests.contract.warm import PYTHON, Warm
 
 ROOT: Final = Path(__file__).parents[2]
@@ -266,6 +267,7 @@ def renew_map() -> None:
 def main(pages: Sequence[str] = PAGES) -> None:
     """Renew all pages."""
     renew_map()
+    reference.PAGE.write_text(reference.renewed(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, Warm(Path(folder)) as warm:
         for number, page in enumerate(pages):
             changed = renew(page, Desk(Path(folder) / str(number), warm))
