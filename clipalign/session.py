@@ -54,7 +54,7 @@ def load(
     Args:
         model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE``, a checkpoint, a folder,
             or a repository of the Hub.
-        device: ``auto`` (the first GPU; under ``torchrun`` the own), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto`` (the first GPU, or the process's own), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16`` or ``fp16``.
         cache_dir: clipalign's cache folder, where it is not the usual one.
         offline: whether pictures at addresses are refused.
