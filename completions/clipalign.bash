@@ -23,7 +23,7 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
-        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --columns|*\ --keep-columns|*\ --limit|*\ --timeout|*\ --shard|*\ --top|*\ --batch-size|*\ --seed|*\ --threads|*\ --label|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --reject-below|*\ --margin|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
+        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --columns|*\ --keep-columns|*\ --limit|*\ --where|*\ --top-share|*\ --timeout|*\ --shard|*\ --top|*\ --batch-size|*\ --seed|*\ --threads|*\ --label|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --reject-below|*\ --margin|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
             return ;;
         *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
@@ -32,7 +32,7 @@ _clipalign() {
             COMPREPLY=($(compgen -W $'skip\nfail' -- "$current"))
             return ;;
         detect\ --format|classify\ --format|score-long\ --format)
-            COMPREPLY=($(compgen -W $'table\njson\njsonl\njsonl.gz\ncsv\nparquet\nhtml\ngithub' -- "$current"))
+            COMPREPLY=($(compgen -W $'table\njson\njsonl\njsonl.gz\ncsv\nparquet\ntar\nhtml\ngithub' -- "$current"))
             return ;;
         *\ -m|*\ --model|*\ --init)
             COMPREPLY=($(compgen -W $'ViT-B-32\nViT-B-16\nViT-L-14\nViT-L-14-336\nRN50\nRN50x16\nRN50x64\nViT-H-14\nViT-B-32@laion2b_s34b_b79k\nViT-g-14@laion2b_s34b_b88k\nViT-bigG-14@laion2b_s39b_b160k\nViT-B-32@datacomp_xl_s13b_b90k\nViT-B-16@datacomp_xl_s13b_b90k\nViT-L-14@datacomp_xl_s13b_b90k\nViT-B-16@dfn2b\nViT-L-14@dfn2b\nViT-H-14@dfn5b\nViT-H-14-378@dfn5b\nViT-H-14@metaclip_fullcc\nViT-H-14-worldwide\nEVA02-B-16\nEVA02-L-14-336\nViT-B-16-SigLIP\nViT-SO400M-14-SigLIP-384\nViT-B-16-SigLIP2\nViT-L-16-SigLIP2-384\nViT-SO400M-14-SigLIP2-378\nViT-gopt-16-SigLIP2-384\nPE-Core-B-16\nPE-Core-L-14-336\nPE-Core-bigG-14-448\nMobileCLIP2-S0\nMobileCLIP2-S2\nMobileCLIP2-S4\nxlm-roberta-large-ViT-H-14@frozen_laion5b_s13b_b90k\nlongclip-B\nlongclip-B-32\nlongclip-L\nspecs\nspecs-base\npictogram\npictogram-long' -- "$current"))
@@ -82,21 +82,21 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--check\n--no-check\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         classify)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--label\n--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--probabilities\n--no-probabilities\n--reject-below\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--label\n--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--probabilities\n--no-probabilities\n--reject-below\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))

@@ -12,22 +12,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from clipalign.config.groups import MachineSettings, RecordSettings
 from clipalign.config.settings import flag_name
-from clipalign.errors import MissingWeights, UsageError, VerificationFailed
+from clipalign.errors import ClipalignError, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
+from clipalign.output.formats import FORMATS
 from clipalign.runs.destination import JOINED, document_format, refuse_sources
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from clipalign.data.records import Input
+    from clipalign.data.records import Input, InputRecord
     from clipalign.device import DeviceChoice
     from clipalign.methods.scores import Scorer
     from clipalign.models.model import LoadedModel
@@ -281,6 +283,8 @@ def run_many(
         keep=settings.keep_columns,
         limit=settings.limit,
     )
+    if STDIN in settings.input and FORMATS[chosen_batch_format(settings)].has_originals:
+        raise UsageError("a tar needs an input that can be read twice", hint="write it into a file", input=STDIN)
     output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
     formatter.kept = tuple(name for name in settings.keep_columns if name != ALL_COLUMNS)
     formatter.keeps_all = ALL_COLUMNS in settings.keep_columns
@@ -288,12 +292,13 @@ def run_many(
         total = source.count() if shard is None and progress_console() is not None else None
         loaded = choose_model(row, settings).load()
         method = scorer(loaded)
-        writer.begin(method.provenance, total=total)
+        part = None if shard is None else (shard.index, shard.count)
+        writer.begin(method.provenance, total=total, pictures=lambda: originals_of(source.records(part), settings))
 
         from clipalign.runs.batch import run_batch
 
         outcomes = run_batch(
-            writer.remaining(source.records(None if shard is None else (shard.index, shard.count))),
+            writer.remaining(source.records(part)),
             method,
             offline=settings.offline,
             timeout=settings.timeout,
@@ -313,7 +318,30 @@ def run_many(
     return writer.exit_status(check=check)
 
 
+def originals_of(records: Iterator[InputRecord], settings: RecordSettings) -> Iterator[bytes | ClipalignError]:
+    """The pictures of records as they were, or why one cannot be read."""
+    from clipalign.data.sources import read_image
+
+    for record in records:
+        try:
+            if record.problem is not None:
+                raise record.problem
+            source = record.image if isinstance(record.image, str | bytes) else Path(str(record.image))
+            yield read_image(
+                source,
+                offline=settings.offline,
+                timeout=settings.timeout,
+                name=record.image_name,
+                folders=record.folders,
+            )
+        except ClipalignError as error:
+            yield error
+
+
 def _check_sharded(settings: RecordSettings) -> None:
+    if settings.top_share is not None and settings.shard is not None:
+        hint = "score all shards, find the threshold, and give it: --where 'clip_score >= 0.7'"
+        raise UsageError("--top-share needs all records", hint=hint, input="--top-share")
     format = chosen_batch_format(settings)
     if format not in JOINED:
         hint = f"--format {' or '.join(JOINED)}; their parts can be put together"

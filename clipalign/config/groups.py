@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from clipalign.config.conditions import Condition, condition
+from clipalign.config.conditions import top_share as share_of
 from clipalign.config.readers import (
     MAX_SEED,
     MAX_THREADS,
@@ -24,7 +26,7 @@ from clipalign.config.settings import CommandSettings, Setting
 from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
 
-FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "html", "github")
+FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "tar", "html", "github")
 """Of commands with records."""
 
 
@@ -205,6 +207,26 @@ class RecordSettings(RunSettings, ModelSettings):
             choices=FORMATS,
             default="table on a terminal, json elsewhere; for many, jsonl elsewhere, or by the ending of --output",
             panel="Output",
+        ),
+    ] = None
+    where: Annotated[
+        Condition | None,
+        Setting(
+            "Write only the records that fulfill a condition on their fields: 'clip_score > 0.7 and not misaligned'.",
+            condition,
+            value="CONDITION",
+            default="all",
+            file=False,
+        ),
+    ] = None
+    top_share: Annotated[
+        tuple[str, float] | None,
+        Setting(
+            "Write only the best share of the records, by a field or by the command's first score.",
+            share_of,
+            value="[FIELD=]SHARE",
+            default="all",
+            file=False,
         ),
     ] = None
     on_error: Annotated[

@@ -67,6 +67,7 @@ class ClassifyFormatter(RecordFormatter):
     command = "classify"
     noun = ("picture", "pictures")
     columns = ("id", "image", "class", "score", "classes", "method", "warnings", "model")
+    first_score = "score"
     scores = ("score",)
     counted = "classes"
     sorts = (

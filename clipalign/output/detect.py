@@ -67,6 +67,7 @@ class DetectFormatter(RecordFormatter):
         "warnings",
         "model",
     )
+    first_score = "clip_score"
     scores = ("cosine", "clip_score", "f_clip_score", "ref_clip_score")
     finding = "with_misaligned_words"
     counted = "misaligned_words"

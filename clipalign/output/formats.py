@@ -28,6 +28,7 @@ class Format(NamedTuple):
         shows_errors: a person reads in it which records could not be scored.
         has_summary: it includes the summary of a run.
         has_pictures: it shows small pictures.
+        has_originals: it holds the pictures as they were, which are read once more for it.
     """
 
     writer: str
@@ -41,6 +42,7 @@ class Format(NamedTuple):
     shows_errors: bool = False
     has_summary: bool = False
     has_pictures: bool = False
+    has_originals: bool = False
 
 
 FORMATS: Final = {
@@ -53,6 +55,9 @@ FORMATS: Final = {
     "csv": Format("clipalign.output.csv:CsvWriter", (".csv",), verbatim=True, joined=True, provenance_beside=True),
     "parquet": Format(
         "clipalign.output.parquet:ParquetWriter", (".parquet",), streamed=False, joined=True, binary=True
+    ),
+    "tar": Format(
+        "clipalign.output.tar:TarWriter", (".tar",), streamed=False, joined=True, binary=True, has_originals=True
     ),
     "html": Format(
         "clipalign.output.html:HtmlWriter", (".html", ".htm"), streamed=False, has_summary=True, has_pictures=True

@@ -45,12 +45,14 @@ class Entry(NamedTuple):
         file: the input file it came from; empty for a pair that was typed.
         line: its line there; 0 where there is none.
         thumbnail: its picture as a ``data:`` URL, or an empty string.
+        content: its picture as it was, where the format holds that.
     """
 
     record: Record
     file: str = ""
     line: int = 0
     thumbnail: str = ""
+    content: bytes = b""
 
 
 class RecordStore(Protocol):
@@ -101,6 +103,7 @@ class RecordFormatter:
         kept: columns of the input that records bring along, where their names are known beforehand.
         keeps_all: whether they bring all.
         scores: keys of numbers that the summary averages.
+        first_score: the one by which the best records are chosen.
         finding: what ``--check`` looks for, as a key of the summary (``with_misaligned_words``); empty for nothing.
         counted: what the summary counts, as its key (``misaligned_words``); empty for nothing.
         sorts: orders of the page besides "worst first" and the input's own.
@@ -112,6 +115,7 @@ class RecordFormatter:
     kept: tuple[str, ...] = ()
     keeps_all: bool = False
     scores: ClassVar[tuple[str, ...]]
+    first_score: ClassVar[str]
     finding: ClassVar[str] = ""
     counted: ClassVar[str] = ""
     sorts: ClassVar[tuple[Sort, ...]] = ()

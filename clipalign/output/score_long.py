@@ -54,6 +54,7 @@ class ScoreLongFormatter(RecordFormatter):
         "warnings",
         "model",
     )
+    first_score = "specs_score"
     scores = ("cosine", "specs_score", "clip_score")
     finding = "with_lowering_sentences"
     sorts = (

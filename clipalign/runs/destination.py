@@ -36,6 +36,7 @@ class Destination:
         name: as the user named it.
         resume: go on with what is there.
         overwrite: replace what is there.
+        selects: only some records are written, at the end.
     """
 
     format: str
@@ -43,11 +44,12 @@ class Destination:
     name: str
     resume: bool
     overwrite: bool
+    selects: bool = False
 
     @property
     def appended(self) -> bool:
         """Whether the output itself grows, rather than a journal."""
-        return FORMATS[self.format].appended
+        return FORMATS[self.format].appended and not self.selects
 
     @property
     def is_file(self) -> bool:
@@ -82,7 +84,8 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
         _refuse_stdout(format)
         return Destination(format, None, "stdout", resume=False, overwrite=False)
     path = _checked(chosen, settings.input)
-    found = Destination(format, path, str(chosen), settings.resume, settings.overwrite)
+    selects = settings.where is not None or settings.top_share is not None
+    found = Destination(format, path, str(chosen), settings.resume, settings.overwrite, selects)
     if found.resume and not found.is_file:
         raise UsageError(f"{chosen} is no file that --resume could read", input="--resume")
     return found
@@ -98,6 +101,8 @@ def document_format(settings: RecordSettings) -> str:
         _refuse_stdout(format := chosen_format(settings))
         return format
     format = chosen_batch_format(settings)
+    if FORMATS[format].has_originals:
+        raise UsageError(f"the format {format} is for many", hint="give --input", input=str(settings.output))
     path = _checked(settings.output, ())
     if path.is_file() and not settings.overwrite:
         message = f"--output {settings.output} exists already"

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from clipalign.errors import DeviceUnavailable, UsageError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 BUCKET_ELEMENTS: Final = 16_000_000
 """Gradients are reduced together up to this many numbers, 64 MB of fp32."""
@@ -192,6 +193,13 @@ def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = 
     finally:
         if not connected:
             distributed.destroy_process_group()
+
+
+def sum_of_processes(counts: A) -> A:
+    """``counts`` added up over all processes that ``torchrun`` started."""
+    with join_processes() as processes:
+        whole: Any = sum(cast(Any, processes.gather(counts)))
+        return cast(A, processes.broadcast(whole))
 
 
 def wait_for_all() -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
@@ -29,7 +29,9 @@ from clipalign.output.progress import Progress
 from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, is_error, summary_lines
 from clipalign.plain import plain, plain_text
 from clipalign.runs.destination import Destination, find_destination
+from clipalign.runs.distributed import sum_of_processes
 from clipalign.runs.log import Difference, Log, LogFormat, first_difference, json_object, write_all
+from clipalign.runs.selection import Selection
 
 if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
@@ -48,7 +50,11 @@ def _read_entry(line: bytes) -> Entry:
     return Entry(record, str(found["file"]), int(found["line"]), str(found["thumbnail"]))
 
 
-_JOURNAL: Final = LogFormat(lambda entry: line_of(entry._asdict()), _read_entry)
+def _journal_line(entry: Entry) -> bytes:
+    return line_of({name: getattr(entry, name) for name in ("record", "file", "line", "thumbnail")})
+
+
+_JOURNAL: Final = LogFormat(_journal_line, _read_entry)
 _LINES: Final = LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
 """How entries lie in a journal, and in JSON lines that are the output itself."""
 
@@ -67,7 +73,9 @@ def open_writer(
     Raises:
         UsageError: an output that may not be written; here, or when the writer is entered.
     """
-    return ResultWriter(formatter, find_destination(settings, output), has_header=has_header)
+    name, share = settings.top_share or ("", None)
+    selection = Selection(settings.where, name or formatter.first_score, share)
+    return ResultWriter(formatter, find_destination(settings, output), has_header=has_header, selection=selection)
 
 
 class ResultWriter:
@@ -78,7 +86,16 @@ class ResultWriter:
         thumbnail_px: longer side of the thumbnails it wants; None for none.
     """
 
-    def __init__(self, formatter: RecordFormatter, destination: Destination, *, has_header: bool = True) -> None:
+    def __init__(
+        self,
+        formatter: RecordFormatter,
+        destination: Destination,
+        *,
+        has_header: bool = True,
+        selection: Selection | None = None,
+    ) -> None:
+        self._selection = selection or Selection()
+        self._pictures: Callable[[], Iterator[bytes | ClipalignError]] | None = None
         self._formatter = formatter
         self._to = destination
         self._format = FORMATS[destination.format]
@@ -89,8 +106,9 @@ class ResultWriter:
         self._device: BinaryIO | None = None
         self._progress: Progress | None = None
         self._provenance: dict[str, Any] = {}
-        self._new = self._warned = 0
+        self._new = self._warned = self._written = 0
         self._hint = ""  # of the first record that could not be used
+        self._checked = False  # whether the fields that were named are those of a record
         self._reader_left = False
         self._ended_well = False
         self.tally = Tally(formatter)
@@ -108,7 +126,7 @@ class ResultWriter:
         to = self._to
         if to.log_path is not None:
             self._log = self._locked_log(to, to.log_path)
-        elif not self._format.streamed:
+        elif not self._format.streamed or self._selection.share is not None:
             nameless = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (closed with the others)
             self._log = Log(nameless, _JOURNAL, name="the temporary folder")
             self._stack.callback(self._log.close)
@@ -149,14 +167,22 @@ class ResultWriter:
         hint = "--resume goes on with it, --overwrite begins anew" if begun else "--overwrite makes it anew"
         raise UsageError(f"--output {to.name} {what} already", hint=hint, input=to.name)
 
-    def begin(self, provenance: Provenance, *, total: int | None = None) -> None:
+    def begin(
+        self,
+        provenance: Provenance,
+        *,
+        total: int | None = None,
+        pictures: Callable[[], Iterator[bytes | ClipalignError]] | None = None,
+    ) -> None:
         """Start after the model is loaded; ``--overwrite`` deletes the old records here.
 
         Args:
             provenance: what every result of the run carries.
             total: records of the input, for the progress; None where that is not known.
+            pictures: those of all records once more, for a format that holds them.
         """
         self._provenance = plain(asdict(provenance))
+        self._pictures = pictures
         if self._log is not None and self._to.overwrite:
             self._log.keep(0, 0)
         streamed = self._to.path is None and self._format.streamed
@@ -219,11 +245,16 @@ class ResultWriter:
             origin = {name: record.pop(name) for name in ("provenance",) if name in record}
             record |= {"columns": plain(asked.columns), **origin}
         entry = Entry(record, plain_text(asked.place.file), asked.place.line, data_url(outcome.thumbnail))
+        if not failed and not self._checked:
+            self._selection.check(record, self._formatter.columns)
+            self._checked = True
         if self._log is not None:
             self._log.append(entry)
             self._new += 1
-        elif not self._emit(self._writer.entry(self._formatter, entry, to_file=self._device is not None)):
-            return False
+        elif not self._selection or self._selection.keeps(record):
+            self._written += 1
+            if not self._emit(self._writer.entry(self._formatter, entry, to_file=self._device is not None)):
+                return False
         self.tally.add(record)
         if self._progress is not None:
             self._progress.advance(unreadable=failed)
@@ -292,6 +323,10 @@ class ResultWriter:
             return
         if path is not None and not self._to.appended:
             _remove(path) if sys.platform != "win32" else self._stack.callback(_remove, path)
+        if self._selection:
+            least = self._selection.least
+            said = "" if least is None else f", those of {self._selection.field} >= {least!r}"
+            notices.tell(f"kept {self._written:,} of {count_text(self.tally.records, self._formatter.noun)}{said}")
         on_stdout = self._to.path is None and self._format.has_summary
         if not on_stdout and not self._reader_left:
             for line in summary_lines(self._formatter, summary):
@@ -301,14 +336,18 @@ class ResultWriter:
 
     def _render(self, log: Log[Entry], summary: Mapping[str, Any]) -> None:
         """The whole document, to stdout or in one step in the place of the output."""
-        parts = self._writer.document(self._formatter, log, summary=summary, provenance=self._provenance)
+        self._selection.settle((entry.record for _, entry in log.read()), sum_of_processes)
+        store = _Kept(log, self._selection, self._pictures if self._format.has_originals else None)
+        parts = self._writer.document(self._formatter, store, summary=summary, provenance=self._provenance)
         if self._to.path is None or not self._to.is_file:
             for part in parts:
                 if not self._emit(part):
-                    return
+                    break
+            self._written = store.count
             return
         try:
             write_whole(self._to.path, parts)
+            self._written = store.count
             if self._format.provenance_beside:
                 write_whole(provenance_path(self._to.path), encode(self._provenance, indent=True))
         except OSError as error:
@@ -324,6 +363,36 @@ class ResultWriter:
         return (
             f"{count_text(self._log.records, self._formatter.noun)} {verb} safe in {where}; --resume goes on from there"
         )
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The records of a log that are kept, with their pictures where those are wanted."""
+
+    log: Log[Entry]
+    selection: Selection
+    pictures: Callable[[], Iterator[bytes | ClipalignError]] | None
+    count: int = 0
+
+    def read(self) -> Iterator[tuple[int, Entry]]:
+        """Yield them in order, each with its place, and count them."""
+        self.count = 0
+        pictures = self.pictures() if self.pictures is not None else None
+        for place, entry in self.log.read():
+            picture = b"" if pictures is None else next(pictures)
+            if pictures is not None and is_error(entry.record):
+                continue
+            if self.selection and not self.selection.keeps(entry.record):
+                continue
+            if isinstance(picture, ClipalignError):
+                notices.warn(f"{picture.message}, when it was read once more")
+                continue
+            self.count += 1
+            yield place, entry._replace(content=picture)
+
+    def at(self, place: int) -> Entry:
+        """Return the entry at a place."""
+        return self.log.at(place)
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:

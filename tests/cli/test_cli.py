@@ -65,7 +65,7 @@ def test_help_says_which_options_no_variable_sets() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_the_formats_that_the_command_has(capsys: Capture, command: str) -> None:
     formats = (
-        "table|json|jsonl|jsonl.gz|csv|parquet|html|github"
+        "table|json|jsonl|jsonl.gz|csv|parquet|tar|html|github"
         if command in ("detect", "classify", "score-long")
         else "table|json"
     )
@@ -109,7 +109,7 @@ def test_version(capsys: Capture) -> None:
             "error: there is no option --modle\nhint: see clipalign --help; a command's options follow its name\n",
         ),
         (["detect", "a", "b", "--format", "tabel"],
-         "error: --format must be table, json, jsonl, jsonl.gz, csv, parquet, html or github, not 'tabel'\n"
+         "error: --format must be table, json, jsonl, jsonl.gz, csv, parquet, tar, html or github, not 'tabel'\n"
          "hint: did you mean table?\n"),
     ],
 )  # fmt: skip

@@ -80,7 +80,7 @@ def test_an_output_whose_name_says_no_format(capsys: Capture, line: tuple[str, .
     assert (status, out) == (2, "")
     assert err == (
         f"error: the name of --output {name} does not say a format\n"
-        "hint: end it in .txt, .json, .jsonl, .jsonl.gz, .csv, .parquet or .html, or give --format\n"
+        "hint: end it in .txt, .json, .jsonl, .jsonl.gz, .csv, .parquet, .tar or .html, or give --format\n"
     )
     assert not Path(name).exists()
 

@@ -201,6 +201,8 @@ def many() -> Table:
         table[command, "columns"] = Demonstration(renamed, ("--columns", "image=file,text=caption"), status)
         table[command, "keep_columns"] = Demonstration(line, ("--keep-columns", "all"), out)
         table[command, "limit"] = Demonstration(line, ("--limit", "1"), lines_out)
+        table[command, "where"] = Demonstration(line, ("--where", "len(image) < 0"), lines_out)
+        table[command, "top_share"] = Demonstration(line, ("--top-share", "0.1"), err)
         table[command, "on_error"] = Demonstration(line, ("--on-error", "fail"), lines_out)
         table[command, "timeout"] = Demonstration(line, ("--timeout", "0"), status)
         table[command, "shard"] = Demonstration(line, ("--shard", "1/2"), lines_out)

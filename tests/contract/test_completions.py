@@ -65,7 +65,7 @@ def complete_in_bash(folder: Path, *words: str) -> list[str]:
         (["clipalign", "detect", "--model", "=", "spec"], ["specs", "specs-base"]),
         (
             ["clipalign", "detect", "--format", ""],
-            ["table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "html", "github"],
+            ["table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "tar", "html", "github"],
         ),
         (["clipalign", "detect", "--format", "=", "js"], ["json", "jsonl", "jsonl.gz"]),
         (["clipalign", "detect", "--device", "c"], ["cpu", "cuda"]),

@@ -107,13 +107,13 @@ def test_models_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: p
 def test_places_fetching_and_what_starts_tasks_are_not_said_by_files() -> None:
     assert {name for _, name in NOT_IN_FILES} == {
         *("cache_dir", "data_root", "dataset", "data", "input", "image_root", "text_file", "shard", "compare"),
-        *("columns", "keep_columns"),
+        *("columns", "keep_columns", "where", "top_share"),
         *("labels", "descriptions", "templates", "words"),
         *("output", "save", "report", "prepare", "resume", "overwrite", "download", "accept_license"),
         *("sweep", "calibrate"),
     }
     assert {name for _, name in ONLY_TYPED} == {
-        *("describe_with", "reference", "list_them", "dry_run", "verify", "remove", "handed_over")
+        *("label", "describe_with", "reference", "list_them", "dry_run", "verify", "remove", "handed_over")
     }
 
 
@@ -275,7 +275,10 @@ def test_a_bad_value_in_a_variable_names_the_variable(project: Path, monkeypatch
     monkeypatch.setenv("CLIPALIGN_FORMAT", "tabel")
     with pytest.raises(SettingsError) as caught:
         resolve("detect", {}, start=project)
-    assert caught.value.message == "CLIPALIGN_FORMAT must be table, json, jsonl, csv, html or github, not 'tabel'"
+    assert (
+        caught.value.message
+        == "CLIPALIGN_FORMAT must be table, json, jsonl, jsonl.gz, csv, parquet, tar, html or github, not 'tabel'"
+    )
     assert caught.value.hint == "did you mean table?"
 
 
