@@ -151,10 +151,15 @@ def _text(said: dict[str, Any]) -> dict[str, Any]:
 
 def _image(said: dict[str, Any]) -> dict[str, Any]:
     return _tower(said) | {
-        "image_size": said["image_size"],
-        "patch_size": said["patch_size"],
+        "image_size": _side(said["image_size"]),
+        "patch_size": _side(said["patch_size"]),
         "head_width": said["hidden_size"] // said["num_attention_heads"],
     }
+
+
+def _side(size: Any) -> Any:
+    """One number where a size is written as two that are the same."""
+    return size[0] if isinstance(size, list) and len(set(size)) == 1 else size
 
 
 def read_preprocessing(folder: Path, image_size: int, *, squash: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -177,17 +182,20 @@ def read_preprocessing(folder: Path, image_size: int, *, squash: bool) -> tuple[
         content = json.loads(path.read_text(encoding="utf-8"))
         said = content.get("image_processor", content)
         crop = bool(said.get("do_center_crop", not squash))
-        size, sides = said.get("size", image_size), (image_size, image_size)
-        shortest = size.get("shortest_edge") if isinstance(size, dict) else size if crop else None
-        squashed = (size.get("height"), size.get("width")) if isinstance(size, dict) and not shortest else (size, size)
-        normalized = said.get("do_normalize", True)
-        mean, std = (said.get(f"image_{name}") if normalized else part for name, part in (("mean", 0.0), ("std", 1.0)))
+        size = said.get("size", image_size)  # a number in early versions
+        if not isinstance(size, dict):
+            size = {"shortest_edge": size} if crop else {"height": size, "width": size}
+        shortest, sides = size.get("shortest_edge"), {size.get("height"), size.get("width")}
         filter_, scale = _RESAMPLING.get(said.get("resample", 3)), float(said.get("rescale_factor", 1 / 255))
+        normalization = {"mean": said.get("image_mean"), "std": said.get("image_std")}
+        if not said.get("do_normalize", True):
+            normalization = {"mean": 0.0, "std": 1.0}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ModelMismatch(f"{path} is not readable: {error!r:.80}", input=str(path)) from error
-    if filter_ is None or abs(scale * 255 - 1) > 1e-6 or (not shortest and squashed != sides):
+    fits = crop if shortest else sides == {image_size}
+    if not fits or filter_ is None or abs(scale * 255 - 1) > 1e-6:
         raise ModelMismatch(f"{path} asks for a preprocessing that clipalign does not have", input=str(path))
-    found = assumed | {name: part for name, part in (("mean", mean), ("std", std)) if part is not None}
+    found = assumed | {name: numbers for name, numbers in normalization.items() if numbers is not None}
     found |= {"interpolation": filter_, "resize_mode": "shortest" if shortest else "squash"}
     if shortest and shortest != image_size:
         return found, (f"pictures are resized to {image_size} pixels, not to {shortest} with a crop of {image_size}",)

@@ -238,6 +238,31 @@ class TestClip:
         notes = load_model(str(tmp_path / "m"), choice=CPU).notes
         assert notes[0].startswith("OpenAI's preprocessing assumed: there is no preprocessor_config.json")
 
+    @pytest.mark.parametrize(
+        ("said", "mode", "note"),
+        [
+            ({"size": 32, "crop_size": 32}, "shortest", ""),
+            ({"image_processor": {"size": {"shortest_edge": 32}, "resample": 2}}, "shortest", ""),
+            ({"size": {"height": 32, "width": 32}, "do_center_crop": False}, "squash", ""),
+            ({"size": {"shortest_edge": 40}, "do_normalize": False}, "shortest", "resized to 32 pixels, not to 40"),
+            ({"size": {"shortest_edge": 32}, "do_center_crop": False}, "", "a preprocessing that clipalign does not"),
+            ({"size": {"height": 64, "width": 64}}, "", "a preprocessing that clipalign does not have"),
+            ({"resample": 1}, "", "a preprocessing that clipalign does not have"),
+            ({"size": {"height": [], "width": 64}}, "", "is not readable"),
+        ],
+    )
+    def test_preprocessing_of_every_version(self, tmp_path: Path, said: dict[str, Any], mode: str, note: str) -> None:
+        write_with_transformers(tmp_path, "CLIP")
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+        if not mode:
+            with pytest.raises(ModelMismatch, match=note):
+                load_model(str(tmp_path), choice=CPU)
+            return
+        loaded = load_model(str(tmp_path), choice=CPU)
+        assert loaded.resize_mode == mode and note in " ".join(loaded.notes)
+        assert loaded.interpolation == ("bilinear" if "image_processor" in said else "bicubic")
+        assert (loaded.mean == (0.0, 0.0, 0.0)) == ("do_normalize" in said)
+
 
 class TestSiglip:
     @pytest.fixture(params=["gelu_pytorch_tanh", "gelu"])
