@@ -17,7 +17,7 @@ from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import check_used, read_axes
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
-from clipalign.output.console import notices
+from clipalign.output.console import notices, write_output
 from clipalign.output.progress import Progress
 from clipalign.runs.distributed import launched_processes
 
@@ -46,6 +46,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
       clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
+      clipalign eval --dataset mine.csv --columns text=caption,wrong_words=errors --dry-run
     """
     if settings.compare is not None:
         _check_compared(settings)
@@ -62,7 +63,9 @@ def _run(settings: EvalSettings) -> int:
     for model in axes.get("model", []):
         find_model(str(model))
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
-    benchmark = find_benchmark(settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir)
+    benchmark = find_benchmark(
+        settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir, columns=settings.columns
+    )
     _check_options(benchmark, settings.typed)
     check_used(benchmark, axes)
     _check_epsilon(benchmark, settings, axes)
@@ -71,6 +74,8 @@ def _run(settings: EvalSettings) -> int:
     if settings.output is not None and not axes:  # a sweep has a folder a run in it
         check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()
+    if settings.dry_run:
+        return _explain(benchmark)
     total = settings.limit or benchmark.size
     if axes or settings.calibrate:
         with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
@@ -93,6 +98,13 @@ def _run(settings: EvalSettings) -> int:
     if lost:
         notices.warn(f"{lost:,} of {lost + result.counts['samples']:,} samples could not be read; the result names one")
     return EXIT_INPUTS if lost else EXIT_DONE
+
+
+def _explain(benchmark: Benchmark[Any, Any]) -> int:
+    """What the data is, without a model."""
+    samples = "" if benchmark.size is None else f"{benchmark.size:,} samples"
+    write_output("\n".join(filter(None, (f"{benchmark.name}: {samples}", *benchmark.notes))) + "\n")
+    return EXIT_DONE
 
 
 @contextmanager

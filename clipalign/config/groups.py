@@ -163,7 +163,7 @@ class RecordSettings(RunSettings, ModelSettings):
         Mapping[str, str] | None,
         Setting(
             "What the input calls image, text, id or references; json.caption for what lies in an object or a tar.",
-            named_columns,
+            named_columns(),
             value="image=NAME,text=NAME",
             default="their own names",
             file=False,

@@ -180,13 +180,18 @@ def shard_part(value: object) -> tuple[int, int]:
     raise BadValueError("I/N with I from 1 to N, such as 1/4")
 
 
-def named_columns(value: object) -> dict[str, str]:
-    """``image=file_name,text=caption``: columns that an input has under other names."""
-    parts = value.split(",") if isinstance(value, str) else [f"{k}={v}" for k, v in dict(value).items()]  # type: ignore[call-overload]
-    found = dict(part.split("=", 1) for part in parts if part.count("="))
-    if len(found) < len(parts) or not set(found) <= set(_COLUMNS) or not all(found.values()):
-        raise BadValueError(f"{'|'.join(_COLUMNS)}=NAME,…", "such as image=file_name,text=caption")
-    return found
+def named_columns(*others: str) -> Callable[[object], dict[str, str]]:
+    """``image=file_name,text=caption``: columns that an input has under other names; ``others`` may be named too."""
+    known = (*_COLUMNS, *others)
+
+    def read(value: object) -> dict[str, str]:
+        parts = value.split(",") if isinstance(value, str) else [f"{k}={v}" for k, v in dict(value).items()]  # type: ignore[call-overload]
+        found = dict(part.split("=", 1) for part in parts if part.count("="))
+        if len(found) < len(parts) or not set(found) <= set(known) or not all(found.values()):
+            raise BadValueError(f"{'|'.join(known)}=NAME,…", "such as image=file_name,text=caption")
+        return found
+
+    return read
 
 
 def parted(value: object) -> tuple[str, ...]:

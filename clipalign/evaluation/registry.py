@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from clipalign.errors import UnknownDataset
-from clipalign.files import read_package_rows
+from clipalign.errors import UnknownDataset, UsageError
+from clipalign.files import is_file, is_folder, read_package_rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from clipalign.evaluation.benchmark import Benchmark
 
 BENCHMARKS: Final[dict[str, dict[str, Any]]] = {
@@ -25,19 +25,39 @@ def benchmark_names() -> list[str]:
     return list(BENCHMARKS)
 
 
-def find_benchmark(name: str, *, data_root: Path | None = None, cache_dir: Path | None = None) -> Benchmark[Any, Any]:
+OWN_COLUMNS: Final = ("label", "wrong_words", "wrong_span", "false_text", "group", "human")
+"""Columns of a file of the user's that say what is known of a text, beside those of every input."""
+
+
+def find_benchmark(
+    name: str,
+    *,
+    data_root: Path | None = None,
+    cache_dir: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Benchmark[Any, Any]:
     """The benchmark of that name; whether its data is there is found out by its ``check``.
 
     Args:
-        name: as in ``benchmarks.toml``.
+        name: as in ``benchmarks.toml``, or a file or folder of the user's (:mod:`clipalign.evaluation.tasks.own_data`).
         data_root: folder of its data, or one that holds it under its name (of ``human-judgement`` also its file); None
-            for where ``download`` puts it.
+            for where ``download`` puts it. For a file of the user's the folder of its pictures.
         cache_dir: clipalign's cache folder, where it is not the usual one.
+        columns: what a file of the user's calls its columns.
 
     Raises:
         UnknownDataset: there is none; the hint names the nearest.
     """
+    own = Path(name).expanduser()
+    if name not in BENCHMARKS and (is_file(own) or is_folder(own)):
+        from clipalign.evaluation.tasks.own_data import own_benchmark
+
+        return own_benchmark(own, columns=columns, pictures=data_root)
+    if columns:
+        raise UsageError("--columns is about a file of your own", hint="--dataset FILE", input="--columns")
     if name not in BENCHMARKS:
+        if own.suffix or "/" in name:
+            raise UnknownDataset(f"there is no file {name}", hint="check the path", input=name)
         near = difflib.get_close_matches(name, BENCHMARKS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(BENCHMARKS)}"
         raise UnknownDataset(f"unknown dataset '{name}'", hint=hint, input=name)

@@ -1,13 +1,14 @@
 """Settings of ``eval``; torch-free. For a method's settings, None means the benchmark's published value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
-from clipalign.config.readers import name, pair_of, path, whole
+from clipalign.config.readers import name, named_columns, pair_of, path, whole
 from clipalign.config.settings import SameAs, Setting
-from clipalign.evaluation.registry import benchmark_names
+from clipalign.evaluation.registry import OWN_COLUMNS, benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
 
 SWEPT: Final = (
@@ -28,8 +29,28 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
 
     dataset: Annotated[
         str | None,
-        Setting(f"Benchmark: {', '.join(benchmark_names())}.", name, value="NAME", choices=benchmark_names, file=False),
+        Setting(
+            f"Benchmark: {', '.join(benchmark_names())}; or your own data: a file of texts with what is known of them, "
+            "its description in TOML, or a folder with a folder of images a class.",
+            name,
+            value="NAME|FILE|DIR",
+            choices=benchmark_names,
+            file=False,
+        ),
     ] = None
+    columns: Annotated[
+        Mapping[str, str] | None,
+        Setting(
+            f"What your file calls its columns: image, text, id, references, {', '.join(OWN_COLUMNS)}.",
+            named_columns(*OWN_COLUMNS),
+            value="text=NAME,label=NAME",
+            default="their own names",
+            file=False,
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, Setting("Say what of the data can be measured, and stop before a model is loaded.", file=False)
+    ] = False
     limit: Annotated[int | None, Setting("Use only the first N samples.", whole(1), value="N", default="all")] = None
     protocol: Annotated[
         str | None,

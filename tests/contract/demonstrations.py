@@ -295,6 +295,10 @@ def evaluating() -> Table:
     written = (*EVAL, *folder)
     table = {
         "dataset": Demonstration(("eval", *asked[3:]), asked[1:3], status),
+        "columns": Demonstration(
+            ("eval", "--dataset", "renamed.jsonl", "--dry-run"), ("--columns", "image=file,text=caption"), status
+        ),
+        "dry_run": Demonstration(asked, ("--dry-run",), out),
         "limit": Demonstration(asked, ("--limit", "4"), field("counts", "samples")),
         "data_root": Demonstration(("eval", "--dataset", "hat", *asked[3:]), ("--data-root", "mine"), says("mine")),
         "protocol": Demonstration(hat, ("--protocol", "exif"), field("settings", "protocol")),

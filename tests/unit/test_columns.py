@@ -42,7 +42,7 @@ LAYOUTS: dict[str, tuple[str, str, list[list[str]]]] = {
 
 
 def read(name: Path, columns: str = "", **options: Any) -> list[InputRecord]:
-    return list(open_input([str(name)], columns=named_columns(columns) if columns else None, **options).records())
+    return list(open_input([str(name)], columns=named_columns()(columns) if columns else None, **options).records())
 
 
 def told(record: InputRecord) -> tuple[str, str, str, ClipalignError | None]:
@@ -56,7 +56,7 @@ def test_a_table_of_another_layout_goes_in_with_the_columns_that_the_error_holds
     with (tmp_path / name).open("w", newline="") as file:
         csv.writer(file, delimiter=mark).writerows([header, *rows])
     records = read(tmp_path / name, columns)
-    image, text = named_columns(columns).get("image", "image"), named_columns(columns)["text"]
+    image, text = named_columns()(columns).get("image", "image"), named_columns()(columns)["text"]
     assert [record.image_name for record in records] == [row[header.index(image)] for row in rows]
     assert [record.text for record in records] == [row[header.index(text)] for row in rows]
     assert [record.problem for record in records] == [None] * len(rows)
