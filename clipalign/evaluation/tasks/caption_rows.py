@@ -1,15 +1,13 @@
 """Benchmarks of one JSON file whose rows are a picture with true and false captions: FOIL, nocaps-FOIL, HAT.
 
-FOIL (Shekhar et al., ACL 2017) and nocaps-FOIL: mode ``most-negative``; LA over the foils, AP with the true captions as
-the positive class, both in all and per part. ``published_la`` counts as CLIP4DM does: the predicted word must equal the
-foil, both in lower case, so that a foil of several words is never found. A file that is only such rows is described in
-``benchmarks.toml`` alone.
+FOIL (Shekhar et al., ACL 2017) and nocaps-FOIL: mode ``most-negative``; LA over the foils, AP with true captions as the
+positive class, in all and per part. ``published_la`` counts as CLIP4DM does: the predicted word must equal the foil in
+lower case, so a foil of several words is never found.
 
-HAT (Petryk et al., NAACL 2024): mode ``threshold``; AP with the hallucinated captions as the positive class, ranked by
-the negated score. CLIP4DM merges misaligned words that follow each other to a phrase with their mean. Its LA,
-``published_la``, asks whether the letters of the lowest phrase occur in the marked words, joined by spaces without
-points and commas, in lower case: a lone "a" is found in "table". Its F-CLIPScore, ``published_ap_f_clip_score``, takes
-the mean of that phrase in place of the sum over all misaligned words.
+HAT (Petryk et al., NAACL 2024): mode ``threshold``; AP with hallucinated captions as the positive class, ranked by the
+negated score. CLIP4DM merges adjacent misaligned words to a phrase with their mean. ``published_la`` asks whether the
+letters of the lowest phrase occur in the marked words, joined by spaces, in lower case, without points and commas: "a"
+is found in "table". ``published_ap_f_clip_score`` takes the mean of that phrase, not the sum over misaligned words.
 """
 
 from __future__ import annotations
@@ -40,18 +38,18 @@ from clipalign.methods.scores import f_clip_score
 class CaptionRows(WordBenchmark):
     """Rows that each name a picture and captions about it.
 
-    Where a value stands in a row is written as its keys with points between: ``replacement.1``.
+    Places in a row are keys joined by points: ``replacement.1``.
 
     Attributes:
         file: name of the JSON list, in the data set's folder or its ``data`` or ``annotations``.
         sha256: of the version that the papers used, where that is known.
         version: what to call that version.
         pictures: folders that may hold the pictures.
-        captions: of each row: ``text``, where the caption stands; ``false_word``, where its false word stands, which
-            is empty in a true caption; ``id``, the ending of its name where a row has several captions.
-        image: where a row has the name of its picture.
-        references: where it has true captions of the picture.
-        part: where it has the subset it counts toward.
+        captions: of each row: place of the ``text``; of the ``false_word``, empty in a true caption; ``id``, the ending
+            of the caption's name where a row has several.
+        image: place of the picture's name.
+        references: place of true captions of the picture.
+        part: place of the subset that the row counts toward.
         rows: how many the published file has.
         remarks: what a reader must know before comparing.
     """
@@ -69,7 +67,6 @@ class CaptionRows(WordBenchmark):
     mode = "most-negative"
 
     def check(self) -> None:
-        """Read the annotations and find the pictures."""
         place = find_in(self.folder, self.name, self.file, f"data/{self.file}", f"annotations/{self.file}")
         file = read_annotations(place, self.name, known=self.sha256, version=self.version)
         rows = file.json()
@@ -85,7 +82,6 @@ class CaptionRows(WordBenchmark):
         self.notes = tuple(filter(None, (*self._remarks(), file.note(), nearest, about, *self.remarks)))
 
     def _remarks(self) -> Iterator[str]:
-        """What a reader must know of these rows."""
         words = [len(foil.split()) for row in self._rows for foil in self._foils(row)]
         several = sum(count > 1 for count in words)
         if several and self.published:
@@ -103,12 +99,10 @@ class CaptionRows(WordBenchmark):
                 continue  # reported where the sample is read
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
-        """Row after row, the captions of each in their order."""
         every = (sample for number, row in enumerate(self._rows) for sample in self._samples_of(number, row))
         return itertools.islice(every, limit)
 
     def _samples_of(self, number: int, row: Any) -> list[CaptionSample | BrokenSample]:
-        """All captions of a row, or that it is broken once for each."""
         try:
             return [self._sample(f"{number}{_ending(caption)}", row, caption) for caption in self.captions]
         except RECORD_ERRORS as error:
@@ -132,7 +126,6 @@ class CaptionRows(WordBenchmark):
         )
 
     def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        """LA by equality with the foil word, where papers have numbers of this data set."""
         if not self.published:
             return []
         name = f"published_la{suffix}"
@@ -146,7 +139,7 @@ def places_of(foil: str, text: str) -> tuple[Span, ...]:
 
 
 def equals_foil(outcome: CaptionOutcome) -> bool:
-    """Whether the most negative of the words called misaligned is the foil word; one of several words never is."""
+    """Whether the most negative misaligned word is the foil word; a foil of several words never is."""
     return bool(outcome.result.misaligned) and _same(outcome.result.misaligned[0], outcome)
 
 
@@ -161,19 +154,16 @@ def _ending(caption: dict[str, str]) -> str:
 class FoilCoco(CaptionRows):
     """``foil``: captions of COCO val2014 with one word exchanged.
 
-    References, for RefCLIPScore, are COCO's other captions of the image: not the one that a caption was made of, which
-    would give the answer away.
+    References are COCO's other captions of the image, without the original of this one: it would give the answer away.
     """
 
     name = "foil"
     file = "foilv1.0_test_2017.json"
 
-    correct_mark: Final = "ORIG"
-    """The foil word of a true caption."""
+    correct_mark: Final = "ORIG"  # the foil word of a true caption
     captions_file: Final = "captions_val2014.json"
 
     def check(self) -> None:
-        """Read the annotations, and find the pictures and, where they are, COCO's captions."""
         file = read_annotations(find_in(self.folder, self.name, self.file, f"annotations/{self.file}"), self.name)
         document = file.json()
         try:
@@ -200,14 +190,13 @@ class FoilCoco(CaptionRows):
         return next((read_annotations(place, self.name) for place in places if place.is_file()), None)
 
     def _origin(self, of_coco: bool) -> str:
-        """Whether published numbers are of this data."""
         if of_coco:
             known = "no hash of it is on record, so whether this is it is not known"
             return f"published numbers are of the paper's {self.file}; {known}"
         return f"the pictures are not those of FOIL, so this is not the paper's {self.file}"
 
     def _lost(self) -> str:
-        """How many foil words do not stand in their captions, where no prediction can find them."""
+        """Note how many foil words are not in their captions, where no prediction can find them."""
         foils, lost = 0, []
         for number, row in enumerate(self._rows):
             try:
@@ -226,7 +215,7 @@ class FoilCoco(CaptionRows):
         )
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
-        """Image after image, as they first occur in the file; within an image in the file's order."""
+        """Captions grouped by image, images in the order of the file."""
         by_image: dict[str, list[tuple[int, Any]]] = {}
         for number, row in enumerate(self._rows):
             image = repr(row.get("image_id")) if isinstance(row, dict) else ""  # a damaged one need not be hashable
@@ -255,7 +244,6 @@ class FoilCoco(CaptionRows):
 
 
 def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
-    """COCO's captions by image, each with its id."""
     found: dict[Any, tuple[tuple[Any, str], ...]] = {}
     try:
         for row in captions.json()["annotations"]:
@@ -266,10 +254,7 @@ def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
 
 
 class Hat(CaptionRows):
-    """``hat``: captions by machines and people, with the words marked that people found hallucinated.
-
-    The file is called trainval and is the papers' test set.
-    """
+    """``hat``: captions by machines and people, hallucinated words marked; "trainval" is the papers' test set."""
 
     mode = "threshold"
     seeks_false = True
@@ -304,7 +289,6 @@ class Hat(CaptionRows):
         return [replace(sample, correct=not marked, false_spans=spans, truth={"marked": joined})]
 
     def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        """LA by the lowest phrase, and AP with its mean in place of the sum."""
         scored = [(one, _phrase_f_clip_score(one)) for one in outcomes]
         return [
             *localization(
@@ -320,7 +304,6 @@ def _finds_phrase(outcome: CaptionOutcome) -> bool:
 
 
 def _occurs(text: str, outcome: CaptionOutcome) -> bool:
-    """Whether the letters of ``text`` stand in the marked words."""
     return text.lower() in str(outcome.truth["marked"]).lower()
 
 
@@ -334,7 +317,7 @@ def _marked(row: Any) -> list[str]:
 
 
 def _spans(row: Any) -> tuple[Span, ...]:
-    """First character and one past the last of each marked word in the caption."""
+    """Start and end (exclusive) of each marked word in the caption."""
     spans: list[Span] = []
     position, text = 0, row["caption"].strip()
     for word, wrong in row["grounding"]:

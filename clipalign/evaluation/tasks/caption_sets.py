@@ -1,13 +1,12 @@
 """Sets of pictures with true and false captions that say where a false caption is wrong, each a row of
 ``benchmarks.toml``.
 
-Three numbers come of one set: LA, the share of false captions whose most negative word (CLIP4DM, arXiv 2412.18404) lies
-where the caption is wrong; the accuracy of items, in which every true caption must score above every false one; and AP
-of the scores. All of them also for each group of rows, such as a linguistic phenomenon.
+LA: share of false captions whose most negative word (CLIP4DM, arXiv 2412.18404) lies where the caption is wrong.
+Accuracy of items: share in which every true caption scores above every false one. AP of the scores. All also per group
+of rows, such as a linguistic phenomenon.
 
-Where a false caption is wrong stands in the row, or is found by aligning it with the true caption of the same row: the
-words in which the two differ, where these are one contiguous span (:func:`different_words`). Other false captions count
-for ranking alone, and are told.
+Where a caption is wrong is given in the row, or is the one contiguous span in which it differs from the true caption
+(:func:`different_words`). Other false captions count for ranking alone; a note says how many.
 """
 
 from __future__ import annotations
@@ -33,17 +32,15 @@ from clipalign.files import is_file
 Span = tuple[int, int]
 
 PICTURES_TRIED: Final = 40
-"""Names, spread over the whole set, of which one at least must be there."""
+"""Names, spread over the whole set, of which at least one picture must exist."""
 
-_EDGES: Final = ".,!?;:\"'()"
-"""Marks at the edge of a word that do not make it another word."""
+_EDGES: Final = ".,!?;:\"'()"  # punctuation ignored at the edges of a word
 
 
 def different_words(true: str, false: str) -> list[Word]:
-    """The words of ``false`` that ``true`` lacks, where these are one contiguous span; else none.
+    """The words of ``false`` that ``true`` lacks, if they are one contiguous span; else none.
 
-    The two are aligned word by word; upper and lower case and marks at a word's edge make no difference. None also
-    where nothing was added or exchanged but words were left out.
+    Words are aligned without regard to case and punctuation at their edges.
     """
     before, after = reported_words(split_words(true)), reported_words(split_words(false))
     matcher = SequenceMatcher(None, [*map(_plain, before)], [*map(_plain, after)], autojunk=False)
@@ -56,8 +53,7 @@ def _plain(word: Word) -> str:
 
 
 def literal_words(false: str, wrong: str) -> list[Span]:
-    """Where the words of ``wrong`` stand in ``false``: every place of each of its parts between commas, whole words
-    only; empty where one of them does not stand there."""
+    """Places in ``false`` of each comma-separated part of ``wrong``, whole words only; empty if a part is absent."""
     words = split_words(false)
     text = [_plain(word) for word in words]
     found: list[Span] = []
@@ -81,19 +77,18 @@ class _Caption(NamedTuple):
 class CaptionSets(WordBenchmark):
     """Rows of a picture and captions about it.
 
-    Where a value stands in a row is written as its keys with points between: ``mturk.caption``.
+    Places in a row are keys joined by points: ``mturk.caption``.
 
     Attributes:
-        files: names of the JSON files, each a list of rows, an object of rows, or a row a line. Those that are there
-            are read, one at least.
-        image: where a row has the name of its picture.
+        files: names of JSON files, each a list of rows, an object of rows, or a row a line; at least one must exist.
+        image: place of the picture's name.
         pictures: folders that may hold the pictures.
-        captions: of each row: ``text``, where the caption stands, or several in a list or an object; ``label``, where
-            its truth value stands (1 or true), or ``@true`` or ``@false``; ``wrong``, where the false words stand,
-            ``@key`` for the key of a caption in an object, ``@none`` where it is wrong at no one place. Without
-            ``wrong`` a false caption is aligned with the first caption of the row.
-        group: where the group stands that a row counts toward; empty for the name of its file.
-        votes: where a row has the number of people who agreed with it.
+        captions: of each row: place of the ``text``, or of several in a list or an object; ``label``, place of its
+            truth value (1 or true), or ``@true`` or ``@false``; ``wrong``, place of the false words, ``@key`` for the
+            key of a caption in an object, ``@none`` where it is wrong at no one place. Without ``wrong`` a false
+            caption is aligned with the first caption of the row.
+        group: place of the group that a row counts toward; empty for the name of its file.
+        votes: place of the number of people who agreed with the row.
         least_votes: rows with fewer are left out.
         remarks: what a reader must know before comparing.
     """
@@ -109,7 +104,6 @@ class CaptionSets(WordBenchmark):
     mode = "most-negative"
 
     def check(self) -> None:
-        """Read the annotation files that are there, and see that the pictures are."""
         there = [name for name in self.files if is_file(self.folder / name)]
         if not there:
             find_in(self.folder, self.name, *self.files)
@@ -126,13 +120,11 @@ class CaptionSets(WordBenchmark):
         self.notes = tuple(filter(None, (self._spans_told(), lacking, *self.remarks)))
 
     def _kept(self, file: str, annotations: Annotations) -> Iterator[tuple[str, Any]]:
-        """The rows of a file with what they are called; not those with too few votes."""
         for key, row in rows_of(annotations):
             if not self.votes or (_has(row, self.votes) and value_at(row, self.votes) >= self.least_votes):
                 yield f"{file}:{key}", row
 
     def _spans_told(self) -> str:
-        """How many false captions say where they are wrong."""
         false = [one for one in self._samples if isinstance(one, CaptionSample) and not one.correct]
         words = Counter(min(_word_count(one), 2) for one in false)
         return (
@@ -141,7 +133,6 @@ class CaptionSets(WordBenchmark):
         )
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
-        """Row after row, the captions of each in their order."""
         yield from self._samples[:limit]
 
     def _samples_of(self, name: str, row: Any) -> list[CaptionSample | BrokenSample]:
@@ -168,7 +159,6 @@ class CaptionSets(WordBenchmark):
         ]
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA, accuracy of items and AP, in all and by group."""
         found = []
         for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
             placed = [one for one in chosen if one.correct or one.false_spans]
@@ -179,7 +169,7 @@ class CaptionSets(WordBenchmark):
 
 
 def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
-    """The rows of a JSON list, of an object of rows, or of JSON lines, each with its number or key."""
+    """Rows of a JSON list, an object of rows, or JSON lines, each with its number or key."""
     if annotations.path.suffix == ".jsonl" or _has_lines(annotations.path):
         lines = annotations.path.read_bytes().splitlines()
         for number, line in enumerate(lines):
@@ -197,14 +187,13 @@ def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
 
 
 def _has_lines(path: Path) -> bool:
-    """Whether a file called .json has an object a line, as OHD-Caps and HiMo-Docci do."""
     with path.open("rb") as file:
         first, second = file.readline(), file.readline()
     return first.startswith(b"{") and first.rstrip().endswith(b"}") and second.startswith(b"{")
 
 
 def value_at(row: Any, place: str) -> Any:
-    """The value in a row under keys with points between."""
+    """The value in a row under keys joined by points."""
     for key in place.split("."):
         row = row[int(key)] if isinstance(row, list) else row[key]
     return row
@@ -219,7 +208,6 @@ def _has(row: Any, place: str) -> bool:
 
 
 def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
-    """The captions that one entry of :attr:`CaptionSets.captions` describes."""
     texts, place = value_at(row, described["text"]), described.get("wrong")
     label = described["label"]
     correct = label == "@true" if label.startswith("@") else bool(value_at(row, label))
@@ -235,7 +223,6 @@ def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
 
 
 def _spans(caption: _Caption, first: _Caption) -> tuple[Span, ...]:
-    """Where a caption is wrong: characters of it."""
     if caption.correct:
         return ()
     if caption.wrong is not None:
@@ -245,17 +232,16 @@ def _spans(caption: _Caption, first: _Caption) -> tuple[Span, ...]:
 
 
 def _word_count(sample: CaptionSample) -> int:
-    """How many words lie at the places where a caption is wrong."""
     spans = sample.false_spans
     words = reported_words(split_words(sample.text))
     return sum(any(word.start < end and start < word.end for start, end in spans) for word in words)
 
 
 def item_accuracy(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-    """The share of items in which every true caption scores above every false one, by the cosine.
+    """Share of items in which every true caption scores above every false one, by the cosine.
 
-    Equal scores are not above. Items without captions of both kinds are left out; one number none the less where any
-    is left. Chance: all orders of an item's captions are alike.
+    Equal scores are not above. Items without both kinds are left out; no statistic if no item is left. Chance: all
+    orders of an item's captions are equally likely.
     """
     items: dict[str, tuple[list[float], list[float]]] = {}
     for one in outcomes:

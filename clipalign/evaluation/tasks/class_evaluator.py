@@ -1,8 +1,8 @@
 """Score pictures of known classes by every method of ``classify`` at once.
 
-WCA is run as its authors did: ``POOL_CROPS`` crops of a picture, of which each of ``DRAWS`` runs draws as many as
-``classify`` takes, with replacement. The vectors of a picture and its crops are the only thing that costs time, so they
-are kept (:mod:`clipalign.evaluation.score_cache`). What a sample leaves is the rank of its true class by each method.
+WCA is run as published: of ``POOL_CROPS`` crops of a picture, each of ``DRAWS`` runs draws as many as ``classify``
+takes, with replacement. Vectors of pictures and crops are cached (:mod:`clipalign.evaluation.score_cache`), since they
+take nearly all the time. An outcome is the rank of the true class by each method.
 """
 
 from __future__ import annotations
@@ -37,19 +37,15 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
     from clipalign.results import Provenance
 
-POOL_CROPS: Final = 100
-"""Crops made of a picture (WCA; 60 for ImageNet)."""
+POOL_CROPS: Final = 100  # of a picture (WCA; 60 for ImageNet)
 
-DRAWS: Final = 20
-"""Runs over other draws of them (WCA)."""
+DRAWS: Final = 20  # runs, each with its own draw of crops (WCA)
 
 CROPPED_CHUNK: Final = 4
 WHOLE_CHUNK: Final = 128
-"""Samples a chunk, with crops and without. Two chunks of pictures are in memory: 100 crops of 224 pixels a side take
-15 MB."""
+"""Samples a chunk, with crops and without. Two chunks are in memory; 100 crops of 224 pixels a side take 15 MB."""
 
-CROPLESS: Final = "wca-whole"
-"""WCA's class vectors against the whole picture alone, without crops."""
+CROPLESS: Final = "wca-whole"  # WCA's class vectors against the whole picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +53,10 @@ class ClassSample:
     """A picture of a class.
 
     Attributes:
-        id: unique within the benchmark.
-        image: where it lies, or the picture.
         image_name: its name in records.
-        label: the true class's place in the list of classes.
+        label: index of the true class.
         part: the subset it counts toward.
-        identity: what tells its content from that of any other picture; empty where its vectors are not to be kept.
+        identity: cache key of its content; empty where its vectors are not cached.
     """
 
     id: str
@@ -78,11 +72,7 @@ class ClassOutcome(Outcome):
     """How a picture was classified.
 
     Attributes:
-        id: of the sample.
-        image: its name.
-        label: the true class's place in the list.
-        class_name: the true class.
-        part: the subset it counts toward.
+        label: index of the true class.
         predicted: by method, the name of the class that came first (for ``wca``, in most draws).
         ranks: by method, how many classes came before the true one: one number a draw for ``wca``, else one.
     """
@@ -95,7 +85,6 @@ class ClassOutcome(Outcome):
     ranks: Mapping[str, tuple[int, ...]]
 
     def record(self) -> dict[str, Any]:
-        """The fields; the true class is called ``class``."""
         return {
             "id": self.id,
             "image": self.image,
@@ -108,7 +97,6 @@ class ClassOutcome(Outcome):
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is."""
         return cls(
             id=record["id"],
             image=record["image"],
@@ -122,12 +110,12 @@ class ClassOutcome(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class ClassTask:
-    """What there is to choose from, for every method.
+    """The classes to choose from, for every method.
 
     Attributes:
-        names: of the classes in the order of their labels; a name may occur twice, and its first place wins then.
-        by_method: the classes as each method wants them, under the names that it has for them, in the order of the
-            labels; methods that lack something are left out.
+        names: of the classes, in the order of their labels; of equal names the first wins.
+        by_method: the classes as each method names and describes them, in the order of the labels; methods whose files
+            are missing are left out.
         notes: what is left out, and why.
     """
 
@@ -137,14 +125,10 @@ class ClassTask:
 
 
 class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
-    """Pictures by every method that the task has classes for, or by the one that the user chose.
+    """Classify pictures by every method that the task has classes for, or by the one that the user chose.
 
-    Args:
-        loaded: the model.
-        settings: of the run.
-        task: the classes.
-        pool: crops made of a picture, or as many as are drawn where those are more.
-        alpha: smallest side of a crop, where the user sets none; None for the method's own.
+    ``pool`` is the number of crops of a picture, at least as many as a draw takes; ``alpha`` the smallest side of a
+    crop where the user sets none, None for the method's own.
     """
 
     def __init__(
@@ -188,7 +172,6 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         self._kept: dict[str, Tensor | None] = {}
 
     def notes(self, outcomes: Sequence[ClassOutcome]) -> tuple[str, ...]:
-        """What methods were left out, and what was cut from the texts of the others."""
         notes = [note for one in self._classifiers.values() for note in one.notes]
         return (*self._task.notes, *dict.fromkeys(notes))
 
@@ -222,18 +205,15 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         }
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        """The picture and its crops, (1 + N, S, S, 3)."""
         return self._maker.prepare(picture).pixels
 
     def expect(self, samples: Sequence[ClassSample]) -> None:
-        """Have threads prepare the pictures whose vectors are not kept on disk."""
         for one in samples:
             if one.id not in self._kept:
                 self._kept[one.id] = self._store.get(one.identity)
         super().expect([one for one in samples if self._kept[one.id] is None])
 
     def score(self, samples: Sequence[ClassSample]) -> list[ClassOutcome | ClipalignError]:
-        """Each picture by every method."""
         vectors = self.vectors(samples)
         return [
             found if isinstance(found := vectors[one.id], ClipalignError) else self._classified(one, found)
@@ -241,7 +221,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         ]
 
     def vectors(self, samples: Sequence[ClassSample]) -> dict[str, Tensor | ClipalignError]:
-        """Vectors of each picture and its crops by sample, (1 + N, E), from disk or made, or why there are none."""
+        """Vectors of each picture and its crops, (1 + N, E), cached or computed, or the error, by sample."""
         self.expect(samples)
         distinct = {one.id: one for one in samples}
         kept = {id: self._kept.pop(id) for id in distinct}
@@ -315,7 +295,7 @@ def _settings(settings: EvalSettings, alpha: float | None) -> ClassifySettings:
 
 
 def file_identity(path: Path, folder: Path) -> str:
-    """A file by its name within its data set, its size and its time of change; empty when it is not there."""
+    """Identify a file by its name within its data set, size and modification time; empty when it is missing."""
     try:
         state = path.stat()
         return f"{path.relative_to(folder).as_posix()} {state.st_size} {state.st_mtime_ns}"

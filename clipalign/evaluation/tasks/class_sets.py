@@ -1,8 +1,8 @@
 """Class benchmarks of lists and of CIFAR's files.
 
-CIFAR has two layouts: the binary version (label bytes, then 3072 bytes of red, green and blue, a picture after the
-other), which is taken first, and the Python version, which most have on disk. That one is a pickle, and pickles run
-code: it is read with stand-ins that know arrays of bytes and refuse every other name and type.
+CIFAR has two layouts: the binary version (label bytes, then 3072 bytes of red, green and blue a picture), tried first,
+and the Python version. That one is a pickle, and pickles run code: it is read with stand-ins that know arrays of bytes
+and refuse every other name and type.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 
 class PictureLists(ClassBenchmark):
-    """Pictures that a list names; their classes stand in it, in a second list, or in the pictures' own names.
+    """Pictures that a list names; their classes are given there, in a second list, or in the pictures' own names.
 
     Attributes:
         markers: places of the list; the other paths are from its folder.
         form: of its lines: ``FILE``, ``FILE NUMBER`` or ``NUMBER FILE``. The number is the class, or the picture's own
             where ``labels`` is set.
-        pictures: folders that may hold the pictures; the first that is there does.
+        pictures: folders that may hold the pictures; the first that exists is used.
         folder_notes: what a reader must know of the pictures of a folder, by its name.
         suffix: ending of a picture's name that the list leaves out.
         labels: list of ``NUMBER CLASS``, a line a picture.
         split: list of ``NUMBER 0`` for pictures of the test part, other lines are left out; with ``labels``.
         picture_class: pattern whose group is the class's name in ``FILE``, where no number says it.
-        classes: lists of the classes; several are merged, and only those that are there are read.
+        classes: lists of the classes; those that exist are merged.
         classes_form: of their lines: ``NAME``, ``NAME NUMBER`` or ``NUMBER NAME``. Classes are in the order of their
-            numbers, else of the one list, else of the alphabet.
+            numbers, else of the list if it is one, else of the alphabet.
         class_name: pattern whose group is the class's name in ``NAME``.
     """
 
@@ -60,11 +60,10 @@ class PictureLists(ClassBenchmark):
     class_name: str = "(.*)"
 
     def class_names(self) -> tuple[str, ...]:
-        """A slash in a name, of a folder in a folder, becomes a space."""
+        """Names with a space for each slash, which separates nested folders."""
         return tuple(self._classes().values())
 
     def _classes(self) -> dict[int | str, str]:
-        """Names by what pictures call their class, a number or that name, in the order of the labels."""
         lists = [self.marker.parent / name for name in self.classes]
         found: dict[int | str, str] = {}
         for place in lists if len(lists) == 1 else filter(Path.is_file, lists):
@@ -79,7 +78,6 @@ class PictureLists(ClassBenchmark):
         return dict(sorted(found.items(), key=lambda one: (one[0] if isinstance(one[0], int) else 0, one[1])))
 
     def found_pictures(self) -> Iterator[FoundPicture]:
-        """The pictures of the list."""
         labels = {key: label for label, key in enumerate(self._classes())}
         folder = self._picture_folder()
         for file, key in self._listed():
@@ -92,13 +90,11 @@ class PictureLists(ClassBenchmark):
         return next((one for one in folders if one.is_dir()), folders[0])
 
     def task(self, settings: EvalSettings) -> ClassTask:
-        """With a note on the folder of the pictures, where there is one."""
         task = super().task(settings)
         note = (self.folder_notes or {}).get(self._picture_folder().name)
         return replace(task, notes=(*task.notes, note)) if note else task
 
     def _listed(self) -> Iterator[tuple[str, int | str]]:
-        """File and class of every picture."""
         if self.form == "FILE":
             for file in text_lines(self.marker):
                 yield file, _name(self.picture_class, file)
@@ -126,17 +122,14 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def _latin(text: str, encoding: str) -> bytes:
-    """Bytes that Python 3 pickled for Python 2, as text; no other codec is needed, and some of them do much."""
+    """Encode text that Python 3 pickled for Python 2; other codecs are refused, as some of them run much code."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
     return text.encode("latin1")
 
 
 class _Bytes(StandIn):
-    """Stands for ``numpy.dtype``: the type of bytes without sign, and no other.
-
-    numpy's own would also make types that hold pointers, which a pickle may then set to any address.
-    """
+    """Stand-in for ``numpy.dtype``, unsigned bytes only: numpy's own can hold pointers, which a pickle may set."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         if code not in ("u1", b"u1"):
@@ -147,7 +140,7 @@ class _Bytes(StandIn):
 
 
 class _Array(StandIn):
-    """Stands for ``numpy.ndarray``: bytes, and exactly as many as its shape has."""
+    """Stand-in for ``numpy.ndarray``: bytes, exactly as many as its shape has."""
 
     values: Pixels = np.zeros(0, np.uint8)
 
@@ -169,10 +162,8 @@ _ARRAY_PARTS: Final[dict[tuple[str, str], Any]] = {
     ("numpy._core.multiarray", "_reconstruct"): _new_array,
     ("_codecs", "encode"): _latin,
 }
-"""All that the files name."""
 
-_MAX_BYTES: Final = 256 * 1024 * 1024
-"""Of a file; the largest has 31 MB."""
+_MAX_BYTES: Final = 256 * 1024 * 1024  # the largest real file has 31 MB
 
 
 def read_pickle(path: Path) -> dict[bytes, Any]:
@@ -213,7 +204,6 @@ class Cifar(ClassBenchmark):
     meta_key: str
 
     def class_names(self) -> tuple[str, ...]:
-        """From the file beside the pictures."""
         top = self.marker.parent
         if (top / self.names_file).is_file():
             return tuple(text_lines(top / self.names_file))
@@ -226,7 +216,6 @@ class Cifar(ClassBenchmark):
         return tuple(one.decode("ascii") for one in held)
 
     def found_pictures(self) -> Iterator[FoundPicture]:
-        """All test pictures, numbered."""
         pixels, labels = self._read_binary() if self.marker.suffix == ".bin" else self._read_pickle()
         for number, (values, label) in enumerate(zip(pixels, labels, strict=True)):
             picture = Image.fromarray(values.reshape(3, SIDE_PX, SIDE_PX).transpose(1, 2, 0).copy())

@@ -1,10 +1,9 @@
 """Find the names, descriptions, templates and words of a data set's classes in the files beside its pictures.
 
-Two layouts are read: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
-``descriptions/SET/cupl.json`` with ``classes/SET.json``; either in the data set's folder, where the folder ``SET`` may
-be left out, or in a folder ``wca-descriptions`` or ``wca`` beside it, or in the folder that holds it, or where
-``download`` puts them. A method that lacks its file is left out and named; a file that was found, not given, and does
-not fit counts as lacking.
+Two layouts: that of WCA's repository (``prompts/SET/cupl.json``, ``features/SET/SET.json``), and
+``descriptions/SET/cupl.json`` with ``classes/SET.json``. They are looked for in the data set's folder, where the folder
+``SET`` may be left out, in ``wca-descriptions`` or ``wca`` beside it, in its parent folder, and where ``download`` puts
+them. A method that lacks its file, or finds one that does not fit, is left out and named.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPOSITORY: Final = (PUBLISHED, "wca")
-"""Folders with the files of WCA's repository, beside the data sets'."""
 
 IMAGENET: Final = "imagenet"
 
@@ -42,23 +40,21 @@ ALPHA_NOTE: Final = (
 )
 
 _SIMILAR: Final = 0.95
-"""Share of names that must agree before lists of equal length count as the same classes in the same order."""
+"""Share of names that must agree for lists of equal length to count as the same classes in the same order."""
 
 
 def read_task(
     name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings, *, places: Sequence[int] | None = None
 ) -> ClassTask:
-    """The classes of data set ``name`` for every method, under the names that its file of descriptions has.
+    """The classes of data set ``name`` for every method, named as in its file of descriptions.
 
     Args:
-        name: of the data set.
-        folder: its data.
         own_names: of the classes, as its own files have them, in the order of the labels.
         settings: whose ``descriptions``, ``templates`` and ``words`` win over files that are found.
-        places: of the classes that count among ``own_names``; None for all.
+        places: indices into ``own_names`` of the classes that count; None for all.
 
     Raises:
-        UsageError: a file that was given is of the wrong shape, or of other classes.
+        UsageError: a file that was given has the wrong shape or other classes.
     """
     bases = _bases(folder, settings)
     listed = _published_names(name, bases, own_names)
@@ -96,18 +92,16 @@ def read_task(
 
 
 def spoken(name: str) -> str:
-    """A class's name as it stands in a sentence: folders have ``_`` for spaces."""
+    """A class's name as written in a sentence: with spaces for ``_``."""
     return name.replace("_", " ").strip()
 
 
 def _bases(folder: Path, settings: EvalSettings) -> tuple[Path, ...]:
-    """Where files of WCA's repository may lie, the data set's own folder first; pictures may be kept elsewhere."""
     downloaded = data_folder(PUBLISHED, cache_dir=settings.cache_dir)
     return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent, downloaded)
 
 
 def _places(bases: Sequence[Path], name: str) -> Iterator[Path]:
-    """Folders that may hold a set's files, the nearest first."""
     for base in bases:
         for inner in ("prompts", "descriptions"):
             yield base / inner / name
@@ -127,10 +121,7 @@ def _words(folder: Path, settings: EvalSettings) -> Path | None:
 
 
 def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:
-    """The names that the descriptions go by, where files list them for these very classes; else the set's own.
-
-    Of ImageNet they are the set's own, since its files differ.
-    """
+    """Names used by the descriptions, where files list them for these very classes; else, and for ImageNet, its own."""
     if name.startswith(IMAGENET):
         return tuple(map(spoken, own))
     lists = [
@@ -148,7 +139,6 @@ def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tu
 
 
 def _names_in(place: Path) -> list[str]:
-    """A list of names, or the keys of an object in their order; empty for anything else."""
     try:
         listed = list(json.loads(place.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
@@ -157,17 +147,13 @@ def _names_in(place: Path) -> list[str]:
 
 
 def _agreeing(listed: Sequence[str], own: Sequence[str]) -> int:
-    """How many stand at the same place; one name may have words more than the other ("arena" for "arena/hockey")."""
+    """How many names agree at the same index; one may have more words than the other ("arena" for "arena/hockey")."""
     pairs = [(_words_of(one), _words_of(other)) for one, other in zip(listed, own, strict=True)]
     return sum(one <= other or other <= one for one, other in pairs)
 
 
 def _read(read: Callable[[Path], T], given: Path | None, found: Path | None) -> tuple[T | None, str]:
-    """What is in the file that was given, or else in the one that was found; where the latter does not fit, why not.
-
-    Raises:
-        UsageError: the file that was given cannot be used.
-    """
+    """Read the given file, or else the one that was found; if the latter does not fit, return why."""
     if given is not None:
         return read(given), ""
     try:
@@ -189,14 +175,11 @@ def _templates(path: Path) -> tuple[str, ...]:
 
 
 def _described(path: Path, listed: Sequence[str], places: Sequence[int]) -> Classes:
-    """The classes at these places with their sentences, however the file spells their names.
+    """The classes at these indices with their sentences, however the file spells their names.
 
-    A file of the same classes in the same order may name some differently, and its names count then: WCA's
-    ``clip-d`` and ``waffle`` have OpenAI's first list of ImageNet's names ("eft"), its other methods the revised one
-    ("newt"), in which two names stand for two classes each.
-
-    Raises:
-        UsageError: a class is not described.
+    A file of the same classes in the same order may name some differently, and its names count then: WCA's ``clip-d``
+    and ``waffle`` have OpenAI's first list of ImageNet's names ("eft"), its other methods the revised one ("newt"), in
+    which two names stand for two classes each.
     """
     found = read_descriptions(path)
     spelled = {_plain(key): sentences for key, sentences in found.items()}

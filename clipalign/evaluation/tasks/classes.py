@@ -1,8 +1,8 @@
 """Benchmarks of ``classify``: labeled pictures of a folder, and the metrics.
 
-``top1_…`` and ``top5_…``: share of pictures whose true class comes first, or among the first five; for WCA the mean
-over its draws, and ``top1_wca_std`` the standard deviation over them. ``gain_…``: differences of top-1 on the same
-pictures. Intervals are over pictures.
+``top1_…`` and ``top5_…``: share of pictures whose true class is first, or among the first five; for WCA the mean over
+its draws, with ``top1_wca_std`` their standard deviation. ``gain_…``: differences of top-1 on the same pictures.
+Intervals are over pictures.
 """
 
 from __future__ import annotations
@@ -39,21 +39,18 @@ if TYPE_CHECKING:
     from clipalign.evaluation.tasks.class_evaluator import ClassTask
     from clipalign.models.model import LoadedModel
 
-METHODS: Final = ("clip", "clip-e", "clip-d", "waffle", "cupl", CROPLESS, "wca")
-"""In the order of the table."""
+METHODS: Final = ("clip", "clip-e", "clip-d", "waffle", "cupl", CROPLESS, "wca")  # in the order of the table
 
 GAINS: Final = {"gain_wca_over_clip": "clip", "gain_wca_over_cupl": "cupl", "gain_of_crops": CROPLESS}
-"""What WCA is compared with, picture by picture."""
 
-COMPARED: Final = (*GAINS.values(), "wca")
-"""Methods that parts of a data set are shown by."""
+COMPARED: Final = (*GAINS.values(), "wca")  # shown for each part of a data set
 
 SHORT_LIST: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPicture:
-    """A picture of a data set before it is opened: its name in the set, its class, and where it lies."""
+    """A picture of a data set before it is opened."""
 
     name: str
     label: int
@@ -64,7 +61,7 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
     """Pictures in a folder, each of one class.
 
     Attributes:
-        markers: paths within the folder, or within what the archive unpacks to, of which one shows that it is there.
+        markers: paths within the folder or the unpacked archive, of which one must exist.
         pool: crops made of a picture.
         alpha: smallest side of a crop; None for the method's own.
     """
@@ -77,15 +74,10 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
 
     @property
     def marker(self) -> Path:
-        """The first of the markers that is there.
-
-        Raises:
-            MissingDataset: none is.
-        """
+        """The first of the markers that exists; MissingDataset if none does."""
         return find_in(self.folder, self.name, *self.markers)
 
     def check(self) -> None:
-        """See that the folder is laid out as it should be."""
         _ = self.marker
 
     @abstractmethod
@@ -94,14 +86,10 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
 
     @abstractmethod
     def found_pictures(self) -> Iterator[FoundPicture]:
-        """All pictures that are evaluated, in any order; none is opened."""
+        """All pictures that are evaluated, in any order, unopened."""
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[ClassSample | BrokenSample]:
-        """In an order that mixes the classes, always the same: a limit does not leave the first classes alone.
-
-        Raises:
-            InputUnreadable: the lists of the data set do not agree with each other.
-        """
+        """Pictures in a fixed order that mixes the classes, so that a limit does not keep the first classes alone."""
         with self._lists_read():
             found = sorted(self.found_pictures(), key=_place_in_order)
             classes = len(self.class_names())
@@ -113,7 +101,6 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
 
     @contextmanager
     def _lists_read(self) -> Iterator[None]:
-        """Errors of lists that do not agree with each other as one sentence."""
         try:
             yield
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
@@ -124,7 +111,6 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
             ) from error
 
     def _identity(self, one: FoundPicture) -> str:
-        """What tells the picture's content from that of any other; empty where it is not there."""
         if isinstance(one.image, Path):
             found = file_identity(one.image, self.folder)
         elif isinstance(one.image, FileInTar):
@@ -135,7 +121,6 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
         return found and f"{self.name} {one.name} {found}"
 
     def task(self, settings: EvalSettings) -> ClassTask:
-        """The classes for every method whose files are there."""
         with self._lists_read():
             names = self.class_names()
             if not names:
@@ -146,15 +131,12 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
         return read_task(self.name, self.folder, names, settings)
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> ClassEvaluator:
-        """All methods, unless the user chose one."""
         return ClassEvaluator(loaded, settings, self.task(settings), pool=self.pool, alpha=self.alpha)
 
     def statistics(self, outcomes: Sequence[ClassOutcome]) -> list[Statistic]:
-        """Top-1 of every method."""
         return top1_statistics(outcomes)
 
     def measure(self, outcomes: Sequence[ClassOutcome], *, seed: int) -> list[Metric]:
-        """Top-1 and top-5 of every method, and what WCA gains."""
         return class_metrics(outcomes, classes=len(self.class_names()), seed=seed)
 
 
@@ -168,8 +150,7 @@ def class_metrics(outcomes: Sequence[ClassOutcome], *, classes: int, seed: int, 
     Args:
         outcomes: at least one.
         classes: how many there are to choose from.
-        seed: of the bootstrap.
-        part: the subset that the outcomes are of; ends every name, and leaves out what means something for all only.
+        part: subset of the outcomes; ends every name, and leaves out metrics that apply to the whole set only.
     """
     suffix = f"_{part}" if part else ""
     ids = [outcome.id for outcome in outcomes]
@@ -198,7 +179,6 @@ def class_metrics(outcomes: Sequence[ClassOutcome], *, classes: int, seed: int, 
 
 
 def top1_statistics(outcomes: Sequence[ClassOutcome]) -> list[Statistic]:
-    """Top-1 of every method, to compare two models picture by picture."""
     ids = [outcome.id for outcome in outcomes]
     return [
         metrics.mean(f"top1_{_snake(method)}", ids, _right(outcomes, method, within=1).mean(axis=1).tolist())

@@ -1,9 +1,8 @@
 """``human-judgement``: correlation of the score with people's ratings, on any file of them.
 
-JSON lines of ``image``, ``text`` and ``human``, a number, higher for a better text, and, where there are any,
-``references``, a list of true texts about the picture; pictures beside the file, or as full paths. Kendall's τ-b and
-τ-c, Spearman's and Pearson's correlation of the cosine, and of RefCLIPScore over the texts with references. The cosine
-stands for the score: ``(cosine + 1) / 2`` is in the same order and on the same line.
+JSON lines of ``image`` (a full path, or beside the file), ``text``, ``human`` (a number, higher for a better text) and
+optional ``references``, true texts about the picture. Kendall's τ-b and τ-c, Spearman's and Pearson's correlation of
+the cosine, and of RefCLIPScore over the texts with references. The score ``(cosine + 1) / 2`` correlates as the cosine.
 """
 
 from __future__ import annotations
@@ -32,13 +31,7 @@ HINT: Final = 'give --data-root FILE.jsonl with lines of {"image": …, "text": 
 
 @dataclass(frozen=True, slots=True)
 class RatingOutcome(LongOutcome):
-    """What the model and what people gave a text.
-
-    Attributes:
-        cosine: of picture and text.
-        human: what people gave.
-        reference_cosine: of the text and the nearest of its references; None without any.
-    """
+    """A text's cosine and people's rating; ``reference_cosine`` is with the nearest reference, None without any."""
 
     cosine: float
     human: float
@@ -46,26 +39,21 @@ class RatingOutcome(LongOutcome):
 
     @classmethod
     def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
-        """The cosines of the text, which stands before its references."""
         nearest = float((texts[1:] @ texts[0]).max()) if len(texts) > 1 else None
         return cls(sample.id, float(texts[0] @ image), sample.human, nearest, cut=cut)
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is."""
         nearest = record["reference_cosine"]
         nearest = None if nearest is None else float(nearest)
         return cls(record["id"], float(record["cosine"]), float(record["human"]), nearest, cut=record["cut"])
 
     @property
     def ref_clip_score(self) -> float:
-        """Of an outcome with references, 0 to 2.5."""
         return ref_clip_score(clip_score(self.cosine), self.reference_cosine or 0.0)
 
 
 class HumanJudgment(LongBenchmark[RatingOutcome]):
-    """Texts about pictures, and what people gave them."""
-
     name = "human-judgement"
     outcome_type = RatingOutcome
     options = (*LONG_OPTIONS, "template")
@@ -94,7 +82,6 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
         self.size = len(self._rows)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
-        """Line after line."""
         for number, row in self._rows[:limit]:
             yield self._sample(str(number), row)
 
@@ -115,7 +102,6 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
         return LongSample(id, self._file.parent / image, image, (text, *references), human=float(human))
 
     def statistics(self, outcomes: Sequence[RatingOutcome]) -> list[Statistic]:
-        """Four correlations of the cosine, and of RefCLIPScore where there are references."""
         referred = [one for one in outcomes if one.reference_cosine is not None]
         found = _correlations("", outcomes, [one.cosine for one in outcomes])
         return found + _correlations("_ref_clip_score", referred, [one.ref_clip_score for one in referred])

@@ -1,9 +1,8 @@
 """ImageNet's validation set (Russakovsky et al., 2015), and sets of its classes in folders.
 
-Three layouts of the validation set: folders by class (``val/n01440764/….JPEG``), the pictures of the archive beside
-``ILSVRC2012_devkit_t12``, or the two archives as they are downloaded, ``ILSVRC2012_img_val.tar`` and
-``ILSVRC2012_devkit_t12.tar.gz``, which are read where they lie. The devkit numbers classes in its own order; its
-``meta.mat`` (read by scipy) tells which is which.
+Three layouts of the validation set: folders by class (``val/n01440764/….JPEG``); the pictures beside
+``ILSVRC2012_devkit_t12``; or the downloaded archives ``ILSVRC2012_img_val.tar`` and ``ILSVRC2012_devkit_t12.tar.gz``,
+which are not unpacked. The devkit numbers classes in its own order, listed in its ``meta.mat`` (read by scipy).
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ GROUND_TRUTH: Final = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
 META: Final = f"{DEVKIT}/data/meta.mat"
 
 DAMAGED_TAR: Final = (OSError, EOFError, zlib.error, tarfile.TarError)
-"""What reading an archive ends with that is cut short or was changed."""
 
 _META_READER: Final = """
 import io, json, sys
@@ -52,11 +50,10 @@ except (ImportError, OSError, ValueError):  # another system
 rows = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
 print(json.dumps([(int(r["ILSVRC2012_ID"]), str(r["WNID"])) for r in rows if not int(r["num_children"])]))
 """
-"""Runs in a process of its own: scipy may take that of a damaged file down."""
+"""Runs in a process of its own, since scipy may crash on a damaged file."""
 
 _META_SECONDS: Final = 120
-_DEVKIT_BYTES: Final = 10_000_000
-"""Of one of its files; the largest that is read has some hundred thousand."""
+_DEVKIT_BYTES: Final = 10_000_000  # bytes of the largest file accepted; real ones have some hundred thousand
 
 _NUMBERED: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
@@ -70,14 +67,14 @@ def synsets(subset: str = "imagenet") -> tuple[str, ...]:
 
 
 def imagenet_names() -> tuple[str, ...]:
-    """The names of the 1,000 classes, as open_clip has them."""
+    """Names of the 1,000 classes, as open_clip has them."""
     from clipalign.models.load import import_open_clip
 
     return tuple(import_open_clip().IMAGENET_CLASSNAMES)
 
 
 class ClassFolders(ClassBenchmark):
-    """Pictures in a folder a class, named by WordNet's identifier or by label; folders of other names are ignored.
+    """A folder a class, named by WordNet identifier or by label; other folders are ignored.
 
     Attributes:
         markers: the folder of the class folders, or one of them.
@@ -89,12 +86,11 @@ class ClassFolders(ClassBenchmark):
     numbered: bool = False
 
     def class_names(self) -> tuple[str, ...]:
-        """Those of the subset, in its order."""
         every = dict(zip(synsets(), imagenet_names(), strict=True))
         return tuple(every[synset] for synset in synsets(self.subset))
 
     def task(self, settings: EvalSettings) -> ClassTask:
-        """Those of the subset; the order of all 1,000 tells which class a file means by another name."""
+        """Classes of the subset; the order of all 1,000 identifies those that a file names differently."""
         order = {synset: place for place, synset in enumerate(synsets())}
         places = [order[synset] for synset in synsets(self.subset)]
         return read_task(self.name, self.folder, imagenet_names(), settings, places=places)
@@ -104,7 +100,6 @@ class ClassFolders(ClassBenchmark):
         return tuple(map(str, range(len(names)))) if self.numbered else names
 
     def found_pictures(self) -> Iterator[FoundPicture]:
-        """All pictures of the folders."""
         yield from self._in(self.marker.parent if self.marker.name in self._folders() else self.marker)
 
     def _in(self, top: Path) -> Iterator[FoundPicture]:
@@ -118,7 +113,6 @@ class ImageNet(ClassFolders):
     """The validation set in any of its layouts."""
 
     def found_pictures(self) -> Iterator[FoundPicture]:
-        """From whichever layout is there."""
         place, folders = self.marker, self._folders()
         top = place if place.is_dir() and place.name not in folders else place.parent
         if any((top / folder).is_dir() for folder in folders):
@@ -132,7 +126,6 @@ class ImageNet(ClassFolders):
                 yield FoundPicture(name, labels[int(number[1])], image)
 
     def _numbered_labels(self) -> dict[int, int]:
-        """Label of every picture by its number, from 1 on."""
         order = {synset: label for label, synset in enumerate(synsets())}
         content = self._devkit(META)
         try:
@@ -164,12 +157,7 @@ class ImageNet(ClassFolders):
 
 
 def _read_meta(content: bytes) -> list[tuple[int, str]]:
-    """Number and WordNet identifier of every class in the devkit's ``meta.mat``.
-
-    Raises:
-        MissingExtra: scipy is not installed.
-        ValueError, SubprocessError: the file is damaged.
-    """
+    """Number and WordNet identifier of every class in the devkit's ``meta.mat``; ValueError if it is damaged."""
     need("scipy.io", extra="eval", what="reading ImageNet's devkit")
     reader = [sys.executable, "-P", "-c", _META_READER]
     done = subprocess.run(reader, input=content, capture_output=True, check=True, timeout=_META_SECONDS)

@@ -1,11 +1,11 @@
 """Captions that grow detail by detail, each also with a wrong detail after it: does the score tell? (SPECS)
 
 ``positive``: share of captions whose next right detail raises the score; ``negative``: share whose wrong detail lowers
-it; each per image, then averaged; ``average``: their mean. Counted twice: over every caption, and as ``published_…`` by
-SPECS' own script, in which a cosine that is not positive shortens the row.
+it; each averaged over images; ``average``: their mean. Computed over every caption, and as ``published_…`` by SPECS'
+own script, in which a cosine that is not positive shortens the row.
 
 ``sdci`` has pictures of DCI with up to ten such captions, in the folder that ``datasets`` saves (``state.json`` and
-Arrow streams); pyarrow reads it, a batch of rows at a time.
+Arrow streams), read by pyarrow a batch of rows at a time.
 """
 
 from __future__ import annotations
@@ -40,21 +40,19 @@ COUNTINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class IncrementOutcome(LongOutcome):
-    """The cosines of a picture with its captions, and with those that have a wrong detail."""
+    """Cosines of a picture with its captions, and with those that have a wrong detail."""
 
     cosines: tuple[float, ...]
     negative_cosines: tuple[float, ...]
 
     @classmethod
     def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
-        """The cosines."""
         cosines = tuple((texts @ image).tolist())
         count = len(sample.captions)
         return cls(sample.id, cosines[:count], cosines[count:], cut=cut)
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is."""
         cosines, negatives = (tuple(map(float, record[name])) for name in ("cosines", "negative_cosines"))
         return cls(record["id"], cosines, negatives, cut=record["cut"])
 
@@ -67,13 +65,10 @@ class Shares(NamedTuple):
 
 
 class IncrementBenchmark(LongBenchmark[IncrementOutcome]):
-    """A benchmark of captions that grow."""
-
     outcome_type = IncrementOutcome
     notes: tuple[str, ...] = (COUNTINGS,)
 
     def statistics(self, outcomes: Sequence[IncrementOutcome]) -> list[Statistic]:
-        """Positive, negative and average, in both countings; a counting that leaves no image has no numbers."""
         found = []
         for prefix, shares_of in (("", all_shares), ("published_", published_shares)):
             counted = [(one.id, shares) for one in outcomes if (shares := shares_of(one)) is not None]
@@ -99,8 +94,8 @@ def all_shares(outcome: IncrementOutcome) -> Shares | None:
 def published_shares(outcome: IncrementOutcome) -> Shares | None:
     """As SPECS' script counts; None where it skips the image.
 
-    The row ends where captions or wrong details do, which drops sDCI's last caption. ``n`` is the number of positive
-    cosines less one, yet the n differences are the first of the whole row, whatever their signs.
+    ``n`` is the number of positive cosines less one, yet the first n differences of the row are taken, whatever their
+    signs. The row ends where captions or wrong details do, which drops sDCI's last caption.
     """
     cosines, negatives = outcome.cosines[: len(outcome.negative_cosines)], outcome.negative_cosines
     n = sum(cosine > 0 for cosine in cosines) - 1
@@ -110,7 +105,6 @@ def published_shares(outcome: IncrementOutcome) -> Shares | None:
 
 
 def _share_above(these: Sequence[float], those: Sequence[float]) -> float:
-    """Share of pairs at equal places, as far as both reach, in which the first is greater."""
     above = [one > other for one, other in zip(these, those, strict=False)]
     return sum(above) / len(above)
 
@@ -126,7 +120,6 @@ class Sdci(IncrementBenchmark):
     name = "sdci"
 
     def check(self) -> None:
-        """Find the state and the Arrow files it names."""
         need("pyarrow", extra="parquet", what="reading sDCI")
         state = read_annotations(
             find_in(self.folder, self.name, STATE, f"test/{STATE}", f"test/test/{STATE}"), self.name
@@ -147,7 +140,6 @@ class Sdci(IncrementBenchmark):
         self.size = sum(_count(file) for file in self._files)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
-        """Row after row."""
         rows = (row for file in self._files for row in _rows(file))
         for number, row in enumerate(itertools.islice(rows, limit)):
             yield self._sample(str(number), row)
@@ -179,11 +171,6 @@ def _is_texts(value: Any) -> bool:
 
 
 def _reader(file: Path) -> Any:
-    """The stream in an Arrow file, its columns checked.
-
-    Raises:
-        MissingDataset: it is none, or has other columns.
-    """
     arrow = need("pyarrow", extra="parquet", what="reading sDCI")
     try:
         reader = arrow.ipc.open_stream(arrow.memory_map(str(file)))
@@ -197,7 +184,7 @@ def _reader(file: Path) -> Any:
 
 
 def _batches(file: Path) -> Iterator[Any]:
-    """Batches whose offsets and characters are sound; pyarrow ends the process over one of another length."""
+    """Batches with checked offsets and characters; wrong ones would make pyarrow end the process."""
     try:
         for batch in _reader(file):
             batch.validate(full=True)

@@ -1,6 +1,6 @@
 """Benchmarks of ``score-long``: pictures and all their texts to unit vectors, and what was cut.
 
-A model is asked with the context it was made for, as the papers did, unless the user has it stretched.
+As in the papers, the model's context is not stretched unless the user asks for it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,10 @@ class LongSample:
     """A picture and texts about it.
 
     Attributes:
-        id: unique within the benchmark.
-        image: what is shown.
         image_name: its name in records and errors.
         captions: true texts; where they grow, each begins with the one before (n).
         negatives: growing captions, each with a wrong detail after it (n or n - 1).
-        human: what people gave the one caption, where they did.
+        human: rating of the one caption, if any.
     """
 
     id: str
@@ -56,34 +54,21 @@ class LongSample:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Everything that is encoded: captions, then negatives."""
         return self.captions + self.negatives
 
 
 @dataclass(frozen=True, slots=True)
 class LongOutcome(Outcome):
-    """What all outcomes of long captions have.
-
-    Attributes:
-        cut: how many texts of the sample did not fit the context.
-    """
+    """Base of outcomes of long captions; ``cut`` is the number of texts that did not fit the context."""
 
     cut: int = field(kw_only=True)
 
     @classmethod
     @abstractmethod
     def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
-        """The outcome of a sample.
-
-        Args:
-            sample: the sample.
-            image: its picture's unit vector (E).
-            texts: its texts' unit vectors, in their order (B, E).
-            cut: how many of them did not fit the context.
-        """
+        """Make an outcome from unit vectors of the picture (E) and the texts (B, E), of which ``cut`` did not fit."""
 
     def record(self) -> dict[str, Any]:
-        """All fields, ``cut`` last."""
         record = asdict(self)
         return {**{name: value for name, value in record.items() if name != "cut"}, "cut": self.cut}
 
@@ -92,10 +77,9 @@ L = TypeVar("L", bound=LongOutcome)
 
 
 class LongEvaluator(PictureEvaluator[LongSample, L]):
-    """Pictures and their texts to unit vectors, by the encoders that ``score-long`` uses.
+    """Encode pictures and their texts to unit vectors as ``score-long`` does.
 
     Args:
-        loaded: the model.
         settings: of the run; ``stretch`` is off unless the user set it.
         outcome_type: what it makes of samples.
         template: put before every text.
@@ -120,11 +104,9 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
         self.provenance = provenance_of(self._loaded, shaped, seed=settings.seed)
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        """Pixels, (3, S, S)."""
         return to_tensor(picture, self._loaded)
 
     def score(self, samples: Sequence[LongSample]) -> list[L | ClipalignError]:
-        """Pictures, then all their texts together; texts that begin alike share that."""
         pictures = self.pictures(samples)
         found: dict[str, L | ClipalignError] = {}
         usable: list[tuple[LongSample, Tensor]] = []
@@ -159,7 +141,6 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
         ).cpu()
 
     def notes(self, outcomes: Sequence[L]) -> tuple[str, ...]:
-        """That texts were cut, where any was."""
         cut = sum(outcome.cut for outcome in outcomes)
         if not cut:
             return ()
@@ -168,11 +149,8 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
 
 
 class LongBenchmark(Benchmark[LongSample, L]):
-    """A benchmark of long captions."""
-
     options: tuple[str, ...] = LONG_OPTIONS
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> LongEvaluator[L]:
-        """With the model's own context, unless the user has it stretched."""
         template = settings.template if "template" in self.options else None
         return LongEvaluator(loaded, settings, self.outcome_type, template=template or "")

@@ -1,19 +1,16 @@
 """Benchmarks of generated scenes: ``pictogram-foil``, ``pictogram-classify``, ``pictogram-long``.
 
-Offline and seeded; scenes come from splits of their own, on which the embedded models were neither trained nor
-calibrated.
+Offline and seeded; their scenes were used neither for training nor for calibration of the embedded models.
 
-``pictogram-foil``: each scene with a true caption and the same caption with one word swapped. The foil kinds take
-turns, so that each counts a fifth. Protocol as for FOIL: mode ``most-negative``, LA over the foils, AP with the true
-caption as the positive class.
+``pictogram-foil``: each scene with a true caption and the same with one word swapped, each foil kind a fifth. Protocol
+as for FOIL: mode ``most-negative``, LA over the foils, AP with the true caption as the positive class.
 
 ``pictogram-classify``: scenes of several objects; which of 116 kinds is among them? Every second kind is a class, the
-others stand beside: no scene holds two classes, so that the question has one answer. The parts take turns: ``large``,
-the label's object large among small others; ``equal``, all of one size; ``small``, the label's object small among
-larger others. Scenes are drawn at three times the model's side, as photographs have more pixels than models look at.
-Descriptions come from what is known of a kind: its names, and how captions put it together with sizes, counts, places
-and grounds. Nothing else is true of a kind here: a dog is not more often red than a cat. So descriptions say less than
-those of photographs' classes do, and what WCA gains here it gains by its crops.
+others only appear beside, so that one answer is right. Three parts, a third each: ``large``, the label's object large
+among small others; ``equal``, all of one size; ``small``, the label's object small among larger others. Scenes are
+drawn at three times the model's side, as photographs are larger than models' inputs. Descriptions come from a kind's
+names and from how captions combine it with sizes, counts, places and grounds. No attribute is typical of a kind here,
+so they say less than descriptions of photographs' classes, and WCA's gain comes from its crops.
 
 ``pictogram-long``: captions that grow detail by detail, with details known to be wrong. Protocol as for sDCI.
 """
@@ -61,12 +58,10 @@ if TYPE_CHECKING:
 GENERATED: Final = "generated pictogram scenes; says nothing about photographs"
 SCENES_A_SEED: Final = 1_000_000
 SAMPLES_A_SCENE: Final = 2
-"""Of ``pictogram-foil``."""
 
 DRAWN_PX: Final = 3 * CANVAS_PX
 SPLIT: Final = "classify"
-POOL_CROPS: Final = 60
-"""Crops made of a picture: as for ImageNet, since they are what the minutes go into."""
+POOL_CROPS: Final = 60  # as for ImageNet, since crops take most of the time
 
 PARTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "large": ("large", ("small",)),
@@ -75,23 +70,19 @@ PARTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 }
 """Part → size of the label's object, and sizes of the others."""
 
-OTHERS: Final = (2, 3)
-"""How many stand beside, from and to; where they do not fit, fewer."""
+OTHERS: Final = (2, 3)  # how many, from and to; fewer where they do not fit
 
-SENTENCES: Final = 24
-"""Descriptions a class."""
+SENTENCES: Final = 24  # descriptions a class
 
-LABELS: Final = tuple(range(0, len(KINDS), 2))
-"""Kinds that are classes, by their place in the list of kinds."""
+LABELS: Final = tuple(range(0, len(KINDS), 2))  # kinds that are classes, by index
 
 _BESIDE: Final = tuple(kind for kind in range(len(KINDS)) if kind not in set(LABELS))
 
 
 class PictogramFoil(WordBenchmark):
-    """``pictogram-foil``; see the module's text for its protocol.
+    """``pictogram-foil``; see the module's text.
 
-    Attributes:
-        split: of the scenes; ``calibration`` for those that the embedded model's k and epsilon were chosen on.
+    On the split ``calibration`` the embedded model's k and epsilon were chosen.
     """
 
     name = "pictogram-foil"
@@ -101,14 +92,13 @@ class PictogramFoil(WordBenchmark):
     split: str = "test"
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample]:
-        """Pairs of a true caption and its foil, ``size`` in all unless limited."""
         wanted = self.size if limit is None else limit
         for number in range(-(-wanted // SAMPLES_A_SCENE)):
             pair = self._pair(seed * SCENES_A_SEED + number, FOIL_KINDS[number % len(FOIL_KINDS)])
             yield from pair[: wanted - number * SAMPLES_A_SCENE]
 
     def _pair(self, number: int, kind: str) -> tuple[CaptionSample, CaptionSample]:
-        """Scene ``number``: drawn again until its caption can be falsified in the wanted kind."""
+        """Draw scene ``number`` again until its caption has a foil of the wanted kind."""
         rng = scene_random(self.split, number)
         while True:
             scene = compose_scene(rng)
@@ -123,12 +113,10 @@ class PictogramFoil(WordBenchmark):
         )
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """Those of every benchmark of words, with the foil kinds as parts, and the share of pairs ranked right."""
         return super().statistics(outcomes) + _ranked_pairs(outcomes)
 
 
 def _ranked_pairs(outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-    """Share of scenes whose true caption scores higher than its foil."""
     by_scene: dict[str, dict[bool, float]] = {}
     for outcome in outcomes:
         by_scene.setdefault(outcome.result.image, {})[outcome.correct] = outcome.result.cosine
@@ -146,7 +134,6 @@ class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
     options = CLASS_OPTIONS
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[ClassSample]:
-        """Scenes, ``size`` in all unless limited; parts take turns, classes come as they are drawn."""
         parts = tuple(PARTS)
         for number in range(self.size if limit is None else limit):
             part = parts[number % len(parts)]
@@ -159,15 +146,12 @@ class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
             yield ClassSample(name, draw_scene(scene, side_px=DRAWN_PX), name, label, part, identity)
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> ClassEvaluator:
-        """All methods, unless the user chose one."""
         return ClassEvaluator(loaded, settings, task(), pool=POOL_CROPS)
 
     def statistics(self, outcomes: Sequence[ClassOutcome]) -> list[Statistic]:
-        """Top-1 of every method."""
         return top1_statistics(outcomes)
 
     def measure(self, outcomes: Sequence[ClassOutcome], *, seed: int) -> list[Metric]:
-        """Top-1 and top-5 of every method in all, top-1 and what WCA gains in every part."""
         found = class_metrics(outcomes, classes=len(LABELS), seed=seed)
         for part in PARTS:
             chosen = [outcome for outcome in outcomes if outcome.part == part]
@@ -177,7 +161,7 @@ class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
 
 
 def compose(rng: random.Random, kind: int, part: str) -> Scene:
-    """One thing of ``kind`` among others that are of no class, sized as ``part`` says."""
+    """Draw an object of ``kind`` among others that are no class, sized as ``part`` says."""
     color = rng.choice(tuple(COLORS))
     red, green, blue = (min(255, max(0, c + rng.randint(-COLOR_JITTER, COLOR_JITTER))) for c in COLORS[color])
     own, sizes = PARTS[part]
@@ -219,7 +203,7 @@ def task() -> ClassTask:
 
 
 def _sentences(names: Sequence[str], plural: str) -> tuple[str, ...]:
-    """What captions say of a kind, drawn by its name and so the same in every run."""
+    """What captions say of a kind; seeded by its name, so the same in every run."""
     rng = random.Random(f"describe {names[0]}")
     grounds = [f"on {article(color)} {color} background" for color in COLORS]
     places = ["on the left", "on the right", "at the top", "at the bottom"]
@@ -236,7 +220,6 @@ def _sentences(names: Sequence[str], plural: str) -> tuple[str, ...]:
 
 
 def _descriptors(names: Sequence[str]) -> tuple[str, ...]:
-    """Other names of a kind, and what a thing can be here."""
     sizes = [f"a {size} {names[0]}" for words in SIZE_WORDS.values() for size in words]
     return (*(f"{article(name)} {name}" for name in names[1:]), *sizes)
 
@@ -249,7 +232,6 @@ class PictogramLong(IncrementBenchmark):
     notes = (GENERATED, COUNTINGS)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample]:
-        """Scenes, ``size`` in all unless limited."""
         for number in range(self.size if limit is None else limit):
             place = seed * SCENES_A_SEED + number
             sample = make_long_sample(place, split=TEST_SPLIT)

@@ -2,9 +2,9 @@
 
 Urban1k, COCO and Flickr30k as Long-CLIP and SPECS measure them, and long descriptions of DOCCI and ImageInWords.
 
-R@K from image to text: share of pictures of which any caption is among the K most similar captions of the data set;
-from text to image: share of captions whose picture is among the K most similar pictures. A wrong one of equal
-similarity counts as nearer, so that a model that gives the same vector to everything finds nothing.
+R@K from image to text: share of pictures with a caption among the K most similar captions of the data set; from text to
+image: share of captions whose picture is among the K most similar. A wrong one of equal similarity ranks higher, so
+that a model that gives everything the same vector finds nothing.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 
     from clipalign.results import Provenance
 
-BLOCK_NUMBERS: Final = 4_000_000
-"""Similarities held at a time: 16 MB."""
+BLOCK_NUMBERS: Final = 4_000_000  # similarities held at a time: 16 MB
 
-CAPTIONS: Final = 5
-"""Of a picture of COCO, as is usual; a few pictures have more."""
+CAPTIONS: Final = 5  # used of a COCO picture, as is usual; a few have more
 
 _FLOAT: Final = np.dtype("<f4")
 
@@ -46,17 +44,14 @@ class RetrievalOutcome(LongOutcome):
 
     @classmethod
     def of(cls, sample: LongSample, image: Tensor, texts: Tensor, *, cut: int) -> Self:
-        """The vectors."""
         return cls(sample.id, _bytes(image), _bytes(texts), cut=cut)
 
     def record(self) -> dict[str, Any]:
-        """Vectors in base64."""
         image, texts = (base64.b64encode(part).decode("ascii") for part in (self.image, self.texts))
         return {"id": self.id, "image": image, "texts": texts, "cut": self.cut}
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is."""
         image, texts = (base64.b64decode(record[name], validate=True) for name in ("image", "texts"))
         return cls(record["id"], image, texts, cut=record["cut"])
 
@@ -66,17 +61,12 @@ def _bytes(vectors: Tensor) -> bytes:
 
 
 class RetrievalBenchmark(LongBenchmark[RetrievalOutcome]):
-    """A benchmark of retrieval.
-
-    Attributes:
-        at: the K of R@K.
-    """
+    """A benchmark of retrieval; ``at`` are the K of R@K."""
 
     outcome_type = RetrievalOutcome
     at: tuple[int, ...] = (1,)
 
     def statistics(self, outcomes: Sequence[RetrievalOutcome]) -> list[Statistic]:
-        """R@K both ways; intervals draw pictures, with all their captions."""
         width = len(outcomes[0].image) // _FLOAT.itemsize
         images = np.stack([np.frombuffer(one.image, _FLOAT) for one in outcomes])
         blocks = [np.frombuffer(one.texts, _FLOAT).reshape(-1, width) for one in outcomes]
@@ -96,7 +86,6 @@ class CocoCaptions(RetrievalBenchmark):
     pictures: tuple[str, ...]
 
     def check(self) -> None:
-        """Read the captions, find the pictures."""
         file = read_annotations(find_in(self.folder, self.name, f"annotations/{self.file}", self.file), self.name)
         document = file.json()
         try:
@@ -111,7 +100,6 @@ class CocoCaptions(RetrievalBenchmark):
         self.size = len(self._images)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
-        """Pictures in the file's order."""
         for image, name in self._images[:limit]:
             captions = [caption for caption in self._captions.get(image, []) if caption][:CAPTIONS]
             if captions:
@@ -121,7 +109,7 @@ class CocoCaptions(RetrievalBenchmark):
 
 
 class DescribedPictures(RetrievalBenchmark):
-    """Rows of a picture and what is said of it, in JSON lines or in a list of a JSON document.
+    """Rows of a picture and its captions, in JSON lines or in a list of a JSON document.
 
     Attributes:
         file: of the rows, in the data set's folder.
@@ -130,7 +118,7 @@ class DescribedPictures(RetrievalBenchmark):
         only: what a row must have to count, by key.
         image: key of the picture's name.
         suffix: ending of that name which rows leave out.
-        captions: where a row has its captions, of which the first five count: keys with points between, through lists.
+        captions: place of a row's captions, of which the first five count: keys joined by points, through lists.
         pictures: folders that may hold the pictures.
         remarks: what a reader must know before comparing.
     """
@@ -146,7 +134,6 @@ class DescribedPictures(RetrievalBenchmark):
     remarks: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Read the rows, find the pictures."""
         file = read_annotations(
             find_in(self.folder, self.name, self.file), self.name, known=self.sha256, version="the published one"
         )
@@ -160,11 +147,10 @@ class DescribedPictures(RetrievalBenchmark):
         self.notes = tuple(filter(None, (file.note(), *self.remarks)))
 
     def _counts(self, row: Any) -> bool:
-        """A row that is broken counts as one that cannot be read."""
+        """Whether the row counts; a broken one does, to be reported as unreadable."""
         return not isinstance(row, dict) or all(row.get(key) == value for key, value in (self.only or {}).items())
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
-        """Row after row."""
         for number, row in self._rows[:limit]:
             yield self._sample(str(number), row)
 
@@ -186,16 +172,11 @@ def _texts(value: Any, keys: Sequence[str]) -> list[Any]:
 
 
 class PairedFiles(RetrievalBenchmark):
-    """``image/*.jpg`` and ``caption/*.txt`` of the same stem, as Urban1k has them (Long-CLIP).
-
-    Attributes:
-        tops: folders that may hold those two.
-    """
+    """``image/*.jpg`` and ``caption/*.txt`` of the same stem (Urban1k); ``tops`` are folders that may hold both."""
 
     tops: tuple[str, ...] = ("",)
 
     def check(self) -> None:
-        """Pair the files."""
         captions = find_in(self.folder, self.name, *(f"{top}/caption".lstrip("/") for top in self.tops))
         images = find_in(captions.parent, self.name, "image")
         pictures = {file.stem: file for file in files_in(images) if file.suffix.lower() in PICTURE_SUFFIXES}
@@ -208,7 +189,6 @@ class PairedFiles(RetrievalBenchmark):
         self._files = [(stem, pictures.get(stem), texts.get(stem)) for stem in stems]
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
-        """Pictures in the order of their names."""
         for stem, picture, caption in self._files[:limit]:
             if picture is None or caption is None:
                 yield broken(stem, stem, f"{stem} has no {'picture' if picture is None else 'caption'}")
@@ -233,7 +213,7 @@ def ranks(images: Array, texts: Array, counts: Array, *, block_numbers: int = BL
 
     Args:
         images: unit vectors of pictures (N, E).
-        texts: of captions, those of one picture together, in the order of the pictures (M, E).
+        texts: of captions, grouped by picture, in the order of the pictures (M, E).
         counts: how many captions each picture has, at least 1 (N).
         block_numbers: similarities held at a time.
     """
@@ -269,7 +249,7 @@ def recall_statistics(
 
 
 def _chance(counts: Array, k: int) -> float:
-    """Share of pictures of which a blind choice of ``k`` captions holds any."""
+    """Mean probability that a random choice of ``k`` captions holds one of a picture's."""
     total = int(counts.sum())
     if k >= total:
         return 1.0

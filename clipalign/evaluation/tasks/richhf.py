@@ -1,14 +1,14 @@
 """``richhf``: prompts of generated pictures, with the words marked that the picture does not show.
 
-Rich-HF, Liang et al., CVPR 2024. The annotations are a TFRecord of the RichHF-18K repository; pictures and prompts are
-Pick-a-Pic's, a picture and a text file by the name of its uid, taken out of its Parquet shards where those are here: a
-row holds a prompt and two pictures. What was taken out is left alone, so that an extraction that was cut short goes on.
+Rich-HF, Liang et al., CVPR 2024. Annotations are a TFRecord of the RichHF-18K repository. Pictures and prompts are
+Pick-a-Pic's, extracted from its Parquet shards, where present, into a picture and a text file named by uid; files
+that exist are kept, so that an interrupted extraction goes on. A row of a shard holds a prompt and two pictures.
 
-Protocol of CLIP4DM: mode ``threshold`` with epsilon -1e-5. Labels stand for the prompt's tokens, split at ``,.?!":;``
-and spaces, 0 for a misaligned one; a word is false that shares a character with such a token. The original compares
-words and tokens by number and spelling instead (``published_f1`` and so on): a word with a mark attached never equals
-its token, and a word of several tokens shifts the numbers of all behind it. Correlations are of the scores with
-people's ``misalignment_score``, higher for what fits better; AP takes misaligned prompts for the positive class.
+Protocol of CLIP4DM: mode ``threshold`` with epsilon -1e-5. Labels are of the prompt's tokens, split at ``,.?!":;`` and
+spaces, 0 for a misaligned one; a word is false if it shares a character with such a token. The original compares words
+and tokens by number and spelling instead (``published_f1`` and so on): a word with a mark attached never equals its
+token, and a word of several tokens shifts all numbers after it. Correlations are of the scores with people's
+``misalignment_score``, higher for a better fit; AP takes misaligned prompts for the positive class.
 """
 
 from __future__ import annotations
@@ -47,15 +47,12 @@ AS_DEFINED: Final = (
 
 _TOKEN: Final = re.compile(r'[^,.?!":; ]+')
 SHARDS: Final = "test-*.parquet"
-SIDES: Final = ("0", "1")
-"""Of a row of Pick-a-Pic: two pictures compete."""
+SIDES: Final = ("0", "1")  # two pictures compete in a row of Pick-a-Pic
 
-_ROWS: Final = 16
-"""Read at a time; a picture has up to a megabyte."""
+_ROWS: Final = 16  # read at a time; a picture has up to a megabyte
 
 _LENGTH: Final = struct.Struct("<Q")
-_FRAME_BYTES: Final = 16
-"""Of a record: its length in eight bytes, and two checksums."""
+_FRAME_BYTES: Final = 16  # eight of length, two checksums of four
 
 Value = bytes | float | int
 
@@ -69,7 +66,6 @@ class RichHF(WordBenchmark):
     seeks_false = True
 
     def check(self) -> None:
-        """Read the annotations and find the pictures and prompts."""
         file = read_annotations(
             find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name, known=SHA256, version=VERSION
         )
@@ -89,7 +85,6 @@ class RichHF(WordBenchmark):
         self._uneven = 0
 
     def _take_out(self) -> None:
-        """Pictures and prompts out of Pick-a-Pic's shards, where those are here and not all of them was done yet."""
         places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
         shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
         names = [row["filename"] for row in self._rows if isinstance(row.get("filename"), bytes)]
@@ -99,12 +94,10 @@ class RichHF(WordBenchmark):
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What a reader must know; how many labels do not fit their prompts is known when the samples were read."""
         uneven = f"{self._uneven} prompts have more or fewer words than labels; what is over does not count"
         return tuple(filter(None, (AS_DEFINED, uneven if self._uneven else "", self._file_note, ABOUT)))
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
-        """In the file's order."""
         self._uneven = 0
         for number, row in enumerate(self._rows[:limit]):
             yield self._sample(number, row)
@@ -139,7 +132,6 @@ class RichHF(WordBenchmark):
         )
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """Those of every benchmark of words, and correlations of each score with what people said."""
         found = super().statistics(outcomes)
         ids = [outcome.id for outcome in outcomes]
         human = [float(outcome.truth["misalignment_score"]) for outcome in outcomes]
@@ -150,16 +142,12 @@ class RichHF(WordBenchmark):
         return found
 
     def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        """F1, precision and recall as the original counts."""
         ids, counts = [outcome.id for outcome in outcomes], [_published_counts(outcome) for outcome in outcomes]
         return list(metrics.precision_recall(ids, counts, prefix="published_"))
 
 
 def _published_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
-    """Words called misaligned that are tokens labeled so, words called so, and tokens labeled so.
-
-    A word is a token where both have the same number and spelling.
-    """
+    """Words rightly called misaligned, words called so, tokens labeled so; both match by number and spelling."""
     words, tokens = outcome.result.words, _TOKEN.findall(outcome.text)
     called = {(number, word.text.lower()) for number, word in enumerate(words) if word.misaligned}
     labeled = zip(enumerate(tokens), outcome.truth["misaligned"], strict=False)
@@ -172,7 +160,7 @@ def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
 
     Raises:
         MissingExtra: the library that reads them is not installed.
-        MissingDataset: the file breaks off or is no TFRecord, as it turns out on the way.
+        MissingDataset: the file breaks off or is no TFRecord; raised during iteration.
     """
     reader = need("tfrecord.reader", extra="richhf", what="reading TFRecord")
     formats = need("tfrecord.example_pb2", extra="richhf", what="reading TFRecord")
@@ -194,11 +182,7 @@ def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
 
 
 def _check_lengths(path: Path) -> None:
-    """See that every record ends within the file: the library allocates whatever length a record claims.
-
-    Raises:
-        ValueError: one does not.
-    """
+    """Check that every record ends within the file: the library allocates whatever length a record claims."""
     size = path.stat().st_size
     with path.open("rb") as file:
         place = number = 0
@@ -212,18 +196,16 @@ def _check_lengths(path: Path) -> None:
 
 
 def _first(feature: Any) -> list[Value]:
-    """The first value, if there is one."""
     kind = feature.WhichOneof("kind")
     return list(getattr(feature, kind).value[:1]) if kind else []
 
 
 def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> None:
-    """Put the wanted pictures and prompts that are not there yet into ``folder``.
+    """Extract the wanted pictures and prompts that are missing into ``folder``, which is made if needed.
 
     Args:
         shards: Parquet files.
         wanted: uids.
-        folder: made where it is missing.
 
     Raises:
         MissingExtra: pyarrow is not installed.
@@ -249,7 +231,7 @@ def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> None:
 
 
 def _pictures(shard: Path, wanted: set[str]) -> Iterator[tuple[str, str, bytes]]:
-    """uid, prompt and picture of what is wanted in a shard; of a row group without any only the uids are read."""
+    """uid, prompt and picture of what is wanted in a shard; of other row groups only the uids are read."""
     uid_columns = [f"image_{side}_uid" for side in SIDES]
     columns = ["caption", *uid_columns, *(f"jpg_{side}" for side in SIDES)]
     file = open_parquet(shard, "richhf", columns)

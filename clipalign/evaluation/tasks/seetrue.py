@@ -1,10 +1,10 @@
 """``seetrue``: captions that do not fit, with what is wrong with them in words (SeeTRUE-Feedback, Gordon et al., 2023).
 
-Protocol of CLIP4DM: mode ``threshold``; misaligned words that follow each other make a phrase, the phrases joined by a
-comma are the prediction. Its score is how probable a model for natural language inference (BART trained on MultiNLI)
-finds it that the prediction follows from what people wrote: entailment against contradiction, neutral left out, 0 where
-nothing is predicted. The mean is over all samples, and per source. The model tells upper from lower case;
-``published_nli`` judges both texts in lower case, as CLIP4DM does, ``nli`` as they are written.
+Protocol of CLIP4DM: mode ``threshold``; adjacent misaligned words make a phrase, and the phrases joined by a comma are
+the prediction. Its score is the probability, by a model for natural language inference (BART trained on MultiNLI), that
+it follows from what people wrote: entailment against contradiction, without neutral, 0 where nothing is predicted. The
+mean is over all samples, and per source. The model is case-sensitive; ``published_nli`` lowers both texts first, as
+CLIP4DM does, ``nli`` does not.
 """
 
 from __future__ import annotations
@@ -33,21 +33,15 @@ NLI_MODEL: Final = "facebook/bart-large-mnli"
 BATCH_PAIRS: Final = 32
 
 _DAMAGE: Final = (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
-"""What reading damaged files ends with, besides OSError."""
+"""Errors of reading damaged files, besides OSError."""
 
 
 class Entailment:
-    """The model, ready.
-
-    Args:
-        choice: the device it runs on; fp32 whatever the precision of the rest.
-        folder: where its files may lie, before the cache of the Hub is looked in.
-        download: whether it may be fetched.
-        offline: whether the network is forbidden.
+    """The model for natural language inference, in fp32, from ``folder`` if it is there, else from the Hub's cache.
 
     Raises:
         MissingExtra: transformers is not installed.
-        MissingWeights: the model is not on this machine and may not be fetched, or its files are damaged.
+        MissingWeights: the model is missing and may not be fetched, or its files are damaged.
         DownloadFailed: it could not be fetched.
     """
 
@@ -76,7 +70,7 @@ class Entailment:
         self.name = name
 
     def probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Of each pair of premise and hypothesis, how probable it is that the second follows from the first, 0 to 1."""
+        """Probability, 0 to 1, that the second text of each pair follows from the first."""
         import torch
 
         order = sorted(range(len(pairs)), key=lambda place: sum(map(len, pairs[place])))
@@ -96,7 +90,6 @@ class Entailment:
 def _unavailable(
     error: Exception, folder: Path | None, *, here: bool, download: bool, offline: bool
 ) -> MissingWeights | DownloadFailed:
-    """Why the model cannot be loaded, and what to do about it."""
     why = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
     or_put = f", or put its files into {folder}" if folder else ""
     if here:
@@ -120,13 +113,11 @@ def _unavailable(
 
 PATTERNS: Final = ("data/test-*.parquet", "test-*.parquet", "**/*test*.parquet")
 COLUMNS: Final = ("image", "image_caption", "caption_misalignment", "dataset_source", "id_in_source_dataset")
-NLI_FOLDER: Final = "bart-large-mnli"
-"""In the data set's folder, for machines without a network."""
+NLI_FOLDER: Final = "bart-large-mnli"  # in the data set's folder, for machines without a network
 
 CASES: Final = "published_nli judges both texts in lower case, as the original does; nli as they are written"
 
-_ROWS: Final = 64
-"""Read at a time; pictures stand in them."""
+_ROWS: Final = 64  # read at a time; a row holds a picture
 
 
 class SeeTrue(WordBenchmark):
@@ -138,7 +129,6 @@ class SeeTrue(WordBenchmark):
     seeks_false = True
 
     def check(self) -> None:
-        """Find the shards and look at their columns."""
         shards = next(filter(None, (sorted(self.folder.glob(pattern)) for pattern in PATTERNS)), [])
         if not shards:
             there = self.folder.is_dir()
@@ -152,7 +142,6 @@ class SeeTrue(WordBenchmark):
         self.data = hashes(*self._shards)
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
-        """Shard after shard, row after row."""
         for number, row in zip(range(self.size or 0)[:limit], self._rows(), strict=False):
             yield _sample(str(number), row)
 
@@ -168,7 +157,6 @@ class SeeTrue(WordBenchmark):
         return open_parquet(shard.path, self.name, COLUMNS)
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> SeeTrueEvaluator:
-        """``detect`` in mode ``threshold``, unless the user chose another, and the model for inference."""
         entailment = Entailment(
             loaded.choice,
             folder=self.folder / NLI_FOLDER,
@@ -178,7 +166,6 @@ class SeeTrue(WordBenchmark):
         return SeeTrueEvaluator(loaded, settings, entailment)
 
     def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        """The mean of the inference model's probabilities, of texts as written too."""
         ids = [outcome.id for outcome in outcomes]
         return [
             metrics.mean(f"{name}{suffix}", ids, [float(outcome.truth[name]) for outcome in outcomes])
@@ -187,20 +174,14 @@ class SeeTrue(WordBenchmark):
 
 
 class SeeTrueEvaluator(DetectEvaluator):
-    """``detect``, and what the model for inference makes of its words.
-
-    Args:
-        loaded: the model.
-        settings: of the run.
-        entailment: the model for inference.
-    """
+    """``detect``, with its words judged by the model for inference."""
 
     def __init__(self, loaded: LoadedModel, settings: EvalSettings, entailment: Entailment) -> None:
         super().__init__(loaded, settings)
         self._entailment = entailment
 
     def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
-        """The outcomes of ``detect`` with ``prediction``, ``nli`` and ``published_nli`` added to what is known."""
+        """Add ``prediction``, ``nli`` and ``published_nli`` to the truth of what ``detect`` found."""
         scored = super().score(samples)
         predicted = {
             outcome.id: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in phrases(outcome.result)))
@@ -221,7 +202,6 @@ class SeeTrueEvaluator(DetectEvaluator):
         return [known(one) if isinstance(one, CaptionOutcome) else one for one in scored]
 
     def notes(self, outcomes: Sequence[CaptionOutcome]) -> tuple[str, ...]:
-        """By which model the predictions were judged, too."""
         return (f"predictions are judged by {self._entailment.name}", *super().notes(outcomes))
 
 

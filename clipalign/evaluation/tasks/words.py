@@ -1,10 +1,10 @@
 """Benchmarks of ``detect``: the evaluator, what counts as a prediction, LA, F1 of words, AP.
 
-LA (localization accuracy) is the share of false captions whose lowest word is a false one: the same in every mode, for
-false words of several tokens or words, and in ``--calibrate``. A false word that does not stand in its caption is never
-found. In mode threshold, F1, precision and recall are of the words below epsilon, over the scored words of all
-captions. AP is the average precision of a score. Where the data is true captions beside foils, true captions are the
-positive class; where it is captions of which some are wrong, the wrong ones are, ranked by the negated score.
+LA (localization accuracy) is the share of false captions whose lowest word is a false one, whatever the mode and the
+number of false words. A false word that is not in its caption is never found. In mode threshold, F1, precision and
+recall are of the words below epsilon, over the scored words of all captions. AP is the average precision of a score:
+true captions are the positive class where they stand beside foils; where some captions are wrong, the wrong ones are,
+ranked by the negated score.
 """
 
 from __future__ import annotations
@@ -61,23 +61,15 @@ VAL2014: Final = (
     *("val2014", "images/val2014", "images"),
     *("../coco-val2014/val2014", "../coco-val2014", "../coco/val2014", "../val2014"),
 )
-"""Where the pictures of COCO val2014 are looked for, from a data set's folder."""
+"""Where pictures of COCO val2014 are looked for, from a data set's folder."""
 
-_TRIED: Final = 50
-"""Pictures looked for before a folder counts as the wrong one."""
+_TRIED: Final = 50  # pictures looked for before a folder counts as the wrong one
 
 
 class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
-    """Captions scored word by word.
+    """Score captions word by word, for a benchmark with its published ``mode`` and ``epsilon`` (None: the model's own).
 
-    Args:
-        loaded: the model.
-        settings: of the run; what is None there is as the benchmark publishes it.
-        mode: the published mode of ``detect``.
-        epsilon: the published threshold, None for the model's own.
-
-    Attributes:
-        cache: what this run shares with others of a sweep.
+    Settings that are None are as published. ``cache`` is what this run shares with others of a sweep.
     """
 
     chunk_samples = CHUNK_SAMPLES
@@ -100,15 +92,12 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
         self.provenance = detect_provenance(loaded, self._detect)
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        """Pixels, (3, S, S)."""
         return to_tensor(picture, self._loaded)
 
     def expect(self, samples: Sequence[CaptionSample]) -> None:
-        """Have threads read and prepare the pictures whose vectors are not known."""
         super().expect([one for one in samples if not (self.cache and picture_key(one) in self.cache.features)])
 
     def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
-        """Each picture of a chunk is read once, however many captions there are about it."""
         if self.cache is None:
             return self._scored(samples, self.pictures(samples))
         found = self.cache.found(samples, self.provenance)
@@ -138,14 +127,13 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
         return found
 
     def notes(self, outcomes: Sequence[CaptionOutcome]) -> tuple[str, ...]:
-        """The words that are called misaligned most often, with their shares."""
         words = (word for outcome in outcomes for word in outcome.result.words if word.misaligned)
         counts = Counter(word.text[:WORD_CHARACTERS].lower() for word in words)
         most = [f"{word} {count / counts.total():.1%}" for word, count in counts.most_common(FREQUENT_WORDS)]
         return (f"most frequent of {counts.total():,} misaligned words: {', '.join(most)}",) if most else ()
 
     def _vectors(self, samples: Sequence[CaptionSample], cache: ScoreCache) -> dict[object, Tensor | ClipalignError]:
-        """Vectors of pictures, (E) each, by :func:`source_key`; those that are not known yet are made."""
+        """Vectors of pictures, (E) each, by :func:`source_key`, encoding those that are not known yet."""
         unknown = {source_key(one): one for one in samples if picture_key(one) not in cache.features}
         pictures = self.pictures(list(unknown.values()))
         tensors = {key: picture for key, picture in pictures.items() if not isinstance(picture, ClipalignError)}
@@ -177,7 +165,6 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
     seeks_false: bool = False
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> DetectEvaluator:
-        """The very ``detect`` that users call."""
         return DetectEvaluator(loaded, settings, mode=self.mode, epsilon=self.epsilon)
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
@@ -194,15 +181,11 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
         return found
 
     def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        """What the original computes, slips included, where ours is better defined; named ``published_*``."""
+        """What the original computes, its errors included, where ours is defined differently; named ``published_*``."""
         return []
 
     def _pictures(self, names: Iterable[str], *places: str) -> Path:
-        """The folder of the pictures: the first of ``places`` that is there and holds any of the first ``names``.
-
-        Raises:
-            MissingDataset: there is none.
-        """
+        """The first of ``places`` that exists and holds any of the first ``names``; MissingDataset if none does."""
         tried = list(dict.fromkeys(names))[:_TRIED]
         there = [self.folder / place for place in places if (self.folder / place).is_dir()]
         for folder in there:
@@ -226,18 +209,17 @@ def is_false(outcome: CaptionOutcome, word: WordScore) -> bool:
 
 
 def false_words(outcome: CaptionOutcome) -> tuple[bool, ...]:
-    """Which words of a caption are false, W."""
     return tuple(is_false(outcome, word) for word in outcome.result.words)
 
 
 def finds_false_word(outcome: CaptionOutcome) -> bool:
-    """Whether the scored word with the lowest attribution is a false one, whatever mode and epsilon call misaligned."""
+    """Whether the scored word with the lowest attribution is false, whatever mode and epsilon call misaligned."""
     scored = [word for word in outcome.result.words if word.scored]
     return bool(scored) and is_false(outcome, min(scored, key=lambda word: word.attribution or 0.0))
 
 
 def _has_threshold(outcome: CaptionOutcome) -> bool:
-    """Whether words were called misaligned by epsilon; mode most-negative calls one in every caption, true or not."""
+    """Whether epsilon decided; mode most-negative calls one word misaligned in every caption, true or not."""
     return outcome.result.provenance.settings.get("mode") != Mode.MOST_NEGATIVE.value
 
 
@@ -249,19 +231,14 @@ def _word_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Misaligned words that follow each other.
-
-    Attributes:
-        text: the words, a space between them.
-        attribution: their mean.
-    """
+    """Adjacent misaligned words; ``attribution`` is their mean."""
 
     text: str
     attribution: float
 
 
 def phrases(result: DetectResult) -> list[Phrase]:
-    """The misaligned words of a result, neighbors merged, in reading order; punctuation does not part neighbors."""
+    """The misaligned words of a result in reading order, adjacent ones merged; punctuation between them is ignored."""
     found = []
     for misaligned, run in groupby(result.words, key=lambda word: word.misaligned):
         if misaligned:
@@ -272,7 +249,6 @@ def phrases(result: DetectResult) -> list[Phrase]:
 
 
 def lowest_phrase(result: DetectResult) -> Phrase | None:
-    """The phrase with the smallest mean attribution."""
     return min(phrases(result), key=lambda phrase: phrase.attribution, default=None)
 
 
@@ -285,11 +261,8 @@ def localization(
 ) -> list[Statistic]:
     """LA over the false captions among ``outcomes``, if there are any.
 
-    Args:
-        name: of the metric.
-        outcomes: false captions and others.
-        found: whether the false word of a caption was found.
-        hit: whether a word, taken blindly, would count; the share of such words is the chance.
+    ``found`` tells whether the false word of a caption was found; ``hit`` whether a word chosen at random would count:
+    the share of such words is the chance.
     """
     false = [outcome for outcome in outcomes if not outcome.correct]
     if not false:
@@ -304,12 +277,10 @@ SCORES: Final = ("clip_score", "f_clip_score", "sum_negative_attribution", "ref_
 
 
 def precisions(outcomes: Sequence[CaptionOutcome], *, suffix: str = "", misaligned: bool = False) -> list[Statistic]:
-    """AP of each score: of the attribution sum only without ``suffix``, of RefCLIPScore where there are references.
+    """AP of each score, over true captions and others; none is returned where all are of one kind.
 
-    Args:
-        outcomes: true captions and others; where all are of one kind there is nothing to tell apart, and no number.
-        suffix: of the names.
-        misaligned: whether false captions are the positive class, ranked by the negated score.
+    Metrics of a part have a ``suffix`` and leave out the attribution sum. With ``misaligned``, false captions are the
+    positive class, ranked by the negated score.
     """
     found = []
     for name in SCORES:
@@ -323,7 +294,6 @@ def precisions(outcomes: Sequence[CaptionOutcome], *, suffix: str = "", misalign
 def precision(
     name: str, scored: Sequence[tuple[CaptionOutcome, float]], *, misaligned: bool = False
 ) -> list[Statistic]:
-    """AP of any score, as :func:`precisions`."""
     truth = [one.correct != misaligned for one, _ in scored]
     if not any(truth) or all(truth):
         return []
@@ -332,10 +302,7 @@ def precision(
 
 
 def by_part(outcomes: Sequence[CaptionOutcome]) -> dict[str, list[CaptionOutcome]]:
-    """Outcomes by the ending that metrics of their part have, in order of the parts; empty where there is only one.
-
-    The part ``in-domain`` has the ending ``_in_domain``.
-    """
+    """Outcomes by part, keyed by the suffix of its metrics and sorted by part; empty where there is only one part."""
     parts = sorted({outcome.part for outcome in outcomes})
     if len(parts) < 2:
         return {}
@@ -343,6 +310,6 @@ def by_part(outcomes: Sequence[CaptionOutcome]) -> dict[str, list[CaptionOutcome
 
 
 def suffix_of(part: str) -> str:
-    """The ending of a metric's name for a part: ``_in_domain`` for ``in-domain``."""
+    """The suffix of a part's metrics: ``_in_domain`` for ``in-domain``."""
     plain = "".join(character if character.isalnum() else "_" for character in part.lower())
     return f"_{plain}" if plain else ""
