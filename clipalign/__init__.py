@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationFailed,
     )
+    from clipalign.eval_results import EvalResult
     from clipalign.frames import to_frame
     from clipalign.mapping import Mapper, mapper
     from clipalign.measure import evaluate
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         ClassifyResult,
         ClassScore,
         DetectResult,
-        EvalResult,
         Failure,
         LongResult,
         Provenance,
@@ -72,8 +72,8 @@ _MODULES = {
     "VerificationFailed",
     "frames": "to_frame",
     "methods.detect": "Pair",
-    "results": "ClassScore ClassifyResult DetectResult EvalResult Failure LongResult Provenance SentenceScore "
-    "WordScore",
+    "eval_results": "EvalResult",
+    "results": "ClassScore ClassifyResult DetectResult Failure LongResult Provenance SentenceScore WordScore",
     "session": "Session load wrap",
 }
 _HOMES = {name: f"clipalign.{module}" for module, names in _MODULES.items() for name in names.split()}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipalign.errors import UsageError
+from clipalign.eval_results import EvalResult
 from clipalign.models.registry import DEFAULT_MODEL
-from clipalign.results import EvalResult
 from clipalign.session import Session, load
 
 _OF_EVERY_BENCHMARK: Final = ("seed", "protocol", "batch_size", "on_error", "resume", "overwrite")

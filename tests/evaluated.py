@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation import evaluate
 from clipalign.evaluation.benchmark import Benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.models.model import LoadedModel
-from clipalign.results import EvalResult
 
 
 def run_benchmark(benchmark: Benchmark[Any, Any], loaded: LoadedModel, settings: EvalSettings) -> EvalResult:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from clipalign.errors import ClipalignError, ImageUnreadable, InputUnreadable
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import Benchmark, BrokenSample, Evaluator, Outcome
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.results import EvalResult, Provenance
+from clipalign.results import Provenance
 
 PROVENANCE = Provenance("m", "a", "hash", False, "cpu", "fp32", 0, {"clipalign": "1"}, {"scale": 2.0})
 NOBODY: Any = None

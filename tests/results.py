@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clipalign.results import DetectResult, EvalResult, Metric, Provenance, Published, WordScore
+from clipalign.eval_results import EvalResult, Metric, Published
+from clipalign.results import DetectResult, Provenance, WordScore
 
 PROVENANCE = Provenance(
     model="ViT-H-14",

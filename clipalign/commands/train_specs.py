@@ -24,7 +24,7 @@ from clipalign.runs.distributed import join_processes, launched_processes
 from clipalign.training.settings import Intervals, PrepareSettings, SpecsSettings
 
 if TYPE_CHECKING:
-    from clipalign.results import SpecsResult
+    from clipalign.eval_results import SpecsResult
 
 
 @dataclass(frozen=True, kw_only=True)

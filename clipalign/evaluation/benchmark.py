@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 from clipalign.cache import data_folder
 from clipalign.data.words import Span
 from clipalign.errors import ClipalignError, InputUnreadable
+from clipalign.eval_results import Metric, Published
 from clipalign.evaluation.dataset_files import PictureSource, open_picture
 from clipalign.evaluation.published import PUBLISHED
-from clipalign.results import DetectResult, Metric, Provenance, Published, WordScore
+from clipalign.results import DetectResult, Provenance, WordScore
 from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:

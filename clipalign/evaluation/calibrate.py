@@ -18,12 +18,12 @@ import numpy as np
 
 from clipalign.data.words import Mode
 from clipalign.errors import InputUnreadable, UsageError
+from clipalign.eval_results import Calibration, LayerCalibration, Metric
 from clipalign.evaluation.benchmark import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.evaluate import score_chunk
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
 from clipalign.evaluation.score_cache import ScoreCache
 from clipalign.evaluation.tasks.words import DetectEvaluator, WordBenchmark, is_false, localization
-from clipalign.results import Calibration, LayerCalibration, Metric
 
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from clipalign.errors import UsageError
+from clipalign.eval_results import ComparedMetric, Comparison
 from clipalign.evaluation.benchmark import RECORD_ERRORS
 from clipalign.evaluation.load_run import FinishedRun, load_run
 from clipalign.evaluation.metrics import BOOTSTRAP_DRAWS, INTERVAL_PERCENT, Array, Statistic
-from clipalign.results import ComparedMetric, Comparison
 
 MANY: Final = "p-values are each metric's own: with several metrics, some are small by luck"
 MANY_METRICS: Final = 3

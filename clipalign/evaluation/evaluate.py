@@ -15,11 +15,11 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation.benchmark import RECORD_ERRORS, Benchmark, BrokenSample, Evaluator, Unreadable
 from clipalign.evaluation.load_run import RESULT_FILE, SampleLog, open_samples
 from clipalign.files import write_whole
 from clipalign.output.json import encode
-from clipalign.results import EvalResult
 from clipalign.runs.batch import each_alone
 from clipalign.runs.distributed import Processes, join_processes
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from clipalign.results import Metric
+from clipalign.eval_results import Metric
 
 BOOTSTRAP_DRAWS: Final = 1000
 INTERVAL_PERCENT: Final = (2.5, 97.5)

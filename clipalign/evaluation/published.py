@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from clipalign.eval_results import Published
 from clipalign.files import read_package_rows
-from clipalign.results import Published
 
 
 def _numbers(table: Mapping[str, Any]) -> Iterator[Published]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.data.images import thumbnail_of
 from clipalign.errors import ClipalignError
+from clipalign.eval_results import Distribution, EvalReport, Example
 from clipalign.evaluation.benchmark import Benchmark, BrokenSample, CaptionOutcome
 from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.load_run import load_run
 from clipalign.evaluation.tasks.words import is_false
-from clipalign.results import Distribution, EvalReport, Example
 
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings

@@ -20,9 +20,9 @@ from clipalign.evaluation.settings import SWEPT, EvalSettings
 from clipalign.runs.distributed import join_processes
 
 if TYPE_CHECKING:
+    from clipalign.eval_results import EvalResult
     from clipalign.evaluation.benchmark import Benchmark, Evaluator
     from clipalign.models.model import LoadedModel
-    from clipalign.results import EvalResult
 
 Values = dict[str, object]
 """Setting → value, of one combination."""

@@ -13,14 +13,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from clipalign.errors import UsageError
-from clipalign.files import write_whole
-from clipalign.output.console import visible
-from clipalign.output.detect import DetectFormatter
-from clipalign.output.html import Rect, card_of, data_url, render_template
-from clipalign.output.records import Entry
-from clipalign.output.table import Columns, column_table, fitting, folding, printed, provenance_line
-from clipalign.plain import plain
-from clipalign.results import (
+from clipalign.eval_results import (
     Calibration,
     ComparedMetric,
     Comparison,
@@ -32,6 +25,13 @@ from clipalign.results import (
     Metric,
     Published,
 )
+from clipalign.files import write_whole
+from clipalign.output.console import visible
+from clipalign.output.detect import DetectFormatter
+from clipalign.output.html import Rect, card_of, data_url, render_template
+from clipalign.output.records import Entry
+from clipalign.output.table import Columns, column_table, fitting, folding, printed, provenance_line
+from clipalign.plain import plain
 
 MOST_NUMBERS: Final = 3
 """Of papers, for one metric: those with the model's own backbone before other methods before other backbones."""

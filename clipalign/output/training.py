@@ -9,7 +9,7 @@ from clipalign.output.console import notices, visible
 from clipalign.output.progress import Progress
 
 if TYPE_CHECKING:
-    from clipalign.results import Increments, PreparationResult, SpecsResult
+    from clipalign.eval_results import Increments, PreparationResult, SpecsResult
 
 PICTURES: Final = ("picture encoded", "pictures encoded")
 STEPS: Final = ("step", "steps")

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from clipalign.device import is_out_of_memory
 from clipalign.errors import ClipalignError, UsageError
+from clipalign.eval_results import Increments, SpecsResult
 from clipalign.files import remove_leftovers, write_failed
-from clipalign.results import Increments, SpecsResult
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch, make_batches, picture_vectors
 from clipalign.training.checkpoints import (

@@ -31,8 +31,8 @@ import orjson
 
 from clipalign.data.sentences import Cut, split_text
 from clipalign.errors import UsageError
+from clipalign.eval_results import PreparationResult
 from clipalign.files import exclusive, remove_leftovers, replacing, write_whole
-from clipalign.results import PreparationResult
 from clipalign.runs.log import first_difference, open_log
 from clipalign.training.data import DATA_FILE, DATA_FORMAT, OFFSETS_FILE, SAMPLES_FILE
 from clipalign.training.raw import RawCaption, RawSource, Skipped

@@ -12,7 +12,7 @@ from clipalign.config.settings import Checked, SameAs, Setting
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 
 if TYPE_CHECKING:
-    from clipalign.results import Increments
+    from clipalign.eval_results import Increments
 
 TOWERS: Final = ("image", "text")
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from clipalign.results import Increments
+from clipalign.eval_results import Increments
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import prepared_picture
 from clipalign.training.data import SpecsSample

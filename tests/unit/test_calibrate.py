@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from clipalign.errors import UsageError
+from clipalign.eval_results import Calibration
 from clipalign.evaluation.calibrate import best_epsilon, calibrate, precision_recall_f1, text_layers
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.output.eval import calibration_record, calibration_table, save_calibration
-from clipalign.results import Calibration
 from tests.settings import resolve
 from tests.tiny import load_random, load_tiny
 from tests.word_datasets import word_set, write_hat, write_nocaps

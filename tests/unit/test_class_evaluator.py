@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.data.class_texts import class_texts
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.score_cache import CropStore
 from clipalign.evaluation.settings import EvalSettings
@@ -33,7 +34,6 @@ from clipalign.evaluation.tasks.pictograms import LABELS, PARTS, PictogramClassi
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.settings import ClassifySettings
 from clipalign.pictogram.scenes import KINDS, scene_random
-from clipalign.results import EvalResult
 from tests.tiny import load_tiny
 
 NAMES = ("cat", "dog", "fish")

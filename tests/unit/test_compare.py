@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from clipalign.errors import UsageError
+from clipalign.eval_results import ComparedMetric
 from clipalign.evaluation.benchmark import Benchmark
 from clipalign.evaluation.compare import compare_runs, mcnemar
 from clipalign.evaluation.evaluate import run_benchmark
@@ -19,7 +20,6 @@ from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.human_judgement import HumanJudgment
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil, PictogramLong
 from clipalign.output.eval import comparison_record, comparison_table
-from clipalign.results import ComparedMetric
 from tests.tiny import load_random, load_tiny
 from tests.unit.test_human_judgement import good_rows, ratings
 from tests.unit.test_retrieval import save_urban1k

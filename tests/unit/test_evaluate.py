@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from clipalign.errors import Busy, ClipalignError, ImageUnreadable, InputUnreadable, UsageError
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation.benchmark import CaptionOutcome, CaptionSample
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramFoil
 from clipalign.evaluation.tasks.words import DetectEvaluator
 from clipalign.files import exclusive
-from clipalign.results import EvalResult
 from tests.halves import PROVENANCE, Halves, Halving, interrupted, lines, run
 from tests.tiny import load_tiny
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation import evaluate as runner
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.pictograms import PictogramLong
-from clipalign.results import EvalResult
 from clipalign.runs.distributed import Processes
 from tests.halves import NOBODY, Halves, Halving, run
 from tests.tiny import load_tiny

@@ -13,6 +13,7 @@ import pytest
 
 import clipalign
 from clipalign.errors import MissingDataset, UsageError
+from clipalign.eval_results import EvalResult
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.increments import (
     IncrementOutcome,
@@ -22,7 +23,6 @@ from clipalign.evaluation.tasks.increments import (
 )
 from clipalign.evaluation.tasks.pictograms import PictogramLong
 from clipalign.models.model import LoadedModel
-from clipalign.results import EvalResult
 from tests.evaluated import run_benchmark
 from tests.tiny import GOLDEN, load_tiny
 

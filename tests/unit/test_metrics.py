@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clipalign.eval_results import Metric
 from clipalign.evaluation import metrics as statistics
 from clipalign.evaluation.metrics import Array, Ranking, Statistic, bootstrap_counts
-from clipalign.results import Metric
 
 IDS = [str(number) for number in range(40)]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from clipalign.eval_results import Distribution, EvalReport
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.report_data import report_data
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
 from clipalign.output.eval import eval_page
-from clipalign.results import Distribution, EvalReport
 from tests.tiny import load_tiny
 from tests.word_datasets import nocaps_rows, word_set, write_nocaps
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from clipalign.eval_results import Published
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.eval import eval_table
 from clipalign.output.json import encode
 from clipalign.output.records import Record
 from clipalign.output.table import IdColumn, signed_bar
-from clipalign.results import DetectResult, Published
+from clipalign.results import DetectResult
 from tests.results import COKE, EVALUATION, PROVENANCE, result_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

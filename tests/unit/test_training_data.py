@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from clipalign.errors import InputUnreadable, UsageError
+from clipalign.eval_results import PreparationResult
 from clipalign.files import part_beside
 from clipalign.pictogram.export import clip_encoder
-from clipalign.results import PreparationResult
 from clipalign.training import prepare as specs_prepare
 from clipalign.training.data import (
     DATA_FILE,

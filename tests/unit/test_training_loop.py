@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 
 from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
+from clipalign.eval_results import Increments
 from clipalign.files import part_beside
 from clipalign.models.load import load_model
-from clipalign.results import Increments
 from clipalign.runs.distributed import Processes
 from clipalign.training import batches as specs_batches
 from clipalign.training import checkpoints

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from clipalign.errors import InputUnreadable
+from clipalign.eval_results import Metric
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample
 from clipalign.evaluation.dataset_files import FileInTar, find_in
@@ -31,7 +32,6 @@ from clipalign.evaluation.tasks.class_evaluator import (
     file_identity,
 )
 from clipalign.evaluation.tasks.class_texts import read_task
-from clipalign.results import Metric
 
 if TYPE_CHECKING:
     from clipalign.evaluation.dataset_files import PictureSource

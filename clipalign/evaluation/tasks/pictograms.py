@@ -51,9 +51,9 @@ from clipalign.pictogram.scenes import (
 )
 
 if TYPE_CHECKING:
+    from clipalign.eval_results import Metric
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
-    from clipalign.results import Metric
 
 GENERATED: Final = "generated pictogram scenes; says nothing about photographs"
 SCENES_A_SEED: Final = 1_000_000
