@@ -1,8 +1,6 @@
 """Downloads of weights and data sets: resumed, verified, never half done.
 
-``catalog`` knows what there is and its status, ``models`` and ``datasets`` fetch it into its place; ``fetch`` gets one
-file, ``web`` sends the requests, ``hub`` knows Hugging Face's API and cache, ``archives`` unpacks what may not be
-trusted. Nothing here writes to a terminal or knows a command.
+Nothing here writes to a terminal or knows a command.
 """
 
 import sys
@@ -12,9 +10,7 @@ from typing import Any
 
 
 class _Package(ModuleType):
-    """``clipalign.download`` is this package and, called, the function of that name: an import of the one must not hide
-    the other.
-    """
+    """Make ``clipalign.download`` both this package and the function, so that importing one does not hide the other."""
 
     def __call__(self, name: str, **options: Any) -> list[Path]:
         from clipalign.download.named import download

@@ -1,12 +1,11 @@
-"""Unpack archives that may not be trusted: zip and tar, plain files and folders only, inside their folder only.
+"""Unpack untrusted zip and tar archives: plain files and folders only, inside their folder only.
 
-An archive is unpacked into a fresh folder inside its place and moved up when it is complete, so that a bad one, or a
-full disk, leaves nothing behind. Refused, with the member named: paths that lead out (absolute, ``..``, drives,
-through a link), links that lead out, devices and pipes, and bombs: more members, more bytes or a higher ratio than any
-data set has. Owners, modes and dates are not taken over.
+An archive is unpacked into a fresh folder inside the target and moved up when complete, so that a damaged archive or a
+full disk leaves nothing behind. Refused, with the member named: paths and links that lead out of the folder, devices,
+pipes, and bombs (too many members or bytes, or too high a ratio). Owners, modes and dates are not restored.
 
-tarfile's ``data`` filter is not used: Python 3.11.0 to 3.11.3 do not have it, later ones had holes in it, zipfile has
-none, and it limits no sizes. Where links are never made, nothing of it is needed.
+tarfile's ``data`` filter is not used: Python 3.11.0 to 3.11.3 lack it, later ones had holes in it, and it limits no
+sizes. No links are made here, so nothing of it is needed.
 """
 
 from __future__ import annotations
@@ -40,22 +39,21 @@ WINDOWS_NAMES: Final = frozenset(
 )
 
 _FRESH: Final = ".unpacking-"
-"""How the fresh folder's name begins."""
 
 MAX_MEMBERS: Final = 500_000
 MAX_UNPACKED_BYTES: Final = 1 << 40
 MAX_RATIO: Final = 200
-"""Of the unpacked files' bytes to the archive's own."""
+"""Of unpacked bytes to the archive's bytes."""
 
 RATIO_FROM_BYTES: Final = 256 << 20
-"""Fewer unpacked bytes are allowed at any ratio."""
+"""Below this many unpacked bytes any ratio is allowed."""
 
 MAX_NAME_BYTES: Final = 255
 MAX_PATH: Final = 4096
 MAX_LINK_BYTES: Final = 4096
 
 MAX_DIRECTORY_BYTES: Final = 32 << 20
-"""Of the list of members at the end of a zip, which is read as a whole; in memory it takes ten times as much."""
+"""Of a zip's list of members, which is read as a whole and takes ten times as much memory."""
 
 MAX_XZ_BYTES: Final = 128 << 20
 """Memory for decompressing xz; its highest preset takes 65 MiB."""
@@ -66,18 +64,12 @@ _DAMAGE: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
     *(ValueError, IndexError, OverflowError, struct.error),
 )
-"""What readers of archives raise over a damaged one: the first line as documented, the second by mistake."""
+"""What archive readers raise for a damaged archive: the first line is documented, the second is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file that was unpacked.
-
-    Attributes:
-        path: relative, with ``/``.
-        size_bytes: its size.
-        sha256: its hash, computed while it was written.
-    """
+    """An unpacked file; ``path`` is relative, with ``/``."""
 
     path: str
     size_bytes: int
@@ -86,7 +78,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A member of either kind of archive; ``target`` is where a link leads from the top of the archive."""
+    """A member of a zip or tar; ``target`` is where a link leads, from the top of the archive."""
 
     path: str
     kind: Literal["file", "folder", "link"]
@@ -96,19 +88,16 @@ class _Entry:
 
 
 def unpack(archive: Path, folder: Path) -> list[Member]:
-    """Unpack ``archive`` into ``folder``, which may hold other things; what has the same name is replaced.
+    """Unpack ``archive`` into ``folder``, replacing what has the same name; return the files in the archive's order.
 
-    The caller sees to it that one process at a time does this. What a killed one had unpacked is deleted first.
+    One process at a time may do this. What a killed process left unpacked is deleted first.
 
     Args:
         archive: zip, tar, or tar compressed with gzip, bzip2 or xz.
-        folder: made where it is not there.
-
-    Returns:
-        The files, in the order of the archive.
+        folder: created if missing; may hold other files.
 
     Raises:
-        VerificationFailed: not an archive, a damaged one, or one that does what no data set does.
+        VerificationFailed: not an archive, a damaged one, or one with a refused member.
         OSError: the disk is full, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +143,7 @@ def _unpack_into(archive: Path, fresh: Path) -> list[Member]:
 
 
 class _XzReader(io.RawIOBase):
-    """The content of an xz file, decompressed with bounded memory: by itself the format may ask for 4 GB."""
+    """Decompress an xz file with bounded memory: the format allows a file to require 4 GB."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed, self._decompressor = packed, lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
@@ -174,7 +163,7 @@ class _XzReader(io.RawIOBase):
 
 
 class _BoundedFile(io.BufferedReader):
-    """A file for zipfile, which reads the list of members as a whole."""
+    """A file for zipfile that limits the size of a read, as zipfile reads the list of members as a whole."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
@@ -184,7 +173,7 @@ class _BoundedFile(io.BufferedReader):
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[Iterator[_Entry]]:
-    """Entries of an archive of either kind; errors of its reader inside become ours."""
+    """Yield the entries of a zip or tar; the reader's errors inside become ``VerificationFailed``."""
     try:
         with archive.open("rb") as stream:
             is_xz = stream.read(len(_XZ)) == _XZ
@@ -246,11 +235,7 @@ def _zip_entries(zipped: zipfile.ZipFile, archive: Path) -> Iterator[_Entry]:
 
 
 def _safe(path: str, archive: Path) -> str:
-    """``path`` in its plain form; empty for the folder itself.
-
-    Raises:
-        VerificationFailed: it leads out, or cannot be a file name.
-    """
+    """Normalize ``path`` (empty for the folder itself); refuse one that leads out or cannot be a file name."""
     plain = path.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if plain.startswith("/") or ".." in parts or plain[1:2] == ":":
@@ -267,7 +252,7 @@ def _is_no_name(part: str) -> bool:
 
 
 def _inside(path: str, target: str, archive: Path) -> str:
-    """Where a link leads, from the top of the archive, in its plain form."""
+    """Return where a link leads, from the top of the archive."""
     plain = posixpath.normpath(target.replace("\\", "/"))
     if not target or plain.startswith(("..", "/")) or "\0" in plain:
         raise _refused(archive, f"the link {path!r} in it leads out of its folder, to {target!r}")
@@ -276,7 +261,7 @@ def _inside(path: str, target: str, archive: Path) -> str:
 
 @contextmanager
 def _naming(archive: Path, path: str) -> Iterator[None]:
-    """Refuse the archive where the file system cannot have ``path``; other errors, as of a full disk, stay."""
+    """Refuse the archive if the file system does not allow ``path``; other errors, as of a full disk, pass through."""
     try:
         yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -293,7 +278,7 @@ def _make_folder(place: Path, archive: Path, path: str) -> None:
 
 
 def _write(entry: _Entry, place: Path, path: str, archive: Path, most_bytes: int) -> Member:
-    """Write one file, never through a link: nothing but plain files and folders is ever made here."""
+    """Write one file, never through a link."""
     running, size = hashlib.sha256(), 0
     source = entry.open()
     if source is None:
@@ -315,7 +300,7 @@ def _write(entry: _Entry, place: Path, path: str, archive: Path, most_bytes: int
 
 
 def _copy_link(fresh: Path, path: str, source: Member | None, archive: Path) -> Member | None:
-    """A link becomes a second name of the file it leads to, or nothing where it leads to a folder or nowhere."""
+    """Make a link a hard link to the file it leads to; skip it if it leads to a folder or nowhere."""
     place = fresh.joinpath(*PurePosixPath(path).parts)
     if source is None or path == source.path or place.exists():
         return None
@@ -329,7 +314,6 @@ def _copy_link(fresh: Path, path: str, source: Member | None, archive: Path) -> 
 
 
 def _move(source: Path, place: Path) -> None:
-    """``source`` to ``place``, folders merged: in one step where there is nothing yet."""
     if source.is_dir() and place.is_dir() and not place.is_symlink():
         for inner in sorted(source.iterdir()):
             _move(inner, place / inner.name)

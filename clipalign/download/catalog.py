@@ -1,7 +1,7 @@
-"""What can be fetched, by name, and its status on this machine; nothing here uses a network.
+"""What can be downloaded, by name, and its status on this machine; no network is used.
 
-A name is a model's, as ``--model`` takes it, or a data set's. Something is verified when the hash of its file, as it
-was last read, is the one on record.
+A name is a model's, as ``--model`` takes it, or a data set's. It is verified if the hash its file had when last read is
+the one on record.
 """
 
 from __future__ import annotations
@@ -37,27 +37,21 @@ from clipalign.models.weights import (
 State = Literal["here", "part", "absent", "by hand", "damaged"]
 
 GENERATED: Final = ("pictogram-foil", "pictogram-classify", "pictogram-long")
-"""Data sets that are generated where they are used."""
+"""Data sets that are generated on use and never downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Something that can be fetched, and what of it is on this machine.
+    """A model or data set that can be downloaded, and its state on this machine.
 
     Attributes:
-        name: what to type.
         kind: ``model`` or ``dataset``.
-        size_bytes: of what is fetched, perhaps rounded; 0 where unknown.
-        license: SPDX or in words; empty where unknown.
-        license_class: what it allows.
-        source: where it is fetched from.
-        state: ``here``, ``part`` (of it), ``absent``, ``by hand`` (absent, and cannot be fetched) or ``damaged``.
-        verified: whether what is here matched a hash on record.
-        place: where it is, or would be.
-        title: one line.
-        note: what a user must know about it.
-        needs: other names it is of no use without.
-        commands: of a model, those it was made for.
+        size_bytes: of the download, perhaps rounded; 0 if unknown.
+        license: SPDX or in words; empty if unknown.
+        state: ``here``, ``part``, ``absent``, ``by hand`` (absent, and cannot be downloaded) or ``damaged``.
+        verified: whether the local files matched a hash on record.
+        needs: names of what it requires.
+        commands: for a model, those it was made for.
     """
 
     name: str
@@ -76,12 +70,7 @@ class Status:
 
 
 def find(name: str) -> ModelRow | DatasetRow:
-    """The row that ``name`` stands for.
-
-    Raises:
-        UnknownModel, UnknownDataset: nothing has that name.
-        UsageError: it is generated and never fetched.
-    """
+    """Return the row named ``name``; raise ``UsageError`` if it is generated and never downloaded."""
     if name in DATASETS:
         return DATASETS[name]
     try:
@@ -100,17 +89,16 @@ def find(name: str) -> ModelRow | DatasetRow:
 
 
 def all_statuses(cache_dir: Path | None) -> list[Status]:
-    """Of all models of the registry and all data sets, in the order of lists."""
+    """Return the status of all models and data sets, in the order of lists."""
     return [status_of(find(name), cache_dir) for name in (*ROWS, *DATASETS)]
 
 
 def status_of(row: ModelRow | DatasetRow, cache_dir: Path | None) -> Status:
-    """What of a row is on this machine."""
     return _model(row, cache_dir) if isinstance(row, ModelRow) else _dataset(row, cache_dir)
 
 
 def license_of(row: ModelRow) -> tuple[str, LicenseClass]:
-    """A model's license and its class; for a tag of open_clip, that of its family where it is known."""
+    """Return a model's license and its class; for an open_clip tag, those of its family if known."""
     license = row.license
     if not license and row.weights:
         source = row.weights[0]
@@ -151,14 +139,12 @@ def _model(row: ModelRow, cache_dir: Path | None) -> Status:
 
 
 def place_of(source: WeightSource, cache_dir: Path | None) -> Path:
-    """Where a source's file would be put."""
     if source.kind == "hub":
         return storage(source.repo) if cache_dir is None else place_in_cache(source, cache_folder(cache_dir))
     return place_of_address(source, cache_dir) if source.kind == "url" else Path(source.file)
 
 
 def _parts(source: WeightSource, cache_dir: Path | None) -> list[Path]:
-    """Unfinished files of a source."""
     if source.kind not in ("hub", "url"):
         return []
     places = [partial_path(place_in_cache(source, cache_folder(cache_dir)))]
@@ -198,11 +184,7 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Status:
 
 
 def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
-    """Refuse what may be fetched only with the user's consent.
-
-    Raises:
-        LicenseNotAccepted: the class is not ``free`` and the name is not among ``accepted``; the hint is the line.
-    """
+    """Raise ``LicenseNotAccepted`` if the license is not ``free`` and the name is not in ``accepted``."""
     if isinstance(row, ModelRow):
         if all(source.kind in ("embedded", "file") for source in row.weights):
             return
@@ -224,7 +206,7 @@ def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
 
 
 def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
-    """Read everything of ``row`` that is here, whatever is remembered, and name what is wrong, a sentence each."""
+    """Read all local files of ``row``, ignoring cached hashes, and return a sentence for each that is wrong."""
     if isinstance(row, DatasetRow):
         return damaged(row, data_folder(row.name, cache_dir=cache_dir))
     cache = cache_folder(cache_dir)
@@ -241,7 +223,7 @@ def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
 
 
 def _files(source: WeightSource, cache: Path) -> list[Path]:
-    """Every file of a source, those that an index names included."""
+    """Return every file of a source, including shards named by an index."""
     places = candidates(source, cache)
     return list(dict.fromkeys(file for path in places for file in (*_named(path), path)))
 
@@ -251,7 +233,7 @@ def _named(path: Path) -> tuple[Path, ...]:
 
 
 def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Path], int]:
-    """Delete what is here of ``row``, unfinished parts too; returns what was deleted, and its bytes.
+    """Delete the local files of ``row``, unfinished parts included; return their paths and total bytes.
 
     Raises:
         UsageError: it is part of clipalign, or a file of the user's.
@@ -280,7 +262,7 @@ def remove(row: ModelRow | DatasetRow, cache_dir: Path | None) -> tuple[list[Pat
 
 
 def _delete(path: Path) -> int:
-    """Delete a file, and the Hub's blob behind it where no other link leads there; returns its bytes."""
+    """Delete a file, and the Hub's blob behind it unless another link needs it; return its bytes."""
     blob = path.resolve()
     size = blob.stat().st_size
     if path.suffix == ".part":
@@ -295,5 +277,5 @@ def _delete(path: Path) -> int:
 
 
 def still_by_hand(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
-    """What the user must fetch, a sentence a line."""
+    """Return what the user must download by hand, a sentence a line."""
     return by_hand(row, data_folder(row.name, cache_dir=cache_dir)) if isinstance(row, DatasetRow) else []

@@ -1,7 +1,7 @@
 """Connections with a deadline, none of which leads to a private address unless the user named one.
 
-A timeout of a socket limits one read, and a server that sends a byte now and then never meets it. So a thread watches
-every request and shuts its sockets when the time is over.
+A socket's timeout limits one read, so a server that sends a byte now and then never meets it. A thread therefore
+watches every request and shuts its sockets at the deadline.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from requests.adapters import HTTPAdapter
 from clipalign.errors import DownloadFailed
 
 ADDRESSES: Final = 8
-"""Of one name that are tried; a name may have thousands."""
+"""Maximum number of addresses tried for one name."""
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Watch:
-    """Watches the connections of one session, which one thread uses at a time.
+    """Watch the connections of one session, used by one thread at a time.
 
     Attributes:
-        until: when they are shut, in seconds of ``time.monotonic``.
-        late: whether they were shut.
+        until: the deadline, in seconds of ``time.monotonic``.
+        late: whether the deadline shut them.
         private_allowed: whether they may lead to private addresses.
-        met_private: whether the last one did.
+        met_private: whether the last one led to a private address.
     """
 
     def __init__(self) -> None:
@@ -47,12 +47,10 @@ class Watch:
         self._lock = threading.Lock()
 
     def left(self) -> float:
-        """Seconds until the deadline."""
         return self.until - time.monotonic()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Shut whatever is open inside when the time is over."""
         done = threading.Event()
         self.late = False
 
@@ -69,11 +67,7 @@ class Watch:
             done.set()
 
     def opened(self, sock: socket.socket, *, direct: bool) -> None:
-        """Watch over ``sock``, before anything is sent through it.
-
-        Raises:
-            DownloadFailed: it leads to a private address, and may not.
-        """
+        """Watch ``sock`` before anything is sent; raise ``DownloadFailed`` for a forbidden private address."""
         if direct:
             place = sock.getpeername()[0]
             self.meet(is_private(place), place)
@@ -84,11 +78,6 @@ class Watch:
             self._shut()
 
     def meet(self, private: bool, place: str) -> None:
-        """Note where a connection leads.
-
-        Raises:
-            DownloadFailed: see :meth:`opened`.
-        """
         if private and not self.private_allowed:
             raise DownloadFailed(
                 f"it redirects to the private address {place}, which is not followed",
@@ -97,7 +86,6 @@ class Watch:
         self.met_private = private
 
     def closed(self) -> None:
-        """Release the sockets: the request is over."""
         with self._lock:
             for one in self._open:
                 one.close()
@@ -112,7 +100,7 @@ class Watch:
 
 
 def is_private(place: str) -> bool:
-    """Whether an address, or a name by its look alone, belongs to this machine or its own network."""
+    """Return whether an address, or a name by its spelling alone, is in this machine's own network."""
     try:
         address = ipaddress.ip_address(place.strip("[]"))
     except ValueError:
@@ -127,7 +115,7 @@ def is_private(place: str) -> bool:
 
 
 def new_session(watch: Watch) -> requests.Session:
-    """A session under ``watch``, with the proxies and certificates of the environment, without its ``.netrc``."""
+    """Return a session under ``watch`` with the environment's proxies and certificates, but not its ``.netrc``."""
     session = requests.Session()
     session.auth = lambda request: request  # else .netrc is read, and wins over a token
     for scheme in ("http://", "https://"):
@@ -158,8 +146,6 @@ class _Adapter(HTTPAdapter):
 
 
 def _watched(pool: Any, watch: Watch, *, direct: bool) -> Any:
-    """A pool of urllib3's, whose connections are watched over."""
-
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
         def _new_conn(self) -> socket.socket:
             connect = super()._new_conn
@@ -180,7 +166,7 @@ def _watched(pool: Any, watch: Watch, *, direct: bool) -> Any:
 
 
 def _first_that_answers(connection: Any, connect: Any, watch: Watch) -> socket.socket:
-    """urllib3 alone would try every address of a name, each for as long as the first."""
+    """Limit the addresses tried: urllib3 would try each one of a name for the full timeout."""
     name = connection._dns_host
     try:
         found = socket.getaddrinfo(name.strip("[]"), connection.port, type=socket.SOCK_STREAM)

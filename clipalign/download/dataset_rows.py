@@ -1,7 +1,7 @@
-"""Data sets by name, from ``datasets.toml``: what they consist of, where that is published, under which license.
+"""Data sets by name, from ``datasets.toml``: their files, where these are published, and the license.
 
 A file comes from an address, from a repository of the Hub, from all files of a repository that match a pattern, or from
-the user. Everything lands in the data set's own folder.
+the user. All go into the data set's own folder.
 """
 
 from __future__ import annotations
@@ -19,19 +19,17 @@ class DataFile:
     """A file of a data set, or several of one kind.
 
     Attributes:
-        path: where it lands in the data set's folder; a folder, where ``pattern`` is set.
-        url: its address.
-        repo: of the Hub, ``owner/name``, instead of an address.
-        source: path in ``repo``; a folder, where ``pattern`` is set.
+        path: in the data set's folder; a folder if ``pattern`` is set.
+        repo: of the Hub, ``owner/name``, instead of ``url``.
+        source: path in ``repo``; a folder if ``pattern`` is set.
         pattern: of paths in ``repo``, for several files.
         kinds: of repository, in the order they are tried: ``dataset``, ``model``.
-        sha256: in lower-case hexadecimal; empty where it is not on record.
-        md5: for what is published with that.
-        size_bytes: exact; 0 where unknown.
-        about_bytes: for lists, where the exact size is unknown.
-        gives: paths in the data set's folder that are there when an archive is unpacked; empty for what is no archive.
+        sha256: in lower-case hexadecimal; empty if not on record, as ``md5``.
+        size_bytes: exact; 0 if unknown.
+        about_bytes: for lists, if the exact size is unknown.
+        gives: paths in the data set's folder after an archive is unpacked; empty for other files.
         into: folder that an archive is unpacked into, in the data set's own.
-        by_hand: how to come by it, where it cannot be fetched; a sentence without final stop.
+        by_hand: how to get a file that cannot be downloaded; a sentence without its period.
     """
 
     path: str
@@ -51,12 +49,11 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Pictures fetched one by one, as a file of the data set lists them.
+    """Pictures downloaded one by one, into the folder ``into``.
 
     Attributes:
         listed_in: JSON with ``images``, each with ``file_name`` and ``coco_url``.
-        needed_by: JSON whose rows name, as ``image_path``, those that are needed.
-        into: folder they land in.
+        needed_by: JSON whose rows name the needed ones as ``image_path``.
     """
 
     listed_in: str
@@ -66,19 +63,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A data set by name.
-
-    Attributes:
-        name: in lower case.
-        title: one line for lists.
-        license: in words, or SPDX.
-        license_class: what it allows.
-        page: where it is described.
-        files: in the order they are fetched.
-        needs: other data sets it is of no use without.
-        pictures: fetched one by one, after the files.
-        note: what a user must know about it.
-    """
+    """A data set by name (lower case), with its ``files`` in download order; ``needs`` names data sets it requires."""
 
     name: str
     title: str
@@ -92,12 +77,12 @@ class DatasetRow:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files, where known; ``pictures`` are not counted."""
+        """Total of all known file sizes, ``pictures`` not counted."""
         return sum(file.size_bytes or file.about_bytes for file in self.files)
 
 
 def _row(table: Mapping[str, Any]) -> DatasetRow:
-    """A row of the file; ``base_url`` there stands for the beginning of every file's address."""
+    """Parse a row of the file; its ``base_url`` is the prefix of every file's address."""
     row = dict(table)
     base = row.pop("base_url", "")
     files = [DataFile(**({"url": f"{base}/{file['path']}"} if base else {}) | file) for file in row.pop("files")]
@@ -108,4 +93,3 @@ def _row(table: Mapping[str, Any]) -> DatasetRow:
 DATASETS: Final[dict[str, DatasetRow]] = {
     table["name"]: _row(table) for table in read_package_rows("clipalign.download", "datasets.toml")
 }
-"""Name to row, in the order of lists."""

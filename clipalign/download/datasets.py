@@ -1,7 +1,7 @@
 """Fetch data sets into their folder: fetched or given by the user, verified, unpacked and recorded.
 
-An archive is deleted once it is unpacked; a file that the user gave with ``--from`` is left where it is. Pictures that
-one of the files lists by address are fetched one by one.
+An archive is deleted once unpacked; a file given with ``--from`` stays where it is. Pictures that a file lists by
+address are fetched one by one.
 """
 
 from __future__ import annotations
@@ -49,19 +49,18 @@ from clipalign.files import exclusive, remove_leftovers, replacing
 T = TypeVar("T")
 
 BY_HAND: Final = "by hand"
-"""How the source of what the user gave begins."""
 
 EXAMPLES: Final = 3
 TELL_EVERY: Final = 250
 MAX_SILENT: Final = 3
-"""Pictures in a row that a server does not answer for; it will not answer for the next thousand either."""
+"""Consecutive pictures without an answer after which the server is given up."""
 
 CONNECTIONS: Final = 4
-"""Pictures fetched at a time: enough to hide the latency, and no burden for a server."""
+"""Pictures fetched at a time: enough to hide the latency without burdening the server."""
 
 
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
-    """The instructions for what cannot be fetched and is not there yet, a sentence a line."""
+    """Return the instructions for missing files that cannot be fetched, a sentence a line."""
     missing = [
         file
         for file in row.files
@@ -80,14 +79,11 @@ def fetch_dataset(
 ) -> list[DownloadResult]:
     """Fetch every file of ``row`` that is not in its folder yet.
 
-    Args:
-        row: of the table.
-        context: what the downloads of this run share.
-        handed_over: files that the user has, used instead of fetching: by their names, or as the only file there is.
+    ``handed_over`` are files of the user's, used instead of fetching: matched by name, or as the only file there is.
 
     Raises:
-        MissingDataset: something of it must be fetched by hand, and was not given; the hint says how.
-        UsageError: a given file is none of this data set's, or a folder in place of one.
+        MissingDataset: a file must be fetched by hand and was not given.
+        UsageError: a given file is not part of this data set, or is a folder.
         DownloadFailed, VerificationFailed, OutputError.
     """
     folder = data_folder(row.name, cache_dir=context.cache_dir)
@@ -115,7 +111,7 @@ def fetch_dataset(
 
 
 def _matched(row: DatasetRow, handed_over: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """Path of a file of the row to the user's file for it."""
+    """Map the path of each file of the row to the user's file for it."""
     found: dict[str, Path] = {}
     single = {file.path: file for file in row.files if not file.pattern}
     names = {PurePosixPath(path).name: path for path in single}
@@ -140,13 +136,10 @@ def _matched(row: DatasetRow, handed_over: Sequence[Path], folder: Path) -> dict
 
 
 class _Dataset:
-    """One data set on its way into its folder."""
-
     def __init__(self, row: DatasetRow, folder: Path, context: DownloadContext) -> None:
         self.row, self.folder, self.context = row, folder, context
 
     def provide(self, file: DataFile, given: Path | None) -> Iterator[DownloadResult]:
-        """``file`` as it is in the folder, as the user gave it, or fetched."""
         known, target = read_manifest(self.folder, file), self.folder / file.path
         if given is None and known is not None and is_complete(self.folder, known):
             if file.gives and not file.by_hand and not known.source.startswith(BY_HAND):
@@ -168,13 +161,12 @@ class _Dataset:
             yield result
 
     def _was_unpacked_by_hand(self, file: DataFile) -> bool:
-        """Whether all that an archive gives is there; with the archive beside it, a killed run left it half done."""
+        """Return whether all files of an archive exist without the archive, which a killed run leaves beside them."""
         archive = self.folder / file.path
         there = bool(file.gives) and is_there(self.folder, file)
         return there and not archive.exists() and not partial_path(archive).exists()
 
     def _take(self, file: DataFile, given: Path) -> DownloadResult:
-        """Verify a file of the user's, then unpack or copy it."""
         target = self.folder / file.path
         is_elsewhere = given.resolve() != target.resolve()
         source = f"{BY_HAND}: {given}"
@@ -223,7 +215,6 @@ class _Dataset:
             return fetch(remote, target, web=self.context.web, progress=advance)
 
     def _fetch_folder(self, file: DataFile) -> Iterator[DownloadResult]:
-        """Every file of a repository that matches the pattern."""
         web = self.context.web
         listed = _in_first_kind(file, lambda dataset: hub.list_folder(web, file.repo, file.source, dataset=dataset))
         matching = [one for one in listed if fnmatchcase(one.path, file.pattern)]
@@ -244,7 +235,7 @@ class _Dataset:
         write_manifest(self.folder, Manifest(file.path, source, "", size, verified, members))
 
     def _finish(self, file: DataFile, path: Path, result: DownloadResult) -> None:
-        """Unpack ``path`` where it is an archive, and record what is there now."""
+        """Unpack ``path`` if it is an archive, and record the files."""
         members: tuple[Member, ...] = (Member(file.path, result.size_bytes, result.sha256),)
         if file.gives:
             into = self.folder / file.into
@@ -260,12 +251,7 @@ class _Dataset:
         )
 
     def fetch_pictures(self, pictures: Pictures) -> DownloadResult:
-        """Fetch the pictures that are needed; those that fail are counted, and some of them named, at the end.
-
-        Raises:
-            DownloadFailed: some failed, or the server does not answer any more.
-            VerificationFailed: the list is not laid out as it should be, or lacks some.
-        """
+        """Fetch the needed pictures, counting failures and naming some of them at the end."""
         name, tell = self.row.name, self.context.web.tell
         addresses = self._addresses(pictures)
         into = self.folder / pictures.into
@@ -303,7 +289,7 @@ class _Dataset:
     def _fetch_together(
         self, addresses: Mapping[str, str], into: Path
     ) -> Generator[tuple[str, Future[DownloadResult]], None, None]:
-        """Each name with its download, :data:`CONNECTIONS` at a time, each thread with its own connection."""
+        """Yield each name with its download, :data:`CONNECTIONS` at a time, each thread with its own connection."""
         own = threading.local()
 
         def fetch_picture(name: str, url: str) -> DownloadResult:
@@ -318,7 +304,6 @@ class _Dataset:
             pool.shutdown(cancel_futures=True)  # what was begun is finished, so that no file is left half
 
     def _addresses(self, pictures: Pictures) -> dict[str, str]:
-        """File name to address of every picture that is needed."""
         listed_in = f"{pictures.listed_in} of {self.row.name}"
         try:
             listed = json.loads((self.folder / pictures.listed_in).read_text(encoding="utf-8"))["images"]
@@ -336,7 +321,7 @@ class _Dataset:
 
 
 def _in_first_kind(file: DataFile, ask: Callable[[bool], T]) -> T:
-    """The answer of the first kind of repository that has ``file``; ``ask`` is told whether to look among data sets."""
+    """Return the answer for the first kind of repository that has ``file``; ``ask`` gets whether it is a data set."""
     for kind in file.kinds[:-1]:
         try:
             return ask(kind == "dataset")
@@ -346,11 +331,7 @@ def _in_first_kind(file: DataFile, ask: Callable[[bool], T]) -> T:
 
 
 def remove_dataset(row: DatasetRow, folder: Path) -> int:
-    """Delete the data set's folder, with everything in it; returns its bytes.
-
-    Raises:
-        OutputError: it cannot be deleted.
-    """
+    """Delete the data set's folder and return its bytes; raise ``OutputError`` if it cannot be deleted."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     for file in row.files:
         drop_part(folder / file.path)

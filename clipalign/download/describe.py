@@ -1,9 +1,9 @@
 """Classes described by a language model: asked over the network only when the user names the address, and kept.
 
-Any server with OpenAI's ``/chat/completions`` will do. What is sent: the prompt with a class's name, the model's name,
-and ``OPENAI_API_KEY`` where it is set, to the one address named and never after a redirect; the key never to an
-unencrypted address on another machine, nor to a proxy on the way to this one. What comes back is checked and written as
-a file of class → sentences that ``--descriptions`` reads, so that the next run asks only about classes that are new.
+Any server with OpenAI's ``/chat/completions`` works. The prompt with a class's name, the model's name and
+``OPENAI_API_KEY``, if set, are sent to the named address only, never after a redirect; the key is never sent
+unencrypted to another machine, nor to a proxy on the way to this one. Answers are checked and written as a file of
+class → sentences that ``--descriptions`` reads, so that the next run asks only about new classes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ from clipalign.errors import DownloadFailed, UsageError
 from clipalign.files import exclusive, is_file
 
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
-"""Where the key is read from; every client of such servers knows it by this name."""
 
 SENTENCES: Final = 10
-"""Asked for, a class."""
 
 PROMPT: Final = (
     'Write {count} short English sentences that say what "{name}" looks like in a photograph: shape, colors, parts, '
@@ -49,7 +47,7 @@ LONGEST_SENTENCE: Final = 400
 ANSWER_BYTES: Final = 1_000_000
 
 RETRIES: Final = RetryPolicy(attempts=4, connect_seconds=10.0, stall_seconds=120.0)
-"""With one class; a model may take its time until the first piece of an answer."""
+"""For each class; a model may take long until the first byte of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,7 @@ class Describer:
 
     Attributes:
         url: with its version, ``http://localhost:8080/v1``.
-        model: as the server calls it.
         key: sent as a bearer token; empty for none.
-        policy: for each class.
         at_once: classes asked about at the same time.
     """
 
@@ -72,11 +68,10 @@ class Describer:
 
     @classmethod
     def at(cls, url: str, model: str) -> Describer:
-        """The describer the user named, with the key of the environment.
+        """Return the describer the user named, with the key of the environment.
 
         Raises:
-            UsageError: an address that is none, that holds a name or password, or that the key would reach unencrypted;
-                a model without a name; a key that is none.
+            UsageError: an invalid address, key or model; an address with a name or password; a key sent unencrypted.
         """
         key = os.environ.get(KEY_VARIABLE, "").strip()
         try:
@@ -107,23 +102,17 @@ class Describer:
 
     @property
     def host(self) -> str:
-        """Where names are sent, for messages."""
         return urlsplit(self.url).hostname or ""
 
     def file_in(self, folder: Path) -> Path:
-        """The file in ``folder`` that keeps what this model says in answer to this prompt."""
+        """Return the file in ``folder`` that keeps this model's answers to this prompt."""
         asked = json.dumps([self.url, self.model, PROMPT, SENTENCES])
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model).strip("-.")[:60]
         return folder / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 
 def ask(name: str, describer: Describer, web: Web) -> tuple[str, ...]:
-    """Ask about the class ``name``, once; sentences, at least one.
-
-    Raises:
-        RetryableError: no answer, or none that can be used.
-        DownloadFailed: the server refuses.
-    """
+    """Ask about the class ``name`` once; return at least one sentence, or raise ``RetryableError``."""
     address = describer.url if describer.url.endswith(PATH) else describer.url + PATH
     body = {
         "model": describer.model,
@@ -163,10 +152,10 @@ def _text_of(content: bytes) -> str:
 
 
 def read_answer(text: str) -> tuple[str, ...]:
-    """The sentences of an answer: a JSON array, perhaps among other words, or a list with a sentence a line.
+    """Parse an answer: a JSON array, perhaps among other words, or a list with a sentence a line.
 
     Raises:
-        RetryableError: it is neither, or holds no sentence that can be used.
+        RetryableError: it has no usable sentence.
     """
     sentences: list[str] = []
     begin, end = text.find("["), text.rfind("]")
@@ -210,20 +199,15 @@ def describe_classes(
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, tuple[str, ...]], Path]:
-    """Sentences about every class, and the file that keeps them.
+    """Return sentences about every class, and the file in ``folder`` that keeps them.
 
-    Args:
-        names: of the classes; only those that the file does not have are asked about.
-        describer: whom to ask.
-        folder: of the file.
-        offline: whether the network is forbidden.
-        tell: told, in a sentence, what is about to be sent where, and once why something is asked again.
-        progress: told of every class that is done.
+    Only classes missing from the file are asked about. ``tell`` receives a sentence on what is about to be sent where,
+    and once on why something is asked again; ``progress`` the number of classes done.
 
     Raises:
         UsageError: offline, and a class is not in the file.
         Busy: another process has been asking the same model for an hour.
-        DownloadFailed: the server cannot be reached, refuses, or gives no sentences. What it gave before is kept.
+        DownloadFailed: the server cannot be reached, refuses, or gives no sentences; earlier answers are kept.
     """
     file = describer.file_in(folder)
     known = _kept(file)
@@ -247,7 +231,7 @@ def describe_classes(
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """One process asks at a time and the others wait; without a writable folder there is no lock."""
+    """Let one process ask at a time; without a writable folder there is no lock."""
     with ExitStack() as stack:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +249,7 @@ def _ask_about(
     tell: Callable[[str], None] | None,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Fill ``known``, and the file every few seconds and at the end, however it ends."""
+    """Fill ``known``, and write the file every few seconds and at the end, however it ends."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, tuple[str, ...] | Exception]] = queue.SimpleQueue()
     stop, troubled = threading.Event(), threading.Event()
@@ -314,8 +298,6 @@ def _ask_about(
 
 
 def _described(name: str, describer: Describer, stop: threading.Event, again: Callable[[str], None]) -> tuple[str, ...]:
-    """Ask about one class, and ``again``, which is told why, where that may help."""
-
     def once() -> tuple[str, ...]:
         if stop.is_set():
             raise DownloadFailed("stopped")
@@ -335,7 +317,7 @@ def _described(name: str, describer: Describer, stop: threading.Event, again: Ca
 
 
 def _kept(file: Path, *, again: bool = False) -> dict[str, tuple[str, ...]]:
-    """What the file has; a damaged one is put aside, not thrown away; where that fails is said once, not ``again``."""
+    """Read the file; rename a damaged one, and unless ``again``, say so if that fails."""
     if not is_file(file):
         return {}
     try:

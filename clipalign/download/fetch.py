@@ -1,9 +1,9 @@
 """Fetch one file from one address: resumed, verified while it arrives, and moved into place when it is complete.
 
-What has arrived is kept in ``NAME.part`` beside the target, with ``NAME.part.json`` to say what it is part of. A later
-run resumes it with ``Range`` and ``If-Range``, and starts over when the file has changed meanwhile. The part survives
-cut connections, Ctrl-C, a killed process and a full disk. It is deleted when its hash or size is wrong: the file is
-then fetched once more from the start, and a second mismatch is an error that names both hashes.
+Bytes are kept in ``NAME.part`` beside the target, with ``NAME.part.json`` describing the whole file. A later run
+resumes with ``Range`` and ``If-Range``, and starts over if the file has changed. The part survives cut connections,
+Ctrl-C, a killed process and a full disk. If its hash or size is wrong it is deleted and the file is fetched once more
+from the start; a second mismatch is an error that names both hashes.
 """
 
 from __future__ import annotations
@@ -30,26 +30,19 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 1 << 20
 
 MAX_BYTES: Final = 1 << 40
-"""Limit for a file of unknown size: some servers never end."""
+"""Limit for a file of unknown size."""
 
 SPARE_BYTES: Final = 16 << 20
-"""Left free on the disk."""
 
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 Advance = Callable[[int, int], None]
-"""Receives the bytes that are there, and the total (0 where unknown)."""
+"""Receives the bytes present, and the total (0 if unknown)."""
 
 
 @dataclass(frozen=True)
 class DownloadContext:
-    """What all downloads of a run share.
-
-    Attributes:
-        web: the network, and where a line is told about each file.
-        progress: a progress display for a file of that title.
-        cache_dir: clipalign's cache folder, where the user named one.
-    """
+    """What all downloads of a run share; ``progress`` returns a progress display for a title."""
 
     web: Web = field(default_factory=Web)
     progress: Callable[[str], AbstractContextManager[Advance]] = lambda title: nullcontext(lambda done, total: None)
@@ -61,11 +54,10 @@ class RemoteFile:
     """A file to fetch, and what is known of it beforehand.
 
     Attributes:
-        url: http or https.
-        sha256: in lower-case hexadecimal, or its first digits; empty where unknown.
-        md5: complete, for data published with that.
-        git_sha1: its name as a git object, which is what the Hub says of small files.
-        size_bytes: exact; 0 where unknown.
+        sha256: in lower-case hexadecimal, or its first digits; empty if unknown.
+        md5: complete.
+        git_sha1: its git object name, which the Hub gives for small files.
+        size_bytes: exact; 0 if unknown.
         token: sent to the origin of ``url`` only.
         name: for messages; the last part of ``url`` by default.
     """
@@ -80,12 +72,10 @@ class RemoteFile:
 
     @property
     def title(self) -> str:
-        """What messages call it."""
         return self.name or self.url.partition("?")[0].rstrip("/").rpartition("/")[2] or self.url
 
     @property
     def has_hash(self) -> bool:
-        """Whether a hash is on record."""
         return bool(self.sha256 or self.md5 or self.git_sha1)
 
 
@@ -94,11 +84,9 @@ class DownloadResult:
     """A file, or a folder of files, that is on this machine now.
 
     Attributes:
-        path: where it is.
         source: where it came from, in words.
-        sha256: its hash; empty for a folder.
-        size_bytes: its size.
-        resumed_bytes: how many of them an earlier run had fetched.
+        sha256: empty for a folder.
+        resumed_bytes: bytes that an earlier run had fetched.
         verified: whether a hash was on record and matched.
         fresh: whether it was fetched now.
     """
@@ -120,24 +108,18 @@ class Hashes:
         self.restart()
 
     def restart(self) -> None:
-        """Forget all bytes."""
         self.size_bytes = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False) if self.remote.md5 else None
 
     def add(self, chunk: bytes) -> None:
-        """Count the next bytes."""
         self.size_bytes += len(chunk)
         self._sha256.update(chunk)
         if self._md5:
             self._md5.update(chunk)
 
     def read(self, path: Path, size_bytes: int) -> None:
-        """Count the first ``size_bytes`` of a file, unless that many were counted already.
-
-        Raises:
-            RetryableError: the file is shorter.
-        """
+        """Count the first ``size_bytes`` of a file, unless already counted; raise ``RetryableError`` if too short."""
         if self.size_bytes == size_bytes:
             return
         self.restart()
@@ -148,11 +130,10 @@ class Hashes:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes so far, in lower-case hexadecimal."""
         return self._sha256.hexdigest()
 
     def mismatch(self, path: Path) -> str:
-        """How ``path``, whose bytes have all been counted, differs from the record; empty where it does not."""
+        """Describe how the fully counted ``path`` differs from the record; empty if it does not."""
         remote = self.remote
         if remote.size_bytes and self.size_bytes != remote.size_bytes:
             return f"it has {self.size_bytes:,} bytes, not {remote.size_bytes:,}"
@@ -165,7 +146,7 @@ class Hashes:
         return ""
 
     def result(self, path: Path, source: str, *, resumed_bytes: int = 0) -> DownloadResult:
-        """``path``, whose bytes have all been counted and do not differ from the record."""
+        """Return the result for the fully counted and matching ``path``."""
         return DownloadResult(path, source, self.sha256, self.size_bytes, resumed_bytes, self.remote.has_hash)
 
 
@@ -177,7 +158,7 @@ def _chunks(path: Path, size_bytes: int) -> Iterator[bytes]:
 
 
 def _git_sha1(path: Path, size_bytes: int) -> str:
-    """The name git gives to a file with this content."""
+    """Return git's object name for a file with this content."""
     running = hashlib.sha1(f"blob {size_bytes}\0".encode(), usedforsecurity=False)
     for chunk in _chunks(path, size_bytes):
         running.update(chunk)
@@ -185,7 +166,7 @@ def _git_sha1(path: Path, size_bytes: int) -> str:
 
 
 def in_bytes(size: int) -> str:
-    """``605 MB``; decimal units, as download pages use them."""
+    """Format as ``605 MB``, in decimal units."""
     for unit, divisor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= divisor:
             return f"{size / divisor:.3g} {unit}" if size < 100 * divisor else f"{size / divisor:,.0f} {unit}"
@@ -193,28 +174,26 @@ def in_bytes(size: int) -> str:
 
 
 def announcement(name: str, file: str, size_bytes: int, place: str, *, approximate: bool) -> str:
-    """The line that says which file of ``name`` is fetched, how large it is (0: unknown) and from where."""
+    """Return the line that says which file of ``name`` is fetched, its size (0: unknown) and from where."""
     size = f"{'about ' if approximate else ''}{in_bytes(size_bytes)}" if size_bytes else "of unknown size"
     return f"fetching {name}: {file}, {size}, from {place}"
 
 
 def partial_path(target: Path) -> Path:
-    """Where the unfinished file is kept that will become ``target``."""
     return target.with_name(f"{target.name}.part")
 
 
 def note_of(target: Path) -> Path:
-    """What is known of :func:`partial_path`."""
+    """Return the path of the JSON that describes :func:`partial_path`."""
     return target.with_name(f"{target.name}.part.json")
 
 
 def lock_of(target: Path) -> Path:
-    """The lock that is held while ``target`` is fetched."""
     return target.with_name(f"{target.name}.lock")
 
 
 def drop_part(target: Path) -> int:
-    """Delete what there is of an unfinished ``target``; returns its bytes."""
+    """Delete the unfinished ``target``; return its bytes."""
     part = partial_path(target)
     size = part.stat().st_size if part.is_file() else 0
     part.unlink(missing_ok=True)
@@ -223,7 +202,7 @@ def drop_part(target: Path) -> int:
 
 
 def tidy(target: Path) -> None:
-    """Delete what a process killed in its last moment left beside a complete ``target``."""
+    """Delete what a killed process left beside a complete ``target``."""
     lock, note = lock_of(target), note_of(target)
     if lock.exists() or note.exists():
         with suppress(OSError, Busy), exclusive(lock, remove=True):
@@ -239,20 +218,15 @@ def fetch(
     progress: Advance = lambda done, total: None,
     lock: Path | None = None,
 ) -> DownloadResult:
-    """Fetch a file into ``target``.
-
-    Of two processes at once the second waits for the first, and then finds the file there.
+    """Fetch a file into ``target``; of two processes at once, the second waits for the first.
 
     Args:
-        remote: what to fetch, and how to verify it.
-        target: where it goes; its folder is made. A file that is there and does not differ from the record is kept.
-        web: the network.
-        progress: see :data:`Advance`.
+        target: its folder is created; an existing file that matches the record is kept.
         lock: held meanwhile; by default ``target`` with ``.lock``, which is removed afterwards.
 
     Raises:
-        DownloadFailed: the server does not give it, or not within the retry policy of ``web``.
-        VerificationFailed: what came differed from the record, twice.
+        DownloadFailed: the server refuses, or fails beyond the retry policy of ``web``.
+        VerificationFailed: the bytes differed from the record twice.
         OutputError: the disk is full, or the folder cannot be written.
     """
     try:
@@ -277,7 +251,6 @@ def fetch(
 
 
 def disk_error(error: OSError, title: str, target: Path) -> Exception:
-    """What went wrong with the disk while ``title`` was written to ``target``, as a sentence."""
     if isinstance(error, ConnectionError | TimeoutError):
         return DownloadFailed(f"the connection failed while {title} was fetched: {error}", input=title)
     if error.errno in DISK_FULL:
@@ -298,12 +271,10 @@ def disk_error(error: OSError, title: str, target: Path) -> Exception:
 
 
 class _WrongFileError(Exception):
-    """The server has another file than the one on record; found out before all of it came."""
+    """The server has another file than the one on record, found before all of it arrived."""
 
 
 class _Download:
-    """One file on its way."""
-
     def __init__(self, remote: RemoteFile, target: Path, web: Web, progress: Advance) -> None:
         self.remote, self.target, self.web, self.progress = remote, target, web, progress
         self.part, self.note = partial_path(target), note_of(target)
@@ -311,7 +282,7 @@ class _Download:
         self.resumed_bytes = self._size()
 
     def run(self) -> DownloadResult:
-        """Fetch and verify; after a mismatch once more from the start."""
+        """Fetch and verify, once more from the start after a mismatch."""
         for is_last in (False, True):
             mismatch = self._fetch_all()
             if not mismatch:
@@ -330,7 +301,7 @@ class _Download:
         return self.hashes.result(self.target, self.remote.url, resumed_bytes=self.resumed_bytes)
 
     def _fetch_all(self) -> str:
-        """Fetch all bytes; how they differ from the record, or an empty string."""
+        """Fetch all bytes; return how they differ from the record, or an empty string."""
         try:
             self.web.with_retries(self._attempt, progress=self._size)
         except _WrongFileError as error:
@@ -362,7 +333,7 @@ class _Download:
         return note if isinstance(note, dict) else {}
 
     def _resumption(self) -> tuple[int, dict[str, str]]:
-        """Where to resume and the headers that ask for it; 0 where the part cannot be trusted."""
+        """Return where to resume and the headers to send; 0 if the part cannot be trusted."""
         have, known = self._size(), self._known()
         if not have:
             return 0, {}
@@ -389,7 +360,7 @@ class _Download:
                 self._receive(response, start, total)
 
     def _start_of(self, response: requests.Response, have: int) -> tuple[int | None, int]:
-        """Where this body belongs (None: nowhere, all is there), and the size of the whole file (0: unknown)."""
+        """Return where this body begins (None: file is complete) and the size of the whole file (0: unknown)."""
         if response.status_code == 416:
             total = _whole_size(response.headers.get("Content-Range", ""))
             if have and total == have:
@@ -452,7 +423,7 @@ class _Download:
             raise RetryableError(f"the connection ended after {self.hashes.size_bytes:,} of {total:,} bytes")
 
     def _write_note(self, response: requests.Response, total: int) -> None:
-        """Before the first byte of the part, so that no part is ever without its note."""
+        """Write the note before the first byte, so that no part lacks one."""
         note = {
             "url": self.remote.url,
             "etag": response.headers.get("ETag", ""),
@@ -463,7 +434,7 @@ class _Download:
 
 
 def _write(stream: Any, chunk: bytes) -> None:
-    """Write all of it: an unbuffered write may take less when a disk fills up."""
+    """Write all of it: an unbuffered write may write less when a disk fills up."""
     view = memoryview(chunk)
     while view:
         view = view[stream.write(view) :]
@@ -474,13 +445,13 @@ def _is_page(response: requests.Response) -> bool:
 
 
 def _changed(response: requests.Response, known: dict[str, Any]) -> bool:
-    """Whether a partial answer says that it belongs to another version."""
+    """Return whether a partial answer belongs to another version of the file."""
     tag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
     return bool((tag and tag != known.get("etag")) or (date and date != known.get("last_modified")))
 
 
 def _range(header: str) -> tuple[int, int]:
-    """Begin and whole size of ``bytes 10-19/20``; -1 and 0 for anything else."""
+    """Parse ``bytes 10-19/20`` into begin and whole size; -1 and 0 if invalid."""
     found = re.fullmatch(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*", header)
     return (int(found[1]), 0 if found[3] == "*" else int(found[3])) if found else (-1, 0)
 

@@ -1,12 +1,12 @@
 """Hugging Face's Hub: what it says of a file, and where its own library keeps one.
 
-Files go into the Hub's cache (``HF_HUB_CACHE``, else ``HF_HOME``) in the layout of huggingface_hub, blobs with links to
-them, so that open_clip and transformers find what was fetched here, and the other way round. ``HF_ENDPOINT`` and
-``HF_TOKEN`` are respected. Size and hash are the Hub's own: SHA-256 for large files, git's name for small ones.
+Files go into the Hub's cache (``HF_HUB_CACHE``, else ``HF_HOME``) in the layout of huggingface_hub, so that open_clip
+and transformers find them, and the other way round. ``HF_ENDPOINT`` and ``HF_TOKEN`` are respected. Size and hash are
+the Hub's own: SHA-256 for large files, git's object name for small ones.
 
-The requests are our own, not huggingface_hub's, because that trusts the server more than we do: it writes to any path
-that an ETag names, sends the token to whatever address a list goes on at, follows redirects to private addresses, and
-waits without end for a server that sends a byte now and then.
+The requests do not use huggingface_hub, which trusts the server too much: it writes to any path that an ETag names,
+sends the token to whatever address a list continues at, follows redirects to private addresses, and waits without end
+for a slow server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 
 MAX_PAGES: Final = 1000
-"""Of a folder's list; more are a loop."""
 
 MAX_PAGE_BYTES: Final = 16_000_000
 MAX_FILES: Final = 100_000
@@ -48,18 +47,15 @@ _PLAIN_IN_PATHS: Final = "/@:+,=~"
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file of a repository, as the Hub describes it.
+    """A file of a repository ``owner/name``, as the Hub describes it.
 
     Attributes:
-        repo: ``owner/name``.
         path: in the repository.
-        revision: that was asked for.
-        dataset: whether the repository is one of data.
-        commit: that the revision stands for; empty where the server does not say.
-        etag: the name of its blob; empty where the server does not say, or says something that is no name.
-        sha256: empty where the Hub does not keep it.
+        commit: of the requested revision; empty if the server does not say.
+        etag: name of its blob; empty if missing or not a valid name.
+        sha256: empty if the Hub does not keep it.
         git_sha1: for files that the Hub keeps in git.
-        size_bytes: 0 where unknown.
+        size_bytes: 0 if unknown.
     """
 
     repo: str
@@ -74,18 +70,13 @@ class HubFile:
 
     @property
     def url(self) -> str:
-        """Its address."""
         place = (
             f"{'datasets/' if self.dataset else ''}{quote(self.repo, safe='/')}/resolve/{quote(self.revision, safe='')}"
         )
         return f"{endpoint()}/{place}/{quote(self.path, safe=_PLAIN_IN_PATHS)}"
 
     def remote(self, *, sha256: str = "") -> RemoteFile:
-        """What to fetch, with a hash that is on record besides.
-
-        Raises:
-            VerificationFailed: the Hub itself says that it has another file.
-        """
+        """Return what to fetch; raise ``VerificationFailed`` if the Hub's hash is not the one on record."""
         if not self.sha256.startswith(sha256) and self.sha256:
             raise VerificationFailed(
                 f"{self.path} of {self.repo} is not what it should be: the Hub says its SHA-256 is {self.sha256}, "
@@ -104,17 +95,16 @@ class HubFile:
 
 
 def endpoint() -> str:
-    """``HF_ENDPOINT``, else Hugging Face itself."""
+    """Return ``HF_ENDPOINT``, else Hugging Face's address."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def page_of(repo: str, *, dataset: bool = False) -> str:
-    """The page that describes a repository."""
     return f"{endpoint()}/{'datasets/' if dataset else ''}{repo}"
 
 
 def token() -> str:
-    """``HF_TOKEN``, else what ``hf auth login`` stored; empty where there is none, or none may be sent unasked."""
+    """Return ``HF_TOKEN``, else what ``hf auth login`` stored; empty if there is none or it must not be sent."""
     from huggingface_hub import constants, get_token
 
     return "" if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token() or ""
@@ -124,8 +114,8 @@ def look_up(web: Web, repo: str, path: str, *, revision: str = "", dataset: bool
     """Ask the Hub for a file's commit, size and hash.
 
     Raises:
-        RefusedError: it does not have it, or not for us; the hint says what to check.
-        DownloadFailed: it cannot be reached.
+        RefusedError: the file does not exist or access is denied; the hint says what to check.
+        DownloadFailed: the Hub cannot be reached.
     """
     file = HubFile(repo, path, revision or "main", dataset)
 
@@ -157,14 +147,14 @@ def _described(response: requests.Response, file: HubFile) -> HubFile:
 
 
 def _name_in(header: str) -> str:
-    """A file's name from a header; empty where it cannot be one: the server must not choose a path."""
+    """Return a file's name from a header; empty if invalid, as the server must not choose a path."""
     bare = header.removeprefix("W/").strip('"')
     return bare if _TAG.fullmatch(bare) and bare.strip(".") else ""
 
 
 @contextmanager
 def explained(repo: str, path: str, *, dataset: bool = False) -> Iterator[None]:
-    """Turn the Hub's refusals inside into sentences that say what to check."""
+    """Turn the Hub's refusals inside into errors that say what to check."""
     try:
         yield
     except RefusedError as error:
@@ -190,11 +180,7 @@ def explained(repo: str, path: str, *, dataset: bool = False) -> Iterator[None]:
 
 
 def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset: bool = False) -> list[HubFile]:
-    """The files of a repository's folder, sorted, with their sizes and hashes.
-
-    Raises:
-        RefusedError, DownloadFailed: as :func:`look_up`.
-    """
+    """Return the files of a repository's folder, sorted; raises as :func:`look_up`."""
     place = f"{'datasets' if dataset else 'models'}/{quote(repo, safe='/')}/tree/{quote(revision or 'main', safe='')}"
     inner = f"/{quote(folder, safe='/')}" if folder else ""
     url = f"{endpoint()}/api/{place}{inner}?recursive=true"
@@ -216,7 +202,7 @@ def list_folder(web: Web, repo: str, folder: str, *, revision: str = "", dataset
 
 
 def _page(web: Web, url: str) -> tuple[list[Any], str]:
-    """The entries of a page, and the address of the next."""
+    """Return the entries of a page, and the address of the next."""
     with web.ask("GET", url, token=token()) as response:
         content = web.read(response, MAX_PAGE_BYTES)
         following = response.links.get("next", {}).get("url", "")
@@ -253,30 +239,25 @@ def _is_inside(path: str) -> bool:
 
 
 def hub_cache() -> Path:
-    """The Hub's cache folder."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def storage(repo: str) -> Path:
-    """The folder of a model's repository in the Hub's cache."""
+    """Return the folder of a model's repository in the Hub's cache."""
     return hub_cache() / "--".join(["models", *repo.split("/")])
 
 
 def fetch_into_cache(
     web: Web, file: HubFile, *, sha256: str = "", progress: Advance = lambda done, total: None
 ) -> DownloadResult:
-    """Fetch a file into the Hub's cache, where huggingface_hub finds it; a blob that is there is not fetched again.
+    """Fetch a file of a model into the Hub's cache unless its blob is there.
 
-    Args:
-        web: the network.
-        file: of a model, as :func:`look_up` describes it, with its commit and its ETag.
-        sha256: on record besides, or its first digits.
-        progress: see :func:`clipalign.download.fetch.fetch`.
+    ``sha256`` is on record besides, or its first digits.
 
     Raises:
-        DownloadFailed: the server does not give it, or ``file`` has no commit or no ETag, and so no place there.
+        DownloadFailed: the server refuses, or ``file`` has no commit or no ETag.
         VerificationFailed, OutputError.
     """
     if not file.commit or not file.etag:
@@ -302,7 +283,7 @@ def fetch_into_cache(
 
 
 def _link(blob: Path, pointer: Path) -> None:
-    """Make ``pointer`` a link to ``blob``, or a copy where links are not possible; replaced in one step."""
+    """Link ``pointer`` to ``blob``, or copy it where links are not possible, replacing it in one step."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
     fresh = pointer.with_name(f"{pointer.name}.new")
     fresh.unlink(missing_ok=True)  # of a process that was killed

@@ -1,6 +1,6 @@
 """What a license allows, in the four words that ``download`` shows, and the licenses of families of weights.
 
-Licenses here are what the publishers' pages stated when a row was written; a page may change, and the page counts.
+Licenses are as the publishers' pages stated when a row was written; if a page changes, the page counts.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ _FAMILIES: Final = (
     ("https://openaipublic.azureedge.net/*", "MIT"),
     ("https://github.com/mlfoundations/open_clip/*", "MIT"),
 )
-"""Repository of the Hub, or address, to license; the first that fits counts. Those of Apple are for research."""
+"""Hub repository or address to license; the first match counts. Apple's are for research."""
 
 
 def license_class(license: str) -> LicenseClass:
-    """The class of a license named by its SPDX identifier."""
     if license in FREE:
         return "free"
     return "non-commercial" if "-NC-" in license or license == "Apple-AMLR" else "none stated"
 
 
 def license_of_family(place: str) -> str:
-    """The license of weights in a repository ``owner/name`` or at an address; empty where it is not known."""
+    """Return the license of weights in a repository ``owner/name`` or at an address; empty if unknown."""
     return next((license for pattern, license in _FAMILIES if fnmatch(place, pattern)), "")

@@ -1,7 +1,7 @@
 """What is recorded of the files of a data set, and whether they are still there and unchanged.
 
-For every file of the row a manifest in ``.clipalign/`` of the data set's folder keeps the hash it had, where it came
-from, and size and hash of each file that it left there: itself, or what was unpacked.
+For each file of the row, a manifest in ``.clipalign/`` of the data set's folder records its hash, its source, and the
+size and hash of the file or of all that was unpacked from it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,8 @@ class Manifest:
 
     Attributes:
         path: of the row's file.
-        source: where it came from.
-        sha256: of the file before it was unpacked.
-        size_bytes: likewise.
-        verified: whether a hash was on record and matched.
-        members: what is there because of it: path in the data set's folder, size, SHA-256.
+        sha256: of the file before it was unpacked, as ``size_bytes``.
+        members: the file itself, or those unpacked from it.
     """
 
     path: str
@@ -46,7 +43,6 @@ def _place(folder: Path, path: str) -> Path:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Record ``manifest`` in the data set's ``folder``."""
     place = _place(folder, manifest.path)
     place.parent.mkdir(parents=True, exist_ok=True)
     members = [[one.path, one.size_bytes, one.sha256] for one in manifest.members]
@@ -54,7 +50,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path, file: DataFile) -> Manifest | None:
-    """What is recorded of ``file``; None where it never arrived."""
+    """Read the record of ``file``; None if it never arrived."""
     try:
         document: dict[str, Any] = json.loads(_place(folder, file.path).read_text(encoding="utf-8"))
         members = tuple(Member(str(path), int(size), str(sha256)) for path, size, sha256 in document["members"])
@@ -71,7 +67,6 @@ def read_manifest(folder: Path, file: DataFile) -> Manifest | None:
 
 
 def is_complete(folder: Path, manifest: Manifest) -> bool:
-    """Whether every member is there, in its size."""
     try:
         return all((folder / one.path).stat().st_size == one.size_bytes for one in manifest.members)
     except (OSError, ValueError):
@@ -79,7 +74,7 @@ def is_complete(folder: Path, manifest: Manifest) -> bool:
 
 
 def is_there(folder: Path, file: DataFile) -> bool:
-    """Whether what ``file`` gives lies in ``folder``, wherever it came from; contents are not looked at."""
+    """Return whether all that ``file`` provides is in ``folder``; contents are not read."""
     if file.pattern:
         inner = folder / file.path
         return inner.is_dir() and any(one.name != MANIFEST_FOLDER for one in inner.iterdir())
@@ -87,7 +82,7 @@ def is_there(folder: Path, file: DataFile) -> bool:
 
 
 def damaged(row: DatasetRow, folder: Path) -> list[str]:
-    """Read every member and name what is missing or has changed, a sentence each."""
+    """Read every member and return a sentence for each that is missing or changed."""
     found = []
     for file in row.files:
         manifest = read_manifest(folder, file)
@@ -101,7 +96,7 @@ def damaged(row: DatasetRow, folder: Path) -> list[str]:
 
 
 def members_of(target: Path, folder: Path) -> Iterator[Member]:
-    """Every file below ``target``, by its path in ``folder``, with its hash."""
+    """Yield every file below ``target`` with its path in ``folder`` and its hash."""
     for path in sorted(target.rglob("*")):
         if path.is_file():
             yield Member(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))

@@ -1,8 +1,7 @@
 """Fetch weights into the places where they are looked for.
 
-Files of the Hub go into the Hub's cache and files of an address into ``~/.cache/clip``, the very places open_clip uses,
-so that neither has to fetch what the other has. A cache folder that the user named holds them instead. The sources of a
-row are tried in order; what one of them refuses, the next may have. A wrong hash ends it: that is no reason to go on.
+Files of the Hub go into the Hub's cache and files of an address into ``~/.cache/clip``, which open_clip shares, unless
+the user named a cache folder. A row's sources are tried in order after a refusal; a wrong hash is an error at once.
 """
 
 from __future__ import annotations
@@ -37,11 +36,7 @@ if TYPE_CHECKING:
 
 
 def with_files(row: ModelRow) -> ModelRow:
-    """``row`` with the files of its tag in place of the tag; open_clip, and with it torch, is imported only for that.
-
-    Raises:
-        UnknownModel: open_clip knows no such tag.
-    """
+    """Replace the open_clip tag of ``row`` by its files; only this imports open_clip, and with it torch."""
     if not any(source.kind == "open_clip" for source in row.weights):
         return row
     from clipalign.models.load import resolve_tag
@@ -50,18 +45,14 @@ def with_files(row: ModelRow) -> ModelRow:
 
 
 def fetch_model(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
-    """Fetch everything that loading ``row`` needs and is not on this machine yet.
-
-    Args:
-        row: a registry row, or what :func:`clipalign.models.registry.find_model` made of a specification.
-        context: what the downloads of this run share.
+    """Fetch everything missing that loading ``row`` needs.
 
     Returns:
-        The weights, then the files of a text encoder or tokenizer that comes from elsewhere. Of a file of the user's
-        own only the latter, or that file where they are all here.
+        The weights, then the files of a text encoder or tokenizer from another source. For a file of the user's own,
+        the latter alone, or that file if nothing was missing.
 
     Raises:
-        UsageError: ``row`` stands for a file of the user's own, and nothing of it comes from elsewhere.
+        UsageError: ``row`` is a file of the user's own that needs nothing else.
         DownloadFailed, VerificationFailed, OutputError, UnknownModel.
     """
     row = with_files(row)
@@ -75,12 +66,7 @@ def fetch_model(row: ModelRow, context: DownloadContext) -> list[DownloadResult]
 
 
 def _repository(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
-    """Everything of a repository that a model is made of; without a network what is here, if that is enough.
-
-    Raises:
-        ModelMismatch: it has no model, or one of a kind that is not served; before its weights are fetched.
-        DownloadFailed, VerificationFailed, OutputError.
-    """
+    """Fetch all files of a model's repository, rejecting an unsupported model first; offline, use the local ones."""
     source = row.weights[0]
     try:
         listed = {file.path for file in hub.list_folder(context.web, source.repo, "", revision=source.revision)}
@@ -146,19 +132,16 @@ def _first_source(row: ModelRow, context: DownloadContext) -> DownloadResult:
 
 
 def host_of(source: WeightSource) -> str:
-    """The server a source's file is on."""
     return host_of_address(hub.endpoint() if source.kind == "hub" else source.url)
 
 
 def described(source: WeightSource) -> str:
-    """Where a source's file comes from, for people."""
     if source.kind == "hub":
         return f"{host_of(source)}/{source.repo}"
     return host_of(source) if source.kind == "url" else source.kind
 
 
 def _fetch_source(source: WeightSource, name: str, context: DownloadContext) -> DownloadResult:
-    """Fetch one source's file of model ``name``."""
     cache = cache_folder(context.cache_dir)
     if source.kind == "hub":
         found, _ = _from_hub(source, name, context)
@@ -175,7 +158,7 @@ def _fetch_source(source: WeightSource, name: str, context: DownloadContext) -> 
 def _from_hub(
     source: WeightSource, name: str, context: DownloadContext, commit: str = ""
 ) -> tuple[DownloadResult, str]:
-    """Fetch a file, of the very ``commit`` where that is known; the file and its commit."""
+    """Fetch a file, of ``commit`` if known; return the result and its commit."""
     file = hub.look_up(context.web, source.repo, source.file, revision=commit or source.revision)
     size, place = file.size_bytes or source.size_bytes, described(source)
     context.web.tell(announcement(name, source.file, size, place, approximate=not file.size_bytes))
@@ -189,13 +172,13 @@ def _from_hub(
 
 
 def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
-    """Where the file of an address goes: OpenAI's and open_clip's folder, or the cache that the user named."""
+    """Return where the file of an address goes: the folder of OpenAI and open_clip, or the named cache."""
     own, home = place_in_cache(source, cache_folder(cache_dir)), home_folder()
     return own if cache_dir is not None or home is None else home / OPENAI_CACHE / own.name
 
 
 def _text_files(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
-    """A text encoder's config and a tokenizer's files, where open_clip takes them from a repository of their own."""
+    """Fetch a text encoder's config and a tokenizer's files if open_clip takes them from another repository."""
     fetched: list[DownloadResult] = []
     for repo, files in _text_repositories(row):
         if any(find_in_hub_cache(repo, file) for file in files[:2]):  # what loading asks for first
@@ -227,7 +210,6 @@ def _text_repositories(row: ModelRow) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _config(row: ModelRow) -> dict[str, Any]:
-    """The config of an open_clip architecture, read without importing it; empty where there is none."""
     package = find_spec("open_clip")
     for folder in (package.submodule_search_locations or []) if package else []:
         try:

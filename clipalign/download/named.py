@@ -80,12 +80,7 @@ def _folder(cache_dir: str | Path | None) -> Path | None:
 def fetch_row(
     row: Row, settings: FetchSettings, context: DownloadContext, *, handed_over: Sequence[Path] = ()
 ) -> list[DownloadResult]:
-    """Fetch a model or a data set, where its license and ``--offline`` allow it; what is here needs neither.
-
-    Raises:
-        LicenseNotAccepted, MissingWeights, MissingDataset, DownloadFailed, VerificationFailed, OutputError.
-        UsageError: a file of the user's own, or one handed over that is none of the data set's.
-    """
+    """Fetch a model or a data set if its license and ``--offline`` allow it; local files need neither."""
     if not isinstance(row, DatasetRow):
         row = with_files(row)
     files = row.files if isinstance(row, DatasetRow) else row.weights
@@ -110,7 +105,6 @@ def fetch_row(
 
 
 def _elsewhere(row: Row, settings: FetchSettings) -> str:
-    """What to type on another machine, and what to do with what comes."""
     accepted = f" --accept-license {shlex.quote(row.name)}" if row.name in settings.accept_license else ""
     line = f"clipalign download {shlex.quote(row.name)} --cache-dir carry/clipalign{accepted}"
     return (

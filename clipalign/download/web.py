@@ -1,8 +1,8 @@
 """HTTP requests: one at a time, redirects followed one by one, credentials sent only to whom they are meant for.
 
-Certificates are checked, proxies and ``REQUESTS_CA_BUNDLE`` respected. A token goes to the origin it was given for and
+Certificates are checked; proxies and ``REQUESTS_CA_BUNDLE`` are respected. A token goes to the origin it was given for,
 never across a redirect; ``.netrc`` is not read. Errors that a retry may cure (a cut connection, a stall, 429, 5xx) are
-:class:`RetryableError`; all others end it.
+:class:`RetryableError`; all others end the request.
 """
 
 from __future__ import annotations
@@ -38,16 +38,13 @@ class RetryPolicy:
     """Limits for retrying a server that fails or stalls.
 
     Attributes:
-        attempts: in a row that brought nothing new, at least 1.
-        attempts_in_all: whatever they brought: a server that cuts after every megabyte is worth many.
-        connect_seconds: until a connection stands.
+        attempts: in a row without progress, at least 1.
+        attempts_in_all: with or without progress.
         stall_seconds: without enough new bytes.
         slowest_bytes: a second, over ``stall_seconds``; fewer count as none.
         first_pause_seconds: before the second attempt, doubled for each that follows, and shortened at random.
-        longest_pause_seconds: of those.
-        longest_wait_seconds: that a server may ask for with ``Retry-After``; one that asks for more is given up.
-        redirects: in a row.
-        whole_seconds: for all attempts at one thing together, with their headers, bodies and pauses.
+        longest_wait_seconds: that a server may ask for with ``Retry-After``; more is an error.
+        whole_seconds: for all attempts together, with their pauses.
     """
 
     attempts: int = 6
@@ -72,9 +69,8 @@ class RetryableError(Exception):
 
     Attributes:
         reason: a clause for the user.
-        wait_seconds: that the server asked for; None where it did not.
-        hint: what the user may look at when retries do not help.
-        weight: attempts it counts for; more where there is little hope.
+        wait_seconds: that the server asked for; None if it did not.
+        weight: attempts it counts for; more if there is little hope.
     """
 
     def __init__(
@@ -85,12 +81,7 @@ class RetryableError(Exception):
 
 
 class RefusedError(DownloadFailed):
-    """A status that another attempt will not change.
-
-    Attributes:
-        status: of HTTP.
-        headers: of the answer, by lower-case name.
-    """
+    """An HTTP status that another attempt will not change; ``headers`` are by lower-case name."""
 
     def __init__(
         self, message: str, *, status: int, headers: Mapping[str, str], hint: str = "", input: str = ""
@@ -101,20 +92,12 @@ class RefusedError(DownloadFailed):
 
 
 class TooLargeError(DownloadFailed):
-    """More bytes than a thing of its kind has."""
+    """An answer with more bytes than allowed."""
 
 
 @dataclass
 class Web:
-    """The network, as far as one thread of a run needs it.
-
-    Attributes:
-        policy: for retries, and the limits of time.
-        sleep: how to wait; tests do not.
-        random: of the pauses.
-        tell: receives a line for the user, such as that it waits or tries again.
-        offline: ask nobody; what needs no request, such as files of the user's, goes on.
-    """
+    """The network, as one thread of a run uses it; ``tell`` receives a line for the user, as on a wait or a retry."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     sleep: Callable[[float], object] = time.sleep
@@ -137,22 +120,18 @@ class Web:
         direct: bool = False,
         enough: Callable[[requests.Response], bool] = lambda response: False,
     ) -> Iterator[requests.Response]:
-        """One answer, its body unread; :meth:`chunks` and :meth:`read` read it.
+        """Send a request and yield the answer, its body unread; read it with :meth:`chunks` or :meth:`read`.
 
         Args:
             method: ``GET``, ``HEAD`` or ``POST``.
-            url: http or https.
-            headers: besides our own.
             token: sent to ``url``'s own origin only.
-            json: what is posted.
             direct: past every proxy.
-            enough: whether a redirect says all there is to know, and is returned instead of followed.
+            enough: whether to return a redirect instead of following it.
 
         Raises:
             RetryableError: no connection, a stall, or a status that another attempt may change.
             RefusedError: any other status than 200, 206 and 416, or a wait longer than the policy allows.
-            DownloadFailed: an invalid address, a redirect that must not be followed, an invalid certificate, a proxy
-                that cannot be used, or offline.
+            DownloadFailed: an invalid address, certificate, proxy or redirect, or offline.
         """
         if self.offline:
             raise DownloadFailed(
@@ -231,7 +210,6 @@ class Web:
             raise self._explained(error, url, proxy) from error
 
     def _explained(self, error: Exception, url: str, proxy: str | None) -> Exception:
-        """The error that says why there is no answer."""
         from requests import exceptions
 
         if self._watch.late:
@@ -272,7 +250,7 @@ class Web:
         return RetryableError(f"{host_of(url)} did not answer within {self.policy.whole_seconds:g} seconds")
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
-        """The body as it arrives, decompressed where the server compressed it unasked.
+        """Yield the body as it arrives, decompressed.
 
         Raises:
             RetryableError: nothing, or next to nothing, came for too long, or the connection broke.
@@ -304,12 +282,7 @@ class Web:
             raise self._too_slow(response.url, "next to nothing comes from the server")
 
     def read(self, response: requests.Response, most_bytes: int) -> bytes:
-        """All of an answer.
-
-        Raises:
-            TooLargeError: it has more bytes.
-            RetryableError, DownloadFailed: see :meth:`chunks`.
-        """
+        """Read all of an answer; raise ``TooLargeError`` beyond ``most_bytes``, else as :meth:`chunks`."""
         content = bytearray()
         for chunk in self.chunks(response):
             content += chunk
@@ -320,19 +293,16 @@ class Web:
         return bytes(content)
 
     def close(self) -> None:
-        """Close the connections that are kept open for the next request."""
         if self._session is not None:
             self._session.close()
 
     def with_retries(self, action: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
-        """Call ``action`` until it succeeds; pauses grow, or are as long as the server asks.
+        """Call ``action`` until it raises no :class:`RetryableError`; pauses grow, or are as long as the server asks.
 
-        Args:
-            action: raises :class:`RetryableError` for what another attempt may cure.
-            progress: bytes that are there; when an attempt brought enough of them, the count starts anew.
+        ``progress`` returns the bytes present; enough new ones restart the count of attempts.
 
         Raises:
-            DownloadFailed: it failed as often as the policy allows; and whatever else ``action`` raises.
+            DownloadFailed: all attempts failed; and whatever else ``action`` raises.
         """
         failures = times = 0
         before = progress()
@@ -353,7 +323,7 @@ class Web:
         raise DownloadFailed(f"{last.reason}{often}", hint=last.hint) from last
 
     def _pause(self, times: int, error: RetryableError) -> bool:
-        """Wait before the next attempt; False where no time is left for one."""
+        """Wait before the next attempt; return False if no time is left for one."""
         policy = self.policy
         seconds = min(policy.first_pause_seconds * 2 ** (times - 1), policy.longest_pause_seconds)
         seconds *= self.random.uniform(0.5, 1.0)
@@ -367,7 +337,6 @@ class Web:
 
 
 def _has_no_name(error: BaseException | None) -> bool:
-    """Whether a host's name could not be resolved."""
     import urllib3
 
     while isinstance(error, BaseException):
@@ -378,11 +347,7 @@ def _has_no_name(error: BaseException | None) -> bool:
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: to whom a request goes.
-
-    Raises:
-        DownloadFailed: it is no http or https address.
-    """
+    """Return scheme, host and port; raise ``DownloadFailed`` if ``url`` is not http or https."""
     # By the parser that requests connects by: another could read another host into the same address.
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
@@ -397,7 +362,7 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
 
 def _named_in(url: str) -> str:
-    """What tells a server the name and password that its address holds; empty where it holds none."""
+    """Return the authorization header for the name and password in an address; empty if there are none."""
     from requests.utils import get_auth_from_url
     from urllib3.util import make_headers
 
@@ -406,7 +371,6 @@ def _named_in(url: str) -> str:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Whether both addresses are those of one server."""
     try:
         return origin_of(one) == origin_of(other)
     except DownloadFailed:
@@ -414,7 +378,6 @@ def same_origin(one: str, other: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The server of an address, for people."""
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
@@ -425,7 +388,7 @@ def host_of(url: str) -> str:
 
 
 def length_of(value: object) -> int:
-    """A size in bytes that a server states, in digits or as a number; 0 for whatever is none."""
+    """Parse a size in bytes stated by a server, in digits or as a number; 0 if invalid."""
     if isinstance(value, str):
         return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else 0
     return value if isinstance(value, int) and 0 <= value < 10**18 else 0
@@ -436,11 +399,6 @@ def _no_address(url: str) -> DownloadFailed:
 
 
 def _redirected(current: str, target: str) -> str:
-    """Where a redirect leads.
-
-    Raises:
-        DownloadFailed: nowhere that is followed.
-    """
     try:
         following = urljoin(current, target.encode("latin-1").decode("utf-8", "replace"))
     except ValueError:
@@ -462,7 +420,7 @@ def _check_redirect(current: str, following: str) -> None:
 
 
 def _decompressor(response: requests.Response) -> Callable[[bytes], Iterator[bytes]]:
-    """Decompress a body in bounded chunks: a few bytes may unfold to any amount."""
+    """Decompress a body in bounded chunks, as a few bytes may expand to any amount."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return lambda raw: iter((raw,))
@@ -503,7 +461,7 @@ def _check_status(response: requests.Response, url: str, policy: RetryPolicy) ->
 
 
 def retry_after(value: str) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, from a number or a date; None where it asks for none."""
+    """Parse a ``Retry-After`` header, a number or a date, into seconds; None if absent or invalid."""
     if value.strip().isdecimal():
         return float(value[:18])
     try:
@@ -513,7 +471,7 @@ def retry_after(value: str) -> float | None:
 
 
 def _said(error: BaseException) -> str:
-    """The innermost reason in one clause."""
+    """Return the innermost reason in one clause."""
     while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
         if not isinstance(inner, BaseException):
             break
