@@ -54,7 +54,16 @@ def test_the_columns_in_their_order_and_what_is_nested_as_text() -> None:
 
 
 def test_cells() -> None:
-    values = (None, True, 0.1, 3, [], ["a", "b"], {"name": "cat", "score": 0.25}, {"text": "of", "attribution": None})
+    values: tuple[object, ...] = (
+        None,
+        True,
+        0.1,
+        3,
+        [],
+        ["a", "b"],
+        {"name": "cat", "score": 0.25},
+        {"text": "of", "attribution": None},
+    )
     assert list(map(cell_text, values)) == ["", "true", "0.1", "3", "", "a; b", "cat:0.25", "of:"]
     assert cell_text({"a": 1}) == '{"a":1}'
 

@@ -214,7 +214,6 @@ def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
     if isinstance(texts, str):
         texts = {"": texts}
     for key, text in (texts if isinstance(texts, dict) else dict(enumerate(texts))).items():
-        wrong: str | None
         if place in ("@key", "@none"):
             wrong: str | None = str(key) if place == "@key" else ""
         else:
