@@ -1,8 +1,8 @@
 """The contract between a benchmark, the evaluator that scores its samples, and the code that runs both.
 
-A :class:`Benchmark` says which samples it has, which :class:`Evaluator` scores them, and what is measured on the
-outcomes. An evaluator is the code that a command runs, so that a benchmark measures what users get. An
-:class:`Outcome` is what it found about one sample, and a line of ``samples.jsonl``.
+A :class:`Benchmark` has samples, the :class:`Evaluator` that scores them, and statistics of the outcomes. An evaluator
+is the code that a command runs, so that a benchmark measures what users get. An :class:`Outcome` is what it found about
+one sample, and a line of ``samples.jsonl``.
 """
 
 from __future__ import annotations
@@ -34,41 +34,29 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
 RECORD_ERRORS: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
-"""What :meth:`Outcome.from_record` raises for a record that does not hold what it should."""
+"""Raised by :meth:`Outcome.from_record` for a malformed record."""
 
 WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template")
 CLASS_OPTIONS: Final = ("method", "crops", "alpha", "image_logscale", "text_logscale", "prompt")
 CLASS_FILES: Final = ("descriptions", "templates", "words")
 LONG_OPTIONS: Final = ("stretch",)
-"""Settings that shape benchmarks of words, of classes, of classes that are read from files, of long captions."""
+"""Settings used by benchmarks of words, of classes, of classes that are read from files, of long captions."""
 
 
 class Sample(Protocol):
-    """What every sample has."""
+    @property
+    def id(self) -> str: ...
 
     @property
-    def id(self) -> str:
-        """Unique within the benchmark."""
-        ...
+    def image(self) -> PictureSource: ...
 
     @property
-    def image(self) -> PictureSource:
-        """The picture, or where it is."""
-        ...
-
-    @property
-    def image_name(self) -> str:
-        """Name of the image in records and errors."""
-        ...
+    def image_name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an evaluator found about a sample; the picture is no longer held.
-
-    Attributes:
-        id: of the sample.
-    """
+    """What an evaluator found about a sample; holds no picture."""
 
     id: str
 
@@ -78,10 +66,10 @@ class Outcome:
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is, equal in every digit; no model is needed.
+        """The exact inverse of :meth:`record`; no model is needed.
 
         Raises:
-            KeyError, IndexError, TypeError, ValueError, AttributeError: it is no such record (:data:`RECORD_ERRORS`).
+            KeyError, IndexError, TypeError, ValueError, AttributeError: a malformed record (:data:`RECORD_ERRORS`).
         """
         return cls(**record)
 
@@ -95,15 +83,12 @@ class CaptionSample:
     """One text about one image, with what is known about it.
 
     Attributes:
-        id: unique within the benchmark.
-        image: a path, a file's bytes, or a generated picture. It is read once a chunk: samples of one image should
-            follow each other.
+        image: a path, a file's bytes, or a generated picture; read once a chunk, so samples of one image should be
+            adjacent.
         image_name: name of the image in records.
-        text: the caption.
-        correct: whether the caption is true.
         part: the subset it counts toward (foil kind, domain, source).
         false_spans: characters of the caption that the data set says are false.
-        references: true captions of the image, if there are any.
+        references: other true captions of the image.
         truth: what else the metrics need, in JSON's types.
     """
 
@@ -120,7 +105,7 @@ class CaptionSample:
 
 @dataclass(frozen=True, slots=True)
 class CaptionOutcome(Outcome):
-    """The result of ``detect`` for a caption, beside what is known about it."""
+    """The result of ``detect`` for a caption, with what is known about it."""
 
     text: str
     correct: bool
@@ -130,7 +115,7 @@ class CaptionOutcome(Outcome):
     truth: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Without the provenance, which is the same in every line and stands in ``run.json``."""
+        """Without the provenance, which is written once, in ``run.json``."""
         record = asdict(self)
         del record["result"]["provenance"]
         if not record["truth"]:
@@ -139,7 +124,6 @@ class CaptionOutcome(Outcome):
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is."""
         result = dict(record["result"])
         for name in ("cosine", "clip_score", "f_clip_score", "sum_negative_attribution"):
             if not isinstance(result[name], float | int):
@@ -160,7 +144,7 @@ class CaptionOutcome(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class BrokenSample:
-    """A sample that the data set's own files do not let be read: it is counted, and the run goes on."""
+    """A sample that the data set's own files make unreadable: it is counted, and the run goes on."""
 
     id: str
     image_name: str
@@ -168,7 +152,7 @@ class BrokenSample:
 
 
 def broken(id: str, image_name: str, what: str) -> BrokenSample:
-    """A row of a data set that is not what its format says."""
+    """Make the sample for a malformed row of a data set."""
     return BrokenSample(id, image_name, InputUnreadable(what, hint="is the file complete?", input=id))
 
 
@@ -182,24 +166,22 @@ class Unreadable(Outcome):
     hint: str
 
     def record(self) -> dict[str, Any]:
-        """An error record."""
         error = {"type": self.type, "message": self.message, "hint": self.hint or None}
         return {"id": self.id, "image": self.image, "error": error}
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The outcome whose :meth:`record` this is."""
         error = record["error"]
         return cls(record["id"], record["image"], error["type"], error["message"], error["hint"] or "")
 
 
 class Evaluator(ABC, Generic[S, O]):
-    """Turns samples into outcomes with the code of a command.
+    """Turn samples into outcomes with the code of a command.
 
     Attributes:
-        chunk_samples: samples scored together. A resumed run begins at a multiple of it, so that batches are composed
-            as in an uninterrupted run.
-        provenance: the same for all outcomes; its ``settings`` must agree with those of a run that is resumed.
+        chunk_samples: samples scored together. A resumed run begins at a multiple of it, so that its batches are the
+            same.
+        provenance: of all outcomes; a resumed run must have the same ``settings``.
     """
 
     chunk_samples: int
@@ -222,7 +204,7 @@ class Evaluator(ABC, Generic[S, O]):
         return ()
 
     def close(self) -> None:
-        """End what runs in the background."""
+        """End background work."""
         return
 
 
@@ -235,10 +217,9 @@ class PictureEvaluator(Evaluator[S, O]):
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> Tensor:
-        """What the model reads of a picture; called in threads."""
+        """The model's input for a picture; called in threads."""
 
     def expect(self, samples: Sequence[S]) -> None:
-        """Have threads read and prepare the pictures that are not under way yet."""
         for sample in samples:
             self._prefetcher.expect(source_key(sample), partial(self._prepared, sample))
 
@@ -249,7 +230,6 @@ class PictureEvaluator(Evaluator[S, O]):
         return {key: self._prefetcher.take(key, name) for key, name in names.items()}
 
     def close(self) -> None:
-        """Read no more pictures."""
         self._prefetcher.close()
 
     def _prepared(self, sample: S) -> Tensor:
@@ -270,12 +250,11 @@ class Benchmark(ABC, Generic[S, O]):
 
     Attributes:
         name: as in ``benchmarks.toml``.
-        outcome_type: what its evaluator makes of samples.
         size: samples in all, None where that is not known beforehand.
         notes: what a reader must know before comparing.
-        options: settings that shape what is measured, besides those of every run.
+        options: settings that this benchmark uses, besides those of every run.
         data: SHA-256 of the annotation files by name; a run is resumed on the same files only.
-        of_papers: whether the files are those that papers measured on, as far as that can be told: ``check`` sees.
+        of_papers: whether the files are those of the papers, as far as ``check`` can tell.
     """
 
     name: str
@@ -299,19 +278,19 @@ class Benchmark(ABC, Generic[S, O]):
         return PUBLISHED.get(self.name, ())
 
     def check(self) -> None:
-        """See that the data is there, and read its lists; asked before a model is loaded, and once more by the run.
+        """Find the data and read its lists; called before a model is loaded, and again by the run.
 
         Raises:
-            MissingDataset: it is not, with the folder that was looked in and how to get it.
+            MissingDataset: it is missing; names the folder searched and how to get it.
         """
 
     @abstractmethod
     def samples(self, *, limit: int | None, seed: int) -> Iterator[S | BrokenSample]:
-        """The first ``limit`` samples (all: None), always in the same order: a limit only shortens."""
+        """The first ``limit`` samples (all: None), always in the same order."""
 
     @abstractmethod
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> Evaluator[S, O]:
-        """What scores the samples; settings that the user left open are as published.
+        """What scores the samples; settings left open are as published.
 
         Raises:
             UsageError: a setting out of its range.

@@ -1,8 +1,8 @@
 """Fit layers and epsilon of ``detect`` to a model, on a data set that says which words are false.
 
-k is the number of layers with the best LA, whose lowest word is most often a false one; epsilon the threshold with the
-best F1 over all words of all captions, true ones included. F1 on the captions that epsilon was fitted on is too high:
-it is therefore also given on held-out captions, and epsilon with its bootstrap interval.
+k is the number of layers with the best LA (share of false captions whose lowest word is false); epsilon the threshold
+with the best F1 over all words of all captions. F1 on the captions that epsilon was fitted on is too high, so it is
+also given on held-out captions, and epsilon with its bootstrap interval.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
-DRAWS: Final = 200
-"""Bootstrap draws of epsilon: each sorts nothing anew, but goes over all words."""
+DRAWS: Final = 200  # bootstrap draws of epsilon; each goes over all words
 SAME: Final = 1e-5
-"""Of the largest attribution: nearer ones count as the same, for processors round them differently (by 1e-6 of it)."""
+"""Of the largest attribution; closer ones count as equal, since processors round differently (by 1e-6 of it)."""
 
 FOLDS: Final = 2
 
@@ -48,13 +47,12 @@ def calibrate(
 
     Args:
         benchmark: one that knows the false words of its captions.
-        loaded: the model.
         settings: of the run: limit, seed, template, batch size.
         progress: called with the number of samples just done, for each k.
 
     Raises:
         UsageError: the benchmark does not know false words, or a setting is out of its range.
-        MissingDataset: the data is not there.
+        MissingDataset: the data is missing.
         InputUnreadable: no sample can be read, or none has a false word.
     """
     if not isinstance(benchmark, WordBenchmark) or not benchmark.localizes:
@@ -96,7 +94,6 @@ def calibrate(
 
 
 def text_layers(loaded: LoadedModel) -> int:
-    """How many layers the text tower has."""
     from clipalign.models.attribution import text_layers as layers_of
 
     return layers_of(loaded.network, loaded.architecture)
@@ -122,9 +119,7 @@ class _Words:
     """All scored words of all captions, lowest attribution first (W).
 
     Attributes:
-        values: attributions.
-        false: which are truly false.
-        caption: the place of each one's caption.
+        caption: index of each word's caption.
         fold: 0 or 1, the half that its picture is in.
     """
 
@@ -166,9 +161,7 @@ def _calibrated(layers: int, la: Metric, words: _Words, captions: int, *, seed: 
 
 
 def best_epsilon(values: Array, false: Array, counted: Array) -> float:
-    """The threshold with the best F1, halfway between the last word it calls false and the first it does not.
-
-    One that calls every word false is not tried.
+    """The threshold with the best F1, midway between the last word below it and the first above; never above all words.
 
     Args:
         values: attributions, ascending (W).

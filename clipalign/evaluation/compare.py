@@ -1,8 +1,8 @@
 """Compare two runs of one benchmark, sample by sample.
 
-Metrics are taken over the samples that both runs could read, and the bootstrap draws the same samples for both, so that
-what is hard for both does not count as a difference. Where a sample is either right or wrong, the test is McNemar's in
-its exact form, on the samples that only one of the two got right; else the p-value is read off the bootstrap.
+Metrics are over the samples that both runs could read, and the bootstrap draws the same samples for both. Where a
+sample is either right or wrong, the test is McNemar's, exact, on the samples that only one of the two got right; else
+the p-value comes from the bootstrap.
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ MANY_METRICS: Final = 3
 
 
 def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
-    """Compare the runs in two folders, or with these ``result.json``.
-
-    Args:
-        first: what differences are counted from.
-        second: what they are counted to.
-        seed: of the bootstrap.
+    """Compare the runs in two folders, or with these ``result.json``; differences are second minus first.
 
     Raises:
         UsageError: a run cannot be read, or they are of different benchmarks or share no sample.
@@ -93,12 +88,7 @@ def _compared(one: Statistic, other: Statistic, seed: int) -> ComparedMetric:
 
 
 def mcnemar(first_only: Array, second_only: Array) -> float:
-    """The exact two-sided p-value of McNemar's test.
-
-    Args:
-        first_only: (N,) samples that only the first got right.
-        second_only: (N,) samples that only the second got right.
-    """
+    """The exact two-sided p-value of McNemar's test; samples (N) that only the first, only the second got right."""
     fewer, more = sorted((int(first_only.sum()), int(second_only.sum())))
     whole = fewer + more
     # Whole numbers first: 2**whole outgrows a float.
@@ -107,7 +97,7 @@ def mcnemar(first_only: Array, second_only: Array) -> float:
 
 
 def _p_value(differences: Array) -> float:
-    """How much of the bootstrap lies on the other side of no difference, twice; never below what so many draws show."""
+    """Twice the share of the bootstrap on the other side of zero; at least what so many draws can show."""
     beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (beyond + 1) / (BOOTSTRAP_DRAWS + 1))
 

@@ -1,7 +1,7 @@
 """Read the files of a data set: places, lists, annotation files known by their hash, pictures.
 
-An annotation file of another version than the papers used is read all the same, and a note says so. One that is cut
-short, is no JSON, or is the pointer that Git LFS leaves in the place of a file, is refused.
+An annotation file of another version than the papers used is accepted, with a note. A truncated file, one that is no
+JSON, and a Git LFS pointer are refused.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
-HASH_DIGITS: Final = 16
-"""Of a SHA-256 in a sentence; records have all 64."""
+HASH_DIGITS: Final = 16  # of a SHA-256 in a sentence; records have all 64
 
 PICTURE_SUFFIXES: Final = (".jpeg", ".jpg", ".png", ".webp")
 COMPLETE: Final = "is the data set complete?"
@@ -51,7 +50,7 @@ def find_in(folder: Path, name: str, *places: str) -> Path:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What lies in a folder of a data set, by name.
+    """Contents of a folder of a data set, sorted.
 
     Raises:
         InputUnreadable: it is no folder, or cannot be read.
@@ -63,7 +62,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def text_lines(path: Path) -> list[str]:
-    """The lines of a list of a data set, stripped, without blank ones.
+    """Lines of a list of a data set, stripped, without blank ones.
 
     Raises:
         InputUnreadable: it is missing, or no text.
@@ -72,12 +71,10 @@ def text_lines(path: Path) -> list[str]:
 
 
 def numbered_rows(path: Path, form: str) -> list[tuple[int, str]]:
-    """The lines of a list that are a number and a text, in either order.
+    """Lines of a list that are a number and a text, in either order.
 
-    Args:
-        path: of the list.
-        form: what a line has: ``"NUMBER FILE"``, where the text goes on to the end of the line, or ``"FILE NUMBER"``,
-            where it has no space and further fields are ignored.
+    ``form`` is ``"NUMBER FILE"``, where the text goes on to the end of the line, or ``"FILE NUMBER"``, where it has no
+    space and further fields are ignored.
 
     Raises:
         InputUnreadable: the list cannot be read, or a line, which is named, has another form.
@@ -104,14 +101,7 @@ def _numbered_lines(path: Path) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True, slots=True)
 class FileInTar:
-    """A file of a tar that is not unpacked.
-
-    Attributes:
-        tar: the archive, uncompressed.
-        name: of the file in it.
-        offset: of its first byte.
-        size: in bytes.
-    """
+    """A file in an uncompressed tar that is not unpacked; ``offset`` is that of its first byte."""
 
     tar: Path
     name: str
@@ -119,7 +109,7 @@ class FileInTar:
     size: int
 
     def read(self) -> bytes:
-        """Its bytes.
+        """The file's bytes.
 
         Raises:
             ImageUnreadable: the archive cannot be read.
@@ -141,9 +131,8 @@ def open_picture(image: PictureSource, *, exif: bool = False, name: str | None =
     """The picture in RGB; one that was generated is returned as it is.
 
     Args:
-        image: the picture, or where it is.
-        exif: turn it the way its EXIF orientation says; the papers did not.
-        name: what errors call bytes; a file is called by its path.
+        exif: apply the EXIF orientation; the papers did not.
+        name: of bytes in errors; a file is named by its path.
 
     Raises:
         ImageUnreadable: the file is missing, damaged or no picture.
@@ -164,9 +153,7 @@ class Annotations:
     """An annotation file.
 
     Attributes:
-        path: where it is.
         dataset: name of the data set, for errors.
-        sha256: of its bytes.
         known: SHA-256 of the version that the papers used, or an empty string.
         version: what to call that version.
     """
@@ -190,7 +177,7 @@ class Annotations:
         """Its content.
 
         Raises:
-            MissingDataset: it is no JSON, or breaks off.
+            MissingDataset: it is no JSON, or truncated.
         """
         content = self.path.read_bytes()
         try:
@@ -208,12 +195,12 @@ class Annotations:
         return [(number, _value_or_none(line)) for number, line in lines if line.strip()]
 
     def misbuilt(self, form: str, error: KeyError | TypeError | AttributeError) -> MissingDataset:
-        """The error for a file that is not of ``form``, as ``error`` showed while it was taken apart."""
+        """The error for a file that is not of ``form``, as ``error`` showed."""
         why = f"it lacks {error}" if isinstance(error, KeyError) else "lists and objects are not where it has them"
         return self.unusable(f"is not {form}: {why}")
 
     def unusable(self, what: str) -> MissingDataset:
-        """The error for a file that ``what``, a clause such as "breaks off"."""
+        """The error for a file; ``what`` is a clause such as "breaks off"."""
         return MissingDataset(
             f"{self.path} {what}; its SHA-256 begins {self.sha256[:HASH_DIGITS]}",
             hint=f"mend it, or delete it and fetch it again: clipalign download {self.dataset}",
@@ -229,7 +216,7 @@ def _value_or_none(line: bytes) -> Any:
 
 
 def read_annotations(path: Path, dataset: str, *, known: str = "", version: str = "") -> Annotations:
-    """The file at ``path``, hashed.
+    """Read and hash the file at ``path``.
 
     Raises:
         MissingDataset: it cannot be read, is empty, or is a Git LFS pointer.
@@ -277,7 +264,7 @@ def open_parquet(path: Path, dataset: str, columns: Sequence[str]) -> Any:
 
 
 def bad_parquet(path: Path, dataset: str, error: Exception) -> MissingDataset:
-    """The error for a Parquet file that cannot be read; pyarrow finds damage in the middle on the way only."""
+    """The error for an unreadable Parquet file; pyarrow may find damage only while reading rows."""
     why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
     return MissingDataset(
         f"{path} is no Parquet file of {dataset}: {why}",

@@ -1,8 +1,8 @@
 """Run a benchmark: samples in, the evaluator that commands use too, metrics out.
 
-Samples are scored in chunks, so that memory does not grow with the data set's pictures. A sample that cannot be read is
-counted and the run goes on. With an output folder every sample leaves a line as soon as its chunk is scored, and a run
-that was cut short is resumed (:mod:`clipalign.evaluation.load_run`).
+Samples are scored in chunks, so that memory is bounded. Unreadable samples are counted. With an output folder, each
+sample is recorded when its chunk is scored, and an interrupted run can be resumed
+(:mod:`clipalign.evaluation.load_run`).
 """
 
 from __future__ import annotations
@@ -38,20 +38,15 @@ def run_benchmark(
     progress: Callable[[int], None] = lambda samples: None,
     prepare: Callable[[Evaluator[Any, Any]], None] = lambda evaluator: None,
 ) -> EvalResult | None:
-    """Score all samples and measure.
-
-    Under ``torchrun`` each process scores its share; the first measures, and the others get None.
+    """Score all samples and measure; under ``torchrun`` all processes score, and all but the first return None.
 
     Args:
-        benchmark: what to run.
-        loaded: the model.
-        settings: of the run: how much of the benchmark, where its records go, and what the evaluator takes from them.
         progress: called with the number of samples just done.
         prepare: called with the evaluator before anything is scored.
 
     Raises:
         InputUnreadable: the benchmark has no samples, or none that can be read.
-        MissingDataset: the data is not there.
+        MissingDataset: the data is missing.
         UsageError: a setting out of its range, or an output folder that cannot be used; see
             :func:`clipalign.evaluation.load_run.open_samples`.
     """
@@ -151,7 +146,6 @@ def score_chunk(evaluator: Evaluator[Any, Any], samples: Sequence[Any], *, on_er
 
 
 def _whole(samples: Sequence[Any]) -> list[Any]:
-    """Those that can be scored."""
     return [sample for sample in samples if not isinstance(sample, BrokenSample)]
 
 
@@ -228,7 +222,7 @@ def _measured(
 
 
 def _shortened(benchmark: Benchmark[Any, Any], seen: int, limit: int | None) -> Iterator[str]:
-    """That these are not all samples, and why."""
+    """Say that these are not all samples, and why."""
     if benchmark.size is None or seen >= benchmark.size:
         return
     if seen == limit:

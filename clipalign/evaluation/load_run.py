@@ -1,8 +1,8 @@
 """The folder of a run of ``eval``: ``run.json`` what was asked, ``samples.jsonl`` a line a sample, ``result.json``.
 
-Lines are appended as chunks of samples are scored (:func:`open_samples`). A run that ended early goes on at the last
-whole chunk: a torn line, and what was scored of an unfinished chunk, is cut off and scored anew, so that the numbers
-are those of one uninterrupted run. A finished run is read back by :func:`load_run`, without a model or pictures.
+Lines are appended as chunks are scored (:func:`open_samples`). An interrupted run is resumed at its last whole chunk:
+what follows is cut off and scored again, so that the numbers are those of an uninterrupted run. :func:`load_run` reads
+a finished run without a model or pictures.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ RESULT_FILE: Final = "result.json"
 LOCK_FILE: Final = ".lock"
 
 _MAY_DIFFER: Final = ("versions", "notes", "limit")
-"""Between a run and its resumption: libraries may have been updated, and a limit only shortens."""
+"""Between a run and its resumption: libraries may be updated, and a limit only shortens."""
 
 
 class SampleLog:
-    """Records of earlier samples to be read, and of later ones to be written; without a log, neither.
+    """Records of earlier samples to read, and of later ones to write; without a log, neither.
 
-    Attributes:
-        kept: samples that need not be scored again, a multiple of the chunk.
+    ``kept`` is how many samples need not be scored again, a multiple of the chunk.
     """
 
     def __init__(self, log: Log[dict[str, Any]] | None = None, kept: int = 0) -> None:
@@ -49,7 +48,6 @@ class SampleLog:
         return iter(()) if self._log is None else (record for _, record in islice(self._log.read(), self.kept))
 
     def append(self, records: Sequence[dict[str, Any]]) -> None:
-        """Write records, and hand them to the system."""
         if self._log is not None:
             self._log.append(*records)
 
@@ -58,18 +56,18 @@ class SampleLog:
 def open_samples(
     folder: Path | None, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool
 ) -> Iterator[SampleLog]:
-    """The samples of a run into ``folder``, which no other run works on meanwhile.
+    """Open the log of a run in ``folder`` and lock it.
 
     Args:
         folder: made where it is missing; None for a run that leaves nothing.
         header: data set, model, settings and provenance of this run.
         chunk: samples that are scored together.
-        resume: go on with what is there.
-        overwrite: throw away what is there.
+        resume: go on with the records that exist.
+        overwrite: discard the records that exist.
 
     Raises:
         UsageError: the folder cannot be written, holds a run and neither was asked for, or holds another run.
-        Busy: another run is at work there.
+        Busy: another run uses it.
         OSError: the disk is full.
     """
     if folder is None:
@@ -99,7 +97,7 @@ def open_samples(
 
 
 def check_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Whether a run may write into ``folder``; asked before a model is loaded, and once more when the folder is locked.
+    """Check that a run may write into ``folder``, before a model is loaded and again when the folder is locked.
 
     Raises:
         UsageError: it holds the records of a run, and neither ``resume`` nor ``overwrite`` is set; or it is a file.
@@ -117,7 +115,7 @@ def _holds_samples(folder: Path) -> bool:
 
 
 def _keep_whole_chunks(log: Log[dict[str, Any]], chunk: int) -> int:
-    """Cut off what follows the last whole chunk; returns how many samples are kept."""
+    """Cut off what follows the last whole chunk; return how many samples are kept."""
     kept = end = 0
     with suppress(UsageError):  # a damaged record is scored anew, with all behind it
         for _, record in log.read():
@@ -130,11 +128,7 @@ def _keep_whole_chunks(log: Log[dict[str, Any]], chunk: int) -> int:
 
 
 def _check_header(folder: Path, header: dict[str, Any]) -> None:
-    """See that the earlier run is this one.
-
-    Raises:
-        UsageError: it is not, with the first difference.
-    """
+    """Check that the earlier run is this one; UsageError with the first difference."""
     path = folder / RUN_FILE
     try:
         earlier = orjson.loads(path.read_bytes())
@@ -163,10 +157,9 @@ class FinishedRun:
     """A run with a result.
 
     Attributes:
-        folder: of the run.
         document: its ``result.json``.
-        benchmark: that it was of; its data may be gone.
-        outcomes: of the samples that could be read, by their ids; empty where this benchmark's cannot be reread.
+        benchmark: its data may be missing by now.
+        outcomes: of the samples that could be read, by id; empty where this benchmark's cannot be reread.
     """
 
     folder: Path

@@ -1,12 +1,11 @@
 """Statistics over samples: values, bootstrap intervals, and paired differences of two models.
 
 A :class:`Statistic` is a function of how often each sample counts. That one function gives the value (all count once),
-the bootstrap interval (they count as often as they were drawn), and, with the same draws for two models, whether one
-is better than the other beyond chance.
+the bootstrap interval (as often as drawn), and, with the same draws for two models, whether one is better than the
+other beyond chance.
 
 Kendall's τ-b and τ-c (Kendall 1945; Stuart 1953) count concordant less discordant pairs along a merge sort that is
-laid out once: a bootstrap draw then costs n log n sums and no sorting. scipy and scikit-learn define the values, and
-the tests hold these against them.
+laid out once: a bootstrap draw then costs n log n sums and no sorting. Values are those of scipy and scikit-learn.
 """
 
 from __future__ import annotations
@@ -31,10 +30,9 @@ class Statistic:
     """One number of a benchmark, before it is computed.
 
     Attributes:
-        name: of the metric.
         ids: the samples it is over (N).
         of: how often each sample counts (N) to the number.
-        chance: what a guess would reach, where that is known.
+        chance: what guessing would reach, where that is known.
         per_sample: (N) what is averaged, where the number is a plain mean; else None.
     """
 
@@ -45,11 +43,10 @@ class Statistic:
     per_sample: Array | None = None
 
     def value(self) -> float:
-        """The number itself."""
         return self.of(np.ones(len(self.ids)))
 
     def draws(self, seed: int) -> Array:
-        """The number on bootstrap samples, :data:`BOOTSTRAP_DRAWS` of them."""
+        """The number on each of :data:`BOOTSTRAP_DRAWS` bootstrap samples."""
         return np.array([self.of(counted) for counted in bootstrap_counts(len(self.ids), seed=seed)])
 
     def over(self, ids: Sequence[str]) -> Statistic:
@@ -79,7 +76,6 @@ def bootstrap_counts(n: int, *, seed: int) -> Iterator[Array]:
 
 
 def mean(name: str, ids: Sequence[str], values: Sequence[float], *, chance: float | None = None) -> Statistic:
-    """The mean of a value per sample."""
     array = np.asarray(values, dtype=float)
     return Statistic(name, tuple(ids), lambda counted: float(counted @ array / counted.sum()), chance, array)
 
@@ -87,7 +83,7 @@ def mean(name: str, ids: Sequence[str], values: Sequence[float], *, chance: floa
 def average_precision(name: str, ids: Sequence[str], positive: Sequence[bool], scores: Sequence[float]) -> Statistic:
     """Average precision of ``scores`` at finding the positive samples; its chance is their share.
 
-    A bootstrap draw without any positive sample counts as 0, the worst.
+    A bootstrap draw without any positive sample counts as 0.
     """
     truth, ranking = np.asarray(positive, dtype=bool), Ranking(positive, scores)
 
@@ -111,13 +107,7 @@ def ratio(name: str, ids: Sequence[str], above: Sequence[float], below: Sequence
 def precision_recall(
     ids: Sequence[str], counts: Sequence[tuple[int, int, int]], *, prefix: str = ""
 ) -> tuple[Statistic, Statistic, Statistic]:
-    """F1, precision and recall over what all samples hold.
-
-    Args:
-        ids: of the samples (N).
-        counts: of each sample what was rightly called positive, what was called so, and what is so.
-        prefix: of the names.
-    """
+    """F1, precision and recall; ``counts`` are each sample's true positives, predicted positives and positives."""
     right, called, true = (list(column) for column in zip(*counts, strict=True))
     both = [one + other for one, other in zip(called, true, strict=True)]
     return (
@@ -153,7 +143,7 @@ class _Ranks:
         self._groups = np.unique(np.asarray(values, dtype=float), return_inverse=True)[1]
 
     def of(self, counted: Array) -> Array:
-        """The mean rank that each value's group takes, (N)."""
+        """The mean rank of each value's group of ties, (N)."""
         sizes = np.bincount(self._groups, weights=counted)
         return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2)[self._groups])
 
@@ -202,7 +192,7 @@ class _Pairs:
         return x, y
 
     def fewest_values(self, counted: Array) -> int:
-        """Different values of the side that has fewer."""
+        """Number of distinct values of the side that has fewer."""
         return min(int((np.bincount(side, weights=counted) > 0).sum()) for side in (self._x, self._y))
 
 
@@ -234,14 +224,7 @@ def _dominance(order: Array, values: Array) -> Callable[[Array], float]:
 
 
 class Ranking:
-    """Samples in the order of their scores, for average precision under many weightings.
-
-    It sorts once, so that a thousand bootstrap draws cost about what a single call of scikit-learn costs.
-
-    Args:
-        positive: (N,) which samples are positive.
-        scores: (N,) the higher, the more positive.
-    """
+    """Samples (N) in the order of their scores, for average precision under many weightings; sorts once."""
 
     def __init__(self, positive: Sequence[bool], scores: Sequence[float]) -> None:
         values = np.asarray(scores, dtype=float)

@@ -20,8 +20,7 @@ def _numbers(table: Mapping[str, Any]) -> Iterator[Published]:
                 yield Published(metric, share, backbone, table["source"])
 
 
-PUBLISHED: Final[dict[str, tuple[Published, ...]]] = {}
-"""Data set to its numbers, in the order in which they are shown."""
+PUBLISHED: Final[dict[str, tuple[Published, ...]]] = {}  # by data set, in the order in which they are shown
 
 for _table in read_package_rows("clipalign.evaluation", "published.toml"):
     PUBLISHED[_table["dataset"]] = (*PUBLISHED.get(_table["dataset"], ()), *_numbers(_table))

@@ -1,8 +1,7 @@
 """Gather what the report of a finished run shows: distributions of scores, and the best and worst samples.
 
-A false caption is among the best when its false word lies far below all its other words, and among the worst when far
-above the lowest of them; where the data set does not say which words are false, its own measure of the prediction
-decides.
+A false caption is better the lower its false word lies below the lowest of its other words; where the data set does not
+say which words are false, its own measure of the prediction decides.
 """
 
 from __future__ import annotations
@@ -22,21 +21,15 @@ from clipalign.evaluation.tasks.words import is_false
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
 
-EXAMPLES: Final = 12
-"""Of each kind."""
+EXAMPLES: Final = 12  # of each kind
 
-PICTURE_PX: Final = 192
-"""Longer side of a picture on the page."""
+PICTURE_PX: Final = 192  # longer side of a picture on the page
 
 NLI_KEY: Final = "nli"
 
 
 def report_data(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> EvalReport:
-    """Data of the report about the run in ``settings.output``.
-
-    Args:
-        benchmark: that it was of; pictures are read from its data again, and left out where they are gone.
-        settings: of the run.
+    """Data of the report about the run in ``settings.output``; pictures that can no longer be read are left out.
 
     Raises:
         UsageError: there is no finished run in that folder.
@@ -123,7 +116,7 @@ def _truth(outcome: CaptionOutcome) -> str:
 
 
 def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: EvalSettings) -> dict[str, bytes]:
-    """Small pictures of these samples, as far as they can be read."""
+    """Thumbnails of these samples, as far as they can be read."""
     found: dict[str, bytes] = {}
     left = set(wanted)
     if not left:

@@ -1,12 +1,11 @@
 """Caches of what runs of one model have in common.
 
 :class:`ScoreCache` holds in memory what the runs of a sweep share. The vector of a picture does not depend on layers,
-template or epsilon; the attributions of a caption do not depend on epsilon and mode. Runs that differ in those alone
-need neither pictures nor model again.
+template or epsilon; the attributions of a caption do not depend on epsilon and mode.
 
-:class:`CropStore` keeps vectors of pictures and their crops on disk: a second run with other scales or descriptions
-takes seconds. A file a picture, named by a hash of everything its numbers depend on, with a checksum; a damaged one is
-made again. A folder that cannot be written costs time, nothing else.
+:class:`CropStore` keeps vectors of pictures and their crops on disk, so that a run with other scales or descriptions
+takes seconds. One file a picture, named by a hash of everything its numbers depend on, with a checksum; a damaged one
+is computed again. A folder that cannot be written costs time only.
 """
 
 from __future__ import annotations
@@ -38,11 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class ScoreCache:
-    """Vectors of pictures, and what the latest run with the same attributions found.
-
-    Attributes:
-        features: picture → unit vector (E), or why there is none.
-    """
+    """Vectors of pictures (E), or why there is none, and what the latest run with the same attributions found."""
 
     features: dict[str, Tensor | ClipalignError] = field(default_factory=dict)
     _shared: dict[str, object] = field(default_factory=dict)
@@ -105,22 +100,19 @@ def rescored(outcome: CaptionOutcome | ClipalignError, provenance: Provenance) -
 FORMAT: Final = 1
 """Raised whenever the numbers in a file would come out differently."""
 
-CROPS_FOLDER: Final = "crops"
-"""In clipalign's cache folder."""
+CROPS_FOLDER: Final = "crops"  # in clipalign's cache folder
 
 _FOLDER_DIGITS: Final = 16
 _SPREAD_DIGITS: Final = 2
-"""Of a file's name, for its folder: 256 folders hold ImageNet in pieces that every file system likes."""
+"""Digits of a file's name that name its folder: 256 folders, since file systems handle ImageNet in one folder badly."""
 
 logger = logging.getLogger(__name__)
 
 
 class CropStore:
-    """Vectors of the pictures of one model and one way to crop.
+    """Vectors of the pictures of one model and one way to crop, in ``folder``; None keeps nothing.
 
-    Args:
-        folder: of clipalign's cache; None keeps nothing.
-        key: what all pictures' numbers depend on, in JSON's types.
+    ``key`` is what all pictures' numbers depend on, in JSON's types.
     """
 
     def __init__(self, folder: Path | None, key: Mapping[str, object]) -> None:
@@ -129,7 +121,6 @@ class CropStore:
         self._warned = False
 
     def get(self, identity: str) -> Tensor | None:
-        """The vectors of the picture ``identity``, or None."""
         file = self._file(identity)
         if file is None or not is_file(file):
             return None
@@ -145,7 +136,7 @@ class CropStore:
         return None
 
     def put(self, identity: str, vectors: Tensor) -> None:
-        """Keep them, all or nothing."""
+        """Write the vectors, all or nothing."""
         file = self._file(identity)
         if file is None or self._warned:
             return

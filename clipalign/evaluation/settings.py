@@ -13,8 +13,7 @@ from clipalign.methods.settings import ClassFileSettings, ClassifySettings, Dete
 
 SWEPT: Final = (
     "model", "layers", "epsilon", "mode", "template", "crops", "alpha", "image_logscale", "text_logscale"
-)  # fmt: skip
-"""What ``--sweep`` goes through."""
+)  # fmt: skip  # what --sweep may vary
 
 
 def _swept_names() -> list[str]:
@@ -23,8 +22,6 @@ def _swept_names() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
-    """Settings of ``eval``."""
-
     panel = "Scoring"
 
     dataset: Annotated[

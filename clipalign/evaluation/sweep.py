@@ -1,7 +1,6 @@
 """One benchmark under many settings: every combination a run of its own, what they share computed once.
 
-A run has a folder of its own under ``--output`` and can be resumed and compared like any other. Reading what is swept
-needs neither torch nor a model.
+Each run has its own folder under ``--output``, and can be resumed and compared like any other.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from clipalign.evaluation.benchmark import Benchmark, Evaluator
     from clipalign.models.model import LoadedModel
 
-Values = dict[str, object]
-"""Setting → value, of one combination."""
+Values = dict[str, object]  # setting → value, of one combination
 
 
 def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
@@ -55,7 +53,7 @@ def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
 _SLOWEST_FIRST: Final = (
     "model", "template", "layers", "mode", "epsilon", "alpha", "crops", "text_logscale", "image_logscale"
 )  # fmt: skip
-"""What is cheap to change turns fastest, so that neighbors share as much as they can."""
+"""Settings that are cheap to change vary fastest, so that consecutive runs share as much as they can."""
 
 
 def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
@@ -72,10 +70,10 @@ def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
 
 
 def check_used(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> None:
-    """See that the benchmark has a use for what is swept.
+    """Check that the benchmark uses the settings that are swept.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it does not.
     """
     can = [name for name in SWEPT if name == "model" or name in benchmark.options]
     others = [name for name in axes if name not in can]
@@ -91,7 +89,7 @@ _HASH_DIGITS: Final = 8
 
 
 def folder_names(combinations: Sequence[Values]) -> list[str]:
-    """Combinations as names of folders; those that would have one name have their hash after it."""
+    """Names of the combinations' folders; equal ones get a hash appended."""
     plain = [_folder_name(values) for values in combinations]
     return [
         f"{name}-{hashlib.sha256(repr(values).encode()).hexdigest()[:_HASH_DIGITS]}" if plain.count(name) > 1 else name
@@ -106,12 +104,7 @@ def _folder_name(values: Values) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """One combination and what came out.
-
-    Attributes:
-        values: of the settings that were swept.
-        result: of its run.
-    """
+    """One combination of settings and its result."""
 
     values: Values
     result: EvalResult
@@ -128,7 +121,6 @@ def run_sweep(
     """Run every combination; under ``torchrun`` the first process has the results, the others none.
 
     Args:
-        benchmark: what to run.
         load: the model of a name.
         settings: of all runs, where they are not swept; ``output`` holds a folder a run.
         axes: of :func:`read_axes`.

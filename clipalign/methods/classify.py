@@ -1,10 +1,10 @@
 """Which class a picture shows, and which crops and sentences said so (WCA, Li et al., ICML 2024, arXiv 2406.02915).
 
-Picture → random crops → unit vectors ``x_i``, weighted by their likeness to the whole picture ``x_0``; descriptions →
-unit vectors ``y_j``, weighted by their likeness to the class's name. With ``X = normalize(Σ w_i x_i)`` and ``Y =
+Picture → random crops → unit vectors ``x_i``, weighted by their similarity to the whole picture ``x_0``; descriptions →
+unit vectors ``y_j``, weighted by their similarity to the class's name. With ``X = normalize(Σ w_i x_i)`` and ``Y =
 normalize(Σ v_j y_j)`` the score of a class is ``cos(X, Y)``, up to one factor the double sum of ``w_i · cos(x_i, y_j) ·
 v_j``; an explanation is the matrix of these terms. The other methods compare the whole picture with a plain mean of
-texts. Pictures are classified by themselves: neither order nor neighbors change a result beyond rounding.
+texts. A result does not depend on the other pictures of a run beyond rounding.
 """
 
 from __future__ import annotations
@@ -48,11 +48,9 @@ _GPU_PICTURES: Final = 256
 _CPU_TEXTS: Final = 64
 _GPU_TEXTS: Final = 512
 
-_REMEMBERED_CLASSES: Final = 256
-"""Explained classes whose texts stay in memory, about 100 kB each."""
+_REMEMBERED_CLASSES: Final = 256  # explained classes whose texts stay in memory, about 100 kB each
 
-_FEWEST_PIXELS: Final = 8
-"""A side of crops below which they are a smear of a few colors."""
+_FEWEST_PIXELS: Final = 8  # smallest side of crops; smaller ones are a blur of a few colors
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +70,12 @@ class PreparedPicture:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model with the vectors of its classes: made once, asked about any number of pictures.
+    """A model with the vectors of its classes: made once, used for any number of pictures.
 
     Attributes:
-        loaded: the model.
         settings: with the method decided.
-        classes: C of them, with their texts.
-        vectors: theirs (C, E).
-        provenance: of every result; its notes say what holds for all of them.
+        vectors: of the classes (C, E).
+        provenance: of every result; its notes hold for all of them.
         notes: what a user should be told once.
         offline: whether pictures at addresses are refused.
         timeout: seconds for one of them; None for 30.
@@ -97,7 +93,6 @@ class Classifier:
 
     @property
     def method(self) -> str:
-        """The method, decided."""
         return self.settings.method or ""
 
     def classify(self, image: ImageLike, *, id: str | None = None, image_name: str | None = None) -> ClassifyResult:
@@ -106,7 +101,7 @@ class Classifier:
         Args:
             image: as :func:`clipalign.data.in_memory.picture_source` takes it.
             id: identifier of the result; the image's name where None.
-            image_name: what to call it; its path or address where None.
+            image_name: its path or address where None.
 
         Raises:
             ImageUnreadable: the picture cannot be read, or was prepared already and cannot be cropped.
@@ -128,7 +123,7 @@ class Classifier:
         return self.result(features, prepared.boxes, prepared.size, id=name, image_name=image_name)
 
     def prepare(self, picture: Image.Image | Prepared) -> PreparedPicture:
-        """Draw the crops of an RGB picture and prepare them; safe in threads.
+        """Draw the crops of an RGB picture and prepare them; thread-safe.
 
         Raises:
             ImageUnreadable: the picture is too long and thin, or was prepared already.
@@ -178,8 +173,6 @@ class Classifier:
             features: of the whole picture and its crops (1 + N, E).
             boxes: of the crops, N.
             size: width and height of the picture in pixels.
-            id: identifier of the result.
-            image_name: of the picture.
 
         Raises:
             ModelMismatch: the model gave numbers that are not finite.
@@ -263,14 +256,11 @@ class _Explanation:
 
 
 def crop_weights(features: Tensor, logscale: float) -> tuple[Tensor, Tensor]:
-    """The crops that count and their weights.
+    """Vectors (N, E) and weights (N), which sum to 1, of the crops that count; without crops, the whole picture.
 
     Args:
         features: unit vectors of the whole picture and its crops (1 + N, E).
         logscale: of the softmax over the crops' cosines with the whole picture.
-
-    Returns:
-        The crops' vectors (N, E) and weights (N), which sum to 1; without crops the whole picture, with weight 1.
     """
     whole, crops = features[:1], features[1:]
     if not len(crops):
@@ -279,7 +269,7 @@ def crop_weights(features: Tensor, logscale: float) -> tuple[Tensor, Tensor]:
 
 
 def logit_scale(loaded: LoadedModel) -> float:
-    """What the model multiplies a cosine with before a softmax, as it was trained: about 100 for CLIP.
+    """What the model was trained to multiply a cosine with before a softmax: about 100 for CLIP.
 
     Raises:
         ModelMismatch: it has no such number.
@@ -305,13 +295,10 @@ def make_classifier(
     """Encode the classes, or fetch their vectors from disk.
 
     Args:
-        loaded: the model.
-        classes: what to choose from.
-        settings: of the classification.
         cache: folder of class vectors; None for none.
         offline: whether the classifier refuses pictures at addresses.
-        timeout: seconds that it gives one of them; None for 30.
-        progress: told how many more texts are encoded.
+        timeout: seconds for one of them; None for 30.
+        progress: called with the number of texts just encoded.
 
     Raises:
         UsageError: a setting out of its range, a class without descriptions, two of one name.
@@ -353,13 +340,7 @@ def openai_templates() -> tuple[str, ...]:
 
 
 def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *, batch_size: int) -> dict[str, object]:
-    """What reached the computation; a method without crops or weights does not mention them.
-
-    Args:
-        settings: with the method decided.
-        texts: of the classes.
-        batch_size: pictures and crops a batch, decided where the settings leave it to the device.
-    """
+    """Settings that reached the computation; a method without crops or weights leaves theirs out."""
     record: dict[str, object] = {"method": settings.method}
     if settings.method == "wca":
         record |= {
@@ -382,7 +363,7 @@ def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *,
 
 
 def _notes(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVectors) -> tuple[str, ...]:
-    """What holds for every picture alike."""
+    """Notes that hold for every picture."""
     notes = []
     if len(texts) == 1:
         notes.append(f"there is one class alone, {texts[0].name!r}: every picture is given to it")
@@ -418,8 +399,7 @@ def _picture_warnings(boxes: Sequence[Box], size: tuple[int, int]) -> tuple[str,
 AHEAD_SQUARES: Final = 512
 """Prepared pictures and crops held at most, 77 MB at 224 pixels; at least four pictures with all their crops."""
 
-LONGEST_WINDOW: Final = 64
-"""Records scored together, at most; a picture takes its crops' time whatever stands beside it."""
+LONGEST_WINDOW: Final = 64  # records scored together at most; crops take nearly all the time
 
 
 class EncodedPicture(NamedTuple):
@@ -438,37 +418,28 @@ class EncodedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassifyScorer:
-    """A classifier that says which class each record's picture shows; a ``clipalign.methods.scores.Scorer``.
-
-    Attributes:
-        classifier: with its classes encoded.
-    """
+    """Classify the picture of each record; a ``clipalign.methods.scores.Scorer``."""
 
     classifier: Classifier
 
     @property
     def provenance(self) -> Provenance:
-        """See :class:`clipalign.methods.scores.Scorer`."""
         return self.classifier.provenance
 
     @property
     def window_records(self) -> int:
-        """See :class:`clipalign.methods.scores.Scorer`."""
         return min(LONGEST_WINDOW, self.pictures_ahead)
 
     @property
     def pictures_ahead(self) -> int:
-        """See :class:`clipalign.methods.scores.Scorer`."""
         settings = self.classifier.settings
         each = 1 + (settings.crops if settings.method == "wca" else 0)
         return max(4, AHEAD_SQUARES // each)
 
     def prepare(self, picture: Image.Image | Prepared) -> PreparedPicture:
-        """See :meth:`Classifier.prepare`."""
         return self.classifier.prepare(picture)
 
     def encode(self, prepared: Sequence[PreparedPicture]) -> list[EncodedPicture | ClipalignError]:
-        """The vectors of each picture; one that gives none does not spoil the others."""
         try:
             vectors = self.classifier.encode([one.pixels for one in prepared])
         except ModelMismatch as error:
@@ -478,7 +449,6 @@ class ClassifyScorer:
         return [EncodedPicture(own.cpu(), one.boxes, one.size) for own, one in zip(vectors, prepared, strict=True)]
 
     def score(self, items: Sequence[ScoreItem]) -> list[ClassifyResult | ClipalignError]:
-        """A result for each, or why it has none."""
         return [self._scored(record, picture) for record, picture in items]
 
     def _scored(self, record: InputRecord, picture: EncodedPicture) -> ClassifyResult | ClipalignError:

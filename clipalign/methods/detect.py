@@ -1,8 +1,8 @@
 """Which words of a text do not fit an image (CLIP4DM, Nam et al., AAAI 2025, arXiv 2412.18404).
 
-Pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words; around them
-CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718). Everything said
-about a text counts characters of the text as given: the template never shows.
+Pictures → unit vectors, each distinct picture once; template and caption → tokens → attribution → words; from these
+CLIPScore, F-CLIPScore and, with references, RefCLIPScore (Hessel et al., EMNLP 2021, arXiv 2104.08718). Positions are
+characters of the text as given, without the template.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 _NAMED_CHARACTERS = 40
-"""How much a warning shows of a word: a text without a space is one word, however long."""
+"""Characters of a word that a warning shows: a text without a space is one word, however long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +68,13 @@ class Pair:
 
 
 class _References(NamedTuple):
-    """What a pair's references say: the cosine of the nearest, None without any, and those cut by the context."""
+    """Cosine of a pair's nearest reference, None without any, and the references cut by the context."""
 
     cosine: float | None
     cut: tuple[str, ...]
 
 
 class _Evidence(NamedTuple):
-    """All that was found out about one pair."""
-
     pair: Pair
     words: list[Word]
     text: TokenizedText
@@ -109,7 +107,7 @@ def detect_pairs(
 def detect_each(
     loaded: LoadedModel, pairs: Sequence[Pair], settings: DetectSettings | None = None
 ) -> list[DetectResult | ClipalignError]:
-    """The same; a pair that cannot be scored has its error in its place and spoils no other.
+    """As :func:`detect_pairs`, with the error of a pair that cannot be scored in its place.
 
     Raises:
         UsageError: a setting out of its range, or a text tower without attention to read.
@@ -158,7 +156,7 @@ class ResolvedSettings:
 
 
 def epsilon_note(loaded: LoadedModel, settings: DetectSettings) -> str:
-    """What is said where epsilon is a guess: neither given nor tested on these weights; empty otherwise."""
+    """The warning where epsilon is a guess: neither given nor tested on these weights; empty otherwise."""
     if settings.epsilon is not None or loaded.row.epsilon_tested or Mode(settings.mode) is not Mode.THRESHOLD:
         return ""
     return (
@@ -203,7 +201,7 @@ def _encode_images(
 
 
 def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = None) -> Provenance:
-    """What every result of these settings will say of where it comes from, before anything is scored.
+    """The provenance of every result of these settings, before anything is scored.
 
     Raises:
         UsageError: a setting out of its range.
@@ -312,18 +310,12 @@ def _enumerate(words: Sequence[str]) -> str:
 
 
 WINDOW_BATCHES: Final = 4
-"""Batches of texts in a window: enough for neighbors in sorted order to share beginnings, few enough to be lost."""
+"""Batches of texts in a window: enough that neighbors in sorted order share prefixes, few enough to lose."""
 
 
 @dataclass(frozen=True)
 class DetectScorer:
-    """A model that says which words of a record's text do not fit its picture; a ``clipalign.methods.scores.Scorer``.
-
-    Attributes:
-        loaded: the model.
-        settings: of ``detect``.
-        provenance: of every result.
-    """
+    """Find the words of each record's text that do not fit its picture; a ``clipalign.methods.scores.Scorer``."""
 
     loaded: LoadedModel
     settings: DetectSettings
@@ -331,7 +323,7 @@ class DetectScorer:
 
     @classmethod
     def of(cls, loaded: LoadedModel, settings: DetectSettings) -> DetectScorer:
-        """With the settings checked.
+        """Check the settings.
 
         Raises:
             UsageError: a setting out of its range.
@@ -340,26 +332,21 @@ class DetectScorer:
 
     @property
     def window_records(self) -> int:
-        """See :class:`clipalign.methods.scores.Scorer`."""
         return WINDOW_BATCHES * self.settings.batch_size
 
     @property
     def pictures_ahead(self) -> int:
-        """See :class:`clipalign.methods.scores.Scorer`."""
         return 2 * self.settings.batch_size
 
     def prepare(self, picture: Image | Prepared) -> Tensor:
-        """The picture as the model wants it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 
     def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
-        """Unit vectors (E), or the error of a picture that the model turns into numbers that are not finite."""
         return with_oom_retry(
             self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
         )
 
     def score(self, items: Sequence[ScoreItem]) -> list[DetectResult | ClipalignError]:
-        """A result for each, or why it has none."""
         pairs = [
             Pair(features, record.text, record.references, record.id, record.image_name) for record, features in items
         ]

@@ -3,7 +3,7 @@
 A text cut into pieces gives the prefixes ``p_1 ⊂ p_2 ⊂ … ⊂ p_n``; each has a cosine with the image, and the increment
 of a piece is what it adds to the score of the text before it. A specific and right detail should raise the score, a
 wrong one lower it. In a causal tower all prefixes of a text share one prefill and cost an end token each; other towers
-read every prefix anew. Nothing is cut silently: a piece in which the context ends, and those beyond it, are marked.
+read every prefix anew. Pieces cut off by the context are marked.
 """
 
 from __future__ import annotations
@@ -38,18 +38,16 @@ if TYPE_CHECKING:
 
 WINDOW_RECORDS: Final = 64
 PICTURES_AHEAD: Final = 64
-"""Of a batch run: texts scored together, and prepared pictures held at most."""
+"""Texts scored together, and prepared pictures held at most, in a batch run."""
 
-_QUOTED_CHARACTERS: Final = 40
-"""How much of a sentence a warning quotes."""
+_QUOTED_CHARACTERS: Final = 40  # how much of a sentence a warning quotes
 
 
 class _Asked(NamedTuple):
-    """A text, and what the tower is asked about it.
+    """A text as tokens.
 
     Attributes:
-        text: the whole text's tokens, cut to the context.
-        pieces: all its pieces.
+        text: tokens of the whole text, cut to the context.
         prefixes: for each piece that is read, in order, the text up to its end.
         cut: index of the piece in which the context ends, -1 where it ends in none.
     """
@@ -66,9 +64,8 @@ def score_long_pairs(
     """Score every text with its image, sentence by sentence; results in the order of ``pairs``.
 
     Args:
-        loaded: the model; where the settings stretch it, a stretched copy is asked and ``loaded`` stays as it is.
+        loaded: the model; where the settings stretch it, a stretched copy is used.
         pairs: a file or picture that occurs several times is encoded once; references are not used.
-        settings: None for the defaults.
 
     Raises:
         UsageError: a setting out of its range.
@@ -96,12 +93,7 @@ def score_long_pairs(
 
 
 def with_long_context(loaded: LoadedModel, *, stretch: bool) -> LoadedModel:
-    """The model that reads long texts: a stretched copy of one that reads fewer than 248 tokens, or itself.
-
-    Args:
-        loaded: stays as it is.
-        stretch: False for itself in any case.
-    """
+    """With ``stretch``, a stretched copy of a model that reads fewer than 248 tokens; else the model itself."""
     short = loaded.context_tokens < LONG_CONTEXT_TOKENS
     return stretched(loaded) if stretch and short and can_be_stretched(loaded) else loaded
 
@@ -109,14 +101,9 @@ def with_long_context(loaded: LoadedModel, *, stretch: bool) -> LoadedModel:
 class LongScorer:
     """The method, ready to score: one text, many, or the records of a batch run.
 
-    Args:
-        loaded: the model.
-        settings: None for the defaults.
-
     Attributes:
-        loaded: the model that is asked, stretched where the settings say so and its tower allows it.
-        settings: as given.
-        provenance: what every result carries.
+        loaded: the model that is used, stretched where the settings say so and its tower allows it.
+        provenance: of every result.
 
     Raises:
         UsageError: a setting out of its range.
@@ -143,21 +130,14 @@ class LongScorer:
         )
 
     def prepare(self, picture: Image | Prepared) -> Tensor:
-        """An RGB picture as the image tower takes it (3, S, S)."""
         return to_tensor(picture, self.loaded)
 
     def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
-        """Unit vectors (E), or the error of a picture that the model turns into numbers that are not finite."""
         return with_oom_retry(
             self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
         )
 
     def score(self, items: Sequence[ScoreItem]) -> list[LongResult | ClipalignError]:
-        """A result for each record, or why there is none.
-
-        Raises:
-            ModelMismatch: the model gave numbers that are not finite.
-        """
         asked = [self.ask(item.record.text, item.record.id) for item in items]
         usable = [(one, item) for one, item in zip(asked, items, strict=True) if not isinstance(one, ClipalignError)]
         names = [(item.record.id, item.record.image_name) for _, item in usable]
@@ -165,7 +145,7 @@ class LongScorer:
         return [one if isinstance(one, ClipalignError) else next(results) for one in asked]
 
     def ask(self, text: str, name: str) -> _Asked | TextUnusable:
-        """Cut and tokenize one text; an error, not raised, where there is nothing to score in it, or too much."""
+        """Cut and tokenize one text; return the error where there is nothing to score in it, or too much."""
         try:
             words_to_score(text, name)
         except TextUnusable as error:
@@ -268,7 +248,7 @@ class LongScorer:
 
 
 def _cosines(asked: _Asked, found: Sequence[float]) -> list[float]:
-    """``found``, but for prefixes of the same tokens, whose cosines are the same to the last digit."""
+    """``found``, with exactly equal cosines for prefixes of the same tokens."""
     cosines: list[float] = []
     for index, cosine in enumerate(found):
         same = index > 0 and asked.prefixes[index].ids == asked.prefixes[index - 1].ids

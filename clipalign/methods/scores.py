@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
 
-CLIP_SCORE_WEIGHT = 2.5
-"""w of CLIPScore = w · max(c, 0) (Hessel et al., 2021)."""
+CLIP_SCORE_WEIGHT = 2.5  # w of CLIPScore = w · max(c, 0) (Hessel et al., 2021)
 
 
 def clip_score(cosine: float) -> float:
@@ -54,10 +53,8 @@ def provenance_of(
     """Model, weights, device, versions and settings.
 
     Args:
-        loaded: the model.
         settings: every setting that reached the computation, defaults included.
-        seed: of the command.
-        notes: what a reader must know besides the device's reason and what the loading said.
+        notes: besides those on the device and on the loading of the model.
     """
     packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
     return Provenance(
@@ -75,7 +72,7 @@ def provenance_of(
 
 
 def unknown_warning(loaded: LoadedModel, words: Sequence[str]) -> str:
-    """What is said of words that an embedded model was not trained on."""
+    """The warning about words that an embedded model was not trained on."""
     return f"not in the vocabulary of {loaded.row.name}, scores unreliable: {name_some(words)}"
 
 
@@ -101,8 +98,7 @@ class ScoreItem(NamedTuple):
 class Scorer(Protocol[R_co]):
     """A method, ready to score the records of a batch run (:mod:`clipalign.runs.batch`).
 
-    What a prepared and an encoded picture are is the method's own affair. Attributes are read-only; nothing but
-    ``prepare`` is called from more than one thread.
+    The types of prepared and encoded pictures are the method's own. Only ``prepare`` is called from several threads.
     """
 
     @property
@@ -116,14 +112,10 @@ class Scorer(Protocol[R_co]):
         ...
 
     @property
-    def provenance(self) -> Provenance:
-        """What every result of the run carries."""
-        ...
+    def provenance(self) -> Provenance: ...
 
     def prepare(self, picture: Image) -> Any:
-        """An RGB picture as ``encode`` takes it; in a worker thread, several at once.
-
-        The pairs of a Python program may hold :class:`clipalign.data.in_memory.Prepared` ones.
+        """An RGB picture, or :class:`clipalign.data.in_memory.Prepared`, as ``encode`` takes it; called in threads.
 
         Raises:
             ClipalignError: this picture cannot be used; its records get the error.
@@ -131,14 +123,14 @@ class Scorer(Protocol[R_co]):
         ...
 
     def encode(self, prepared: Sequence[Any]) -> Sequence[Any | ClipalignError]:
-        """The features of each prepared picture, in their order, or why one has none."""
+        """The features of each prepared picture, in order, or why one has none."""
         ...
 
     def score(self, items: Sequence[ScoreItem]) -> Sequence[R_co | ClipalignError]:
-        """A result for each item, in their order, or why this one has none; at least one item.
+        """A result for each item, in order, or why it has none; at least one item.
 
         Raises:
-            ClipalignError: nothing can be scored, and the run ends: settings out of range, a model that gives no
-                finite numbers, a device without memory.
+            ClipalignError: nothing can be scored, and the run ends: settings out of range, a model that gives no finite
+                numbers, a device without memory.
         """
         ...

@@ -10,8 +10,7 @@ from clipalign.config.settings import Checked, SameAs, Setting
 from clipalign.data.class_texts import DEFAULT_PROMPT, METHODS
 from clipalign.data.words import Mode
 
-DEFAULT_TEMPLATE: Final = "A photo depicts "
-"""Put before every caption and reference (CLIP4DM)."""
+DEFAULT_TEMPLATE: Final = "A photo depicts "  # put before every caption and reference (CLIP4DM)
 
 _MAX_LOGSCALE: Final = 20.0
 """exp(20) is about 5e8 and already selects a single crop; fp32 overflows at exp(89)."""
@@ -19,7 +18,7 @@ _MAX_LOGSCALE: Final = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class DetectSettings(Checked):
-    """What shapes the results of ``detect``; they change with ``batch_size`` by rounding alone, and not with ``seed``.
+    """Settings of ``detect``; results change with ``batch_size`` by rounding alone, and not with ``seed``.
 
     Raises:
         UsageError: a value out of its range.
@@ -46,7 +45,7 @@ class DetectSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifySettings(Checked):
-    """What shapes the results of ``classify``; they change with ``batch_size`` by rounding alone.
+    """Settings of ``classify``; results change with ``batch_size`` by rounding alone.
 
     Raises:
         UsageError: a value out of its range.
@@ -141,7 +140,7 @@ class ClassFileSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class LongSettings(Checked):
-    """What shapes the results of ``score-long``; they change with ``batch_size`` by rounding alone, not with ``seed``.
+    """Settings of ``score-long``; results change with ``batch_size`` by rounding alone, not with ``seed``.
 
     Raises:
         UsageError: a value out of its range.
