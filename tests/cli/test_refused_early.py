@@ -73,7 +73,7 @@ def test_an_output_of_one_in_a_folder_that_is_not_there(capsys: Capture, command
     assert "is in a folder that is not there" in err
 
 
-@pytest.mark.parametrize("name", ["x.weird", "x", "x.jsonl.gz"])
+@pytest.mark.parametrize("name", ["x.weird", "x", "x.json.gz"])
 @pytest.mark.parametrize("line", [*ONE.values(), *MANY.values()], ids=lambda line: " ".join(line[:2])[-20:])
 def test_an_output_whose_name_says_no_format(capsys: Capture, line: tuple[str, ...], name: str) -> None:
     status, out, err = run_here(capsys, *line, "--model", TINY, "--output", name)
