@@ -20,10 +20,9 @@ VECTORS_FOLDER: Final = "class-vectors"
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist yet.
+    """Return ``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist.
 
-    Raises:
-        UsageError: the folder is given with ``~``, and there is no home folder.
+    Raises ``UsageError`` if it begins with ``~`` and there is no home folder.
     """
     given = cache_dir or os.environ.get(CACHE_VARIABLE)
     if given:
@@ -45,7 +44,7 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
 
 def home_folder() -> Path | None:
-    """The user's home folder; None where there is none, as for the nameless users of containers."""
+    """Return the home folder; None if there is none, as for the nameless users of containers."""
     try:
         return Path.home()
     except RuntimeError:
@@ -53,10 +52,9 @@ def home_folder() -> Path | None:
 
 
 def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | None = None) -> Path:
-    """Where data set ``name`` is looked for; may not exist.
+    """Return the folder of data set ``name``, which may not exist.
 
-    ``data_root`` is the data set's own folder, or one that holds it under its name; without it, where ``download``
-    puts it.
+    ``data_root`` is the data set's own folder, or its parent; by default it is where ``download`` puts it.
     """
     if data_root is None:
         return cache_folder(cache_dir) / DATASETS_FOLDER / name
@@ -65,10 +63,6 @@ def data_folder(name: str, *, data_root: Path | None = None, cache_dir: Path | N
 
 
 def write_kept(file: Path, content: bytes) -> None:
-    """Write ``content`` into ``file``, whole or not at all, also when several processes do it at once.
-
-    Raises:
-        OSError: it cannot be written; what was there is as it was.
-    """
+    """Write ``content`` into ``file`` whole or not at all; on ``OSError`` the file is unchanged."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, content, sync=False)

@@ -1,8 +1,7 @@
 """The command line: finds the command, keeps ``--help`` and mistakes light, and reports every failure in a sentence.
 
-One place decides what an error looks like and with which status the process ends. A command lives in
-:data:`clipalign.commands.COMMANDS`, is imported when it is named, and loads its heavy libraries when it runs.
-Only names that Typer makes public are used; the parser inside it is private.
+Errors and exit statuses are handled here only. A command of :data:`clipalign.commands.COMMANDS` is imported when named
+and loads its heavy libraries when it runs. Only public names of Typer are used; the parser inside it is private.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ CLOSING = (
 
 
 class InternalError(ClipalignError):
-    """A defect of ours, or of a library: the sentence for an exception nobody expected."""
+    """An unexpected exception: a defect of ours or of a library."""
 
 
 def _show_page(ctx: Any, _parameter: Any, value: bool) -> None:
@@ -61,10 +60,9 @@ def _show_page(ctx: Any, _parameter: Any, value: bool) -> None:
 
 
 class _OwnHelp:
-    """``-h`` and ``--help`` as Typer has them, with our page and our writer behind them."""
+    """Replace Typer's help page and its output."""
 
     def get_help_option(self, ctx: Any) -> Any:
-        """``-h`` and ``--help``."""
         option = super().get_help_option(ctx)  # type: ignore[misc]
         if option is not None:
             option.callback = _show_page
@@ -74,28 +72,19 @@ class _OwnHelp:
 
 
 class Command(_OwnHelp, TyperCommand):
-    """A subcommand with our help page."""
-
     def help_page(self, ctx: Any) -> str:
-        """What ``--help`` prints."""
         arguments = [p.metavar or p.name.upper() for p in self.params if p.param_type_name == "argument"]
         usage = " ".join([ctx.command_path, "[OPTIONS]", *arguments])
         return page(usage=usage, text=self.help or "", parameters=self.get_params(ctx), closing=CLOSING)
 
 
 class App(_OwnHelp, TyperGroup):
-    """The program itself: commands come from the table, one at a time."""
+    """The program itself, which imports one command at a time."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The table's order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import and build one command.
-
-        Raises:
-            UsageError: there is no such command.
-        """
         if cmd_name in COMMANDS:
             return built_command(cmd_name)
         if ctx.resilient_parsing or cmd_name.startswith("-"):
@@ -107,7 +96,6 @@ class App(_OwnHelp, TyperGroup):
         )
 
     def help_page(self, ctx: Any) -> str:
-        """What ``--help`` prints."""
         return page(
             usage=f"{PROGRAM} COMMAND [OPTIONS] …",
             text=self.help or "",
@@ -118,7 +106,7 @@ class App(_OwnHelp, TyperGroup):
 
 
 def built_command(name: str) -> Any:
-    """The command ``name``, imported now."""
+    """Import and build the command ``name``."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, cls=Command)(command_function(name))
     return get_command(alone)
@@ -168,7 +156,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit status; never raises, never prints a traceback without ``--debug``."""
+    """Run one command line and return its exit status; never raises, prints a traceback only with ``--debug``."""
     typed = _with_inputs_named(list(sys.argv[1:] if arguments is None else arguments))
     _start(typed)
     try:
@@ -184,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_inputs_named(words: list[str]) -> list[str]:
-    """``--input a.tar b.tar``, as a shell writes out ``*.tar``, as ``--input a.tar --input b.tar``."""
+    """Expand ``--input a.tar b.tar``, as from a shell's ``*.tar``, to ``--input a.tar --input b.tar``."""
     found: list[str] = []
     for place, word in enumerate(words):
         if word == "--":
@@ -195,7 +183,7 @@ def _with_inputs_named(words: list[str]) -> list[str]:
 
 
 def _start(typed: Sequence[str]) -> None:
-    """Fresh notices; whether JSON or tracebacks are wanted must be known before the line is parsed."""
+    """Reset the notices; whether JSON or tracebacks are wanted must be known before parsing."""
     debug = "--debug" in _before_dashes(typed) or _debug_variable()
     fresh = Notices(debug=debug, json=_asked_format(typed) == "json")
     for field in fields(Notices):  # in place: other modules hold this very object
@@ -204,7 +192,7 @@ def _start(typed: Sequence[str]) -> None:
 
 
 def _debug_variable() -> bool:
-    """``CLIPALIGN_DEBUG`` as settings are read; where that refuses it, the command will say so, without a traceback."""
+    """Read ``CLIPALIGN_DEBUG``; an invalid value is reported by the command, without a traceback."""
     value = os.environ.get("CLIPALIGN_DEBUG")
     try:
         return bool(value) and truth(value)
@@ -217,7 +205,7 @@ def _before_dashes(typed: Sequence[str]) -> list[str]:
 
 
 def _asked_format(typed: Sequence[str]) -> str | None:
-    """The format as far as it can be known before the line is parsed; settings files are not read for it."""
+    """Return the format as far as known before parsing; settings files are not read."""
     words = _before_dashes(typed)
     values = [word.removeprefix("--format=") for word in words if word.startswith("--format=")]
     values += [after for word, after in pairwise(words) if word == "--format"]
@@ -238,7 +226,7 @@ def _run(typed: list[str]) -> int:
 
 
 def _fail(error: Exception, typed: Sequence[str]) -> int:
-    """Say what went wrong and return the status."""
+    """Report the error and return the exit status."""
     if notices.debug:
         for line in traceback.format_exception(error):
             write_stderr(line.rstrip("\n"))
@@ -254,7 +242,7 @@ def _fail(error: Exception, typed: Sequence[str]) -> int:
 
 
 def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> ClipalignError:
-    """The sentence for any exception: our own as it is, the parser's reworded, all others as internal errors."""
+    """Convert any exception: the parser's are reworded, unknown ones become internal errors."""
     if isinstance(error, ClipalignError):
         return error
     if isinstance(error, typer.TyperException):
@@ -275,7 +263,7 @@ def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> Clipalign
 
 
 def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
-    """One JSON object, or one line and perhaps a second with what to try."""
+    """Return one JSON object, or one line and perhaps a second with what to try."""
     if json:
         from clipalign.output.json import encode
 
@@ -292,7 +280,7 @@ def error_lines(error: ClipalignError, *, json: bool) -> list[str]:
 
 
 def _usage_error(error: typer.TyperException, typed: Sequence[str]) -> UsageError:
-    """The parser's complaint in our words; it is told apart by what it carries, for its types are not public."""
+    """Reword the parser's error, recognized by its attributes as its types are not public."""
     ctx: Any = getattr(error, "ctx", None)
     see = f"see {_command_path(ctx, typed)} --help"
     option = getattr(error, "option_name", None)
@@ -314,7 +302,7 @@ def _usage_error(error: typer.TyperException, typed: Sequence[str]) -> UsageErro
 
 
 def _command_path(ctx: Any, typed: Sequence[str]) -> str:
-    """``clipalign detect``, or what of it is known."""
+    """Return ``clipalign detect``, or the part of it that is known."""
     if ctx is not None:
         return str(ctx.command_path)
     return " ".join([PROGRAM, *[word for word in typed if word in COMMANDS][:1]])
@@ -335,7 +323,7 @@ def _unknown_option(option: str, ctx: Any, typed: Sequence[str]) -> UsageError:
 
 
 def _missing_names(ctx: Any, parameter: Any) -> list[str]:
-    """The first missing argument, as the parser reports it, and those after it, which must be missing too."""
+    """Return the first missing argument, as the parser reports it, and those after it, which must be missing too."""
     if parameter.param_type_name != "argument" or ctx is None:
         return [parameter.opts[0]]
     arguments = [p for p in ctx.command.params if p.param_type_name == "argument" and p.required]

@@ -1,7 +1,7 @@
 """Completion scripts for bash, zsh and fish, written out from the commands themselves.
 
-The scripts hold every command, option and choice, model names included, so that the shell answers without starting
-Python. ``python -m clipalign.completion FOLDER`` writes the three files, with the name of a shell it prints that one.
+The scripts hold every command, option and choice, so that the shell answers without starting Python.
+``python -m clipalign.completion FOLDER`` writes the three files; with the name of a shell it prints that one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHELLS: Final = ("bash", "zsh", "fish")
 FILES: Final[dict[str, str]] = {"bash": "clipalign.bash", "zsh": "_clipalign", "fish": "clipalign.fish"}
-"""The name each shell looks a script up by."""
+"""By shell, the file name it expects."""
 
 FILE_METAVARS: Final = ("IMAGE", "FILE", "FILE|DIR|-", "FILE|DIR")
 FOLDER_METAVARS: Final = ("DIR", "DIR|pictogram[:N]", "A B")
@@ -26,14 +26,12 @@ FOLDER_METAVARS: Final = ("DIR", "DIR|pictogram[:N]", "A B")
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """An option as a shell needs to know it.
+    """An option, as a shell completes it.
 
     Attributes:
         names: all its spellings, short ones first.
-        help: one line.
         takes: ``nothing``, ``choice``, ``file``, ``folder`` or ``text``.
-        choices: what completes its value; files do too where ``takes`` is ``file``.
-        repeats: whether it may be given more than once.
+        choices: completions of its value, beside files if ``takes`` is ``file``.
     """
 
     names: tuple[str, ...]
@@ -55,12 +53,12 @@ class Branch:
 
     @property
     def typed_flags(self) -> list[str]:
-        """The long spellings of its options, and short ones that have no long one."""
+        """Long spellings of its options, and short ones that have no long one."""
         return [name for flag in self.flags for name in flag.names if name.startswith("--") or len(flag.names) == 1]
 
 
 def completion_script(shell: str) -> str:
-    """The script for one of :data:`SHELLS`, from its template among those of ``output``."""
+    """Fill in the template of a shell's script."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     root, branches = _tree()
@@ -125,16 +123,16 @@ def _first_sentence(text: str) -> str:
 
 
 def _listed(words: Iterable[str]) -> str:
-    """A bash string of one word a line: completions are split at line ends only, so that file names may hold spaces."""
+    """Return a bash string of one word a line: completions are split at line ends, so that names may hold spaces."""
     return "$'" + "\\n".join(words) + "'"
 
 
 Completed = tuple[tuple[str, ...], str]
-"""What completes a value: its choices, and ``file``, ``directory`` or nothing."""
+"""The choices of a value, and ``file``, ``directory`` or nothing."""
 
 
 def _bash_cases(branches: list[Branch]) -> dict[Completed, list[str]]:
-    """What follows an option, to the patterns of command and option it follows; any command where all agree."""
+    """Map completions to the patterns of command and option before them; any command if all agree."""
     meanings: dict[str, dict[Completed, list[str]]] = {}
     cases: dict[Completed, list[str]] = {}
     for branch in branches:
@@ -156,17 +154,17 @@ def _zsh_text(text: str) -> str:
 
 
 def _zsh_function(flag: Flag) -> str:
-    """Name of the function that offers an option's names and files."""
+    """Return the name of the function that offers an option's names and files."""
     return "_clipalign_value_" + flag.names[-1].lstrip("-").replace("-", "_")
 
 
 def _mixed(flag: Flag) -> bool:
-    """Whether its value is a name or a file."""
+    """Return whether its value is a name or a file."""
     return flag.takes == "file" and bool(flag.choices)
 
 
 def _zsh_specs(branch: Branch) -> list[str]:
-    """What ``_arguments`` is told, a quoted string an option and one for the arguments."""
+    """Return the arguments of ``_arguments``: a quoted string an option and one for the arguments."""
     specs = []
     for flag in branch.flags:
         label = _zsh_text(flag.names[-1].lstrip("-"))
@@ -190,7 +188,7 @@ def _fish_text(text: str) -> str:
 
 
 def _fish_flag(flag: Flag) -> str:
-    """What ``complete`` is told of an option, behind its condition."""
+    """Return the arguments of ``complete`` for an option, after its condition."""
     names = "".join(f" -l {n.removeprefix('--')}" if n.startswith("--") else f" -s {n[1:]}" for n in flag.names)
     takes = {"folder": " -x -a '(__fish_complete_directories)'", "file": " -r -F", "nothing": ""}.get(flag.takes, " -x")
     choices = f" -a '{' '.join(flag.choices)}'" if flag.choices else ""
@@ -198,7 +196,6 @@ def _fish_flag(flag: Flag) -> str:
 
 
 def write_scripts(folder: Path) -> None:
-    """Write the three files into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     for shell in SHELLS:
         (folder / FILES[shell]).write_text(completion_script(shell), encoding="utf-8")

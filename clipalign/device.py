@@ -1,8 +1,8 @@
 """Which device and precision a model runs on, and why; batches that shrink when memory runs out.
 
-A request ("auto", "cuda:1", "bf16") becomes a ``DeviceChoice`` that carries its reason, so that results can say where
-their numbers come from. fp32 is the reference everywhere, on GPUs too: attributions are near 1e-4 and half precision
-moves them. Nothing here seeds, moves tensors or changes torch's settings, and nothing imports torch before it is asked.
+A request ("auto", "cuda:1", "bf16") becomes a ``DeviceChoice`` with its reason, for the provenance of results. fp32 is
+the reference everywhere: attributions are near 1e-4 and half precision changes them. Nothing here seeds, moves tensors
+or changes torch's settings, and torch is imported only when needed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class DeviceChoice:
     Attributes:
         device: ``cpu``, ``cuda:N`` or ``mps``.
         precision: of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
-        reason: why these two, one line, for provenance and ``-v``.
-        threads: CPU threads torch may use; None leaves torch's own number.
+        reason: one line, for provenance and ``-v``.
+        threads: CPU threads of torch; None for its own default.
     """
 
     device: str
@@ -55,8 +55,8 @@ def choose_device(device: str = "auto", precision: str = "auto", threads: int | 
     Args:
         device: ``auto`` (the first CUDA device, under ``torchrun`` that of the process, else MPS, else the CPU),
             ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``. A precision that the device cannot compute in falls
-            back to fp32, which is never less exact, and the reason says so.
+        precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``. One that the device cannot compute in falls back to
+            fp32, and the reason says so.
         threads: at least 1, or None.
 
     Raises:
@@ -76,14 +76,13 @@ def choose_device(device: str = "auto", precision: str = "auto", threads: int | 
 
 
 def torch_dtype(choice: DeviceChoice) -> torch.dtype:
-    """The torch type of a precision."""
     import torch
 
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[choice.precision]
 
 
 def available_devices() -> list[str]:
-    """The devices of this machine, best first: ``cuda:0``, …, ``mps``, ``cpu``."""
+    """Return the devices of this machine, best first: ``cuda:0``, …, ``mps``, ``cpu``."""
     import torch
 
     found = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -119,7 +118,7 @@ def _find_device(request: str) -> tuple[str, str]:
 
 
 def _best(there: list[str]) -> tuple[str, str]:
-    """The first, but under ``torchrun`` the GPU of this process."""
+    """Return the first, or under ``torchrun`` the GPU of this process."""
     rank = os.environ.get("LOCAL_RANK", "")
     gpus = [name for name in there if name.startswith("cuda")]
     if rank.isdecimal() and gpus:
@@ -138,7 +137,7 @@ def _find_precision(device: str, request: str) -> tuple[str, str]:
 
 
 def _obstacle(device: str, precision: str) -> str:
-    """Why ``device`` should not compute in ``precision``, or an empty string."""
+    """Return why ``device`` should not compute in ``precision``, or an empty string."""
     import torch
 
     if device == "cpu":
@@ -154,7 +153,7 @@ def _obstacle(device: str, precision: str) -> str:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether bf16 is computed, not emulated: AVX512-BF16 or AMX on x86, the bf16 extension on ARM."""
+    """Return whether bf16 is not emulated: AVX512-BF16 or AMX on x86, the bf16 extension on ARM."""
     import torch
 
     if platform.machine().lower() in ("arm64", "aarch64"):
@@ -163,13 +162,10 @@ def _cpu_has_bf16() -> bool:
 
 
 def with_oom_retry(batch_size: int, run: Callable[[int], T]) -> T:
-    """``run(batch_size)``; when memory runs out, again with half the batch, down to 1.
+    """Return ``run(batch_size)``; when memory runs out, retry with half the batch, down to 1, and warn once.
 
-    What fitted is remembered by the place in the code that ``run`` is written at, until a device is chosen again: a run
-    over a million records finds out once, and one warning tells.
-
-    Raises:
-        DeviceUnavailable: not even a batch of one fits.
+    The size that fitted is remembered by the place of ``run`` in the code until a device is chosen again. Raises
+    ``DeviceUnavailable`` if not even a batch of one fits.
     """
     # Closures are new objects at every call: only where they are written says that two of them do the same work.
     place = f"{getattr(run, '__module__', '')}.{getattr(run, '__qualname__', '')}"
@@ -197,7 +193,7 @@ def with_oom_retry(batch_size: int, run: Callable[[int], T]) -> T:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python has a type for it, torch on some devices only a sentence."""
+    """Return whether memory ran out: Python has a type for it, torch on some devices only a message."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY_SIGNS)
 
 

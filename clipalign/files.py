@@ -1,13 +1,12 @@
 """Files and folders: what lies at a path, files that appear whole or not at all, locks, and failures to write.
 
-A file is written beside its place under one kind of name, ``.clipalign-NAME-TOKEN.part``, and renamed. A killed process
-leaves such a part: whoever holds the lock on a folder removes them with :func:`remove_leftovers`, and every write
-removes those beside it that are older than an hour.
+A file is written beside its place as ``.clipalign-NAME-TOKEN.part`` and renamed. A killed process leaves the part: the
+holder of the folder's lock removes it with :func:`remove_leftovers`, and every write removes those beside it that are
+older than an hour.
 
-A lock is let go of by the kernel when its process dies, however it dies. It holds between processes and between two
-opens in one process; nothing is written into the locked file. Only a lock that another holds is waited for: where
-locking fails for any other reason (network drives without locks, a server that does not answer), the work goes on
-without it and says so once, for a lock guards against a slip, and the atomic renames guard the data.
+The kernel releases a lock when its process dies. It holds between processes and between two opens in one process;
+nothing is written into the locked file. Only a lock held by another is waited for: if locking fails for any other
+reason (as on some network drives), the work goes on without it with one warning, as atomic renames guard the data.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ MAX_TEXT_BYTES: Final = 64_000_000
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a file; False for names that no file can have, and in folders that may not be read."""
+    """Return whether it is a file; False for invalid names and in unreadable folders."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -44,7 +43,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder, likewise."""
+    """Return whether it is a folder, likewise."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -52,7 +51,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_package_rows(package: str, name: str) -> list[dict[str, Any]]:
-    """The rows of a TOML file of this program's own, lists as tuples; it holds one array of tables."""
+    """Read the one array of tables in a TOML file of this package, lists as tuples."""
     (rows,) = tomllib.loads((files(package) / name).read_text(encoding="utf-8")).values()
     return [_with_tuples(row) for row in rows]
 
@@ -64,7 +63,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 def is_special(path: Path) -> bool:
-    """Whether it is a device, a pipe or a socket; False where it is missing."""
+    """Return whether it is a device, a pipe or a socket; False if missing."""
     try:
         mode = path.expanduser().stat().st_mode
     except (OSError, ValueError, RuntimeError):
@@ -73,13 +72,9 @@ def is_special(path: Path) -> bool:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file for reading, and nothing that could block forever.
+    """Open a file for reading; a device, socket or named pipe, which could block forever, raises ``OSError``.
 
-    A name in a list or folder may be a device, a socket or a named pipe; those are refused. What a shell makes of
-    ``<(command)`` is a pipe too, and the user's own.
-
-    Raises:
-        OSError: as ``open`` does, and for what is no plain file.
+    A pipe from a shell's ``<(command)`` is allowed.
     """
     given = str(path).startswith(("/dev/fd/", "/proc/self/fd/")) or str(path) == "/dev/stdin"
     mode = path.stat().st_mode
@@ -91,11 +86,7 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def read_text_bytes(path: Path) -> bytes:
-    """A whole text file.
-
-    Raises:
-        OSError: as :func:`open_plain`, and for more than :data:`MAX_TEXT_BYTES`.
-    """
+    """Read a whole file as :func:`open_plain`; raise ``OSError`` for more than :data:`MAX_TEXT_BYTES`."""
     with open_plain(path) as stream:
         content = stream.read(MAX_TEXT_BYTES + 1)
     if len(content) > MAX_TEXT_BYTES:
@@ -125,25 +116,21 @@ def open_special(path: Path, name: str) -> BinaryIO:
 # --- files that appear whole or not at all ---
 
 _PART_PREFIX: Final = ".clipalign-"
-"""Unmistakable, since parts may lie in a folder of the user's."""
+"""Distinctive, as parts may be in a folder of the user's."""
 
 _NAME_CHARACTERS: Final = 40
-"""Of the file's own name in its part's, which must not become longer than a name may be."""
+"""Of the file's name in its part's name, whose length is limited."""
 
 _STALE_SECONDS: Final = 3600.0
-"""Age of a part that nobody can be writing any more."""
+"""Age of a part that no process can still be writing."""
 
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Make an empty file beside ``path``, which takes its place when the block ends well.
+    """Yield an empty file that replaces ``path`` when the block succeeds.
 
-    Args:
-        path: in a folder that exists.
-        sync: whether the content is on the disk before the rename, so that a power failure leaves no torn file.
-
-    Raises:
-        OSError: it cannot be written; ``path`` is as it was.
+    ``sync`` flushes the content to the disk before the rename, so that a power failure leaves no torn file. On
+    ``OSError`` ``path`` is unchanged.
     """
     remove_leftovers(path.parent, min_age_seconds=_STALE_SECONDS)
     part = part_beside(path)
@@ -165,22 +152,18 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def part_beside(path: Path) -> Path:
-    """A unique name beside ``path`` for what will be renamed to it."""
+    """Return a unique name beside ``path`` for what will be renamed to it."""
     return path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = True) -> None:
-    """Write a file whole or not at all; arguments and errors as of :func:`replacing`."""
+    """Write a file whole or not at all, as :func:`replacing`."""
     with replacing(path, sync=sync) as part, part.open("wb") as stream:
         stream.writelines([content] if isinstance(content, bytes) else content)
 
 
 def sync_file(handle: int) -> None:
-    """Flush an open file to the disk, which is when some file systems find it full.
-
-    Raises:
-        OSError: the disk is full, or gone.
-    """
+    """Flush an open file to the disk; some file systems raise ``OSError`` for a full disk only here."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -189,12 +172,9 @@ def sync_file(handle: int) -> None:
 
 
 def remove_leftovers(folder: Path, name: str = "", *, min_age_seconds: float = 0.0) -> None:
-    """Remove the parts that killed processes left in ``folder``.
+    """Remove the parts that killed processes left in ``folder``, of the file ``name`` or of all.
 
-    Args:
-        folder: locked by the caller, unless ``min_age_seconds`` says that nobody can be at work on them.
-        name: of the one file whose parts they are; empty for all.
-        min_age_seconds: younger ones stay.
+    The caller holds the folder's lock, or gives a ``min_age_seconds`` that excludes parts in use.
     """
     for part in folder.glob(f"{glob.escape(_part_prefix(name))}*.part"):
         with suppress(OSError):  # another process was quicker, or it is another user's
@@ -207,14 +187,7 @@ def _part_prefix(name: str) -> str:
 
 
 def write_failed(name: str, error: OSError, *, kept: str = "", hint: str = "give another --output") -> OutputError:
-    """The error for a file that cannot be written.
-
-    Args:
-        name: of the file or folder.
-        error: what the system said.
-        kept: what of the work is safe and how to go on with it, or an empty string.
-        hint: what to try where nothing is kept.
-    """
+    """Return the error for a file that cannot be written; ``kept`` says what is safe and how to resume, or is empty."""
     full = error.errno in DISK_FULL
     reason = "the disk is full" if full else error.strerror or str(error)
     if kept:
@@ -228,14 +201,14 @@ def write_failed(name: str, error: OSError, *, kept: str = "", hint: str = "give
 
 _ASK_AGAIN_SECONDS: Final = 0.05
 _FAR_BEYOND: Final = 0x7FFF_FFFF_0000
-"""Windows' locks keep others from reading what is locked: a byte that no file reaches is locked instead of the data."""
+"""Windows' locks prevent reading, so a byte beyond any file's end is locked."""
 
 _HELD: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-"""What systems, and network drives, say of a lock that another has; Windows says the last two."""
+"""Error codes for a lock that another holds; Windows uses the last two."""
 
 _NOT_OURS: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DELETED_AGAIN: Final = 100
-"""How often a lock may be deleted while we open it before it counts as another's."""
+"""Attempts at opening a lock that is being deleted before it counts as held."""
 
 _told: set[str] = set()
 
@@ -249,18 +222,18 @@ def exclusive(
     remove: bool = False,
     hint: str = "",
 ) -> Iterator[None]:
-    """Hold ``path`` alone while the block runs; an empty file is made where there is none.
+    """Hold a lock on ``path`` while the block runs, creating an empty file if missing.
 
     Args:
-        path: the file itself, or one beside it where the file will be replaced while the lock is held.
+        path: the file itself, or one beside it if the file will be replaced while the lock is held.
         wait_seconds: how long to wait for another process, at least 0.
         on_wait: called once, when waiting begins.
-        remove: delete the file before the lock is let go; for files that are nothing but locks.
+        remove: delete the file before releasing the lock; for files that are nothing but locks.
         hint: of the error; what to do besides waiting.
 
     Raises:
-        Busy: another process holds it still.
-        OSError: the file cannot be opened or made.
+        Busy: another process still holds it.
+        OSError: the file cannot be opened or created.
     """
     path = Path(path)
     until = time.monotonic() + wait_seconds
@@ -287,7 +260,7 @@ def exclusive(
 
 
 def _try(path: Path) -> int | None:
-    """An open, locked file, a new one where it was deleted while we open it; None where another has the lock."""
+    """Open and lock the file, anew if it was deleted meanwhile; return None if another holds the lock."""
     for _ in range(_DELETED_AGAIN):
         handle = _open(path)
         try:
@@ -304,7 +277,7 @@ def _try(path: Path) -> int | None:
 
 
 def _open(path: Path) -> int:
-    """The file, made where there is none, and never one elsewhere that a link leads to; another user's to be read."""
+    """Open or create the file without following a link; open another user's for reading."""
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | careful, 0o666)
@@ -318,7 +291,7 @@ def _open(path: Path) -> int:
 
 
 def _locked(path: Path, handle: int) -> bool:
-    """Whether the lock is ours, or there can be none; False where another has it."""
+    """Return whether the lock is ours or impossible; False if another holds it."""
     try:
         _lock(handle)
     except OSError as error:
@@ -333,7 +306,7 @@ def _locked(path: Path, handle: int) -> bool:
 
 
 def _is_still(path: Path, handle: int) -> bool:
-    """Whether ``path`` names the file that was opened: its last holder may have deleted it in between."""
+    """Return whether ``path`` is the opened file, which its last holder may have deleted."""
     try:
         there, ours = path.stat(), os.fstat(handle)
     except OSError as error:

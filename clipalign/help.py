@@ -1,7 +1,6 @@
 """Format ``--help``: plain text in the width of the terminal, headings bold where color is allowed.
 
-Examples come first, options stand in groups, nothing is drawn in boxes: the page reads the same in a pipe, in a log and
-at 40 columns.
+Without boxes the page reads the same in a pipe, in a log and at 40 columns.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ NAME_CELLS: Final = 30
 """Columns for names; a longer one gets a line of its own."""
 
 NARROW_CELLS: Final = 60
-"""Below this many columns descriptions stand under their names."""
+"""Below this many columns descriptions follow under their names."""
 
 _HELD: Final = "\N{NO-BREAK SPACE}"
-"""Between ``[default:`` and what it is, so that no line ends there."""
+"""Joins ``[default:`` and its value, so that no line breaks there."""
 
 
 def page(
@@ -32,7 +31,7 @@ def page(
     commands: Iterable[tuple[str, str]] = (),
     closing: str = "",
 ) -> str:
-    """The whole page; ``text`` is a docstring, ``parameters`` are Typer's, ``commands`` names with their one line."""
+    """Return the page: ``text`` is a docstring, ``parameters`` are Typer's, ``commands`` names with their one line."""
     columns = width()
     blocks = [_filled(f"{_bold('Usage:')} {usage}", columns, hanging="  "), _prose(text, columns)]
     blocks.append(_section("Commands", list(commands), columns))
@@ -88,7 +87,7 @@ def _filled(text: str, columns: int, *, hanging: str = "") -> str:
 
 
 def _prose(text: str, columns: int) -> str:
-    """Paragraphs filled to the width, indented lines kept, the line above those set as a heading."""
+    """Fill paragraphs to the width, keep indented lines, and set the line above those as a heading."""
     blocks = []
     for paragraph in text.strip().split("\n\n"):
         first, *rest = paragraph.splitlines() or [""]

@@ -1,7 +1,6 @@
 """The commands: one module each, and what several share; light to import, what is heavy they import when they run.
 
-``COMMANDS`` is the one table of them. A command that is not in it does not exist: neither ``--help``, nor completion,
-nor a table of a settings file knows it.
+``COMMANDS`` is the table of them, which ``--help``, completion and settings files read.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CommandRow(NamedTuple):
-    """Where a command lives, as ``module:function``, and its one line for ``--help``."""
+    """A command's function, as ``module:function``, and its one line for ``--help``."""
 
     target: str
     summary: str
@@ -39,11 +38,10 @@ COMMANDS: Final[dict[str, CommandRow]] = {
 
 
 def command_function(name: str) -> Any:
-    """The function of a command, imported now; its ``settings`` are the class of its settings."""
+    """Import a command's function; its ``settings`` attribute is the class of its settings."""
     module, _, function = COMMANDS[name].target.partition(":")
     return getattr(import_module(module), function)
 
 
 def settings_tables() -> Tables:
-    """The settings of every command."""
     return {name: declared(command_function(name).settings) for name in COMMANDS}

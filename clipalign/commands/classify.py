@@ -1,6 +1,6 @@
 """``clipalign classify``: images and classes; the best classes of each, and with ``--explain`` why.
 
-Every mistake in a file of classes is reported before torch is imported.
+Every error in a file of classes is reported before torch is imported.
 """
 
 from __future__ import annotations
@@ -55,16 +55,14 @@ DESCRIPTIONS_FOLDER: Final = "descriptions"
 """In the cache folder."""
 
 WORDS_FOLDER: Final = "waffle-words"
-"""Among the data sets: words to draw from."""
+"""Of the data set of random words."""
 
 _FEW_TEXTS: Final = 200
-"""Of fewer no progress is shown: a second or two."""
+"""Below this number no progress is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyOptions(ClassifySettings, ClassFileSettings, RecordSettings):
-    """Settings of the command."""
-
     panel = "Scoring"
 
     label: Annotated[
@@ -128,7 +126,6 @@ def classify(
 
 
 def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
-    """The images that were named as arguments, checked."""
     if not images:
         raise UsageError(
             "missing IMAGE", hint="give images, folders of images, or --input FILE; see --help", input="IMAGE"
@@ -151,7 +148,7 @@ def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
 
 
 def _is_one(images: list[str]) -> bool:
-    """Whether one image is named, not a folder of them."""
+    """Return whether a single image is named, not a folder."""
     return len(images) == 1 and (images[0] == STDIN or not is_folder(Path(images[0]).expanduser()))
 
 
@@ -185,12 +182,12 @@ def _classify_many(pictures: Input | None, settings: ClassifyOptions) -> int:
 
 
 def read_classes(settings: ClassifyOptions) -> Classes:
-    """The classes that were asked for, checked; those that a language model is still to describe have names alone.
+    """Read and check the requested classes; those still to be described by a language model have names only.
 
     Raises:
-        UsageError: no classes or too many sources of them, a file of the wrong shape, a class without descriptions.
-        UnknownDataset: nobody published descriptions of that data set.
-        MissingDataset: they are published, and not on this machine.
+        UsageError: no classes or several sources of them, an invalid file, a class without descriptions.
+        UnknownDataset: no descriptions of that data set are published.
+        MissingDataset: they are published, but not on this machine.
     """
     _check_sources(settings)
     if settings.dataset is not None:
@@ -213,7 +210,7 @@ def read_classes(settings: ClassifyOptions) -> Classes:
 
 
 def describe_with_model(classes: Classes, settings: ClassifyOptions) -> Classes:
-    """The classes with what a language model says about them, where the user named one.
+    """Add a language model's descriptions to the classes, if the user named one.
 
     Raises:
         UsageError: offline, and a class is not described yet.
@@ -280,23 +277,19 @@ def _dataset_name(typed: str) -> str:
 
 
 def _downloaded_words(settings: ClassifyOptions) -> Path | None:
-    """What ``clipalign download waffle-words`` fetched, if it did."""
+    """Return the file that ``clipalign download waffle-words`` fetched, if any."""
     return next(iter(sorted(data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir).glob("*.txt"))), None)
 
 
 def _check(classes: Classes, settings: ClassifyOptions) -> None:
-    """The method refuses such classes too, but only when torch is there."""
+    """Check the classes before torch is imported; the method checks them again."""
     if not classes.templates:
         classes = replace(classes, templates=(PLACE,))  # the method has its own
     class_texts(classes, method=settings.method or default_method(classes), prompt=settings.prompt, seed=settings.seed)
 
 
 def ready_classifier(loaded: LoadedModel, classes: Classes, settings: ClassifyOptions) -> Classifier:
-    """The classifier, its classes encoded or read from the cache; what holds for all images is reported here.
-
-    Raises:
-        UsageError, ModelMismatch.
-    """
+    """Return the classifier, its classes encoded or read from the cache; warn of what holds for all images."""
     from clipalign.methods.classify import make_classifier, texts_of
 
     total = sum(len(one.texts) for one in texts_of(classes, settings)[1])

@@ -1,7 +1,7 @@
 """What several commands share: their arguments, the model, and runs of many records.
 
-Cheapest check first: names, columns and outputs before the weights, the weights before torch, and nothing of an earlier
-run is touched before the model is loaded. A command brings what it makes of a loaded model and how its records look.
+Checks run from cheap to costly: names, columns and outputs, then weights, then the import of torch; an earlier run's
+output is untouched until the model is loaded. A command adds how to score with a model and how to show its records.
 """
 
 from __future__ import annotations
@@ -48,11 +48,7 @@ ImageArgument = Annotated[
 
 
 def wants_many(settings: RecordSettings, arguments: Mapping[str, object]) -> bool:
-    """Whether the records of ``--input`` are asked for, rather than what the arguments name.
-
-    Raises:
-        UsageError: both are.
-    """
+    """Return whether ``--input`` is given; raise ``UsageError`` if arguments are given too."""
     given = [name for name, value in arguments.items() if value not in (None, (), [])]
     if "input" in settings.typed and given:
         raise UsageError(
@@ -64,11 +60,7 @@ def wants_many(settings: RecordSettings, arguments: Mapping[str, object]) -> boo
 
 
 def refuse_for_one(settings: RecordSettings, names: Sequence[str], *, what: str = "pairs", hint: str = "") -> None:
-    """Refuse options that were typed and have no meaning for one pair or image.
-
-    Raises:
-        UsageError: one was typed.
-    """
+    """Raise ``UsageError`` for typed options that have no meaning for one pair or image."""
     for name in names:
         if name in settings.typed and getattr(settings, name):
             hint = hint or "give them with --input"
@@ -76,11 +68,7 @@ def refuse_for_one(settings: RecordSettings, names: Sequence[str], *, what: str 
 
 
 def check_image(image: str, settings: RecordSettings) -> None:
-    """Check that IMAGE names something.
-
-    Raises:
-        UsageError: it is blank, standard input that nothing is piped into, or the --output.
-    """
+    """Raise ``UsageError`` if IMAGE is blank, is standard input without a pipe, or is the --output."""
     if not image.strip():
         raise UsageError("IMAGE is empty", hint="give a path, an http(s) URL, or -", input="IMAGE")
     if image == STDIN and (sys.stdin is None or sys.stdin.isatty()):
@@ -90,11 +78,7 @@ def check_image(image: str, settings: RecordSettings) -> None:
 
 
 def check_text(name: str, text: str, *, needs_word: bool = True) -> None:
-    """Check a text before a model is loaded; the methods refuse such texts too.
-
-    Raises:
-        UsageError: it is blank, no UTF-8, or has no word to score.
-    """
+    """Raise ``UsageError`` for a blank text, invalid UTF-8, or no word to score, before a model is loaded."""
     from clipalign.data.words import reported_words, split_words
 
     if not text.strip():
@@ -109,10 +93,7 @@ def check_text(name: str, text: str, *, needs_word: bool = True) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChosenModel:
-    """A model whose weights and device are known, not yet in memory.
-
-    ``option`` is how the user names a model, for hints.
-    """
+    """A model whose weights and device are known, not yet in memory; ``option`` names it in hints."""
 
     row: ModelRow
     choice: DeviceChoice
@@ -120,11 +101,7 @@ class ChosenModel:
     option: str
 
     def load(self) -> LoadedModel:
-        """Load it, and tell ``-v`` how long that took.
-
-        Raises:
-            MissingWeights, VerificationFailed, ModelMismatch.
-        """
+        """Load it, reporting the time with ``-v``."""
         from clipalign.models.load import load_model
 
         row, settings = self.row, self.settings
@@ -143,7 +120,7 @@ def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--m
 
     Raises:
         MissingWeights, VerificationFailed, DeviceUnavailable.
-        UnknownModel, UnknownDataset: a license is accepted of an unknown name.
+        UnknownModel, UnknownDataset: a license is accepted for an unknown name.
     """
     row = with_activation(row, settings.quick_gelu)
     if settings.accept_license:
@@ -162,7 +139,7 @@ def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--m
 
 
 def _check_weights(row: ModelRow, settings: MachineSettings) -> None:
-    """Say that weights are missing in a moment, before torch is imported; open_clip's tags wait for open_clip."""
+    """Report missing weights before torch is imported; open_clip's tags wait for open_clip."""
     from clipalign.models.weights import locate
 
     if not any(source.kind == "open_clip" for source in row.weights):
@@ -171,10 +148,7 @@ def _check_weights(row: ModelRow, settings: MachineSettings) -> None:
 
 
 def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: MachineSettings) -> T:
-    """``action()``, repeated after a download of what is missing: with ``--download``, or by default on a terminal.
-
-    A damaged file is never replaced unasked.
-    """
+    """Repeat ``action`` after downloading missing files, if allowed; a damaged file is never replaced unasked."""
     try:
         return action()
     except VerificationFailed:
@@ -200,7 +174,7 @@ def _can_be_fetched(row: ModelRow) -> bool:
 
 @contextmanager
 def _other_model_hinted(row: ModelRow, option: str) -> Iterator[None]:
-    """Where weights would have to be downloaded, name the model that is here."""
+    """Name a local model in the hint where weights would have to be downloaded."""
     try:
         yield
     except MissingWeights as error:
@@ -215,12 +189,7 @@ def run_one(
     image: str,
     score: Callable[[LoadedModel, Image], Sequence[R]],
 ) -> Sequence[R]:
-    """Score one image, show what was found, and return it.
-
-    Raises:
-        UsageError: the output may not be written.
-        ClipalignError: the image cannot be read, or whatever else keeps the model from scoring.
-    """
+    """Score one image, show the results, and return them."""
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
@@ -255,16 +224,15 @@ def run_many(
     """Score the records of ``settings.input`` and return the exit status.
 
     Args:
-        settings, formatter: of the command.
         scorer: makes the method of a loaded model.
-        source: the records, instead of what ``settings.input`` names.
-        needs_text: whether a record without a text is a bad one.
+        source: the records, instead of ``settings.input``.
+        needs_text: whether a record without a text is invalid.
         check: whether a finding sets the exit status.
 
     Raises:
         UsageError: options that contradict each other, or an output that may not be written.
         InputUnreadable: an input as a whole; with ``--on-error fail`` the first bad record.
-        ClipalignError: whatever else keeps the model from scoring.
+        ClipalignError: the model cannot score for another reason.
     """
     from clipalign.data.columns import ALL_COLUMNS
     from clipalign.data.readers import open_input

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectOptions(DetectSettings, RecordSettings):
-    """Settings of the command."""
-
     panel = "Scoring"
 
     reference: Annotated[
@@ -103,7 +101,7 @@ def detect(
 
 
 def _check_many(settings: DetectOptions) -> None:
-    """Refuse what has a meaning for one pair alone."""
+    """Refuse options that have a meaning for one pair only."""
     if settings.reference:
         hint = "write them into a column references of the input"
         raise UsageError("--reference is for one pair", hint=hint, input="--reference")
@@ -134,7 +132,7 @@ def _warn_of_epsilon(loaded: LoadedModel, settings: DetectOptions) -> None:
 
 
 def _one_record(image: str, text: str, references: tuple[str, ...]) -> Input:
-    """One pair as an input of one record, so that an error becomes a record too."""
+    """Make one pair an input of one record, so that an error becomes a record too."""
     from clipalign.data.records import Input, InputRecord, Place
 
     return Input.of([InputRecord(image, image, image, text, references, Place(image, 0, 0))])

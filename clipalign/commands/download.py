@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadOptions(FetchSettings):
-    """Settings of the command; its tasks are typed for one run, as no file or variable must make it remove things."""
+    """Settings of the command; its tasks must be typed, so that no file or variable makes it remove things."""
 
     panel = "Task"
 
@@ -70,7 +70,6 @@ class DownloadOptions(FetchSettings):
 
 
 def complete_names(incomplete: str) -> list[str]:
-    """Models and data sets."""
     return [name for name in (*ROWS, *DATASETS) if name.startswith(incomplete)]
 
 
@@ -138,7 +137,7 @@ def download(
 
 @dataclass
 class _Answer:
-    """What was done: a record for programs and lines for people, about each row; and what failed."""
+    """Records for programs and lines for people about each row, and the errors."""
 
     records: list[Mapping[str, object]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -149,11 +148,7 @@ class _Answer:
         self.lines += [line, *(f"  {visible(detail)}" for detail in details)]
 
     def write(self, format: str) -> None:
-        """Write it to stdout; an error ends the command after the lines, and instead of a JSON document.
-
-        Raises:
-            ClipalignError: what failed.
-        """
+        """Write it to stdout and raise the error, if any; with JSON the error replaces the document."""
         if self.error is None or (self.lines and format != "json"):
             write_record({"results": self.records}, "\n".join([*self.lines, ""]), format=format)
         if self.error is not None:
@@ -172,7 +167,6 @@ def _list(rows: Sequence[Row], settings: DownloadOptions) -> int:
 
 
 def _plan(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
-    """What would be done with each row, and with those it needs."""
     from clipalign.download.catalog import check_license, status_of, still_by_hand
     from clipalign.output.download import size_of
 
@@ -228,7 +222,7 @@ def _fetch(rows: Sequence[Row], settings: DownloadOptions, *, again: str) -> _An
 
 
 def _verify(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
-    """Each row that was named, or everything that is here, against its hashes."""
+    """Check the named rows, or everything local, against the hashes."""
     from clipalign.download.catalog import find, status_of, verify
 
     answer = _Answer()
@@ -277,7 +271,7 @@ def _remove(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
 
 
 def _with_files(rows: Sequence[Row]) -> list[Row]:
-    """The rows, with the files of tags."""
+    """Replace tags by their files."""
     from clipalign.download.models import with_files
     from clipalign.models.registry import ModelRow
 
@@ -285,7 +279,7 @@ def _with_files(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_needs(rows: Sequence[Row]) -> list[Row]:
-    """Each data set after those it needs, and everything once."""
+    """Put each data set after those it needs, without duplicates."""
     from clipalign.download.dataset_rows import DatasetRow
 
     found: dict[str, Row] = {}
@@ -297,7 +291,7 @@ def _with_needs(rows: Sequence[Row]) -> list[Row]:
 
 
 def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:
-    """The same fetch once more, as it is typed; what comes from a settings file or a variable holds anyhow."""
+    """Return the command line that repeats the download."""
     words = ["clipalign", "download", *names]
     words += [word for file in settings.handed_over for word in ("--from", str(file))]
     if "accept_license" in settings.typed:
@@ -306,12 +300,7 @@ def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:
 
 
 def check_accepted(settings: FetchSettings) -> None:
-    """Every name whose license is accepted is one.
-
-    Raises:
-        UnknownModel, UnknownDataset: it is not, so that nothing would be accepted.
-        UsageError: it is generated, and has no license.
-    """
+    """Raise an error if ``--accept-license`` names something unknown or generated."""
     if settings.accept_license:
         from clipalign.download.catalog import find
 
@@ -320,7 +309,7 @@ def check_accepted(settings: FetchSettings) -> None:
 
 
 def download_context(settings: FetchSettings) -> DownloadContext:
-    """The way things are fetched, told to the user through the notices."""
+    """Return the context of downloads, reporting to the user through the notices."""
     from clipalign.download.fetch import DownloadContext
     from clipalign.download.web import Web
     from clipalign.output.download import fetch_progress
@@ -355,7 +344,7 @@ def _line(row: Row, results: Sequence[DownloadResult]) -> str:
 
 
 def _together(failed: Sequence[MissingWeights], rows: int) -> MissingWeights:
-    """One error for several, with the status they share."""
+    """Join several errors into one with their common status."""
     if len(failed) == 1:
         return failed[0]
     hints = list(dict.fromkeys(error.hint for error in failed if error.hint))

@@ -109,7 +109,7 @@ def _explain(benchmark: Benchmark[Any, Any]) -> int:
 
 @contextmanager
 def _writing(folder: Path | None) -> Iterator[None]:
-    """Failures to write to ``folder`` as a sentence; all others as they are."""
+    """Turn failures to write to ``folder`` into errors for the user."""
     try:
         yield
     except OSError as error:
@@ -124,7 +124,7 @@ def _writing(folder: Path | None) -> Iterator[None]:
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
-    """Whether it is about ``folder`` or a file in it; a full disk that names no file is."""
+    """Return whether ``error`` is about ``folder`` or a file in it, or a full disk without a file name."""
     if error.filename is None:
         return error.errno in DISK_FULL
     place = Path(str(error.filename))
@@ -132,7 +132,7 @@ def _concerns(error: OSError, folder: Path) -> bool:
 
 
 def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
-    """Two finished runs, beside each other; under ``torchrun`` by the first process alone."""
+    """Compare two finished runs; under ``torchrun`` in the first process only."""
     if not launched_processes().is_first:
         return EXIT_DONE
     from clipalign.evaluation.compare import compare_runs
@@ -149,7 +149,6 @@ def _sweep(
     axes: dict[str, list[object]],
     progress: Callable[[int], None],
 ) -> int:
-    """All combinations of ``axes``."""
     from clipalign.evaluation.sweep import run_sweep
     from clipalign.output.eval import sweep_record, sweep_table
 
@@ -165,7 +164,7 @@ def _sweep(
 
 
 def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress: Callable[[int], None]) -> int:
-    """The layers and the epsilon that suit the model; under ``torchrun`` by the first process alone."""
+    """Choose layers and epsilon for the model; under ``torchrun`` in the first process only."""
     if not launched_processes().is_first:
         return EXIT_DONE
     loaded = choose_model(find_model(settings.model), settings).load()
@@ -185,7 +184,6 @@ def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress:
 
 
 def _report(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> None:
-    """The page about the run in ``--output``."""
     from clipalign.evaluation.report_data import report_data
     from clipalign.files import write_whole
     from clipalign.output.eval import REPORT_FILE, eval_page
@@ -197,11 +195,7 @@ def _report(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> None:
 
 
 def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> None:
-    """Refuse typed options that the benchmark does not use; those of settings files and variables are ignored.
-
-    Raises:
-        UsageError: one was typed.
-    """
+    """Refuse typed options that the benchmark does not use; those of settings files and variables are ignored."""
     from clipalign.evaluation.benchmark import CLASS_FILES, CLASS_OPTIONS, LONG_OPTIONS, WORD_OPTIONS
 
     for name in (*WORD_OPTIONS, *CLASS_OPTIONS, *CLASS_FILES, *LONG_OPTIONS):
@@ -215,11 +209,7 @@ def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> No
 def _check_epsilon(
     benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: Mapping[str, Sequence[object]]
 ) -> None:
-    """Refuse an epsilon that was typed or swept where every run is in mode most-negative, which has none.
-
-    Raises:
-        UsageError: it is so.
-    """
+    """Refuse a typed or swept epsilon if every run is in mode most-negative, which has none."""
     option = "--sweep" if "epsilon" in axes else "--epsilon" if "epsilon" in settings.typed else ""
     modes = axes.get("mode") or [settings.mode or getattr(benchmark, "mode", "")]
     if option and set(modes) == {Mode.MOST_NEGATIVE.value}:
@@ -231,22 +221,14 @@ def _check_epsilon(
 
 
 def _check_compared(settings: EvalSettings) -> None:
-    """Refuse options typed beside ``--compare``, which reads two finished runs as they are.
-
-    Raises:
-        UsageError: one means nothing to it.
-    """
+    """Refuse options typed beside ``--compare``, which reads two finished runs unchanged."""
     for name in sorted(settings.typed - set(_WITH_COMPARE)):
         flag = flag_name(name)
         raise UsageError(f"--compare makes no use of {flag}", hint="leave it out, or run without --compare", input=flag)
 
 
 def _check_together(settings: EvalSettings) -> None:
-    """Options that exclude or need each other.
-
-    Raises:
-        UsageError: they are not given so.
-    """
+    """Refuse options that exclude each other or lack another."""
     if settings.save is not None and not settings.calibrate:
         raise UsageError("--save needs --calibrate", hint="it saves what is calibrated", input="--save")
     if settings.calibrate and settings.sweep:

@@ -25,11 +25,10 @@ from clipalign.output.console import notices
 PANELS: Final = (
     *("Task", "Data", "Scoring", "Training", "Beyond what was published", "Many at once", "Output", "Model", ""),
 )
-"""Groups of the help, in their order."""
+"""In the order of the help."""
 
 
 def typer_option(setting: Setting) -> Any:
-    """A setting as Typer declares an option."""
     flag = setting.flag
     return typer.Option(
         f"{flag}/--no-{flag[2:]}" if setting.switch and not setting.plain else flag,
@@ -42,7 +41,7 @@ def typer_option(setting: Setting) -> Any:
 
 
 def _annotation(setting: Setting) -> Any:
-    """What Typer reads a setting as: text, which is checked later, as the same setting may come from a file."""
+    """Return Typer's type of a setting: text, checked later, as the setting may also come from a file."""
     kind: Any = bool if setting.switch else list[str] if setting.many else str
     if " " in setting.value:
         kind = tuple[str, str]
@@ -58,16 +57,11 @@ def _completing(setting: Setting) -> Callable[[str], list[str]]:
 
 
 def in_order_of_help(kind: type[CommandSettings]) -> dict[str, Setting]:
-    """The settings of a command, a group after the other."""
     return dict(sorted(declared(kind).items(), key=lambda item: PANELS.index(item[1].panel)))
 
 
 def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Make of ``function(*arguments, settings)`` the function that Typer calls: with an option for each setting.
-
-    Args:
-        command: its name on the command line.
-    """
+    """Turn ``function(*arguments, settings)`` into the function Typer calls, with an option for each setting."""
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         signature = inspect.signature(function)
@@ -98,7 +92,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
 def resolve_settings(
     command: str, kind: type[CommandSettings], flags: Mapping[str, object], *, start: Path | None = None
 ) -> CommandSettings:
-    """The settings of this run, with the errors of :func:`resolve`; variables and files that set nothing are told."""
+    """Resolve the settings of this run as :func:`resolve`; warn of variables and files that set nothing."""
     settings = resolve(kind, flags, command=command, tables=settings_tables, start=start)
     configure(settings)
     for sentence in (*unknown_variables(settings_tables), *foreign_settings_files()):

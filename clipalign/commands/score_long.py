@@ -37,13 +37,11 @@ if TYPE_CHECKING:
     from clipalign.results import LongResult
 
 MAX_TEXT_BYTES: Final = 10_000_000
-"""Of a text file; no model reads a thousandth of it, so what is larger was not meant."""
+"""Of a text file; far more than any model reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreLongOptions(LongSettings, RecordSettings):
-    """Settings of the command."""
-
     panel = "Scoring"
 
     model: Annotated[str, SameAs(ModelSettings)] = LONG_MODEL
@@ -95,7 +93,7 @@ def score_long(
 
 
 def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tuple[str, str]]:
-    """Identifier and text of everything to score, those of the command line first, checked."""
+    """Return identifier and text of everything to score, those of the command line first, checked."""
     if not typed and not settings.text_file:
         raise UsageError("missing TEXT", hint="give a text in quotes, or --text-file FILE", input="TEXT")
     if [image, *settings.text_file].count(STDIN) > 1:
@@ -110,7 +108,6 @@ def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tup
 
 
 def _read(name: str) -> str:
-    """The text in a file, or on standard input."""
     if name == STDIN and sys.stdin is None:
         raise UsageError("--text-file is - but standard input is closed", input="--text-file")
     try:
@@ -145,7 +142,6 @@ def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOpti
 
 
 def _records(image: str, texts: list[tuple[str, str]]) -> Input:
-    """The texts of the command line as an input."""
     from clipalign.data.records import Input, InputRecord, Place
 
     return Input.of(

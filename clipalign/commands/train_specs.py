@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, MachineSettings):
-    """Settings of the command."""
-
     panel = "Data"
 
     data: Annotated[
@@ -104,7 +102,7 @@ def train_specs(*, settings: TrainSpecsOptions) -> int:
 
 
 def _check(settings: TrainSpecsOptions) -> None:
-    """What does not make sense together, before torch is imported."""
+    """Refuse contradicting settings before torch is imported."""
     if settings.data is None:
         raise UsageError("missing --data", hint="a prepared folder, or pictogram for generated scenes", input="--data")
     if settings.prepare is None and settings.output is None:
@@ -139,7 +137,7 @@ def _check_folder(folder: Path, settings: TrainSpecsOptions) -> None:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Around what touches the folder of a run and nothing else: what fails there is said of it."""
+    """Turn errors of the run's folder into errors for the user; wrap nothing else in it."""
     try:
         yield
     except OSError as error:
@@ -182,7 +180,7 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
 
 
 def _trained(settings: TrainSpecsOptions) -> SpecsResult:
-    """Cheapest check first: names, whether the weights are here, then the data, before they load."""
+    """Check from cheap to costly: names, whether the weights exist, then the data, before loading them."""
     folder, name = settings.output, settings.data
     assert folder is not None and name is not None
     row = find_model(settings.init)
@@ -237,7 +235,7 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
 
 
 def _clear(folder: Path) -> None:
-    """Take an earlier run's own files away, and nothing else."""
+    """Delete an earlier run's own files only."""
     for name in _RUN_FILES:
         (folder / name).unlink(missing_ok=True)
     for name in _RUN_FOLDERS:
@@ -246,7 +244,7 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a request to end came; a step is finished and saved first. A second Ctrl-C ends at once."""
+    """Return whether Ctrl-C or SIGTERM came: the step is finished and saved first. A second Ctrl-C ends at once."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:

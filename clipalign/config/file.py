@@ -1,8 +1,7 @@
 """The settings file: ``clipalign.toml``, or ``[tool.clipalign]`` of ``pyproject.toml``, whichever is nearest upward.
 
-A table named after a command (``[tool.clipalign.detect]``) holds for that command alone. Folders above the working
-directory are looked at up to the root of the repository or the home folder, and a file counts only where the user or
-root owns it: what a stranger left in a shared folder changes nothing.
+A table named after a command (``[tool.clipalign.detect]``) holds for that command alone. The search goes up to the root
+of the repository or the home folder, and skips files of owners other than the user or root.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_DOTS: Final = 200
-"""Of a line: the time that a dotted key takes grows with the square of its parts."""
+"""Of a line: parsing a dotted key takes time quadratic in its parts."""
 
 
 def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
-    """The nearest settings file upward from ``start``: path, table, and the table's name in messages.
+    """Return path, table and the table's name of the nearest settings file upward from ``start``.
 
-    ``clipalign.toml`` wins over a ``pyproject.toml`` beside it; a ``pyproject.toml`` without ``[tool.clipalign]`` is
-    passed over, and so is a file of another user.
+    ``clipalign.toml`` wins over a ``pyproject.toml`` beside it; a ``pyproject.toml`` without ``[tool.clipalign]`` and
+    files of other users are skipped.
     """
     for folder in _folders(start):
         own = folder / "clipalign.toml"
@@ -51,7 +50,7 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
 
 
 def foreign_files(start: Path) -> list[str]:
-    """A sentence about each settings file that does not count: no file, or somebody else owns it or may write it."""
+    """Return a sentence about each skipped settings file: not a file, or owned or writable by another user."""
     places = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
     return [
         f"{place} is not read, because it is a device, a pipe or a socket, not a file"
@@ -73,7 +72,7 @@ def _names_us(project: Path) -> bool:
 
 
 def _folders(start: Path) -> list[Path]:
-    """``start`` and those above it, up to the repository's root or the home folder; without either, it alone."""
+    """Return ``start`` and its parents up to the repository's root or the home folder; without either, it alone."""
     home = home_folder()
     found = []
     for folder in (start, *start.parents):
@@ -84,7 +83,7 @@ def _folders(start: Path) -> list[Path]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether this user or root owns it and others may not write it; a link's own owner counts too."""
+    """Return whether this user or root alone owns and may write it; a link's own owner counts too."""
     if not is_file(path) or not hasattr(os, "getuid"):
         return is_file(path)
     there = path.stat()
@@ -92,11 +91,10 @@ def _counts(path: Path) -> bool:
 
 
 def read_settings_file(command: str, tables: Callable[[], Tables], *, start: Path) -> dict[str, tuple[object, str]]:
-    """Value and origin, for messages, of every setting that the nearest file holds for ``command``.
+    """Return value and origin, for messages, of every setting that the nearest file holds for ``command``.
 
     Raises:
-        SettingsError: the file cannot be read, is no TOML, has a key that no command knows, or one that a file must
-            not say, or a value where a table belongs.
+        SettingsError: an unreadable file, invalid TOML, an unknown or forbidden key, or a value in place of a table.
     """
     nearest_file = find_settings_file(start)
     if nearest_file is None:
@@ -120,7 +118,7 @@ def read_settings_file(command: str, tables: Callable[[], Tables], *, start: Pat
 
 
 def _said(setting: Setting, value: object, path: Path, table: str, key: str) -> tuple[object, str]:
-    """A value and its origin; the parts of a model's name that begin with ``./`` or ``../`` lie beside the file."""
+    """Return a value and its origin; parts of a model's name that begin with ``./`` or ``../`` are beside the file."""
     if setting.beside_file and isinstance(value, str) and path.parent != Path.cwd():
         parts = value.split("@")
         value = "@".join(str(path.parent / part) if part.startswith(("./", "../")) else part for part in parts)
@@ -128,7 +126,7 @@ def _said(setting: Setting, value: object, path: Path, table: str, key: str) -> 
 
 
 def _known(key: str, settings: Mapping[str, Setting], path: Path, table: str, commands: list[str]) -> str:
-    """``key`` as a setting's name; ``batch-size`` and ``batch_size`` are the same."""
+    """Return ``key`` as a setting's name; ``batch-size`` and ``batch_size`` are the same."""
     name = key.replace("-", "_")
     setting = settings.get(name)
     if setting is None:

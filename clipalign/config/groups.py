@@ -1,7 +1,7 @@
 """Settings that several commands have, in groups that the class of a command inherits.
 
-This module and others of declarations do without ``from __future__ import annotations``: to compile annotations from
-strings once more would cost ``--help`` a tenth. So no reader may have the name of a field, which would hide it.
+Modules of declarations do not use ``from __future__ import annotations``: compiling annotations from strings would cost
+``--help`` a tenth of its time. So no reader may have the name of a field, which would hide it.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "tar", "html"
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings(CommandSettings):
-    """Where models and data sets are kept, and whether they may be fetched."""
+    """Where models and data sets are kept, and whether they may be downloaded."""
 
     panel = "Model"
 
@@ -61,7 +61,7 @@ class FetchSettings(CommandSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(FetchSettings):
-    """What every command that computes has."""
+    """Settings of every command that computes."""
 
     panel = "Model"
 
@@ -102,7 +102,7 @@ class MachineSettings(FetchSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(MachineSettings):
-    """What every command that runs a model has."""
+    """Settings of every command that runs a model."""
 
     panel = "Model"
 
@@ -125,11 +125,7 @@ class ModelSettings(MachineSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(CommandSettings):
-    """What every command has whose ``--output`` may exist already.
-
-    Raises:
-        UsageError: both are given.
-    """
+    """Settings of every command whose ``--output`` may exist."""
 
     panel = "Many at once"
 
@@ -144,7 +140,7 @@ class RunSettings(CommandSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSettings(RunSettings, ModelSettings):
-    """What every command has that runs a model on records."""
+    """Settings of every command that runs a model on records."""
 
     panel = "Many at once"
 

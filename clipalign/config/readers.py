@@ -1,7 +1,6 @@
 """How values are read and checked, the same from a command line, a variable, TOML and Python.
 
-A reader takes a value and returns it in the type that its setting has, or raises :class:`BadValueError`. What a reader
-returned it takes again unchanged.
+A reader converts a value to its setting's type, or raises :class:`BadValueError`. It accepts its own result unchanged.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ Reader: TypeAlias = Callable[[object], Any]
 MAX_THREADS: Final = 1024
 MAX_BATCH: Final = 65_536
 MAX_SEED: Final = 2**63 - 1
-"""The largest seed that every random generator in use takes."""
+"""The largest seed that every random generator in use accepts."""
 _MAX_INT: Final = 2**31 - 1
-"""Of numbers without a bound of their own: what every library takes."""
+"""Of numbers without a bound of their own."""
 
 _COLUMNS: Final = ("image", "text", "id", "references")
-"""Of :mod:`clipalign.data.columns`, which to import would cost ``--help`` time."""
+"""Copied from :mod:`clipalign.data.columns`, whose import would slow ``--help``."""
 
 _DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 _TRUTHS: Final = {
@@ -34,12 +33,7 @@ _TRUTHS: Final = {
 
 
 class BadValueError(Exception):
-    """A value that a reader refuses.
-
-    Attributes:
-        expected: what it must be, as it follows "must be".
-        hint: which good value was probably meant, or an empty string.
-    """
+    """An invalid value; ``expected`` follows "must be", ``hint`` suggests a value or is empty."""
 
     def __init__(self, expected: str, hint: str = "") -> None:
         super().__init__(expected)
@@ -48,7 +42,6 @@ class BadValueError(Exception):
 
 
 def quoted(value: object) -> str:
-    """A bad value in a message."""
     try:
         return repr(value)
     except (ValueError, RecursionError):  # thousands of digits, or of levels
@@ -56,8 +49,6 @@ def quoted(value: object) -> str:
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
-    """One of ``choices``."""
-
     def read(value: object) -> str:
         if value in choices:
             return str(value)
@@ -71,13 +62,11 @@ def _meant(value: object, choices: tuple[str, ...]) -> str:
 
 
 def several(read: Reader) -> Callable[[object], tuple[Any, ...]]:
-    """A list of what ``read`` takes, or a single one."""
+    """Read a list of what ``read`` takes, or a single one."""
     return lambda value: tuple(read(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
 def whole(low: int, high: int = _MAX_INT) -> Callable[[object], int]:
-    """A whole number from ``low`` to ``high``."""
-
     def read(value: object) -> int:
         number = value
         if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,19}\s*", value):
@@ -91,7 +80,7 @@ def whole(low: int, high: int = _MAX_INT) -> Callable[[object], int]:
 
 
 def auto_or_count(value: object) -> int | None:
-    """``auto``, read as None, or a whole number."""
+    """Read ``auto``, as None, or a whole number."""
     try:
         return None if value == "auto" else whole(1, MAX_BATCH)(value)
     except BadValueError:
@@ -99,7 +88,6 @@ def auto_or_count(value: object) -> int | None:
 
 
 def finite(value: object) -> float:
-    """Any number but an infinite one."""
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
@@ -110,7 +98,7 @@ def finite(value: object) -> float:
 
 
 def between(low: float, high: float = math.inf, *, above: bool = False) -> Callable[[object], float]:
-    """A number from ``low`` to ``high``; with ``above``, greater than ``low``."""
+    """Read a number from ``low`` to ``high``; with ``above``, greater than ``low``."""
     expected = f"a number, {low:g} or more" if high == math.inf else f"a number from {low:g} to {high:g}"
     if above:
         expected = f"a number above {low:g}"
@@ -128,7 +116,6 @@ def between(low: float, high: float = math.inf, *, above: bool = False) -> Calla
 
 
 def truth(value: object) -> bool:
-    """Yes or no."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in _TRUTHS:
@@ -137,21 +124,20 @@ def truth(value: object) -> bool:
 
 
 def text(value: object) -> str:
-    """Any string."""
     if not isinstance(value, str):
         raise BadValueError("a string")
     return value
 
 
 def name(value: object) -> str:
-    """A string that is not blank."""
+    """Read a string that is not blank."""
     if not text(value).strip():
         raise BadValueError("a name or a path")
     return str(value)
 
 
 def path(value: object) -> Path:
-    """A file or folder; ``~`` is the home folder."""
+    """Read a path, expanding ``~``."""
     if isinstance(value, Path):
         return value
     try:
@@ -164,14 +150,14 @@ names, texts, paths = several(name), several(text), several(path)
 
 
 def device_name(value: object) -> str:
-    """The name of a kind of device, of CUDA's with or without a number."""
+    """Read the name of a device type; CUDA's may have a number."""
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value.strip().lower()):
         return value.strip().lower()
     raise BadValueError("auto, cpu, cuda, cuda:N or mps", _meant(value, _DEVICES))
 
 
 def shard_part(value: object) -> tuple[int, int]:
-    """``I/N``: part I of N, from 1 on."""
+    """Read ``I/N``: part I of N, from 1."""
     if isinstance(value, tuple):
         value = "/".join(map(str, value))
     found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", value) if isinstance(value, str) else None
@@ -181,7 +167,7 @@ def shard_part(value: object) -> tuple[int, int]:
 
 
 def named_columns(*others: str) -> Callable[[object], dict[str, str]]:
-    """``image=file_name,text=caption``: columns that an input has under other names; ``others`` may be named too."""
+    """Read ``image=file_name,text=caption``: columns that have other names in an input."""
     known = (*_COLUMNS, *others)
 
     def read(value: object) -> dict[str, str]:
@@ -195,12 +181,12 @@ def named_columns(*others: str) -> Callable[[object], dict[str, str]]:
 
 
 def parted(value: object) -> tuple[str, ...]:
-    """Names with commas between them, or several such lists."""
+    """Read names separated by commas, or several such lists."""
     return tuple(one.strip() for item in names(value) for one in item.split(",") if one.strip())
 
 
 def pair_of(read: Callable[[object], Any], what: str) -> Callable[[object], tuple[Any, Any]]:
-    """Two values that ``read`` takes; ``what`` names them in the error."""
+    """Read two values with ``read``; ``what`` names them in the error."""
 
     def both(value: object) -> tuple[Any, Any]:
         if not isinstance(value, list | tuple) or len(value) != 2:

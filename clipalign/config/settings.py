@@ -2,10 +2,9 @@
 
     layers: Annotated[int | None, Setting("Text layers averaged, from the last.", whole(1), value="K")] = None
 
-makes the flag ``--layers K``, the variable ``CLIPALIGN_LAYERS``, the key ``layers`` of a settings file, the reader and
-check of its value, its default, its line in ``--help`` and its completion. The flag wins over the variable, that over
-the file, that over the default, and an error names where the value came from. Every object of such a class is checked,
-also when a Python program makes it.
+makes the flag ``--layers K``, the variable ``CLIPALIGN_LAYERS``, the key ``layers`` of a settings file, the value's
+reader and check, its default, its line in ``--help`` and its completion. The flag wins over the variable, that over the
+file, that over the default, and an error names the origin. Objects made by Python programs are checked too.
 """
 
 import os
@@ -32,20 +31,20 @@ class Setting:
 
     Attributes:
         help: one sentence, with the unit of a quantity.
-        read: reads and checks a value; by default one of ``choices``, or what the field's type says.
-        value: what stands for the value in the help, choices parted by ``|``, two values by a space.
-        default: what holds where nothing is given, in words; by default the field's own default.
+        read: reads and checks a value; by default one of ``choices``, or by the field's type.
+        value: placeholder in the help, choices separated by ``|``, two values by a space.
+        default: in words; by default the field's own default.
         choices: what completes the value.
         short: a second flag of one letter, ``-o``.
-        flag: the flag, where it is not the field's name.
+        flag: the flag, if it is not the field's name.
         plain: whether a switch has no ``--no-`` form.
-        file: whether a settings file may say it. A file may change numbers and looks; it must not say where to read or
-            write, nor replace, fetch, accept or send anything, because it may come with somebody else's data.
-        variable: whether a variable may say it; what neither says is typed for one run.
-        variables: other variables that say it too.
-        beside_file: whether parts of it that begin with ``./`` or ``../`` are seen from the settings file's folder.
+        file: whether a settings file may set it. As a file may come with somebody else's data, it must not say where to
+            read or write, nor replace, fetch, accept or send anything.
+        variable: whether an environment variable may set it.
+        variables: other variables that set it.
+        beside_file: whether its parts that begin with ``./`` or ``../`` are relative to the settings file.
         panel: heading of its group in the help; by default the ``panel`` of its class.
-        many, switch: whether it may be repeated, and whether it takes no value; the field's type says so.
+        many, switch: whether it may be repeated, and whether it takes no value; derived from the field's type.
     """
 
     help: str
@@ -68,18 +67,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class SameAs:
-    """The setting that another class declares under the same name; ``default`` says in words what holds here."""
+    """The setting that another class declares under the same name; ``default`` describes the default here."""
 
     owner: type
     default: str = ""
 
 
 class Checked:
-    """Base of dataclasses whose fields are settings: a value that was given is read and checked.
-
-    Raises:
-        UsageError: a value out of its range; the error names the field.
-    """
+    """Read and check the given values of a dataclass whose fields are settings; ``UsageError`` names the field."""
 
     panel: ClassVar[str] = ""
 
@@ -94,7 +89,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSettings(Checked):
-    """What every command has; ``typed`` are the settings that were given as flags."""
+    """Settings of every command; ``typed`` are the names given as flags."""
 
     format: Annotated[
         str | None,
@@ -125,7 +120,7 @@ _READERS: Final[dict[Any, Reader]] = {
 
 
 def declared(kind: type) -> Mapping[str, Setting]:
-    """The settings that ``kind`` declares, by field, its own first; what types and defaults say is filled in."""
+    """Return the settings of ``kind`` by field, its own first, completed from types and defaults."""
     # functools.cache would say the same, but type checkers take a class that is an argument for unhashable.
     if kind not in _DECLARED:
         _DECLARED[kind] = _declared(kind)
@@ -156,7 +151,6 @@ def _declared(kind: type) -> Mapping[str, Setting]:
 
 
 def _completed(setting: Setting, key: str, value_type: Any, default: object) -> Setting:
-    """The setting with what the field's type and default say."""
     if isinstance(value_type, UnionType):
         value_type = next(one for one in get_args(value_type) if one is not NoneType)
     choices = setting.choices if isinstance(setting.choices, tuple) else ()
@@ -172,7 +166,7 @@ def _completed(setting: Setting, key: str, value_type: Any, default: object) -> 
 
 
 def _shown(default: object) -> str:
-    """A default as the user would type it; empty where there is none."""
+    """Return a default as typed; empty if there is none."""
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, int | float):
@@ -183,16 +177,12 @@ def _shown(default: object) -> str:
 
 
 def flag_name(setting: str) -> str:
-    """``batch_size`` as it is typed: ``--batch-size``."""
+    """Return ``--batch-size`` for ``batch_size``."""
     return "--" + setting.replace("_", "-")
 
 
 def read_value(setting: Setting, value: object, *, origin: str, error: type[UsageError] = UsageError) -> Any:
-    """``value`` in the setting's type.
-
-    Raises:
-        UsageError: it is out of its range; the error names ``origin``.
-    """
+    """Read ``value`` in the setting's type; raise ``error``, which names ``origin``, if it is invalid."""
     assert setting.read is not None
     try:
         return setting.read(value)
@@ -213,18 +203,17 @@ def resolve(
     tables: Callable[[], Tables],
     start: Path | None = None,
 ) -> S:
-    """The settings of one run.
+    """Return the settings of one run.
 
     Args:
         kind: settings class of the command.
-        flags: what was typed, by setting; None for what was not.
-        command: its name, which a table of a settings file may have.
-        tables: the settings of all commands, which one file may hold; asked only where there is a file.
-        start: folder where the search for a settings file begins; the working directory by default.
+        flags: typed values, by setting; None for those not typed.
+        tables: the settings of all commands, called only if there is a settings file.
+        start: where the search for a settings file begins; the working directory by default.
 
     Raises:
         UsageError: a flag's value is out of its range.
-        SettingsError: a variable or the settings file holds something unusable.
+        SettingsError: a variable or the settings file holds an invalid value.
     """
     own = declared(kind)
     unknown = set(flags) - set(own)
@@ -253,7 +242,7 @@ def _from_file(command: str, tables: Callable[[], Tables], start: Path | None) -
 
 
 def foreign_settings_files() -> list[str]:
-    """A sentence about each settings file near the working directory that another user owns, and that is not read."""
+    """Return a sentence about each skipped settings file of another user near the working directory."""
     try:
         return foreign_files(Path.cwd())
     except FileNotFoundError:
@@ -261,17 +250,17 @@ def foreign_settings_files() -> list[str]:
 
 
 def variables_of(key: str, setting: Setting) -> tuple[str, ...]:
-    """The variables that set it, the first that is set wins."""
+    """Return the variables that set it; the first that is set wins."""
     return (ENVIRONMENT_PREFIX + key.upper(), *setting.variables) if setting.variable else ()
 
 
 def _variable(key: str, setting: Setting) -> str:
-    """The variable that sets it now, or an empty string; an empty variable sets nothing."""
+    """Return the variable that sets it now, or empty; an empty variable sets nothing."""
     return next((one for one in variables_of(key, setting) if os.environ.get(one)), "")
 
 
 def unknown_variables(tables: Callable[[], Tables]) -> list[str]:
-    """A sentence about each variable that looks like a setting and is none."""
+    """Return a sentence about each variable that looks like a setting but is none."""
     set_now = [variable for variable in os.environ if variable.startswith(ENVIRONMENT_PREFIX)]
     if not set_now:
         return []

@@ -8,11 +8,11 @@ from typing import Final
 
 MAX_GUESSES: Final = 2
 MIN_SIMILARITY: Final = 0.7
-"""How many guesses a hint makes, and how alike they must be: swapped letters pass, ``gpu`` for ``cpu`` does not."""
+"""Accepts swapped letters, but not ``gpu`` for ``cpu``."""
 
 
 def suggestion(typed: str, known: Iterable[str]) -> str:
-    """A hint that names the one or two of ``known`` that were probably meant, or an empty string."""
+    """Return a hint with the one or two most similar names, or an empty string."""
     lowered = {name.lower(): name for name in known}
     close = get_close_matches(typed.lower(), list(lowered), n=MAX_GUESSES, cutoff=MIN_SIMILARITY)
     return f"did you mean {' or '.join(lowered[name] for name in close)}?" if close else ""

@@ -1,7 +1,7 @@
 """Results for people and programs: tables, pages, JSON, CSV, annotations. All that a command prints is made here.
 
-:func:`render` writes the results of one command line; records of a run over many go through the writers of
-:mod:`.formats`. Nothing here computes a score.
+:func:`render` writes the results of one command line; the writers of :mod:`.formats` write the records of a run over
+many. Nothing here computes a score.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
     from clipalign.output.records import RecordFormatter
 
 STDOUT: Final = "-"
-"""What names it as an output."""
 
 
 def chosen_format(settings: CommandSettings) -> str:
-    """Return ``--format``, or ``table`` where a person is looking and ``json`` where a program reads."""
+    """Return ``--format``, else ``table`` on a terminal and ``json`` elsewhere."""
     return settings.format or ("table" if stdout_is_terminal() else "json")
 
 
 def chosen_batch_format(settings: RecordSettings) -> str:
-    """Return ``--format`` for many records, or what the ending of ``--output`` says, or what suits stdout.
+    """Return ``--format`` for many records, else by the ending of ``--output``, else what suits stdout.
 
     Raises:
-        UsageError: the ending of a file says nothing; a pipe or a device needs none, and gets JSON lines.
+        UsageError: a file's ending names no format; a pipe or a device needs none, and gets JSON lines.
     """
     if settings.format:
         return settings.format
@@ -52,7 +51,7 @@ def chosen_batch_format(settings: RecordSettings) -> str:
 
 
 def _is_no_file(path: Path) -> bool:
-    """Say whether it is there, and is a pipe, a device, or a folder, which is refused where it is opened."""
+    """Return whether ``path`` is a pipe, a device, or a folder, which is refused when opened."""
     try:
         return path.exists() and not path.is_file()
     except (OSError, ValueError):
@@ -60,7 +59,7 @@ def _is_no_file(path: Path) -> bool:
 
 
 def configure(settings: CommandSettings) -> None:
-    """Take over ``-q``, ``-v``, ``--debug`` and the format, from wherever the settings came."""
+    """Apply ``-q``, ``-v``, ``--debug`` and the format from the settings."""
     notices.quiet = notices.quiet or settings.quiet
     notices.verbose = notices.verbose or settings.verbose
     notices.debug = notices.debug or settings.debug
@@ -76,15 +75,12 @@ def render(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the results of one command line to stdout or into a file; their warnings are the caller's.
+    """Write the results of one command line, at least one and all of one picture, to stdout or into a file.
 
     Args:
-        formatter: of the command.
-        results: at least one, of one picture.
         format: one of :data:`.formats.FORMATS`.
         thumbnail: a small WebP, JPEG or PNG of the picture, for ``html``.
         output: the file; None or ``-`` for stdout.
-        overwrite: whether a file that exists is replaced.
 
     Raises:
         ValueError: a number that JSON cannot hold.
@@ -110,7 +106,6 @@ def render(
 
 
 def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
-    """Write one document into a file, or into whatever else ``path`` names."""
     from clipalign.files import is_special, open_special, write_failed, write_whole
     from clipalign.output.console import shown_on_terminal
 
@@ -133,7 +128,7 @@ def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
 
 
 def write_record(record: object, table: str, *, format: str) -> None:
-    """Write to stdout what has two formats alone: ``json`` of the record, or the ``table``."""
+    """Write to stdout as ``json`` of the record, or the ``table``."""
     if format != "json":
         write_output(table)
         return

@@ -1,7 +1,7 @@
 """``classify`` records in every format: the best classes, and, explained, the crops and sentences behind their scores.
 
-A class's score is ``scale`` times the sum of its contributions, so that every crop and every sentence has a share of
-it, and the shares sum to the score. Names and sentences stand as they are, never as markup.
+A class's score is ``scale`` times the sum of its contributions, so the shares of all crops, and of all sentences, sum
+to the score. Names and sentences are shown as given, never as markup.
 """
 
 from __future__ import annotations
@@ -19,50 +19,45 @@ from clipalign.output.records import RecordFormatter, Sort
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, shortened, signed_bar, signs
 
 NAME_CELLS: Final = (6, 40)
-"""Columns of the widest class name: at least, at most."""
+"""Columns of the widest class name: minimum, maximum."""
 
 BAR_CELLS: Final = (6, 24)
-"""Columns of a bar: at least, at most."""
+"""Columns of a bar: minimum, maximum."""
 
 SCORE_CELLS, DISTANCE_CELLS, GAPS_CELLS = 7, 8, 5
 
 SHOWN_CROPS: Final = 3
 SHOWN_SENTENCES: Final = 3
-"""Of each class, those with the largest share of its score; the whole matrix is in JSON and HTML."""
+"""Of each class, those with the largest share of its score; JSON and HTML have all."""
 
 RUNNERS_UP: Final = 2
-"""Classes behind the best one that a line names."""
+"""Classes named on a line after the best one."""
 
 SHADES: Final = 9
 """Steps of the heat map, ``heat-0`` (nothing) to ``heat-9``; below zero ``cold-1`` to ``cold-9``."""
 
 UNIT: Final = 1e-4
-"""Of the numbers in the heat map."""
 
 STROKE_PX: Final = (0.4, 4.0)
 """Width of the lines around the lightest and the heaviest crop."""
 
 MOST_CELLS: Final = 4000
-"""Of the best class's heat map: 60 crops and 66 sentences; the least sentences are left out beyond."""
+"""Of the best class's heat map: 60 crops and 66 sentences; sentences with the least share are left out."""
 
 OTHER_SENTENCES: Final = 8
 OTHER_CROPS: Final = 16
-"""Of the heat maps of the classes behind it."""
+"""Crops in the heat maps of the other classes."""
 
 SENTENCES: Final = ("sentence", "sentences")
 CROPS: Final = ("crop", "crops")
 
 
 NONE_OF_THESE: Final = "none of these"
-"""What people read in the place of a class that was rejected."""
+"""Shown in place of a rejected class."""
 
 
 class ClassifyFormatter(RecordFormatter):
-    """How records of ``classify`` look.
-
-    Args:
-        names: of the classes, for columns that are wide enough from the first line on.
-    """
+    """Format the records of ``classify``; ``names`` of the classes set the width of columns from the first line on."""
 
     command = "classify"
     noun = ("picture", "pictures")
@@ -81,16 +76,14 @@ class ClassifyFormatter(RecordFormatter):
         self._names = [IdColumn(longest) for _ in range(1 + RUNNERS_UP)]
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
-        """Return the best class."""
         return (record["class"] or NONE_OF_THESE,)
 
     def badness(self, record: Mapping[str, Any]) -> float:
-        """Put pictures first whose best two classes lie closest together."""
+        """Put pictures first whose best two scores are closest."""
         classes = record["classes"]
         return -(classes[0]["score"] - classes[1]["score"]) if len(classes) > 1 else -2.0
 
     def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row a class; explained, the crops' frames on the picture, and a heat map a class."""
         evidence = read_evidence(record)
         largest = max(abs(one["score"]) for one in record["classes"])
         rows = [
@@ -110,7 +103,6 @@ class ClassifyFormatter(RecordFormatter):
         }
 
     def line(self, record: Mapping[str, Any]) -> Text:
-        """Return score, id, the best class and those behind it, in columns."""
         shown = record["classes"][: 1 + RUNNERS_UP]
         text = Text(f"{number_of(shown[0])}  ", style="bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
@@ -124,7 +116,6 @@ class ClassifyFormatter(RecordFormatter):
         return text
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
-        """Return the table of one picture."""
         (record,) = records
         parts: list[Text | Table] = [folding(record["image"], "bold"), Text(""), _classes(record["classes"])]
         if record.get("rejected"):
@@ -143,12 +134,12 @@ class ClassifyFormatter(RecordFormatter):
 
 
 def number_of(one: Mapping[str, Any]) -> str:
-    """Return the score of a class, or its probability where there is one."""
+    """Return the probability of a class, or its score if there is none."""
     return f"{one['score'] if one.get('probability') is None else one['probability']:.4f}"
 
 
 class Sentence(NamedTuple):
-    """A text of one class: its weight (0 to 1), its share of the score, and what each crop gives of that (N)."""
+    """A text of one class: its weight (0 to 1), its share of the score, and what each crop adds to that share (N)."""
 
     text: str
     weight: float
@@ -157,7 +148,7 @@ class Sentence(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A part of the picture: its number from 1 on, left, top, right, bottom; weight (0 to 1), share of the score."""
+    """A crop: its number from 1, left, top, right, bottom; weight (0 to 1), share of the score."""
 
     number: int
     box: tuple[int, int, int, int]
@@ -166,7 +157,6 @@ class Crop(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The page's tooltip."""
         return f"crop {self.number}, weight {self.weight:.4f}"
 
 
@@ -179,11 +169,10 @@ class Evidence(NamedTuple):
     sentences: tuple[Sentence, ...]
 
     def best_crops(self, count: int) -> list[Crop]:
-        """Return the crops with the largest shares, largest first."""
         return sorted(self.crops, key=lambda crop: -crop.share)[:count]
 
     def best_sentences(self, count: int) -> list[Sentence]:
-        """Return the sentences with the largest shares, largest first; a text that is there twice is named once."""
+        """Return the sentences with the largest shares, largest first; a repeated text once."""
         joined: dict[str, Sentence] = {}
         for one in self.sentences:
             same = joined.get(one.text)
@@ -195,12 +184,12 @@ class Evidence(NamedTuple):
 
     @property
     def n_texts(self) -> int:
-        """Sentences that differ."""
+        """Number of distinct sentences."""
         return len({one.text for one in self.sentences})
 
 
 def read_evidence(record: Mapping[str, Any]) -> list[Evidence]:
-    """Return the evidence of every class of a record, best first; none where nothing was explained."""
+    """Return the evidence of every class of a record, best first; empty if nothing was explained."""
     if not record.get("crops"):
         return []
     columns: dict[str, list[int]] = {}
@@ -279,10 +268,7 @@ def _add_left_out(table: Table, count: int, noun: tuple[str, str]) -> None:
 
 
 def _frames(crops: Sequence[Crop]) -> list[dict[str, object]]:
-    """Return the crops' frames, the heaviest last and most visible.
-
-    The cube leaves a few lines that stand out, where sixty of them lie on each other.
-    """
+    """Return the crops' frames, the heaviest last; the cube makes a few lines stand out among sixty."""
     ordered = sorted(crops, key=lambda crop: crop.weight)
     lightest, heaviest = ordered[0].weight, ordered[-1].weight
     thin, thick = STROKE_PX
@@ -305,7 +291,7 @@ def _frames(crops: Sequence[Crop]) -> list[dict[str, object]]:
 
 
 def _heat_map(evidence: Evidence, *, first: bool) -> dict[str, object]:
-    """Return the heat map of one class: sentences down, crops across, both from the largest share on."""
+    """Return the heat map of one class: sentences down, crops across, both sorted by share."""
     crops = evidence.best_crops(len(evidence.crops) if first else OTHER_CROPS)
     sentences = evidence.best_sentences(max(1, MOST_CELLS // len(crops)) if first else OTHER_SENTENCES)
     largest = max((abs(one.by_crop[crop.number - 1]) for one in sentences for crop in crops), default=0.0)
@@ -330,7 +316,6 @@ def _heat_map(evidence: Evidence, *, first: bool) -> dict[str, object]:
 
 
 def _cell(value: float, largest: float) -> tuple[str, str]:
-    """Return shade and number of a cell."""
     step = round(SHADES * abs(value) / largest) if largest else 0
     return f"{'heat' if value >= 0 or not step else 'cold'}-{step}", _in_units(value)
 

@@ -1,8 +1,7 @@
 """The two streams: results on stdout, words to the user on stderr; when color is allowed; what may reach a terminal.
 
-Whatever a command prints passes here. Nothing raw does: :func:`visible` turns control characters, of captions and file
-names alike, into escapes that can be read. Color follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else: a
-CI service's own variables do not turn it on. A reader that closes the pipe early is no error.
+All output of commands passes here: :func:`visible` escapes control characters, in captions and file names alike. Color
+follows ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``, nothing else. A reader that closes the pipe early is no error.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder a line or show nothing."""
 
 MAX_SAID: Final = 2_000
-"""Characters of one message on stderr: some repeat a caption, and a caption may be a book."""
+"""Characters of one message on stderr, which may repeat a long caption."""
 
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 100
-"""Columns: what layouts still hold in, what a stream without a size gets, and where longer lines stop helping."""
+"""Columns: the least that layouts support, the default without a terminal, and the most used."""
 
 ANSI: Final = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33", "cyan": "36"}
 
@@ -41,21 +40,21 @@ _PACKAGE: Final = Path(__file__).parent.parent
 
 
 def visible(text: str) -> str:
-    r"""``text`` with everything a terminal would obey, or hide, written as ``\x1b`` or ``\u202e``."""
+    r"""Escape what a terminal would obey or hide, as ``\x1b`` or ``\u202e``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(c) if _is_hidden(c) else c for c in text)
 
 
 def visible_json(line: str) -> str:
-    r"""A line of JSON with the same meaning, with what :func:`visible` escapes written as ``\u202e``."""
+    """Escape a line of JSON as :func:`visible` does, keeping its meaning."""
     import json  # only where it is needed: it costs --help a little
 
     return "".join("\\u007f" if c == "\x7f" else json.dumps(c)[1:-1] if _is_hidden(c) else c for c in line)
 
 
 def shown_on_terminal(data: str | bytes) -> str:
-    """JSON, JSON lines or CSV as they may go to a terminal."""
+    """Escape JSON, JSON lines or CSV for a terminal."""
     text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
     return "\n".join(visible_json(line.removesuffix("\r")) for line in text.split("\n"))
 
@@ -72,7 +71,7 @@ def _escape(character: str) -> str:
 
 
 def abridged(text: str) -> str:
-    """``text`` without the middle of what nobody would read to its end; a hint or a cause is often at the end."""
+    """Cut the middle of a long ``text``; a hint or a cause is often at the end."""
     if len(text) <= MAX_SAID:
         return text
     begin, end = MAX_SAID * 2 // 3, MAX_SAID // 4
@@ -80,12 +79,11 @@ def abridged(text: str) -> str:
 
 
 def readable(text: str) -> str:
-    """``text`` for a person on stderr: :func:`visible` and :func:`abridged`."""
     return abridged(visible(text))
 
 
 def color_allowed(stream: TextIO | None) -> bool:
-    """Whether escape codes may go to ``stream``; ``NO_COLOR`` wins over ``FORCE_COLOR``."""
+    """Return whether escape codes may go to ``stream``; ``NO_COLOR`` wins over ``FORCE_COLOR``."""
     if stream is None or os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR", "").lower() not in ("", "0", "false"):
@@ -94,23 +92,22 @@ def color_allowed(stream: TextIO | None) -> bool:
 
 
 def styled(text: str, style: str, *, stream: TextIO | None) -> str:
-    """``text`` in one of :data:`ANSI`'s styles where ``stream`` takes color."""
+    """Apply one of :data:`ANSI`'s styles if ``stream`` takes color."""
     return f"\x1b[{ANSI[style]}m{text}\x1b[0m" if color_allowed(stream) else text
 
 
 def width() -> int:
-    """Columns to lay out for: ``COLUMNS``, else the terminal's, else 80; never over 100."""
+    """Return the columns to lay out for: ``COLUMNS``, else the terminal's, else 80; at most 100."""
     columns = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
     return max(MIN_WIDTH, min(columns, MAX_WIDTH))
 
 
 def stdout_is_terminal() -> bool:
-    """Whether a person is looking at stdout."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def speaks_unicode(stream: TextIO | None) -> bool:
-    """Whether ``stream`` can carry the bar and mark characters."""
+    """Return whether ``stream`` can encode the bar and mark characters."""
     try:
         "│█▌▐‹›·…✗".encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -119,15 +116,10 @@ def speaks_unicode(stream: TextIO | None) -> bool:
 
 
 def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
-    """Write a result to stdout, all of it, at once; False when the reader closed the pipe, which is no error.
+    """Write all of a result to stdout; return False if the reader closed the pipe.
 
-    Args:
-        content: what to write.
-        is_data: whether it is JSON, JSON lines or CSV, which hold texts as they were given: on a terminal, and there
-            alone, characters that it would obey are written as escapes.
-
-    Raises:
-        OutputError: stdout is closed, or the disk is full.
+    ``is_data``: it is JSON, JSON lines or CSV, whose control characters are escaped on a terminal only. Raises
+    ``OutputError`` if stdout is closed or the disk is full.
     """
     stream = sys.stdout
     if stream is None:
@@ -152,7 +144,7 @@ def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
 
 
 def _discard(stream: TextIO) -> None:
-    """Point a dead stream at nowhere, so that what is still buffered does not fail again when Python exits."""
+    """Redirect a dead stream to the null device, so that buffered data does not fail again when Python exits."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -166,12 +158,11 @@ class Notices:
     """What the user reads besides results, a line each on stderr.
 
     Attributes:
-        quiet: warnings are dropped; errors are not.
-        verbose: reasons and other libraries' warnings are shown too.
-        debug: errors come with their traceback.
-        json: lines wait until the command has succeeded, because a failing one leaves a single JSON object on stderr.
-        waiting: those lines.
-        kept: what Ctrl-C left behind and how to go on, for the hint of "interrupted"; empty where nothing was kept.
+        quiet: drop warnings, but not errors.
+        verbose: show reasons and other libraries' warnings too.
+        debug: show tracebacks of errors.
+        json: keep lines in ``waiting`` until the command succeeds; a failing one prints a single JSON object on stderr.
+        kept: what Ctrl-C left behind and how to resume, for the hint of "interrupted"; empty for nothing.
     """
 
     quiet: bool = False
@@ -182,17 +173,16 @@ class Notices:
     kept: str = ""
 
     def warn(self, message: str) -> None:
-        """Something the user should know about the result."""
         if not self.quiet:
             self._say(styled("warning:", "yellow", stream=sys.stderr) + " " + readable(message))
 
     def inform(self, message: str) -> None:
-        """Something only ``-v`` tells."""
+        """Print with ``-v`` only."""
         if self.verbose and not self.quiet:
             self._say(styled(readable(message), "dim", stream=sys.stderr))
 
     def tell(self, message: str) -> None:
-        """What a long run is at, and what it found; neither a warning nor a result."""
+        """Print the progress or findings of a long run."""
         if not self.quiet:
             self._say(readable(message))
 
@@ -203,18 +193,18 @@ class Notices:
             write_stderr(line)
 
     def release(self) -> None:
-        """Tell what waited."""
+        """Print the waiting lines."""
         for line in self.waiting:
             write_stderr(line)
         self.waiting.clear()
 
 
 notices = Notices()
-"""The process has one stderr, so there is one of these; ``clipalign.cli`` resets it for every run."""
+"""One per process; ``clipalign.cli`` resets it for every run."""
 
 
 def write_stderr(line: str) -> None:
-    """One line to stderr; where even that is impossible there is nobody left to tell."""
+    """Write one line to stderr, ignoring failure."""
     stream = sys.stderr
     if stream is None:
         return
@@ -226,7 +216,7 @@ def write_stderr(line: str) -> None:
 
 
 class _NoticeLog(logging.Handler):
-    """Our own modules' warnings always, others' only with ``-v``."""
+    """Show our own modules' warnings always, others' only with ``-v``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.split(".")[0] == "clipalign"
@@ -262,7 +252,7 @@ def listen() -> None:
 
 
 def progress_console() -> Console | None:
-    """A Rich console on stderr for a progress bar, or None where nobody would see it move."""
+    """Return a Rich console on stderr for a progress bar, or None if nobody would see it."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return None
     from rich.console import Console

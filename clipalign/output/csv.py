@@ -1,9 +1,9 @@
 """Records as CSV for a spreadsheet: RFC 4180, UTF-8, lines ended by a line feed, every cell a plain value.
 
-Lists are joined with semicolons, words stand as ``word:attribution``, sentences as ``sentence:increment``, classes as
-``name:score``. Columns of the input that were kept follow, then ``error`` and ``hint``. The provenance stands beside a
-file in ``NAME.provenance.json``. Texts are not changed: a spreadsheet may take one that starts with ``=`` for a formula
-of its own.
+Lists are joined with semicolons: words as ``word:attribution``, sentences as ``sentence:increment``, classes as
+``name:score``. Kept columns of the input follow, then ``error`` and ``hint``. The provenance of a file goes into
+``NAME.provenance.json`` beside it. Texts are not changed: a spreadsheet may read one that starts with ``=`` as a
+formula.
 """
 
 from __future__ import annotations
@@ -18,26 +18,22 @@ from clipalign.output.formats import Writer
 from clipalign.output.records import Entry, RecordFormatter, RecordStore, is_error
 
 MAX_KEPT: Final = 1_000
-"""Most columns of the input that get a column of their own."""
+"""Maximum number of input columns with a column of their own."""
 
 _NAMES: Final = ("text", "name")
 _NUMBERS: Final = ("attribution", "increment", "score")
 _OTHERS: Final = "columns"
-"""Where kept columns stand as JSON whose names are not known when the header is written."""
+"""Column of JSON for kept columns whose names are unknown when the header is written."""
 
 
 class CsvWriter(Writer):
-    """A header, and a row a record."""
-
     def __init__(self) -> None:
         self._kept: Sequence[str] | None = None
 
     def header(self, formatter: RecordFormatter) -> bytes:
-        """Return the first line."""
         return _line([*formatter.columns, *self._others(formatter), "error", "hint"]) if self.has_header else b""
 
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
-        """Return the record's row; line feeds inside a text stay, in quotes."""
         record = entry.record
         kept = record.get(_OTHERS) or {}
         error = record["error"] if is_error(record) else {}
@@ -54,7 +50,7 @@ class CsvWriter(Writer):
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Iterator[bytes]:
-        """Yield all rows, behind a header that names every column which a record kept."""
+        """Yield all rows after a header that names every column kept by any record."""
         kept = dict.fromkeys(name for _, entry in store.read() for name in entry.record.get(_OTHERS) or ())
         self._kept = list(kept)[:MAX_KEPT]
         yield from super().document(formatter, store, summary=summary, provenance=provenance)
@@ -66,12 +62,12 @@ class CsvWriter(Writer):
 
 
 def provenance_path(path: Path) -> Path:
-    """Where the provenance of a file stands: ``found.provenance.json`` beside ``found.csv``."""
+    """Return ``found.provenance.json`` for ``found.csv``."""
     return path.with_suffix(".provenance.json")
 
 
 def cell_text(value: object) -> str:
-    """Return a value as one cell; numbers so that they read back exactly."""
+    """Return a value as one cell; numbers read back exactly."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -92,5 +88,5 @@ def _line(cells: Iterable[str]) -> bytes:
 
 
 def _quoted(cell: str) -> str:
-    """A cell in quotes where it needs them; Python's own writer leaves a bare carriage return without."""
+    """Quote a cell if needed; Python's own writer does not quote a bare carriage return."""
     return '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\r\n') else cell

@@ -1,6 +1,6 @@
 """``detect`` records in every format: the caption with its wrong words marked, a signed bar a word, scores, provenance.
 
-Words stand as they are in the caption, never as markup.
+Words are shown as in the caption, never as markup.
 """
 
 from __future__ import annotations
@@ -27,29 +27,23 @@ from clipalign.output.table import (
 )
 
 NAMED_WORDS: Final = 8
-"""How many words an annotation names before it only counts."""
+"""Words that an annotation names before it only counts."""
 
 WORD_CELLS: Final = (6, 24)
-"""Columns of the widest word: at least, at most."""
+"""Columns of the widest word: minimum, maximum."""
 
 BAR_CELLS: Final = (6, 20)
-"""Columns of one side of a bar."""
 
 GAPS_CELLS: Final = 6
-"""What mark, spaces and axis of a row take."""
+"""Columns for mark, spaces and axis of a row."""
 
 BARLESS_GAPS_CELLS: Final = 3
-"""What mark and spaces of a row without a bar take."""
 
 Word = Mapping[str, Any]
 
 
 class DetectFormatter(RecordFormatter):
-    """How records of ``detect`` look.
-
-    Args:
-        top: rows of the table of one pair, the most negative words; None for all, in reading order.
-    """
+    """Format the records of ``detect``; ``top`` limits one pair's table to the most negative words (None: all)."""
 
     command = "detect"
     noun = ("pair", "pairs")
@@ -82,11 +76,9 @@ class DetectFormatter(RecordFormatter):
         self._ids = IdColumn()
 
     def found(self, record: Mapping[str, Any]) -> bool:
-        """Say whether any word is misaligned."""
         return bool(record.get("misaligned"))
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
-        """Return the misaligned words, each once a pair."""
         return dict.fromkeys(record.get("misaligned") or ())
 
     def badness(self, record: Mapping[str, Any]) -> float:
@@ -96,7 +88,6 @@ class DetectFormatter(RecordFormatter):
         return -float(record["clip_score"])
 
     def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the caption's pieces, scores, and a row a word."""
         words = record["words"]
         largest = _largest(words)
         rows = [
@@ -117,7 +108,6 @@ class DetectFormatter(RecordFormatter):
         }
 
     def annotation(self, record: Mapping[str, Any]) -> str:
-        """Name the words, and their text."""
         wrong = list(self.frequent(record))
         if not wrong:
             return ""
@@ -126,7 +116,7 @@ class DetectFormatter(RecordFormatter):
         return f"misaligned with {record['image']}: {named} (CLIPScore {score}) in: {record['text']}"
 
     def line(self, record: Mapping[str, Any]) -> Text:
-        """Return mark, CLIPScore, id and marked caption; its misaligned words come first where it is long."""
+        """Return mark, CLIPScore, id and marked caption; a long one starts with its misaligned words."""
         wrong, shape = self.found(record), signs()
         text = Text(f"{shape.wrong if wrong else ' '} ", style="bold red" if wrong else "")
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
@@ -138,7 +128,6 @@ class DetectFormatter(RecordFormatter):
         return text.append_text(caption)
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
-        """Return the table of one pair."""
         (record,) = records
         words = record["words"]
         within = words[: len(words) - len(_beyond(record))]
@@ -174,7 +163,7 @@ def _chosen(words: Sequence[Word], top: int | None) -> list[Word]:
 
 
 def _beyond(record: Mapping[str, Any]) -> Sequence[Word]:
-    """Return the words at the end of a truncated caption that were not scored."""
+    """Return the unscored words at the end of a truncated caption."""
     words: Sequence[Word] = record["words"]
     start = len(words)
     while record["truncated"] and start and not words[start - 1]["scored"]:
@@ -183,7 +172,7 @@ def _beyond(record: Mapping[str, Any]) -> Sequence[Word]:
 
 
 def _caption(record: Mapping[str, Any], words: Iterable[Word]) -> Text:
-    """Return the caption as given, wrong words between ‹ and ›, red where there is color; unscored ones dim."""
+    """Return the caption with wrong words between ‹ and ›, red if there is color; unscored ones dim."""
     shape = signs()
     text = Text(overflow="fold")
     for piece, word in pieces_of(record["text"], words):
@@ -229,7 +218,6 @@ def _rows(words: Sequence[Word], unknown: set[str]) -> Table:
 
 
 def _verdict(record: Mapping[str, Any]) -> Text:
-    """Say which words are misaligned, by which rule; then which are unknown, and which were not scored."""
     settings, words, shape = record["provenance"]["settings"], record["words"], signs()
     count, scored = len(record["misaligned"]), sum(word["scored"] for word in words)
     rule = "the most negative one"

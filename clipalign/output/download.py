@@ -21,18 +21,18 @@ STATES: Final = {
     ("damaged", False): "damaged",
 }
 NAME_CELLS: Final = (18, 30)
-"""At least and at most."""
+"""Minimum, maximum."""
 
 
 def size_of(size: int) -> str:
-    """``605 MB``, or a dash where it is unknown."""
+    """Return ``605 MB``, or a dash if unknown."""
     from clipalign.download.fetch import in_bytes
 
     return in_bytes(size) if size else "-"
 
 
 def listing(rows: Sequence[Status]) -> str:
-    """Return models and data sets: name, size and state on a line, then license and source, then what it is."""
+    """Return a text of models and data sets: name, size and state, then license and source, then title."""
     space = width()
     least, most = NAME_CELLS
     cells = min(most, max([least, *(len(visible(row.name)) for row in rows)]))
@@ -66,7 +66,6 @@ def _wrapped(text: str, space: int) -> list[str]:
 
 
 def listing_record(rows: Sequence[Status], cache_dir: str) -> dict[str, object]:
-    """The list as a JSON document."""
     return {
         "cache_dir": cache_dir,
         "models": [_status(row) for row in rows if row.kind == "model"],
@@ -94,6 +93,6 @@ def _status(row: Status) -> dict[str, object]:
 
 @contextmanager
 def fetch_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much of a file has come; yields a function of bytes so far and bytes in all (0: unknown)."""
+    """Show the progress of a download; yields a function of bytes so far and total bytes (0: unknown)."""
     with Progress(BYTES, title=title) as progress:
         yield progress.update

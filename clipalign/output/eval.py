@@ -1,6 +1,6 @@
 """``eval`` in every format: a run beside published numbers, two runs, a sweep, a calibration; the report as a page.
 
-Published numbers stand beside ours for reading; nothing is passed or failed by them.
+Published numbers are shown for comparison only; nothing passes or fails by them.
 """
 
 from __future__ import annotations
@@ -34,17 +34,16 @@ from clipalign.output.table import Columns, column_table, fitting, folding, prin
 from clipalign.plain import plain
 
 MOST_NUMBERS: Final = 3
-"""Of papers, for one metric: those with the model's own backbone before other methods before other backbones."""
+"""Published numbers shown per metric: the model's own backbone first, then other methods, then other backbones."""
 
 SMALLEST_P: Final = 1e-4
 """Smaller p-values are shown as below it."""
 
 DIGITS: Final = 3
-"""Significant digits of a threshold; its interval shows how many of them matter."""
+"""Significant digits of a threshold."""
 
 REPORT_FILE: Final = "report.html"
 SCALE_UNITS: Final = 200
-"""Length of a metric's scale in its own coordinates."""
 
 BINS: Final = 40
 BIN_WIDTH: Final = 10
@@ -59,7 +58,7 @@ LEGEND: Final[tuple[tuple[str, str], ...]] = (
 
 
 def eval_table(result: EvalResult) -> str:
-    """Return a row a metric, ours beside the published numbers, each with its backbone and source."""
+    """Return a row a metric, ours beside the published numbers with their backbones and sources."""
     numbers = {metric.name: _nearest(result, metric) for metric in result.metrics}
     sources = list(dict.fromkeys(_source(number) for shown in numbers.values() for number in shown))
     rows: list[tuple[str, ...]] = []
@@ -88,7 +87,7 @@ def eval_table(result: EvalResult) -> str:
 
 
 def _left_out(columns: Columns, shown: Columns) -> Iterator[str]:
-    """Which columns that hold anything are not shown."""
+    """Yield the names of nonempty columns that are not shown."""
     missing = [name for name, cells in columns.items() if any(cells) and name not in shown]
     if missing:
         yield f"not shown, for the terminal is too narrow: {', '.join(missing)}; all is in --format json"
@@ -108,7 +107,7 @@ def _source(number: Published) -> str:
 
 
 def _nearest(result: EvalResult, metric: Metric) -> list[Published]:
-    """The papers' numbers for a metric that are shown, in the papers' order."""
+    """Return the published numbers shown for a metric, in the papers' order."""
     known = [number for number in result.published if number.metric == metric.name]
     own = _plain(result.model.partition("@")[0])
 
@@ -128,7 +127,6 @@ def _plain(name: str) -> str:
 
 
 def comparison_record(comparison: Comparison) -> dict[str, object]:
-    """Return two runs of a benchmark as JSON."""
     return {
         "dataset": comparison.dataset,
         "runs": [
@@ -152,7 +150,6 @@ def comparison_record(comparison: Comparison) -> dict[str, object]:
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """Return a row a metric: two runs, the difference with its interval and p-value."""
     heads = [
         folding(f"[{letter}] {model}  {place}")
         for letter, model, place in zip("AB", comparison.models, comparison.places, strict=True)
@@ -183,11 +180,10 @@ def _p(metric: ComparedMetric) -> str:
 
 
 Row = tuple[Mapping[str, object], EvalResult]
-"""Values of the settings that were swept, and what came out."""
+"""Values of the swept settings, and the result."""
 
 
 def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
-    """Return a sweep as JSON: every run whole, with the values that were swept beside it."""
     return {
         "dataset": rows[0][1].dataset,
         "swept": list(dict.fromkeys(name for values, _ in rows for name in values)),
@@ -196,7 +192,7 @@ def sweep_record(rows: Sequence[Row]) -> dict[str, object]:
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
-    """Return a row a combination of at least one, a column a metric; the best value of each metric has a star."""
+    """Return a row a combination, a column a metric; the best value of each metric has a star."""
     first = rows[0][1]
     swept = dict.fromkeys(name for values, _ in rows for name in values)
     columns = {name: [visible(str(values.get(name, ""))) for values, _ in rows] for name in swept}
@@ -213,7 +209,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
 
 
 def _wholes_first(names: Sequence[str]) -> list[str]:
-    """Put ``la`` before ``la_object`` and ``published_la``: numbers of subsets and of others' counting come last."""
+    """Put ``la`` before ``la_object`` and ``published_la``: subsets and others' counts come last."""
     return sorted(
         names, key=lambda name: (name.startswith("published_"), any(name.startswith(f"{other}_") for other in names))
     )
@@ -226,14 +222,12 @@ def _starred(values: Sequence[float | None]) -> list[str]:
 
 
 def calibration_record(calibration: Calibration) -> dict[str, Any]:
-    """Return a calibration as JSON."""
     record = plain(calibration)
     record["provenance"] = record.pop("provenance")  # last, as in every record
     return record
 
 
 def calibration_table(calibration: Calibration) -> str:
-    """Return a row a number of layers, the chosen one marked."""
     rows = [
         (
             f"{one.layers}{'*' if one == calibration.chosen else ' '}",
@@ -259,20 +253,19 @@ def calibration_table(calibration: Calibration) -> str:
 
 
 def rounded(epsilon: float) -> str:
-    """As it is typed: ``-4.37e-05``."""
+    """Format an epsilon as it is typed: ``-4.37e-05``."""
     return f"{epsilon:.{DIGITS}g}"
 
 
 def save_calibration(calibration: Calibration, place: Path, *, model: str) -> None:
-    """Put the proposal into a settings file, for ``detect``; comments and other tables are left as they are.
+    """Write the proposal for ``detect`` into a settings file, keeping comments and other tables.
 
     Args:
-        calibration: what was found.
         place: ``clipalign.toml``, or a ``pyproject.toml``.
-        model: as ``--model`` takes it; saved with the numbers, because they mean nothing for another.
+        model: as ``--model`` takes it; saved because the numbers hold for it alone.
 
     Raises:
-        UsageError: the file has settings of ``detect`` already, is no TOML, or cannot be written.
+        UsageError: the file has settings of ``detect`` already, is not TOML, or cannot be written.
     """
     try:
         before = place.read_text(encoding="utf-8") if place.exists() else ""
@@ -313,10 +306,10 @@ def _lines(best: LayerCalibration, calibration: Calibration, table: str, model: 
 
 
 def eval_page(shown: EvalReport) -> str:
-    """Return the report about a run: one page that needs nothing but itself.
+    """Return the report about a run as one self-contained page.
 
-    Numbers with their intervals on a scale, published numbers beside them, how scores are spread, and the samples that
-    went most wrong and most right with their pictures.
+    It shows metrics with their intervals beside published numbers, the distribution of scores, and the samples with the
+    worst and best results.
     """
     document: Mapping[str, Any] = shown.document
     origin = {name: value for name, value in document["provenance"].items() if name not in ("model", "settings")}
@@ -358,7 +351,7 @@ def _metric(document: Mapping[str, Any], name: str) -> dict[str, object]:
 def _scale(
     value: float, low: float | None, high: float | None, chance: float | None, known: Sequence[float]
 ) -> list[Rect]:
-    """Draw from 0 to 1, or from -1 where there is anything below 0; what lies outside is drawn at the end."""
+    """Draw from 0 to 1, or from -1 if any value is below 0; values outside are drawn at the end."""
     everything = [one for one in (value, low, chance, *known) if one is not None]
     least = -1.0 if min(everything) < 0 else 0.0
 
@@ -378,7 +371,7 @@ def _scale(
 
 
 def _plot(distribution: Distribution) -> dict[str, object]:
-    """Draw histograms over each other, each to its own share: the area of every kind is the same."""
+    """Draw overlaid histograms, each normalized to the same area."""
     pooled = [value for _, values in distribution.groups for value in values]
     low, high = min(pooled), max(pooled)
     shares = [_shares(values, low, high) for _, values in distribution.groups]
@@ -402,7 +395,6 @@ def _plot(distribution: Distribution) -> dict[str, object]:
 
 
 def _shares(values: Sequence[float], low: float, high: float) -> list[float]:
-    """Return the share of ``values`` in each bin."""
     counts = [0] * BINS
     for value in values:
         share = (value - low) / (high - low) if high > low else 0.5

@@ -17,18 +17,14 @@ class Format(NamedTuple):
     """One output format.
 
     Attributes:
-        writer: module and class that write it, imported when it is used.
-        endings: of output files; the first is the one that hints suggest.
-        verbatim: texts stand in it exactly as they were given; escaped on a terminal alone.
-        streamed: it can be written record by record, as they come.
-        appended: a file of it grows record by record, so that a later run can go on with it.
-        joined: files of parts of an input can be put together, so that it may be written in shards.
-        binary: it goes into a file, not to stdout.
-        provenance_beside: its files have none, and get a second file with it.
-        shows_errors: a person reads in it which records could not be scored.
-        has_summary: it includes the summary of a run.
-        has_pictures: it shows small pictures.
-        has_originals: it holds the pictures as they were, which are read once more for it.
+        writer: module and class, imported on use.
+        endings: of output files; hints suggest the first.
+        verbatim: texts are unchanged; escaped on a terminal only.
+        streamed: it can be written record by record.
+        appended: a file of it grows record by record, so that a run can resume.
+        joined: its files can be concatenated, so that it may be written in shards.
+        provenance_beside: the provenance goes into a second file.
+        shows_errors: it shows which records could not be scored.
     """
 
     writer: str
@@ -67,24 +63,23 @@ FORMATS: Final = {
 
 
 class Writer:
-    """Writes records in one format; what a subclass does not say holds for a stream of independent records.
+    """Write records in one format; the defaults suit a stream of independent records.
 
-    Attributes:
-        has_header: whether it begins with one; of several shards that are put together only the first does.
+    ``has_header``: it begins with one, which only the first of several joined shards has.
     """
 
     has_header = True
 
     def header(self, formatter: RecordFormatter) -> bytes:
-        """Return what a stream of records begins with."""
+        """Return what precedes the records."""
         return b""
 
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
-        """Return one record; empty where there is nothing to say. ``to_file``: into a file, without color."""
+        """Return one record, perhaps empty; ``to_file``: into a file, without color."""
         raise NotImplementedError
 
     def footer(self, formatter: RecordFormatter, summary: Mapping[str, Any], *, to_file: bool = False) -> bytes:
-        """Return what a stream of records ends with."""
+        """Return what follows the records."""
         return b""
 
     def document(
@@ -102,7 +97,7 @@ class Writer:
         yield self.footer(formatter, summary, to_file=True)
 
     def results(self, formatter: RecordFormatter, entries: list[Entry]) -> str | bytes:
-        """Return the results of one command line, at least one; text where stdout's encoding decides."""
+        """Return the results of one command line, at least one; text if stdout's encoding decides."""
         from clipalign.output.records import EntryList, Tally
 
         tally = Tally(formatter)
@@ -113,7 +108,6 @@ class Writer:
 
 
 def writer_of(format: str) -> Writer:
-    """Return the writer of one of :data:`FORMATS`."""
     module, _, name = FORMATS[format].writer.partition(":")
     writer: Writer = getattr(import_module(module), name)()
     return writer

@@ -1,7 +1,7 @@
 """Records as GitHub workflow commands: annotations that stand at a line of the input file.
 
 GitHub shows 10 warnings and 10 errors a step, and 50 annotations a job; the log has all of them.
-Workflow commands as documented by GitHub Actions ("Workflow commands", "Setting a warning message").
+Source: GitHub Actions, "Workflow commands", "Setting a warning message".
 """
 
 from __future__ import annotations
@@ -16,19 +16,15 @@ from clipalign.output.formats import Writer
 from clipalign.output.records import Entry, RecordFormatter, is_error
 
 MAX_MESSAGE_CHARACTERS: Final = 1000
-"""Longer ones are cut; a page of annotations shows far less."""
 
 
 class GithubWriter(Writer):
-    """An annotation for every record with a finding or an error."""
-
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
-        """Return the line of one record; empty where there is nothing to say."""
         return annotation(formatter, entry).encode("utf-8")
 
 
 def annotation(formatter: RecordFormatter, entry: Entry) -> str:
-    """Return the line of one record, with its line feed; empty where there is nothing to say."""
+    """Return the line of a record with a finding or an error; empty for others."""
     record = entry.record
     if is_error(record):
         message = str(record["error"].get("message", ""))
@@ -45,7 +41,7 @@ def annotation(formatter: RecordFormatter, entry: Entry) -> str:
 
 
 def failure(message: str, hint: str) -> str:
-    """Return the line of an error that ends a run before its records are through, without a line feed."""
+    """Return the line of an error that ends a run early, without a line feed."""
     return _line("error", {"title": "clipalign"}, f"{message}; {hint}" if hint else message).rstrip("\n")
 
 
@@ -67,7 +63,7 @@ def _place(entry: Entry) -> dict[str, str]:
 
 
 def workspace_path(name: str) -> str:
-    """Return ``name`` from the workspace's root, with slashes; unchanged where it lies elsewhere."""
+    """Return ``name`` relative to the workspace's root, with slashes; unchanged if outside."""
     try:
         found = os.path.relpath(name, os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
     except (OSError, ValueError):  # another drive, no working directory, a name with NUL
@@ -76,14 +72,11 @@ def workspace_path(name: str) -> str:
 
 
 def escaped_message(text: str) -> str:
-    """Return ``text`` for behind the two colons: a runner takes ``%25``, ``%0D`` and ``%0A`` back, nothing else.
-
-    Line feeds are kept; everything else that a log would obey or hide is written out.
-    """
+    """Escape ``text`` for after the two colons: a runner decodes ``%25``, ``%0D`` and ``%0A`` only."""
     lines = (visible(line) for line in text.replace("\r\n", "\n").split("\n"))
     return "\n".join(lines).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def escaped_property(text: str) -> str:
-    """Return ``text`` as the value of a property, where colons and commas are special too."""
+    """Escape ``text`` as the value of a property, where colons and commas are special too."""
     return escaped_message(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,9 +1,8 @@
-"""Pages that need nothing but themselves: no network, no other file, no JavaScript to be read.
+r"""Pages that need nothing but themselves: no network, no other file, no JavaScript to be read.
 
-Templates escape whatever they show, so that a caption, a file name or an error of others is never more than text;
-characters that show nothing or reorder a line are written out, as they are on a terminal: ``\\u202e``. Style, script
-and pictures are in the page, and its security policy forbids all else, scripts by any hash but its own included. Pages
-stay usable with thousands of records; what is left out of larger ones is said at the top.
+Templates escape every text, and write out characters that show nothing or reorder a line, as ``\u202e``. Style, script
+and pictures are in the page, and its security policy forbids all else, including scripts with another hash. Pages stay
+usable with thousands of records; larger ones say at the top what is left out.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_CARDS: Final = 20_000
-"""More than this a browser lays out slowly; the worst are kept."""
+"""The worst records are kept; a browser lays out more slowly."""
 
 MAX_PICTURE_CHARACTERS: Final = 48 * 2**20
-"""All thumbnails of a page together; the worst records keep theirs."""
+"""Of all thumbnails of a page; the worst records keep theirs."""
 
 LARGE: Final = 2_000
-"""Cards from which on the page says that it is large."""
+"""Number of cards from which the page says that it is large."""
 
 THUMBNAIL_PX, LARGE_PX = 192, 640
 """Longer side of the pictures on a page of many, and of a single one."""
@@ -47,14 +46,13 @@ BUFFERED: Final = 200
 """Pieces of a template that are encoded together."""
 
 BAR_UNITS: Final = 100
-"""Length of one side of a bar in its own coordinates."""
 
 _PICTURE_TYPES: Final = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"))
 _DATA_URL: Final = re.compile(r"data:image/(webp|jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 class HtmlWriter(Writer):
-    """One page: summary and provenance above, a card a record below, the worst first; one record alone is a card."""
+    """Write one page: summary and provenance, then a card a record, the worst first; one record alone is a card."""
 
     def document(
         self,
@@ -64,7 +62,6 @@ class HtmlWriter(Writer):
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Iterator[bytes]:
-        """Yield the page in pieces."""
         places = heapq.nsmallest(MAX_CARDS, _places(formatter, store))
         pictured = _pictured(places)
         several = summary["records"] != 1
@@ -87,7 +84,7 @@ class HtmlWriter(Writer):
 
 
 class _Place(NamedTuple):
-    """Where a card comes from, in the order of the page: errors last, the worst first, else as in the input."""
+    """A card's origin, sorted for the page: errors last, the worst first, else as in the input."""
 
     error: bool
     goodness: float
@@ -142,11 +139,7 @@ def _cards(
 
 
 def card_of(formatter: RecordFormatter, entry: Entry) -> dict[str, Any]:
-    """Return what the templates of one card show.
-
-    Raises:
-        ValueError: the thumbnail is no picture.
-    """
+    """Return what the template of a card shows; raise ``ValueError`` if the thumbnail is no picture."""
     if entry.thumbnail and not _DATA_URL.fullmatch(entry.thumbnail):
         raise ValueError("a thumbnail is a picture as a data: URL, and nothing else")
     card: dict[str, Any] = {"record": entry.record, "entry": entry, "thumbnail": entry.thumbnail}
@@ -158,11 +151,7 @@ def card_of(formatter: RecordFormatter, entry: Entry) -> dict[str, Any]:
 
 @cache
 def source_hash(name: str) -> str:
-    """Return what a security policy calls a file of ``templates/`` that the page includes in an element of its own.
-
-    Raises:
-        ValueError: it would end its element.
-    """
+    """Return the security policy's hash of an included file; raise ``ValueError`` if it would end its element."""
     text = _environment().get_template(name).render()
     if "</" in text or "<!--" in text:
         raise ValueError(f"{name} cannot be inlined: it ends its own element")
@@ -170,7 +159,7 @@ def source_hash(name: str) -> str:
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Return a template of ``templates/``, filled in; every text is escaped."""
+    """Fill in a template of ``templates/``, escaping every text."""
     return _environment().get_template(name).render(**values)
 
 
@@ -193,7 +182,6 @@ def _environment() -> Environment:
 
 
 def _shown(value: object) -> object:
-    """Write out what a page would hide, in every text that a template shows."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
@@ -219,9 +207,9 @@ class Rect(NamedTuple):
 
 
 def signed_bar(value: float | None, *, largest: float, wrong: bool = False) -> list[Rect]:
-    """Return a bar to the left of its axis where ``value`` is negative, to the right where it is positive.
+    """Return a bar to the left of its axis if ``value`` is negative, else to the right; for None the axis alone.
 
-    ``largest`` is the absolute value that fills one side; a value of None draws the axis alone.
+    ``largest`` is the absolute value that fills one side.
     """
     share = 0.0 if value is None or largest <= 0.0 else min(1.0, abs(value) / largest)
     length = round(share * BAR_UNITS, 1)
@@ -234,7 +222,7 @@ def signed_bar(value: float | None, *, largest: float, wrong: bool = False) -> l
 
 
 def data_url(picture: bytes | None) -> str:
-    """Return a small WebP, JPEG or PNG as a URL that holds it; empty for None."""
+    """Return a small WebP, JPEG or PNG as a ``data:`` URL; empty for None."""
     if not picture:
         return ""
     kind = next((name for start, name in _PICTURE_TYPES if picture.startswith(start)), "webp")

@@ -17,16 +17,11 @@ if TYPE_CHECKING:
 
 
 class JsonLinesWriter(Writer):
-    """A record a line."""
-
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
-        """Return the record's line."""
         return line_of(entry.record)
 
 
 class GzipWriter(JsonLinesWriter):
-    """A record a line, compressed."""
-
     def document(
         self,
         formatter: RecordFormatter,
@@ -35,7 +30,6 @@ class GzipWriter(JsonLinesWriter):
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Iterator[bytes]:
-        """Yield the file in pieces."""
         packer = zlib.compressobj(wbits=31)
         for _, entry in store.read():
             yield packer.compress(line_of(entry.record))
@@ -43,7 +37,7 @@ class GzipWriter(JsonLinesWriter):
 
 
 class JsonWriter(JsonLinesWriter):
-    """One document: the record of a single result, or many ``results`` and their ``summary``, a record a line."""
+    """Write one document: the record of a single result, or many ``results`` and their ``summary``, a record a line."""
 
     def document(
         self,
@@ -53,25 +47,19 @@ class JsonWriter(JsonLinesWriter):
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Iterator[bytes]:
-        """Yield the document of many in pieces."""
         yield b'{"results":['
         for number, (_, entry) in enumerate(store.read()):
             yield (b",\n" if number else b"\n") + line_of(entry.record).rstrip(b"\n")
         yield b'\n],"summary":' + line_of(summary).rstrip(b"\n") + b"}\n"
 
     def results(self, formatter: RecordFormatter, entries: list[Entry]) -> str | bytes:
-        """Return the results of one command line."""
         if len(entries) == 1:
             return line_of(entries[0].record, indent=stdout_is_terminal())
         return super().results(formatter, entries)
 
 
 def encode(record: object, *, indent: bool = False) -> bytes:
-    """Return a record as UTF-8 JSON and a final newline.
-
-    Raises:
-        ValueError: a number that JSON has no sign for (an infinity, not-a-number).
-    """
+    """Return a record as UTF-8 JSON and a final newline; raise ``ValueError`` for infinity or NaN."""
     return line_of(plain(record), indent=indent)
 
 

@@ -21,7 +21,7 @@ _LEFT_OUT: Final = "provenance"
 
 
 class ParquetWriter(Writer):
-    """One file; its types are those of all records together, which are read twice for that."""
+    """Write one file; the records are read twice, first for their types."""
 
     def document(
         self,
@@ -31,11 +31,6 @@ class ParquetWriter(Writer):
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Iterator[bytes]:
-        """Yield the file in pieces.
-
-        Raises:
-            MissingExtra: pyarrow is not installed.
-        """
         arrow = need("pyarrow", extra="parquet", what="writing Parquet")
         parquet = need("pyarrow.parquet", extra="parquet", what="writing Parquet")
         as_text = False
@@ -54,7 +49,7 @@ class ParquetWriter(Writer):
 
 
 class _Pieces(io.RawIOBase):
-    """A file that hands on what is written to it."""
+    """Collect what is written to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,21 +57,18 @@ class _Pieces(io.RawIOBase):
         self._written = 0
 
     def writable(self) -> bool:
-        """Whether it can be written."""
         return True
 
     def write(self, data: Any, /) -> int:
-        """Take some bytes."""
         self._held.append(bytes(data))
         self._written += len(self._held[-1])
         return len(self._held[-1])
 
     def tell(self) -> int:
-        """How many were written."""
         return self._written
 
     def taken(self) -> bytes:
-        """What was written since the last call."""
+        """Return what was written since the last call."""
         data = b"".join(self._held)
         self._held.clear()
         return data
@@ -96,7 +88,7 @@ def _row(record: Record, *, as_text: bool) -> Record:
 
 
 def _schema(arrow: Any, formatter: RecordFormatter, store: RecordStore, *, as_text: bool) -> Any:
-    """The types of all records; what is empty in all of them is text."""
+    """Return the types of all records; what is always empty is text."""
     schema = arrow.schema([(name, arrow.null()) for name in formatter.columns])
     for records in _batches(store, as_text=as_text):
         names = list(dict.fromkeys(name for record in records for name in record))

@@ -17,19 +17,16 @@ if TYPE_CHECKING:
 
 BYTES: Final = ("byte", "bytes")
 LINE_SECONDS: Final = 30.0
-"""Between two lines where nobody sees a bar move."""
+"""Between two lines without a bar."""
 
 
 class Progress:
-    """Shows how far a run is while its block runs.
+    """Show how far a run is while its block runs.
 
     Args:
-        noun: one and several of what is counted, ``("pair", "pairs")``; :data:`BYTES` are shown as sizes.
-        total: how many there are; None or 0 where that is not known.
-        title: what the run is about, such as the name of a file.
-        shown: False shows nothing.
-        results_on_stdout: results appear as they come; on a terminal they are the progress.
-        clock: seconds that only grow.
+        noun: singular and plural of what is counted, ``("pair", "pairs")``; :data:`BYTES` are shown as sizes.
+        total: None or 0 if unknown.
+        results_on_stdout: results appear as they come; on a terminal they replace the progress.
     """
 
     def __init__(
@@ -70,12 +67,11 @@ class Progress:
         self.stop()
 
     def stop(self) -> None:
-        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
     def restart(self, noun: tuple[str, str], *, total: int | None, done: int = 0) -> None:
-        """Count something else from here on, of which ``done`` were done earlier."""
+        """Count something else, of which ``done`` were done earlier."""
         self._noun, self._total, self._done, self._earlier = noun, total or None, done, done
         self._began = self._clock()
         self._unreadable, self._note = 0, ""
@@ -86,12 +82,11 @@ class Progress:
         self.advance(unreadable=unreadable)
 
     def advance(self, count: int = 1, *, unreadable: bool = False) -> None:
-        """Count what was done just now."""
         self._unreadable += unreadable
         self.update(self._done + count)
 
     def update(self, done: int, total: int | None = None, *, note: str = "") -> None:
-        """Show that ``done`` are done, of ``total`` where that is known by now, with a ``note`` about the last."""
+        """Show that ``done`` are done, of ``total`` if known, with a ``note`` about the last."""
         self._done, self._note = done, note
         self._total = total or self._total
         if self._bar is not None:
@@ -101,7 +96,7 @@ class Progress:
             notices.tell(self.line())
 
     def line(self) -> str:
-        """``1200 of 3000 pairs, 41.3/s, 2 unreadable, 44 s left``."""
+        """Return ``1200 of 3000 pairs, 41.3/s, 2 unreadable, 44 s left``."""
         pieces = [self._count(), self._rate(), self._note]
         if self._unreadable:
             pieces.append(f"{self._unreadable} unreadable")

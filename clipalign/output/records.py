@@ -1,8 +1,7 @@
 """What formats need to know of a command's records, and the summary of a run over many.
 
-After scoring, everything works on the JSON record, a plain dictionary: what was read back from an earlier run is shown
-exactly like what was just computed. A record that could not be scored has an ``error`` instead of scores and is the
-same for all commands; a formatter never sees one.
+Formats work on the JSON record, a plain dictionary, so that records read back from an earlier run are shown exactly
+like new ones. A record that could not be scored has an ``error`` instead of scores; formatters never receive one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 
 Record = dict[str, Any]
-"""A record in JSON's types."""
 
 SCORE_NAMES: Final = {
     "clip_score": "CLIPScore",
@@ -28,24 +26,21 @@ SCORE_NAMES: Final = {
 
 SIGNIFICANT_DIGITS: Final = 3
 MAX_COUNTED: Final = 100_000
-"""Different words counted at a time; beyond, the rarer half is forgotten and the counts become lower bounds."""
+"""Distinct words counted at a time; beyond, the rarer half is dropped and counts become lower bounds."""
 
 MAX_WORD_CHARACTERS: Final = 80
-"""Longer "words" are counted by their prefix."""
+"""Longer words are counted by their prefix."""
 
 MOST_FREQUENT: Final = 10
-"""How many of the most frequent words a summary names."""
 
 
 class Entry(NamedTuple):
     """A record, and what pages and annotations need besides.
 
     Attributes:
-        record: as in JSON.
-        file: the input file it came from; empty for a pair that was typed.
-        line: its line there; 0 where there is none.
-        thumbnail: its picture as a ``data:`` URL, or an empty string.
-        content: its picture as it was, where the format holds that.
+        file: the input file; empty for a pair that was typed.
+        line: its line there; 0 if there is none.
+        thumbnail: its picture as a ``data:`` URL, or empty.
     """
 
     record: Record
@@ -59,7 +54,7 @@ class RecordStore(Protocol):
     """Many entries on disk or in memory."""
 
     def read(self) -> Iterator[tuple[int, Entry]]:
-        """Yield all entries in order, each with its place."""
+        """Yield all entries in order, each with its index."""
         ...
 
     def at(self, place: int) -> Entry:
@@ -68,25 +63,15 @@ class RecordStore(Protocol):
 
 
 class EntryList(list[Entry]):
-    """A store in memory."""
-
     def read(self) -> Iterator[tuple[int, Entry]]:
-        """Yield all entries in order, each with its place."""
         yield from enumerate(self)
 
     def at(self, place: int) -> Entry:
-        """Return the entry at a place."""
         return self[place]
 
 
 class Sort(NamedTuple):
-    """An order of the page's records.
-
-    Attributes:
-        label: as a reader sees it, "CLIPScore, lowest first".
-        key: of the record, with a number; records without it come last.
-        descending: highest first.
-    """
+    """An order of the page's records; records without the number ``key`` come last."""
 
     label: str
     key: str
@@ -98,12 +83,11 @@ class RecordFormatter:
 
     Attributes:
         command: name of the subcommand.
-        noun: one record and several, ``("pair", "pairs")``.
+        noun: singular and plural, ``("pair", "pairs")``.
         columns: keys of the record that CSV shows, in this order.
-        kept: columns of the input that records bring along, where their names are known beforehand.
-        keeps_all: whether they bring all.
+        kept: columns of the input to keep, if known beforehand.
+        keeps_all: whether all are kept.
         scores: keys of numbers that the summary averages.
-        first_score: the one by which the best records are chosen.
         finding: what ``--check`` looks for, as a key of the summary (``with_misaligned_words``); empty for nothing.
         counted: what the summary counts, as its key (``misaligned_words``); empty for nothing.
         sorts: orders of the page besides "worst first" and the input's own.
@@ -121,7 +105,7 @@ class RecordFormatter:
     sorts: ClassVar[tuple[Sort, ...]] = ()
 
     def found(self, record: Mapping[str, Any]) -> bool:
-        """Say whether ``--check`` finds something."""
+        """Return whether ``--check`` finds something."""
         return False
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
@@ -129,7 +113,7 @@ class RecordFormatter:
         return ()
 
     def badness(self, record: Mapping[str, Any]) -> float:
-        """Return the place in the order of the page: higher is worse."""
+        """Return the sort key of the page: higher is worse."""
         raise NotImplementedError
 
     def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +121,7 @@ class RecordFormatter:
         raise NotImplementedError
 
     def annotation(self, record: Mapping[str, Any]) -> str:
-        """Return one sentence for a workflow annotation; empty where there is nothing to say."""
+        """Return one sentence for a workflow annotation, or empty."""
         return ""
 
     def line(self, record: Mapping[str, Any]) -> Text:
@@ -145,17 +129,15 @@ class RecordFormatter:
         raise NotImplementedError
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
-        """Return the table for the records of one command line."""
         raise NotImplementedError
 
 
 def is_error(record: Mapping[str, Any]) -> bool:
-    """Say whether the record tells why there is no result."""
     return isinstance(record.get("error"), dict)
 
 
 def score_name(key: str) -> str:
-    """Return ``clip_score`` as people call it."""
+    """Return ``CLIPScore`` for ``clip_score``."""
     return SCORE_NAMES.get(key, key.replace("_", " "))
 
 
@@ -166,17 +148,16 @@ def decimals_of(value: float) -> int:
 
 
 def number_text(value: float) -> str:
-    """Return four decimals, or three significant digits of a small number; F-CLIPScores lie near -1e-4."""
+    """Format with four decimals, or three significant digits of a small number; F-CLIPScores are near -1e-4."""
     return f"{value:.{4 if value == 0.0 else max(4, decimals_of(value))}f}"
 
 
 def signed_text(value: float, largest: float) -> str:
-    """Return ``value`` with a sign and the decimals that show three significant digits of ``largest``."""
+    """Format with a sign and the decimals that show three significant digits of ``largest``."""
     return f"{value:+.{decimals_of(largest)}f}"
 
 
 def named_scores(record: Mapping[str, Any], keys: Iterable[str]) -> list[tuple[str, str]]:
-    """Return names and numbers of the scores that a record has."""
     return [(score_name(key), number_text(record[key])) for key in keys if record.get(key) is not None]
 
 
@@ -189,7 +170,7 @@ Piece = tuple[str, Mapping[str, Any] | None]
 
 
 def pieces_of(text: str, marked: Iterable[Mapping[str, Any]]) -> Iterator[Piece]:
-    """Split a text into the stretches of ``marked`` (``start``, ``end``; in order) and what lies between, with None."""
+    """Split a text into the spans of ``marked`` (``start``, ``end``; in order) and those between, with None."""
     position = 0
     for one in marked:
         yield text[position : one["start"]], None
@@ -199,17 +180,13 @@ def pieces_of(text: str, marked: Iterable[Mapping[str, Any]]) -> Iterator[Piece]
 
 
 class Tally:
-    """Counts, means and the most frequent words of the records of a run, in memory that does not grow.
+    """Count a run's records, means and most frequent words in bounded memory.
 
-    Counts and means of a resumed run are those of an uninterrupted one, to the last digit: earlier records are counted
-    again as they are read back, in the same order.
+    A resumed run counts the earlier records again in order, so that its summary equals an uninterrupted one's exactly.
 
     Attributes:
-        records: all of them.
-        unreadable: those with an error.
-        found: those in which ``--check`` finds something.
-        warned: those with warnings.
-        errors: type of error to how often.
+        found: records in which ``--check`` finds something.
+        errors: type of error to number of records.
     """
 
     def __init__(self, formatter: RecordFormatter) -> None:
@@ -222,7 +199,6 @@ class Tally:
         self.errors: Counter[str] = Counter()
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Count one record, just computed or read back."""
         self.records += 1
         if is_error(record):
             self.unreadable += 1
@@ -238,7 +214,7 @@ class Tally:
             self._count(word)
 
     def _count(self, word: str) -> None:
-        """Count a word without regard to case; it is shown as it was written first."""
+        """Count a word ignoring case; it is shown as first written."""
         shown = word[:MAX_WORD_CHARACTERS]
         key = shown.casefold()
         self._spellings.setdefault(key, shown)
@@ -249,12 +225,12 @@ class Tally:
             self._forgot = True
 
     def mean(self, name: str) -> float | None:
-        """Return the mean of a score over the records that have it; None where none has."""
+        """Return the mean of a score over the records that have it; None if none has."""
         total, rest, count = self._sums[name]
         return (total + rest) / count if count else None
 
     def frequent(self, top: int = MOST_FREQUENT) -> list[tuple[str, int]]:
-        """Return the most frequent words and how often they occurred, ties in alphabetical order."""
+        """Return the most frequent words and their counts, ties in alphabetical order."""
         ordered = sorted(self._frequent.items(), key=lambda item: (-item[1], item[0]))
         return [(self._spellings[key], count) for key, count in ordered[:top]]
 
@@ -283,7 +259,7 @@ def _added(state: tuple[float, float, int], value: float) -> tuple[float, float,
 
 
 def summary_lines(formatter: RecordFormatter, summary: Mapping[str, Any]) -> list[str]:
-    """Return counts, means and the most frequent words, a line each; lines with nothing to say are left out."""
+    """Return counts, means and the most frequent words, a line each; empty lines are left out."""
     counts = []
     if summary["unreadable"]:
         kinds = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary["errors"].items())

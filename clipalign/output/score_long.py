@@ -1,7 +1,7 @@
 """``score-long`` records in every format: sentence by sentence the score so far, and what the sentence did to it.
 
-Several texts about one picture stand in the order of their scores, their bars on one scale. Sentences stand as they are
-in the text, never as markup.
+Several texts about one picture are sorted by score, their bars on one scale. Sentences are shown as in the text, never
+as markup.
 """
 
 from __future__ import annotations
@@ -18,27 +18,25 @@ from clipalign.output.records import RecordFormatter, Sort, named_scores, number
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, score_line, shortened, signs
 
 BAR_CELLS: Final = (8, 24)
-"""Columns of a bar: at least, at most."""
+"""Columns of a bar: minimum, maximum."""
 
 MIN_TITLE_CELLS: Final = 8
 SENTENCE_CELLS: Final = 24
-"""Columns of the sentences, at least; bars only repeat numbers and go first."""
+"""Minimum columns of the sentences; bars, which only repeat numbers, are dropped first."""
 
 DECIMALS: Final = (4, 6)
-"""Of scores: usually, and where a change is too small to be seen with those."""
+"""Of scores: the default, and those for changes too small for it."""
 
 SHORTEST_BAR: Final = 0.1
-"""The shortest bar, as a share of the scale, so that the lowest score has one too."""
+"""As a share of the scale, so that the lowest score has a bar too."""
 
 NAMED_SENTENCES: Final = 3
-"""How many sentences an annotation quotes before it only counts."""
+"""Sentences that an annotation quotes before it only counts."""
 
 Sentence = Mapping[str, Any]
 
 
 class ScoreLongFormatter(RecordFormatter):
-    """How records of ``score-long`` look."""
-
     command = "score-long"
     noun = ("text", "texts")
     columns = (
@@ -66,16 +64,14 @@ class ScoreLongFormatter(RecordFormatter):
         self._ids = IdColumn()
 
     def found(self, record: Mapping[str, Any]) -> bool:
-        """Say whether any sentence lowers the score by more than the margin."""
         return any(sentence["lowers"] for sentence in record.get("sentences") or ())
 
     def badness(self, record: Mapping[str, Any]) -> float:
-        """Put texts with lowering sentences first, by the largest fall; the others by their score."""
+        """Put texts with lowering sentences first, by the largest drop; the others by their score."""
         falls = [-sentence["increment"] for sentence in _lowering(record)]
         return 2.0 + max(falls) if falls else 1.0 - float(record["specs_score"])
 
     def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the text's pieces, verdict, scores, and a row a sentence with a bar of the score so far."""
         scale = scale_of([record])
         rows = []
         before: float | None = None
@@ -104,7 +100,6 @@ class ScoreLongFormatter(RecordFormatter):
         }
 
     def annotation(self, record: Mapping[str, Any]) -> str:
-        """Name the sentences, and by how much they lower the score."""
         lowering = _lowering(record)
         if not lowering:
             return ""
@@ -113,7 +108,6 @@ class ScoreLongFormatter(RecordFormatter):
         return f"lowers the score {number_text(record['specs_score'])} with {record['image']}: {named}{more}"
 
     def line(self, record: Mapping[str, Any]) -> Text:
-        """Return mark, score, how many sentences lower it, id, and the first of them or the text."""
         lowering = [sentence["text"] for sentence in _lowering(record)]
         text = Text(f"{signs().wrong if lowering else ' '} ", style="bold red" if lowering else "")
         text.append(f"{record['specs_score']:.4f}  ", style="bold")
@@ -125,7 +119,6 @@ class ScoreLongFormatter(RecordFormatter):
         return text.append(visible(" ".join(record["text"].split())))
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
-        """Return the table for one text, or for several about one picture, the best first."""
         scale = scale_of(records)
         ranked = sorted(records, key=lambda record: -record["specs_score"])
         parts: list[Text | Table] = [folding(ranked[0]["image"], "bold"), Text("")]
@@ -145,7 +138,7 @@ class ScoreLongFormatter(RecordFormatter):
 
 
 class Scale(NamedTuple):
-    """What the two ends of a bar stand for."""
+    """The scores at the two ends of a bar."""
 
     low: float
     high: float
@@ -156,7 +149,7 @@ class Scale(NamedTuple):
 
 
 def scale_of(records: Sequence[Mapping[str, Any]]) -> Scale:
-    """Return one scale for all scores of these records; it does not begin at 0, for differences are to be seen."""
+    """Return one scale for all scores; it does not begin at 0, so that differences are visible."""
     known = [sentence["specs_score"] for record in records for sentence in _scored(record)]
     low, high = min(known), max(known)
     spread = (high - low) or 0.01
@@ -172,7 +165,7 @@ def _scored(record: Mapping[str, Any]) -> list[Sentence]:
 
 
 def _title(record: Mapping[str, Any], space: int) -> str:
-    """Return how the text begins, after its identifier where that is not the image's name."""
+    """Return the beginning of the text, after its identifier unless that is the image's name."""
     begins = " ".join(record["text"][:MAX_WIDTH].split())
     return shortened(begins if record["id"] == record["image"] else f"{record['id']}: {begins}", space)
 
@@ -234,7 +227,7 @@ def _decimals(record: Mapping[str, Any]) -> int:
 
 
 def _bar(before: float | None, score: float | None, scale: Scale, space: int) -> Text:
-    """Return what stood before, then what the sentence added, or in another sign what it took away."""
+    """Draw the score before, then what the sentence added or, with another sign, removed."""
     if score is None:
         return Text("")
     shape = signs()
@@ -247,7 +240,7 @@ def _bar(before: float | None, score: float | None, scale: Scale, space: int) ->
 
 
 def _cumulative_bar(before: float | None, now: float) -> list[Rect]:
-    """Return what stood, and what was gained; what was lost is drawn thinner, for eyes that see no colors."""
+    """Draw the score before and what was gained; a loss is thinner, so that color is not needed."""
 
     def part(kind: str, first: float, last: float, y: int, height: int) -> Rect:
         return Rect(kind, round(first * BAR_UNITS, 1), y, round((last - first) * BAR_UNITS, 1), height)
@@ -258,7 +251,6 @@ def _cumulative_bar(before: float | None, now: float) -> list[Rect]:
 
 
 def _finding(record: Mapping[str, Any]) -> str:
-    """Say how many sentences lower the score."""
     settings = record["provenance"]["settings"]
     piece = str(settings.get("by", "sentence"))
     of, lowering = _count(len(_scored(record)), piece), len(_lowering(record))
@@ -269,7 +261,6 @@ def _finding(record: Mapping[str, Any]) -> str:
 
 
 def _verdict(record: Mapping[str, Any]) -> Text:
-    """Say which sentences lower the score, and what was not read."""
     sentences, shape = record["sentences"], signs()
     piece = str(record["provenance"]["settings"].get("by", "sentence"))
     scored = _scored(record)

@@ -1,7 +1,6 @@
 """Tables for the terminal: a Rich console that prints to a string, signed bars, columns that fit the terminal.
 
-Rich never sees markup, and never decides about color: that is ``console``'s rule. Color only repeats what signs and
-order already say.
+Rich gets no markup and does not decide about color, as ``console`` does. Color only repeats what signs and order say.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from clipalign.output.records import Entry, RecordFormatter, is_error, summary_l
 
 
 class Signs(NamedTuple):
-    """The characters of a table; plain ones where the stream cannot carry the others."""
+    """The characters of a table, or ASCII ones where the stream cannot encode them."""
 
     wrong: str
     unknown: str
@@ -43,20 +42,18 @@ UNICODE_SIGNS: Final = Signs("✗", "?", "‹", "›", "│", "█", "▐", "▌
 ASCII_SIGNS: Final = Signs("x", "?", "<", ">", "|", "#", "", "", "-", "-", "x", "=", "-")
 
 HASH_DIGITS: Final = 12
-"""Digits of the weights' SHA-256 that a reader needs to tell two files apart."""
+"""Shown of the weights' SHA-256."""
 
 GAP_CELLS: Final = 2
-"""Between the columns of :func:`column_table`."""
 
 ID_CELLS: Final = (8, 24)
-"""Columns of the terminal for an id in the table of many: at least, at most."""
+"""Columns of an id in the table of many: minimum, maximum."""
 
 
 class TableWriter(Writer):
-    """A line a record, then the summary; the command's own table for the results of one command line."""
+    """Write a line a record, then the summary; for one command line, the command's own table."""
 
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
-        """Return the record's line."""
         record = entry.record
         if is_error(record):
             line = Text("! unreadable  ", style="bold yellow").append(visible(str(record["id"])) + "  ", style="dim")
@@ -67,12 +64,10 @@ class TableWriter(Writer):
         return _encoded([line], to_file=to_file)
 
     def footer(self, formatter: RecordFormatter, summary: Mapping[str, Any], *, to_file: bool = False) -> bytes:
-        """Return the summary."""
         lines = [folding(line) for line in summary_lines(formatter, summary)]
         return _encoded([Text(""), *lines], to_file=to_file)
 
     def results(self, formatter: RecordFormatter, entries: list[Entry]) -> str:
-        """Return the results of one command line."""
         return formatter.table([entry.record for entry in entries])
 
 
@@ -82,7 +77,6 @@ def _encoded(lines: Iterable[Text], *, to_file: bool) -> bytes:
 
 
 def signs() -> Signs:
-    """Return the signs stdout can carry."""
     return UNICODE_SIGNS if speaks_unicode(sys.stdout) else ASCII_SIGNS
 
 
@@ -95,10 +89,7 @@ class Bar(NamedTuple):
 
 
 def signed_bar(value: float | None, *, largest: float, cells: int) -> Bar:
-    """Return a bar of ``value``, to the left when negative, where ``largest`` fills the ``cells`` columns of one side.
-
-    None draws the axis alone.
-    """
+    """Return a bar of ``value`` whose side has ``cells`` columns, filled by ``largest``; for None the axis alone."""
     shape = signs()
     share = 0.0 if value is None or largest == 0.0 else min(1.0, abs(value) / largest)
     halves = round(share * cells * 2)  # half blocks double the resolution of a bar
@@ -115,18 +106,16 @@ def signed_bar(value: float | None, *, largest: float, cells: int) -> Bar:
 
 
 def shortened(text: str, cells: int) -> str:
-    """Return ``text``, made visible, in at most ``cells`` columns."""
     shown = visible(text)
     return shown if cell_len(shown) <= cells else set_cell_size(shown, cells - 1).rstrip() + "…"
 
 
 def folding(text: str, style: str = "") -> Text:
-    """Return ``text``, made visible, on as many lines as it takes."""
     return Text(visible(text), style=style, overflow="fold")
 
 
 def printed(parts: Iterable[RenderableType], *, plain: bool = False) -> str:
-    """Return the parts below each other, as wide as the terminal; ``plain``, for files, without color."""
+    """Print the parts below each other, as wide as the terminal; ``plain``, for files, without color."""
     buffer = io.StringIO()
     color = not plain and color_allowed(sys.stdout)
     console = Console(
@@ -147,7 +136,7 @@ def printed(parts: Iterable[RenderableType], *, plain: bool = False) -> str:
 
 
 def flowing(pieces: Iterable[str | Text], *, gap: str = "  ", style: str = "") -> Text:
-    """Return pieces that stay whole, as many on a line as fit."""
+    """Join unbroken pieces, as many on a line as fit."""
     space, used = width(), 0
     line = Text()
     for piece in pieces:
@@ -166,12 +155,11 @@ def flowing(pieces: Iterable[str | Text], *, gap: str = "  ", style: str = "") -
 
 
 def score_line(scores: Iterable[tuple[str, str]]) -> Text:
-    """Return names and bold numbers of scores."""
     return flowing([Text(f"{name} ").append(number, style="bold") for name, number in scores], gap="   ")
 
 
 def provenance_line(provenance: Mapping[str, Any], *, first: Sequence[str] = (), also: Sequence[str] = ()) -> Text:
-    """Return ``first``, weights, device, ``also`` and versions of a provenance, each kept whole."""
+    """Join ``first``, weights, device, ``also`` and versions of a provenance."""
     pieces = [*map(visible, first)]
     if provenance["weights_sha256"]:
         pieces.append(f"weights {provenance['weights_sha256'][:HASH_DIGITS]}")
@@ -185,7 +173,7 @@ Columns = Mapping[str, Sequence[str]]
 
 
 def fitting(columns: Columns, dropped_first: Iterable[str]) -> dict[str, Sequence[str]]:
-    """Return the columns that fit the terminal: those of ``dropped_first`` go, in that order, until they do."""
+    """Return the columns that fit the terminal, dropping those of ``dropped_first`` in that order."""
     kept = {name: cells for name, cells in columns.items() if any(cells)}
     for name in dropped_first:
         if sum(map(_cell_count, kept, kept.values())) - GAP_CELLS <= width():
@@ -195,7 +183,7 @@ def fitting(columns: Columns, dropped_first: Iterable[str]) -> dict[str, Sequenc
 
 
 def column_table(columns: Columns) -> Table:
-    """Return a table with a heading a column; "metric" to the left and shortened, for numbers are never cut."""
+    """Return a table; only the column "metric" is left-aligned and shortened, as numbers are never cut."""
     table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
@@ -212,13 +200,13 @@ def _cell_count(name: str, cells: Sequence[str]) -> int:
 
 
 class IdColumn:
-    """The ids in a table that is written line by line: as wide as the longest so far, so that what follows lines up."""
+    """The ids in a table written line by line: as wide as the longest so far, so that columns align."""
 
     def __init__(self, at_least: int = ID_CELLS[0]) -> None:
         self._cells = min(at_least, ID_CELLS[1])
 
     def cell(self, name: str) -> str:
-        """Return ``name``, made visible and padded; of a long one its end, for paths differ there."""
+        """Return ``name`` padded, keeping the end of a long one, as paths differ there."""
         shown, most = visible(name), ID_CELLS[1]
         if cell_len(shown) > most:
             kept = shown[1 - most :]

@@ -17,18 +17,13 @@ TERMS: Final = ("loss", "contrastive", "detail", "negative", "long", "short")
 
 
 class TrainingDisplay(Progress):
-    """Shows a training run on stderr.
-
-    Args:
-        shown: False for the processes that say nothing.
-    """
+    """Show a training run on stderr; ``shown`` is False for all processes but one."""
 
     def __init__(self, *, shown: bool) -> None:
         super().__init__(PICTURES, shown=shown)
         self._tells = shown
 
     def begins(self, step: int, steps: int) -> None:
-        """Show that training goes on after ``step`` of ``steps``."""
         self.restart(STEPS, total=steps, done=step)
         if self._tells and step:
             notices.tell(f"going on after step {step} of {steps}")
@@ -38,12 +33,10 @@ class TrainingDisplay(Progress):
         self.update(done, total)
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Show the losses of a step."""
         losses = [f"{name} {record[name]:.3f}" for name in TERMS if record.get(name)]
         self.update(record["step"], note=", ".join([*losses, f"{record['samples_per_second']:.0f} samples/s"]))
 
     def validated(self, step: int, increments: Increments, *, best: bool) -> None:
-        """Tell what the held-out samples say."""
         if self._tells:
             mark = ", the best so far" if best and step else ""
             shares = f"positive {increments.positive:.3f}, negative {increments.negative:.3f}"
@@ -56,7 +49,6 @@ class TrainingDisplay(Progress):
 
 
 def training_record(prepared: PreparationResult | None, trained: SpecsResult | None) -> dict[str, Any]:
-    """Return what was prepared and trained as JSON."""
     record: dict[str, Any] = {}
     if prepared:
         record["prepared"] = {"folder": str(prepared.folder), "samples": prepared.samples, "skipped": prepared.skipped}
@@ -74,12 +66,11 @@ def training_record(prepared: PreparationResult | None, trained: SpecsResult | N
 
 
 def training_table(prepared: PreparationResult | None, trained: SpecsResult | None) -> str:
-    """Return what was prepared and trained in a few lines."""
     return "".join(f"{visible(line)}\n" for line in (*_prepared_lines(prepared), *_trained_lines(trained)))
 
 
 def model_line(trained: SpecsResult) -> str:
-    """What ``--model`` takes to load the best weights."""
+    """Return the ``--model`` argument that loads the best weights."""
     return f"{trained.folder / 'config.json'}@{trained.folder / 'best.safetensors'}"
 
 

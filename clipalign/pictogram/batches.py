@@ -33,7 +33,7 @@ GRID: Final = 6
 NO_KIND: Final = len(KINDS)
 COLOR_NAMES: Final = tuple(COLORS)
 FACTS: Final = (*COUNT_WORDS.values(), *SIZE_WORDS, "left", "right", "top", "bottom")
-"""What a scene can have beside kinds and a color: counts, sizes, places."""
+"""Properties besides kinds and color: counts, sizes, places."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 
@@ -50,7 +50,7 @@ class SceneSample:
 
 
 def make_sample(number: int, *, split: str, foils: int) -> SceneSample:
-    """Scene ``number`` of a split with ``foils`` false captions."""
+    """Return scene ``number`` of a split with ``foils`` false captions."""
     rng = scene_random(split, number)
     scene = compose_scene(rng)
     caption = write_caption(rng, scene)
@@ -69,16 +69,12 @@ class SceneBatch:
         pixels: (B, 3, S, S) in 0 to 1.
         ids: (B * (1 + F), T) token ids; the B true captions, then the first foil of every scene, and so on.
         ends: (B * (1 + F),) position of the end token.
-        word_of_token: (B * (1 + F), T) index of the word a token belongs to, -1 for start, end, prefix, punctuation and
-            padding.
-        false_words: (B * (1 + F), W) 1 for words that are false, 0 for true ones, -1 where there is no word.
-        cells: (B, GRID, GRID) kind whose center lies in the cell, ``NO_KIND`` where none does.
-        shown: (B, K) 1 for kinds in the picture.
-        named: (B, K) 1 for kinds that the true caption names.
-        color: (B,) index of the ground's color.
-        named_color: (B,) the same where the true caption names it, -1 elsewhere.
-        facts: (B, FACTS) 1 for counts, sizes and places that something in the picture has.
-        named_facts: (B, FACTS) 1 for those that the true caption names.
+        word_of_token: (B * (1 + F), T) index of a token's word; -1 for start, end, prefix, punctuation and padding.
+        false_words: (B * (1 + F), W) 1 for false words, 0 for true ones, -1 for padding.
+        cells: (B, GRID, GRID) kind whose center is in the cell, else ``NO_KIND``.
+        shown, named: (B, K) 1 for kinds in the picture; in the true caption.
+        color, named_color: (B,) index of the ground's color; the same, or -1 if the true caption does not name it.
+        facts, named_facts: (B, FACTS) 1 for facts that hold; that the true caption names.
     """
 
     pixels: torch.Tensor
@@ -103,11 +99,11 @@ class _Line:
 
 
 class BatchMaker:
-    """Makes batches; holds the tokenizer.
+    """Make batches.
 
     Args:
         encode: text to token ids without start and end token, as the CLIP tokenizer's ``encode``.
-        rows: row of the embedding table for each token id, where the table holds only some; None: the id itself.
+        rows: row of each token id in a reduced embedding table; None: the id itself.
     """
 
     def __init__(self, encode: Callable[[str], list[int]], rows: dict[int, int] | None = None) -> None:
@@ -116,7 +112,7 @@ class BatchMaker:
         self._start, self._end = row(START_TOKEN), row(END_TOKEN)
 
     def tokenize(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
-        """Tokens of prefix and text word by word; CLIP's tokens never cross a space."""
+        """Tokenize prefix and text word by word; CLIP's tokens never cross a space."""
         ids, words = [self._start], [-1]
         false: list[int] = []
         for word in prefix.split():
@@ -137,7 +133,7 @@ class BatchMaker:
         return _Line([*ids, self._end], [*words, -1], false)
 
     def make(self, samples: Sequence[SceneSample]) -> SceneBatch:
-        """One batch of the given samples, which must all have the same number of foils."""
+        """Make a batch of samples, which must all have the same number of foils."""
         lines = [self.tokenize(sample.prefix, sample.caption.text, None) for sample in samples]
         for foils in zip(*(sample.foils for sample in samples), strict=True):
             lines += [
@@ -180,7 +176,7 @@ def _as_row_of_facts(facts: list[set[str]]) -> torch.Tensor:
 
 
 def _shown_facts(scene: Scene) -> set[str]:
-    """Counts, sizes, and the sides of the picture on which single things stand."""
+    """Return counts, sizes, and the sides of the picture with single things."""
     facts = {COUNT_WORDS[group.count] for group in scene.groups if group.count > 1}
     facts |= {group.size for group in scene.groups}
     single = [group.things[0] for group in scene.groups if group.count == 1]
@@ -191,7 +187,7 @@ def _shown_facts(scene: Scene) -> set[str]:
 
 
 def _named_facts(caption: Caption) -> set[str]:
-    """Facts that the caption states; "left" and "right" of another thing say nothing of the picture's sides."""
+    """Return the facts in the caption; "left" and "right" of another thing are not sides of the picture."""
     said = {part.text for part in caption.parts if part.slot in ("count", "position") and part.group >= 0}
     return said | {caption.scene.groups[part.group].size for part in caption.parts if part.slot == "size"}
 

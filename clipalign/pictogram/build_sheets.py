@@ -17,7 +17,7 @@ from clipalign.pictogram.scenes import KINDS, SHEET_COLUMNS, SPRITE_PX, STYLES, 
 
 
 def build_sheet(drawings: Path) -> Image.Image:
-    """All kinds of one drawing style on one RGBA sheet, ``SHEET_COLUMNS`` to a row, in the order of ``objects.tsv``."""
+    """Draw all kinds of one style on an RGBA sheet, ``SHEET_COLUMNS`` to a row, in the order of ``objects.tsv``."""
     rows = -(-len(KINDS) // SHEET_COLUMNS)
     sheet = Image.new("RGBA", (SHEET_COLUMNS * SPRITE_PX, rows * SPRITE_PX), (0, 0, 0, 0))
     for index, kind in enumerate(KINDS):
@@ -28,7 +28,6 @@ def build_sheet(drawings: Path) -> Image.Image:
 
 
 def main(folders: list[str]) -> None:
-    """Write one sheet a style next to this file."""
     if len(folders) != len(STYLES):
         raise SystemExit(f"expected {len(STYLES)} folders: {', '.join(STYLES)}")
     for style, folder in zip(STYLES, folders, strict=True):

@@ -1,7 +1,7 @@
 """Captions that are true of a scene, and false ones that differ in a single word or phrase.
 
-A caption is a row of parts; parts that state something decidable carry a slot, and a foil is the same row with one slot
-filled wrongly. Kinds of foil: ``object``, ``color``, ``position``, ``count``, ``size``.
+A caption is a row of parts; decidable ones have a slot, and a foil is the same row with one slot filled wrongly. Kinds
+of foil: ``object``, ``color``, ``position``, ``count``, ``size``.
 """
 
 from __future__ import annotations
@@ -16,25 +16,23 @@ from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, G
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
 FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
-"""How often each kind is trained on."""
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 CLEARLY_APART: Final = 0.22
-"""Two centers at least this share of the canvas apart stand left of, right of, above or below one another."""
+"""Minimum distance of two centers, as a share of the canvas, for left of, right of, above and below."""
 CLEARLY_ASIDE: Final = 0.36
-"""A center closer than this to an edge is on the left, on the right, at the top or at the bottom."""
+"""Maximum distance of a center from an edge for on the left, on the right, at the top and at the bottom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a caption; with a slot, one that can be made false.
+    """A piece of a caption.
 
     Attributes:
-        text: the words, without surrounding spaces. An empty text with ``article`` becomes "a" or "an".
-        slot: foil kind, or None.
-        group: index of the group that the part speaks of, -1 for the scene.
-        article: whether this part is an indefinite article, to be fitted to the next word.
+        slot: foil kind it can be made false in, or None.
+        group: index of the group it describes, -1 for the scene.
+        article: whether it is "a" or "an", chosen by the next word; its text is empty.
     """
 
     text: str
@@ -45,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Foil:
-    """A false caption: what was swapped, and the characters that now stand there."""
+    """A false caption: what was swapped, and the characters of the replacement."""
 
     text: str
     kind: str
@@ -54,7 +52,6 @@ class Foil:
 
     @property
     def words(self) -> str:
-        """The words that are false."""
         return self.text[self.start : self.end]
 
 
@@ -67,20 +64,15 @@ class Caption:
 
     @property
     def text(self) -> str:
-        """The caption as a person would write it."""
         return join_parts(self.parts)[0]
 
     def foil_kinds(self) -> tuple[str, ...]:
-        """The kinds of foil this caption can be turned into, in the order of ``FOIL_KINDS``."""
+        """Return the kinds of foil this caption allows, in the order of ``FOIL_KINDS``."""
         present = {part.slot for part in self.parts}
         return tuple(kind for kind in FOIL_KINDS if kind in present)
 
     def foil(self, rng: random.Random, kind: str) -> Foil:
-        """The caption with one slot of the given kind made false.
-
-        Raises:
-            IndexError: the caption states nothing of that kind.
-        """
+        """Return the caption with one slot of ``kind`` made false; ``IndexError`` if it has none."""
         index = rng.choice([i for i, part in enumerate(self.parts) if part.slot == kind])
         wrong = falsify(rng, self.scene, self.parts[index])
         text, spans = join_parts((*self.parts[:index], wrong, *self.parts[index + 1 :]))
@@ -88,7 +80,7 @@ class Caption:
 
 
 def falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
-    """The part with its slot filled wrongly; the rest of the caption stays true."""
+    """Fill the part's slot wrongly; the rest of the caption stays true."""
     match part.slot:
         case "object":
             others = [kind for kind in range(len(KINDS)) if kind not in scene.kinds]
@@ -105,7 +97,7 @@ def falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
 
 
 def noun(rng: random.Random, kind: int, count: int) -> str:
-    """A name of a kind: its plural, or one of its singulars, mostly the preferred one."""
+    """Return a name of a kind: its plural, or a singular, mostly the preferred one."""
     if count > 1:
         return KINDS[kind].plural
     names = KINDS[kind].names
@@ -113,12 +105,12 @@ def noun(rng: random.Random, kind: int, count: int) -> str:
 
 
 def article(word: str) -> str:
-    """ "an" before a vowel that is heard: not before unicorn and ufo, but before hourglass."""
+    """Return "an" before a vowel that is heard: not before unicorn and ufo, but before hourglass."""
     return "an" if word.startswith(("a", "e", "i", "o", "umb", "hour")) else "a"
 
 
 def join_parts(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
-    """The text and each part's span; articles fitted, punctuation without a space before it."""
+    """Return the text and each part's span, with articles chosen and no space before punctuation."""
     text = ""
     spans = []
     for index, part in enumerate(parts):
@@ -152,7 +144,7 @@ def _ground(rng: random.Random, scene: Scene) -> list[Part]:
 
 
 def sides(scene: Scene, index: int) -> list[list[Part]]:
-    """ "on the left", "at the top": none, one or both; none when the group stands nowhere in particular."""
+    """ "on the left", "at the top": none, one or both."""
     group = scene.groups[index]
     if group.count > 1:
         return []
@@ -165,13 +157,13 @@ def sides(scene: Scene, index: int) -> list[list[Part]]:
 
 
 def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
-    """One of the group's sides; empty when there is none."""
+    """Return one of the group's sides, or nothing."""
     found = sides(scene, index)
     return rng.choice(found) if found else []
 
 
 def relation(first: Group, second: Group) -> list[Part]:
-    """How the first single thing stands to the second: "to the left of", "above"; empty when undecidable."""
+    """Describe the first single thing relative to the second: "to the left of", "above"; empty when undecidable."""
     if first.count > 1 or second.count > 1:
         return []
     dx = first.things[0].x - second.things[0].x
@@ -253,11 +245,10 @@ STYLES_OF_SPEECH: Final[dict[Callable[[random.Random, Scene], list[Part]], int]]
     _keywords: 5,
     _sentences: 7,
 }
-"""How a caption is put together, and how often."""
 
 
 def write_caption(rng: random.Random, scene: Scene) -> Caption:
-    """A true caption of the scene in one of several styles."""
+    """Write a true caption of the scene in one of several styles."""
     style = rng.choices(tuple(STYLES_OF_SPEECH), tuple(STYLES_OF_SPEECH.values()))[0]
     parts = style(rng, scene)
     if parts[-1].text != "." and rng.random() < 0.3:
@@ -266,7 +257,7 @@ def write_caption(rng: random.Random, scene: Scene) -> Caption:
 
 
 def vocabulary() -> frozenset[str]:
-    """Every word that captions, foils and prefixes can hold, in lower case."""
+    """Return every word of captions, foils and prefixes, in lower case."""
     words = {"a", "an", "and", "there", "is", "are", "the", "background", "on", "at", "to", "of", "against", "with"}
     for kind in KINDS:
         for name in (*kind.names, kind.plural):

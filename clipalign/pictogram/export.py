@@ -3,13 +3,12 @@
     python -m clipalign.pictogram.export runs/pictogram/weights.safetensors
     python -m clipalign.pictogram.export runs/long/best.safetensors
 
-The first makes ``pictogram``. The second is of a ``train-specs --freeze image`` run that started from it and makes
-``pictogram-long``: the text tower alone, since the image tower is that of ``pictogram``. Its metadata has the SHA-256
-of ``pictogram.safetensors``, so that its own hash stands for both.
+The first makes ``pictogram``. The second, of a ``train-specs --freeze image`` run that started from it, makes
+``pictogram-long``: the text tower alone, with the SHA-256 of ``pictogram.safetensors``, whose image tower it uses, in
+its metadata.
 
-Matrices are stored in half precision. Of the token embedding only the rows that captions can reach were trained and are
-kept; the others are zero when loaded, so that a word the model never saw says nothing instead of something random.
-``vocabulary.txt`` lists the words it did see, one a line, in lower case.
+Matrices are stored in half precision. Only the trained rows of the token embedding, those that captions can reach, are
+kept; the others load as zero, so that an unknown word has no effect. ``vocabulary.txt`` lists the known words.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ EMBEDDING: Final = "token_embedding.weight"
 
 @cache
 def clip_encoder() -> Callable[[str], list[int]]:
-    """CLIP's tokenizer, made once: text to token ids without start and end token."""
+    """Return CLIP's tokenizer, cached: text to token ids without start and end token."""
     encode: Callable[[str], list[int]] = import_open_clip().get_tokenizer("ViT-B-32").encode
     return encode
 
 
 def reachable_tokens() -> list[int]:
-    """Ids of every token that captions, foils and prefixes can hold, ascending."""
+    """Return the ids of all tokens of captions, foils and prefixes, ascending."""
     encode = clip_encoder()
     tokens = {START_TOKEN, END_TOKEN}
     for word in (*vocabulary(), ".", ","):
@@ -52,7 +51,7 @@ def reachable_tokens() -> list[int]:
 
 
 def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The shipped form of a state dict whose token embedding holds the reachable rows only, in their order."""
+    """Return the shipped form of a state dict whose token embedding holds the reachable rows only, in their order."""
     compacted = {
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in tensors.items()
@@ -64,10 +63,9 @@ def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def export(weights: Path, folder: Path = HERE) -> Path:
-    """Put weights, with vocabulary or config, into ``folder``; returns the weights' file there.
+    """Write weights, with vocabulary or config, into ``folder``; return the weights' file.
 
-    Raises:
-        SystemExit: the weights know tokens that captions cannot reach, or have another image tower than ``pictogram``.
+    Raises ``SystemExit`` for tokens that captions cannot reach, or another image tower than ``pictogram``'s.
     """
     tensors = load_file(weights)
     if "token_embedding.rows" in tensors:  # of a run of the training module, compact already
@@ -97,7 +95,6 @@ def export(weights: Path, folder: Path = HERE) -> Path:
 
 
 def main(arguments: list[str]) -> None:
-    """Write into the package's own folder."""
     if len(arguments) != 1:
         raise SystemExit("usage: python -m clipalign.pictogram.export WEIGHTS.safetensors")
     file = export(Path(arguments[0]))

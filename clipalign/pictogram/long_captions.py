@@ -1,9 +1,8 @@
 """Long captions of a scene, detail by detail, and for every prefix a detail that is known to be wrong.
 
 A long caption is a row of details, each one statement that the scene decides: what is there, on which ground, how
-large, where, and how two things stand to one another. Every prefix of it is a true caption, and every prefix but the
-last is less specific than the next. A wrong detail falsifies the statement that would come next, contradicts one
-that was made, or speaks of something that is not there.
+large, where, and how two things stand to one another. Every prefix is a true caption, less specific than the next. A
+wrong detail falsifies the next statement, contradicts an earlier one, or names something that is absent.
 """
 
 from __future__ import annotations
@@ -34,34 +33,28 @@ Form = Literal["sentences", "phrases"]
 TRAIN_SPLIT: Final = "long-train"
 VALIDATION_SPLIT: Final = "long-validation"
 TEST_SPLIT: Final = "long-test"
-"""Splits never share a scene; the scenes of ``batches`` and of ``pictogram-foil`` are others again."""
+"""Splits never share a scene, not even with ``batches`` or ``pictogram-foil``."""
 
 FEWEST_DETAILS: Final = 4
-"""Scenes of which less can be said are drawn again."""
+"""Scenes with fewer are drawn again."""
 
 INLINE_SHARE: Final = 0.3
-"""How often an introduction says a size or a place along with it: "There is a small dog." """
+"""Share of introductions with a size or a place, as in "There is a small dog"."""
 
 WRONG_SOURCES: Final = {"next": 50, "absent": 25, "contradiction": 25}
-"""Where wrong details come from, and how often: the statement that would come next, made false; something that is not
-in the scene; a statement that was made already, made false."""
+"""Weights: the next statement made false, something absent, an earlier statement made false."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One statement of a long caption.
-
-    Attributes:
-        parts: the statement, with the slots that can be made false, without a final stop.
-        group: the group that it introduces, -1 where it introduces none.
-    """
+    """One statement of a long caption, with its slots; ``group`` is the group it introduces, or -1."""
 
     parts: tuple[Part, ...]
     group: int = -1
 
     @property
     def text(self) -> str:
-        """The statement as it stands in a caption, without a final stop; only phrases begin in lower case."""
+        """The statement as in a caption, without its period; only phrases begin in lower case."""
         return join_parts(self.parts)[0]
 
 
@@ -78,10 +71,9 @@ class LongCaption:
     """A true caption that grows detail by detail.
 
     Attributes:
-        scene: what it is true of.
-        form: ``sentences``, each with its stop, or ``phrases`` between commas.
-        details: the true statements in their order (n).
-        wrong: for each prefix of the caption a statement that is false (n).
+        form: ``sentences``, each with its period, or ``phrases`` between commas.
+        details: true statements in order (n).
+        wrong: for each prefix of the caption a false statement (n).
     """
 
     scene: Scene
@@ -91,13 +83,12 @@ class LongCaption:
 
     @property
     def text(self) -> str:
-        """The whole caption."""
         return self._join(self.details)
 
     def prefixes(self) -> tuple[str, ...]:
-        """Its prefixes: the first detail, the first two, …, the whole caption (n).
+        """The first detail, the first two, …, the whole caption (n).
 
-        Each is a prefix of the next by characters, and by CLIP's tokens.
+        Each is a prefix of the next by characters and by tokens.
         """
         return tuple(self._join(self.details[: count + 1]) for count in range(len(self.details)))
 
@@ -120,17 +111,12 @@ class LongSceneSample:
     drawn_px: int
 
     def picture(self) -> Image.Image:
-        """The scene as an RGB picture of the model's size."""
+        """Draw the scene as an RGB picture of the model's size."""
         return draw_for_model(self.caption.scene, self.drawn_px)
 
 
 def make_long_sample(number: int, *, split: str) -> LongSceneSample:
-    """Sample ``number`` of a split, the same on every machine and in every run.
-
-    Args:
-        number: from 0 on, without an end.
-        split: one of the splits above, or any other name.
-    """
+    """Return sample ``number``, any from 0 on, of a split; the same on every machine and in every run."""
     rng = scene_random(split, number)
     while True:
         caption = write_long_caption(rng, compose_scene(rng))
@@ -139,7 +125,7 @@ def make_long_sample(number: int, *, split: str) -> LongSceneSample:
 
 
 def write_long_caption(rng: random.Random, scene: Scene) -> LongCaption:
-    """Everything that can be said of the scene, in a random order that speaks of nothing before it is introduced."""
+    """Write all statements about the scene in a random order that introduces everything before mentioning it."""
     form: Form = rng.choice(("sentences", "phrases"))
     writer = _Writer(rng, scene, form)
     details = _order(rng, writer.introductions(), writer.statements())
@@ -148,7 +134,7 @@ def write_long_caption(rng: random.Random, scene: Scene) -> LongCaption:
 
 
 def _order(rng: random.Random, introductions: list[Detail], statements: list[tuple[Detail, set[int]]]) -> list[Detail]:
-    """Introductions come soon, other statements once all that they speak of is introduced."""
+    """Put introductions soon, and other statements after all that they mention is introduced."""
     details: list[Detail] = []
     known: set[int] = set()
     # Every statement becomes ready once all groups are introduced, so the loop ends.
@@ -165,7 +151,7 @@ def _order(rng: random.Random, introductions: list[Detail], statements: list[tup
 
 
 class _Writer:
-    """Words for one scene: each group keeps its name, so that "the dog" is the same dog throughout."""
+    """Words for one scene: each group keeps its name throughout."""
 
     def __init__(self, rng: random.Random, scene: Scene, form: Form) -> None:
         self._rng = rng
@@ -175,7 +161,7 @@ class _Writer:
         self._said: dict[int, str] = {}  # the size or the side that an introduction told, "" for none
 
     def introductions(self) -> list[Detail]:
-        """ "There is a dog", "There are three small cats", "a dog on the left": one for each group, in random order."""
+        """Introduce each group in random order: "There is a dog", "There are three small cats", "a dog on the left"."""
         order = self._rng.sample(range(len(self._scene.groups)), len(self._scene.groups))
         return [self._introduce(index) for index in order]
 
@@ -199,7 +185,7 @@ class _Writer:
         return Part(self._rng.choice(SIZE_WORDS[group.size]), "size", index)
 
     def statements(self) -> list[tuple[Detail, set[int]]]:
-        """All that is left to say, each with the groups that must have been introduced."""
+        """Return all other statements, each with the groups that must be introduced first."""
         scene, found = self._scene, [(self._ground(), set[int]())]
         for index, group in enumerate(scene.groups):
             subject = Part(f"the {self._names[index]}")
@@ -226,7 +212,7 @@ class _Writer:
         return Detail((Part("", article=True), color, Part("background")))
 
     def wrong(self, details: list[Detail], count: int) -> WrongDetail:
-        """A false statement to stand after the first ``count`` details."""
+        """Return a false statement to follow the first ``count`` details."""
         sources = list(WRONG_SOURCES) if count < len(details) else ["absent", "contradiction"]
         source = self._rng.choices(sources, [WRONG_SOURCES[name] for name in sources])[0]
         if source == "absent":
@@ -241,7 +227,7 @@ class _Writer:
         return WrongDetail(text, part.slot or "")
 
     def _absent(self) -> WrongDetail:
-        """Something that is not in the scene, alone or several, with or without a place."""
+        """Name something that is not in the scene, alone or several, with or without a place."""
         others = [kind for kind in range(len(KINDS)) if kind not in self._scene.kinds]
         kind = self._rng.choice(others)
         many = self._rng.random() < 0.3

@@ -1,8 +1,8 @@
 """Pictogram scenes: what can occur in one, how one is composed, and how it is drawn. Torch-free.
 
-The tables fix the meaning of the trained weights: a change in their order or extent calls for training anew. Everything
-else follows from one seeded ``random.Random``; the same seed gives the same scene on every machine. Coordinates are
-shares of the canvas, origin top left.
+The tables fix the meaning of the trained weights: changing their order or size requires new training. Everything else
+follows from one seeded ``random.Random``, the same on every machine. Coordinates are shares of the canvas, origin top
+left.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ STYLES: Final = ("noto", "twemoji")
 SPRITE_PX: Final = 64
 SHEET_COLUMNS: Final = 21
 CANVAS_PX: Final = 96
-"""The side at which scenes are drawn for the model; its input size."""
+"""Side of the model's input."""
 DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
 DRAWN_WEIGHTS: Final = (6, 1, 1)
-"""Most scenes are drawn at the model's size; some larger and scaled down, as pictures of users will be."""
+"""Sides at which scenes are drawn: mostly the model's size, some larger and scaled down, as users' pictures are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,6 @@ class Kind:
 
     @property
     def name(self) -> str:
-        """The preferred singular."""
         return self.names[0]
 
 
@@ -77,7 +76,6 @@ COUNT_WORDS: Final[dict[int, str]] = {2: "two", 3: "three", 4: "four"}
 
 
 def sheet_path(style: str) -> Path:
-    """The sprite sheet of a drawing style."""
     return HERE / f"sprites-{style}.png"
 
 
@@ -90,7 +88,7 @@ def _sheet(style: str) -> Image.Image:
 
 @cache
 def sprite(kind: int, style: str, side_px: int) -> Image.Image:
-    """The drawing of ``KINDS[kind]`` in a style, ``side_px`` pixels a side, RGBA."""
+    """Return the drawing of ``KINDS[kind]`` in a style, ``side_px`` pixels a side, RGBA."""
     x, y = kind % SHEET_COLUMNS * SPRITE_PX, kind // SHEET_COLUMNS * SPRITE_PX
     tile = _sheet(style).crop((x, y, x + SPRITE_PX, y + SPRITE_PX))
     return tile.resize((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=None)
@@ -121,36 +119,31 @@ class Group:
 
     @property
     def count(self) -> int:
-        """How many things there are."""
         return len(self.things)
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture before it is drawn."""
-
     color: str
     rgb: tuple[int, int, int]
     groups: tuple[Group, ...]
 
     @property
     def kinds(self) -> frozenset[int]:
-        """Kinds that occur in the scene."""
         return frozenset(group.kind for group in self.groups)
 
     @property
     def things(self) -> tuple[Thing, ...]:
-        """All drawn objects."""
         return tuple(thing for group in self.groups for thing in group.things)
 
 
 def scene_random(split: str, number: int) -> random.Random:
-    """The random numbers of one scene: ``split`` keeps scenes for training, choosing settings and measuring apart."""
+    """Return the random generator of one scene; each ``split`` has its own scenes."""
     return random.Random(f"pictogram:{split}:{number}")
 
 
 def compose_scene(rng: random.Random) -> Scene:
-    """A random scene of one to three groups, at most six things, no two of them overlapping."""
+    """Compose a random scene of one to three groups, at most six things, without overlap."""
     color = rng.choice(tuple(COLORS))
     red, green, blue = (min(255, max(0, c + rng.randint(-COLOR_JITTER, COLOR_JITTER))) for c in COLORS[color])
     style = rng.choice((*STYLES, None))  # None: every thing draws its own style
@@ -161,7 +154,7 @@ def compose_scene(rng: random.Random) -> Scene:
 
 
 def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
-    """One attempt at a layout; empty when something found no place."""
+    """Try one layout; empty if something found no place."""
     kinds = rng.sample(range(len(KINDS)), rng.choices((1, 2, 3), (20, 45, 35))[0])
     many = rng.randrange(len(kinds)) if rng.random() < 0.45 else -1
     placed: list[Thing] = []
@@ -181,7 +174,7 @@ def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
 
 
 def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: list[Thing]) -> Thing | None:
-    """A thing that overlaps none of ``placed``; None where it found no place."""
+    """Place a thing that overlaps none of ``placed``; None if there is no place."""
     side = rng.uniform(*SIZES[size])
     margin = side / 2 + 0.01
     for _ in range(PLACING_ATTEMPTS):
@@ -192,7 +185,7 @@ def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: li
 
 
 def draw_scene(scene: Scene, *, side_px: int = CANVAS_PX) -> Image.Image:
-    """The scene as an RGB picture of ``side_px`` x ``side_px`` pixels."""
+    """Draw the scene as an RGB picture of ``side_px`` x ``side_px`` pixels."""
     picture = Image.new("RGB", (side_px, side_px), scene.rgb)
     for thing in scene.things:
         side = round(thing.side * side_px)
@@ -203,5 +196,5 @@ def draw_scene(scene: Scene, *, side_px: int = CANVAS_PX) -> Image.Image:
 
 
 def draw_for_model(scene: Scene, drawn_px: int) -> Image.Image:
-    """The scene drawn at ``drawn_px`` pixels a side and scaled to the model's size, as its preprocessing does."""
+    """Draw the scene at ``drawn_px`` pixels a side and scale it to the model's size, as its preprocessing does."""
     return draw_scene(scene, side_px=drawn_px).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)

@@ -2,12 +2,12 @@
 
     python -m clipalign.pictogram.training --output runs/pictogram
 
-Interrupt it when you like; the same command continues from the last checkpoint with the same scenes, in the same order.
-The learning rate rises, stays, and falls to zero over the last third, so that a run can be made longer until it falls.
+It may be interrupted; the same command continues from the last checkpoint with the same scenes in the same order. The
+learning rate rises, stays, and falls to zero over the last third, so that a run can be extended until it falls.
 
 The objective: contrast, foils, calibration, a dense look at the picture, and word attribution. The last differentiates
-through the gradient of the cosine with respect to the attention maps (CLIP4DM's ``G * A``). The measure used by
-``detect`` is not touched: this only trains a tower whose attributions say which word is wrong.
+through the gradient of the cosine with respect to the attention maps (CLIP4DM's ``G * A``). It changes the weights
+only, not the measure that ``detect`` uses.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from clipalign.pictogram.scenes import HERE
 
 LENGTH_CHUNKS: Final = 4
 CONTENT_SCALE: Final = 16.0
-"""Unit vectors times the root of their width: what a linear head expects."""
+"""Root of the width of unit vectors, which scales them for a linear head."""
 ATTRIBUTION_SCALE: Final = 400.0
-"""Start value that turns attributions (near 1e-2 for a clear foil) into logits."""
+"""Initial factor from attributions (near 1e-2 for a clear foil) to logits."""
 FALSE_WORD_WEIGHT: Final = 4.0
-"""A false word stands among several true ones; it weighs about as much as they do together."""
+"""A false word weighs about as much as the true ones around it together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Embedded:
 
 
 def embed_texts(network: Any, ids: torch.Tensor, ends: torch.Tensor) -> Embedded:
-    """open_clip's causal text tower over ``ids`` (B, T), attention maps on the path to the result."""
+    """Run open_clip's causal text tower on ``ids`` (B, T), with attention maps on the path to the result."""
     length = ids.shape[1]
     x = network.token_embedding(ids) + network.positional_embedding[:length]
     mask = network.attn_mask[:length, :length]
@@ -64,7 +64,7 @@ def embed_texts(network: Any, ids: torch.Tensor, ends: torch.Tensor) -> Embedded
 
 
 def word_attributions(embedded: Embedded, cosines: torch.Tensor, batch: SceneBatch, rows: torch.Tensor) -> torch.Tensor:
-    """CLIP4DM over all layers for ``rows``: (R, W), differentiable. Words without tokens get 0."""
+    """Return CLIP4DM over all layers for ``rows``: (R, W), differentiable. Words without tokens get 0."""
     gradients = torch.autograd.grad(cosines.sum(), embedded.attention, create_graph=True)
     ends = batch.ends[rows]
     here = torch.arange(len(rows))
@@ -79,16 +79,16 @@ def word_attributions(embedded: Embedded, cosines: torch.Tensor, batch: SceneBat
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """All texts of a batch: unit vectors (N, E) and, where asked for, word attributions (N, W)."""
+    """All texts of a batch: unit vectors (N, E) and, if requested, word attributions (N, W)."""
 
     vectors: torch.Tensor
     attributions: torch.Tensor | None
 
 
 def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
-    """The batch's first ``rows`` texts (all: None) in chunks of like length, each cut at its longest.
+    """Embed the batch's first ``rows`` texts (None: all) in chunks of like length, each cut at its longest.
 
-    ``images`` (N, E), the picture of each text, asks for attributions.
+    ``images`` (N, E), the picture of each text, requests attributions.
     """
     order = batch.ends[:rows].argsort()
     vectors, attributions = [], []
@@ -104,7 +104,7 @@ def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, 
 
 
 class Heads(nn.Module):
-    """What training needs beside the CLIP itself, and throws away afterwards."""
+    """Layers used in training only."""
 
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Heads(nn.Module):
 
 
 def embed_images(network: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors (B, E) and the third stage's map (B, D, GRID, GRID) of open_clip's ModifiedResNet."""
+    """Return unit vectors (B, E) and the third stage's map (B, D, GRID, GRID) of open_clip's ModifiedResNet."""
     visual = network.visual
     x = visual.layer2(visual.layer1(visual.stem(pixels)))
     grid = visual.layer3(x)
@@ -136,10 +136,10 @@ def compute_losses(
     facts: bool = True,
     attribution: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """The terms of the objective for one batch, each a scalar; their weighted sum is minimized.
+    """Return the terms of the objective for one batch, each a scalar, whose weighted sum is minimized.
 
-    Without ``contrast`` the two towers only learn what is in a picture and in its true caption. Trained on contrast
-    from the first step they do not: while one tower cannot tell kinds apart, naming them costs the other.
+    Without ``contrast`` the towers only learn the contents of pictures and true captions. With contrast from the first
+    step they do not learn them: while one tower cannot tell kinds apart, naming them costs the other.
     """
     scenes = len(batch.pixels)
     images, grid = embed_images(network, batch.pixels)
@@ -166,10 +166,7 @@ def compute_losses(
 
 
 def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Pictures against all texts, true captions against all pictures and against their own foils, and fit.
-
-    ``images`` (B, E) and ``texts`` (B * (1 + F), E) are unit vectors.
-    """
+    """Contrast pictures (B, E) and texts (B * (1 + F), E), unit vectors; true captions against their foils too."""
     scenes = len(images)
     scale = network.logit_scale.exp().clamp(max=100)
     similarity = scale * images @ texts.T
@@ -198,7 +195,7 @@ def _dense(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
 
 
 def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """Kinds and color read off unit vectors (B, E): cross entropy with the kinds that are there in equal shares."""
+    """Cross entropy of kinds, in equal shares, and color predicted from unit vectors (B, E)."""
     wide = vectors * CONTENT_SCALE
     shares = kinds / kinds.sum(-1, keepdim=True)
     known = color >= 0
@@ -207,14 +204,14 @@ def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: to
 
 
 def _facts(heads: Heads, vectors: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-    """Counts, sizes and places read off unit vectors (B, E)."""
+    """Loss of counts, sizes and places predicted from unit vectors (B, E)."""
     return F.binary_cross_entropy_with_logits(heads.facts(vectors * CONTENT_SCALE), facts)
 
 
 def _word_losses(
     heads: Heads, attributions: torch.Tensor, batch: SceneBatch, scenes: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Is each word true, and which word of a foil is the false one, read off the attributions (N, W)."""
+    """Losses from attributions (N, W): is each word true, and which word of a foil is the false one."""
     logits = heads.word_scale.exp() * attributions
     known = batch.false_words >= 0
     false = batch.false_words == 1
@@ -242,26 +239,22 @@ WEIGHTS: Final = {
     "words": 1.0,
     "place": 1.0,
 }
-"""How much each term of the objective counts."""
+"""Of the terms of the objective."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Everything that decides the weights; written beside them. The defaults are those of the shipped weights.
+    """All that decides the weights, written beside them; the defaults are those of the shipped weights.
 
     Attributes:
-        steps: optimizer steps in all.
         batch_size: scenes a step.
         foils: false captions a scene.
-        learning_rate: peak of the schedule.
-        warmup_steps: linear rise at the start.
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.
         contrast_from: share of the steps after which captions and foils are told apart; before, contents are learned.
-        facts_from: share of the steps after which counts, sizes and places are read off both towers.
+        facts_from: share of the steps after which counts, sizes and places are learned.
         attribution_from: share of the steps after which the attribution objective joins.
-        attribution_every: steps from one with that objective to the next; it costs half a step.
-        seed: of the initial weights; scenes are numbered and need none.
+        attribution_every: steps between uses of that objective, which costs half a step.
     """
 
     steps: int = 3700
@@ -292,7 +285,7 @@ def _config() -> dict[str, Any]:
 
 
 def build_network(seed: int) -> Any:
-    """The untrained model of ``pictogram.json``."""
+    """Return the untrained model of ``pictogram.json``."""
     open_clip = import_open_clip()
     config = {name: value for name, value in _config().items() if name != "preprocess"}
     torch.manual_seed(seed)
@@ -301,10 +294,7 @@ def build_network(seed: int) -> Any:
 
 
 def keep_reachable_rows(network: Any) -> dict[int, int]:
-    """Shrink the token embedding to the rows that captions can reach; returns the row of each such token.
-
-    The other 48,000 would never see a gradient, but cost memory and time in every step of the optimizer.
-    """
+    """Reduce the token embedding to the rows that captions can reach, to save memory and time; return their rows."""
     tokens = reachable_tokens()
     full = network.token_embedding.weight.detach()
     network.token_embedding = nn.Embedding(len(tokens), full.shape[1], _weight=full[tokens].clone())
@@ -312,13 +302,13 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
 
 
 def normalize(batch: SceneBatch) -> SceneBatch:
-    """The model's own preprocessing of pictures that already have its size."""
+    """Apply the model's preprocessing to pictures of its size."""
     mean, std = (torch.tensor(_config()["preprocess"][key]).view(3, 1, 1) for key in ("mean", "std"))
     return replace(batch, pixels=((batch.pixels - mean) / std).contiguous(memory_format=torch.channels_last))
 
 
 def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW; weight decay for matrices other than embeddings."""
+    """Return AdamW with weight decay for matrices other than embeddings."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for module in modules:
@@ -329,7 +319,7 @@ def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> tor
 
 
 class Run:
-    """A training run in a folder: its state, how it is saved and how it goes on."""
+    """A training run in a folder: its state, saved and resumed."""
 
     def __init__(self, folder: Path, settings: TrainingSettings) -> None:
         self.folder = folder
@@ -353,7 +343,7 @@ class Run:
         self.network.load_state_dict(state["network"])
 
     def save(self) -> None:
-        """Checkpoint and weights, each whole or not at all."""
+        """Write checkpoint and weights, each whole or not at all."""
         state = {
             "step": self.step,
             "heads": self.heads.state_dict(),
@@ -367,7 +357,7 @@ class Run:
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=2), encoding="utf-8")
 
     def train_step(self) -> dict[str, float]:
-        """One step on the next scenes; returns the terms of the objective."""
+        """Train on the next scenes; return the terms of the objective."""
         settings = self.settings
         first = self.step * settings.batch_size
         numbers = range(first, first + settings.batch_size)
@@ -395,7 +385,7 @@ class Run:
 
 
 def train(folder: Path, settings: TrainingSettings, *, save_every: int = 100, log_every: int = 20) -> Path:
-    """Run to the end, or from the last checkpoint to the end; returns the folder's weights file."""
+    """Train to the end, from the last checkpoint if there is one; return the folder's weights file."""
     run = Run(folder, settings)
     run.network.train()
     began, since = time.monotonic(), run.step
@@ -416,7 +406,6 @@ def train(folder: Path, settings: TrainingSettings, *, save_every: int = 100, lo
 
 
 def main() -> None:
-    """Command line of the training program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, weights and metrics")
     parser.add_argument("--threads", type=int, default=0, help="processor threads (0: as many as torch takes)")
