@@ -189,11 +189,7 @@ class Evaluator(ABC, Generic[S, O]):
 
     @abstractmethod
     def score(self, samples: Sequence[S]) -> Sequence[O | ClipalignError]:
-        """An outcome for each sample, in order; an error only for a sample that cannot be read.
-
-        Raises:
-            ClipalignError: nothing can be scored, and the run ends.
-        """
+        """An outcome for each sample, in order, or the error of an unreadable one; a raised error ends the run."""
 
     def expect(self, samples: Sequence[S]) -> None:
         """Begin to read what these samples need: they are scored now or next."""
@@ -278,11 +274,7 @@ class Benchmark(ABC, Generic[S, O]):
         return PUBLISHED.get(self.name, ())
 
     def check(self) -> None:
-        """Find the data and read its lists; called before a model is loaded, and again by the run.
-
-        Raises:
-            MissingDataset: it is missing; names the folder searched and how to get it.
-        """
+        """Find the data and read its lists, before a model is loaded and again in the run; MissingDataset if there is none."""
 
     @abstractmethod
     def samples(self, *, limit: int | None, seed: int) -> Iterator[S | BrokenSample]:
@@ -290,11 +282,7 @@ class Benchmark(ABC, Generic[S, O]):
 
     @abstractmethod
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> Evaluator[S, O]:
-        """What scores the samples; settings left open are as published.
-
-        Raises:
-            UsageError: a setting out of its range.
-        """
+        """What scores the samples; settings left open are as published; UsageError for a setting out of its range."""
 
     @abstractmethod
     def statistics(self, outcomes: Sequence[O]) -> list[Statistic]:

@@ -31,11 +31,7 @@ _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 
 
 def find_in(folder: Path, name: str, *places: str) -> Path:
-    """The first of ``places`` (paths within ``folder``) that exists.
-
-    Raises:
-        MissingDataset: none of them does; ``name`` says of which data set.
-    """
+    """The first of ``places`` within ``folder`` that exists; MissingDataset, of data set ``name``, if none does."""
     for place in places:
         if (folder / place).exists():
             return folder / place
@@ -50,11 +46,7 @@ def find_in(folder: Path, name: str, *places: str) -> Path:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Contents of a folder of a data set, sorted.
-
-    Raises:
-        InputUnreadable: it is no folder, or cannot be read.
-    """
+    """Contents of a folder of a data set, sorted; InputUnreadable if it is no folder, or cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:
@@ -62,22 +54,15 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def text_lines(path: Path) -> list[str]:
-    """Lines of a list of a data set, stripped, without blank ones.
-
-    Raises:
-        InputUnreadable: it is missing, or no text.
-    """
+    """Lines of a list of a data set, stripped, without blank ones; InputUnreadable if it is missing, or no text."""
     return [line for _, line in _numbered_lines(path)]
 
 
 def numbered_rows(path: Path, form: str) -> list[tuple[int, str]]:
-    """Lines of a list that are a number and a text, in either order.
+    """Lines of a list that are a number and a text, in either order; InputUnreadable names the first of another form.
 
     ``form`` is ``"NUMBER FILE"``, where the text goes on to the end of the line, or ``"FILE NUMBER"``, where it has no
     space and further fields are ignored.
-
-    Raises:
-        InputUnreadable: the list cannot be read, or a line, which is named, has another form.
     """
     place = form.split().index("NUMBER")
     found = []
@@ -109,11 +94,7 @@ class FileInTar:
     size: int
 
     def read(self) -> bytes:
-        """The file's bytes.
-
-        Raises:
-            ImageUnreadable: the archive cannot be read.
-        """
+        """The file's bytes; ImageUnreadable if the archive cannot be read."""
         try:
             with self.tar.open("rb") as file:
                 file.seek(self.offset)
@@ -128,14 +109,9 @@ PictureSource: TypeAlias = "Image.Image | Path | bytes | FileInTar"
 
 
 def open_picture(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
-    """The picture in RGB; one that was generated is returned as it is.
+    """The picture in RGB, a generated one as it is; ImageUnreadable if a file is missing, damaged or no picture.
 
-    Args:
-        exif: apply the EXIF orientation; the papers did not.
-        name: of bytes in errors; a file is named by its path.
-
-    Raises:
-        ImageUnreadable: the file is missing, damaged or no picture.
+    ``exif`` applies the EXIF orientation, which the papers did not; ``name`` is that of bytes in errors.
     """
     from PIL import Image  # names of benchmarks need neither this nor numpy
 
@@ -174,11 +150,7 @@ class Annotations:
         )
 
     def json(self) -> Any:
-        """Its content.
-
-        Raises:
-            MissingDataset: it is no JSON, or truncated.
-        """
+        """Its content; MissingDataset if it is no JSON, or truncated."""
         content = self.path.read_bytes()
         try:
             return orjson.loads(content)
@@ -216,11 +188,7 @@ def _value_or_none(line: bytes) -> Any:
 
 
 def read_annotations(path: Path, dataset: str, *, known: str = "", version: str = "") -> Annotations:
-    """Read and hash the file at ``path``.
-
-    Raises:
-        MissingDataset: it cannot be read, is empty, or is a Git LFS pointer.
-    """
+    """Read and hash the file at ``path``; MissingDataset if it cannot be read, is empty, or is a Git LFS pointer."""
     digest, size, start = hashlib.sha256(), 0, b""
     try:
         with path.open("rb") as file:

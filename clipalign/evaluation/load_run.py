@@ -100,7 +100,7 @@ def check_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Check that a run may write into ``folder``, before a model is loaded and again when the folder is locked.
 
     Raises:
-        UsageError: it holds the records of a run, and neither ``resume`` nor ``overwrite`` is set; or it is a file.
+        UsageError: it is a file, or holds records and neither ``resume`` nor ``overwrite`` is set.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="name a folder", input=str(folder))
@@ -169,11 +169,7 @@ class FinishedRun:
 
 
 def load_run(place: Path) -> FinishedRun:
-    """The run whose ``result.json`` is at ``place``, or in the folder ``place``.
-
-    Raises:
-        UsageError: there is none, or it is damaged or of another version.
-    """
+    """The run whose ``result.json`` is at or in ``place``; UsageError if it is missing, damaged or of another version."""
     folder = place if place.is_dir() else place.parent
     result = folder / RESULT_FILE if place.is_dir() else place
     document = _read(result)

@@ -26,7 +26,7 @@ def benchmark_names() -> list[str]:
 
 
 OWN_COLUMNS: Final = ("label", "wrong_words", "wrong_span", "false_text", "group", "human")
-"""Columns of a file of the user's that say what is known of a text, beside those of every input."""
+"""Columns of a file of the user's that say what is known of a text, besides those of every input."""
 
 
 def find_benchmark(
@@ -36,13 +36,12 @@ def find_benchmark(
     cache_dir: Path | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Benchmark[Any, Any]:
-    """The benchmark of that name; whether its data is there is found out by its ``check``.
+    """The benchmark of that name; its ``check`` finds the data.
 
     Args:
         name: as in ``benchmarks.toml``, or a file or folder of the user's (:mod:`clipalign.evaluation.tasks.own_data`).
         data_root: folder of its data, or one that holds it under its name (of ``human-judgement`` also its file); None
             for where ``download`` puts it. For a file of the user's the folder of its pictures.
-        cache_dir: clipalign's cache folder, where it is not the usual one.
         columns: what a file of the user's calls its columns.
 
     Raises:

@@ -29,11 +29,7 @@ NLI_KEY: Final = "nli"
 
 
 def report_data(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> EvalReport:
-    """Data of the report about the run in ``settings.output``; pictures that can no longer be read are left out.
-
-    Raises:
-        UsageError: there is no finished run in that folder.
-    """
+    """Data of the report on the run in ``settings.output``; UsageError if it is not finished."""
     assert settings.output is not None
     run = load_run(settings.output)
     outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, CaptionOutcome)]

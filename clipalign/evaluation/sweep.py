@@ -70,11 +70,7 @@ def combinations(axes: Mapping[str, Sequence[object]]) -> Iterator[Values]:
 
 
 def check_used(benchmark: Benchmark[Any, Any], axes: Mapping[str, object]) -> None:
-    """Check that the benchmark uses the settings that are swept.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Check that the benchmark uses the settings that are swept; UsageError if it does not."""
     can = [name for name in SWEPT if name == "model" or name in benchmark.options]
     others = [name for name in axes if name not in can]
     if others:

@@ -140,11 +140,7 @@ class Classifier:
         return PreparedPicture(cut_and_prepare(picture, boxes, self.loaded), tuple(boxes), picture.size)
 
     def encode(self, prepared: Sequence[Tensor]) -> list[Tensor]:
-        """Unit vectors of prepared pictures: the pixels of each (1 + N, S, S, 3) to (1 + N, E).
-
-        Raises:
-            ModelMismatch: the model gives vectors that are not finite.
-        """
+        """Pixels of pictures, (1 + N, S, S, 3) each, to unit vectors (1 + N, E); ModelMismatch if they are not finite."""
         rows = [row for pixels in prepared for row in pixels]
         vectors = with_oom_retry(
             _pictures_at_once(self.loaded, self.settings), lambda size: self._encode_rows(rows, size)
@@ -269,11 +265,7 @@ def crop_weights(features: Tensor, logscale: float) -> tuple[Tensor, Tensor]:
 
 
 def logit_scale(loaded: LoadedModel) -> float:
-    """What the model was trained to multiply a cosine with before a softmax: about 100 for CLIP.
-
-    Raises:
-        ModelMismatch: it has no such number.
-    """
+    """The factor before softmax that the model was trained with, about 100 for CLIP; ModelMismatch if it has none."""
     scale = getattr(loaded.network, "logit_scale", None)
     if scale is None or scale.numel() != 1:
         raise ModelMismatch(
@@ -322,11 +314,7 @@ def make_classifier(
 
 
 def texts_of(classes: Classes, settings: ClassifySettings) -> tuple[ClassifySettings, tuple[ClassTexts, ...]]:
-    """The settings with the method decided, and the texts of every class; needs no model.
-
-    Raises:
-        UsageError: a class without descriptions, two of one name.
-    """
+    """Decide the method and find every class's texts; UsageError for a class without descriptions, two of one name."""
     method = settings.method or default_method(classes)
     if method == "clip-e" and not classes.templates:
         classes = replace(classes, templates=openai_templates())

@@ -166,11 +166,7 @@ def epsilon_note(loaded: LoadedModel, settings: DetectSettings) -> str:
 
 
 def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
-    """The settings for this model.
-
-    Raises:
-        UsageError: the template takes all tokens of the context.
-    """
+    """The settings for this model; UsageError if the template takes all tokens of the context."""
     template_tokens = tokenize_text(loaded, settings.template).n_tokens
     if template_tokens >= loaded.context_tokens:
         raise UsageError(
@@ -201,11 +197,7 @@ def _encode_images(
 
 
 def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = None) -> Provenance:
-    """The provenance of every result of these settings, before anything is scored.
-
-    Raises:
-        UsageError: a setting out of its range.
-    """
+    """The provenance of every result, known before anything is scored; UsageError for a setting out of its range."""
     return _provenance(loaded, resolved(loaded, settings or DetectSettings()))
 
 
@@ -323,11 +315,7 @@ class DetectScorer:
 
     @classmethod
     def of(cls, loaded: LoadedModel, settings: DetectSettings) -> DetectScorer:
-        """Check the settings.
-
-        Raises:
-            UsageError: a setting out of its range.
-        """
+        """Check the settings; UsageError for a setting out of its range."""
         return cls(loaded, settings, detect_provenance(loaded, settings))
 
     @property

@@ -18,11 +18,7 @@ _MAX_LOGSCALE: Final = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class DetectSettings(Checked):
-    """Settings of ``detect``; results change with ``batch_size`` by rounding alone, and not with ``seed``.
-
-    Raises:
-        UsageError: a value out of its range.
-    """
+    """Settings of ``detect``; results change with ``batch_size`` by rounding alone, and not with ``seed``."""
 
     panel = "Scoring"
 
@@ -45,11 +41,7 @@ class DetectSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifySettings(Checked):
-    """Settings of ``classify``; results change with ``batch_size`` by rounding alone.
-
-    Raises:
-        UsageError: a value out of its range.
-    """
+    """Settings of ``classify``; results change with ``batch_size`` by rounding alone."""
 
     panel = "Scoring"
 
@@ -140,11 +132,7 @@ class ClassFileSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class LongSettings(Checked):
-    """Settings of ``score-long``; results change with ``batch_size`` by rounding alone, not with ``seed``.
-
-    Raises:
-        UsageError: a value out of its range.
-    """
+    """Settings of ``score-long``; results change with ``batch_size`` by rounding alone, not with ``seed``."""
 
     panel = "Scoring"
 

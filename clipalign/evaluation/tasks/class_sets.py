@@ -167,11 +167,7 @@ _MAX_BYTES: Final = 256 * 1024 * 1024  # the largest real file has 31 MB
 
 
 def read_pickle(path: Path) -> dict[bytes, Any]:
-    """The dictionary in a file of CIFAR's Python version.
-
-    Raises:
-        InputUnreadable: it is damaged, or holds anything but data.
-    """
+    """The dictionary in a file of CIFAR's Python version; InputUnreadable if it is damaged or holds more than data."""
     try:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it is larger than {_MAX_BYTES:,} bytes, or no plain file")

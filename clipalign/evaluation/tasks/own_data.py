@@ -2,8 +2,8 @@
 
 A file is what ``detect --input`` reads, with columns ``image`` and ``text`` and any of ``label`` (true or false, 1 or
 0), ``wrong_words`` (a list, or words with commas between), ``wrong_span`` (first character and one past the last),
-``false_text`` (a false caption beside the true one), ``group``, ``references`` and ``human`` (a rating). What the
-columns allow is measured.
+``false_text`` (a false caption beside the true one), ``group``, ``references`` and ``human`` (a rating). The columns
+decide what is measured.
 
 A file can be described in TOML beside it, to be kept and shared with the data:
 
@@ -56,11 +56,9 @@ class OwnRows(CaptionSets):
     """Rows of a file of the user's.
 
     Attributes:
-        rows_file: the file.
-        columns: what it calls its columns, for those that have other names.
-        pictures_folder: where relative pictures lie; None for beside the file.
-        license: as a description says.
-        page: as a description says.
+        columns: the file's names for its columns, where they differ.
+        pictures_folder: where relative pictures are; None for beside the file.
+        license: as a description says, like ``page``.
     """
 
     rows_file: Path
@@ -72,11 +70,9 @@ class OwnRows(CaptionSets):
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """What its description holds."""
         return self.own_published
 
     def check(self) -> None:
-        """Read all rows."""
         named = {name: column for name, column in self.columns.items() if name not in OWN_COLUMNS}
         keep = tuple(self.columns.get(name, name) for name in OWN_COLUMNS)
         found = open_input(
@@ -145,7 +141,6 @@ class OwnRows(CaptionSets):
         return said
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA, pair accuracy, AP, and correlations with ratings."""
         rated = [one for one in outcomes if "human" in one.truth]
         return super().statistics(outcomes) + [one for name in _CORRELATED for one in _correlations(name, rated)]
 
@@ -165,11 +160,7 @@ def _correlations(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statist
 
 
 def _texts(text: str, values: Mapping[str, Any]) -> list[tuple[str, bool, list[Span]]]:
-    """The texts of a row, whether each is true, and the characters that are false.
-
-    Raises:
-        ValueError: a column holds what it cannot mean.
-    """
+    """The texts of a row, whether each is true, and the characters that are false."""
     if not text.strip():
         raise ValueError("the text is empty")
     spans = _spans(text, values)
@@ -209,7 +200,6 @@ def _number(value: object) -> float | None:
 
 
 def _spans(text: str, values: Mapping[str, Any]) -> list[Span]:
-    """Characters of the words that a row calls wrong."""
     named, places = _listed(values["wrong_words"]), _listed(values["wrong_span"])
     if places:
         pairs = [places] if not isinstance(places[0], list) else places
@@ -227,7 +217,7 @@ def _spans(text: str, values: Mapping[str, Any]) -> list[Span]:
 
 
 def _listed(value: object) -> list[Any]:
-    """A list as it is, or written in JSON in a table of text, or words with commas between."""
+    """A list, or one written in JSON, or words with commas between."""
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = orjson.loads(value)
@@ -239,7 +229,6 @@ def _listed(value: object) -> list[Any]:
 
 
 def _place(record: InputRecord) -> Path | bytes:
-    """The picture's file, or its bytes."""
     if isinstance(record.image, bytes | Path):
         return record.image
     if not isinstance(record.image, str) or not is_file_name(record.image):
@@ -249,7 +238,7 @@ def _place(record: InputRecord) -> Path | bytes:
 
 
 class OwnClasses(ClassBenchmark):
-    """A folder of class folders; a class is called as its folder, with spaces for underscores."""
+    """A folder of class folders; a class is named as its folder, with spaces for underscores."""
 
     markers = (".",)
 
@@ -257,11 +246,9 @@ class OwnClasses(ClassBenchmark):
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of the folders."""
         return tuple(path.name.replace("_", " ") for path in self._classes())
 
     def found_pictures(self) -> Iterator[FoundPicture]:
-        """All pictures of the class folders and the folders in them."""
         for label, folder in enumerate(self._classes()):
             for path in sorted(folder.rglob("*")):
                 if path.suffix.lower() in PICTURES and is_file(path):
@@ -274,13 +261,12 @@ def own_benchmark(
     """The benchmark of a file, a description of one, or a folder of class folders.
 
     Args:
-        path: of the user's.
-        columns: what the file calls its columns.
+        columns: the file's names for its columns.
         pictures: folder of relative pictures; None for beside the file.
 
     Raises:
         UnknownDataset: it is none of the three.
-        InputUnreadable: a description says what it cannot mean.
+        InputUnreadable: the description is invalid.
     """
     if path.is_dir():
         made = OwnClasses(path, name=path.name or str(path.resolve().name))
@@ -308,12 +294,10 @@ def own_benchmark(
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """A description in TOML, every field of its type.
-
-    It may come with data of others: ``file`` and ``pictures`` must lie in its folder.
+    """A description in TOML, every field of its type; ``file`` and ``pictures`` must lie in its folder.
 
     Raises:
-        InputUnreadable: it is no TOML, too long, or holds what does not belong there.
+        InputUnreadable: it is no TOML, too long, or has a field or value that is not allowed.
     """
     try:
         if path.stat().st_size > MAX_DESCRIPTION_BYTES:
