@@ -274,7 +274,7 @@ class Benchmark(ABC, Generic[S, O]):
         return PUBLISHED.get(self.name, ())
 
     def check(self) -> None:
-        """Find the data and read its lists, before a model is loaded and again in the run; MissingDataset if there is none."""
+        """Find the data and read its lists; called first before a model is loaded; MissingDataset if there is none."""
 
     @abstractmethod
     def samples(self, *, limit: int | None, seed: int) -> Iterator[S | BrokenSample]:

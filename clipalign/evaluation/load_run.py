@@ -169,7 +169,7 @@ class FinishedRun:
 
 
 def load_run(place: Path) -> FinishedRun:
-    """The run whose ``result.json`` is at or in ``place``; UsageError if it is missing, damaged or of another version."""
+    """The run whose ``result.json`` is at or in ``place``; UsageError if missing, damaged or of another version."""
     folder = place if place.is_dir() else place.parent
     result = folder / RESULT_FILE if place.is_dir() else place
     document = _read(result)

@@ -235,7 +235,7 @@ class Ranking:
         self._thresholds = np.append(np.flatnonzero(np.diff(descending)), len(descending) - 1)
 
     def average_precision(self, weights: Array | None = None) -> float:
-        """Mean precision over the recall steps, 0 to 1, with ``weights`` of samples (N,); ValueError without positives."""
+        """Mean precision over the recall steps, 0 to 1, under ``weights`` (N,); ValueError without positives."""
         counted = np.ones(len(self._order)) if weights is None else weights[self._order]
         hits = np.cumsum(counted * self._positive)[self._thresholds]
         if not len(hits) or hits[-1] == 0:

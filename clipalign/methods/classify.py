@@ -140,7 +140,7 @@ class Classifier:
         return PreparedPicture(cut_and_prepare(picture, boxes, self.loaded), tuple(boxes), picture.size)
 
     def encode(self, prepared: Sequence[Tensor]) -> list[Tensor]:
-        """Pixels of pictures, (1 + N, S, S, 3) each, to unit vectors (1 + N, E); ModelMismatch if they are not finite."""
+        """Pixels of pictures, each (1 + N, S, S, 3), to unit vectors (1 + N, E); ModelMismatch if not finite."""
         rows = [row for pixels in prepared for row in pixels]
         vectors = with_oom_retry(
             _pictures_at_once(self.loaded, self.settings), lambda size: self._encode_rows(rows, size)
