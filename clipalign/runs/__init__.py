@@ -1,4 +1,4 @@
 """Many records at once: pictures are prepared ahead in threads while the model runs; memory stays flat.
 
-Also where their results go, how a later run goes on with them, and which share of an input a process does.
+Also the output of results, resuming an earlier run, and sharing an input among processes.
 """

@@ -1,8 +1,7 @@
 """Many records through one model, in the order of the input, in memory that does not grow with it.
 
-Records are read a little ahead, and their pictures prepared in threads while the model runs. What is scored together is
-a window of records; a picture that neighboring records share, within a window or across two, is decoded and encoded
-once. A picture that cannot be used costs its own records and no others.
+Records are scored in windows. A picture that neighboring records share, within a window or across two, is decoded and
+encoded once. An unreadable picture costs its own records only.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome(Generic[R]):
-    """A record and what came of it.
+    """A record and its result.
 
     Attributes:
-        record: as it was read; its ``image`` is empty where it was bytes, which nobody needs any more.
-        result: of the method, or why there is none.
-        thumbnail: a small JPEG of the picture, where thumbnails were asked for and the picture could be read.
+        record: as read; its ``image`` is emptied if it was bytes.
+        result: of the method, or the error.
+        thumbnail: a small JPEG of the picture, if requested and readable.
     """
 
     record: InputRecord
@@ -49,7 +48,7 @@ class RecordOutcome(Generic[R]):
 
     @property
     def answer(self) -> R | Failure:
-        """The result, or what stands in its place."""
+        """The result, or what replaces it."""
         if isinstance(self.result, ClipalignError):
             return Failure(self.record.id, self.record.image_name, self.record.text, self.result)
         return self.result
@@ -66,21 +65,19 @@ def run_batch(
     thumbnail_px: int | None = None,
     late: Callable[[], bool] = lambda: False,
 ) -> Generator[RecordOutcome[R], None, None]:
-    """Score every record; results in the order of the input.
+    """Score every record; yield results in the order of the input.
 
     Args:
         records: read as they are needed.
-        scorer: the method.
         offline: whether pictures at addresses are refused.
         timeout: seconds for one of them; None for 30.
-        workers: pictures decoded at once, at least 1, however many are read; None for what the machine suggests.
-        on_error: ``skip``: a record that cannot be used is finished with its error; ``fail``: the first such error is
-            raised, after everything before it was finished.
+        workers: pictures decoded at once, at least 1; None chooses by the machine.
+        on_error: ``skip``: a bad record yields its error; ``fail``: the first error is raised after earlier records.
         thumbnail_px: longer side of the thumbnails in pixels; None for none.
-        late: whether the next record is not there yet; what was read is scored then, without waiting for it.
+        late: whether the next record is not there yet; those read are then scored without waiting.
 
     Raises:
-        ClipalignError: of the first bad record with ``fail``; what ``scorer`` cannot go on after.
+        ClipalignError: of the first bad record with ``fail``; an error of ``scorer`` that ends the run.
     """
     workers = workers or workers_for_this_machine()
     with Prefetcher[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
@@ -94,7 +91,7 @@ def run_batch(
 
 
 class _Prepared(NamedTuple):
-    """What a thread made of a picture."""
+    """A picture as a thread prepared it."""
 
     tensor: Tensor
     thumbnail: bytes | None
@@ -102,7 +99,7 @@ class _Prepared(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Preparation:
-    """What a thread does with a picture: reading it, and as soon as a CPU is free decoding and preparing it."""
+    """Read a picture in a thread, then decode and prepare it as soon as a CPU is free."""
 
     scorer: Scorer[Any]
     decoding: threading.Semaphore
@@ -152,7 +149,7 @@ WINDOW_CHARACTERS: Final = 1_000_000
 """Of the texts of a window, and of those read ahead: a result may take a hundred bytes for each."""
 
 _Waiting = tuple[InputRecord, _Picture | None]
-"""A record and its picture; no picture where the record itself is bad."""
+"""A record and its picture; None for a bad record."""
 
 
 class _Run(Generic[R]):
@@ -180,7 +177,7 @@ class _Run(Generic[R]):
         self.held = 0  # pictures prepared or being prepared, not yet encoded
 
     def window(self) -> list[_Waiting]:
-        """The next records, their pictures encoded; empty at the end of the input."""
+        """Return the next records, their pictures encoded; empty at the end of the input."""
         window: list[_Waiting] = []
         group: list[tuple[_Picture, Tensor]] = []
         together = max(1, self.scorer.pictures_ahead // 2)
@@ -204,7 +201,7 @@ class _Run(Generic[R]):
         return window
 
     def _top_up(self, group: list[tuple[_Picture, Tensor]], together: int) -> None:
-        """Add what is prepared for the next window, since the model sees many pictures faster than few."""
+        """Add pictures prepared for the next window, as large batches are faster."""
         self._read_ahead()
         for record, picture in self.ahead:
             if len(group) == together:
@@ -213,7 +210,6 @@ class _Run(Generic[R]):
                 self._await(picture, record, group)
 
     def scored(self, window: list[_Waiting]) -> Iterator[RecordOutcome[R]]:
-        """The window's records with their results, in order."""
         items = [
             ScoreItem(record, picture.features)
             for record, picture in window
@@ -226,7 +222,7 @@ class _Run(Generic[R]):
             yield RecordOutcome(record, next(outcomes) if outcome is None else outcome, thumbnail)
 
     def _read_ahead(self, *, wait: bool = False) -> None:
-        """Read records and hand out their pictures, as far as the limits allow; ``wait`` for one if there is none."""
+        """Read records and submit their pictures up to the limits; ``wait`` for one if there is none."""
         while not self.ended and len(self.ahead) < self.scorer.window_records:
             if self.ahead and (self.held >= self.scorer.pictures_ahead or self.characters > WINDOW_CHARACTERS):
                 return
@@ -253,7 +249,7 @@ class _Run(Generic[R]):
             self.ahead.append((_without_bytes(record), picture))
 
     def _next(self) -> InputRecord | None:
-        """The next record; where reading itself fails, its error in its place, and the input ends there."""
+        """Return the next record; a failing input ends with its error as a record."""
         try:
             record = next(self.records, None)
         except (ClipalignError, MemoryError):
@@ -267,7 +263,7 @@ class _Run(Generic[R]):
         return record
 
     def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
-        """Add a picture to those that will be encoded, or keep its error."""
+        """Add a picture to those to encode, or keep its error."""
         assert picture.future is not None
         future, picture.future = picture.future, None
         prepared = self.threads.outcome(future, record.image_name)
@@ -279,7 +275,6 @@ class _Run(Generic[R]):
             group.append((picture, tensor))
 
     def _encode(self, group: list[tuple[_Picture, Tensor]]) -> None:
-        """Have the model see the pictures, while the threads prepare the next."""
         pictures = [picture for picture, _ in group]
         tensors = [tensor for _, tensor in group]
         group.clear()
@@ -295,10 +290,9 @@ class _Run(Generic[R]):
 def each_alone(
     run: Callable[[list[A]], Iterable[B | ClipalignError]], items: list[A], name: str
 ) -> list[B | ClipalignError]:
-    """``run(items)``; where that meets an unexpected error, one by one, so that it costs its own item alone.
+    """Return ``run(items)``; after an unexpected error run each item alone, so that it costs its own item only.
 
-    Raises:
-        ClipalignError, MemoryError: what is no matter of one item.
+    ``ClipalignError`` and ``MemoryError``, which concern all items, are raised.
     """
     try:
         return list(run(items))
@@ -315,7 +309,7 @@ def _without_bytes(record: InputRecord) -> InputRecord:
 
 
 def _key(record: InputRecord) -> str | int:
-    """What two records with the same picture have in common."""
+    """Return what two records with the same picture have in common."""
     image: object = record.image
     if isinstance(image, bytes):
         return hashlib.blake2b(image).hexdigest()

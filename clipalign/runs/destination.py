@@ -23,7 +23,7 @@ JOINED: Final = tuple(name for name, format in FORMATS.items() if format.joined)
 _JOURNAL_ENDING: Final = ".journal.jsonl"
 
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-"""What files of pictures begin with, besides those of WebP, AVIF and HEIC, which say it later."""
+"""Prefixes of picture files, besides those of WebP, AVIF and HEIC, whose marks come later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,7 @@ class Destination:
     Attributes:
         format: one of ``config.groups.FORMATS``.
         path: the output file, links followed; None for stdout.
-        name: as the user named it.
-        resume: go on with what is there.
-        overwrite: replace what is there.
+        name: as the user gave it.
         selects: only some records are written, at the end.
     """
 
@@ -48,28 +46,24 @@ class Destination:
 
     @property
     def appended(self) -> bool:
-        """Whether the output itself grows, rather than a journal."""
+        """Whether the output itself grows, not a journal."""
         return FORMATS[self.format].appended and not self.selects
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file on a disk, or will be one, rather than stdout, a pipe or a device."""
+        """Whether it is, or will be, a file, not stdout, a pipe or a device."""
         return self.path is not None and (self.path.is_file() or not self.path.exists())
 
     @property
     def log_path(self) -> Path | None:
-        """The file that records are appended to; None where nothing is kept."""
+        """The file that records are appended to; None if none are kept."""
         if self.path is None or not self.is_file:
             return None
         return self.path if self.appended else self.path.with_name(self.path.name + _JOURNAL_ENDING)
 
 
 def find_destination(settings: RecordSettings, output: Path | None = None) -> Destination:
-    """The destination that the settings ask for.
-
-    Args:
-        settings: ``output``, ``format``, ``resume``, ``overwrite``, ``input``.
-        output: instead of ``settings.output``.
+    """Return the destination given by the settings; ``output`` replaces ``settings.output``.
 
     Raises:
         UsageError: options that contradict each other; a folder, a file in a missing folder, or an input.
@@ -92,10 +86,10 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
 
 
 def document_format(settings: RecordSettings) -> str:
-    """The format of a command's one document, whose file is checked before anything is loaded.
+    """Return the format of a command's one document.
 
     Raises:
-        UsageError: the file may not be written, or its name says no format.
+        UsageError: the file may not be written, or its name shows no format.
     """
     if settings.output is None or str(settings.output) == STDOUT:
         _refuse_stdout(format := chosen_format(settings))
@@ -116,15 +110,9 @@ def _refuse_stdout(format: str) -> None:
 
 
 def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> None:
-    """Refuse to write to anything that is read, even with ``--overwrite``.
+    """Raise ``UsageError`` if ``output`` (None or ``-``: stdout) is one of the ``sources``, even with ``--overwrite``.
 
-    Args:
-        output: as the user named it; None or ``-`` for stdout.
-        sources: files and patterns that are read, as the user named them; missing files are passed over.
-        what: they are, for the message.
-
-    Raises:
-        UsageError: ``output`` is one of them.
+    ``sources`` are files and patterns as the user gave them; missing ones are skipped. ``what`` names them in errors.
     """
     for source in sources:
         try:
@@ -136,14 +124,14 @@ def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> No
 
 
 def _matching_files(source: str) -> Iterator[Path]:
-    """The files behind a name as inputs take it: ``~`` is the home folder, and what is no file may be a pattern."""
+    """Yield the files of an input's name: ``~`` is expanded, and a name that is no file may be a pattern."""
     named = Path(source).expanduser()
     found = [named] if named.exists() else map(Path, glob.iglob(str(named), recursive=True))  # noqa: PTH207
     yield from (file for file in found if file.is_file())
 
 
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
-    """``output`` with its links followed, or the error that says why results may not be written there."""
+    """Return ``output`` with its links followed, or raise why it may not be written."""
     try:
         # A pipe behind /dev/fd has no name that it could be resolved to.
         path = output if is_special(output) else output.resolve()
@@ -166,7 +154,7 @@ def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
 
 
 def _refuse_user_data(path: Path, inputs: tuple[str, ...], output: Path) -> None:
-    """Refuse a picture, which was never a result, and a text in a folder of pictures, which is a caption of one."""
+    """Refuse a picture, and a text in a folder of pictures, which is a caption."""
     if path.suffix.lower() == ".txt":
         for name in inputs:
             folder = Path(name).expanduser()

@@ -1,7 +1,7 @@
 """Several processes: those that ``torchrun`` started, what they exchange, and the shard of an input that each one does.
 
-A process alone exchanges nothing, and every method of :class:`Processes` then gives back what it was given. Training
-uses NCCL on GPUs; all else goes over gloo. Torch is imported only where there are several processes.
+In a single process every method of :class:`Processes` returns its argument. Training uses NCCL on GPUs; all else uses
+gloo. Torch is imported only where there are several processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BUCKET_ELEMENTS: Final = 16_000_000
 """Gradients are reduced together up to this many numbers, 64 MB of fp32."""
 
 _TIMEOUT: Final = timedelta(days=7)
-"""How long a process waits for slower ones over gloo; one that died is noticed by ``torchrun``."""
+"""For slower processes over gloo; ``torchrun`` notices one that died."""
 
 _DIGITS: Final = 5
 
@@ -38,9 +38,9 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        rank: of this one, from 0 on.
-        size: how many there are.
-        device: on which tensors are exchanged.
+        rank: of this one, from 0.
+        size: number of processes.
+        device: of exchanged tensors.
     """
 
     rank: int = 0
@@ -53,14 +53,13 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all are here."""
         if self.size > 1:
             from torch import distributed
 
             distributed.barrier()
 
     def gather(self, mine: T) -> list[T]:
-        """What all have, by rank; empty for all but the first. Objects are pickled."""
+        """Return the objects of all, pickled, by rank; empty except in the first process."""
         if self.size == 1:
             return [mine]
         from torch import distributed
@@ -70,7 +69,7 @@ class Processes:
         return found or []
 
     def broadcast(self, value: T) -> T:
-        """What the first process has. Objects are pickled."""
+        """Return the first process's object, pickled."""
         if self.size == 1:
             return value
         from torch import distributed
@@ -80,7 +79,7 @@ class Processes:
         return values[0]
 
     def sum(self, values: Tensor) -> Tensor:
-        """Element by element over all processes, on the device that ``values`` are on."""
+        """Sum elementwise over all processes, on the device of ``values``."""
         if self.size == 1:
             return values
         from torch import distributed
@@ -90,12 +89,11 @@ class Processes:
         return total.to(values.device)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of ``values`` (any shape, the same everywhere) over its elements and all processes."""
+        """Average ``values`` (any shape, the same everywhere) over its elements and all processes."""
         average = values.float().mean()
         return average if self.size == 1 else self.sum(average) / self.size
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so; all get the same answer."""
         if self.size == 1:
             return flag
         import torch
@@ -103,11 +101,7 @@ class Processes:
         return bool(self.sum(torch.tensor([float(flag)])).item())
 
     def gather_rows(self, rows: Tensor) -> tuple[Tensor, int]:
-        """The rows of all processes by rank, and where this one's begin; gradients of all come back to them.
-
-        Args:
-            rows: (B, E); processes may have different B.
-        """
+        """Return the rows (B, E) of all processes by rank, and where this one's begin; B may differ. Differentiable."""
         if self.size == 1:
             return rows, 0
         import torch
@@ -125,7 +119,7 @@ class Processes:
         return gathered, sum(counts[: self.rank])
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Average the gradients of all processes, in place; a parameter without one counts as zero."""
+        """Average the gradients of all processes in place; a missing one counts as zero."""
         if self.size == 1:
             return
         import torch
@@ -153,7 +147,7 @@ class Processes:
 
 
 def launched_processes(environment: Mapping[str, str] | None = None) -> Processes:
-    """What ``torchrun`` told this process, without waiting for the others; one alone where it started none."""
+    """Return the processes by ``torchrun``'s variables, without waiting for the others; one without ``torchrun``."""
     environment = os.environ if environment is None else environment
     rank, size = (environment.get(name, "") for name in ("RANK", "WORLD_SIZE"))
     if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
@@ -163,11 +157,11 @@ def launched_processes(environment: Mapping[str, str] | None = None) -> Processe
 
 @contextmanager
 def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
-    """The processes that ``torchrun`` started, connected while the block runs, or until an outer block ends.
+    """Connect the processes that ``torchrun`` started while the block runs, or until an outer block ends.
 
     Args:
-        device: on which tensors are exchanged, ``cpu``, ``cuda:N`` or ``mps``.
-        environment: the process's own.
+        device: of exchanged tensors, ``cpu``, ``cuda:N`` or ``mps``.
+        environment: the process's own by default.
 
     Raises:
         DeviceUnavailable: several processes on a device that has no communication between processes.
@@ -196,17 +190,16 @@ def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = 
 
 
 def sum_of_processes(counts: A) -> A:
-    """``counts`` added up over all processes that ``torchrun`` started."""
+    """Sum ``counts`` over all processes that ``torchrun`` started."""
     with join_processes() as processes:
         whole: Any = sum(cast(Any, processes.gather(counts)))
         return cast(A, processes.broadcast(whole))
 
 
 def wait_for_all() -> None:
-    """Under ``torchrun``, wait at the end of a run for all processes; its end ends this too.
+    """Wait for all processes at the end of a run under ``torchrun``.
 
-    ``torchrun`` stops all processes as soon as one leaves with another status than 0, and "some pictures could not be
-    read" is one.
+    It stops all processes when one exits with another status than 0, such as for unreadable pictures.
     """
     with suppress(RuntimeError, OSError, ValueError), join_processes() as processes:
         processes.wait()
@@ -214,11 +207,10 @@ def wait_for_all() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of an input; the outputs of all together hold the records that one process writes, each once.
+    """A part of an input, so that the outputs of all parts hold each record once.
 
     Attributes:
-        index: which one, from 1 on.
-        count: of how many.
+        index: from 1.
         launched: whether ``torchrun`` decided it.
     """
 
@@ -227,7 +219,7 @@ class Shard:
     launched: bool = False
 
     def output(self, path: Path) -> Path:
-        """Where this part is written: under ``torchrun`` ``out.jsonl`` becomes ``out.00001-of-00004.jsonl``."""
+        """Return the path for this part: under ``torchrun`` ``out.jsonl`` becomes ``out.00001-of-00004.jsonl``."""
         if not self.launched:
             return path
         ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
@@ -236,7 +228,7 @@ class Shard:
 
 
 def find_shard(settings: RecordSettings, environment: Mapping[str, str] | None = None) -> Shard | None:
-    """The part that this process is asked to do, by ``--shard`` or by its rank; None for all of it.
+    """Return this process's part by ``--shard`` or by its rank; None for all.
 
     Raises:
         UsageError: ``--shard`` under ``torchrun``, which shares by itself, or ``torchrun`` without ``--output``.

@@ -1,8 +1,8 @@
 """A log of records: appended as they are finished, repaired after a kill, read back by the run that goes on with it.
 
-A record is in the log when its last byte, a line feed, is. What stands behind the last such byte was torn off by a kill
-or a full disk, and is cut off before the next record is appended. :func:`first_difference` says whether what an earlier
-run was asked is what this one is asked.
+A record is complete when its last byte, a line feed, is written. Bytes after the last line feed come from a kill or a
+full disk and are cut off before the next record. :func:`first_difference` compares an earlier run's request with this
+one's.
 """
 
 from __future__ import annotations
@@ -23,30 +23,21 @@ from clipalign.output.json import encode
 T = TypeVar("T")
 
 RECORD_ERRORS: Final = (ValueError, KeyError, TypeError)
-"""What decoding raises for bytes that are no record."""
+"""What decoding raises for invalid bytes."""
 
 _NOT_SET: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class LogFormat(Generic[T]):
-    """How records lie in a file, a line each.
-
-    Attributes:
-        encode: a record as bytes that end with a line feed.
-        decode: the other way; raises one of :data:`RECORD_ERRORS`.
-    """
+    """How records are encoded, a line each: ``encode`` adds the line feed, ``decode`` raises :data:`RECORD_ERRORS`."""
 
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Decode a JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Decode a JSON object; raise ``ValueError`` for anything else."""
     value = orjson.loads(data)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
@@ -61,14 +52,13 @@ class Log(Generic[T]):
 
     Args:
         stream: a regular file, opened unbuffered for reading and writing; closed by :meth:`close`.
-        format: of its records.
         name: for messages.
-        hint: what to do where it is damaged.
-        kept: says, when it cannot be written, what is safe and how to go on; see :func:`write_failed`.
+        hint: what to do if it is damaged.
+        kept: says, when it cannot be written, what is safe and how to resume; see :func:`write_failed`.
 
     Attributes:
-        records: whole ones, read and appended so far.
-        end: where the last of them ends, in bytes.
+        records: complete ones, read and appended so far.
+        end: of the last of them, in bytes.
     """
 
     def __init__(
@@ -89,11 +79,7 @@ class Log(Generic[T]):
         self.end = 0
 
     def read(self) -> Iterator[tuple[int, T]]:
-        """Yield every whole record with the place where it begins, from the first on.
-
-        Raises:
-            UsageError: the file holds something else.
-        """
+        """Yield every complete record with its offset; raise ``UsageError`` if the file holds something else."""
         self.end = self.records = 0
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
             reader.seek(0)
@@ -110,16 +96,13 @@ class Log(Generic[T]):
                 yield start, record
 
     def at(self, place: int) -> T:
-        """The record that begins at ``place``."""
+        """Return the record at the offset ``place``."""
         self._stream.seek(place)
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
             return self._format.decode(reader.readline())
 
     def repair(self) -> int:
-        """Cut off a torn record behind the last one that :meth:`read` saw.
-
-        Returns:
-            The number of bytes that were cut off.
+        """Cut off a torn record behind the last one that :meth:`read` saw; return the number of bytes.
 
         Raises:
             UsageError: that is more than one torn record.
@@ -140,11 +123,7 @@ class Log(Generic[T]):
         self.records, self.end = records, end
 
     def append(self, *records: T) -> None:
-        """Write records, all of them or none.
-
-        Raises:
-            OutputError: the disk is full, or gone; every earlier record is whole.
-        """
+        """Write all records or none; after ``OutputError`` every earlier record is complete."""
         self._write(b"".join(map(self._format.encode, records)))
         self.records += len(records)
 
@@ -164,18 +143,13 @@ class Log(Generic[T]):
                     self._stream.truncate(self.end)
 
     def sync(self) -> None:
-        """Have the system put everything on the disk, which is when some file systems find it full.
-
-        Raises:
-            OutputError: it cannot.
-        """
+        """Flush to the disk; some file systems report a full disk (``OutputError``) only here."""
         try:
             sync_file(self._stream.fileno())
         except OSError as error:
             raise write_failed(self._name, error, kept=self._kept()) from error
 
     def close(self) -> None:
-        """Close the file."""
         with contextlib.suppress(OSError):
             self._stream.close()
 
@@ -187,34 +161,20 @@ class Log(Generic[T]):
 def open_log(
     path: Path, *, kept: str = "--resume goes on from there", hint: str = "--overwrite starts anew"
 ) -> Log[dict[str, Any]]:
-    """A log of JSON objects, empty where the file was not there.
-
-    Raises:
-        OSError: it cannot be opened or made.
-    """
+    """Open a log of JSON objects, empty if the file is new."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     return Log(os.fdopen(handle, "r+b", buffering=0), JSON_LINES, name=str(path), hint=hint, kept=lambda: kept)
 
 
 def write_all(stream: BinaryIO, data: bytes) -> None:
-    """Write ``data`` to an unbuffered stream, which may take it in pieces.
-
-    Raises:
-        OSError: as the stream has it.
-    """
+    """Write all of ``data`` to an unbuffered stream, which may write less at once."""
     rest = memoryview(data)
     while rest:
         rest = rest[stream.write(rest) or 0 :]
 
 
 class Difference(NamedTuple):
-    """Where an earlier run differs from this one.
-
-    Attributes:
-        name: of the setting, with dots where it is nested: ``versions.torch``.
-        before: what it was.
-        now: what it is.
-    """
+    """The value of a setting (``versions.torch`` if nested) in an earlier run and now."""
 
     name: str
     before: Any
@@ -227,13 +187,9 @@ class Difference(NamedTuple):
 def first_difference(
     before: Mapping[str, Any], now: Mapping[str, Any], *, ignore: Collection[str] = (), inside: str = ""
 ) -> Difference | None:
-    """The first thing that two runs differ in; None where they agree.
+    """Return the first difference between two runs' requests, in JSON's types, or None.
 
-    Args:
-        before: what an earlier run was asked, in JSON's types.
-        now: what this run is asked, likewise.
-        ignore: names that may differ.
-        inside: the name of the object they are, for nested ones; ``settings`` is left out.
+    ``ignore`` are names that may differ; ``inside`` is the name of a nested object; ``settings`` is left out.
     """
     for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key, _NOT_SET), now.get(key, _NOT_SET)

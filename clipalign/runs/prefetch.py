@@ -1,8 +1,8 @@
 """Pictures read, decoded and prepared ahead in threads while the model runs, in bounded number.
 
-For records in order there is :func:`prefetched`; where records share pictures, or the order is not known beforehand,
-:class:`Prefetcher` keeps what is under way by key. An error in a thread costs its own record (:meth:`Prefetcher.take`).
-The end of the process waits for no thread: a slow server keeps nobody waiting.
+:func:`prefetched` serves records in order; :class:`Prefetcher` serves those that share pictures, or whose order is not
+known beforehand. An error in a thread costs its own record (:meth:`Prefetcher.take`). The end of the process waits for
+no thread.
 """
 
 from __future__ import annotations
@@ -25,42 +25,36 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 MAX_WORKERS: Final = 16
-"""Pictures decoded at once when nobody said how many; more of them only wait for each other."""
+"""Default limit of pictures decoded at once; more only wait for each other."""
 
 READERS: Final = 16
-"""Pictures read at once, at least: a disk or a server answers many as soon as one."""
+"""Minimum number of pictures read at once: disks and servers answer many as fast as one."""
 
 EVAL_WORKERS: Final = 4
 """Threads that prepare pictures of a benchmark."""
 
 _POLL_SECONDS: Final = 0.5
-"""How often a wait looks up, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
+"""Of a wait, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
 
 _START_SECONDS: Final = 10.0
-"""How long a thread may take to run its first line, on a machine however busy."""
+"""Limit for a thread to run its first line, on a machine however busy."""
 
 _CLOSE_SECONDS: Final = 2.0
-"""How long the end of a run waits for threads that are in the middle of a picture."""
+"""Limit for threads in the middle of a picture at the end of a run."""
 
 
 def workers_for_this_machine() -> int:
-    """As many as this process has CPUs, of which ``torchrun`` gives each a part; at most :data:`MAX_WORKERS`.
-
-    At least two, so that one that waits for a disk does not stop the rest.
-    """
+    """Return the number of CPUs of this process, a part of them under ``torchrun``; 2 to :data:`MAX_WORKERS`."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(2, min(MAX_WORKERS, cpus // max(1, int(processes) if processes.isdecimal() else 1)))
 
 
 class Prefetcher(Generic[T]):
-    """Threads that call functions in the order they are handed in; a context manager that ends them.
+    """Threads that call functions in order; a context manager that ends them.
 
-    They are started without ``threading.Thread``, whose ``start`` waits forever for a thread that had not the memory
-    for its first line.
-
-    Args:
-        threads: how many at most, at least 1; one is started with each of the first functions.
+    They do not use ``threading.Thread``, whose ``start`` waits forever for a thread without memory for its first line.
+    At most ``threads`` run, each started with one of the first functions.
     """
 
     def __init__(self, threads: int = EVAL_WORKERS) -> None:
@@ -72,17 +66,15 @@ class Prefetcher(Generic[T]):
         self._running: list[_thread.LockType] = []
 
     def __enter__(self) -> Self:
-        """Itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """As :meth:`close`."""
         self.close()
 
     def close(self) -> None:
-        """End the threads; what is not begun is dropped."""
+        """End the threads, dropping what has not begun."""
         self._closed.set()
         for _ in self._running:
             self._tasks.put(None)
@@ -91,11 +83,7 @@ class Prefetcher(Generic[T]):
             self._running.pop().acquire(timeout=max(0.0, until - time.monotonic()))
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Have ``function`` called; its result, or what it raises, is the future's.
-
-        Raises:
-            MemoryError: a thread could not start.
-        """
+        """Return a future of ``function``; raise ``MemoryError`` if a thread could not start."""
         if len(self._running) < self._threads:
             self._running.append(self._start())
         future: Future[T] = Future()
@@ -103,11 +91,9 @@ class Prefetcher(Generic[T]):
         return future
 
     def result(self, future: Future[T]) -> T:
-        """What a future of :meth:`submit` holds once it is done, waited for in a way that Ctrl-C ends.
+        """Wait for a future of :meth:`submit` so that Ctrl-C works; return its result or raise its error.
 
-        Raises:
-            MemoryError: a thread died of that, perhaps the one that would have filled it.
-            BaseException: what the function raised.
+        Raises ``MemoryError`` if a thread died of that.
         """
         while True:
             try:
@@ -119,11 +105,7 @@ class Prefetcher(Generic[T]):
                     raise MemoryError("a thread that prepares pictures ran out of memory") from None
 
     def outcome(self, future: Future[T], name: str) -> T | ClipalignError:
-        """The same, with an error of the record ``name`` as a value.
-
-        Raises:
-            MemoryError: no matter of one record.
-        """
+        """Return the result, or the error of the record ``name``; ``MemoryError``, not one record's, is raised."""
         try:
             return self.result(future)
         except ClipalignError as error:
@@ -135,16 +117,16 @@ class Prefetcher(Generic[T]):
             return record_failed(error, name)
 
     def expect(self, key: Hashable, function: Callable[[], T]) -> None:
-        """Have ``function`` called for ``key``, unless that is under way."""
+        """Submit ``function`` for ``key``, unless that is under way."""
         if key not in self._expected:
             self._expected[key] = self.submit(function)
 
     def take(self, key: Hashable, name: str) -> T | ClipalignError:
-        """The outcome of an expected key, which is forgotten then; see :meth:`outcome`."""
+        """Return and forget the :meth:`outcome` of an expected key."""
         return self.outcome(self._expected.pop(key), name)
 
     def _start(self) -> _thread.LockType:
-        """Start a thread; the lock returned is held while it runs."""
+        """Start a thread; return the lock held while it runs."""
         started, running = _thread.allocate_lock(), _thread.allocate_lock()
         started.acquire()
         running.acquire()
@@ -174,11 +156,8 @@ def prefetched(
 ) -> Generator[T, None, None]:
     """Yield ``function(item)`` for each item, in order, while threads work on the next ones.
 
-    Args:
-        items: read in this thread, as they are needed.
-        function: called in a thread; what it raises is raised here.
-        threads: how many, at least 1.
-        ahead: items handed to threads before the first of them is waited for, at least 0.
+    Items are read in this thread; at least 0, ``ahead``, are submitted before the first is waited for. An exception in
+    ``function`` is raised here.
     """
     with Prefetcher[T](threads) as workers:
         waiting: deque[Future[T]] = deque()

@@ -1,8 +1,7 @@
 """Which records of a run are kept: those that fulfill ``--where``, and of them the ``--top-share`` with the best score.
 
-The share is exact, in memory that does not grow and for any number of processes: scores lie in a file as numbers, and
-their order is found from histograms of 16 bits at a time, which processes add up. Records whose scores tie with the
-last one kept are kept too, so that the order of the input decides nothing.
+The share is exact, in bounded memory and for any number of processes: scores are numbers in a file, ordered by
+histograms of 16 bits at a time, which are summed over processes. Ties with the last record kept are kept too.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 Counts: TypeAlias = "NDArray[numpy.int64]"
 
 CHUNK: Final = 1 << 18
-"""Scores looked at together."""
+"""Scores processed together."""
 
 _BINS: Final = 1 << 16
 _SIGN: Final = 1 << 63
@@ -37,10 +36,10 @@ class Selection:
     """What a run keeps.
 
     Attributes:
-        where: what each record must fulfill; None for nothing.
-        field: by which the best share is chosen.
+        where: condition on each record; None for none.
+        field: that decides the best share.
         share: of the records, above 0 and up to 1; None for all.
-        least: the smallest number of ``field`` that is kept, once it is known.
+        least: the smallest kept number of ``field``, once known.
     """
 
     where: Condition | None = None
@@ -52,11 +51,7 @@ class Selection:
         return self.where is not None or self.share is not None
 
     def check(self, record: Record, fields: Iterable[str]) -> None:
-        """Refuse names that are no fields of a record.
-
-        Raises:
-            UsageError: naming the fields there are.
-        """
+        """Raise ``UsageError`` for names that are no fields of a record."""
         known = {*record, *fields, *(record.get("columns") or {})}
         wanted = {
             "--where": self.where.fields if self.where else (),
@@ -69,18 +64,12 @@ class Selection:
                     raise UsageError(f"{option}: a record has no field {name}", hint=hint, input=option)
 
     def keeps(self, record: Record) -> bool:
-        """Whether a record is kept, as far as is known."""
         if is_error(record) or (self.where is not None and not self.where(record)):
             return False
         return self.least is None or ((score := self._score(record)) is not None and score >= self.least)
 
     def settle(self, records: Iterable[Record], total: Callable[[Counts], Counts] = lambda counts: counts) -> None:
-        """Find the smallest number that is kept.
-
-        Args:
-            records: of this process.
-            total: adds up the counts of all processes.
-        """
+        """Find the smallest kept number in this process's records; ``total`` sums the counts of all processes."""
         if self.share is None:
             return
         with tempfile.TemporaryFile() as file:
@@ -96,7 +85,7 @@ class Selection:
 
 
 def least_of_top(scores: BinaryIO, share: float, total: Callable[[Counts], Counts]) -> float:
-    """The smallest of the largest ``share`` of the numbers in a file of fp64, rounded up to whole ones."""
+    """Return the smallest of the largest ``share`` of numbers in a file of fp64, their count rounded up."""
     import numpy
 
     left, prefix = 0, 0
@@ -120,7 +109,7 @@ def least_of_top(scores: BinaryIO, share: float, total: Callable[[Counts], Count
 
 
 def _keys(scores: BinaryIO) -> Iterator[NDArray[numpy.uint64]]:
-    """The numbers as whole ones that are ordered as they are: positive ones above all negative ones."""
+    """Yield the numbers as integers in the same order, positive above negative."""
     import numpy
 
     sign = numpy.uint64(_SIGN)

@@ -1,9 +1,8 @@
 """Write the records of a run one by one to stdout or into a file, so that whatever ends the run loses none of them.
 
-``jsonl`` is appended to. For files of all other formats the records are kept beside the output in
-``OUTPUT.journal.jsonl``, for what stdout shows as a whole in a file without a name, and rendered at the end, in one
-step. ``--resume`` compares the old records with the input, one by one: ids, images, texts and
-provenance must agree. One run at a time works on an output.
+``jsonl`` is appended to. For other formats the records are kept in ``OUTPUT.journal.jsonl`` beside a file, or in a
+temporary file for a document on stdout, and rendered at the end in one step. ``--resume`` compares each old record with
+the input: ids, images, texts and provenance must agree. One run at a time works on an output.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from clipalign.runs.batch import RecordOutcome
 
 MOST_WARNINGS: Final = 10
-"""Records that cannot be read and get a warning each; the summary counts all."""
+"""Unreadable records with a warning of their own; the summary counts all."""
 
 
 def _read_entry(line: bytes) -> Entry:
@@ -56,17 +55,15 @@ def _journal_line(entry: Entry) -> bytes:
 
 _JOURNAL: Final = LogFormat(_journal_line, _read_entry)
 _LINES: Final = LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
-"""How entries lie in a journal, and in JSON lines that are the output itself."""
+"""Encoding of entries in a journal, and in JSON lines that are the output itself."""
 
 
 def open_writer(
     settings: RecordSettings, formatter: RecordFormatter, *, output: Path | None = None, has_header: bool = True
 ) -> ResultWriter:
-    """The writer for the records of a run; to be entered before anything heavy is loaded.
+    """Return the writer for the records of a run, to be entered before anything heavy is loaded.
 
     Args:
-        settings: ``output``, ``format``, ``resume``, ``overwrite``, ``input``.
-        formatter: of the command.
         output: instead of ``settings.output``: the part of one process among several.
         has_header: whether a CSV file gets its header.
 
@@ -79,7 +76,7 @@ def open_writer(
 
 
 class ResultWriter:
-    """Takes records, one by one, while its block runs; renders, counts and tells when the block ends well.
+    """Take records one by one while its block runs; render, count and report when the block succeeds.
 
     Attributes:
         tally: counts of all records, those of an earlier run included.
@@ -134,7 +131,6 @@ class ResultWriter:
             self._device = self._stack.enter_context(open_special(to.path, to.name))
 
     def _locked_log(self, to: Destination, path: Path) -> Log[Entry]:
-        """The log of an output that may be written."""
         was_there = path.exists()
         try:
             self._stack.enter_context(exclusive(path, hint="wait until it has ended, or give another --output"))
@@ -177,9 +173,9 @@ class ResultWriter:
         """Start after the model is loaded; ``--overwrite`` deletes the old records here.
 
         Args:
-            provenance: what every result of the run carries.
-            total: records of the input, for the progress; None where that is not known.
-            pictures: those of all records once more, for a format that holds them.
+            provenance: of every result of the run.
+            total: records of the input, for the progress; None if unknown.
+            pictures: those of all records once more, for a format that shows them.
         """
         self._provenance = plain(asdict(provenance))
         self._pictures = pictures
@@ -191,7 +187,7 @@ class ResultWriter:
         )
 
     def remaining(self, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
-        """The records that are still to do: all, or with ``--resume`` those behind the old ones.
+        """Yield the records still to do: all, or with ``--resume`` those after the old ones.
 
         Raises:
             UsageError: the old records are of another run, of another input, or damaged.
@@ -226,13 +222,9 @@ class ResultWriter:
             raise UsageError(f"{self._to.name} is of another run: {said}", hint=hint, input=self._to.name)
 
     def write(self, outcome: RecordOutcome[Any]) -> bool:
-        """Take a record.
+        """Take a record; return False when the reader is gone and the run may stop.
 
-        Returns:
-            False when nobody reads any more: the run may stop.
-
-        Raises:
-            OutputError: it cannot be written; all earlier ones are whole.
+        On ``OutputError`` all earlier records are complete.
         """
         asked, result = outcome.record, outcome.result
         failed = isinstance(result, ClipalignError)
@@ -270,7 +262,7 @@ class ResultWriter:
             notices.warn(f"further {self._formatter.noun[1]} that cannot be read are only counted")
 
     def _emit(self, data: bytes) -> bool:
-        """To stdout, or to what the output names that is no file."""
+        """Write to stdout, or to an output that is not a file."""
         if self._reader_left:
             return False
         if self._device is None:
@@ -285,13 +277,13 @@ class ResultWriter:
         return not self._reader_left
 
     def _remove_if_empty(self, path: Path) -> None:
-        """A file that only the lock made; an output without records stays where the run ended well."""
+        """Remove a file that only the lock made; an output without records stays after a successful run."""
         with suppress(OSError):
             if not (self._ended_well and self._to.appended) and not path.stat().st_size:
                 path.unlink()
 
     def exit_status(self, *, check: bool) -> int:
-        """0, 1 where ``check`` found something, or 3 where records could not be read."""
+        """Return 0, 1 if ``check`` found something, or 3 for unreadable records."""
         if self.tally.unreadable:
             return EXIT_INPUTS
         return EXIT_FOUND if check and self.tally.found else EXIT_DONE
@@ -335,7 +327,7 @@ class ResultWriter:
             notices.tell(f"hint: {self._hint}")
 
     def _render(self, log: Log[Entry], summary: Mapping[str, Any]) -> None:
-        """The whole document, to stdout or in one step in the place of the output."""
+        """Write the whole document to stdout, or replace the output in one step."""
         self._selection.settle((entry.record for _, entry in log.read()), sum_of_processes)
         store = _Kept(log, self._selection, self._pictures if self._format.has_originals else None)
         parts = self._writer.document(self._formatter, store, summary=summary, provenance=self._provenance)
@@ -354,7 +346,7 @@ class ResultWriter:
             raise write_failed(self._to.name, error, kept=self._kept()) from error
 
     def _kept(self) -> str:
-        """How many records are kept, where, and how to go on; empty where none are."""
+        """Say how many records are kept, where, and how to resume; empty if none."""
         path = self._to.log_path
         if path is None or self._log is None or not self._log.records:
             return ""
@@ -367,7 +359,7 @@ class ResultWriter:
 
 @dataclass(slots=True)
 class _Kept:
-    """The records of a log that are kept, with their pictures where those are wanted."""
+    """The records of a log that are kept, with their pictures if wanted."""
 
     log: Log[Entry]
     selection: Selection
@@ -375,7 +367,7 @@ class _Kept:
     count: int = 0
 
     def read(self) -> Iterator[tuple[int, Entry]]:
-        """Yield them in order, each with its place, and count them."""
+        """Yield and count them in order."""
         self.count = 0
         pictures = self.pictures() if self.pictures is not None else None
         for place, entry in self.log.read():
@@ -391,12 +383,11 @@ class _Kept:
             yield place, entry._replace(content=picture)
 
     def at(self, place: int) -> Entry:
-        """Return the entry at a place."""
         return self.log.at(place)
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:
-    """The first thing that an old record and the input's record at its place differ in."""
+    """Return the first difference between an old record and the input's record at its place."""
     given = {"id": asked.id, "image": asked.image_name, "text": asked.text}
     now = {name: plain_text(value) for name, value in given.items() if name in before}
     return first_difference({name: before[name] for name in now}, now)
