@@ -1,9 +1,7 @@
 """What a network looks like, as an open_clip config: read from a JSON file, or inferred from a checkpoint's shapes.
 
-Nothing of a config but known fields goes any further.
-
-The inference is for checkpoints in OpenAI's naming (open_clip's plain CLIP and Long-CLIP share it): every size is a
-shape, but for the number of heads, which is the width over 64, and the activation, which is QuickGELU in that format.
+Only known fields of a config are used. Shapes are enough for checkpoints in OpenAI's naming (shared by open_clip's
+plain CLIP and Long-CLIP), where the number of heads is the width over 64 and the activation QuickGELU.
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ from clipalign.models.folders import CONFIGS, has_tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-HEAD_WIDTH: Final = 64
-"""Of every CLIP that OpenAI published."""
+HEAD_WIDTH: Final = 64  # of every CLIP that OpenAI published
 
 _RESNET_STAGES: Final = 4
 _RESNET_DOWNSAMPLING: Final = 32  # input pixels to a cell of the last map, a side
@@ -33,11 +30,9 @@ _REQUIRED: Final = ("embed_dim", "vision_cfg", "text_cfg")
 _TOWERS: Final = ("vision_cfg", "text_cfg", "multimodal_cfg")
 
 _MAX_CONFIG_BYTES: Final = 1024 * 1024
-_MAX_CELLS: Final = 128
-"""Patches a side of a picture; attention takes the fourth power of them."""
+_MAX_CELLS: Final = 128  # patches a side of a picture; attention takes the fourth power of them
 
-Check = tuple[Callable[[Any], bool], str]
-"""Whether a field's value may be that, and what it must be, in words."""
+Check = tuple[Callable[[Any], bool], str]  # test of a field's value, and what it must be, in words
 
 
 def _whole(low: int, high: int) -> Check:
@@ -148,10 +143,10 @@ _FIELDS: Final[dict[str, dict[str, Check]]] = {
         "nonscalar_logit_scale": _TRUTH,
     },
 }
-"""All that a config may say. Nothing else reaches open_clip, timm or transformers, some of which would run code for it.
+"""All that a config may hold. Nothing else reaches open_clip, timm or transformers, which might run code for it.
 
-The bounds are far beyond every published CLIP: the largest text of open_clip's own table has 77 positions, 901,629
-tokens and a width of 1,280, the largest image tower 56 layers.
+The bounds are far above every published CLIP: open_clip's largest have texts of 77 positions, 901,629 tokens, a width
+of 1,280, and image towers of 56 layers.
 """
 
 _FEED: Final = _whole(1, 65_536)
@@ -175,10 +170,9 @@ _TEXT_REPOSITORY: Final[dict[str, Check]] = {
     "max_position_embeddings": _whole(1, 16_384),
     "type_vocab_size": _whole(0, 1024),
 }
-"""What is read of the ``config.json`` of a text tower's repository. Some of what else it may hold names code to run."""
+"""What is read of the ``config.json`` of a text tower's repository; other fields may name code to run."""
 
-_SHOWN: Final = 200
-"""Characters of a message that repeats what a config holds."""
+_SHOWN: Final = 200  # characters of a message that repeats what a config holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +183,10 @@ class Architecture:
         label: for people: open_clip name, path, or the shapes in words.
         config: arguments of open_clip's model classes.
         preprocess: any of ``mean``, ``std``, ``interpolation``, ``resize_mode``, ``fill_color``.
-        is_fixed: whether a user wrote it down, so that nothing in it may be corrected.
+        is_fixed: whether a user wrote it, so that nothing in it may be corrected.
         is_transformers: whether it was one of transformers.
         is_siglip: whether its image tower is that of such a SigLIP, of any size.
-        tokenizer: folder with the files of its tokenizer, where they lie beside the config.
+        tokenizer: folder with the files of its tokenizer, where they are beside the config.
         notes: what of that is a guess.
     """
 
@@ -209,7 +203,7 @@ class Architecture:
 def read_config(path: Path) -> Architecture:
     """A config of open_clip, the plain one or the Hub's with ``model_cfg`` and ``preprocess_cfg``, or of transformers.
 
-    Files of a tokenizer beside it are those of the model, as open_clip has it, where the config has its usual name.
+    As in open_clip, tokenizer files beside a config of the usual name are the model's.
 
     Raises:
         ModelMismatch: no JSON, or not a config.
@@ -255,11 +249,7 @@ def _check_preprocessing(path: Path, preprocess: dict[str, Any]) -> None:
 
 
 def read_text_tower(path: Path) -> dict[str, Any]:
-    """What transformers may know of a text tower's repository.
-
-    Raises:
-        ModelMismatch: no config of a text tower that is served.
-    """
+    """What transformers may know of a text tower's repository; ModelMismatch for an unsupported text tower."""
     try:
         content = json.loads(path.read_bytes()[: _MAX_CONFIG_BYTES + 1])
     except (OSError, ValueError, RecursionError) as error:
@@ -278,7 +268,7 @@ def read_text_tower(path: Path) -> dict[str, Any]:
 
 
 def _check_fields(path: Path, config: dict[str, Any]) -> None:
-    """Whether every field is known, and what it may be."""
+    """Check that every field is known and has an allowed value."""
     parts: dict[str, dict[str, Any]] = {key: config[key] for key in _TOWERS if key in config}
     parts[""] = {key: value for key, value in config.items() if key not in _TOWERS}
     for part, values in parts.items():
@@ -309,11 +299,7 @@ def _are_numbers(values: list[object]) -> bool:
 
 
 def infer_architecture(tensors: dict[str, Tensor]) -> Architecture:
-    """The architecture of a checkpoint in OpenAI's naming.
-
-    Raises:
-        ModelMismatch: the keys or shapes are not those of a CLIP in that naming.
-    """
+    """The architecture of a checkpoint in OpenAI's naming; ModelMismatch for other keys or shapes."""
     try:
         vision = _infer_vit(tensors) if "visual.proj" in tensors else _infer_resnet(tensors)
         context_tokens, text_width = tensors["positional_embedding"].shape

@@ -6,13 +6,12 @@ over the last k text layers, ``A_l`` being the attention probabilities after sof
 signal. A token's attribution is its column in the row of the pooled token. Two ways give the same numbers:
 
 - the fast one, for causal towers that are read at the end token;
-- the general one, for any open_clip text tower with attention (SigLIP, CoCa, any CustomTextCLIP). Nothing is assumed
-  about masks or pooling, so nothing can be skipped: all tokens, padding included, pass the last k layers with a full
-  backward pass. ``nn.MultiheadAttention`` cannot give this gradient (the weights it returns are not on the path to its
-  output), so attention is written out over the module's own weights, and the network is left as it was. Text towers of
-  transformers are built to hand out the probabilities they use (``eager`` attention). Where one reads its vector from
-  the mean of all tokens, the rows of all count, each with its share of the mean, which is in its gradient; that is not
-  of the paper, whose towers read one token.
+- the general one, for any open_clip text tower with attention (SigLIP, CoCa, any CustomTextCLIP): all tokens, padding
+  included, pass the last k layers with a full backward pass. The weights that ``nn.MultiheadAttention`` returns are not
+  on the path to its output, so attention is computed here from the module's own parameters; the network is not changed.
+  Towers of transformers return the probabilities they use (``eager`` attention). Where the text vector is the mean of
+  all tokens, all rows count, each with its share of the mean, which is in its gradient; the paper's towers read one
+  token.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ class TokenAttribution(NamedTuple):
     """One pair of image and text.
 
     Attributes:
-        cosine: of image and text, -1 to 1.
         tokens: attribution of every token from the start token to the end token, fp32 on the CPU (T).
         text_features: the text's unit vector, fp32 on the CPU (E).
     """
@@ -56,17 +54,16 @@ def attribute(
     layers: int,
     batch_size: int = 32,
 ) -> list[TokenAttribution]:
-    """Attribute the cosine of each image and text to the text's tokens.
+    """Attribute the cosine of each image and text to the text's tokens; the model is left unchanged.
 
     Args:
-        loaded: the model; left bit for bit as it was.
         image_features: unit vectors, one for each text (B, E).
-        texts: tokenized texts (B).
         layers: k, how many of the last text layers are averaged, 1 to L.
-        batch_size: texts a batch; changes speed, and results no further than rounding.
+        batch_size: texts a batch; changes results by rounding alone.
 
     Raises:
-        UsageError: ``layers`` out of range, a text tower that keeps its attention to itself, or tokens without places.
+        UsageError: ``layers`` out of range, a text tower whose attention cannot be read, or tokens of unknown
+            positions.
     """
     check_located(texts)
     tower = CausalTextTower.of(loaded.network)
@@ -133,11 +130,7 @@ class PooledText(NamedTuple):
 
 
 def text_layers(network: Any, architecture: str) -> int:
-    """How many layers the text tower has, all of which give their attention.
-
-    Raises:
-        UsageError: none of them.
-    """
+    """Number of text layers whose attention can be read; UsageError if there are none."""
     if _is_of_transformers(network):
         return int(network.text.config.num_hidden_layers)
     return len(_text_tower(network, architecture).transformer.resblocks)
@@ -148,11 +141,7 @@ def _is_of_transformers(network: Any) -> bool:
 
 
 def _text_tower(network: Any, architecture: str) -> Any:
-    """The module that holds the text tower's parts, checked to be one whose attention can be written out.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """The module that holds the text tower's parts; UsageError if its attention cannot be computed here."""
     tower = getattr(network, "text", network)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
     if not len(blocks) or not all(map(can_read, blocks)):
@@ -187,7 +176,7 @@ def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architectur
 
 
 def _encode_with_transformers(tower: Any, ids: Tensor, *, layers: int, architecture: str) -> PooledText:
-    """The same for a tower of transformers, which takes padding for what is not there."""
+    """The same for a tower of transformers, which masks padding."""
     present = (ids != tower.config.pad_token_id).long()
     pooler = type(tower.pooler).__name__
     if pooler == "MeanPooler":
@@ -210,17 +199,9 @@ def _encode_with_transformers(tower: Any, ids: Tensor, *, layers: int, architect
 def attribute_generally(
     network: Any, image_features: Tensor, ids: Tensor, *, layers: int, architecture: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Token attribution with a full backward pass.
+    """Token attribution with a full backward pass, for image unit vectors (B, E) and ids padded to the context (B, T).
 
-    Args:
-        network: the open_clip network.
-        image_features: unit vectors (B, E).
-        ids: token ids, padded to the context (B, T).
-        layers: k.
-        architecture: named in errors.
-
-    Returns:
-        Cosines (B), attributions of all tokens (B, T), text vectors (B, E).
+    Returns cosines (B), attributions of all tokens (B, T), text vectors (B, E).
     """
     text = encode_with_attention(network, ids, layers=layers, architecture=architecture)
     cosines = (text.features * image_features).sum(-1)
@@ -249,7 +230,7 @@ def _embed(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def advance(block: Any, stream: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """One layer, written out: the stream after it (B, T, D) and its attention probabilities, fp32 (B, H, T, T)."""
+    """One layer, computed openly: the stream after it (B, T, D) and its attention probabilities, fp32 (B, H, T, T)."""
     query, key, value = (part.transpose(1, 2) for part in project(block, stream))  # (B, H, T, D / H)
     scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
     if mask is not None:

@@ -1,8 +1,7 @@
 """A config and weights become a network of open_clip, strictly.
 
-A key too many or too few, a shape, a type or a size that does not fit is an error. The network is built without drawing
-its random initial weights, since every one is overwritten; the global random generators stay untouched. Nothing here
-reaches for a network.
+A missing or extra key, a shape, a type or a size that does not fit is an error. Random initial weights are not drawn,
+since every one is overwritten; the global random generators stay untouched. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _SCALARS: Final = ("logit_scale", "logit_bias")
 
 @contextmanager
 def no_network() -> Iterator[None]:
-    """Inside, what asks the Hub gets an error, whichever library it is and whenever that was imported."""
+    """Make requests to the Hub fail inside the block, whichever library makes them and whenever it was imported."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
@@ -50,10 +49,7 @@ def no_network() -> Iterator[None]:
 
 
 class _Building(TorchDispatchMode):
-    """Inside, random initial values are left out: every one of them is overwritten, and drawing them takes seconds.
-
-    A network that needs more memory than its weights account for is not built to its end.
-    """
+    """Leave out random initial values, which would be overwritten, and refuse networks that need too much memory."""
 
     def __init__(self, room_bytes: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -93,7 +89,7 @@ def load_network(
 
 
 def _build(architecture: Architecture, open_clip: ModuleType, row: ModelRow, room_bytes: int) -> Any:
-    """The network with arbitrary weights, by the class that open_clip takes for such a config."""
+    """The network with arbitrary weights, by the class that open_clip uses for such a config."""
     config = copy.deepcopy(architecture.config)
     tower: dict[str, Any] = {}
     vision, text = config["vision_cfg"], config["text_cfg"]
@@ -126,7 +122,7 @@ def _build(architecture: Architecture, open_clip: ModuleType, row: ModelRow, roo
 
 
 def _siglip_trunk(config: dict[str, Any]) -> nn.Module:
-    """timm's image tower of a SigLIP of any size; those that it has names for are of a few sizes only."""
+    """timm's image tower of a SigLIP of any size; timm has names for a few sizes only."""
     from timm.models.vision_transformer import VisionTransformer
 
     vision = config["vision_cfg"]
@@ -147,7 +143,7 @@ def _siglip_trunk(config: dict[str, Any]) -> nn.Module:
 
 
 def _fill(network: Any, tensors: dict[str, Tensor], open_clip: ModuleType, *, label: str, row: ModelRow) -> None:
-    """Put the weights in place, every one of them and no other."""
+    """Load the weights, every one of them and no other."""
     wanted = network.state_dict()
     tensors = open_clip.convert.convert_state_dict(network, dict(tensors))
     if "positional_embedding" in tensors and "text.positional_embedding" in wanted:
@@ -192,7 +188,7 @@ def image_size_of(network: Any, row: ModelRow) -> int:
 
 
 def _try_out(network: Any, image_size: int, context_tokens: int, row: ModelRow) -> None:
-    """Whether both towers of a config that somebody wrote run, and end in vectors of one length."""
+    """Check that both towers of a user's config run, and end in vectors of one length."""
     network.eval()
     try:
         with torch.inference_mode():

@@ -1,10 +1,10 @@
 """A weights file becomes named tensors in open_clip's naming, fp32, checked for values that are not finite.
 
 Read are safetensors, pickles (always ``weights_only=True``), both also in several files with an index, and OpenAI's
-TorchScript archives, whose code is never run. Wrappings of training programs are taken off; a moving average (EMA) of
-the weights is taken where it is asked for, never unasked; the names of transformers become open_clip's; Long-CLIP's two
-position tables are folded; the compact vocabulary of the embedded model is expanded. LoRA adapters are refused. What a
-file does not say about itself is not guessed: the activation is known for OpenAI's own and Long-CLIP's formats only.
+TorchScript archives, whose code is never run. Wrappers of training programs are removed; a moving average (EMA) of the
+weights is taken only on request; names of transformers become open_clip's; Long-CLIP's two position tables are folded;
+the compact vocabulary of the embedded model is expanded. LoRA adapters are refused. The activation is known for
+OpenAI's own and Long-CLIP's formats only, and not guessed for others.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from clipalign.models.folders import MERGE_FIRST, weight_files
 from clipalign.models.long_context import fold_tables, is_two_tables
 from clipalign.models.torchscript import is_torchscript, read_torchscript, refuse_unfolding
 
-CLIP_VOCABULARY: Final = 49408
-"""Tokens of CLIP's byte-pair vocabulary, start and end token included."""
+CLIP_VOCABULARY: Final = 49408  # of CLIP's byte-pair encoding, start and end token included
 
 _WRAPPINGS: Final = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.", "clip.")
-"""Of data-parallel and compiled modules, and of modules that hold a CLIP, one within another in any order."""
+"""Of data-parallel and compiled modules, and of modules that hold a CLIP, nested in any order."""
 
 _AVERAGE: Final = re.compile(r"(?:.*_)?ema(?:_.*)?", re.IGNORECASE)
 """Names of sets of weights that are a moving average of others: ``ema``, ``model_ema``, ``state_dict_ema``."""
@@ -49,17 +48,15 @@ _COMPACT_ROWS: Final = "token_embedding.rows"
 _COMPACT_VALUES: Final = "token_embedding.values"
 _WIDEST: Final = 16_384  # numbers a token, where no row need be in the file
 
-NAMED_KEYS: Final = 3
-"""How many weights an error names."""
+NAMED_KEYS: Final = 3  # weights that an error names
 
-_SHARED: Final = 4
-"""Times that the values of a file may occur in its tensors; weights that are tied occur twice."""
+_SHARED: Final = 4  # times that the values of a file may occur in its tensors; tied weights occur twice
 
 _DAMAGE: Final = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError),
     *(struct.error, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError),
 )
-"""What torch raises on bytes that are no weights."""
+"""Errors of torch on bytes that are no weights."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,8 +65,8 @@ class Weights:
 
     Attributes:
         tensors: by open_clip's names; floating ones are fp32, finite, on the CPU.
-        quick_gelu: True where the file's format says that it was trained with QuickGELU; None where it does not say.
-        averages: names of the sets of weights in the file that are moving averages, and were not asked for.
+        quick_gelu: True where the file's format implies QuickGELU; None where it implies nothing.
+        averages: names of sets of weights in the file that are moving averages, and were not asked for.
     """
 
     tensors: dict[str, Tensor]
@@ -80,10 +77,7 @@ class Weights:
 def read_checkpoint(path: Path, chosen: str = "", *, base: Path | None = None) -> Weights:
     """Read a weights file, or all that an index names, and from ``base`` the tensors it leaves out.
 
-    Args:
-        path: of the file or the index.
-        chosen: name of the set of weights to take, of several.
-        base: another file.
+    ``chosen`` names the set of weights to take, of several.
 
     Raises:
         ModelMismatch: not a weights file, a refused pickle, a LoRA adapter, or values that are not finite; no such set
@@ -248,9 +242,7 @@ def _unwrap(loaded: Any, path: Path, file_bytes: int) -> dict[str, Tensor]:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether every value has a place in the file: not sparse, quantized or only described, and no value stands for
-    many, by which a file of a few bytes would fill the memory.
-    """
+    """Whether the tensor is dense with each value in the file; else a tiny file could fill the memory."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
@@ -274,7 +266,7 @@ def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _refuse_non_finite(tensors: dict[str, Tensor], path: Path) -> None:
-    """One pass over each tensor: minimum and maximum carry NaN and infinity along."""
+    """One pass over each tensor: minimum and maximum are NaN or infinite if any value is."""
     bad = [
         name
         for name, tensor in tensors.items()

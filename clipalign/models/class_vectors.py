@@ -2,11 +2,11 @@
 
 ``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
 plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
-tokens, so that beginnings they share are computed once, and a text that neighboring classes have is encoded once.
+tokens, so that common prefixes are computed once, and so are texts of neighboring classes.
 
-On disk a set of classes is one file, named by a hash of the weights and of every text; the whole key and a checksum
-stand in it. What is damaged, or belongs to other texts or weights, is made again, and a warning says so. A cache that
-cannot be written costs time, nothing else.
+On disk a set of classes is one file, named by a hash of the weights and of every text, with the whole key and a
+checksum in it. What is damaged, or belongs to other texts or weights, is computed again, with a warning. A cache that
+cannot be written costs time only.
 """
 
 from __future__ import annotations
@@ -38,17 +38,14 @@ if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
 
-FORMAT: Final = 1
-"""Of a cache file; raised whenever the numbers in it would come out differently."""
+FORMAT: Final = 1  # of a cache file; raised whenever the numbers in it would come out differently
 
-CACHE_BYTES: Final = 1_000_000_000
-"""What the folder may hold; the files used longest ago go first."""
+CACHE_BYTES: Final = 1_000_000_000  # of the folder; the least recently used files are removed first
 
 _GROUP_TEXTS: Final = 8192
-"""Texts encoded and pooled together, at least a class: bounds memory and leaves beginnings to share."""
+"""Texts encoded and pooled together, at least a class: bounds memory, yet leaves prefixes to share."""
 
-Progress = Callable[[int], None]
-"""Is told how many more texts are done."""
+Progress = Callable[[int], None]  # called with the number of texts just done
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +72,7 @@ class DescribedClass:
     Attributes:
         texts: unit vectors of its texts (M, E).
         weights: their weights, which sum to 1 (M).
-        norm: length of the weighted sum before it was made a unit vector, 0 to 1.
+        norm: length of the weighted sum before normalization, 0 to 1.
     """
 
     texts: Tensor
@@ -92,15 +89,12 @@ def class_vectors(
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> ClassVectors:
-    """The vectors of ``classes``, from ``cache`` where they are there.
+    """The vectors of ``classes``, from ``cache`` where it has them.
 
     Args:
-        loaded: the model.
-        classes: C of them, each with its texts.
         logscale: of the weights of texts; classes without a label do not use it.
-        cache: folder of cache files; None neither reads nor writes. Weights without a hash are never kept.
+        cache: folder of cache files; None neither reads nor writes. Weights without a hash are never cached.
         batch_size: texts at a time.
-        progress: told of every batch.
 
     Raises:
         ModelMismatch: the model gives vectors that are not finite.
@@ -127,7 +121,7 @@ def describe_class(loaded: LoadedModel, one: ClassTexts, *, logscale: float, bat
 
 
 def text_weights(texts: Tensor, label: Tensor | None, logscale: float) -> Tensor:
-    """``v`` of M texts (M, E): by their likeness to ``label`` (E), or all alike without one; the sum is 1."""
+    """``v`` of M texts (M, E): by their similarity to ``label`` (E), or equal without one; the sum is 1."""
     if label is None:
         return texts.new_full((len(texts),), 1 / len(texts))
     return torch.softmax(math.exp(logscale) * (texts @ label), dim=0)
@@ -155,7 +149,7 @@ def _encoded(
 
 
 def _weighed(one: ClassTexts, vectors: Tensor, rows: Mapping[str, int], logscale: float) -> tuple[Tensor, Tensor]:
-    """The vectors of a class's texts (M, E) and their weights (M); ``rows`` says where a text's vector is."""
+    """The vectors of a class's texts (M, E) and their weights (M); ``rows`` are the texts' indices into ``vectors``."""
     own = vectors[[rows[text] for text in one.texts]]
     return own, text_weights(own, vectors[rows[one.label]] if one.label else None, logscale)
 
@@ -175,7 +169,7 @@ def _groups(classes: Sequence[ClassTexts]) -> Iterator[list[ClassTexts]]:
 def _encode_in_order(
     loaded: LoadedModel, texts: Sequence[TokenizedText], batch_size: int, progress: Progress | None
 ) -> Tensor:
-    """Unit vectors of texts, neighbors in the dictionary side by side, a batch at a time: (M, E)."""
+    """Unit vectors (M, E) of texts, encoded in batches in dictionary order."""
     order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
     batches = []
     for begin in range(0, len(order), batch_size):
@@ -208,7 +202,7 @@ def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) ->
 
 
 def _read(file: Path, key: str, n_classes: int) -> tuple[Tensor, int] | None:
-    """Vectors and the count of truncated texts; None where nothing usable is there, and a warning if something is."""
+    """Vectors and the count of truncated texts; None if there is no file, or, with a warning, no usable one."""
     if not is_file(file):
         return None
     try:
@@ -232,7 +226,7 @@ def _read(file: Path, key: str, n_classes: int) -> tuple[Tensor, int] | None:
 
 
 def _write(file: Path, key: str, made: ClassVectors) -> None:
-    """All or nothing; failing is worth a word in the log, no more."""
+    """Write all or nothing; a failure is logged."""
     vectors = made.vectors.cpu().contiguous()
     said = {"key": key, "checksum": _checksum(vectors), "truncated": str(made.truncated)}
     try:

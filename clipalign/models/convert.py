@@ -1,7 +1,7 @@
 """CLIP and SigLIP as transformers writes them, in open_clip's terms: config, preprocessing, names of weights.
 
-A config says a few numbers that are read one by one; what it leaves out is transformers' default. SigLIP's image tower
-is timm's: transformers' MAP head is ``AttentionPoolLatent`` there, with queries, keys and values in two matrices.
+Known numbers of a config are read; what it leaves out is transformers' default. SigLIP's image tower is timm's:
+transformers' MAP head is ``AttentionPoolLatent`` there, with queries, keys and values in two matrices.
 """
 
 from __future__ import annotations
@@ -52,13 +52,12 @@ _DEFAULTS: Final = {
     "metaclip_2": (_TEXT, _VISION),
     "siglip": (_SIGLIP_TEXT, _SIGLIP_VISION),
 }
-"""What transformers takes where a config does not say, by type of model, of the text and the image tower."""
+"""Defaults of transformers by type of model, of the text and the image tower."""
 
 _TANH: Final = ("gelu_pytorch_tanh", "gelu_new")
 _RESAMPLING: Final = {2: "bilinear", 3: "bicubic"}  # numbers of Pillow
 
-_SMALL_TRUNK: Final = "vit_tiny_patch16_224"
-"""Of timm: stands in the network until the trunk of the right size takes its place."""
+_SMALL_TRUNK: Final = "vit_tiny_patch16_224"  # of timm; replaced by the trunk of the right size
 
 
 def is_transformers(config: dict[str, Any]) -> bool:
@@ -67,10 +66,10 @@ def is_transformers(config: dict[str, Any]) -> bool:
 
 
 def convert_config(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A config of transformers as open_clip's; of SigLIP with the sizes that its image tower is built by.
+    """A config of transformers as open_clip's; of SigLIP with the sizes of its image tower.
 
     Raises:
-        ModelMismatch: a type of model that is not served, or one of its variants.
+        ModelMismatch: an unsupported type of model, or one of its variants.
     """
     kind = content["model_type"]
     if kind not in _DEFAULTS:
@@ -98,7 +97,7 @@ def convert_config(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _section(content: dict[str, Any], tower: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """What is said of one tower; early versions repeated it under another name, which wins."""
+    """The part about one tower; early versions repeated it under another name, which wins."""
     said = content.get(f"{tower}_config_dict") or content.get(f"{tower}_config") or {}
     return defaults | {name: said[name] for name in defaults if isinstance(said, dict) and name in said}
 
@@ -115,7 +114,7 @@ def _tower(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ratio(said: dict[str, Any]) -> float:
-    """Width of the feed-forward part over that of the stream; half a unit more, since it is multiplied and cut."""
+    """Width of the feed-forward part over that of the stream; half a unit more, since the product is truncated."""
     return float((said["intermediate_size"] + 0.5) / said["hidden_size"])
 
 
@@ -158,20 +157,17 @@ def _image(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _side(size: Any) -> Any:
-    """One number where a size is written as two that are the same."""
+    """One number where a size is written as two equal ones."""
     return size[0] if isinstance(size, list) and len(set(size)) == 1 else size
 
 
 def read_preprocessing(folder: Path, image_size: int, *, squash: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     """How the pictures of a model of transformers are prepared, and what of that is a guess.
 
-    Args:
-        folder: of the model.
-        image_size: side of its input in pixels.
-        squash: whether models of its kind resize without keeping the shape, as SigLIP does.
+    ``squash`` says whether models of its kind resize without keeping the shape, as SigLIP does.
 
     Raises:
-        ModelMismatch: a file that is no JSON, or asks for what cannot be done.
+        ModelMismatch: a file that is no JSON, or asks for what is unsupported.
     """
     assumed: dict[str, Any] = {"resize_mode": "squash", "mean": [0.5] * 3, "std": [0.5] * 3} if squash else {}
     path = next((folder / name for name in PREPROCESSING if (folder / name).is_file()), None)
@@ -230,7 +226,7 @@ _PACKED: Final = "vision_model.head.attention.in_proj_"
 
 
 def convert_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under open_clip's names, where they have transformers'; a name that is not known stays.
+    """The same weights under open_clip's names, where they have transformers'; unknown names stay.
 
     Of CLIP they fit ``CLIP``, of SigLIP ``CustomTextCLIP`` around timm's tower.
     """
@@ -263,7 +259,7 @@ def _renamed(name: str, names: Iterable[tuple[str, str]]) -> str:
 
 
 def _attention_packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same with queries, keys and values of each layer in one matrix, in this order."""
+    """Join queries, keys and values of each layer in one matrix, in this order."""
     import torch  # here, since downloads read configs without it
 
     packed = dict(tensors)

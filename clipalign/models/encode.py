@@ -1,7 +1,7 @@
 """Pictures and texts to unit vectors, fp32, on the model's device, in the order of what came in.
 
-Texts with a common prefix share its work where the tower allows it. Nothing here cuts silently for its caller: whoever
-must know what did not fit the context tokenizes first and hands over the tokens.
+Texts with a common prefix share its work where the tower allows it. To know what does not fit the context, tokenize
+first and pass the tokens.
 """
 
 from __future__ import annotations
@@ -36,11 +36,7 @@ _CPU_PICTURES = 8
 
 @torch.no_grad()
 def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
-    """Unit vectors of preprocessed pictures: (B, 3, S, S) to (B, E).
-
-    Raises:
-        ModelMismatch: the model turns the pictures into vectors that are not finite.
-    """
+    """Unit vectors of preprocessed pictures: (B, 3, S, S) to (B, E); ModelMismatch if they are not finite."""
     features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
     return _unit(loaded, features)
 
@@ -51,11 +47,9 @@ def encode_distinct(
     """Unit vectors of images, every distinct file or object encoded once: B images to (B, E).
 
     Args:
-        loaded: the model.
-        images: files, Pillow images, preprocessed tensors (3, S, S), or image features (E), in any mixture. Pillow
-            images are taken as they are: whoever opened them has turned them, or has left them unturned.
-        names: what errors call tensors, features and pictures of no use; a file that cannot be read is called by its
-            path.
+        images: files, Pillow images (used as they are, without EXIF orientation), preprocessed tensors (3, S, S), or
+            image features (E), in any mixture.
+        names: what errors call tensors, features and unusable pictures; an unreadable file is named by its path.
         batch_size: pictures prepared and encoded at a time, at most.
 
     Raises:
@@ -72,7 +66,7 @@ def encode_distinct(
 def encode_each(
     loaded: LoadedModel, images: Sequence[ImageSource], *, names: Sequence[str], batch_size: int = 32
 ) -> list[Tensor | ClipalignError]:
-    """The same, with the error of an image that cannot be used in its place: B vectors (E) or errors."""
+    """The same, with the error of an unusable image in its place: B vectors (E) or errors."""
     keys = [image if isinstance(image, str | Path) else id(image) for image in images]
     if loaded.choice.device == "cpu":
         batch_size = min(batch_size, _CPU_PICTURES)
@@ -131,7 +125,7 @@ def _prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
 
 @torch.no_grad()
 def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMismatch]:
-    """Unit vectors of a batch; one that is not finite does not spoil the others."""
+    """Unit vectors of a batch, or errors; one that is not finite does not affect the others."""
     features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
     good = torch.isfinite(features).all(-1).tolist()
     vectors = F.normalize(features.float(), dim=-1)
@@ -155,18 +149,10 @@ def encode_texts(loaded: LoadedModel, texts: Sequence[str], *, batch_size: int =
 
 @torch.no_grad()
 def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_size: int = 64) -> Tensor:
-    """Unit vectors of tokenized texts: B texts to (B, E).
+    """Unit vectors of tokenized texts: B texts, in any order, to (B, E); ModelMismatch if they are not finite.
 
-    Where the tower allows it, texts that begin alike share the work of their beginnings, and a text that is the
-    beginning of another costs a single token more than that other.
-
-    Args:
-        loaded: the model.
-        texts: in any order.
-        batch_size: texts a batch, those that are beginnings of others not counted.
-
-    Raises:
-        ModelMismatch: the model gives vectors that are not finite.
+    Where the tower allows it, texts share the work of their common prefixes, and a text that is a prefix of another
+    costs a single token more than that other. Such prefixes do not count in ``batch_size``.
     """
     tower = CausalTextTower.of(loaded.network)
     if tower is not None and not all(tower.ends(text.ids) for text in texts):
@@ -192,7 +178,7 @@ def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_
 
 
 def _chains(texts: Sequence[TokenizedText]) -> list[list[TokenizedText]]:
-    """Texts in ascending order of their tokens, in rows in which each is the beginning of the last one."""
+    """Texts in ascending order of their tokens, in rows in which each is a prefix of the last one."""
     chains: list[list[TokenizedText]] = []
     for text in reversed(texts):
         if chains and chains[-1][0].ids[: text.eot] == text.ids[:-1] and chains[-1][0].ids[-1] == text.ids[-1]:

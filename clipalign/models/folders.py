@@ -1,7 +1,7 @@
 """A folder with a model, which is also what a repository of the Hub becomes on this machine: config, weights, shards.
 
-Served are folders as open_clip writes them, as transformers writes them, weights in several files with an index
-included, and the output folder of ``train-specs``. Names are known beforehand: nothing is chosen by what it ends in.
+Supported are folders as open_clip and as transformers write them, with weights in several files and an index too, and
+the output folder of ``train-specs``. Files are chosen by exact name, never by ending.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from clipalign.files import is_folder
 
 CONFIGS: Final = ("open_clip_config.json", "config.json")
 
-INDEX: Final = ".index.json"
-"""Ends the name of a file that says which weights lie in which of several files."""
+INDEX: Final = ".index.json"  # suffix of a file that says which weights are in which of several files
 
 WEIGHTS: Final = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
@@ -27,7 +26,7 @@ WEIGHTS: Final = (
 """Weights by name, best first; open_clip's before transformers', which is then converted."""
 
 PREPROCESSING: Final = ("preprocessor_config.json", "processor_config.json")
-"""How pictures are prepared, of transformers before version 5 and since."""
+"""Preprocessing, of transformers before version 5 and since."""
 
 TOKENIZER: Final = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -35,8 +34,7 @@ TOKENIZER: Final = (
 )
 """Files of tokenizers; no folder has all of them."""
 
-ADAPTER: Final = "adapter_config.json"
-"""Tells that weights are the low-rank differences (LoRA) to those of another model."""
+ADAPTER: Final = "adapter_config.json"  # says that weights are low-rank differences (LoRA) to another model's
 
 MERGE_FIRST: Final = "merge first: load it with peft, call merge_and_unload() and save the model"
 
@@ -58,11 +56,7 @@ def find_in_folder(folder: Path) -> tuple[Path, Path]:
 
 
 def choose_files(names: Collection[str], place: str) -> tuple[str, str]:
-    """Config and weights among the files of a folder or repository.
-
-    Raises:
-        ModelMismatch: it lacks one of them, or holds an adapter.
-    """
+    """Choose config and weights of a folder or repository; ModelMismatch if one is missing, or it holds an adapter."""
     chosen = [next((name for name in known if name in names), "") for known in (CONFIGS, WEIGHTS)]
     if all(chosen):
         return chosen[0], chosen[1]
@@ -91,7 +85,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     """The files that hold the weights: ``path``, or those that it names where it is an index.
 
     Raises:
-        ModelMismatch: an index that is none, or that names files outside its folder.
+        ModelMismatch: an invalid index, or one that names files outside its folder.
     """
     if not path.name.endswith(INDEX):
         return (path,)

@@ -2,8 +2,7 @@
 
 A ViT whose vector is its class token's needs the other tokens of the last layer for their keys and values alone: no
 queries, no feed-forward part (7 % of ViT-B/32). Every other image tower runs as open_clip wrote it; a convolutional one
-gets its pictures laid out so that the CPU's pooling and convolutions need not lay them out again. The network stays as
-it is. Nothing is normalized here.
+gets its pictures in the memory layout that the CPU's kernels need. The network is not changed. Nothing is normalized.
 """
 
 from __future__ import annotations

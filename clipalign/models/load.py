@@ -1,7 +1,7 @@
 """A registry row and a device become a loaded model. The only module that imports open_clip.
 
-An activation that does not fit is an error, as are keys, shapes and values (``clipalign.models.build``); what had to be
-guessed is said in the model's notes. Nothing here reaches for a network: what is not on this machine is an error.
+An activation that does not fit is an error, as are keys, shapes and values (``clipalign.models.build``); guesses are in
+the model's notes. Nothing is downloaded: what is not on this machine is an error.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _torchvision_schemas: torch.library.Library | None = None
 def import_open_clip() -> ModuleType:
     """The ``open_clip`` package.
 
-    It imports torchvision, whose Python side wants its compiled operators. Where torchvision was built for another
-    torch those do not load and the import fails, although no operator is ever called here: then their schemas are
-    declared, which is all the import needs.
+    It imports torchvision, which needs its compiled operators. If torchvision was built for another torch, they do not
+    load and the import fails, although none is ever called here; then their schemas are declared, which is all the
+    import needs.
     """
     global _torchvision_schemas
     try:
@@ -69,15 +69,15 @@ def load_model(
     Args:
         row_or_spec: a registry row, or what ``--model`` takes (see ``clipalign.models.registry``).
         choice: device, precision and threads; the number of threads is set for the whole process.
-        cache_dir: clipalign's cache folder, where it is not the usual one.
-        offline: whether the user forbade the network; nothing is fetched here anyhow, but the error says so.
+        cache_dir: clipalign's cache folder; None for the usual one.
+        offline: whether the user forbade the network; only mentioned in the error.
 
     Raises:
         UnknownModel: no such name, tag or file.
         MissingWeights: known, but not on this machine.
         VerificationFailed: the file's SHA-256 is not the one on record.
         ModelMismatch: weights that do not fit the architecture in keys, shapes, activation or values; an architecture
-            that open_clip cannot build, or that is not served.
+            that open_clip cannot build, or that is unsupported.
         UsageError: the text side needs the package transformers, and it is not installed.
     """
     row = find_model(row_or_spec) if isinstance(row_or_spec, str) else row_or_spec
@@ -124,14 +124,14 @@ def load_model(
 
 
 def _of_averages(checkpoint: Weights, found: WeightsFile) -> tuple[str, ...]:
-    """What is said where a file holds a moving average of the weights as well."""
+    """The note on a file that holds a moving average of the weights as well."""
     if not checkpoint.averages:
         return ()
     return (f"the file also has averaged weights (EMA), which were not taken: {found.path}#{checkpoint.averages[0]}",)
 
 
 def resolve_tag(row: ModelRow) -> ModelRow:
-    """``row`` with the files of its pretrained tag in place of the tag, as open_clip's own table has them.
+    """``row`` with the files of its pretrained tag, from open_clip's own table, in place of the tag.
 
     Raises:
         UnknownModel: the table has no such tag for that architecture.
@@ -140,7 +140,7 @@ def resolve_tag(row: ModelRow) -> ModelRow:
 
 
 def _resolve_tag(row: ModelRow, open_clip: ModuleType) -> tuple[ModelRow, dict[str, Any]]:
-    """The row, with a tag's files in place of the tag where it has none, and what open_clip's table says of the tag."""
+    """The row with a tag's files in place of the tag, and what open_clip's table says of the tag."""
     tag = row.tag or next((source.tag for source in row.weights if source.kind == "open_clip"), "")
     if not tag:
         return row, {}
@@ -235,8 +235,8 @@ def _activation(
 ) -> tuple[bool, str]:
     """Whether to use QuickGELU, and the architecture's name with that.
 
-    Weights known by their SHA-256, their format or their tag say it, and so do a config that somebody wrote, a name
-    that ends in ``-quickgelu``, and the user. Whoever says something must agree; else it is what the plain name has.
+    It follows from known weights (SHA-256), their format or tag, a user's config, a name that ends in ``-quickgelu``,
+    or the user, who must all agree; else it is that of the plain name.
     """
     label, configured = architecture.label, bool(architecture.config.get("quick_gelu"))
     trained = known.quick_gelu if known else True if tag.get("quick_gelu") else checkpoint.quick_gelu

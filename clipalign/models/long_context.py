@@ -1,9 +1,8 @@
 """Text towers with 248 positions (Long-CLIP, Zhang et al., ECCV 2024, arXiv 2403.15378, §3.1).
 
 Long-CLIP keeps the first 20 of CLIP's positions, which were trained well, and stretches the others fourfold. Its
-checkpoints, and those of SPECS, store that as two tables that are masked and added in every forward pass; here they
-become one when the file is read, and the tower is an ordinary one. The same stretch makes 248 positions of an ordinary
-CLIP's 77: a tower that reads long texts, though it was trained on none.
+checkpoints, and those of SPECS, store two tables that are masked and added in every forward pass; they are folded into
+one when the file is read. The same stretch makes 248 positions of an ordinary CLIP's 77, untrained on long texts.
 """
 
 from __future__ import annotations
@@ -19,11 +18,9 @@ from clipalign.errors import ModelMismatch
 from clipalign.models.model import LoadedModel
 from clipalign.models.text_encoder import CausalTextTower
 
-KEPT_POSITIONS: Final = 20
-"""Rows that Long-CLIP's stretch leaves alone."""
+KEPT_POSITIONS: Final = 20  # rows that Long-CLIP's stretch leaves alone
 
-STRETCH: Final = 4
-"""Positions that take the place of one, after the kept ones."""
+STRETCH: Final = 4  # positions that replace one, after the kept ones
 
 KEPT_TABLE: Final = "positional_embedding"
 STRETCHED_TABLE: Final = "positional_embedding_res"
@@ -32,7 +29,6 @@ _MASK: Final = "attn_mask"
 
 
 def is_two_tables(tensors: dict[str, Tensor]) -> bool:
-    """Whether this state dict stores positions as Long-CLIP does."""
     return STRETCHED_TABLE in tensors
 
 
@@ -54,11 +50,8 @@ def fold_tables(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def stretch_positions(table: Tensor) -> Tensor:
     """A table of T positions as one of 4 T - 60: (T, D) to (4 T - 60, D), in the table's own dtype; 77 become 248.
 
-    The first 20 rows stay. From there on, every interval between neighbors is divided into four; after the last row
-    the table goes on as the last interval went.
-
-    Raises:
-        ValueError: fewer than two rows follow the kept ones, so that there is no interval to divide.
+    The first 20 rows stay; after them every interval between neighbors is divided into four, and the last interval is
+    repeated after the last row. ValueError if fewer than two rows follow the kept ones.
     """
     rest = table[KEPT_POSITIONS:].float()
     if len(rest) < 2:
@@ -77,9 +70,7 @@ def can_be_stretched(loaded: LoadedModel) -> bool:
 
 
 def stretched(loaded: LoadedModel) -> LoadedModel:
-    """The same model with its positions stretched; all other weights are shared, and ``loaded`` stays as it is.
-
-    The result's ``notes`` say so: it was not trained to read what it can read now.
+    """A copy of the model with stretched positions, and a note that these are untrained; other weights are shared.
 
     Raises:
         ModelMismatch: the text tower has no positions of the kind that can be stretched.

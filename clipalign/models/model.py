@@ -14,11 +14,8 @@ class LoadedModel:
     """A model in memory, with everything a result must say about it.
 
     Attributes:
-        row: the registry row it was loaded from.
         network: open_clip module in evaluation mode, parameters without gradients.
-        tokenizer: its open_clip tokenizer.
         choice: device and precision, with the reason.
-        weights_sha256: of the weights file.
         architecture: open_clip name, config file (of an embedded model without its folder), or the shapes in words.
         quick_gelu: whether the towers use QuickGELU.
         context_tokens: tokens the text tower reads, start and end token included.
@@ -30,7 +27,7 @@ class LoadedModel:
         resize_mode: ``shortest`` (side, then center crop), ``longest`` (then padding) or ``squash``.
         fill_color: of the padding, 0 to 255.
         notes: what a reader of the results must know about the loading.
-        config: arguments of open_clip's model class, for a network that is trained on and saved.
+        config: arguments of open_clip's model class, for a network that is trained and saved.
     """
 
     row: ModelRow

@@ -37,8 +37,7 @@ DETECT_LAYERS: Final = 3
 DETECT_EPSILON: Final = -5e-5
 """CLIP4DM's k and epsilon, tuned for CLIP ViT-B/32 at fp16."""
 
-LONG_MODEL: Final = "specs"
-"""Default of score-long."""
+LONG_MODEL: Final = "specs"  # default of score-long
 
 LONG_CONTEXT_TOKENS: Final = 248
 
@@ -56,7 +55,6 @@ class WeightSource:
         file: file in the repository, or the path.
         base: embedded file with the tensors that ``file`` leaves out.
         revision: of the repository; empty for its main branch.
-        url: address of the file.
         tag: of open_clip's table.
         sha256: of the file in lower-case hexadecimal, or its first digits; empty where it is not on record.
         size_bytes: for display, rounded; 0 where unknown.
@@ -81,11 +79,11 @@ class ModelRow:
 
     Attributes:
         name: registry name, or the specification as the user gave it.
-        architecture: open_clip architecture, path of a config JSON, or empty: then the config beside the weights in a
+        architecture: open_clip architecture, path of a config JSON, or empty for the config beside the weights in a
             repository of the Hub, or the shapes of a file.
         weights: sources in order of preference.
         tag: open_clip's tag for these very weights; its table has their preprocessing.
-        quick_gelu: activation; None for the one of the architecture's config.
+        quick_gelu: activation; None for that of the architecture's config.
         context_tokens: 77, 248; 0 for the config's.
         image_size: side of the input in pixels; 0 for the config's.
         mean: per channel, of pixels in 0 to 1; None for the weights' own, else OpenAI's.
@@ -94,7 +92,7 @@ class ModelRow:
         layers: k of ``detect``, text layers averaged from the last.
         epsilon: threshold of ``detect``, in units of attribution.
         epsilon_tested: whether it was chosen on, or published for, these weights; a guess otherwise.
-        commands: those it was made for, as the list of models says; no other is refused.
+        commands: those it is listed for; no other is refused.
         note: one line for lists.
         is_specs: whether it was trained with SPECS' objective, so that ``(cosine + 1) / 2`` is SPECS' published score.
     """
@@ -118,12 +116,12 @@ class ModelRow:
 
     @property
     def is_repository(self) -> bool:
-        """Whether it stands for a repository of the Hub, whose config lies beside its weights."""
+        """Whether it is a repository of the Hub, whose config is beside its weights."""
         return not self.architecture and self.weights[0].kind == "hub"
 
 
 def _row(table: Mapping[str, Any]) -> ModelRow:
-    """A row of the file; what is embedded there lies in this package."""
+    """A row of the file; embedded files are in this package."""
     row = ModelRow(**(dict(table) | {"weights": tuple(WeightSource(**source) for source in table["weights"])}))
     if row.weights[0].kind != "embedded":
         return row
@@ -142,7 +140,7 @@ ROWS: Final[dict[str, ModelRow]] = {
 
 
 def row_of_weights(sha256: str) -> ModelRow | None:
-    """The row whose weights file has this SHA-256, wherever the file lies and whatever it is called."""
+    """The row whose weights file has this SHA-256, wherever the file is and whatever its name."""
     for row in ROWS.values():
         if sha256 and any(source.sha256 == sha256 for source in row.weights):
             return row
@@ -158,12 +156,10 @@ _REPOSITORY: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _REVISION: Final = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95}){0,3}", re.ASCII)
 _OPENAI_AT_336: Final = "ViT-L-14@336px"
 
-LISTED: Final = "clipalign download lists all there are"
-"""The hint where no name is near."""
+LISTED: Final = "clipalign download lists all there are"  # hint where no name is near
 
 
 def model_names() -> list[str]:
-    """The registry's names, in the order of lists."""
     return list(ROWS)
 
 
@@ -204,11 +200,7 @@ def find_model(spec: str) -> ModelRow:
 
 
 def with_activation(row: ModelRow, quick_gelu: bool | None) -> ModelRow:
-    """``row`` with the activation that the user says its weights were trained with; None leaves it.
-
-    Raises:
-        ModelMismatch: the row says another.
-    """
+    """``row`` with the activation that the user gives, None for the row's own; ModelMismatch if the row has another."""
     if quick_gelu is None or row.quick_gelu == quick_gelu:
         return row
     if row.quick_gelu is not None:
@@ -226,7 +218,7 @@ def row_of_folder(spec: str, folder: Path) -> ModelRow:
 
 
 def _repository(spec: str) -> ModelRow | None:
-    """The row of a repository of the Hub; its files in order of preference, whichever of them it has."""
+    """The row of a repository of the Hub, with every file it may have, in order of preference."""
     repo, _, revision = spec.removeprefix(_HUB).partition("@")
     named = _REPOSITORY.fullmatch(repo) and (not revision or _REVISION.fullmatch(revision))
     if not named or ".." in revision:
@@ -244,7 +236,7 @@ def _is_misspelled(repo: str) -> bool:
 
 
 def _path(text: str) -> Path:
-    """``text`` as a path; ``~`` stands for the home folder, also where the shell left it alone."""
+    """``text`` as a path, with ``~`` expanded even where the shell left it."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -252,7 +244,7 @@ def _path(text: str) -> Path:
 
 
 def _splits(spec: str) -> Iterator[tuple[str, str]]:
-    """Both sides of every ``@``, ``:`` and ``,``: paths may hold some too."""
+    """Both sides of every ``@``, ``:`` and ``,``, since paths may hold some too."""
     for place, character in enumerate(spec):
         if character in "@:,":
             yield spec[:place], spec[place + 1 :]
@@ -276,7 +268,7 @@ def _lone_file(spec: str, source: WeightSource) -> ModelRow:
 
 
 def _left_side(spec: str, left: str) -> ModelRow | None:
-    """What stands before the weights, still without them."""
+    """The row of what is before the weights, still without them."""
     path = _path(left)
     if left and path.suffix == ".json" and is_file(path):
         return ModelRow(spec, str(path), note="local config")
@@ -333,7 +325,7 @@ def _unknown(spec: str) -> UnknownModel:
 
 
 def _nearest(name: str) -> list[str]:
-    """Registry names before architectures, near in spelling, upper and lower case and ``/`` for ``-`` aside."""
+    """Registry names, then architectures, of similar spelling, ignoring case and ``/`` for ``-``."""
     wanted = name.lower().replace("/", "-")
     for names in (tuple(ROWS), architecture_names()):
         by_lower = {known.lower(): known for known in names}

@@ -3,15 +3,14 @@
 CLIP's text tower is causal and its text vector is read at the end token (EOT), so three things hold that the network's
 own forward pass does not use:
 
-- a token's state depends on the tokens before it alone: every distinct prefix of a batch is computed once, whether it
-  is the template, the prefix that a caption and its foil share, or a whole caption asked about several images;
-- no token reads the EOT's stream but the EOT itself: the other tokens' keys and values are constants for the gradient
-  of anything read there, and an EOT can be placed after any prefix without touching what is already computed;
+- a token's state depends only on the tokens before it: every distinct prefix of a batch is computed once, whether it is
+  the template, the prefix that a caption and its foil share, or a whole caption asked about several images;
+- no token but the EOT reads the EOT's stream: the other tokens' keys and values are constants for the gradient of
+  anything read there, and an EOT can be placed after any prefix without touching what is already computed;
 - in the last layer the tokens give keys and values and nothing else.
 
-Tokens are packed without padding; only attention lays them out in rows. Both kinds of open_clip's attention blocks are
-read: ``ResidualAttentionBlock`` around ``nn.MultiheadAttention``, and the custom block with its norms and scales. Their
-modules are called as they are: nothing is patched, hooked or copied, so there is nothing to undo.
+Tokens are packed without padding; only attention lays them out in rows. Both open_clip's ``ResidualAttentionBlock``
+around ``nn.MultiheadAttention`` and its custom block with norms and scales are supported. Nothing is patched or hooked.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def project_queries(block: Any, stream: Tensor) -> Tensor:
 
 
 def project_keys_values(block: Any, stream: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values alone, for tokens that ask nothing: (..., D) to two of (..., H, D / H)."""
+    """Keys and values alone: (..., D) to two of (..., H, D / H)."""
     attention, width = block.attn, stream.shape[-1]
     bias = None if attention.in_proj_bias is None else attention.in_proj_bias[width:]
     packed = F.linear(block.ln_1(stream), attention.in_proj_weight[width:], bias)
@@ -90,8 +89,7 @@ def project_pooled(pooled: Tensor, projection: nn.Linear | Tensor | None) -> Ten
     return projected
 
 
-END_POOLING = ("argmax", "eos")
-"""open_clip's names for reading the text vector at the end token."""
+END_POOLING = ("argmax", "eos")  # open_clip's names for reading the text vector at the end token
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ class Prefill:
     Attributes:
         queries: the end tokens' stream before the last k layers (B, P, D).
         keys, values: of the other tokens, for each of the last k layers (B, H, T, D / H).
-        hidden: which of those tokens lie after the asked prefix (B, 1, P, T).
+        hidden: which of those tokens are after the queried prefix (B, 1, P, T).
     """
 
     queries: Tensor
@@ -192,8 +190,8 @@ class CausalTextTower:
 
         Args:
             captions: token ids, start token to end token (B).
-            prefixes: for each caption the prefix lengths to ask, counted in tokens from the start token on; the end
-                token takes the position after the prefix (B, P).
+            prefixes: for each caption the prefix lengths to query, in tokens from the start token on; the end token
+                takes the position after the prefix (B, P).
             layers: how many of the last layers the end tokens are still to pass (k).
         """
         device = self.positional_embedding.device
@@ -221,9 +219,9 @@ class CausalTextTower:
         """Take the end tokens through the last k layers.
 
         Returns:
-            The text vectors, fp32 and of length one (B, P, E), and for each of the k layers the attention
-            probabilities of the end token, fp32 (B, H, P, T + 1): the other tokens, then the end token itself. Where
-            gradients are on, the vectors are differentiable with respect to the probabilities.
+            The text vectors, fp32 and of length one (B, P, E), and for each of the k layers the attention probabilities
+            of the end token, fp32 (B, H, P, T + 1): the other tokens, then the end token itself. Where gradients are
+            on, the vectors are differentiable with respect to the probabilities.
         """
         stream, maps = prefill.queries, []
         if torch.is_grad_enabled():
@@ -265,16 +263,13 @@ def _advance_together(
 
 
 def _mix_causally(query: Tensor, key: Tensor, value: Tensor, forest: TokenForest) -> Tensor:
-    """Attention among the tokens of each row (B, H, T, D / H), handed back a node (N, H, D / H)."""
+    """Attention among the tokens of each row (B, H, T, D / H), returned a node (N, H, D / H)."""
     mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
     return mixed.transpose(1, 2).flatten(0, 1)[forest.places]
 
 
 def _mix_at_end(own: Sequence[Tensor], key: Tensor, value: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of end tokens (B, H, P, D / H) over the tokens before them (B, H, T, D / H) and themselves.
-
-    Softmax runs in fp32 whatever the weights are.
-    """
+    """Attention of end tokens (B, H, P, D / H) over prior tokens (B, H, T, D / H) and themselves; softmax in fp32."""
     query, own_key, own_value = own
     query = query * query.shape[-1] ** -0.5
     before = (query @ key.transpose(-2, -1)).masked_fill(hidden, -torch.inf)  # (B, H, P, T)

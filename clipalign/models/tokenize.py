@@ -1,11 +1,11 @@
 """Caption to tokens: ids, the end token's place, and which characters of the caption each token came from.
 
-The ids are exactly those of the model's own open_clip tokenizer. What that tokenizer does not give, and what word-level
-results need, is the way back: it repairs text (mojibake, HTML entities, curly quotes, control characters), folds white
-space and lower-cases before it splits, so places in the repaired text are traced to places in the text as given.
+The ids are exactly those of the model's own open_clip tokenizer. That tokenizer repairs text (mojibake, HTML entities,
+curly quotes, control characters), folds white space and lower-cases before it splits, so positions in the repaired text
+are traced to positions in the text as given.
 
-What did not fit the context is counted and located. With CLIP's own tokenizer, text
-never turns into a control token either: a caption that spells out ``<end_of_text>`` is read as punctuation and letters.
+What does not fit the context is counted and located. With CLIP's own tokenizer, text never turns into a control token:
+a caption that spells out ``<end_of_text>`` is read as punctuation and letters.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ class TokenizedText:
         eot: index of the end token in ``ids``, always the last.
         spans: for each token the characters of ``text`` it came from; None for start and end token, and for tokens of
             white space alone (T).
-        padding: the ids the tokenizer fills the context with, after the end token; towers that are not causal see them.
+        padding: ids of the rest of the context, after the end token; towers that are not causal see them.
         n_tokens: tokens before the cut, start and end included.
-        truncated: whether anything was cut.
         cut_at: first character of the first token that was cut, or the length of ``text``.
-        unlocated: why ``spans`` and ``cut_at`` say nothing; empty where they do.
+        unlocated: why ``spans`` and ``cut_at`` are unknown; empty where they are known.
     """
 
     text: str
@@ -91,10 +90,10 @@ class TokenizedText:
 
 
 def tokenize_text(loaded: LoadedModel, text: str) -> TokenizedText:
-    """Tokenize ``text`` for ``loaded``, keeping every token's place.
+    """Tokenize ``text`` for ``loaded``, keeping every token's position.
 
     Raises:
-        UsageError: a tokenizer of a kind that is not known.
+        UsageError: a tokenizer of an unknown kind.
         ModelMismatch: the tokenizer makes tokens that the model has no row for.
         TextUnusable: the text is too long.
     """
@@ -115,11 +114,7 @@ def tokenize_text(loaded: LoadedModel, text: str) -> TokenizedText:
 
 
 def check_located(texts: Iterable[TokenizedText]) -> None:
-    """Whether it is known which characters the tokens of texts came from.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Check that the characters of the texts' tokens are known; UsageError if not."""
     for text in texts:
         if text.unlocated:
             raise UsageError(
@@ -129,11 +124,7 @@ def check_located(texts: Iterable[TokenizedText]) -> None:
 
 
 def check_vocabulary(network: Any, highest: int, name: str) -> None:
-    """Whether a model has a row for every token up to ``highest``.
-
-    Raises:
-        ModelMismatch: it has not.
-    """
+    """Check that a model has a row for every token up to ``highest``; ModelMismatch if not."""
     rows = _vocabulary_rows(network)
     if rows is not None and highest >= rows:
         raise ModelMismatch(
@@ -144,7 +135,7 @@ def check_vocabulary(network: Any, highest: int, name: str) -> None:
 
 
 def _vocabulary_rows(network: Any) -> int | None:
-    """How many tokens the text tower has a row for; None where it does not say."""
+    """Number of tokens that the text tower has a row for; None if unknown."""
     for tower in (network, getattr(network, "text", None)):
         rows = getattr(tower, "vocab_size", None)
         if isinstance(rows, int):
@@ -198,8 +189,8 @@ def _byte_pairs(tokenizer: Any, piece: str) -> Iterator[tuple[int, int, int]]:
 def _merged(tokenizer: Any, symbols: str) -> list[str]:
     """What the tokenizer's own ``bpe`` gives, in n log n steps: its loop takes minutes for a run of 10,000 letters.
 
-    Merging the best pair leftmost first is the same as merging all its occurrences at once, because a merge only makes
-    pairs of lower rank.
+    Merging the best pair leftmost first equals merging all its occurrences at once, because a merge only makes pairs of
+    lower rank.
     """
     ranks: dict[tuple[str, str], int] = tokenizer.bpe_ranks
     units: list[str] = [*symbols[:-1], symbols[-1] + _END_OF_WORD]
@@ -273,7 +264,7 @@ def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> Tokenize
 
 
 def _unlocated(text: str, row: list[int], kept: int, n_tokens: int, why: str) -> TokenizedText:
-    """A text whose tokens have no places; enough for its vector."""
+    """A text whose tokens have no positions; enough for its vector."""
     return TokenizedText(
         text=text,
         ids=tuple(row[:kept]),
@@ -288,7 +279,7 @@ def _unlocated(text: str, row: list[int], kept: int, n_tokens: int, why: str) ->
 
 
 def _join(origins: Sequence[Span], first: int, last: int) -> Span:
-    """The characters of the text as given behind the characters ``first`` to ``last`` of the cleaned text."""
+    """The characters of the given text behind the characters ``first`` to ``last`` of the cleaned text."""
     solid = [span for span in origins[first:last] if span != _NOWHERE] or [_NOWHERE]
     return min(start for start, _ in solid), max(end for _, end in solid)
 
@@ -297,8 +288,8 @@ def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[
     """For every character of ``cleaned`` the characters of ``text`` it came from; ``(0, 0)`` for white space.
 
     Both sides are compared without white space and control characters, and without regard to case, width, composition
-    and the shape of quotes. Where they then agree, characters pair up; a stretch that was repaired beyond that pairs
-    one to one when both sides are equally long, else as a whole. Characters from ``until`` on are not traced.
+    and the shape of quotes. Where they then agree, characters pair up; other stretches pair one to one when both sides
+    are equally long, else as a whole. Characters from ``until`` on are not traced.
     """
     if text.isascii() and text.isprintable() and cleaned == text.lower():  # the rest would find the same, slowly
         end = len(cleaned) if until is None else until
@@ -326,7 +317,7 @@ def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[
 
 
 def _folded(text: str, *, without: frozenset[str] = frozenset()) -> tuple[str, list[int]]:
-    """What of ``text`` is compared, and where each of its characters stands (some characters fold to several)."""
+    """What of ``text`` is compared, and where each of its characters is (some characters fold to several)."""
     folded: list[str] = []
     places: list[int] = []
     for place, character in enumerate(text):

@@ -1,6 +1,6 @@
 """The tokenizer of a config: open_clip's own, or transformers' from files on this machine.
 
-A tokenizer's files lie beside the config, or in the repository that the config names. Code of a repository is never
+A tokenizer's files are beside the config, or in the repository that the config names. Code of a repository is never
 run. Files that hold CLIP's own vocabulary need no transformers: open_clip's tokenizer has it too.
 """
 
@@ -29,7 +29,7 @@ _PROBES: Final = ("a photo of two dogs, 1 cat & some (red) café tables", "ein H
 def make_tokenizer(
     architecture: Architecture, context_tokens: int, open_clip: ModuleType, row: ModelRow
 ) -> tuple[Any, tuple[str, ...]]:
-    """The tokenizer that open_clip takes for such a config, and what of it is a guess.
+    """The tokenizer that open_clip uses for such a config, and what of it is a guess.
 
     Raises:
         UsageError: it needs the package transformers, and that is not installed.
@@ -94,7 +94,7 @@ def _of_transformers(
 
 
 def _keep_places(made: Any, folder: Path) -> None:
-    """SigLIP's own tokenizer does not say where tokens stand; ``tokenizer.json`` does, where it makes the same ones."""
+    """Use ``tokenizer.json`` where it makes the same tokens as SigLIP's own tokenizer, which has no positions."""
     if not (folder / "tokenizer.json").is_file():
         return
     from transformers import PreTrainedTokenizerFast
@@ -118,7 +118,7 @@ def _names_class(folder: Path, name: str) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none."""
+    """Content of a JSON file; empty where there is none."""
     try:
         content = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_JSON else {}
     except (OSError, ValueError, RecursionError):

@@ -1,12 +1,12 @@
 """Weights in TorchScript archives, and other untrusted pickles, read for their data without running anything.
 
-A pickle is a program: it names functions and calls them. ``load_inert`` looks its program over first and then runs it
-with stand-ins of our own; a name without a stand-in is an error, so nothing that a pickle says can run. Both files that
-need this (OpenAI's TorchScript archives, CIFAR's Python version) have few instructions and few names.
+A pickle is a program that names functions and calls them. ``load_inert`` first checks its instructions and then runs it
+with stand-ins of our own; a name without a stand-in is an error, so nothing that a pickle names can run. Both formats
+that need this (OpenAI's TorchScript archives, CIFAR's Python version) use few instructions and few names.
 
-OpenAI published CLIP as archives with code beside the weights, some of which ``torch.jit.load`` executes. The weights
-are plain: ``data.pkl`` names modules and tensors, and ``data/0``, ``data/1``, … hold their bytes. The code is looked at
-for one thing, the lists of those tensors of a module that are weights: a mask of attention is none.
+OpenAI published CLIP as archives with code beside the weights, some of which ``torch.jit.load`` executes. ``data.pkl``
+names modules and tensors, and ``data/0``, ``data/1``, … hold their bytes. The code is only searched for the lists of
+those tensors of a module that are weights: a mask of attention is none.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ import torch
 from torch import Tensor
 
 _PREALLOCATING: Final = {"BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4", "INST", "OBJ"}
-"""Instructions that take memory before they look whether their data is there, or that no file of ours has."""
+"""Instructions that allocate memory before they check that their data exists, or that no file of ours has."""
 
 _MEMO_PUTS: Final = {"PUT", "BINPUT", "LONG_BINPUT"}
 
-Find = Callable[[str, str], Any]
-"""From module and name to a stand-in; None refuses."""
+Find = Callable[[str, str], Any]  # from module and name to a stand-in; None refuses
 
 
 _Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
@@ -40,7 +39,7 @@ _Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
 
 
 class StandIn:
-    """What a pickle may set the state of, by its ``__setstate__``: of functions and tensors that would do much."""
+    """Object whose state a pickle may set by ``__setstate__``, as functions and tensors would allow too much."""
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError("it sets a state where there is none")
@@ -84,7 +83,6 @@ def load_inert(
     """What a pickle holds, with every name it asks for replaced.
 
     Args:
-        content: the pickle.
         find: the stand-in of a module's name; None refuses it.
         persistent: turns a persistent id into what it stands for.
         encoding: of the strings of Python 2; ``"bytes"`` leaves them as bytes.
@@ -112,25 +110,18 @@ _STORAGES: Final[dict[str, torch.dtype]] = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-_DEEPEST: Final = 64
-"""Modules within modules; a CLIP has some eight."""
+_DEEPEST: Final = 64  # modules within modules; a CLIP has some eight
 
 _MOST: Final = 100_000
 """Modules of an archive; one may be within several others, and a few bytes could name one without end."""
 
-_MOST_CODE: Final = 64 * 1024 * 1024
-"""Bytes of an archive's code, unpacked; that of the largest CLIP has less than two million."""
+_MOST_CODE: Final = 64 * 1024 * 1024  # bytes of unpacked code; that of the largest CLIP has less than two million
 
 _LISTS: Final = re.compile(r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n  __buffers__ = \[(.*)\]", re.M)
 
 
 class _Module(StandIn):
-    """Stands for every class of the archive: its attributes, and nothing that runs.
-
-    Attributes:
-        attributes: by name.
-        weights: names of those that are weights.
-    """
+    """Stand-in for every class of the archive: its attributes, and names of those that are weights."""
 
     attributes: dict[str, Any] = {}  # noqa: RUF012
     weights: frozenset[str] = frozenset()
@@ -179,11 +170,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_unfolding(path: Path) -> None:
-    """torch packs nothing but code; a file that unfolds to more than that is made to fill the memory.
-
-    Raises:
-        ValueError: it is such a file.
-    """
+    """Raise ValueError if the file unpacks to more memory than code takes, which is all that torch compresses."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     code = sum(member.file_size for member in members if "/code/" in member.filename)

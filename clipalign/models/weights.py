@@ -1,8 +1,8 @@
 """Find weights on this machine and verify them.
 
-For every source of a row, clipalign's own cache comes first, then the cache that others share (Hugging Face's for the
-Hub, ``~/.cache/clip`` for addresses, where OpenAI's code and open_clip keep them). Nothing here uses a network, and no
-name is trusted: where a SHA-256 is on record, the file's own is compared with it.
+For every source of a row, clipalign's own cache comes first, then the shared cache (Hugging Face's for the Hub,
+``~/.cache/clip`` for addresses, as OpenAI's code and open_clip have it). Nothing is downloaded. Where a SHA-256 is
+on record, the file's own is compared with it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A weights file on this machine.
-
-    Attributes:
-        path: of the file, or of the index where the weights are in several files.
-        source: that it was found for.
-        sha256: its hash, which matches the source's where that has one.
-    """
+    """A weights file, or the index of several, on this machine; ``sha256`` matches the source's where that has one."""
 
     path: Path
     source: WeightSource
@@ -49,7 +43,7 @@ class WeightsFile:
 
 
 def place_in_cache(source: WeightSource, cache: Path) -> Path:
-    """Where clipalign's own cache keeps the file of a Hub repository or an address."""
+    """Path in clipalign's own cache of a file of a Hub repository or an address."""
     if source.kind == "hub":
         return cache / "weights" / source.repo.replace("/", "--") / (source.revision or "main") / source.file
     address = urlsplit(source.url)
@@ -62,11 +56,11 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
     Args:
         row: its ``open_clip`` tags already resolved to repositories or addresses.
         cache_dir: see :func:`cache_folder`.
-        offline: whether the user forbade the network; the error then says so.
+        offline: whether the user forbade the network; only mentioned in the error.
 
     Raises:
-        MissingWeights: none is there, and the hint is the line that fetches them; or one may not be read.
-        VerificationFailed: a file is there, but its SHA-256 is not the one on record.
+        MissingWeights: none exists, and the hint is the command that fetches them; or one may not be read.
+        VerificationFailed: a file exists, but its SHA-256 is not the one on record.
         ModelMismatch: an index that names no weights.
     """
     cache = cache_folder(cache_dir)
@@ -83,7 +77,7 @@ def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool 
 
 
 def _verified_hash(path: Path, source: WeightSource, row: ModelRow, cache: Path) -> str:
-    """The SHA-256 of a file; of weights in several files that of their hashes, one after the other."""
+    """The SHA-256 of a file; of weights in several files that of their concatenated hashes."""
     files, hashes = weight_files(path), []
     for file in files:
         sha256, on_record = hash_file(file, cache), sha256_on_record(source, file)
@@ -119,7 +113,7 @@ def _missing(row: ModelRow, *, offline: bool) -> MissingWeights:
 
 
 def candidates(source: WeightSource, cache: Path) -> list[Path]:
-    """Where a source's file may lie, clipalign's own cache first; the files need not exist."""
+    """Paths that a source's file may have, clipalign's own cache first; the files need not exist."""
     if source.kind in ("embedded", "file"):
         return [Path(source.file)]
     own = place_in_cache(source, cache)
@@ -150,7 +144,7 @@ def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | Non
 
 
 def hub_file(repo: str, names: tuple[str, ...], row: ModelRow) -> Path:
-    """The first of these files of a Hub repository, one that ``row`` needs besides its weights, in the Hub's cache.
+    """The first of these files of a Hub repository, which ``row`` needs besides its weights, in the Hub's cache.
 
     Raises:
         ModelMismatch: the config names no repository.
@@ -171,8 +165,8 @@ def hub_file(repo: str, names: tuple[str, ...], row: ModelRow) -> Path:
 def hash_file(path: Path, cache: Path) -> str:
     """SHA-256 of a file in lower-case hexadecimal.
 
-    A small file is hashed once while the process runs; of a large one the result is kept in ``cache`` under path, size
-    and time of change.
+    A small file is hashed once a process; of a large one the hash is kept in ``cache`` by path, size and modification
+    time.
     """
     identity = _identity(path)
     if identity[1] < _REMEMBERED_FROM_BYTES:
@@ -226,6 +220,6 @@ def _sha256_once(path: str, size_bytes: int, changed_ns: int) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in lower-case hexadecimal, always read anew."""
+    """SHA-256 of a file in lower-case hexadecimal, always read again."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

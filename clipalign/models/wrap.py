@@ -1,7 +1,7 @@
 """A model that a program holds becomes a loaded model: one of open_clip as it is, one of transformers as a copy.
 
-What describes it is read from the model and from its own tokenizer and preprocessing; a preprocessing counts only where
-ours gives the same numbers. A model of transformers goes through a folder, as :mod:`clipalign.models.folders` reads it.
+Its description is read from the model, its tokenizer and its preprocessing, which must give the same numbers as ours. A
+model of transformers is saved to a folder and read by :mod:`clipalign.models.folders`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _PROBE_TOLERANCE: Final = 1e-4
 
 
 def wrap_model(network: Any, *, tokenizer: Any = None, preprocess: Any = None, name: str = "") -> LoadedModel:
-    """The model as the methods take it, on the device and in the precision that it has.
+    """The model as the methods take it, on its device and in its precision.
 
     Raises:
         UsageError: it is in training mode, or is no model of these two libraries; a tokenizer or preprocessing that
             cannot be read.
-        ModelMismatch: a kind of model that is not served.
+        ModelMismatch: an unsupported kind of model.
     """
     if not isinstance(network, torch.nn.Module):
         raise UsageError(f"the model must be a torch module, not {type(network).__name__}", input="model")
@@ -136,11 +136,7 @@ def _read(preprocess: Any) -> dict[str, Any]:
 
 
 def _compare(preprocess: Any, loaded: LoadedModel) -> None:
-    """Whether ours gives what ``preprocess`` gives, for a picture of noise.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Check that ours gives what ``preprocess`` gives, for a picture of noise; UsageError if not."""
     width, height = _PROBE_SIZE
     noise = hashlib.shake_256(b"probe").digest(3 * width * height)
     probe = Image.frombytes("RGB", _PROBE_SIZE, noise)

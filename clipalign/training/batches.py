@@ -1,7 +1,7 @@
 """Samples become batches ahead of time, in threads: texts tokenized, pictures decoded, or their vectors looked up.
 
-When the image tower is frozen, every picture is encoded once, before the first step, and kept as a vector; in always
-the same groups, so that a run that is resumed works with the very same numbers.
+With a frozen image tower, every picture is encoded once, before the first step, always in the same groups, so that a
+resumed run works with exactly the same numbers.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from clipalign.training.data import Order, SpecsData, SpecsSample
 from clipalign.training.model import TrainableModel
 from clipalign.training.settings import SpecsSettings
 
-GROUP_PICTURES: Final = 64
-"""Pictures encoded together for their vectors."""
+GROUP_PICTURES: Final = 64  # encoded together for their vectors
 BATCHES_AHEAD: Final = 2
 
 logger = logging.getLogger(__name__)
@@ -42,9 +41,9 @@ class Batch:
     """B samples of one process, those whose pictures can be read.
 
     Attributes:
-        texts: of each the texts that are read, as tokens; the whole caption first.
-        triples: places in its sample's texts of a prefix, the next one, and the prefix with a wrong detail.
-        shorts: of each a short caption and false versions of it; empty where they are not asked for.
+        texts: of each sample the texts that are read, as tokens; the whole caption first.
+        triples: indices into its sample's texts of a prefix, the next one, and the prefix with a wrong detail.
+        shorts: of each a short caption and false versions of it; empty where they are not used.
         pixels: prepared pictures (B, 3, S, S), or their unit vectors (B, E) where the image tower is frozen.
     """
 
@@ -55,7 +54,7 @@ class Batch:
 
 
 def prepared_picture(sample: SpecsSample, trainee: TrainableModel) -> Tensor | None:
-    """The picture as the image tower takes it (3, S, S); None, and a warning, where it cannot be read."""
+    """The picture for the image tower (3, S, S); None, with a warning, where it cannot be read."""
     try:
         return to_tensor(sample.open(), trainee.loaded)
     except MemoryError:
@@ -85,13 +84,10 @@ def make_batches(
     vectors: Tensor | None,
     workers: int,
 ) -> Generator[list[Batch], None, None]:
-    """For each step this process's batches, as many as are accumulated; those to come are made while one is used.
+    """For each step this process's batches, as many as are accumulated; the next ones are made in threads meanwhile.
 
     Args:
-        data: the samples.
-        order: which of them each step reads.
-        trainee: for tokens and preprocessing.
-        processes: of the run.
+        order: which samples each step reads.
         settings: which texts of a sample are read.
         steps: counted from 0 on.
         vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
@@ -149,10 +145,8 @@ def picture_vectors(
     """Unit vectors of all training pictures under the frozen image tower (n, E), fp32 on the CPU.
 
     Args:
-        data: the samples.
-        trainee: whose image tower does not learn.
         processes: share the work.
-        path: file of vectors; an earlier run's are used where data and weights are the same.
+        path: file of vectors; those of an earlier run are used where data and weights are the same.
         workers: threads that decode.
         on_progress: called with the number of pictures of each group that is done.
 

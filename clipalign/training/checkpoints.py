@@ -1,9 +1,9 @@
 """What a run leaves on disk: checkpoints, from which it is resumed, and its metrics.
 
-A checkpoint is a folder, ``checkpoints/step-00000100``, written under another name and renamed when it is complete; the
-one before it is removed only then. The weights are safetensors, the optimizer's state is a pickle of tensors and
-numbers that is read with ``weights_only=True``, so that nothing in it can run code. Metrics are lines of JSON, and
-TensorBoard's where it is installed; resuming from a checkpoint first cuts off what came after it.
+A checkpoint is a folder, ``checkpoints/step-00000100``, written under another name and renamed when it is complete;
+only then is the previous one removed. Weights are safetensors; the optimizer's state is a pickle read with
+``weights_only=True``, so that it cannot run code. Metrics are lines of JSON, and TensorBoard's where it is installed;
+resuming from a checkpoint first cuts off what came after it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _FLAGS: Final = {
     "data": "--data with the fingerprint",
     "processes": "torchrun --nproc-per-node",
 }
-"""What a user types for settings that are called otherwise here."""
+"""Names that users type for settings named otherwise here."""
 
 _CHECKSUM: Final = "weights_crc32"
 _FULL_BYTES: Final = 1 << 20
-"""A disk with less space is full: what did not fit was larger."""
+"""An error with less free space than this means a full disk: what did not fit was larger."""
 
 _NAME: Final = re.compile(r"step-(\d{8,})")
 
@@ -58,9 +58,7 @@ _NAME: Final = re.compile(r"step-(\d{8,})")
 class Checkpoint(NamedTuple):
     """A run after a step.
 
-    Attributes:
-        weights: of the network.
-        state: numbers, strings and tensors in dicts and lists: step, settings, optimizer, random numbers.
+    ``state`` holds step, settings, optimizer and random numbers: numbers, strings and tensors in dicts and lists.
     """
 
     weights: dict[str, Tensor]
@@ -68,10 +66,10 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint into a run's folder and remove older ones; returns its folder.
+    """Write a checkpoint into a run's folder, remove older ones, and return its folder.
 
     Raises:
-        OSError: it cannot be written; the one before is still there.
+        OSError: it cannot be written; the previous one still exists.
     """
     folder = run / CHECKPOINTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,17 +94,12 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write safetensors, whole or not at all.
-
-    Raises:
-        OSError: they cannot be written.
-    """
+    """Write safetensors, whole or not at all; OSError if they cannot be written."""
     with replacing(path) as part, _system_errors(path.parent):
         save_file(tensors, part, metadata=dict(metadata))
 
 
 def keep_only(run: Path, whole: Path) -> None:
-    """Remove every checkpoint of a run but one."""
     for old in _all(run):
         if old != whole:
             shutil.rmtree(old, ignore_errors=True)
@@ -114,7 +107,7 @@ def keep_only(run: Path, whole: Path) -> None:
 
 @contextmanager
 def _system_errors(folder: Path) -> Iterator[None]:
-    """Errors of safetensors and torch about a file in ``folder`` as the system's own."""
+    """Turn errors of safetensors and torch about a file in ``folder`` into OSError."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
@@ -122,9 +115,9 @@ def _system_errors(folder: Path) -> Iterator[None]:
 
 
 def as_os_error(error: Exception, folder: Path) -> OSError:
-    """What safetensors and torch raise when a file in ``folder`` cannot be written, as the system would have said it.
+    """The OSError behind an error of safetensors or torch that could not write a file in ``folder``.
 
-    The one hides the reason in its sentence, the other drops it.
+    The former hides the reason in its message, the latter drops it.
     """
     said = str(error).partition("\n")[0]
     code = re.search(r"(?:code:|os error) (\d+)", said)
@@ -140,11 +133,7 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        ModelMismatch: it is damaged, or holds something else than tensors and numbers.
-    """
+    """Read a checkpoint; ModelMismatch if it is damaged, or holds more than tensors and numbers."""
     try:
         weights = load_file(folder / WEIGHTS_FILE)
         state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
@@ -162,7 +151,7 @@ def _damaged(folder: Path, said: str) -> ModelMismatch:
 
 
 def _checksum(weights: Mapping[str, Tensor]) -> int:
-    """CRC-32 over all values, by name: a safetensors file itself does not notice a flipped bit."""
+    """CRC-32 over all values, by name: a safetensors file itself does not detect a flipped bit."""
     found = 0
     for name in sorted(weights):
         values = weights[name].detach().cpu().contiguous().reshape(-1)
@@ -171,7 +160,7 @@ def _checksum(weights: Mapping[str, Tensor]) -> int:
 
 
 def settings_of(folder: Path) -> Mapping[str, Any]:
-    """The settings of the run that a checkpoint is of, without reading its tensors; empty where it is damaged."""
+    """Settings of a checkpoint's run, read without its tensors; empty where it is damaged."""
     try:
         state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True, mmap=True)
         settings = state["settings"]
@@ -181,11 +170,7 @@ def settings_of(folder: Path) -> Mapping[str, Any]:
 
 
 def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
-    """See that a run is resumed with the settings that it was begun with.
-
-    Raises:
-        UsageError: it is not; the first difference is named.
-    """
+    """Check that a resumed run has the settings of its beginning; UsageError names the first difference."""
     if difference := first_difference(before, now):
         flag = _FLAGS.get(difference.name, "--" + difference.name.replace("_", "-"))
         old, new = (f"{flag} {_as_typed(value)}" for value in difference[1:])
@@ -217,12 +202,11 @@ def _sync(path: Path) -> None:
 
 
 class MetricsLog:
-    """Appends to a run's metrics, for TensorBoard too.
+    """Append to a run's metrics, for TensorBoard too.
 
     Args:
-        run: folder of the run.
         last_step: lines of later steps are cut off.
-        kept: what of the run is safe, said where metrics cannot be written.
+        kept: what of the run is saved, for errors where metrics cannot be written.
     """
 
     def __init__(self, run: Path, *, last_step: int, kept: str = "") -> None:
@@ -252,10 +236,10 @@ class MetricsLog:
                 self._board.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """One record with its ``step``; numbers go to TensorBoard under their names, nested ones with a slash.
+        """Write one record with its ``step``; TensorBoard gets numbers by name, nested ones with a slash.
 
         Raises:
-            OutputError: the disk is full, or gone.
+            OutputError: the disk is full, or missing.
         """
         self._log.append(dict(record))
         if self._board is not None:

@@ -1,8 +1,8 @@
 """Training samples, and the order in which they are read; torch-free.
 
-A training sample is a picture and its growing prefixes, each but the last with a wrong detail. Samples come from a
-folder that ``--prepare`` wrote, or are generated: ``pictogram`` scenes, whose wrong details are known to be wrong. Some
-are held out for validation and never trained on. Samples and order follow from numbers, so that a run can be resumed.
+A sample is a picture and its growing prefixes, each but the last with a wrong detail. Samples come from a folder that
+``--prepare`` wrote, or are generated: ``pictogram`` scenes, whose wrong details are known to be wrong. Some are held
+out for validation. Samples and order are determined by seeds, so that a run can be resumed.
 """
 
 from __future__ import annotations
@@ -28,24 +28,20 @@ from clipalign.pictogram.captions import FOIL_WEIGHTS, PREFIXES, write_caption
 from clipalign.pictogram.long_captions import TRAIN_SPLIT, VALIDATION_SPLIT, LongSceneSample, make_long_sample
 
 PICTOGRAM: Final = "pictogram"
-PICTOGRAM_SAMPLES: Final = 6000
-"""Scenes of ``--data pictogram``, where it names no number."""
+PICTOGRAM_SAMPLES: Final = 6000  # scenes of --data pictogram without a number
 
 DATA_FILE: Final = "data.json"
 SAMPLES_FILE: Final = "samples.jsonl"
 OFFSETS_FILE: Final = "samples.offsets"
 DATA_FORMAT: Final = 2
 
-MOST_HELD_OUT_SHARE: Final = 0.1
-"""Of a prepared folder; validation takes no more of it than this, whatever was asked for."""
+MOST_HELD_OUT_SHARE: Final = 0.1  # of a prepared folder, whatever was asked for
 
 
 class DrawnTexts(NamedTuple):
-    """The texts of a sample that one step reads, each once.
+    """The texts of a sample that one step reads, each once, the whole caption first.
 
-    Attributes:
-        texts: the whole caption first.
-        triples: places among them of a prefix, the next longer one, and the prefix with a wrong detail.
+    ``triples`` are indices of a prefix, the next longer one, and the prefix with a wrong detail.
     """
 
     texts: list[str]
@@ -58,12 +54,11 @@ class SpecsSample:
 
     Attributes:
         name: of the picture, for messages.
-        caption: the whole one.
         captions: its growing prefixes, at least 2.
-        negatives: each prefix with a wrong detail after it, the last one needs none.
+        negatives: each prefix but the last with a wrong detail after it.
         open: the picture, RGB; raises InputUnreadable.
-        shorts: a short caption (Long-CLIP's is the first sentence), then false versions of it, as many for every
-            sample of the data.
+        shorts: a short caption (Long-CLIP's is the first sentence), then false versions of it, as many for every sample
+            of the data.
     """
 
     name: str
@@ -74,7 +69,7 @@ class SpecsSample:
     shorts: tuple[str, ...] = ()
 
     def draw(self, rng: random.Random, count: int = 1) -> DrawnTexts:
-        """``count`` prefixes at random, or as many as there are; with each the next one, and one that is wrong."""
+        """``count`` random prefixes, or as many as there are, each with the next one and a wrong one."""
         places = range(min(len(self.captions) - 1, len(self.negatives)))
         numbers: dict[str, int] = {self.caption: 0}
         triples = []
@@ -94,7 +89,7 @@ class SpecsData(Protocol):
     """Differs where any sample does; a run is resumed with the same data only."""
 
     def __len__(self) -> int:
-        """How many there are to train on."""
+        """Number of training samples."""
         ...
 
     def sample(self, number: int) -> SpecsSample:
@@ -110,15 +105,12 @@ class SpecsData(Protocol):
 class Order:
     """Which samples each step reads, and where it cuts their captions.
 
-    Every epoch is a permutation of its own of all samples, begun again where the processes would not get as many each.
-    As published, its last batch and its last step are as small as what is left.
+    Every epoch is its own permutation of all samples, padded with its beginning to a multiple of the processes. As
+    published, its last batch and its last step are as small as what is left.
 
     Attributes:
-        samples: how many there are, at least 1.
         batch_size: samples of a batch of one process.
         accumulate: batches of a step.
-        processes: that share the samples.
-        seed: decides everything.
     """
 
     samples: int
@@ -143,7 +135,7 @@ class Order:
         return [np.split(batch, self.processes)[rank].tolist() for batch in batches]
 
     def random(self, step: int, row: int) -> random.Random:
-        """The random numbers of one sample in the epoch that ``step`` belongs to."""
+        """The random numbers of one sample in the epoch of ``step``."""
         return random.Random(f"specs:{self.seed}:{step // self.steps_an_epoch}:{row}")
 
 
@@ -160,7 +152,7 @@ def open_data(name: str, *, held_out: int) -> SpecsData:
         held_out: samples for validation; a folder gives a tenth of its samples at most.
 
     Raises:
-        UsageError: no such folder, one that is empty, or one that is no prepared data.
+        UsageError: a folder that is missing, empty, or no prepared data.
         InputUnreadable: its files are damaged.
     """
     if found := re.fullmatch(rf"{PICTOGRAM}(?::(\d{{1,9}}))?", name):
@@ -176,7 +168,7 @@ def open_data(name: str, *, held_out: int) -> SpecsData:
 
 
 class PictogramData:
-    """Generated scenes with long captions, made when they are asked for."""
+    """Generated scenes with long captions, made on access."""
 
     def __init__(self, samples: int, held_out: int) -> None:
         self.name = f"{PICTOGRAM}:{samples}"
@@ -207,7 +199,7 @@ def _of_scene(sample: LongSceneSample) -> SpecsSample:
 
 
 def _shorts(sample: LongSceneSample) -> tuple[str, ...]:
-    """A short caption of the scene and its foil, written and introduced as those that ``pictogram`` learned from."""
+    """A short caption of the scene and its foil, in the form that ``pictogram`` was trained on."""
     rng = random.Random(f"pictogram-short:{sample.caption.text}:{sample.number}")
     short = write_caption(rng, sample.caption.scene)
     kinds = short.foil_kinds()
@@ -217,7 +209,7 @@ def _shorts(sample: LongSceneSample) -> tuple[str, ...]:
 
 
 class PreparedData:
-    """A folder of samples; lines are read when they are asked for."""
+    """A folder of samples, read on access."""
 
     def __init__(self, folder: Path, held_out: int) -> None:
         about = _about(folder)
@@ -267,10 +259,10 @@ class PreparedData:
 
 
 def _check_texts(record: Mapping[str, Any]) -> None:
-    """See that a sample's texts are texts: at least two prefixes, for one alone has no next, and all but one wrong.
+    """Check that a sample has texts, at least two prefixes (one alone has no next), and all but one wrong details.
 
     Raises:
-        TypeError, KeyError: they are not.
+        TypeError, KeyError: it has not.
     """
     captions, negatives = record["captions"], record["neg_captions"]
     lists = isinstance(captions, list) and isinstance(negatives, list) and 1 < len(captions) == len(negatives) + 1
@@ -307,7 +299,7 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def _offsets(folder: Path, samples: int, size: int) -> Sequence[int]:
-    """Where each sample begins in the file, and where the last one ends (n + 1)."""
+    """Offsets of all samples in the file, and the end of the last one (n + 1)."""
     offsets = array("Q")
     path = folder / OFFSETS_FILE
     try:

@@ -1,8 +1,8 @@
 """The training run: steps, what is measured between them, and how a run is saved and resumed.
 
-A step reads ``accumulate`` batches on each of the processes, the last one of an epoch what is left, averages their
-gradients and moves the weights. Everything that a step does follows from the weights, the optimizer's state, epsilon
-and the step's number, so that a run that was killed and resumed draws the loss curve of one that was not.
+A step reads ``accumulate`` batches on each of the processes (at the end of an epoch what is left), averages their
+gradients and moves the weights. It depends only on the weights, the optimizer's state, epsilon and the step's number,
+so that a resumed run has the same loss curve as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BAD_STEPS: Final = 10
 
 @dataclass(slots=True)
 class _Progress:
-    """What changes from step to step beside weights and optimizer."""
+    """What changes from step to step besides weights and optimizer."""
 
     step: int = 0
     epsilon: float = 0.0
@@ -67,7 +67,6 @@ class _Progress:
         return state | {name: list(state[name]) if state[name] else None for name in ("before", "best")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
         for name in self.__slots__:
             value = state[name]
             setattr(self, name, Increments(*value) if name in ("before", "best") and value else value)
@@ -77,15 +76,12 @@ class SpecsRun:
     """A run in a folder.
 
     Args:
-        folder: of its files; made if it is not there.
-        trainee: the network; its precision and device decide where the arithmetic runs.
-        data: the samples.
-        settings: of the run.
+        folder: of its files; made if it is missing.
+        trainee: the network; its precision and device are those of the arithmetic.
         intervals: of saving and measuring.
-        processes: of the run.
-        listener: who watches.
-        stop: asked after every step; True saves and ends the run.
-        resume: from the folder's last checkpoint, where there is one.
+        listener: is told what happens.
+        stop: called after every step; True saves and ends the run.
+        resume: from the folder's last checkpoint, if any.
 
     Raises:
         UsageError: other settings than those of the run that is resumed, or a checkpoint of something else.
@@ -156,7 +152,6 @@ class SpecsRun:
             ) from error
 
     def _save(self) -> None:
-        """A checkpoint of the run as it stands now."""
         if self._processes.is_first:
             state = {
                 "settings": self._identity(),
@@ -174,7 +169,7 @@ class SpecsRun:
             save_weights(self._folder / name, self._trainee.weights(), metadata)
 
     def _kept(self) -> str:
-        """What is safe, for messages; empty where nothing is."""
+        """What is saved, for messages; empty where nothing is."""
         with suppress(OSError):  # the folder itself may be what cannot be read
             if found := last_checkpoint(self._folder):
                 return f"{found.name} is safe; --resume goes on from there"
@@ -182,7 +177,7 @@ class SpecsRun:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Around what touches the run's own files and no others: what fails there is said of them."""
+        """Guard access to the run's own files and no others: errors there name them."""
         try:
             yield
         except OSError as error:
@@ -191,10 +186,10 @@ class SpecsRun:
     # --- the run ---
 
     def train(self) -> SpecsResult:
-        """To the end, or until ``stop`` says so; the last step is saved in either case.
+        """Train to the end, or until ``stop`` returns True; the last step is saved in either case.
 
         Raises:
-            KeyboardInterrupt: ``stop`` said so before the end.
+            KeyboardInterrupt: ``stop`` ended the run.
             OutputError: the disk is full, or the folder cannot be written; the last checkpoint is whole.
             ClipalignError: gradients stay infinite, or a whole batch of pictures cannot be read.
         """
@@ -246,7 +241,7 @@ class SpecsRun:
         )
 
     def _rate(self, batches: list[Batch]) -> float:
-        """Samples a second of all processes since the last step, waiting for pictures included."""
+        """Samples a second of all processes since the last step, including waits for pictures."""
         now = time.monotonic()
         seconds, self._last_step_at = now - self._last_step_at, now
         samples = sum(len(batch.texts) for batch in batches) * self._processes.size
@@ -290,7 +285,7 @@ class SpecsRun:
         self._listener.validated(progress.step, found, best=best)
 
     def _step(self, batches: list[Batch]) -> dict[str, Any]:
-        """Move the weights once; returns what is logged."""
+        """Move the weights once; return what is logged."""
         progress = self.progress
         rate = learning_rate(progress.step, self.steps, self._settings)
         result = self._train_step.step(batches, learning_rate=rate, epsilon=progress.epsilon)

@@ -6,9 +6,9 @@ Of SPECS, with ``s = logit_scale.exp() * cos(image, text)``, three terms:
 - detail: ``relu(epsilon + s(base) - s(detail))``, a true detail raises the score;
 - negative: ``relu(epsilon + s(negative) - s(base))``, a wrong one lowers it.
 
-A fixed epsilon is the margin of both hinges. An adaptive one (``epsilon=0``) is updated after each
-hinge term: it becomes the mean margin by which the better text leads, clamped to 0 to 1.5, and the next hinge term uses
-it. The original keeps that number inside its loss; here it is an argument and a result, so that a run can resume.
+A fixed epsilon is the margin of both hinges. An adaptive one (``epsilon=0``) is updated after each hinge term: it
+becomes the mean margin by which the better text leads, clamped to 0 to 1.5, for the next hinge term. Here it is an
+argument and a result, so that a run can resume.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.training.settings import SpecsSettings
 
-EPSILON_LIMIT: Final = 1.5
-"""The largest adaptive epsilon, as published."""
+EPSILON_LIMIT: Final = 1.5  # largest adaptive epsilon, as published
 
 COARSE_COMPONENTS: Final = 32
 LABEL_SMOOTHING: Final = 0.1
 LONGCLIP_LOGIT_SCALE: Final = 4.6052
-"""Of Long-CLIP: model/model_longclip.py, and the temperature that train/train.py begins with."""
+"""Of Long-CLIP: model/model_longclip.py, and the initial temperature of train/train.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,10 @@ class SpecsFeatures:
     Attributes:
         images: of the pictures (B, E).
         captions: of the whole captions (B, E).
-        bases: of beginnings (N, E); as published, one of each caption.
-        details: of the next longer beginnings (N, E).
-        negatives: of the beginnings with a wrong detail (N, E).
-        owners: for each beginning the row of its picture (N); None for one of each, in order.
+        bases: of prefixes (N, E); as published, one of each caption.
+        details: of the next longer prefixes (N, E).
+        negatives: of the prefixes with a wrong detail (N, E).
+        owners: for each prefix the row of its picture (N); None for one of each, in order.
     """
 
     images: Tensor
@@ -55,14 +54,9 @@ class SpecsFeatures:
 
 @dataclass(frozen=True, slots=True)
 class SpecsLoss:
-    """What one batch costs: scalars with gradients, each already weighted, and the next epsilon.
+    """The loss of one batch: scalars with gradients, each already weighted; ``total`` is their sum.
 
-    Attributes:
-        total: their sum, which is minimized.
-        contrastive: weighted term.
-        detail: weighted term.
-        negative: weighted term.
-        epsilon: for the next batch; the fixed one where it is fixed.
+    ``epsilon`` is that of the next batch, or the fixed one.
     """
 
     total: Tensor
@@ -82,20 +76,17 @@ def specs_loss(
     first_row: int = 0,
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> SpecsLoss:
-    """The objective for one batch.
+    """The objective for one batch; with one picture in all the contrastive term is 0.
 
     Args:
         features: unit vectors, of any floating type; the arithmetic is fp32.
         logit_scale: the network's own, before ``exp``.
         settings: weights of the terms, and the fixed epsilon, 0 for the adaptive one.
-        epsilon: what the last batch handed back, 0 at the start; a fixed one overrides it.
+        epsilon: of the last batch's result, 0 at the start; a fixed one overrides it.
         all_images: unit vectors of the pictures of every process (W * B, E), for the contrastive term; None for this
             batch's alone.
         first_row: the row of this batch's first picture in ``all_images``.
         mean: of the lead of the better texts, for the adaptive epsilon; several processes average over all of them.
-
-    Returns:
-        The terms. With a batch of one and no other pictures the contrastive term is 0: there is nothing to tell apart.
     """
     margin = settings.epsilon or epsilon
     scale = logit_scale.float().exp()
@@ -118,18 +109,15 @@ def specs_loss(
 
 
 def short_loss(images: Tensor, shorts: Tensor, logit_scale: Tensor, *, all_images: Tensor, first_row: int) -> Tensor:
-    """Short captions and pictures told apart, both ways, so that a model trained on long ones keeps them.
+    """Mean of both cross entropies of short captions and pictures, so that a model of long captions keeps short ones.
 
     Args:
         images: unit vectors of the batch's pictures (B, E).
         shorts: of short captions (W * B, 1 + F, E), of all processes where they share; the true one first, then false
-            versions of it, which only pictures have to tell from it.
+            versions, used as negatives of the pictures only.
         logit_scale: the network's own, before ``exp``.
         all_images: of the pictures that belong to ``shorts`` (W * B, E).
         first_row: the row of this batch's first picture among them.
-
-    Returns:
-        The mean of both cross entropies, a scalar.
     """
     scale = logit_scale.float().exp()
     own = torch.arange(first_row, first_row + len(images), device=images.device)
@@ -149,7 +137,7 @@ def longclip_loss(
 ) -> tuple[Tensor, Tensor]:
     """The objective of Long-CLIP (Zhang et al., ECCV 2024, arXiv 2403.15378): its fine and its coarse term, unweighted.
 
-    Whole captions are matched with pictures; short ones with what is left of the pictures in the batch's first 32
+    Whole captions are matched with pictures; short ones with the pictures' projections onto the batch's first 32
     principal components, as published neither centered nor normalized afterwards. Both are cross entropies, both ways,
     over all processes, with labels smoothed by 0.1.
 
@@ -158,7 +146,7 @@ def longclip_loss(
         captions: of whole captions (B, E).
         shorts: of short captions (B, E).
         logit_scale: the network's own, before ``exp``.
-        gather: hands back the rows of all processes (W * B, 3 E or so), and which of them is this one's first.
+        gather: returns the rows of all processes (W * B, 3 E or so), and which of them is this one's first.
     """
     scale = logit_scale.float().exp()
     mine = images.float(), main_components(images.float()), captions.float(), shorts.float()
@@ -176,7 +164,7 @@ def longclip_loss(
 
 
 def main_components(vectors: Tensor, components: int = COARSE_COMPONENTS) -> Tensor:
-    """``vectors`` (B, E) projected onto their first principal components; their mean stays."""
+    """Project ``vectors`` (B, E) onto their first principal components, uncentered."""
     mean = vectors.mean(0)
     projected: Tensor = _LowRank.apply(vectors - mean, components)
     return projected + mean
@@ -187,8 +175,8 @@ class _LowRank(torch.autograd.Function):
 
     torch's own gradient of the SVD divides by differences of all singular values: in batches of no more than k + 1
     pictures, and wherever two values coincide, it is not finite though this matrix changes smoothly. Only the gap
-    between value k and k + 1 matters. For i <= k < j, with G' = U^T G V, the gradient differs from G by
-    (s_j^2 G'_ij + s_i s_j G'_ji) / (s_i^2 - s_j^2) at (i, j), likewise at (j, i), and keeps nothing beyond k.
+    between value k and k + 1 matters. For i <= k < j, with G' = U^T G V, the gradient differs from G by (s_j^2 G'_ij +
+    s_i s_j G'_ji) / (s_i^2 - s_j^2) at (i, j), likewise at (j, i), and keeps nothing beyond k.
     """
 
     @staticmethod
@@ -215,7 +203,7 @@ class _LowRank(torch.autograd.Function):
 
 
 def _of_beginnings(images: Tensor, owners: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The picture of each beginning (N, E), and what it counts (N): pictures count alike, so that the mean is 1."""
+    """The picture of each prefix (N, E), and its weight (N): pictures weigh alike, with mean 1."""
     if owners is None:
         return images, images.new_ones(len(images))
     shares = owners.bincount(minlength=len(images)).reciprocal()[owners]

@@ -1,7 +1,7 @@
 """The network in training: a loaded model made to read 248 tokens, the towers that learn, and its form on disk.
 
-Norms with running statistics and dropout stay as in use: a step must not depend on which samples share a batch, and a
-fine-tuned tower has no use for other statistics.
+Norms with running statistics and dropout stay in evaluation mode, so that a step does not depend on which samples share
+a batch.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class TrainableModel:
     """A network that learns.
 
     Attributes:
-        loaded: the model it is, at 248 tokens or more; its network's parameters are those that are trained.
-        reader: of its texts.
+        loaded: the model, with 248 tokens or more; its network's parameters are those that are trained.
         parameters: those that learn, by name, in the network's own order.
         image_learns: whether the image tower is among them.
     """
@@ -51,7 +50,6 @@ class TrainableModel:
 
     @property
     def network(self) -> Any:
-        """The open_clip module."""
         return self.loaded.network
 
     @property
@@ -75,7 +73,7 @@ class TrainableModel:
         return F.normalize(features.float(), dim=-1)
 
     def image_tower_digest(self) -> str:
-        """Tells image towers apart: SHA-256 of its weights and of how pictures are prepared for it."""
+        """Identify the image tower: SHA-256 of its weights and of its preprocessing."""
         digest = hashlib.sha256(json.dumps(self.config()["preprocess_cfg"]).encode())
         for name, value in sorted(self.network.visual.state_dict().items()):
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
@@ -101,12 +99,7 @@ class TrainableModel:
 
     @contextmanager
     def blended(self, start: dict[str, Tensor], share: float) -> Iterator[None]:
-        """While the block runs, each weight that learns lies between its start and what it has become.
-
-        Args:
-            start: weights by name, of those in ``parameters``; unused where ``share`` is 1.
-            share: of what it has become, 0 to 1.
-        """
+        """Put each weight that learns at ``share`` (0 to 1) of the way from its start, while the block runs."""
         if share == 1:
             yield
             return
@@ -122,11 +115,7 @@ class TrainableModel:
                     parameter.copy_(trained[name])
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
-        """Take up weights that this network wrote.
-
-        Raises:
-            ModelMismatch: they are of another shape.
-        """
+        """Load weights that this network wrote; ModelMismatch if their shapes differ."""
         own = self.network.state_dict()
         wrong = [name for name in {**own, **tensors} if name not in own or name not in tensors]
         wrong += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]

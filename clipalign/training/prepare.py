@@ -1,10 +1,10 @@
 """Turn raw long captions into growing prefixes, each with a wrong detail, in a folder that training reads.
 
-Two passes. The first cuts every caption into phrases, in parallel, and appends them to a log, so that a run which was
-stopped goes on behind them. The second gives each prefix but the last a wrong detail, as published: the phrase at its
-place (or the last) of another picture drawn at random, over the first part of the data with its words shuffled; where
-a prefix or the one before it with its wrong detail would be too long, the prefixes end. Everything follows from the
-seed, whatever the number of processes.
+Two passes. The first cuts every caption into phrases, in parallel, and appends them to a log, from which an interrupted
+run resumes. The second gives each prefix but the last a wrong detail, as published: the phrase at its place (or the
+last) of another random picture, over the first part of the data with its words shuffled; the prefixes end where one, or
+the one before it with its wrong detail, would be too long. The seed determines everything, whatever the number of
+processes.
 """
 
 from __future__ import annotations
@@ -41,17 +41,14 @@ from clipalign.training.settings import PrepareSettings
 A = TypeVar("A")
 B = TypeVar("B")
 
-PART_RECORDS: Final = 2000
-"""Cut together by one process, and appended together."""
-PHRASES_FILE: Final = "phrases.jsonl"
-"""Of an unfinished preparation."""
+PART_RECORDS: Final = 2000  # cut by one process, and appended together
+PHRASES_FILE: Final = "phrases.jsonl"  # of an unfinished preparation
 PLAN_FILE: Final = "prepare.json"
 LOCK_FILE: Final = ".lock"
 DAMAGED_HINT: Final = "delete its folder and prepare again"
 
 FEWEST_PHRASES: Final = 2
-ATTEMPTS: Final = 1000
-"""How often a caption is drawn until it is another picture's."""
+ATTEMPTS: Final = 1000  # draws of a caption until it is another picture's
 
 
 def prepare(
@@ -63,20 +60,19 @@ def prepare(
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda records: None,
 ) -> PreparationResult:
-    """Write the samples of ``source`` into ``folder``, or go on where an earlier run stopped, also at its very end.
+    """Write the samples of ``source`` into ``folder``, or resume an earlier run, even one that had finished.
 
     Args:
-        source: raw captions.
-        folder: of the samples; made if it is not there.
+        folder: of the samples; made if it is missing.
         settings: must be those of the earlier run.
-        image_root: of relative pictures, where it is not the source's own.
+        image_root: of relative pictures; None for the source's own.
         workers: processes that cut captions, at least 1.
         on_progress: called with the number of raw records that were just cut.
 
     Raises:
-        UsageError: the folder holds other data or data of other settings, what an earlier run left in it is damaged,
-            or the source gives no sample.
-        InputUnreadable: the source breaks off.
+        UsageError: the folder holds other data or data of other settings, what an earlier run left in it is damaged, or
+            the source gives no sample.
+        InputUnreadable: the source is truncated.
         Busy: another process prepares the same folder.
     """
     root = (image_root or source.image_root).resolve()
@@ -107,11 +103,7 @@ def _values(settings: PrepareSettings) -> dict[str, Any]:
 
 
 def _read_back(path: Path, *keys: str) -> dict[str, Any]:
-    """What was written down here by an earlier run, with at least these keys.
-
-    Raises:
-        UsageError: it is damaged.
-    """
+    """What an earlier run wrote here, with at least these keys; UsageError if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -122,7 +114,7 @@ def _read_back(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
-    """Write down what is prepared here, or see that it is the same."""
+    """Write down what is prepared here, or check that it is the same."""
     path = folder / PLAN_FILE
     if path.exists():
         if difference := first_difference(_read_back(path), plan):
@@ -150,7 +142,7 @@ def _cut_all(
     workers: int,
     on_progress: Callable[[int], None],
 ) -> None:
-    """Append the phrases of every record to the log at ``path``, behind those of an earlier run."""
+    """Append the phrases of every record to the log at ``path``, after those of an earlier run."""
     log = open_log(path, kept="run the same line again: it goes on from there", hint=DAMAGED_HINT)
     with closing(log):
         for _ in log.read():
@@ -183,7 +175,7 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
 
 
 def _end_with_parent() -> None:
-    """Have this process end when the one that started it does, even by a kill, which tells nobody."""
+    """End this process with its parent, even if that is killed, which tells nobody."""
     parent = parent_process()
 
     def wait() -> None:
@@ -201,7 +193,7 @@ def cut_part(records: Sequence[RawCaption | Skipped], *, settings: PrepareSettin
 
 
 def _cut(record: RawCaption, settings: PrepareSettings, root: Path) -> dict[str, Any] | Skipped:
-    """A caption as phrases with their tokens counted; start and end token are not among them."""
+    """A caption as phrases with their tokens counted, without start and end token."""
     try:
         missing = not (root / record.image).is_file()
     except OSError:  # a name that no file can have
@@ -230,7 +222,7 @@ def _encoder() -> Callable[[str], list[int]]:
 
 
 class _Phrases:
-    """The captions of a log by number, read where they lie.
+    """The captions of a log by number, read on access.
 
     Attributes:
         skipped: records left out so far, by reason.
@@ -267,14 +259,13 @@ class _Phrases:
         return caption
 
     def have_several_pictures(self) -> bool:
-        """Whether a caption's wrong details can be another picture's."""
         pictures = (self.read(number)["image"] for number in range(len(self)))
         first = next(pictures, None)
         return any(picture != first for picture in pictures)
 
 
 def _write_samples(phrases: _Phrases, folder: Path, settings: PrepareSettings, root: Path, *, shuffled: float) -> int:
-    """Write the samples; returns how many. What falls out here is counted too."""
+    """Write the samples and return how many; those left out here are counted in ``phrases`` too."""
     offsets = array("Q", [0])
     digest = hashlib.sha256()
     with replacing(folder / SAMPLES_FILE) as part, part.open("wb") as file:

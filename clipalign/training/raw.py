@@ -1,7 +1,7 @@
 """Raw long captions from published files; torch-free.
 
 JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), and folders of DCI
-(a JSON file per picture). A record that is no caption is a :class:`Skipped` with its reason, never an end.
+(a JSON file per picture). A record that is no caption is a :class:`Skipped` with its reason, and reading goes on.
 """
 
 from __future__ import annotations
@@ -20,30 +20,23 @@ from clipalign.errors import InputUnreadable, UsageError
 TEXT_KEYS: Final = ("text", "caption")
 ARRAY_ENDINGS: Final = (".json", ".json.gz")
 LINES_ENDINGS: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-DCI_TEXTS: Final = ("complete", "annotations", ".")
-"""Folders of DCI in which the JSON files may lie."""
-DCI_PICTURES: Final = ("photos", "images", ".")
-"""Folders of DCI in which the pictures may lie."""
+DCI_TEXTS: Final = ("complete", "annotations", ".")  # folders of DCI that may hold the JSON files
+DCI_PICTURES: Final = ("photos", "images", ".")  # folders of DCI that may hold the pictures
 DCI_SPLITS: Final = "splits.json"
 
 SHUFFLED: Final = 0.9
-"""Share of samples whose wrong details are shuffled: data/create_sharegpt4v.py of SPECS' repository; DCI's are not."""
+"""Share of samples with shuffled wrong details: data/create_sharegpt4v.py of SPECS' repository; none of DCI's."""
 
 
 class RawCaption(NamedTuple):
-    """A picture and what is said about it, as found.
-
-    Attributes:
-        image: its path, relative to the image root.
-        text: the whole caption.
-    """
+    """A picture, as a path relative to the image root, and its caption."""
 
     image: str
     text: str
 
 
 class Skipped(NamedTuple):
-    """A record that is no caption: why, in words that can be counted, and where."""
+    """A record that is no caption: its place, and why, in words that can be counted."""
 
     reason: str
     place: str
@@ -51,22 +44,13 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawSource:
-    """A file or folder of raw captions.
-
-    Attributes:
-        path: of it.
-        image_root: where relative pictures are looked for when the user names no place.
-    """
+    """A file or folder of raw captions; ``image_root`` is the default root of relative pictures."""
 
     path: Path
     image_root: Path
 
     def records(self) -> Iterator[RawCaption | Skipped]:
-        """All records in their order, which is always the same.
-
-        Raises:
-            InputUnreadable: the file breaks off, or is no JSON.
-        """
+        """All records, always in the same order; InputUnreadable if the file is truncated, or no JSON."""
         if self.path.is_dir():
             yield from _dci(self.path)
         elif self.path.name.lower().endswith(ARRAY_ENDINGS):
@@ -76,22 +60,18 @@ class RawSource:
 
     @property
     def shuffled(self) -> float:
-        """Share of the samples, the first ones, whose wrong details were published with their words shuffled."""
+        """Share of the samples, the first ones, that were published with the words of wrong details shuffled."""
         return 0.0 if self.path.is_dir() else SHUFFLED
 
     def identity(self) -> dict[str, Any]:
-        """What tells whether this is the same source as in an earlier run."""
+        """What identifies the source when a run is resumed."""
         if self.path.is_dir():
             return {"name": self.path.name, "size": sum(1 for _ in _dci_folders(self.path)[0].iterdir())}
         return {"name": self.path.name, "size": self.path.stat().st_size}
 
 
 def open_source(path: Path) -> RawSource:
-    """The source that ``--prepare`` names.
-
-    Raises:
-        UsageError: there is none, it is empty, or of an unsupported type.
-    """
+    """The source that ``--prepare`` names; UsageError if it is missing, empty, or of an unsupported type."""
     if path.is_dir():
         return RawSource(path, _dci_folders(path)[1])
     if not path.is_file():
@@ -127,7 +107,7 @@ def _array(path: Path) -> Iterator[RawCaption | Skipped]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file; what ends their reading names it."""
+    """The bytes of a file; errors of reading them name it."""
     with opened(str(path)) as stream:
         try:
             yield stream
@@ -212,7 +192,7 @@ def _read_dci(value: Any, place: str) -> Iterator[RawCaption | Skipped]:
 
 
 def _description(value: dict[str, Any]) -> str:
-    """Short and extra caption of the whole picture, then what is said of its parts, the first ones first."""
+    """Short and extra caption of the whole picture, then those of its parts, in order."""
     masks = value.get("mask_data")
     parts = [mask for mask in masks.values() if isinstance(mask, dict)] if isinstance(masks, dict) else []
     said = [value.get("short_caption"), value.get("extra_caption")]

@@ -28,11 +28,7 @@ BEYOND: Final = "Beyond what was published"
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings(Checked):
-    """What decides the samples that ``--prepare`` makes; ``shuffled`` is None for what the source was published with.
-
-    Raises:
-        UsageError: a value out of its range.
-    """
+    """Settings of the samples that ``--prepare`` makes; ``shuffled`` is None for what the source was published with."""
 
     panel = "Data"
 
@@ -61,12 +57,9 @@ class PrepareSettings(Checked):
 class SpecsSettings(Checked):
     """Everything that decides the weights, but for the data and the start. The defaults are the published ones.
 
-    ``precision`` is that of the arithmetic (published is fp16 with a scaled loss); weights are fp32. Weights on the
-    line between the start and the trained ones (``blend``) keep more of what the start could do (WiSE-FT, Wortsman et
-    al., CVPR 2022).
-
-    Raises:
-        UsageError: a value out of its range.
+    ``precision`` is that of the arithmetic (published is fp16 with a scaled loss); weights are fp32. ``blend`` puts
+    weights on the line between the start and the trained ones, which keeps more of the start's abilities (WiSE-FT,
+    Wortsman et al., CVPR 2022).
     """
 
     panel = "Training"
@@ -172,7 +165,7 @@ class SpecsSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals(Checked):
-    """What is done between steps; none of it decides the weights."""
+    """What is done between steps; none of it changes the weights."""
 
     panel = "Training"
 
@@ -193,7 +186,7 @@ class Intervals(Checked):
 
 
 class Listener(Protocol):
-    """Who watches a run."""
+    """Is told what a run does."""
 
     def begins(self, step: int, steps: int) -> None:
         """Training goes on after ``step`` of ``steps``."""
@@ -212,10 +205,10 @@ class Listener(Protocol):
 
 
 def learning_rate(step: int, steps: int, settings: SpecsSettings) -> float:
-    """Linear warm-up, then a cosine, as published; ``step`` counts from 0.
+    """Linear warm-up, then cosine decay, as published; ``step`` counts from 0.
 
-    The process of SPECS whose weights are kept counts a step before it makes it: its first one runs at twice the rate
-    that the warm-up begins with, and its last one at 0. Long-CLIP begins at the beginning.
+    The process of SPECS whose weights are kept counts a step before it makes it: its first one runs at twice the
+    initial rate of the warm-up, and its last one at 0. Long-CLIP starts at the initial rate.
     """
     step += settings.objective == "specs"
     warmup = settings.warmup_steps

@@ -1,7 +1,7 @@
 """One training step: batches to gradients, gradients to new weights.
 
-The gradients of all batches of a step, on all processes, are averaged. Where their norm is not finite the weights stay
-as they were.
+Gradients of all batches of a step, on all processes, are averaged. If their norm is not finite, the weights do not
+move.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ class StepResult(NamedTuple):
     """What a step did.
 
     Attributes:
-        means: over all batches and processes, of the ``loss`` and of each term whose sum it is, and the gradients'
-            ``norm`` before clipping; None for what is not finite.
+        means: over all batches and processes, of the ``loss``, each of its terms, and the gradients' ``norm`` before
+            clipping; None for what is not finite.
         epsilon: after the last batch.
-        moved: whether the weights moved.
     """
 
     means: dict[str, float | None]
@@ -39,14 +38,6 @@ class StepResult(NamedTuple):
 
 
 class TrainStep:
-    """The optimizer of a run, and the arithmetic around it.
-
-    Args:
-        trainee: the network; its device decides where the arithmetic runs.
-        settings: of the run.
-        processes: of the run.
-    """
-
     def __init__(self, trainee: TrainableModel, settings: SpecsSettings, processes: Processes) -> None:
         self._trainee, self._settings, self._processes = trainee, settings, processes
         self._device = trainee.loaded.choice.device
@@ -62,16 +53,14 @@ class TrainStep:
         return self._scaler.is_enabled()
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
         return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
     def step(self, batches: Sequence[Batch], *, learning_rate: float, epsilon: float) -> StepResult:
-        """Move the weights once, with the gradients of ``batches``; ``epsilon`` as the last step left it."""
+        """Move the weights once, with the gradients of ``batches``; ``epsilon`` is that of the last step's result."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
@@ -143,7 +132,7 @@ class TrainStep:
 
 
 def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the texts, read sample after sample: of captions (B), of triples (3, N), and their samples (N)."""
+    """Rows of the texts, sample after sample: of captions (B), of triples (3, N), and their samples (N)."""
     first = list(accumulate((len(texts) for texts in batch.texts), initial=0))[:-1]
     triples = [[first[row] + place for place in triple] for row, some in enumerate(batch.triples) for triple in some]
     owners = [row for row, some in enumerate(batch.triples) for _ in some]

@@ -1,11 +1,10 @@
 """The text tower in training: the beginnings of one caption share every token that they have in common.
 
-A step reads four texts of each sample: a beginning, the next longer one, the beginning with a wrong detail, and the
-whole caption. In a causal tower the first two lie inside the last, and the third leaves it where the wrong detail
-starts, so that the four are one tree of tokens with four end tokens; every token of it is computed once, forward and
-backward, and a token sees its own ancestors alone. Nothing is approximated: vectors and gradients are those of four
-separate encodings. Trees of like size go through the tower together, padded to the largest of them and not to the
-context. Towers that are not causal are encoded text by text.
+A step reads four texts of each sample: a prefix, the next longer one, the prefix with a wrong detail, and the whole
+caption. In a causal tower they are one tree of tokens with four end tokens: every token is computed once, forward and
+backward, and sees its own ancestors alone. Vectors and gradients are exactly those of four separate encodings. Trees of
+similar size go through the tower together, padded to the largest of them. Towers that are not causal are encoded text
+by text.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ from clipalign.models.text_encoder import (
 )
 from clipalign.models.tokenize import check_vocabulary
 
-CHUNK_TOKENS: Final = 4096
-"""Tokens that go through the tower together, padding included: enough to keep a CPU's matrix units busy."""
+CHUNK_TOKENS: Final = 4096  # through the tower together, padding included; keeps a CPU's matrix units busy
 
 GPU_CHUNK_TOKENS: Final = 65536
 
@@ -43,13 +41,12 @@ TokenIds = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class TokenTree:
-    """Some texts with their common beginnings held once.
+    """P texts with their common prefixes held once.
 
     Attributes:
         ids: tokens of the nodes, then the end token of each text (N + P).
-        positions: their places in their texts (N + P).
+        positions: in their texts (N + P).
         ancestors: for each, the nodes it sees, itself included (N + P, N + P), bool.
-        texts: how many texts there are, P.
     """
 
     ids: list[int]
@@ -102,12 +99,11 @@ def _common_length(first: TokenIds, second: TokenIds) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
-    """Reads texts of samples with gradients for every weight of the text tower.
+    """Encode texts of samples with gradients for every weight of the text tower.
 
     Attributes:
-        network: open_clip module.
-        tower: its causal tower, None where it has none: then each text is encoded by itself.
-        context_tokens: what the network reads at most; for towers that are not causal, what it is padded to.
+        tower: the network's causal tower, None where it has none: then each text is encoded by itself.
+        context_tokens: what the network reads at most; towers that are not causal are padded to it.
         recompute: whether the layers' inner states are computed again in the backward pass, to save memory.
     """
 
@@ -118,15 +114,13 @@ class TextReader:
 
     @classmethod
     def of(cls, network: Any, *, context_tokens: int, recompute: bool = False) -> Self:
-        """The reader of a network."""
         return cls(network, CausalTextTower.of(network), context_tokens, recompute)
 
     def read(self, samples: Sequence[Sequence[TokenIds]]) -> Tensor:
         """Unit vectors of all texts of all samples, sample after sample, fp32 (P, E).
 
-        Args:
-            samples: each of one text or more; a text is its token ids from the start token to the end token, already
-                cut to the context. Texts of one sample share what they have in common.
+        ``samples`` each have one text or more, as token ids from the start token to the end token, cut to the context;
+        texts of one sample share their common prefixes.
         """
         highest = max((token for texts in samples for text in texts for token in text), default=0)
         check_vocabulary(self.network, highest, "the model to train")
@@ -186,7 +180,7 @@ class TextReader:
 
 
 def _chunks(order: Sequence[int], trees: Sequence[TokenTree], device: str) -> Iterator[list[int]]:
-    """Cut ``order``, ascending by size, into runs of like size that are not too large."""
+    """Cut ``order``, ascending by size, into runs of similar size that are not too large."""
     limit = CHUNK_TOKENS if device == "cpu" else GPU_CHUNK_TOKENS
     sizes = [len(trees[index].ids) for index in order]
     cuts = [0]

@@ -1,7 +1,7 @@
 """Increments on samples held out, while training: do true details raise the score, and wrong ones lower it.
 
-As sDCI counts them, every prefix included: ``positive`` is the share of prefixes whose next longer one scores higher,
-``negative`` the share that scores higher than the same with a wrong detail, each averaged over pictures.
+As for sDCI, over every prefix: ``positive`` is the share of prefixes whose next longer one scores higher, ``negative``
+the share that scores higher than the same with a wrong detail, each averaged over pictures.
 """
 
 from __future__ import annotations
@@ -34,12 +34,9 @@ def increments_of(cosines: Tensor, negatives: Tensor) -> Increments:
 
 
 class Validation:
-    """Held-out samples, their pictures as vectors where the image tower is frozen.
+    """Held-out samples, without those whose pictures cannot be read, measured by all processes together.
 
-    Args:
-        samples: held out; pictures that cannot be read are left out.
-        trainee: the network.
-        processes: share the work.
+    With a frozen image tower their pictures are kept as vectors.
     """
 
     def __init__(self, samples: Sequence[SpecsSample], trainee: TrainableModel, processes: Processes) -> None:
