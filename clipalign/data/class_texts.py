@@ -1,8 +1,7 @@
 """Classes become texts, as each method of ``classify`` wants them; torch-free.
 
-A class is scored by its texts. What they are differs by method (WCA, Li et al., ICML 2024, section 4): the prompt
-alone, the prompt in many templates, descriptors turned into relative clauses, random words (WaffleCLIP, Roth et al.,
-ICCV 2023), or sentences as they stand. Nothing here knows a model.
+By method (WCA, Li et al., ICML 2024, section 4) these are the prompt alone, the prompt in many templates, descriptors
+turned into relative clauses, random words (WaffleCLIP, Roth et al., ICCV 2023), or sentences unchanged.
 """
 
 from __future__ import annotations
@@ -21,10 +20,9 @@ from clipalign.errors import UsageError
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
 
 DEFAULT_PROMPT: Final = "a photo of a {}."
-"""The text that stands for a class by its name (CLIP); WCA weighs sentences by their likeness to it."""
+"""The text of a class by its name (CLIP); WCA weights sentences by their similarity to it."""
 
 WAFFLE_PAIRS: Final = 15
-"""Random descriptors of words, and as many of characters (WaffleCLIP)."""
 
 _IS: Final = ("a", "used")
 _PLAIN: Final = ("has", "often", "typically", "may", "can")
@@ -32,13 +30,7 @@ _PLAIN: Final = ("has", "often", "typically", "may", "can")
 
 @dataclass(frozen=True, slots=True)
 class ClassTexts:
-    """One class as the text tower meets it.
-
-    Attributes:
-        name: of the class, as given.
-        texts: what is encoded for it, M, at least one.
-        label: the text whose likeness weighs ``texts``; empty for a plain mean.
-    """
+    """The texts of one class (M), and the ``label`` whose similarity weights them; empty for a plain mean."""
 
     name: str
     texts: tuple[str, ...]
@@ -46,25 +38,17 @@ class ClassTexts:
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """Everything that the text tower reads for it: its texts, and its label where it has one."""
         return (*self.texts, self.label) if self.label else self.texts
 
 
 def default_method(classes: Classes) -> str:
-    """``wca`` where there are descriptions, ``clip`` where there are names alone."""
     return "clip" if classes.descriptions is None else "wca"
 
 
 def class_texts(
     classes: Classes, *, method: str, prompt: str = DEFAULT_PROMPT, seed: int = 0
 ) -> tuple[ClassTexts, ...]:
-    """The texts of every class, in the order of their names.
-
-    Args:
-        classes: what there is to choose from.
-        method: one of :data:`METHODS`.
-        prompt: with ``{}`` for the class name.
-        seed: of what ``waffle`` draws.
+    """Return the texts of every class, in the order of their names; ``prompt`` has ``{}`` for the name.
 
     Raises:
         UsageError: no classes, two of one name, a class without descriptions, a template without ``{}``, no words.
@@ -100,9 +84,9 @@ def class_texts(
 
 
 def relative_clause(descriptor: str) -> str:
-    """A descriptor as it follows a class name: "a long bill" → "which is a long bill", "black feet" → "which has …".
+    """Turn a descriptor into a clause: "a long bill" → "which is a long bill", "black feet" → "which has …".
 
-    Any word that starts with these letters counts, as published: "antlers" are something a class *is*.
+    The prefix may be part of a word, as published: "antlers" are something a class *is*.
     """
     if descriptor.startswith(_IS):
         return f"which is {descriptor}"
@@ -112,16 +96,9 @@ def relative_clause(descriptor: str) -> str:
 def waffle_descriptors(
     names: Sequence[str], words: Sequence[str], descriptions: Descriptions | None = None, *, seed: int
 ) -> list[str]:
-    """15 × 2 random descriptors: words and characters in turns, as long as class names are on average.
+    """Return 15 × 2 random descriptors: words and characters in turns, as long as class names are on average.
 
-    Args:
-        names: the classes; the number and length of their words set the descriptors' own.
-        words: to draw from; cut to the average word's length.
-        descriptions: where the characters come from; from ``words`` without them.
-        seed: the same seed and input give the same descriptors.
-
-    Raises:
-        UsageError: there are no words.
+    Words are cut to their average length; characters come from ``descriptions``, or without them from ``words``.
     """
     if not words:
         raise UsageError(
@@ -152,7 +129,7 @@ def _pick(choices: Sequence[str], share: float) -> str:
 
 
 def _of_classes(names: Sequence[str], descriptions: Descriptions) -> dict[str, Sequence[str]]:
-    """The sentences of every class; ``_`` in a name counts as a space where the name itself is not found."""
+    """Return the sentences of every class; if a name is not found, ``_`` in it counts as a space."""
     spaced = {name.replace("_", " "): sentences for name, sentences in descriptions.items()}
     found = {name: descriptions.get(name) or spaced.get(name.replace("_", " ")) for name in names}
     without = [name for name, sentences in found.items() if not sentences]

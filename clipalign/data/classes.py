@@ -1,6 +1,6 @@
 """Classes and what is said about them: names from a list, sentences from a file.
 
-Everything that is read is checked here, once, and an error names the file and the class.
+All input is checked here, once, and an error names the file and the class.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", 
 """Data sets whose classes have published descriptions."""
 
 PUBLISHED: Final = "wca-descriptions"
-"""What ``clipalign download`` calls the files of WCA's repository."""
+"""Name in ``clipalign download`` of the files of WCA's repository."""
 
 PLACE: Final = "{}"
-"""Where a template has the class name."""
 
 _NAMED: Final = 5
-"""How many classes an error names before it only counts."""
 
 _OBJECT: Final = '{"cat": ["A cat has fur.", …], …}'
 _LIST: Final = '["cat", "dog", …]'
-"""What files of descriptions and of names look like, for hints."""
 
 _ALL: Final = 1.0
 _ID: Final = r"[-+]?\d+|n\d{8}"
@@ -48,24 +45,22 @@ _NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
     ("YAML", r"[-*]\s+\S.*|---", _ALL),
     ("a table", r"[^\t]+\t[^\t].*|.*\S,\S.*", _ALL),
 )
-"""What people give for a list of names, by the share of the lines that has such a shape; a name may have some of it
-("7 up", "747 airplane", "tench, Tinca tinca"), so all the lines must."""
+"""Files that are no lists of names, by the share of lines in such a form; as names may have it too ("7 up", "747
+airplane", "tench, Tinca tinca"), all lines must.
+"""
 
 _HEADER: Final = r"(?i)names:|(id|index|class|label|name|class_?id|wnid)s?[,;\t]\s*\w+([,;\t].*)?"
-"""How the first line of a table begins."""
 
 Descriptions = Mapping[str, Sequence[str]]
-"""Class name to its sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """What there is to choose from.
+    """The classes to choose from.
 
     Attributes:
-        names: of the classes, C; empty for those of ``descriptions``, more of which than names do no harm.
-        descriptions: sentences (``wca``, ``cupl``) or descriptors (``clip-d``) by class; ``waffle`` takes its
-            characters from them where they are given.
+        names: of the classes, C; empty for those of ``descriptions``, which may have more.
+        descriptions: sentences (``wca``, ``cupl``), descriptors (``clip-d``) or characters (``waffle``) by class.
         templates: of ``clip-e``, with ``{}`` for the name; empty for the 80 of OpenAI's CLIP.
         words: that ``waffle`` draws from.
     """
@@ -77,17 +72,14 @@ class Classes:
 
 
 def read_dataset(folders: Sequence[Path], name: str, *, method: str) -> Classes:
-    """The classes of a data set and what was published about them.
+    """Read the classes of a data set and its published descriptions, as far as ``method`` needs them.
 
-    Args:
-        folders: where its files may lie, as ``prompts/NAME/cupl.json`` and ``features/NAME/NAME.json`` (the layout of
-            WCA's repository), or as ``descriptions/NAME/cupl.json`` and ``classes/NAME.json``.
-        name: of the data set.
-        method: which decides what is read.
+    ``folders`` may hold ``prompts/NAME/cupl.json`` and ``features/NAME/NAME.json`` (the layout of WCA's repository), or
+    ``descriptions/NAME/cupl.json`` and ``classes/NAME.json``.
 
     Raises:
         MissingDataset: none of the folders has the file that the method needs.
-        UsageError: a file is of the wrong shape.
+        UsageError: an invalid file.
     """
     described = _published(folders, name, "cupl.json" if method in ("wca", "cupl") else "clip-d.json")
     listed = _published(folders, name, f"{name}.json")
@@ -118,7 +110,7 @@ def _published(folders: Sequence[Path], name: str, file: str) -> Path | None:
 
 
 def _strings(path: Path | None) -> list[str]:
-    """The names of a list; the first of a class with several."""
+    """Read the names of a list; the first of a class with several."""
     found = _json(path, hint=_LIST) if path else []
     rows = found if isinstance(found, list) else []
     return [str(row[0]) if isinstance(row, list) and row else str(row) for row in rows]
@@ -129,7 +121,7 @@ def _spoken(name: str) -> str:
 
 
 def check_names(names: Iterable[str], *, source: str = "--labels") -> None:
-    """Raise a :class:`UsageError` for no classes, an empty name, or two alike; ``source`` is where they stand."""
+    """Raise ``UsageError`` for no classes, an empty name, or duplicates; ``source`` names their origin."""
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not name.strip():
@@ -147,12 +139,10 @@ def check_names(names: Iterable[str], *, source: str = "--labels") -> None:
 
 
 def read_labels(path: Path) -> list[str]:
-    """Class names of a text file, a line each, or of a JSON list; blank lines are passed over.
-
-    Of an object of lists, a file of descriptions, the keys are taken.
+    """Read class names from a text file, a line each, a JSON list, or the keys of a JSON object of lists.
 
     Raises:
-        UsageError: the file cannot be read, holds no class, or one twice, or something else than a list of names.
+        UsageError: the file cannot be read, is empty, has duplicates, or is no list of names.
     """
     if path.suffix.lower() == ".json":
         names = _json(path, hint=_LIST)
@@ -182,7 +172,7 @@ def read_labels(path: Path) -> list[str]:
 
 
 def _are_digits(names: Iterable[str]) -> bool:
-    """Whether the classes are the ten digits, as of handwriting, rather than ids."""
+    """Return whether the classes are the ten digits, not ids."""
     return set(names) == set("0123456789")
 
 
@@ -195,11 +185,7 @@ def _no_labels(path: Path, seems: str) -> UsageError:
 
 
 def read_lines(path: Path, *, what: str) -> list[str]:
-    """The lines of a text file, or the strings of a JSON list, that are not blank: templates, words.
-
-    Raises:
-        UsageError: the file cannot be read, or holds none.
-    """
+    """Read the nonblank lines of a text file, or strings of a JSON list; raise ``UsageError`` if there are none."""
     if path.suffix.lower() == ".json":
         found = _json(path, hint=f'["…", …], a list of {what}')
     else:
@@ -213,16 +199,12 @@ def read_lines(path: Path, *, what: str) -> list[str]:
 
 
 def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
-    """Class name → sentences, from a JSON object of lists.
-
-    Raises:
-        UsageError: the file cannot be read or has another shape, a class occurs twice or has no sentence.
-    """
+    """Read class name → sentences from a JSON object of lists; raise ``UsageError`` for an invalid file."""
     return check_descriptions(_json(path, hint=_OBJECT), source=str(path))
 
 
 def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ...]]:
-    """The same for what is in memory already; ``source`` is what errors call it."""
+    """Check descriptions in memory, as :func:`read_descriptions`; ``source`` names them in errors."""
     if not isinstance(found, Mapping):
         templates = isinstance(found, list) and all(isinstance(one, str) and PLACE in one for one in found)
         raise UsageError(
@@ -259,7 +241,6 @@ def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ..
 
 
 def undescribed(names: Sequence[str], source: str) -> UsageError:
-    """What is said of classes, at least one, without descriptions; ``source`` is where they were expected."""
     named = name_some([repr(name) for name in names], most=_NAMED)
     return UsageError(
         f"{'a class has' if len(names) == 1 else f'{len(names)} classes have'} no descriptions: {named}",
@@ -290,7 +271,7 @@ def _stdin() -> bytes:
 
 
 def _every_other_is_nil(content: bytes) -> bool:
-    """How UTF-16 without a mark begins, in the scripts of Europe."""
+    """Detect UTF-16 without a mark, in the scripts of Europe."""
     return any(half and not any(half) for half in (content[::2], content[1::2]))
 
 

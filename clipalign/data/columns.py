@@ -1,8 +1,8 @@
 """How a row of a table becomes a record: which columns are meant, and what is wrong with their values.
 
 Columns are ``image``, ``text``, and if there ``id`` and ``references``, or those that ``--columns`` names instead, in
-objects and lists by their path: ``json.caption``, ``captions.0``. No other name is guessed, because a guess that goes
-wrong scores the wrong texts: a table that lacks a column is refused, with the ``--columns`` that were probably meant.
+objects and lists by their path: ``json.caption``, ``captions.0``. No other name is guessed, as a wrong guess scores the
+wrong texts: a table that lacks a column is refused, with the ``--columns`` that were probably meant.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from clipalign.errors import ClipalignError, InputUnreadable
 COLUMNS: Final = ("image", "text", "id", "references")
 
 ALL_COLUMNS: Final = "all"
-"""What ``--keep-columns`` calls them."""
 
 _OTHER_NAMES: Final = {
     "image": (
@@ -36,20 +35,16 @@ _OTHER_NAMES: Final = {
         *("answer", "hyp", "positive_sample", "comment", "alt", "alt_text"),
     ),
 }
-"""What tables elsewhere call these columns, the likelier first; for hints alone."""
+"""Other common names of these columns, the likelier first; for hints only."""
 
 _ALIKE: Final = 0.7
 _SHOWN: Final = 40
-"""Characters of a value that an error shows."""
 
 _MISSING: Final = object()
 
 
 def value_at(row: Any, path: str) -> Any:
-    """What stands at ``path`` in objects and lists, ``json.caption`` or ``captions.0``; a key may have dots itself.
-
-    An error on the way is what stands there; what is not there is :data:`_MISSING`.
-    """
+    """Return what is at ``path``, as ``json.caption`` or ``captions.0``: a value, an error or :data:`_MISSING`."""
     if isinstance(row, ClipalignError):
         return row
     head, dot, rest = path.partition(".")
@@ -66,13 +61,12 @@ def value_at(row: Any, path: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Makes records of rows.
+    """Make records of rows.
 
     Attributes:
-        image_root: folder that relative image names are looked for in; None for those beside and around the input.
-        needs_text: whether a record without a text is a bad one.
-        columns: where a column of :data:`COLUMNS` stands, for those that have another name.
-        keep: other columns that records bring along, or :data:`ALL_COLUMNS`.
+        image_root: folder of relative image names; None for those beside and around the input.
+        columns: paths of those columns in :data:`COLUMNS` that have another name.
+        keep: other columns that records include, or :data:`ALL_COLUMNS`.
     """
 
     image_root: Path | None = None
@@ -81,30 +75,22 @@ class RowReader:
     keep: tuple[str, ...] = ()
 
     def column(self, wanted: str) -> str:
-        """What the table calls a column."""
         return self.columns.get(wanted, wanted)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What the user named."""
         return (*self.columns.values(), *(name for name in self.keep if name != ALL_COLUMNS))
 
     def wants(self, name: str) -> bool:
-        """Whether a column of the table is read at all."""
+        """Return whether a column of the table is read at all."""
         paths = (*map(self.column, COLUMNS), *self.paths)
         return ALL_COLUMNS in self.keep or any(name == path or path.startswith(f"{name}.") for path in paths)
 
     def check(self, row: Mapping[str, Any], name: str, *, has_all: bool = True) -> None:
-        """Refuse a table that lacks a column.
+        """Raise ``InputUnreadable`` with a hint for a table that lacks a column.
 
-        Args:
-            row: its first row, or its columns without values.
-            name: of the table.
-            has_all: whether other rows have no other columns; if they may, a row that lacks one is a bad record only,
-                unless the column seems to be there under another name.
-
-        Raises:
-            InputUnreadable: with the ``--columns`` that were probably meant.
+        ``row`` is its first row, or its columns without values. Unless ``has_all``, other rows may have more columns:
+        a row that lacks one is then only an invalid record, except if the column seems to have another name.
         """
         for wanted in self._required():
             column = self.column(wanted)
@@ -116,7 +102,6 @@ class RowReader:
         return ("image", "text") if self.needs_text else ("image",)
 
     def meant(self, row: Mapping[str, Any]) -> str:
-        """The ``--columns`` that were probably meant, as a hint."""
         named = dict(self.columns)
         for wanted in self._required():
             if value_at(row, self.column(wanted)) is _MISSING:
@@ -124,7 +109,7 @@ class RowReader:
         return f"--columns {_quoted(','.join(f'{wanted}={column}' for wanted, column in named.items()))}"
 
     def record(self, row: object, place: Place) -> InputRecord:
-        """The record of one row; its ``id`` is empty where the row has none."""
+        """Return the record of one row; its ``id`` may be empty."""
         if not isinstance(row, Mapping):
             return bad_record(place, InputUnreadable(f"the record is not an object but {_kind(row)}", input=str(place)))
         found = _Found(self, row, place)
@@ -142,7 +127,6 @@ class RowReader:
         )
 
     def _folders(self, place: Place) -> tuple[Path, ...]:
-        """Where a relative picture is looked for."""
         if self.image_root is not None:
             return (self.image_root,)
         beside = Path() if place.file == STDIN else Path(place.file).expanduser().parent
@@ -157,7 +141,7 @@ class RowReader:
 
 
 class _Found:
-    """What the columns of one row hold, and the first thing that is wrong with them."""
+    """The values of one row's columns, and the first problem."""
 
     def __init__(self, reader: RowReader, row: Mapping[str, Any], place: Place) -> None:
         self.reader = reader
@@ -166,7 +150,6 @@ class _Found:
         self.problem: ClipalignError | None = None
 
     def image(self) -> tuple[str | Path | bytes, str]:
-        """The picture and its name; both empty where there is none."""
         value = self._at("image")
         if isinstance(value, Mapping) and value.keys() & {"bytes", "path"}:  # as Parquet files of data sets hold them
             name = value.get("path") if isinstance(value.get("path"), str) else ""
@@ -191,7 +174,6 @@ class _Found:
         return value, short_name(value)
 
     def text(self) -> str:
-        """The text, empty where there is none."""
         value = self._at("text")
         if not isinstance(value, str):
             if self.reader.needs_text or (value not in (None, _MISSING) and not isinstance(value, ClipalignError)):
@@ -200,7 +182,6 @@ class _Found:
         return "" if self._fails(_unwritable("text", value) or _too_long("text has", len(value))) else value
 
     def id(self) -> str:
-        """The identifier, empty where there is none."""
         value = self._at("id")
         if value in (None, _MISSING, ""):
             return ""
@@ -212,7 +193,7 @@ class _Found:
         return ""
 
     def references(self) -> tuple[str, ...]:
-        """A list of strings; in tables of text, the same written as JSON."""
+        """Return a list of strings; in tables of text, parsed from JSON."""
         value = self._at("references")
         if value in (None, _MISSING, ""):
             return ()
@@ -244,7 +225,7 @@ class _Found:
             self._fails(f"the {column} must be a string, not {_kind(value)}")
 
     def _fails(self, message: str) -> bool:
-        """Keep ``message``, and a hint behind its line feed, if it is the first; whether it says anything."""
+        """Keep ``message``, with a hint after a line feed, if it is the first; return whether it is not empty."""
         if message and self.problem is None:
             message, _, hint = message.partition("\n")
             self.problem = InputUnreadable(message, hint=hint, input=str(self.place))
@@ -252,7 +233,7 @@ class _Found:
 
 
 def _meant(wanted: str, row: Mapping[str, Any]) -> str:
-    """The column that is ``wanted`` under another name, or an empty string."""
+    """Return the column that is ``wanted`` under another name, or an empty string."""
     free = {column.strip().lower(): column for column in _paths(row) if column not in COLUMNS}
     lasts = {lowered.rpartition(".")[2]: column for lowered, column in reversed(free.items())}
     for name in _OTHER_NAMES.get(wanted, ()):
@@ -263,7 +244,7 @@ def _meant(wanted: str, row: Mapping[str, Any]) -> str:
 
 
 def _paths(row: Mapping[str, Any]) -> Iterator[str]:
-    """The columns of a row, then those of objects in it, and the first string of a list."""
+    """Yield the columns of a row, then those of objects in it, and the first string of a list."""
     for name, value in row.items():
         first = isinstance(value, list) and value and isinstance(value[0], str)
         yield f"{name}.0" if first else str(name)
@@ -273,7 +254,6 @@ def _paths(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """A word as a shell takes it."""
     return f"'{text}'" if set(text) & set(' ()&;|<>*?$`"\\!#~') else text
 
 
@@ -291,7 +271,7 @@ def _kind(value: object) -> str:
 
 
 def _unwritable(column: str, value: str) -> str:
-    """What is said of a ``value`` with what is no character: a byte that was no UTF-8, half of a pair, a null."""
+    """Return the problem of a ``value`` with invalid UTF-8, half of a surrogate pair, or a null."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -300,6 +280,6 @@ def _unwritable(column: str, value: str) -> str:
 
 
 def _too_long(what: str, characters: int) -> str:
-    """What is said of a text that no method takes; refused here, it is not held in memory."""
+    """Return the problem of a text too long for any method; it is refused here to save memory."""
     said = too_long(characters)
     return f"the {what} {said}\nshorten it; models read the beginning alone" if said else ""

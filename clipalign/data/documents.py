@@ -22,24 +22,17 @@ from clipalign.errors import InputUnreadable
 
 MAX_ELEMENT_CHARACTERS: Final = 16_000_000
 MAX_PICTURES: Final = 5_000_000
-"""Whose names a document of COCO's may list apart from their captions; they are held in memory."""
+"""In a COCO document that lists names apart from captions; they are held in memory."""
 
 _COCO_KEYS: Final = frozenset(("info", "images", "licenses", "annotations", "type", "categories"))
 _COCO_RESULT: Final = {"image_id", "caption"}
-"""The keys of one of COCO's results."""
 
 _PIECE_BYTES: Final = 1 << 17
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
 class Element(NamedTuple):
-    """One element of an array, or one member of an object.
-
-    Attributes:
-        line: where it begins, from 1 on.
-        value: as :mod:`json` reads it.
-        key: of a member of an object.
-    """
+    """An element of an array, or a member of an object with its ``key``; ``line`` counts from 1."""
 
     line: int
     value: Any
@@ -47,12 +40,7 @@ class Element(NamedTuple):
 
 
 def elements_of(stream: BinaryIO) -> Iterator[Element]:
-    """The elements of the one array that ``stream`` holds.
-
-    Raises:
-        InputUnreadable: it holds no array, or what is not JSON, with the line; the message lacks the file's name.
-        OSError, EOFError, zlib.error: reading breaks off.
-    """
+    """Yield the elements of the one array in ``stream``; ``InputUnreadable`` names the line, but not the file."""
     text = _Text(stream)
     if text.next_character() != "[":
         if not text.next_character():
@@ -63,11 +51,7 @@ def elements_of(stream: BinaryIO) -> Iterator[Element]:
 
 
 def rows_of(stream: BinaryIO) -> Iterator[Element]:
-    """The rows of a document, which is an array, an object of rows, or one of COCO's.
-
-    Raises:
-        InputUnreadable, OSError, EOFError, zlib.error: as :func:`elements_of`.
-    """
+    """Yield the rows of an array, an object of rows, or a COCO document; raises as :func:`elements_of`."""
     text = _Text(stream)
     if text.next_character() != "{":
         text.beginning()
@@ -91,7 +75,7 @@ def rows_of(stream: BinaryIO) -> Iterator[Element]:
 
 
 def _rows_of_coco(stream: BinaryIO) -> Iterator[Element]:
-    """Annotations with the pictures they are about, wherever these stand in the file; without any, the pictures."""
+    """Yield annotations with their pictures, wherever these are in the file; without any, the pictures."""
     pictures: dict[object, Any] = {}
     has_annotations = False
     text = _Text(stream)
@@ -126,8 +110,6 @@ def _plain_key(value: object) -> object:
 
 
 class _Text:
-    """The part of a text that is being looked at."""
-
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
         self.start = stream.tell() if stream.seekable() else 0
@@ -139,7 +121,7 @@ class _Text:
         self.ended = False
 
     def next_character(self) -> str:
-        """The next one that is no white space; empty at the end."""
+        """Return the next one that is no white space; empty at the end."""
         passed = 0
         while True:
             end = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr]
@@ -149,16 +131,15 @@ class _Text:
                 return self.held[self.at : self.at + 1]
 
     def beginning(self) -> None:
-        """Go back to it in the stream, for another reader."""
+        """Rewind the stream for another reader."""
         self.stream.seek(self.start)
 
     def end(self) -> None:
-        """Pass over the bracket that closes the document, behind which nothing may stand."""
+        """Skip the bracket that closes the document, after which nothing may follow."""
         if self.next_character():
             self.fail("goes on after the document", "one file, one document")
 
     def elements(self) -> Iterator[Element]:
-        """The elements of the array that begins here; behind it at the end."""
         self._open()
         if self.next_character() == "]":
             self.skip(1)
@@ -170,7 +151,7 @@ class _Text:
                 return
 
     def members(self) -> Iterator[str]:
-        """The keys of the object that begins here; each value is to be read, or passed over, before the next."""
+        """Yield the keys of the object here; each value must be read or skipped before the next."""
         self._open()
         if self.next_character() == "}":
             self.skip(1)
@@ -188,7 +169,7 @@ class _Text:
                 return
 
     def pass_value(self) -> None:
-        """Pass over the value that begins here; of an array an element at a time."""
+        """Skip the value here, an array element by element."""
         if self.next_character() == "[":
             for _ in self.elements():
                 pass
@@ -209,12 +190,10 @@ class _Text:
         return mark == bracket
 
     def skip(self, characters: int) -> None:
-        """Pass over them."""
         self.line += self.held.count("\n", self.at, self.at + characters)
         self.at += characters
 
     def value(self) -> Any:
-        """The value that begins here."""
         piece = _PIECE_BYTES
         while True:
             try:
@@ -235,7 +214,7 @@ class _Text:
             piece *= 2
 
     def _more(self, size: int) -> bool:
-        """Read on, and let go of what was passed."""
+        """Read on, dropping what was consumed."""
         if self.ended:
             return False
         content = self.stream.read(size)
@@ -245,7 +224,6 @@ class _Text:
         return not self.ended
 
     def fail(self, what: str, hint: str = "") -> NoReturn:
-        """Say what is wrong, and on which line."""
         raise InputUnreadable(f":{self.line} {what}", hint=hint)
 
 
@@ -258,7 +236,6 @@ class JsonDocument(Source):
     """One JSON array or object; see :func:`rows_of`."""
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`clipalign.data.records.Source`."""
         for index, element in enumerate(whole_file(self.name, rows_of)):
             if isinstance(element, InputUnreadable):
                 if index == 0:
@@ -275,7 +252,7 @@ class JsonDocument(Source):
 
 
 def is_json_lines(name: str) -> bool:
-    """Whether a file that is called ``.json`` holds an object a line."""
+    """Return whether a file named ``.json`` holds an object a line."""
     lines = whole_file(name, lines_of)
     first, second = next(lines, None), next(lines, None)
     try:

@@ -1,7 +1,7 @@
 """A folder of pictures as an input: each with the text file of the same name beside it.
 
-The whole of ``cup.txt`` is the caption of ``cup.jpg``, without white space at its ends. Folders in the folder are
-walked too, all names in sorted order; hidden ones are passed over. Only the names of one folder at a time are held.
+The whole of ``cup.txt``, stripped of white space, is the caption of ``cup.jpg``. Subfolders are read too, all names in
+sorted order; hidden ones are skipped. Only the names of one folder at a time are held.
 """
 
 from __future__ import annotations
@@ -27,19 +27,14 @@ MAX_CAPTION_BYTES: Final = 16_000_000
 
 
 MAX_COUNTED: Final = 100_000
-"""Most pictures that are counted beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder(Source):
-    """A folder of pictures, with captions where a text is needed."""
+    """A folder of pictures, with captions if texts are needed."""
 
     def check(self) -> None:
-        """Look for a picture.
-
-        Raises:
-            InputUnreadable: the folder cannot be read, or there is none in it.
-        """
+        """Raise ``InputUnreadable`` if the folder cannot be read or has no picture."""
         if next(self._pictures(), None) is None:
             endings = {path.suffix.lower() for path in self.path.iterdir()}
             found = next((one for one in (".tar", ".jsonl", ".parquet") if one in endings), "")
@@ -47,12 +42,10 @@ class Folder(Source):
             raise InputUnreadable(f"there are no pictures in {self.name}", hint=hint, input=self.name)
 
     def count(self) -> int | None:
-        """Its pictures; None where there are many."""
         found = sum(1 for _ in itertools.islice(self._pictures(), MAX_COUNTED + 1))
         return found if found <= MAX_COUNTED else None
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`clipalign.data.records.Source`."""
         for found in self._pictures():
             yield Row(found if isinstance(found, InputUnreadable) else self._row(*found))
 
@@ -70,7 +63,7 @@ class Folder(Source):
 
 
 def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[_Found | InputUnreadable]:
-    """The pictures below ``folder`` in sorted order with the files of their captions, or why one cannot be read."""
+    """Yield the pictures below ``folder`` in sorted order with their caption files, or why one cannot be read."""
     try:
         state = folder.stat()
         with os.scandir(folder) as found:
@@ -93,9 +86,9 @@ def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterat
 
 
 def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]:
-    """Of each picture the text file beside it, or why there are several; the name's case and how é is written vary.
+    """Map each picture to its text file, or an error if there are several; the name's case and form of é may vary.
 
-    Two pictures with one text file are an error of both: nobody knows which of them it is about.
+    Two pictures with one text file are an error of both.
     """
     stems: dict[tuple[str, bool], list[str]] = {}
     for name in names:

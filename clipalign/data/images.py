@@ -1,8 +1,8 @@
 """A picture from anywhere becomes RGB as people see it.
 
-Opening is generous with formats (16 bits, palettes, transparency, CMYK, turned by EXIF) and strict with damage: what is
-missing, empty, cut short, too large or no picture is an ``ImageUnreadable`` that names it and says what the file looks
-like instead: another kind of file, a kind of picture without a decoder, damage. Nothing is ever half read.
+Many formats are accepted (16 bits, palettes, transparency, CMYK, EXIF orientation). What is missing, empty, truncated,
+too large or no picture is an ``ImageUnreadable`` that names it and says why: another kind of file, no decoder, damage.
+No picture is decoded in part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FRAGMENTS: Final = re.compile(
     rb"|....ftyp(avi|he|mi|ms)",
     re.DOTALL,
 )
-"""How the pictures begin that are always read, to tell a damaged one from no picture."""
+"""First bytes of pictures that are always supported, to recognize a damaged one."""
 
 _KINDS: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
@@ -60,19 +60,17 @@ _SAMPLES: Final = {1: "unsigned", 2: "signed", 3: "floating-point"}
 
 
 def not_read(name: str, what: str, hint: str = _RESAVE) -> ImageUnreadable:
-    """A picture, whole as far as one can tell, of a kind without a decoder."""
     return ImageUnreadable(f"{name} is a kind of picture that is not read: {what}", hint=hint, input=name)
 
 
 def damaged(name: str, why: str) -> ImageUnreadable:
-    """A picture that breaks off, or whose bytes make no sense."""
     return ImageUnreadable(
         f"{name} is damaged or cut short: {why}", hint="is the file complete? fetch it again", input=name
     )
 
 
 def why_unreadable(content: bytes, name: str, said: str) -> ImageUnreadable:
-    """What to say of a file that Pillow did not read; ``said`` is its own reason, empty where it knew no format."""
+    """Return the error for a file that Pillow did not read; ``said`` is its reason, empty for an unknown format."""
     if (variant := _variant(content, said)) is not None:
         return not_read(name, *variant)
     if _FRAGMENTS.match(content) or (said and not content.startswith(b"BM")):  # many texts begin so
@@ -104,7 +102,6 @@ def _variant(content: bytes, said: str) -> tuple[str, ...] | None:
 
 
 def _jpeg(content: bytes) -> tuple[str, ...] | None:
-    """By the header of its frame."""
     place = 2
     while content[place : place + 1] == b"\xff" and place + 4 < len(content):
         marker, precision = content[place + 1], content[place + 4]
@@ -117,7 +114,7 @@ def _jpeg(content: bytes) -> tuple[str, ...] | None:
 
 
 def _tiff(content: bytes) -> str | None:
-    """What a TIFF holds whose pixels are all there; None for one that breaks off."""
+    """Describe a TIFF whose pixels are complete; None for a truncated one."""
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if 43 in content[2:4] else 8])
         stream = io.BytesIO(content)
@@ -133,7 +130,6 @@ def _tiff(content: bytes) -> str | None:
 
 
 def describe_tiff(directory: Any) -> str:
-    """Samples, colors and compression, for a message."""
     bits = max(directory.get(258, (1,)))
     kind = _SAMPLES.get(max(directory.get(339, (1,))), "unknown")
     photometric = directory.get(262)
@@ -148,7 +144,7 @@ def describe_tiff(directory: Any) -> str:
 
 
 def misread_tiff(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether Pillow would open it and give other colors without a word."""
+    """Return whether Pillow would open it with wrong colors."""
     directory: Any = image.tag_v2
     bits, kinds = directory.get(258, (1,)), directory.get(339, (1,))
     if 2 in kinds and max(bits) <= 16:
@@ -167,36 +163,32 @@ ImageSource: TypeAlias = str | bytes | Path | Image.Image
 Values: TypeAlias = "numpy.ndarray[tuple[int, ...], numpy.dtype[Any]]"
 
 MAX_PIXELS: Final = 100_000_000
-"""Largest picture that is decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
+"""Largest picture decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
 
 LARGE_PIXELS: Final = 16_000_000
-"""Larger pictures are decoded one at a time, whatever the number of threads: one of them takes up to 12 bytes a pixel
-until it is RGB, which times the threads of a large machine would be more memory than it has."""
+"""Larger pictures are decoded one at a time, as each takes up to 12 bytes a pixel until it is RGB."""
 
 MAX_SCANNED_PIXELS: Final = 20_000_000_000
-"""Most pixels that a JPEG may have decoded, scan by scan. A progressive one goes over all of them about ten times; one
-of a few KB that says ten thousand times would take an hour."""
+"""Of a JPEG, over all its scans. A progressive one has about ten; a few KB could claim ten thousand, an hour's work."""
 
 _WHITE: Final = (255, 255, 255)
 
 _SCAN: Final = b"\xff\xda"
 
 _PROGRAMS: Final = (b"%!PS", b"\xc5\xd0\xd3\xc6", b"\xd7\xcd\xc6\x9a\0\0")
-"""How PostScript and Windows' metafiles begin: drawn by running them, with a program beside Python or the system."""
+"""First bytes of PostScript and Windows metafiles, which Pillow draws by running another program."""
 
 _DEEPEST: Final = 65535
-"""Largest value of 16 bits."""
 
 _DARKEST: Final = 16
-"""Floats that reach beyond 1 and not this far are no 8-bit values: a picture of them would be all but black."""
+"""Floats with a maximum from 1 to this are no 8-bit values: the picture would be nearly black."""
 
 _STRIPE_PIXELS: Final = 1 << 22
-"""Deep gray is scaled so many pixels at a time, since each takes several floats meanwhile."""
+"""Scaled at a time, to save memory."""
 
 _large_one = threading.Lock()
 
 _ORIENTATION: Final = 0x0112
-"""The EXIF entry; 1 is upright."""
 
 
 def open_image(
@@ -207,14 +199,13 @@ def open_image(
     timeout: float | None = None,
     name: str | None = None,
 ) -> Image.Image:
-    """A picture in RGB, 8 bits a channel.
+    """Return a picture in RGB, 8 bits a channel.
 
     Args:
-        source: a path, an http(s) address, ``-`` for the bytes on stdin, bytes, or a Pillow image (left as it was).
-        exif: whether to turn the picture the way its EXIF orientation says.
-        offline: whether addresses are refused.
+        source: a path, an http(s) address, ``-`` for the bytes on stdin, bytes, or a Pillow image (left unchanged).
+        exif: whether to apply the EXIF orientation.
         timeout: seconds for a picture at an address; None for 30.
-        name: what errors call it; None for its own name.
+        name: for errors; None for its own name.
 
     Raises:
         ImageUnreadable: with the name of the source, why, and what to try.
@@ -264,8 +255,6 @@ def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Im
 
 
 class _Quiet:
-    """Number of threads that are opening pictures, and the saved warning filters of the process."""
-
     lock: Final = threading.Lock()
     count = 0
     filters = warnings.catch_warnings()
@@ -273,10 +262,7 @@ class _Quiet:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Pillow warns of damage it works around; what matters is raised.
-
-    The filters belong to the process: the first thread in sets one, the last one out puts them back as they were.
-    """
+    """Silence Pillow's warnings of damage; the first thread sets the process's filter, the last one restores it."""
     with _Quiet.lock:
         _Quiet.count += 1
         if _Quiet.count == 1:
@@ -293,7 +279,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _register_heif() -> None:
-    """HEIC where its plugin is installed (``pip install clipalign[heic]``); Pillow itself reads AVIF."""
+    """Support HEIC if its plugin is installed (``pip install clipalign[heic]``); Pillow itself reads AVIF."""
     if "HEIF" in Image.OPEN:
         return
     try:
@@ -312,7 +298,6 @@ def _too_large(name: str, size: str = "") -> ImageUnreadable:
 
 
 def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
-    """Pixels of the first frame, upright, in RGB."""
     width, height = image.size
     if isinstance(image, ImageFile.StubImageFile):
         raise not_read(name, str(image.format))
@@ -328,7 +313,7 @@ def _decode(image: Image.Image, name: str, *, exif: bool) -> Image.Image:
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    """As EXIF says; a picture whose EXIF cannot be read stays as it is."""
+    """Apply the EXIF orientation; with unreadable EXIF the picture is unchanged."""
     try:
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return image
@@ -341,7 +326,7 @@ def _turn_upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """8 bits a channel, transparency over white."""
+    """Convert to 8 bits a channel, transparency over white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
@@ -359,7 +344,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _brighten_palette(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Some programs write the 16-bit palettes of TIFF with 8-bit values, which Pillow takes for black."""
+    """Fix 16-bit TIFF palettes with 8-bit values, which some programs write and Pillow reads as black."""
     colors = image.tag_v2.get(320, ())
     if colors and max(colors) < 256:
         third = len(colors) // 3
@@ -367,13 +352,11 @@ def _brighten_palette(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _scale_deep(image: Image.Image, name: str) -> Image.Image:
-    """Gray with more than 8 bits, scaled to them; Pillow's own conversion would clip.
+    """Scale gray with more than 8 bits; Pillow's own conversion would clip.
 
-    16-bit values are taken as a share of 65535, the 12-bit ones of a TIFF of 4095. Floating ones are taken as they are
-    in 0 to 1, as 8-bit ones in 0 to 255; any other range is stretched from minimum to maximum.
-
-    Raises:
-        ImageUnreadable: floats somewhat beyond 1, which are neither; unsigned 32 bits that Pillow holds as negative.
+    16-bit values are divided by 65535, a TIFF's 12-bit ones by 4095. Floats in 0 to 1, or in 0 to 255, are used as they
+    are; any other range is stretched from minimum to maximum. Refused: floats just beyond 1, and unsigned 32 bits that
+    Pillow holds as negative.
     """
     directory = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     ends = [(float(values.min()), float(values.max())) for _, values in _stripes(image)]
@@ -408,7 +391,7 @@ def _to_bytes(values: Values, start: float, reach: float) -> Values:
 
 
 def _stripes(image: Image.Image) -> Iterator[tuple[int, Values]]:
-    """The values of deep gray from top to bottom, a few rows at a time, with the number of the first; finite ones."""
+    """Yield the finite values of deep gray from top to bottom, a few rows at a time, with the number of the first."""
     rows = max(1, _STRIPE_PIXELS // image.width)
     for top in range(0, image.height, rows):
         values = numpy.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
@@ -418,7 +401,7 @@ def _stripes(image: Image.Image) -> Iterator[tuple[int, Values]]:
 
 
 def thumbnail_of(image: Image.Image, side_px: int) -> bytes:
-    """A small JPEG of an RGB picture, its longer side ``side_px`` pixels at most."""
+    """Return a JPEG of an RGB picture, its longer side at most ``side_px`` pixels."""
     width, height = image.size
     shrink = min(1.0, side_px / max(width, height))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))

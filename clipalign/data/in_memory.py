@@ -1,6 +1,6 @@
 """Pictures that a program holds: arrays, tensors, file objects, Pillow's images, rows of Hugging Face's data sets.
 
-An array or tensor is a picture only where its shape and type leave no doubt; a number is never guessed to be a color.
+An array or tensor is accepted only if its shape and type leave no doubt.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Prepared:
 
 
 def picture_source(image: object) -> str | Path | bytes | Image.Image | Prepared:
-    """What can be read or decoded in another thread, whatever becomes of ``image`` meanwhile.
+    """Return what another thread can read or decode, whatever the caller does with ``image`` meanwhile.
 
     Args:
-        image: a path, an http(s) or data: address, bytes, a file object open for bytes, a Pillow image, a NumPy array
+        image: a path, an http(s) or data: address, bytes, a binary file object, a Pillow image, a NumPy array
             (H, W, 3), a torch tensor (3, H, W), :class:`Prepared`, or ``{"bytes": …, "path": …}``.
 
     Raises:
-        UsageError: it is nothing of these.
-        ImageUnreadable: an array or tensor that is no picture, a Pillow image whose file breaks off.
+        UsageError: another type.
+        ImageUnreadable: an array or tensor that is no picture, or a Pillow image whose file is truncated.
     """
     if isinstance(image, Mapping) and image.keys() & {"bytes", "path"}:
         image = image.get("bytes") or image.get("path")
@@ -84,7 +84,7 @@ def picture_source(image: object) -> str | Path | bytes | Image.Image | Prepared
 
 
 def each_picture(images: Any) -> Iterator[Any]:
-    """The pictures of a batch (B, …), of a list of pictures, or the one picture that was given."""
+    """Yield the pictures of a batch (B, …) or a list, or the one picture."""
     batch = images.tensor if isinstance(images, Prepared) else images
     if getattr(batch, "ndim", 0) == 4:
         yield from map(Prepared, batch) if isinstance(images, Prepared) else batch
@@ -95,7 +95,7 @@ def each_picture(images: Any) -> Iterator[Any]:
 
 
 def _loaded(image: Image.Image) -> Image.Image:
-    """The image with its pixels in memory: its file may be closed as soon as the caller goes on."""
+    """Load the pixels into memory, as the caller may close the file."""
     try:
         image.load()
     except MemoryError:
@@ -106,16 +106,11 @@ def _loaded(image: Image.Image) -> Image.Image:
 
 
 def _is_tensor(value: object) -> bool:
-    """Whether it is one of torch, which is not imported here."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
 
 
 def image_of(held: Any) -> Image.Image:
-    """An array or tensor as a Pillow image in RGB; floats are rounded to 8 bits.
-
-    Raises:
-        ImageUnreadable: it has another shape or type, or floats outside 0 to 1.
-    """
+    """Convert an array or tensor to RGB, rounding floats in 0 to 1 to 8 bits; raise ``ImageUnreadable`` for others."""
     layout = "(H, W, 3)"
     if _is_tensor(held):
         layout = "(3, H, W)"

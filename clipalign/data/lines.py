@@ -1,11 +1,10 @@
 """Files as lines: unzipped where they are, without a byte-order mark, and never a line that fills the memory.
 
-A line is what ends with a line feed; a carriage return before it is not part of it, and one between two objects of JSON
-ends a line too. Blank lines are passed over, and counted for the line numbers that errors name.
+A line ends with a line feed, also after a carriage return; a carriage return between two JSON objects ends a line too.
+Blank lines are skipped but counted in line numbers.
 
-Standard input may be written while it is read: a program that writes one record and waits for the answer would wait
-forever if records were collected first. :class:`LiveLines` says whether the next line is there; where a platform
-cannot tell, no line is late.
+A program may write one record to standard input and wait for its answer: :class:`LiveLines` says whether the next line
+is there. Where a platform cannot tell, no line is late.
 """
 
 from __future__ import annotations
@@ -27,19 +26,17 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 MAX_LINE_BYTES: Final = 16_000_000
-"""Longest line that is read; a record takes some hundred bytes, so a longer line is a file of another kind."""
 
 MAX_PASSED_BYTES: Final = 256_000_000
-"""Most that is passed over in search of the next record, in a line without an end or in blank ones."""
+"""Skipped in search of the next record, in a line without an end or in blank ones."""
 
 BLANK_BYTES: Final = 256
-"""What a blank line counts for: each takes time, however short it is."""
 
 BREAKS: Final = (OSError, EOFError, zlib.error)
-"""What reading may end with in the middle of a file: a disk that fails, an archive that is cut short."""
+"""What reading may raise in the middle of a file, as for a failing disk or a truncated archive."""
 
 _BARE_RETURN: Final = re.compile(rb"(?<=\})[ \t]*\r\s*(?=\{)")
-"""A line end of old systems between two objects; elsewhere JSON may have it for white space."""
+"""A line end of old systems between two objects; elsewhere it is white space in JSON."""
 
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -47,13 +44,7 @@ _NO_TEXT: Final = " is UTF-16 or no text at all"
 
 
 class Line(NamedTuple):
-    """One line that is not blank.
-
-    Attributes:
-        number: in the file, from 1 on.
-        content: without its end and white space around it; empty where the line is too long.
-        too_long: whether it is longer than :data:`MAX_LINE_BYTES`.
-    """
+    """A nonblank line, numbered from 1 in the file; ``content`` is stripped, and empty if ``too_long``."""
 
     number: int
     content: bytes
@@ -62,7 +53,7 @@ class Line(NamedTuple):
 
 @contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """The bytes of a file, or of standard input for ``-``, behind a byte-order mark if there is one.
+    """Open a file, or standard input for ``-``, after a byte-order mark, if any.
 
     Raises:
         InputUnreadable: it cannot be opened, is UTF-16, or is named ``.gz`` and is not a gzip file.
@@ -101,19 +92,16 @@ def _pass_mark(stream: BinaryIO, name: str) -> None:
 
 
 class Lines(Protocol):
-    """What gives a line at a time: files, and :class:`LiveLines`."""
-
     def readline(self, size: int, /) -> bytes:
-        """The next line with its end, at most ``size`` bytes of it; empty at the end."""
+        """Return at most ``size`` bytes of the next line with its end; empty at the end."""
         ...
 
 
 def lines_of(stream: Lines) -> Iterator[Line]:
-    """The lines of ``stream`` that are not blank.
+    """Yield the nonblank lines of ``stream``.
 
-    Raises:
-        InputUnreadable: the first is no text, or the next one does not come; the message lacks the file's name.
-        OSError, EOFError, zlib.error: reading breaks off.
+    ``InputUnreadable``, without the file's name, means no text or no further record in reach. An error of
+    :data:`BREAKS` means that reading breaks off.
     """
     number = passed = 0
     while piece := stream.readline(MAX_LINE_BYTES + 1):
@@ -139,11 +127,7 @@ def lines_of(stream: Lines) -> Iterator[Line]:
 
 
 def pass_over(size: int, passed: int, line: int) -> int:
-    """Bytes passed over in search of the next record, with ``size`` more.
-
-    Raises:
-        InputUnreadable: they are too many; the message lacks the file's name.
-    """
+    """Add ``size`` to the bytes ``passed``; raise ``InputUnreadable``, without the file's name, if too many."""
     if passed > MAX_PASSED_BYTES:
         raise InputUnreadable(f":{line} is followed by too much data without a record", hint="what follows is not read")
     return passed + size
@@ -154,7 +138,6 @@ def _is_no_text(beginning: bytes) -> bool:
 
 
 def broken_off(name: str, error: BaseException) -> InputUnreadable:
-    """What is said where reading ends before the file does."""
     why = getattr(error, "strerror", None) or str(error)
     return InputUnreadable(
         f"{name} breaks off: {why}", hint="what stands before it was read; is the file complete?", input=name
@@ -162,7 +145,6 @@ def broken_off(name: str, error: BaseException) -> InputUnreadable:
 
 
 def named(name: str, error: InputUnreadable) -> InputUnreadable:
-    """``error`` with the name of the file that its message lacks."""
     error.message, error.input = f"{name}{error.message}", name
     error.args = (error.message,)
     return error
@@ -173,7 +155,7 @@ class _Read(Protocol[T_co]):
 
 
 def whole_file(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
-    """What ``read`` finds in a file; where reading breaks off, why, as the last item."""
+    """Yield what ``read`` finds in a file, and an error as the last item if reading breaks off."""
     with opened(name) as stream:
         try:
             yield from read(stream)
@@ -184,17 +166,16 @@ def whole_file(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
 
 
 GRACE_SECONDS: Final = 0.05
-"""How long a line may take before what is there is scored without it."""
+"""Time for a line to arrive before the records present are scored without it."""
 
 _PIECE_BYTES: Final = 1 << 16
 
 
 class LiveLines:
-    """The bytes of a pipe, read as they come.
+    """The bytes of a pipe, read as they arrive.
 
-    Attributes:
-        stream: read with ``read1`` where it has that, which leaves nothing in a buffer that ``select`` does not see;
-            what has no file number, as in tests, is never late.
+    ``stream`` is read with ``read1`` if possible, which leaves no buffer that ``select`` cannot see; without a file
+    number, as in tests, it is never late.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -203,7 +184,7 @@ class LiveLines:
         self._ended = False
 
     def late(self) -> bool:
-        """Whether :meth:`readline` would have to wait for the next line that is not blank."""
+        """Return whether :meth:`readline` would wait for the next nonblank line."""
         while not self._ended and not self._holds_line():
             if not self._ready():
                 return True
@@ -211,7 +192,6 @@ class LiveLines:
         return False
 
     def readline(self, size: int) -> bytes:
-        """The next line with its end, at most ``size`` bytes of it; empty at the end."""
         searched = 0
         while not self._ended and len(self._held) < size:
             if self._held.find(b"\n", searched) >= 0:

@@ -1,7 +1,7 @@
 """Records of a Parquet file, a few dozen rows at a time.
 
-``image`` is a column of names, of the pictures' bytes, or of structs with ``bytes`` and ``path`` as data sets on model
-hubs have it; ``references`` is a list of strings.
+``image`` is a column of names, of the pictures' bytes, or of structs with ``bytes`` and ``path`` as in data sets of
+model hubs; ``references`` is a list of strings.
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ from clipalign.data.records import Row, Source
 from clipalign.errors import InputUnreadable, need
 
 _ROWS: Final = 64
-"""Rows turned into Python objects at a time; pictures may stand in them."""
 
 _BUFFER_BYTES: Final = 1 << 20
 
 BATCH_BYTES: Final = 64_000_000
-"""What the rows turned into objects at a time may take, were each as large as the largest page of its column."""
+"""Of the rows converted at a time, each as large as the largest page of its column."""
 
 MAX_PAGE_BYTES: Final = 1_000_000_000
-"""Largest page that is read; one above :data:`BATCH_BYTES` must not be packed more than :data:`MAX_PACKED`-fold."""
+"""Largest page read; one above :data:`BATCH_BYTES` must not be compressed more than :data:`MAX_PACKED`-fold."""
 
 MAX_PACKED: Final = 20
 MAX_LISTED: Final = 10_000_000
-"""Most values in lists of one row group."""
 
 _HELD: Final = {
     "image": "names, bytes or structs of both",
@@ -36,26 +34,16 @@ _HELD: Final = {
     "id": "strings or whole numbers",
     "references": "lists of strings",
 }
-"""What a column must hold."""
 
 _NAMED: Final = 100
-"""Places of a list that ``--columns`` may name, whose length no schema tells."""
+"""Indices of a list that ``--columns`` may name, as no schema tells its length."""
 
 _BATCH_ERRORS: Final = (OSError, ValueError, TypeError, LookupError, OverflowError, NotImplementedError, MemoryError)
-"""pyarrow's own errors are among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile(Source):
-    """One Parquet file."""
-
     def check(self) -> None:
-        """Read its schema.
-
-        Raises:
-            MissingExtra: pyarrow is not installed.
-            InputUnreadable: it is no Parquet file, or has other columns.
-        """
         with self._opened() as file:
             schema = file.schema_arrow
         self.reader.check(_shape(schema), self.name)
@@ -69,12 +57,10 @@ class ParquetFile(Source):
                 )
 
     def count(self) -> int:
-        """Its rows."""
         with self._opened() as file:
             return int(file.metadata.num_rows)
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`clipalign.data.records.Source`."""
         with self._opened() as file:
             columns = [name for name in file.schema_arrow.names if self.reader.wants(name)]
             try:
@@ -113,7 +99,7 @@ class ParquetFile(Source):
 
 
 def _listed_bytes(batch: Any, number: int) -> int:
-    """What the lists of strings of a row take, each string as often as the row has it."""
+    """Return the size of a row's lists of strings, counting repeated strings each time."""
     from pyarrow import compute, types
 
     total = 0
@@ -130,7 +116,7 @@ def _listed_bytes(batch: Any, number: int) -> int:
 
 
 def _shape(schema: Any) -> dict[str, Any]:
-    """The columns without values, those of structs as objects and those of lists as lists."""
+    """Return the columns without values, structs as objects and lists as lists."""
     from pyarrow import types
 
     def inside(kind: Any) -> Any:
@@ -142,7 +128,6 @@ def _shape(schema: Any) -> dict[str, Any]:
 
 
 def _suits(column: str, kind: Any) -> bool:
-    """Whether a column may be of this type of Arrow's."""
     from pyarrow import types
 
     def string(kind: Any) -> bool:
@@ -171,12 +156,9 @@ def _suits(column: str, kind: Any) -> bool:
 
 
 def _batch_rows(file: Any, group: int, columns: list[str], path: Path) -> int:
-    """How many rows of a row group may be turned into objects at a time.
+    """Return how many rows of a row group may be converted at a time; ``ValueError`` for oversized or damaged pages.
 
     A page of a few bytes may hold one value of a gigabyte, and a thousand rows that repeat it.
-
-    Raises:
-        ValueError: a page is too large or damaged, or a column has too many values.
     """
     about, rows = file.metadata.row_group(group), _ROWS
     with path.open("rb") as stream:
@@ -196,7 +178,7 @@ def _batch_rows(file: Any, group: int, columns: list[str], path: Path) -> int:
 
 
 def _pages(stream: BinaryIO, column: Any) -> Iterator[tuple[int, int, int]]:
-    """Of each page of a column: its bytes, those it is packed in, its values; from its own header, which binds."""
+    """Yield bytes, compressed bytes and values of each page of a column, from its own header, which is binding."""
     place = column.data_page_offset
     if column.has_dictionary_page and 0 < column.dictionary_page_offset < place:
         place = column.dictionary_page_offset
@@ -213,7 +195,7 @@ def _pages(stream: BinaryIO, column: Any) -> Iterator[tuple[int, int, int]]:
 
 
 def _struct(stream: BinaryIO, depth: int = 0) -> dict[int, Any]:
-    """Numbers of a struct in Thrift's compact protocol by their fields; only what headers of pages are made of."""
+    """Parse the numbers of a struct in Thrift's compact protocol by field, as far as page headers need it."""
     found: dict[int, Any] = {}
     field = 0
     while (byte := _byte(stream)) != 0:

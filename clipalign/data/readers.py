@@ -27,7 +27,6 @@ from clipalign.files import is_file, is_folder
 KINDS: Final = ".jsonl, .json, .csv, .tsv (all of them also as .gz), .parquet, .tar, a folder, or -"
 
 MAX_RANGE: Final = 100_000
-"""Most names that a range may stand for."""
 
 _RANGE: Final = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _JSON_LINES: Final = (".jsonl", ".ndjson")
@@ -43,21 +42,18 @@ def open_input(
     keep: Sequence[str] = (),
     limit: int | None = None,
 ) -> Input:
-    """The records of one input after another.
+    """Return the records of one input after another.
 
     Args:
-        names: files, folders, patterns of them, or ``-`` for JSON lines on standard input, as the user named them.
-        image_root: folder that relative image names of tables are looked for in; None for the input's and the working
-            directory.
-        needs_text: whether a record without a text is a bad one.
-        columns: names of the columns ``image``, ``text``, ``id`` and ``references``, for those that have others.
-        keep: other columns that records bring along; ``all`` for all of them.
-        limit: most records that are read; None for all.
+        names: files, folders, patterns of them, or ``-`` for JSON lines on standard input.
+        image_root: folder of relative image names in tables; None for the input's and the working directory.
+        columns: those of ``image``, ``text``, ``id`` and ``references`` that have another name.
+        keep: other columns that records include; ``all`` for all.
+        limit: maximum number of records; None for all.
 
     Raises:
-        UsageError: no name, a kind of file that is not read, no folder ``image_root``, or standard input named twice,
-            closed or a terminal.
-        InputUnreadable: an input that is not there, is of another kind than its name says, or lacks a column.
+        UsageError: no name, an unsupported kind of file, no folder ``image_root``, or an unusable standard input.
+        InputUnreadable: an input that is missing, is of another kind than its name says, or lacks a column.
         MissingExtra: a kind of file whose library is not installed.
     """
     if not names:
@@ -80,14 +76,10 @@ def open_input(
 
 
 def open_pictures(names: Sequence[str], *, limit: int | None = None) -> Input:
-    """Pictures named one by one, among them folders of pictures, for commands that need no text.
-
-    Args:
-        names: paths, addresses, ``-`` and folders, whose pictures come in sorted order.
-        limit: most pictures; None for all.
+    """Return pictures without texts; ``names`` are paths, addresses, ``-`` and folders, read in sorted order.
 
     Raises:
-        InputUnreadable: there is no picture in a folder, or it cannot be read.
+        InputUnreadable: a folder without pictures or that cannot be read.
     """
     sources: list[Source | Listed] = []
     for name in names:
@@ -101,7 +93,7 @@ def open_pictures(names: Sequence[str], *, limit: int | None = None) -> Input:
 
 
 def _in_range(name: str) -> list[str]:
-    """``a{00..99}.tar`` written out, which a shell does where there are no quotes; a file of that very name wins."""
+    """Expand ``a{00..99}.tar`` as a shell does without quotes; a file of that name wins."""
     found = _RANGE.search(name)
     if found is None or is_file(Path(name).expanduser()):
         return [name]
@@ -113,7 +105,7 @@ def _in_range(name: str) -> list[str]:
 
 
 def _matching(name: str) -> list[str]:
-    """The name itself, or what it stands for where it is a pattern that the shell has left alone."""
+    """Expand a pattern; any other name is returned as it is."""
     if not name.strip():
         raise UsageError("an input's name is empty", hint=f"give {KINDS}", input="--input")
     path = Path(name).expanduser()

@@ -1,6 +1,6 @@
 """Records in their order, each with the place it was read at, from one source after another.
 
-A record that could not be read is a record too: it has its place in the order, and a ``problem`` instead of a score.
+A record that could not be read keeps its place in the order, with a ``problem`` instead of a score.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from clipalign.data.columns import RowReader
 
 MAX_NAMES: Final = 65_536
-"""Names of pictures remembered to number those that repeat; beyond, the one unused the longest is forgotten."""
+"""Names of pictures remembered to number those that repeat; beyond, the least recently used is forgotten."""
 
 MAX_COUNTED_BYTES: Final = 32_000_000
-"""Largest table whose records are counted beforehand, for the progress alone."""
+"""Largest table whose records are counted beforehand, for the progress display."""
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands.
+    """Where a record was read.
 
     Attributes:
         file: as the user named it; ``-`` for standard input.
-        line: its first line in the file, from 1 on; 0 where there are no lines (Parquet, folders, tars).
-        number: its ordinal in the file, from 0 on.
+        line: its first line in the file, from 1; 0 for Parquet, folders and tars.
+        number: its index in the file.
     """
 
     file: str
@@ -45,7 +45,7 @@ class Place:
     number: int
 
     def __str__(self) -> str:
-        """As errors name it: ``pairs.jsonl:7``, or ``shard.tar, record 7`` where there are no lines."""
+        """Format for errors: ``pairs.jsonl:7``, or ``shard.tar, record 7`` without lines."""
         name = "standard input" if self.file == STDIN else self.file
         return f"{name}:{self.line}" if self.line else f"{name}, record {self.number + 1}"
 
@@ -55,17 +55,14 @@ class InputRecord:
     """One record of an input.
 
     Attributes:
-        id: column ``id``; else the picture's name, with ``#2``, ``#3``, … where it occurs again in the same file. For
-            folders the name without its ending, for tars the key.
-        image: what :func:`clipalign.data.images.open_image` takes, or a picture that a program has
-            prepared itself.
-        image_name: as it stands in the input, for results and errors.
-        text: what is said about the image; may be empty for commands that need none.
+        id: column ``id``; else the picture's name, with ``#2``, ``#3``, … if repeated in the same file; for folders
+            without its ending, for tars the key.
+        image: what :func:`clipalign.data.images.open_image` takes, or a picture prepared by a program.
+        image_name: as in the input, for results and errors.
         references: other captions of the image, for RefCLIPScore.
-        place: where it was read.
         problem: why the record cannot be used, or None; the other fields hold what could be read.
         folders: where a relative ``image`` is looked for, in this order.
-        columns: other columns that were asked for, by name, in JSON's types.
+        columns: other columns that were requested, by name, in JSON's types.
     """
 
     id: str
@@ -80,16 +77,15 @@ class InputRecord:
 
 
 def bad_record(place: Place, problem: ClipalignError) -> InputRecord:
-    """A record of which nothing but its place is known."""
     return InputRecord(str(place.number + 1), "", "", "", (), place, problem)
 
 
 class Row(NamedTuple):
-    """What a source finds before its columns are read.
+    """A row of a source.
 
     Attributes:
-        value: columns by name, or why they cannot be read; a value may be such an error too.
-        line: where it begins, from 1 on; 0 where there are no lines.
+        value: columns by name, or why they cannot be read; a column's value may be such an error too.
+        line: where it begins, from 1; 0 without lines.
     """
 
     value: Any
@@ -98,31 +94,21 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input of those a run may have: a file, a folder, standard input. A subclass per kind yields its rows.
-
-    Attributes:
-        name: as the user named it.
-        reader: makes records of its rows.
-    """
+    """An input of a run: a file, a folder, standard input; a subclass per kind yields its rows."""
 
     name: str
     reader: RowReader
 
     @property
     def path(self) -> Path:
-        """The file or folder."""
         return Path(self.name).expanduser()
 
     def rows(self) -> Iterator[Row]:
-        """Its rows in order; a last one with an error where reading breaks off.
-
-        Raises:
-            InputUnreadable: it cannot be read as a whole.
-        """
+        """Yield its rows in order, with an error as the last one if reading breaks off."""
         raise NotImplementedError
 
     def check(self) -> None:
-        """Look at its beginning.
+        """Read its beginning.
 
         Raises:
             InputUnreadable: it cannot be read as a whole, or has other columns.
@@ -131,16 +117,12 @@ class Source:
         next(self.records(), None)
 
     def count(self) -> int | None:
-        """How many records; None where it would take long to know."""
+        """Return the number of records; None if counting would take long."""
         small = self.path.is_file() and self.path.stat().st_size <= MAX_COUNTED_BYTES and self.path.suffix != ".gz"
         return sum(1 for _ in self.rows()) if small else None
 
     def records(self) -> Iterator[InputRecord]:
-        """Its records in order.
-
-        Raises:
-            InputUnreadable: it cannot be read as a whole, or its first record has other columns.
-        """
+        """Yield its records in order; raise ``InputUnreadable`` if it cannot be read as a whole."""
         names = _Names()
         for number, row in enumerate(self.rows()):
             place = Place(self.name, row.line, number)
@@ -154,13 +136,11 @@ class Source:
 
 
 class _Names:
-    """Names of pictures, numbered where they repeat, in memory that does not grow."""
-
     def __init__(self) -> None:
         self._seen: OrderedDict[int, int] = OrderedDict()
 
     def numbered(self, name: str) -> str:
-        """``a.jpg``, at the next call ``a.jpg#2``; an empty name stays empty."""
+        """Return ``a.jpg``, at the next call ``a.jpg#2``; an empty name stays empty."""
         key = hash(name)
         count = self._seen[key] = self._seen.pop(key, 0) + 1
         if len(self._seen) > MAX_NAMES:
@@ -170,34 +150,27 @@ class _Names:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Records that are in memory already."""
-
     items: Sequence[InputRecord]
     name: str = "the arguments"
 
     def count(self) -> int:
-        """How many there are."""
         return len(self.items)
 
     def records(self) -> Iterator[InputRecord]:
-        """The records."""
         return iter(self.items)
 
 
 def never_late() -> bool:
-    """``late`` of inputs that never wait, such as files."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Sources one after another, read as they are asked for.
+    """Sources one after another, read lazily.
 
     Attributes:
-        sources: at least one.
-        name: what messages call it.
         late: whether the next record has not arrived; records already read are then scored without waiting.
-        limit: most records that are read; None for all.
+        limit: maximum number of records; None for all.
     """
 
     sources: Sequence[Source | Listed]
@@ -207,15 +180,10 @@ class Input:
 
     @classmethod
     def of(cls, items: Sequence[InputRecord]) -> Self:
-        """Records that are in memory already."""
         return cls([Listed(items)])
 
     def count(self) -> int | None:
-        """How many records there are; None where that would take long to know.
-
-        Raises:
-            InputUnreadable: a source cannot be read as a whole.
-        """
+        """Return the number of records; None if counting would take long. Raises as :meth:`records`."""
         total = 0
         for source in self.sources:
             count = source.count()
@@ -225,13 +193,10 @@ class Input:
         return total if self.limit is None else min(total, self.limit)
 
     def records(self, shard: tuple[int, int] | None = None) -> Iterator[InputRecord]:
-        """The records in their order, or shard I of N, I from 1 on.
+        """Yield the records in order, or shard I of N, I from 1; raise ``InputUnreadable`` for an unreadable source.
 
-        Where there are at least N sources, a shard is a stretch of whole ones. Else each shard reads all and takes
-        every N-th, neighbors of one picture together, so that nothing need be counted and no picture is read twice.
-
-        Raises:
-            InputUnreadable: a source cannot be read as a whole.
+        With at least N sources a shard is a range of whole ones. Else each shard reads all and takes every N-th,
+        neighbors with the same picture together, so that nothing is counted and no picture read twice.
         """
         sources = self.sources
         if shard is None:

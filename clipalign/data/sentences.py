@@ -1,9 +1,9 @@
 """A long text cut into sentences or phrases, each with its place in the text as given.
 
-Pieces follow each other, between them stands nothing but white space, and the text up to a piece's end is the prefix
-that is scored. Rules and short lists instead of a trained splitter: captions are plain prose, and what matters is that
-nothing is cut where no reader would (abbreviations, initials, decimals, signs that are quoted, numbered lists) and that
-scripts without spaces are cut at all. The lists are English; other languages get punctuation alone.
+Only white space is between pieces, and the text up to a piece's end is the prefix that is scored. Rules and short lists
+replace a trained splitter: captions are plain prose, and cuts must be neither inside abbreviations, initials, decimals,
+quoted signs and numbered lists, nor missing in scripts without spaces. The lists are English; other languages use
+punctuation alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import regex  # type: ignore[import-untyped, unused-ignore]
 
 
 class Cut(StrEnum):
-    """What a text is cut into."""
-
     SENTENCE = "sentence"
     PHRASE = "phrase"
 
@@ -58,7 +56,6 @@ _LONGEST_ASIDE: Final = 200
 """Characters of a quotation or bracket that stays whole; a longer one is cut like any text."""
 
 _LONGEST_WORD: Final = 60
-"""Characters looked back over for an abbreviation."""
 
 _TITLES: Final = _words("mr mrs ms mx dr prof rev hon gen col capt lt sgt maj gov sen rep pres mme mlle fr")
 _NEVER_LAST: Final = frozenset({"e.g", "i.e", "eg", "ie", "vs", "cf", "viz", "incl", "esp"})
@@ -78,7 +75,7 @@ _STARTERS: Final = _words(
 """Words that begin a sentence and hardly ever a name."""
 
 _QUOTING: Final = frozenset("とっの")
-"""What goes on after a closing quotation mark in Japanese."""
+"""Continues a sentence after a closing quotation mark in Japanese."""
 
 _CONNECTIVES: Final = (
     r"next\ to|in\ front\ of|on\ top\ of|to\ (?=(?:the|its|his|her|their|one|each)\b)|"
@@ -101,16 +98,16 @@ _EMPTY_WORDS: Final = _words(
     between among around across along against over inside outside through toward towards beyond before after during from
     into onto by to of is are was were be being been it there also both some well just very"""
 )
-"""A phrase of these alone says nothing: it goes with the next one."""
+"""A phrase of these alone is joined to the next one."""
 
 _SPELLED = regex.compile(r"[\p{L}\p{N}]+")
 
 
 def split_text(text: str, by: Cut) -> list[Piece]:
-    """The sentences or phrases of ``text``, in order; empty for a text of nothing but white space.
+    """Return the sentences or phrases of ``text``, in order; empty for white space only.
 
-    ``text[piece.start : piece.end] == piece.text`` for each, none begins or ends with white space, and what lies
-    between and around them is white space. Every piece holds a letter or a digit, unless the whole text holds none.
+    ``text[piece.start : piece.end] == piece.text``, and all other characters are white space. Every piece has a letter
+    or a digit, unless the whole text has none.
     """
     asides = _asides(text)
     sentences = _pieces(text, 0, len(text), list(_sentence_ends(text, asides)))
@@ -120,7 +117,7 @@ def split_text(text: str, by: Cut) -> list[Piece]:
 
 
 def _pieces(text: str, begin: int, end: int, cuts: list[int]) -> list[Piece]:
-    """The stretches between cuts, without the space around them; one without letters and digits joins a neighbor."""
+    """Return the stripped text between cuts; a piece without letters and digits joins a neighbor."""
     spans: list[tuple[int, int]] = []
     waiting = -1  # first character of a stretch that joins the next one, having none before it
     for first, last in zip([begin, *cuts], [*cuts, end], strict=True):
@@ -142,13 +139,12 @@ def _pieces(text: str, begin: int, end: int, cuts: list[int]) -> list[Piece]:
 
 
 class _Asides(NamedTuple):
-    """Quotations and brackets that stay whole: where each begins and ends, in order, none inside another."""
+    """Spans of quotations and brackets that stay whole, in order and not nested."""
 
     starts: list[int]
     ends: list[int]
 
     def holds(self, place: int) -> bool:
-        """Whether ``place`` lies inside one."""
         index = bisect_right(self.starts, place) - 1
         return index >= 0 and self.starts[index] < place < self.ends[index]
 
@@ -175,7 +171,6 @@ def _asides(text: str) -> _Asides:
 
 
 def _sentence_ends(text: str, asides: _Asides) -> Iterator[int]:
-    """Where a new sentence begins, the first one aside."""
     begin = 0
     for stop in _STOP.finditer(text):
         place = stop.end()
@@ -185,7 +180,7 @@ def _sentence_ends(text: str, asides: _Asides) -> Iterator[int]:
 
 
 def _ends(text: str, begin: int, stop: regex.Match[str]) -> bool:
-    """Whether the sentence that began at ``begin`` ends with this stop."""
+    """Return whether the sentence from ``begin`` ends with this stop."""
     following = _NEXT_WORD.match(text, stop.end())["word"] or ""
     closed = stop.end() > max(stop.end(name) for name in ("western", "other", "joined"))
     if stop["other"]:
@@ -206,7 +201,7 @@ def _ends(text: str, begin: int, stop: regex.Match[str]) -> bool:
 
 
 def _full_stop(text: str, begin: int, place: int, word: str, following: str) -> bool:
-    """Whether a single period after ``word`` ends a sentence, rather than an abbreviation or a number."""
+    """Return whether a period after ``word`` ends a sentence, not an abbreviation or a number."""
     lowered, next_word = word.lower(), following.lower()
     capital, numeral = following[:1].isupper(), following[:1].isdigit()
     fresh = next_word in _STARTERS and capital
@@ -230,7 +225,7 @@ def _full_stop(text: str, begin: int, place: int, word: str, following: str) -> 
 
 
 def _word_before(text: str, begin: int, place: int) -> str:
-    """What stands between the last white space before ``place`` and it, without opening marks."""
+    """Return the text from the last white space to ``place``, without opening marks."""
     window = text[max(begin, place - _LONGEST_WORD) : place]
     return window[-1:].strip() and window.split()[-1].lstrip("\"'“‘«‹([{「『（")
 

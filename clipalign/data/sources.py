@@ -21,19 +21,16 @@ from clipalign.files import open_plain
 STDIN: Final = "-"
 
 MAX_DOWNLOAD_BYTES: Final = 100_000_000
-"""Largest file fetched from an address."""
 
 MAX_DATA_CHARACTERS: Final = 2 * MAX_DOWNLOAD_BYTES
-"""Of a ``data:`` address."""
 
 TIMEOUT_SECONDS: Final = 30.0
 """For a picture at an address, from the first attempt to the last byte."""
 
 ATTEMPTS: Final = 3
-"""At a picture, where asking again may help."""
 
 MAX_FILE_BYTES: Final = 100_000_000
-"""Of a picture, wherever it is read from: up to 16 are held at once before they are decoded."""
+"""Of a picture from any source: up to 16 are held at once before they are decoded."""
 
 DATA: Final = "data:"
 
@@ -43,13 +40,12 @@ PICTURES: Final = frozenset(
         *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
     )
 )
-"""Endings of pictures, in lower case: what a picture given by its name is read from, so that none is passed over."""
 
 _ENDINGS: Final = (".jpg", ".png", ".jpeg", ".webp")
-"""What a name without an ending is looked for with."""
+"""Tried for a name without an ending."""
 
 _NUMBERED: Final = ("", "COCO_val2014_", "COCO_train2014_", "COCO_test2014_")
-"""What COCO puts before the twelve digits of a picture's number."""
+"""COCO's prefix of the twelve digits of a picture's number."""
 
 _DIGITS: Final = 12
 
@@ -64,18 +60,16 @@ def read_image(
     name: str | None = None,
     folders: Sequence[Path] = (Path(),),
 ) -> bytes:
-    """The bytes of a picture, for ``open_image`` to decode.
+    """Return the bytes of a picture, for ``open_image`` to decode.
 
     Args:
         source: a path, an http(s) or data: address, ``-`` for stdin, or bytes, which are returned as they are.
-        offline: whether http(s) addresses are refused.
-        timeout: seconds for one at an http(s) address, headers, body and further attempts together;
-            None for :data:`TIMEOUT_SECONDS`.
-        name: what errors call it; None for its own name.
+        timeout: seconds for an http(s) address, all attempts together; None for :data:`TIMEOUT_SECONDS`.
+        name: for errors; None for its own name.
         folders: where a relative path is looked for, in this order.
 
     Raises:
-        ImageUnreadable: it is not there, empty, too large, or may not be fetched.
+        ImageUnreadable: it is missing, empty, too large, or may not be downloaded.
     """
     name = name or name_of(source)
     content = _read(source, name, offline=offline, timeout=timeout or TIMEOUT_SECONDS, folders=folders)
@@ -85,7 +79,7 @@ def read_image(
 
 
 def is_file_name(source: str) -> bool:
-    """Whether ``source`` names a file: it is no http(s) or data: address and not ``-`` for stdin."""
+    """Return whether ``source`` names a file: no http(s) or data: address and not ``-`` for stdin."""
     return source != STDIN and not source[:8].lower().startswith(("http://", "https://", DATA))
 
 
@@ -94,7 +88,7 @@ def _is_data(source: str) -> bool:
 
 
 def short_name(source: str) -> str:
-    """``source``, or for a data: address, which may have millions of characters, its kind and the hash of the rest."""
+    """Return ``source``, or for a data: address its kind and the hash of the rest."""
     if not _is_data(source):
         return source
     digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -102,7 +96,7 @@ def short_name(source: str) -> str:
 
 
 def name_of(source: str | bytes | Path) -> str:
-    """What errors call a picture that was given no name."""
+    """Return the name in errors of a picture without one."""
     if isinstance(source, bytes):
         return "the image"
     return "standard input" if str(source) == STDIN else short_name(str(source))
@@ -140,7 +134,7 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
 
 
 def _found(source: Path, folders: Sequence[Path]) -> Path:
-    """The first file there is under one of the names of a picture, or its own name, which opening will complain of."""
+    """Return the first existing file among a picture's possible names, or its own name, which opening will refuse."""
     written = source.expanduser()
     for name in _names_of(written):
         for folder in folders:
@@ -151,7 +145,7 @@ def _found(source: Path, folders: Sequence[Path]) -> Path:
 
 
 def _names_of(path: Path) -> Iterator[Path]:
-    """``path``, with é in one character or two, and where it has no ending of a picture, with one, as COCO has it."""
+    """Yield ``path``, with é in one character or two, and if it lacks a picture's ending, with one, as COCO has it."""
     yield path
     if not str(path).isascii():
         yield from (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
@@ -173,13 +167,11 @@ def _limited(content: bytes, name: str) -> bytes:
 
 
 def _where(paths: Sequence[Path]) -> str:
-    """Where a picture was looked for."""
     there = [str(path.parent.absolute()) for path in paths if path.parent.is_dir()]
     return f"looked in {' and '.join(there)}" if there else f"there is no folder {paths[0].parent}"
 
 
 def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
-    """The bytes at an http(s) address, within the limits of size and time."""
     if offline:
         raise ImageUnreadable(
             f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
@@ -204,7 +196,6 @@ def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
 
 
 def _decoded(address: str, name: str) -> bytes:
-    """The bytes that a ``data:`` address holds itself."""
     kind, comma, held = address[len(DATA) :].partition(",")
     try:
         if not comma or len(held) > MAX_DATA_CHARACTERS:

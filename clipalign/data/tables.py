@@ -1,6 +1,6 @@
 """Tables of records a line: JSON lines, CSV and TSV, read as they are asked for.
 
-Where reading ends before the file does, the last row is an error, and whatever input comes next goes on.
+If reading breaks off, the last row is an error, and the next input goes on.
 """
 
 from __future__ import annotations
@@ -38,30 +38,23 @@ OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "c
 
 @dataclass(frozen=True, slots=True)
 class JsonLines(Source):
-    """A JSON object a line, from a file, a pipe or standard input.
-
-    Attributes:
-        live: standard input, where a program may wait for the answer to each line.
-    """
+    """A JSON object a line, from a file or a pipe; if ``live``, a program may wait for the answer to each line."""
 
     live: LiveLines | None = None
 
     @property
     def rewinds(self) -> bool:
-        """Whether it can be read twice."""
         return self.name != STDIN and self.path.is_file()
 
     def check(self) -> None:
-        """Look at the first record of a file; of a pipe it is looked at when it is read."""
+        """Read the first record of a file; a pipe is checked when it is read."""
         if self.rewinds:
             Source.check(self)
 
     def count(self) -> int | None:
-        """Lines that are not blank; None for a pipe."""
         return Source.count(self) if self.rewinds else None
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`clipalign.data.records.Source`."""
         lines = whole_file(self.name, lambda stream: lines_of(self.live or stream))
         for index, line in enumerate(lines):
             if isinstance(line, InputUnreadable):
@@ -83,23 +76,21 @@ class JsonLines(Source):
 
 
 def _with_file_name(row: Any, path: Path) -> Any:
-    """A row of Hugging Face's ``metadata`` with its picture under the name that all tables have for it."""
+    """Rename the picture's column of Hugging Face's ``metadata``."""
     named = path.name.startswith("metadata.") and isinstance(row, Mapping) and "image" not in row
     return {"image": row["file_name"], **row} if named and "file_name" in row else row
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable(Source):
-    """CSV or TSV with a header; in CSV a field may be quoted, and hold line ends then, in TSV nothing is a quote."""
+    """CSV or TSV with a header; only CSV has quotes, in which a field may hold line ends."""
 
     delimiter: str = ","
 
     def check(self) -> None:
-        """Read the header."""
         next(self.rows(), None)
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`clipalign.data.records.Source`."""
         rows = self._fields()
         first = next(rows, None)
         if first is None:
@@ -134,7 +125,7 @@ class TextTable(Source):
         return _with_file_name(fields, self.path)
 
     def _fields(self) -> Iterator[Row]:
-        """The fields of the header and of the rows, or why one cannot be read; not the blank ones."""
+        """Yield the fields of the header and the nonblank rows, or why one cannot be read."""
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # 131,072 as Python comes
         with opened(self.name) as stream:
             lines = _TextLines(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""))
@@ -161,13 +152,10 @@ class TextTable(Source):
 
 
 class _TextLines:
-    """The lines of a table of text, and rows that are made of them.
+    """The lines of a table of text, and its rows; ``first`` is the number of the last row's first line.
 
-    Where a row turns out to be none, it is its first line that is wrong, most often by a quote that is not closed: the
-    lines behind it, which it has taken in, are read again, each by itself: no line is read more than three times.
-
-    Attributes:
-        first: the number of the line that the last row began with.
+    For an invalid row its first line is blamed, most often for an open quote: the lines after it are read again on
+    their own. No line is read more than three times.
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
@@ -177,12 +165,7 @@ class _TextLines:
         self.first = 1
 
     def row(self, delimiter: str) -> tuple[int, list[str] | None]:
-        """The next row and the number of its line; without fields where it is blank, None at the end.
-
-        Raises:
-            csv.Error: it is none.
-            InputUnreadable: a line has no end; the message lacks the file's name.
-        """
+        """Return the next row and its line; no fields if blank, None at the end. Raise ``csv.Error`` if invalid."""
         self.first = self._next
         taken: list[str] = []
         alone = len(self._again) > 1

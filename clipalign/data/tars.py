@@ -1,9 +1,9 @@
 """WebDataset shards: tar files in which neighbors of one name are one record, ``7.jpg`` with ``7.txt`` or ``7.json``.
 
-Read with Python's own :mod:`tarfile` from beginning to end, a record at a time; nothing is unpacked to the disk, links
-are not followed. The library that the format is named after is not needed for that, and passes over in silence what is
-refused here: a record without a picture or a text, a shard that is cut short. Every tar that is read, shards and
-archives of data sets, goes through :class:`BoundedMember` and :func:`members_of`, which bound time and memory.
+Python's :mod:`tarfile` reads them from beginning to end, a record at a time; nothing is unpacked, links are not
+followed. The webdataset library silently skips what is refused here: a record without a picture or a text, a truncated
+shard. All tars, shards and archives of data sets, are read by :class:`BoundedMember` and :func:`members_of`, which
+bound time and memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clipalign.data.sources import MAX_FILE_BYTES, PICTURES
 from clipalign.errors import InputUnreadable
 
 MAX_HEADER_BYTES: Final = 1 << 13
-"""Longest header with a long name or attributes; it is read as a whole, and searched, before anybody can look."""
+"""Of a header with a long name or attributes, which is read and searched as a whole."""
 
 _LONG_HEADERS: Final = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -36,10 +36,9 @@ _LONG_NUMBER: Final = re.compile(rb"\d{65}")
 
 
 class BoundedMember(tarfile.TarInfo):
-    """A member of a tar; ``ReadError`` for a damaged header, ``ValueError`` for one that is too much.
+    """A member of a tar; ``ReadError`` for a damaged header, ``ValueError`` for one that is too large.
 
-    By itself tarfile takes a damaged header behind the first member for the end of the tar, and reads long names and
-    attributes of any length before it looks at them.
+    tarfile itself takes a damaged header for the end, and reads long names and attributes of any length.
     """
 
     @classmethod
@@ -64,7 +63,7 @@ class BoundedMember(tarfile.TarInfo):
         raise ValueError("a file with holes")
 
     def _proc_pax(self, tar: Any) -> tarfile.TarInfo:
-        """Attributes, which some versions of tarfile search in the square of the time that they take to be read."""
+        """Check attributes first: some versions of tarfile parse them in quadratic time."""
         stream = tar.fileobj
         content: bytes = stream.read(self._block(self.size))  # type: ignore[attr-defined]
         _check_records(content[: self.size])
@@ -78,7 +77,7 @@ class BoundedMember(tarfile.TarInfo):
 
 
 def _check_records(content: bytes) -> None:
-    """Whether each attribute has the length that it says, and none a number of endless digits."""
+    """Check that each attribute has its stated length, and no number has endless digits."""
     place = 0
     while place < len(content):
         record = _RECORD.match(content, place)
@@ -91,7 +90,7 @@ def _check_records(content: bytes) -> None:
 
 
 def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Its members, none of which is kept, nor what headers said of all of them: both would grow with the tar."""
+    """Yield the members, keeping neither them nor what headers said of all: both would grow with the tar."""
     while (member := tar.next()) is not None:
         vars(tar)["members"].clear()
         vars(tar)["pax_headers"] = {}
@@ -99,14 +98,12 @@ def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 MAX_PICTURE_BYTES: Final = MAX_FILE_BYTES
-"""Largest picture that is read from a tar."""
 
 MAX_SAMPLE_BYTES: Final = 3 * MAX_PICTURE_BYTES
 MAX_MEMBERS: Final = 100
-"""Of all members of one key together."""
 
 MAX_PASSED: Final = 100_000
-"""Most members that are passed over in search of the next record; each takes time, however small it is."""
+"""Members skipped in search of the next record; each takes time, however small it is."""
 
 _SUFFIXES: Final = frozenset(
     (
@@ -114,14 +111,14 @@ _SUFFIXES: Final = frozenset(
         *("seg", "mask", "depth", "caption", "captions", "text", "cls", "label", "meta", "metadata", "info"),
     )
 )
-"""What may stand between the key and the ending: the names that shards give to several members of one record."""
+"""Allowed between the key and the ending: common names of several members of one record."""
 
 _DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError, RecursionError)  # headers of headers of headers
 
 
 @dataclass(slots=True)
 class _Sample:
-    """Neighbors of one key: their content by what follows the key, ``left.png``, with the names that they have."""
+    """Neighbors of one key: their content by what follows the key, ``left.png``, with their names."""
 
     key: str
     members: dict[str, bytes | InputUnreadable] = field(default_factory=dict)
@@ -131,14 +128,7 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class TarShard(Source):
-    """One tar file."""
-
     def check(self) -> None:
-        """Read the first record.
-
-        Raises:
-            InputUnreadable: it is no tar file, has no record, or other columns.
-        """
         first = next(self.rows(), None)
         if first is None:
             raise InputUnreadable(f"there are no pictures in {self.name}", input=self.name)
@@ -147,16 +137,15 @@ class TarShard(Source):
         self.reader.check(first.value, self.name, has_all=False)
 
     def count(self) -> int | None:
-        """None: that would take reading all headers."""
+        """Return None: counting would read all headers."""
         return None
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`clipalign.data.records.Source`."""
         for sample in self._samples():
             yield Row(sample if isinstance(sample, InputUnreadable) else self._row(sample))
 
     def _row(self, sample: _Sample) -> dict[str, Any]:
-        """Its members by what follows the key, and what they are for: ``image``, ``text``, ``references``, ``id``."""
+        """Return its members by what follows the key, and as ``image``, ``text``, ``references``, ``id``."""
         row: dict[str, Any] = {ending: self._value(sample, ending) for ending in sample.members}
         about: dict[str, Any] = found if isinstance(found := row.get("json"), dict) else {}
         pictures = [ending for ending in sample.members if _ending(ending) in PICTURES]
@@ -173,7 +162,7 @@ class TarShard(Source):
         return row
 
     def _text(self, sample: _Sample, row: dict[str, Any], about: dict[str, Any]) -> Any:
-        """What is the text of a record, or why it has none; None where it may be there under another name."""
+        """Return a record's text, or why it has none; None if it may have another name."""
         texts = [ending for ending in sample.members if _ending(ending) == ".txt"]
         in_json = about.get("text")
         if len(texts) > 1:
@@ -206,7 +195,6 @@ class TarShard(Source):
             return InputUnreadable(f"the caption of {where} cannot be read: {error}", input=where)
 
     def _samples(self) -> Iterator[_Sample | InputUnreadable]:
-        """Records as they stand in the tar; an error at the end where it breaks off."""
         sample: _Sample | None = None
         try:
             with self.path.open("rb") as stream:
@@ -245,9 +233,9 @@ class TarShard(Source):
 
 
 def _key(name: str, chosen: Sequence[str]) -> tuple[str, str]:
-    """The name up to its last dot, less known or ``chosen`` suffixes before that, and what follows, in lower case.
+    """Split off what follows the key, in lower case: the last ending and known or ``chosen`` suffixes before it.
 
-    ``scene 2.0.left.png`` has the key ``scene 2.0``, for ``0`` is no suffix, and is its ``left.png``.
+    ``scene 2.0.left.png`` has the key ``scene 2.0``, as ``0`` is no suffix, and is its ``left.png``.
     """
     folder, slash, file = name.removeprefix("./").rpartition("/")
     for suffix in chosen:
@@ -262,7 +250,6 @@ def _key(name: str, chosen: Sequence[str]) -> tuple[str, str]:
 
 
 def _ending(suffix: str) -> str:
-    """``.png`` of ``left.png``."""
     return f".{suffix.rpartition('.')[2]}"
 
 

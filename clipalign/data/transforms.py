@@ -1,12 +1,11 @@
 """Preprocessing: an RGB picture becomes the tensor a model takes, whole or in random square crops.
 
-open_clip's evaluation transform bit for bit, without torchvision. Its two halves, :func:`to_square` and
-:func:`to_values`, serve those who hold many pictures.
+open_clip's evaluation transform bit for bit, without torchvision, in two halves, :func:`to_square` and
+:func:`to_values`.
 
-Crops depend on the picture and the seed alone, neither on the order of pictures nor on the number of processes: every
-picture has its own generator, derived from the seed, its size and its pixels (WCA, Li et al., ICML 2024, arXiv
-2406.02915: side ``u * min(width, height)`` with ``u`` uniform in alpha to 0.9, place uniform). The file's name plays no
-part.
+Crops depend on the picture and the seed alone: every picture has its own generator, derived from the seed, its size and
+its pixels (WCA, Li et al., ICML 2024, arXiv 2406.02915: side ``u * min(width, height)`` with ``u`` uniform in alpha to
+0.9, place uniform).
 """
 
 from __future__ import annotations
@@ -30,11 +29,7 @@ if TYPE_CHECKING:
 
 
 def to_tensor(image: Image.Image | Prepared, loaded: LoadedModel) -> Tensor:
-    """The input of ``loaded`` for one picture (3, S, S), fp32 on the CPU: open_clip's evaluation transform.
-
-    Args:
-        image: RGB, or what was prepared already.
-        loaded: its ``image_size``, ``mean``, ``std``, ``interpolation``, ``resize_mode`` and ``fill_color`` count.
+    """Return the input of ``loaded`` for one picture (3, S, S), fp32 on the CPU: open_clip's evaluation transform.
 
     Raises:
         ImageUnreadable: the picture is too long and thin, or was prepared for another model.
@@ -64,9 +59,7 @@ def _checked(tensor: Tensor, side: int) -> Tensor:
 
 
 def to_square(image: Image.Image, loaded: LoadedModel) -> numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]:
-    """The first half of :func:`to_tensor`: an RGB picture as the square the model sees (S, S, 3), before any number is
-    touched; a quarter of the memory.
-    """
+    """Apply the first half of :func:`to_tensor`: an RGB picture as the model's square of bytes (S, S, 3)."""
     side = loaded.image_size
     bicubic = loaded.interpolation != "bilinear"
     filter_ = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
@@ -84,7 +77,7 @@ def to_square(image: Image.Image, loaded: LoadedModel) -> numpy.ndarray[tuple[in
 
 
 def to_values(squares: Tensor, loaded: LoadedModel) -> Tensor:
-    """The second half of :func:`to_tensor`, for many and on any device: bytes (B, S, S, 3) to fp32 (B, 3, S, S)."""
+    """Apply the second half of :func:`to_tensor` on any device: bytes (B, S, S, 3) to fp32 (B, 3, S, S)."""
     values = squares.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     mean, std = (torch.tensor(numbers, device=squares.device).view(3, 1, 1) for numbers in (loaded.mean, loaded.std))
     return values.div_(255).sub_(mean).div_(std)
@@ -99,7 +92,7 @@ def _resize(image: Image.Image, width: int, height: int, filter_: Image.Resampli
 
 
 def _center_square(image: Image.Image, side: int, fill: int) -> Image.Image:
-    """The middle square; where the picture is smaller, ``fill`` around it, the odd pixel right and below."""
+    """Return the middle square, padding a smaller picture with ``fill``, the odd pixel right and below."""
     width, height = image.size
     if width < side or height < side:
         ground = Image.new("RGB", (max(width, side), max(height, side)), (fill,) * 3)
@@ -117,27 +110,22 @@ LARGEST_SHARE: Final = 0.9
 """Of the shorter side: the longest side of a crop (WCA)."""
 
 _SAMPLES: Final = 64
-"""Pixels a side that tell one picture from another."""
 
 
 def picture_seed(picture: Image.Image, seed: int) -> int:
-    """The seed of one picture's crops: from ``seed``, the picture's size and a grid of its pixels."""
+    """Derive one picture's seed from ``seed``, its size and a grid of its pixels."""
     grid = picture.convert("RGB").resize((_SAMPLES, _SAMPLES), Image.Resampling.NEAREST)
     digest = hashlib.sha256(f"{seed} {picture.width} {picture.height} ".encode() + grid.tobytes())
     return int.from_bytes(digest.digest()[:16], "big")
 
 
 def crop_boxes(size: tuple[int, int], *, crops: int, alpha: float, seed: int) -> list[Box]:
-    """Boxes of square crops.
+    """Return N boxes of square crops inside the picture, at least one pixel a side.
 
     Args:
         size: width and height of the picture in pixels, at least 1 each.
-        crops: how many, N.
         alpha: smallest side as a share of the picture's shorter side, 0 to 0.9.
         seed: of this picture, see :func:`picture_seed`.
-
-    Returns:
-        N boxes inside the picture, at least one pixel a side.
     """
     width, height = size
     # Of all its methods only random() is promised to give the same numbers in every version of Python.
@@ -152,12 +140,9 @@ def crop_boxes(size: tuple[int, int], *, crops: int, alpha: float, seed: int) ->
 
 
 def cut_and_prepare(picture: Image.Image, boxes: Sequence[Box], loaded: LoadedModel) -> Tensor:
-    """The whole picture and its crops, as squares of the model's size in bytes: (1 + N, S, S, 3), on the CPU.
+    """Return the whole picture and its crops as squares for :func:`to_values`: bytes (1 + N, S, S, 3), on the CPU.
 
-    :func:`to_values` makes of them what the image tower takes; until then they need a quarter of the memory.
-
-    Raises:
-        ImageUnreadable: the picture is too long and thin to be prepared.
+    Raises ``ImageUnreadable`` for a picture that is too long and thin.
     """
     side = loaded.image_size
     squares = numpy.empty((1 + len(boxes), side, side, 3), dtype=numpy.uint8)

@@ -2,8 +2,8 @@
 
 Word rules of CLIP4DM: split at white space, ``.`` and ``,`` are words of their own, and a word of nothing but
 ``.,!"?;:`` is neither reported nor numbered. A word's attribution is the mean over the tokens that share characters
-with it. A run of punctuation is one token even where two words have part of it (``.)`` in ``(approx.)``) and counts
-for both; the published code counts tokens word by word instead, so that later words take those of their neighbors.
+with it. A run of punctuation is one token even if two words have part of it (``.)`` in ``(approx.)``) and counts for
+both; the published code counts tokens word by word instead, so that later words take those of their neighbors.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from clipalign.results import WordScore
 
 PUNCTUATION = frozenset('.,!"?;:')
-"""A word of nothing but these is not reported (CLIP4DM)."""
 
 MAX_TEXT_CHARACTERS: Final = 200_000
-"""Longest text that is taken apart. The longest context reads some thousand characters, while a text takes time and a
-word of a result takes memory for each of its own: a few bytes of a packed table may hold a thousand long texts."""
+"""Longest text that is split, far beyond any context; a text takes time, and its words memory, for each character."""
 
 Span = tuple[int, int]
 """First character and one past the last."""
@@ -49,14 +47,14 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WordReading:
-    """What a caption's tokens say about its words.
+    """The scored words of a caption.
 
     Attributes:
         words: every reported word, in reading order (W).
-        misaligned: the words that do not fit, most negative first.
-        sum_negative_attribution: sum over ``misaligned``, 0.0 when there are none.
+        misaligned: most negative first.
+        sum_negative_attribution: sum over ``misaligned``, 0.0 if there are none.
         cut: words of which the model read only the beginning.
-        unread: words within the context that leave no token behind (control characters alone, say).
+        unread: words within the context without a token (control characters alone, say).
         beyond: words past the end of the context.
     """
 
@@ -69,38 +67,26 @@ class WordReading:
 
 
 def check_length(text: str, name: str = "") -> None:
-    """Refuse a text of more than :data:`MAX_TEXT_CHARACTERS`.
-
-    Raises:
-        TextUnusable: it says the length and the limit, and has ``name`` for its input.
-    """
+    """Raise ``TextUnusable``, with ``name`` as its input, for over :data:`MAX_TEXT_CHARACTERS`."""
     if said := too_long(len(text)):
         raise TextUnusable(f"the text has {said}", hint="shorten it; models read the beginning alone", input=name)
 
 
 def too_long(characters: int) -> str:
-    """What is said of a text of so many characters, empty where it is short enough."""
+    """Return the message for a text of so many characters; empty if short enough."""
     if characters <= MAX_TEXT_CHARACTERS:
         return ""
     return f"{characters:,} characters; at most {MAX_TEXT_CHARACTERS:,} are read"
 
 
 def split_words(caption: str) -> list[Word]:
-    """All words of ``caption``, punctuation included; their offsets give back their text exactly.
-
-    Raises:
-        TextUnusable: it is too long.
-    """
+    """Return all words of ``caption``, punctuation included, with exact offsets; raise ``TextUnusable`` if too long."""
     check_length(caption)
     return [Word(match.group(), match.start(), match.end()) for match in _WORD.finditer(caption)]
 
 
 def words_to_score(text: str, name: str) -> list[Word]:
-    """All words of ``text``, of which one at least is more than punctuation.
-
-    Raises:
-        TextUnusable: the text is too long or has no such word; ``name`` is its input.
-    """
+    """Return all words of ``text``; raise ``TextUnusable`` if it is too long or all are punctuation."""
     check_length(text, name)
     words = split_words(text)
     if not reported_words(words):
@@ -110,7 +96,6 @@ def words_to_score(text: str, name: str) -> list[Word]:
 
 
 def reported_words(words: Sequence[Word]) -> list[Word]:
-    """The words that are more than punctuation."""
     return [word for word in words if not PUNCTUATION.issuperset(word.text)]
 
 
@@ -127,11 +112,10 @@ def word_scores(
 
     Args:
         words: of :func:`reported_words` (W).
-        spans: each token's characters in the caption, None for tokens that stand for none (T).
+        spans: each token's characters in the caption, None for special tokens (T).
         attribution: signed attribution of each token (T).
-        mode: how misaligned words are chosen.
         epsilon: in threshold mode, words below it are misaligned.
-        cut_at: first character of the caption that did not fit the context; its length or more when all did.
+        cut_at: first character of the caption beyond the context; its length or more if all fit.
     """
     from clipalign.results import WordScore  # light commands import this module
 
@@ -157,13 +141,7 @@ def word_scores(
 
 
 def choose_misaligned(values: Sequence[float | None], *, mode: Mode, epsilon: float) -> list[int]:
-    """Places of the words that do not fit, most negative first.
-
-    Args:
-        values: attribution of each word, None for one that was not scored (W).
-        mode: how they are chosen.
-        epsilon: in threshold mode, words below it are misaligned.
-    """
+    """Return the indices of misaligned words, most negative first; ``values`` (W) has None for unscored words."""
     ranked = sorted((value, index) for index, value in enumerate(values) if value is not None)
     if mode is Mode.MOST_NEGATIVE:
         return [index for _, index in ranked[:1]]
@@ -187,9 +165,9 @@ def _means(words: Sequence[Word], spans: Sequence[Span | None], attribution: Seq
 
 
 def unknown_words(words: Sequence[Word], vocabulary: frozenset[str]) -> tuple[str, ...]:
-    """Words that ``vocabulary`` (lower case) does not hold, each once.
+    """Return the distinct words that are not in ``vocabulary`` (lower case).
 
-    Punctuation around a word and a possessive ``'s`` do not count, and a hyphenated word is known by its parts.
+    Punctuation around a word and a possessive ``'s`` are ignored, and a hyphenated word is known by its parts.
     """
     return tuple(dict.fromkeys(word.text for word in words if not _known(word.text, vocabulary)))
 
