@@ -59,8 +59,7 @@ class PreparedPicture:
 
     Attributes:
         pixels: the whole picture first, in bytes (1 + N, S, S, 3).
-        boxes: of the crops in pixels of the picture, N.
-        size: width and height of the picture in pixels.
+        boxes, size: of the crops (N), and of the picture, in its pixels.
     """
 
     pixels: Tensor
@@ -96,10 +95,9 @@ class Classifier:
         return self.settings.method or ""
 
     def classify(self, image: ImageLike, *, id: str | None = None, image_name: str | None = None) -> ClassifyResult:
-        """The best classes of one picture.
+        """The best classes of one picture, as :func:`clipalign.data.in_memory.picture_source` takes it.
 
         Args:
-            image: as :func:`clipalign.data.in_memory.picture_source` takes it.
             id: identifier of the result; the image's name where None.
             image_name: its path or address where None.
 
@@ -123,11 +121,7 @@ class Classifier:
         return self.result(features, prepared.boxes, prepared.size, id=name, image_name=image_name)
 
     def prepare(self, picture: Image.Image | Prepared) -> PreparedPicture:
-        """Draw the crops of an RGB picture and prepare them; thread-safe.
-
-        Raises:
-            ImageUnreadable: the picture is too long and thin, or was prepared already.
-        """
+        """Draw and prepare an RGB picture's crops; thread-safe; ImageUnreadable if too long and thin, or prepared."""
         if isinstance(picture, Prepared):
             raise ImageUnreadable(
                 "classify cuts crops and needs a picture, not a prepared tensor", hint="give a path or a Pillow image"
@@ -163,12 +157,7 @@ class Classifier:
         id: str,
         image_name: str,
     ) -> ClassifyResult:
-        """The best classes of one picture.
-
-        Args:
-            features: of the whole picture and its crops (1 + N, E).
-            boxes: of the crops, N.
-            size: width and height of the picture in pixels.
+        """The best classes of a picture of ``size`` pixels, from its vectors and those of its crops (1 + N, E).
 
         Raises:
             ModelMismatch: the model gave numbers that are not finite.
@@ -254,9 +243,8 @@ class _Explanation:
 def crop_weights(features: Tensor, logscale: float) -> tuple[Tensor, Tensor]:
     """Vectors (N, E) and weights (N), which sum to 1, of the crops that count; without crops, the whole picture.
 
-    Args:
-        features: unit vectors of the whole picture and its crops (1 + N, E).
-        logscale: of the softmax over the crops' cosines with the whole picture.
+    ``features`` are of the whole picture and its crops (1 + N, E); weights are a softmax of the crops' cosines with the
+    whole picture, times ``logscale``.
     """
     whole, crops = features[:1], features[1:]
     if not len(crops):
@@ -284,10 +272,9 @@ def make_classifier(
     timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Classifier:
-    """Encode the classes, or fetch their vectors from disk.
+    """Encode the classes, or fetch their vectors from the folder ``cache``.
 
     Args:
-        cache: folder of class vectors; None for none.
         offline: whether the classifier refuses pictures at addresses.
         timeout: seconds for one of them; None for 30.
         progress: called with the number of texts just encoded.
@@ -351,7 +338,6 @@ def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *,
 
 
 def _notes(loaded: LoadedModel, texts: Sequence[ClassTexts], vectors: ClassVectors) -> tuple[str, ...]:
-    """Notes that hold for every picture."""
     notes = []
     if len(texts) == 1:
         notes.append(f"there is one class alone, {texts[0].name!r}: every picture is given to it")
@@ -391,13 +377,7 @@ LONGEST_WINDOW: Final = 64  # records scored together at most; crops take nearly
 
 
 class EncodedPicture(NamedTuple):
-    """A picture as :class:`ClassifyScorer` holds it until its record is scored.
-
-    Attributes:
-        features: of the whole picture and its crops, on the CPU (1 + N, E).
-        boxes: of the crops in pixels of the picture, N.
-        size: width and height of the picture in pixels.
-    """
+    """Vectors of a picture and its crops on the CPU (1 + N, E), the crops' boxes and the picture's size in pixels."""
 
     features: Tensor
     boxes: tuple[Box, ...]

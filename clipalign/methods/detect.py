@@ -144,8 +144,6 @@ def detect_each(
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """The settings with the model's own numbers filled in."""
-
     mode: Mode
     epsilon: float
     layers: int

@@ -44,12 +44,9 @@ _QUOTED_CHARACTERS: Final = 40  # how much of a sentence a warning quotes
 
 
 class _Asked(NamedTuple):
-    """A text as tokens.
+    """A text as tokens, cut to the context, and the prefixes to score.
 
-    Attributes:
-        text: tokens of the whole text, cut to the context.
-        prefixes: for each piece that is read, in order, the text up to its end.
-        cut: index of the piece in which the context ends, -1 where it ends in none.
+    ``cut`` is the index of the piece in which the context ends, -1 where it ends in none.
     """
 
     text: TokenizedText
@@ -63,9 +60,8 @@ def score_long_pairs(
 ) -> list[LongResult]:
     """Score every text with its image, sentence by sentence; results in the order of ``pairs``.
 
-    Args:
-        loaded: the model; where the settings stretch it, a stretched copy is used.
-        pairs: a file or picture that occurs several times is encoded once; references are not used.
+    A file or picture that occurs several times is encoded once; references are not used. Where the settings stretch the
+    model, a stretched copy is used.
 
     Raises:
         UsageError: a setting out of its range.
@@ -101,9 +97,7 @@ def with_long_context(loaded: LoadedModel, *, stretch: bool) -> LoadedModel:
 class LongScorer:
     """The method, ready to score: one text, many, or the records of a batch run.
 
-    Attributes:
-        loaded: the model that is used, stretched where the settings say so and its tower allows it.
-        provenance: of every result.
+    ``loaded`` is the model that is used, stretched where the settings say so and its tower allows it.
 
     Raises:
         UsageError: a setting out of its range.
@@ -170,13 +164,7 @@ class LongScorer:
     def answer(
         self, asked: Sequence[_Asked], features: Sequence[Tensor], names: Sequence[tuple[str, str]]
     ) -> list[LongResult]:
-        """Score tokenized texts.
-
-        Args:
-            asked: of :meth:`ask` (B).
-            features: the image's unit vector for each (E).
-            names: identifier and image name of each.
-        """
+        """Score tokenized texts, each with its image's unit vector (E); ``names`` are identifiers and image names."""
         if not asked:
             return []
         flat = [prefix for one in asked for prefix in one.prefixes]

@@ -50,11 +50,9 @@ def specs_score(cosine: float) -> float:
 def provenance_of(
     loaded: LoadedModel, settings: Mapping[str, object], *, seed: int, notes: Sequence[str] = ()
 ) -> Provenance:
-    """Model, weights, device, versions and settings.
+    """Model, weights, device, versions and every setting that reached the computation, defaults included.
 
-    Args:
-        settings: every setting that reached the computation, defaults included.
-        notes: besides those on the device and on the loading of the model.
+    ``notes`` are added to those on the device and on the loading of the model.
     """
     packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
     return Provenance(
@@ -89,8 +87,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class ScoreItem(NamedTuple):
-    """A record and the features of its picture, as :meth:`Scorer.encode` gave them."""
-
     record: InputRecord
     features: Any
 

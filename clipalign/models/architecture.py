@@ -184,8 +184,7 @@ class Architecture:
         config: arguments of open_clip's model classes.
         preprocess: any of ``mean``, ``std``, ``interpolation``, ``resize_mode``, ``fill_color``.
         is_fixed: whether a user wrote it, so that nothing in it may be corrected.
-        is_transformers: whether it was one of transformers.
-        is_siglip: whether its image tower is that of such a SigLIP, of any size.
+        is_siglip: whether its image tower is that of transformers' SigLIP, of any size.
         tokenizer: folder with the files of its tokenizer, where they are beside the config.
         notes: what of that is a guess.
     """
@@ -201,12 +200,9 @@ class Architecture:
 
 
 def read_config(path: Path) -> Architecture:
-    """A config of open_clip, the plain one or the Hub's with ``model_cfg`` and ``preprocess_cfg``, or of transformers.
+    """A config of open_clip, plain or the Hub's, or of transformers; ModelMismatch for anything else.
 
     As in open_clip, tokenizer files beside a config of the usual name are the model's.
-
-    Raises:
-        ModelMismatch: no JSON, or not a config.
     """
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
@@ -268,7 +264,6 @@ def read_text_tower(path: Path) -> dict[str, Any]:
 
 
 def _check_fields(path: Path, config: dict[str, Any]) -> None:
-    """Check that every field is known and has an allowed value."""
     parts: dict[str, dict[str, Any]] = {key: config[key] for key in _TOWERS if key in config}
     parts[""] = {key: value for key, value in config.items() if key not in _TOWERS}
     for part, values in parts.items():

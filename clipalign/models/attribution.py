@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
 
 class TokenAttribution(NamedTuple):
-    """One pair of image and text.
+    """Cosine of an image and a text, and attributions of the text's tokens from start to end token (T).
 
-    Attributes:
-        tokens: attribution of every token from the start token to the end token, fp32 on the CPU (T).
-        text_features: the text's unit vector, fp32 on the CPU (E).
+    Tensors are fp32 on the CPU; ``text_features`` is the text's unit vector (E).
     """
 
     cosine: float
@@ -59,7 +57,6 @@ def attribute(
     Args:
         image_features: unit vectors, one for each text (B, E).
         layers: k, how many of the last text layers are averaged, 1 to L.
-        batch_size: texts a batch; changes results by rounding alone.
 
     Raises:
         UsageError: ``layers`` out of range, a text tower whose attention cannot be read, or tokens of unknown
@@ -152,8 +149,7 @@ def _text_tower(network: Any, architecture: str) -> Any:
 def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architecture: str) -> PooledText:
     """Run the text tower on ``ids`` (B, T), padding included, with the last ``layers`` attention maps in the graph.
 
-    Raises:
-        UsageError: the tower is of another library, or it returns no single text vector.
+    UsageError if the tower is of another library, or returns no single text vector.
     """
     if _is_of_transformers(network):
         return _encode_with_transformers(network.text, ids, layers=layers, architecture=architecture)

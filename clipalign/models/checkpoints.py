@@ -36,8 +36,7 @@ _WRAPPINGS: Final = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.", "clip.")
 """Of data-parallel and compiled modules, and of modules that hold a CLIP, nested in any order."""
 
-_AVERAGE: Final = re.compile(r"(?:.*_)?ema(?:_.*)?", re.IGNORECASE)
-"""Names of sets of weights that are a moving average of others: ``ema``, ``model_ema``, ``state_dict_ema``."""
+_AVERAGE: Final = re.compile(r"(?:.*_)?ema(?:_.*)?", re.IGNORECASE)  # ema, model_ema, state_dict_ema
 
 _ADAPTER: Final = re.compile(r".*\.(lora_[ABE]|lora_(up|down)|lora_embedding_[AB]|lora_magnitude_vector)(\.|$)")
 
@@ -75,9 +74,7 @@ class Weights:
 
 
 def read_checkpoint(path: Path, chosen: str = "", *, base: Path | None = None) -> Weights:
-    """Read a weights file, or all that an index names, and from ``base`` the tensors it leaves out.
-
-    ``chosen`` names the set of weights to take, of several.
+    """Read the set ``chosen`` of a weights file or of all that an index names, and from ``base`` the tensors it lacks.
 
     Raises:
         ModelMismatch: not a weights file, a refused pickle, a LoRA adapter, or values that are not finite; no such set
@@ -108,7 +105,6 @@ def read_checkpoint(path: Path, chosen: str = "", *, base: Path | None = None) -
 
 
 def _joined(files: tuple[Path, ...], index: Path) -> dict[str, Tensor]:
-    """The tensors of several files."""
     joined: dict[str, Tensor] = {}
     for file in files:
         part = _read(file)

@@ -52,12 +52,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ClassVectors:
-    """A set of classes, ready to be compared with pictures.
+    """Unit vectors of classes (C, E), fp32 on the model's device, and whether they were cached.
 
-    Attributes:
-        vectors: a unit vector a class (C, E), fp32 on the model's device.
-        truncated: how many distinct texts, labels among them, were cut by the model's context.
-        cached: whether they came from disk.
+    ``truncated`` counts the distinct texts, labels among them, that were cut by the model's context.
     """
 
     vectors: Tensor
@@ -89,15 +86,11 @@ def class_vectors(
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> ClassVectors:
-    """The vectors of ``classes``, from ``cache`` where it has them.
+    """The vectors of ``classes``, from ``cache`` where it has them; ModelMismatch if they are not finite.
 
     Args:
         logscale: of the weights of texts; classes without a label do not use it.
         cache: folder of cache files; None neither reads nor writes. Weights without a hash are never cached.
-        batch_size: texts at a time.
-
-    Raises:
-        ModelMismatch: the model gives vectors that are not finite.
     """
     key = _key(loaded, classes, logscale)
     file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors" if cache else None
@@ -181,7 +174,6 @@ def _encode_in_order(
 
 
 def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) -> str:
-    """Everything the vectors depend on, as one text."""
     weighted = any(one.label for one in classes)
     return json.dumps(
         {

@@ -61,16 +61,11 @@ _SMALL_TRUNK: Final = "vit_tiny_patch16_224"  # of timm; replaced by the trunk o
 
 
 def is_transformers(config: dict[str, Any]) -> bool:
-    """Whether a JSON is a config of transformers rather than of open_clip."""
     return "model_type" in config and "embed_dim" not in config
 
 
 def convert_config(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A config of transformers as open_clip's; of SigLIP with the sizes of its image tower.
-
-    Raises:
-        ModelMismatch: an unsupported type of model, or one of its variants.
-    """
+    """A config of transformers as open_clip's, with the sizes of SigLIP's image tower; ModelMismatch if unsupported."""
     kind = content["model_type"]
     if kind not in _DEFAULTS:
         variable = " (pictures of variable resolution)" if kind == "siglip2" else ""
@@ -103,7 +98,6 @@ def _section(content: dict[str, Any], tower: str, defaults: dict[str, Any]) -> d
 
 
 def _tower(said: dict[str, Any]) -> dict[str, Any]:
-    """What both towers of open_clip's own have."""
     tower = {
         "width": said["hidden_size"],
         "layers": said["num_hidden_layers"],
@@ -157,17 +151,13 @@ def _image(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _side(size: Any) -> Any:
-    """One number where a size is written as two equal ones."""
     return size[0] if isinstance(size, list) and len(set(size)) == 1 else size
 
 
 def read_preprocessing(folder: Path, image_size: int, *, squash: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """How the pictures of a model of transformers are prepared, and what of that is a guess.
+    """Preprocessing of a model of transformers, and what of that is a guess; ModelMismatch if unsupported or no JSON.
 
     ``squash`` says whether models of its kind resize without keeping the shape, as SigLIP does.
-
-    Raises:
-        ModelMismatch: a file that is no JSON, or asks for what is unsupported.
     """
     assumed: dict[str, Any] = {"resize_mode": "squash", "mean": [0.5] * 3, "std": [0.5] * 3} if squash else {}
     path = next((folder / name for name in PREPROCESSING if (folder / name).is_file()), None)
@@ -226,10 +216,7 @@ _PACKED: Final = "vision_model.head.attention.in_proj_"
 
 
 def convert_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under open_clip's names, where they have transformers'; unknown names stay.
-
-    Of CLIP they fit ``CLIP``, of SigLIP ``CustomTextCLIP`` around timm's tower.
-    """
+    """Rename transformers' weights to fit open_clip's ``CLIP``, or SigLIP's ``CustomTextCLIP``; unknown names stay."""
     if not any(name.startswith("text_model.") for name in tensors):
         return tensors
     siglip = any(name.startswith("vision_model.head.") for name in tensors)

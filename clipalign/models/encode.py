@@ -50,7 +50,6 @@ def encode_distinct(
         images: files, Pillow images (used as they are, without EXIF orientation), preprocessed tensors (3, S, S), or
             image features (E), in any mixture.
         names: what errors call tensors, features and unusable pictures; an unreadable file is named by its path.
-        batch_size: pictures prepared and encoded at a time, at most.
 
     Raises:
         InputUnreadable: a file that is no picture, a tensor of the wrong shape or with values that are not finite.

@@ -32,7 +32,6 @@ TOKENIZER: Final = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
 )
-"""Files of tokenizers; no folder has all of them."""
 
 ADAPTER: Final = "adapter_config.json"  # says that weights are low-rank differences (LoRA) to another model's
 
@@ -71,22 +70,16 @@ def choose_files(names: Collection[str], place: str) -> tuple[str, str]:
 
 
 def config_beside(weights: Path) -> Path | None:
-    """The config in the folder of a weights file, or None."""
     return next((path for path in map(weights.with_name, CONFIGS) if path.is_file()), None)
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds files that a tokenizer can be made of."""
     alone = {"special_tokens_map.json", "added_tokens.json", "merges.txt"}
     return any((folder / name).is_file() for name in TOKENIZER if name not in alone)
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files that hold the weights: ``path``, or those that it names where it is an index.
-
-    Raises:
-        ModelMismatch: an invalid index, or one that names files outside its folder.
-    """
+    """Files of weights: ``path``, or those an index names; ModelMismatch if it is invalid or names other folders."""
     if not path.name.endswith(INDEX):
         return (path,)
     try:
@@ -101,5 +94,4 @@ def weight_files(path: Path) -> tuple[Path, ...]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name is that of a weights file, without a folder."""
     return name.isprintable() and not set("/\\:") & set(name) and name.endswith((".safetensors", ".bin"))

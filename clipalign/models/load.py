@@ -37,9 +37,8 @@ _torchvision_schemas: torch.library.Library | None = None
 def import_open_clip() -> ModuleType:
     """The ``open_clip`` package.
 
-    It imports torchvision, which needs its compiled operators. If torchvision was built for another torch, they do not
-    load and the import fails, although none is ever called here; then their schemas are declared, which is all the
-    import needs.
+    It imports torchvision, which fails where its compiled operators were built for another torch, although none is ever
+    called here; then their schemas are declared, which is all the import needs.
     """
     global _torchvision_schemas
     try:
@@ -69,7 +68,6 @@ def load_model(
     Args:
         row_or_spec: a registry row, or what ``--model`` takes (see ``clipalign.models.registry``).
         choice: device, precision and threads; the number of threads is set for the whole process.
-        cache_dir: clipalign's cache folder; None for the usual one.
         offline: whether the user forbade the network; only mentioned in the error.
 
     Raises:
@@ -124,18 +122,13 @@ def load_model(
 
 
 def _of_averages(checkpoint: Weights, found: WeightsFile) -> tuple[str, ...]:
-    """The note on a file that holds a moving average of the weights as well."""
     if not checkpoint.averages:
         return ()
     return (f"the file also has averaged weights (EMA), which were not taken: {found.path}#{checkpoint.averages[0]}",)
 
 
 def resolve_tag(row: ModelRow) -> ModelRow:
-    """``row`` with the files of its pretrained tag, from open_clip's own table, in place of the tag.
-
-    Raises:
-        UnknownModel: the table has no such tag for that architecture.
-    """
+    """``row`` with its pretrained tag's files from open_clip's table in its place; UnknownModel if it has none."""
     return _resolve_tag(row, import_open_clip())[0]
 
 

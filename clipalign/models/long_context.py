@@ -33,10 +33,9 @@ def is_two_tables(tensors: dict[str, Tensor]) -> bool:
 
 
 def fold_tables(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same state dict with one table of positions (T, D): the kept rows of the first, the others of the second.
+    """Fold two tables of positions into one (T, D): the kept rows of the first, the others of the second.
 
-    Raises:
-        ModelMismatch: the two tables differ in shape, or there is only one.
+    ModelMismatch if the two tables differ in shape, or there is only one.
     """
     kept, stretched = tensors.get(KEPT_TABLE), tensors[STRETCHED_TABLE]
     if kept is None or kept.shape != stretched.shape or kept.ndim != 2:
@@ -72,8 +71,7 @@ def can_be_stretched(loaded: LoadedModel) -> bool:
 def stretched(loaded: LoadedModel) -> LoadedModel:
     """A copy of the model with stretched positions, and a note that these are untrained; other weights are shared.
 
-    Raises:
-        ModelMismatch: the text tower has no positions of the kind that can be stretched.
+    ModelMismatch if the text tower has no positions of the kind that can be stretched.
     """
     if not can_be_stretched(loaded):
         raise ModelMismatch(

@@ -55,7 +55,6 @@ class WeightSource:
         file: file in the repository, or the path.
         base: embedded file with the tensors that ``file`` leaves out.
         revision: of the repository; empty for its main branch.
-        tag: of open_clip's table.
         sha256: of the file in lower-case hexadecimal, or its first digits; empty where it is not on record.
         size_bytes: for display, rounded; 0 where unknown.
         set: of several sets of weights in the file; empty for the only one, or the one that is no moving average.
@@ -86,14 +85,12 @@ class ModelRow:
         quick_gelu: activation; None for that of the architecture's config.
         context_tokens: 77, 248; 0 for the config's.
         image_size: side of the input in pixels; 0 for the config's.
-        mean: per channel, of pixels in 0 to 1; None for the weights' own, else OpenAI's.
-        std: as ``mean``.
+        mean, std: per channel, of pixels in 0 to 1; None for the weights' own, else OpenAI's.
         license: of the weights, SPDX; empty where unknown.
         layers: k of ``detect``, text layers averaged from the last.
         epsilon: threshold of ``detect``, in units of attribution.
         epsilon_tested: whether it was chosen on, or published for, these weights; a guess otherwise.
         commands: those it is listed for; no other is refused.
-        note: one line for lists.
         is_specs: whether it was trained with SPECS' objective, so that ``(cosine + 1) / 2`` is SPECS' published score.
     """
 
@@ -121,7 +118,6 @@ class ModelRow:
 
 
 def _row(table: Mapping[str, Any]) -> ModelRow:
-    """A row of the file; embedded files are in this package."""
     row = ModelRow(**(dict(table) | {"weights": tuple(WeightSource(**source) for source in table["weights"])}))
     if row.weights[0].kind != "embedded":
         return row
@@ -135,8 +131,7 @@ def _row(table: Mapping[str, Any]) -> ModelRow:
 
 ROWS: Final[dict[str, ModelRow]] = {
     table["name"]: _row(table) for table in read_package_rows("clipalign.models", "models.toml")
-}
-"""Registry name to row, in the order of lists."""
+}  # registry name to row, in the order of lists
 
 
 def row_of_weights(sha256: str) -> ModelRow | None:
@@ -165,7 +160,7 @@ def model_names() -> list[str]:
 
 @cache
 def architecture_names() -> tuple[str, ...]:
-    """The architectures of the installed open_clip, sorted."""
+    """Of the installed open_clip, sorted."""
     package = find_spec("open_clip")
     folders = package.submodule_search_locations or [] if package else []
     return tuple(sorted(file.stem for folder in folders for file in Path(folder, "model_configs").glob("*.json")))
@@ -211,7 +206,6 @@ def with_activation(row: ModelRow, quick_gelu: bool | None) -> ModelRow:
 
 
 def row_of_folder(spec: str, folder: Path) -> ModelRow:
-    """The row of a folder with a config and weights."""
     config, weights = find_in_folder(folder)
     source = WeightSource("file", file=str(weights))
     return ModelRow(spec, str(config), (source,), note=f"{weights.name} with {config.name}")

@@ -25,10 +25,7 @@ from torch.nn import functional as F  # noqa: N812  # noqa: N812
 
 
 def can_read(block: Any) -> bool:
-    """Whether ``block`` is an open_clip attention block whose parts the functions below know.
-
-    Scaled cosine attention is left out: open_clip 3.3 cannot run it itself.
-    """
+    """Whether ``block`` is a supported attention block of open_clip; 3.3 itself cannot run scaled cosine attention."""
     attention = getattr(block, "attn", None)
     return (
         hasattr(block, "ls_2")
@@ -182,11 +179,10 @@ class CausalTextTower:
 
     @property
     def layers(self) -> int:
-        """L."""
         return len(self.blocks)
 
     def prefill(self, captions: Sequence[Sequence[int]], prefixes: Sequence[Sequence[int]], *, layers: int) -> Prefill:
-        """Everything that needs no gradient.
+        """Compute everything that needs no gradient.
 
         Args:
             captions: token ids, start token to end token (B).
@@ -216,12 +212,11 @@ class CausalTextTower:
         return Prefill(queries, tuple(keys), tuple(values), hidden)
 
     def answer(self, prefill: Prefill) -> tuple[Tensor, list[Tensor]]:
-        """Take the end tokens through the last k layers.
+        """Take the end tokens through the last k layers, to unit vectors, fp32 (B, P, E).
 
-        Returns:
-            The text vectors, fp32 and of length one (B, P, E), and for each of the k layers the attention probabilities
-            of the end token, fp32 (B, H, P, T + 1): the other tokens, then the end token itself. Where gradients are
-            on, the vectors are differentiable with respect to the probabilities.
+        Also returns for each of the k layers the attention probabilities of the end token, fp32 (B, H, P, T + 1): the
+        other tokens, then the end token itself. The vectors are differentiable with respect to them where gradients are
+        on.
         """
         stream, maps = prefill.queries, []
         if torch.is_grad_enabled():

@@ -27,16 +27,14 @@ from clipalign.models.load import import_open_clip
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
-Span = tuple[int, int]
-"""First character and one past the last, in the text as given."""
+Span = tuple[int, int]  # first character and one past the last, in the text as given
 
 # How OpenAI's CLIP cuts text before byte-pair encoding (open_clip's SimpleTokenizer.pat), less the control tokens.
 _PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
 
 _END_OF_WORD = "</w>"
 
-_CLIPS_TOKENS = 3
-"""Start, end and class token of the tokenizer mode ``clips``."""
+_CLIPS_TOKENS = 3  # start, end and class token of the tokenizer mode clips
 
 _LONG_PIECE = 100
 """Bytes beyond which a run of letters is merged by our own loop; no word of a language is that long."""
@@ -68,8 +66,7 @@ class TokenizedText:
 
     Attributes:
         text: the text as given (template included where there is one).
-        ids: token ids from the start token to the end token, cut to the context (T).
-        eot: index of the end token in ``ids``, always the last.
+        ids: token ids from the start token to the end token, at index ``eot``, cut to the context (T).
         spans: for each token the characters of ``text`` it came from; None for start and end token, and for tokens of
             white space alone (T).
         padding: ids of the rest of the context, after the end token; towers that are not causal see them.
@@ -264,7 +261,6 @@ def _encode_with_hub(tokenizer: Any, text: str, context_tokens: int) -> Tokenize
 
 
 def _unlocated(text: str, row: list[int], kept: int, n_tokens: int, why: str) -> TokenizedText:
-    """A text whose tokens have no positions; enough for its vector."""
     return TokenizedText(
         text=text,
         ids=tuple(row[:kept]),

@@ -118,7 +118,6 @@ def _names_class(folder: Path, name: str) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """Content of a JSON file; empty where there is none."""
     try:
         content = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_JSON else {}
     except (OSError, ValueError, RecursionError):

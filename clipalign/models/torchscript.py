@@ -80,15 +80,12 @@ def load_inert(
     persistent: Callable[[Any], Any] | None = None,
     encoding: str = "ASCII",
 ) -> Any:
-    """What a pickle holds, with every name it asks for replaced.
+    """What a pickle holds, with every name it asks for replaced; a damaged one raises nearly any exception.
 
     Args:
         find: the stand-in of a module's name; None refuses it.
         persistent: turns a persistent id into what it stands for.
         encoding: of the strings of Python 2; ``"bytes"`` leaves them as bytes.
-
-    Raises:
-        Exception: nearly any, as a damaged pickle does; nothing of the pickle was run.
     """
     for opcode, argument, _ in pickletools.genops(content):
         # The memo is an array as long as its largest index, which five bytes can put beyond all memory.
@@ -139,11 +136,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """The tensors of an archive's modules under their dotted names, as its ``state_dict`` would have them.
-
-    Raises:
-        Exception: nearly any, where the archive is damaged or no such archive.
-    """
+    """The tensors of an archive under their names in a ``state_dict``; a damaged one raises nearly any exception."""
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
         refuse_unfolding(path)

@@ -51,12 +51,7 @@ def place_in_cache(source: WeightSource, cache: Path) -> Path:
 
 
 def locate(row: ModelRow, *, cache_dir: str | Path | None = None, offline: bool = False) -> WeightsFile:
-    """The first of ``row``'s sources whose file is on this machine.
-
-    Args:
-        row: its ``open_clip`` tags already resolved to repositories or addresses.
-        cache_dir: see :func:`cache_folder`.
-        offline: whether the user forbade the network; only mentioned in the error.
+    """The first of ``row``'s sources, its tags resolved, whose file is on this machine; ``offline`` shapes the error.
 
     Raises:
         MissingWeights: none exists, and the hint is the command that fetches them; or one may not be read.
@@ -146,9 +141,7 @@ def find_in_hub_cache(repo: str, file: str, *, revision: str = "") -> Path | Non
 def hub_file(repo: str, names: tuple[str, ...], row: ModelRow) -> Path:
     """The first of these files of a Hub repository, which ``row`` needs besides its weights, in the Hub's cache.
 
-    Raises:
-        ModelMismatch: the config names no repository.
-        MissingWeights: it is not there.
+    MissingWeights if there is none; ModelMismatch if the config names no repository.
     """
     if not isinstance(repo, str):
         raise ModelMismatch(f"the config of {row.name} names a model or tokenizer {repo!r}", input=row.name)
@@ -163,10 +156,9 @@ def hub_file(repo: str, names: tuple[str, ...], row: ModelRow) -> Path:
 
 
 def hash_file(path: Path, cache: Path) -> str:
-    """SHA-256 of a file in lower-case hexadecimal.
+    """SHA-256 of a file in lower-case hexadecimal, computed once a process.
 
-    A small file is hashed once a process; of a large one the hash is kept in ``cache`` by path, size and modification
-    time.
+    That of a large file is kept in ``cache`` by path, size and modification time.
     """
     identity = _identity(path)
     if identity[1] < _REMEMBERED_FROM_BYTES:
@@ -188,7 +180,6 @@ def remembered_hash(path: Path, cache: Path) -> str:
 
 
 def remember_hash(path: Path, cache: Path, sha256: str) -> None:
-    """Keep ``path``'s hash for :func:`hash_file`."""
     try:
         record = _record(path, cache)
         write_kept(record, json.dumps({"identity": _identity(path), "sha256": sha256}).encode())

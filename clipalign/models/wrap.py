@@ -85,7 +85,6 @@ def _choice(network: Any) -> DeviceChoice:
 def _copy_of_transformers(
     network: Any, tokenizer: Any, preprocess: Any, choice: DeviceChoice, name: str
 ) -> LoadedModel:
-    """The same weights in open_clip's architecture, read from a folder that transformers writes."""
     with TemporaryDirectory() as folder:
         for part in filter(None, (network, tokenizer, preprocess)):
             if not hasattr(part, "save_pretrained"):
@@ -118,7 +117,6 @@ def _tokenizer(given: Any, text: Any, context_tokens: int) -> Any:
 
 
 def _read(preprocess: Any) -> dict[str, Any]:
-    """What a mapping, or a composition of torchvision's transforms, says."""
     if isinstance(preprocess, dict):
         return preprocess
     said: dict[str, Any] = {"resize_mode": "squash"}

@@ -87,11 +87,8 @@ def make_batches(
     """For each step this process's batches, as many as are accumulated; the next ones are made in threads meanwhile.
 
     Args:
-        order: which samples each step reads.
-        settings: which texts of a sample are read.
         steps: counted from 0 on.
         vectors: unit vectors of all pictures (n, E), not finite where one is missing; None to decode pictures.
-        workers: threads.
 
     Raises:
         InputUnreadable: the data are damaged, or not one picture of a batch can be read.
@@ -145,9 +142,7 @@ def picture_vectors(
     """Unit vectors of all training pictures under the frozen image tower (n, E), fp32 on the CPU.
 
     Args:
-        processes: share the work.
         path: file of vectors; those of an earlier run are used where data and weights are the same.
-        workers: threads that decode.
         on_progress: called with the number of pictures of each group that is done.
 
     Raises:

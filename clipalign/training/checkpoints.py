@@ -45,8 +45,7 @@ _FLAGS: Final = {
     "start": "--init with the weights",
     "data": "--data with the fingerprint",
     "processes": "torchrun --nproc-per-node",
-}
-"""Names that users type for settings named otherwise here."""
+}  # names that users type, where they differ
 
 _CHECKSUM: Final = "weights_crc32"
 _FULL_BYTES: Final = 1 << 20
@@ -66,11 +65,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint into a run's folder, remove older ones, and return its folder.
-
-    Raises:
-        OSError: it cannot be written; the previous one still exists.
-    """
+    """Write a checkpoint, remove older ones, and return its folder; after an OSError the previous one still exists."""
     folder = run / CHECKPOINTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     whole = folder / f"step-{step:08}"
@@ -127,7 +122,6 @@ def as_os_error(error: Exception, folder: Path) -> OSError:
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """The folder of the newest checkpoint of a run, or None."""
     found = _all(run)
     return found[-1] if found else None
 
@@ -186,7 +180,6 @@ def _as_typed(value: object) -> str:
 
 
 def _all(run: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
     folder = run / CHECKPOINTS_FOLDER
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
@@ -202,11 +195,9 @@ def _sync(path: Path) -> None:
 
 
 class MetricsLog:
-    """Append to a run's metrics, for TensorBoard too.
+    """Append to a run's metrics, for TensorBoard too, after cutting off lines of steps after ``last_step``.
 
-    Args:
-        last_step: lines of later steps are cut off.
-        kept: what of the run is saved, for errors where metrics cannot be written.
+    ``kept`` says what of the run is saved, for errors where metrics cannot be written.
     """
 
     def __init__(self, run: Path, *, last_step: int, kept: str = "") -> None:
@@ -236,11 +227,7 @@ class MetricsLog:
                 self._board.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write one record with its ``step``; TensorBoard gets numbers by name, nested ones with a slash.
-
-        Raises:
-            OutputError: the disk is full, or missing.
-        """
+        """Write one record with its ``step``; OutputError if the disk is full, or missing."""
         self._log.append(dict(record))
         if self._board is not None:
             for name, value in _numbers(record):

@@ -57,8 +57,7 @@ class SpecsSample:
         captions: its growing prefixes, at least 2.
         negatives: each prefix but the last with a wrong detail after it.
         open: the picture, RGB; raises InputUnreadable.
-        shorts: a short caption (Long-CLIP's is the first sentence), then false versions of it, as many for every sample
-            of the data.
+        shorts: a short caption (Long-CLIP's is the first sentence), then the same number of false ones for all samples.
     """
 
     name: str
@@ -106,11 +105,8 @@ class Order:
     """Which samples each step reads, and where it cuts their captions.
 
     Every epoch is its own permutation of all samples, padded with its beginning to a multiple of the processes. As
-    published, its last batch and its last step are as small as what is left.
-
-    Attributes:
-        batch_size: samples of a batch of one process.
-        accumulate: batches of a step.
+    published, its last batch and its last step are as small as what is left. ``batch_size`` is of one process,
+    ``accumulate`` the batches of a step.
     """
 
     samples: int
@@ -121,7 +117,6 @@ class Order:
 
     @property
     def steps_an_epoch(self) -> int:
-        """At least 1."""
         return math.ceil(math.ceil(self.samples / self.processes) / (self.batch_size * self.accumulate))
 
     def batches(self, step: int, rank: int) -> list[list[int]]:
@@ -135,7 +130,6 @@ class Order:
         return [np.split(batch, self.processes)[rank].tolist() for batch in batches]
 
     def random(self, step: int, row: int) -> random.Random:
-        """The random numbers of one sample in the epoch of ``step``."""
         return random.Random(f"specs:{self.seed}:{step // self.steps_an_epoch}:{row}")
 
 
@@ -259,11 +253,7 @@ class PreparedData:
 
 
 def _check_texts(record: Mapping[str, Any]) -> None:
-    """Check that a sample has texts, at least two prefixes (one alone has no next), and all but one wrong details.
-
-    Raises:
-        TypeError, KeyError: it has not.
-    """
+    """Check for at least two prefixes, since one alone has no next, and a wrong detail for all but one."""
     captions, negatives = record["captions"], record["neg_captions"]
     lists = isinstance(captions, list) and isinstance(negatives, list) and 1 < len(captions) == len(negatives) + 1
     if not lists or not all(isinstance(one, str) for one in (record["caption"], *captions, *negatives)):

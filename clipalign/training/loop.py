@@ -45,14 +45,11 @@ CONFIG_FILE: Final = "config.json"
 BEST_FILE: Final = "best.safetensors"
 LAST_FILE: Final = "last.safetensors"
 VECTORS_FILE: Final = "pictures.safetensors"
-BAD_STEPS: Final = 10
-"""Steps in a row whose gradients are not finite, after which a run gives up."""
+BAD_STEPS: Final = 10  # in a row with gradients that are not finite, after which a run gives up
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What changes from step to step besides weights and optimizer."""
-
     step: int = 0
     epsilon: float = 0.0
     bad_steps: int = 0
@@ -62,7 +59,6 @@ class _Progress:
     best_step: int = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers, for a checkpoint."""
         state = {name: getattr(self, name) for name in self.__slots__}
         return state | {name: list(state[name]) if state[name] else None for name in ("before", "best")}
 
@@ -73,13 +69,10 @@ class _Progress:
 
 
 class SpecsRun:
-    """A run in a folder.
+    """A run in a folder, which is made if it is missing; the trainee's precision and device are the arithmetic's.
 
     Args:
-        folder: of its files; made if it is missing.
-        trainee: the network; its precision and device are those of the arithmetic.
         intervals: of saving and measuring.
-        listener: is told what happens.
         stop: called after every step; True saves and ends the run.
         resume: from the folder's last checkpoint, if any.
 
@@ -132,7 +125,6 @@ class SpecsRun:
     # --- saving and resuming ---
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed."""
         start = {"start": self._trainee.loaded.weights_sha256, "data": self._data.fingerprint}
         return self._settings.identity() | start | {"processes": self._processes.size}
 

@@ -142,9 +142,7 @@ def longclip_loss(
     over all processes, with labels smoothed by 0.1.
 
     Args:
-        images: unit vectors of the batch's pictures (B, E).
-        captions: of whole captions (B, E).
-        shorts: of short captions (B, E).
+        images, captions, shorts: unit vectors of the batch's pictures, whole and short captions (B, E).
         logit_scale: the network's own, before ``exp``.
         gather: returns the rows of all processes (W * B, 3 E or so), and which of them is this one's first.
     """

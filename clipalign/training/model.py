@@ -35,12 +35,9 @@ _CONTROL_TOKENS: Final = ("<start_of_text>", "<end_of_text>")
 
 @dataclass(frozen=True, slots=True)
 class TrainableModel:
-    """A network that learns.
+    """A network that learns; ``parameters`` are those that do, by name, in the network's own order.
 
-    Attributes:
-        loaded: the model, with 248 tokens or more; its network's parameters are those that are trained.
-        parameters: those that learn, by name, in the network's own order.
-        image_learns: whether the image tower is among them.
+    ``loaded`` is the model, with 248 tokens or more; ``image_learns`` says whether the image tower is trained.
     """
 
     loaded: LoadedModel
@@ -59,7 +56,6 @@ class TrainableModel:
         return scale
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids from the start to the end token, cut to the context."""
         tokenizer: Any = self.loaded.tokenizer
         if any(token in text.lower() for token in _CONTROL_TOKENS):  # not to be taken for the tokens themselves
             return tokenize_text(self.loaded, text).ids
@@ -131,10 +127,9 @@ class TrainableModel:
 
 
 def make_trainable(loaded: LoadedModel, *, frozen: Sequence[str] = (), recompute: bool = False) -> TrainableModel:
-    """Make a loaded model learn; the model itself is used up.
+    """Make a loaded fp32 model learn; the model itself is used up.
 
     Args:
-        loaded: in fp32.
         frozen: towers that do not learn, of ``image`` and ``text``.
         recompute: save memory by computing inner states twice.
 

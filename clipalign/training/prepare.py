@@ -114,7 +114,6 @@ def _read_back(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
-    """Write down what is prepared here, or check that it is the same."""
     path = folder / PLAN_FILE
     if path.exists():
         if difference := first_difference(_read_back(path), plan):
@@ -159,7 +158,6 @@ def _cut_all(
 
 
 def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
-    """``function`` of each item, in order, in processes of their own."""
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         waiting: deque[Future[B]] = deque()
@@ -222,12 +220,7 @@ def _encoder() -> Callable[[str], list[int]]:
 
 
 class _Phrases:
-    """The captions of a log by number, read on access.
-
-    Attributes:
-        skipped: records left out so far, by reason.
-        examples: the first place of each reason.
-    """
+    """Captions of a log by number, read on access; ``examples`` are the first place of each reason in ``skipped``."""
 
     def __init__(self, path: Path) -> None:
         self.skipped: Counter[str] = Counter()

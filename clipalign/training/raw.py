@@ -142,7 +142,6 @@ def _raw(image: str, text: str, place: str) -> RawCaption | Skipped:
 
 
 def _dci_folders(folder: Path) -> tuple[Path, Path]:
-    """The folders of DCI's JSON files and of its pictures."""
     texts = next(
         (folder / name for name in DCI_TEXTS if any((folder / name).glob("*.json"))),
         None,

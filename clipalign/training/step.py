@@ -26,10 +26,8 @@ from clipalign.training.settings import SpecsSettings
 class StepResult(NamedTuple):
     """What a step did.
 
-    Attributes:
-        means: over all batches and processes, of the ``loss``, each of its terms, and the gradients' ``norm`` before
-            clipping; None for what is not finite.
-        epsilon: after the last batch.
+    ``means`` are over all batches and processes, of the ``loss``, each of its terms, and the gradients' ``norm`` before
+    clipping; None for what is not finite. ``epsilon`` is that after the last batch.
     """
 
     means: dict[str, float | None]
@@ -144,5 +142,4 @@ def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

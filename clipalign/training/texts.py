@@ -90,7 +90,6 @@ class TokenTree:
 
 
 def _common_length(first: TokenIds, second: TokenIds) -> int:
-    """How many tokens two texts begin with in common."""
     length = min(len(first), len(second))
     if first[:length] == second[:length]:
         return length
@@ -104,7 +103,7 @@ class TextReader:
     Attributes:
         tower: the network's causal tower, None where it has none: then each text is encoded by itself.
         context_tokens: what the network reads at most; towers that are not causal are padded to it.
-        recompute: whether the layers' inner states are computed again in the backward pass, to save memory.
+        recompute: save memory by computing inner states twice.
     """
 
     network: Any
