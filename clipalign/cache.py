@@ -14,16 +14,12 @@ from clipalign.files import write_whole
 CACHE_VARIABLE: Final = "CLIPALIGN_CACHE"
 
 DATASETS_FOLDER: Final = "datasets"
-"""With a folder a data set."""
 
 VECTORS_FOLDER: Final = "class-vectors"
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """Return ``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache folder; may not exist.
-
-    Raises ``UsageError`` if it begins with ``~`` and there is no home folder.
-    """
+    """Return ``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache; may not exist."""
     given = cache_dir or os.environ.get(CACHE_VARIABLE)
     if given:
         try:

@@ -60,8 +60,6 @@ def _show_page(ctx: Any, _parameter: Any, value: bool) -> None:
 
 
 class _OwnHelp:
-    """Replace Typer's help page and its output."""
-
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]
         if option is not None:
@@ -79,8 +77,6 @@ class Command(_OwnHelp, TyperCommand):
 
 
 class App(_OwnHelp, TyperGroup):
-    """The program itself, which imports one command at a time."""
-
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -106,7 +102,6 @@ class App(_OwnHelp, TyperGroup):
 
 
 def built_command(name: str) -> Any:
-    """Import and build the command ``name``."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, cls=Command)(command_function(name))
     return get_command(alone)
@@ -226,7 +221,6 @@ def _run(typed: list[str]) -> int:
 
 
 def _fail(error: Exception, typed: Sequence[str]) -> int:
-    """Report the error and return the exit status."""
     if notices.debug:
         for line in traceback.format_exception(error):
             write_stderr(line.rstrip("\n"))
@@ -302,7 +296,6 @@ def _usage_error(error: typer.TyperException, typed: Sequence[str]) -> UsageErro
 
 
 def _command_path(ctx: Any, typed: Sequence[str]) -> str:
-    """Return ``clipalign detect``, or the part of it that is known."""
     if ctx is not None:
         return str(ctx.command_path)
     return " ".join([PROGRAM, *[word for word in typed if word in COMMANDS][:1]])

@@ -26,13 +26,7 @@ FOLDER_METAVARS: Final = ("DIR", "DIR|pictogram[:N]", "A B")
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """An option, as a shell completes it.
-
-    Attributes:
-        names: all its spellings, short ones first.
-        takes: ``nothing``, ``choice``, ``file``, ``folder`` or ``text``.
-        choices: completions of its value, beside files if ``takes`` is ``file``.
-    """
+    """An option, as a shell completes it; ``takes`` is ``nothing``, ``choice``, ``file``, ``folder`` or ``text``."""
 
     names: tuple[str, ...]
     help: str
@@ -58,7 +52,6 @@ class Branch:
 
 
 def completion_script(shell: str) -> str:
-    """Fill in the template of a shell's script."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     root, branches = _tree()
@@ -154,7 +147,6 @@ def _zsh_text(text: str) -> str:
 
 
 def _zsh_function(flag: Flag) -> str:
-    """Return the name of the function that offers an option's names and files."""
     return "_clipalign_value_" + flag.names[-1].lstrip("-").replace("-", "_")
 
 
@@ -188,7 +180,6 @@ def _fish_text(text: str) -> str:
 
 
 def _fish_flag(flag: Flag) -> str:
-    """Return the arguments of ``complete`` for an option, after its condition."""
     names = "".join(f" -l {n.removeprefix('--')}" if n.startswith("--") else f" -s {n[1:]}" for n in flag.names)
     takes = {"folder": " -x -a '(__fish_complete_directories)'", "file": " -r -F", "nothing": ""}.get(flag.takes, " -x")
     choices = f" -a '{' '.join(flag.choices)}'" if flag.choices else ""

@@ -27,7 +27,6 @@ DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
 _OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory", "can't start new thread")
 
 _fitting: Final[dict[str, int]] = {}
-"""Batch sizes that fitted after memory had run out; see :func:`with_oom_retry`."""
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +117,6 @@ def _find_device(request: str) -> tuple[str, str]:
 
 
 def _best(there: list[str]) -> tuple[str, str]:
-    """Return the first, or under ``torchrun`` the GPU of this process."""
     rank = os.environ.get("LOCAL_RANK", "")
     gpus = [name for name in there if name.startswith("cuda")]
     if rank.isdecimal() and gpus:
@@ -137,7 +135,6 @@ def _find_precision(device: str, request: str) -> tuple[str, str]:
 
 
 def _obstacle(device: str, precision: str) -> str:
-    """Return why ``device`` should not compute in ``precision``, or an empty string."""
     import torch
 
     if device == "cpu":

@@ -43,7 +43,6 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether it is a folder, likewise."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -63,7 +62,6 @@ def _with_tuples(value: Any) -> Any:
 
 
 def is_special(path: Path) -> bool:
-    """Return whether it is a device, a pipe or a socket; False if missing."""
     try:
         mode = path.expanduser().stat().st_mode
     except (OSError, ValueError, RuntimeError):
@@ -95,12 +93,7 @@ def read_text_bytes(path: Path) -> bytes:
 
 
 def open_special(path: Path, name: str) -> BinaryIO:
-    """Open a pipe or a device for writing, without waiting for a reader.
-
-    Raises:
-        UsageError: nobody reads the pipe.
-        OutputError: it cannot be opened.
-    """
+    """Open a pipe or a device for writing without waiting for a reader; raise ``UsageError`` if there is none."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
     except OSError as error:
@@ -119,7 +112,6 @@ _PART_PREFIX: Final = ".clipalign-"
 """Distinctive, as parts may be in a folder of the user's."""
 
 _NAME_CHARACTERS: Final = 40
-"""Of the file's name in its part's name, whose length is limited."""
 
 _STALE_SECONDS: Final = 3600.0
 """Age of a part that no process can still be writing."""
@@ -152,7 +144,6 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def part_beside(path: Path) -> Path:
-    """Return a unique name beside ``path`` for what will be renamed to it."""
     return path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
 
 
@@ -226,13 +217,12 @@ def exclusive(
 
     Args:
         path: the file itself, or one beside it if the file will be replaced while the lock is held.
-        wait_seconds: how long to wait for another process, at least 0.
         on_wait: called once, when waiting begins.
         remove: delete the file before releasing the lock; for files that are nothing but locks.
         hint: of the error; what to do besides waiting.
 
     Raises:
-        Busy: another process still holds it.
+        Busy: another process still holds it after ``wait_seconds``.
         OSError: the file cannot be opened or created.
     """
     path = Path(path)

@@ -52,13 +52,10 @@ if TYPE_CHECKING:
     from clipalign.results import ClassifyResult
 
 DESCRIPTIONS_FOLDER: Final = "descriptions"
-"""In the cache folder."""
 
 WORDS_FOLDER: Final = "waffle-words"
-"""Of the data set of random words."""
 
 _FEW_TEXTS: Final = 200
-"""Below this number no progress is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +145,6 @@ def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
 
 
 def _is_one(images: list[str]) -> bool:
-    """Return whether a single image is named, not a folder."""
     return len(images) == 1 and (images[0] == STDIN or not is_folder(Path(images[0]).expanduser()))
 
 
@@ -210,12 +206,7 @@ def read_classes(settings: ClassifyOptions) -> Classes:
 
 
 def describe_with_model(classes: Classes, settings: ClassifyOptions) -> Classes:
-    """Add a language model's descriptions to the classes, if the user named one.
-
-    Raises:
-        UsageError: offline, and a class is not described yet.
-        DownloadFailed: the server cannot be reached, refuses, or gives no sentences.
-    """
+    """Add a language model's descriptions to the classes, if the user named one."""
     if settings.describe_with is None:
         return classes
     from clipalign.download.describe import Describer, describe_classes
@@ -277,7 +268,6 @@ def _dataset_name(typed: str) -> str:
 
 
 def _downloaded_words(settings: ClassifyOptions) -> Path | None:
-    """Return the file that ``clipalign download waffle-words`` fetched, if any."""
     return next(iter(sorted(data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir).glob("*.txt"))), None)
 
 

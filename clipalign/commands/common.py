@@ -101,7 +101,6 @@ class ChosenModel:
     option: str
 
     def load(self) -> LoadedModel:
-        """Load it, reporting the time with ``-v``."""
         from clipalign.models.load import load_model
 
         row, settings = self.row, self.settings
@@ -116,12 +115,7 @@ class ChosenModel:
 
 
 def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--model") -> ChosenModel:
-    """Check the weights, choose the device, and warn of a precision that is not available.
-
-    Raises:
-        MissingWeights, VerificationFailed, DeviceUnavailable.
-        UnknownModel, UnknownDataset: a license is accepted for an unknown name.
-    """
+    """Check the weights, choose the device, and warn of a precision that is not available."""
     row = with_activation(row, settings.quick_gelu)
     if settings.accept_license:
         from clipalign.commands.download import check_accepted
@@ -189,7 +183,6 @@ def run_one(
     image: str,
     score: Callable[[LoadedModel, Image], Sequence[R]],
 ) -> Sequence[R]:
-    """Score one image, show the results, and return them."""
     format = document_format(settings)
     chosen = choose_model(find_model(settings.model), settings)
 
@@ -221,18 +214,16 @@ def run_many(
     needs_text: bool = True,
     check: bool = False,
 ) -> int:
-    """Score the records of ``settings.input`` and return the exit status.
+    """Score the records of ``settings.input``, or of ``source``, and return the exit status.
 
     Args:
         scorer: makes the method of a loaded model.
-        source: the records, instead of ``settings.input``.
         needs_text: whether a record without a text is invalid.
         check: whether a finding sets the exit status.
 
     Raises:
         UsageError: options that contradict each other, or an output that may not be written.
         InputUnreadable: an input as a whole; with ``--on-error fail`` the first bad record.
-        ClipalignError: the model cannot score for another reason.
     """
     from clipalign.data.columns import ALL_COLUMNS
     from clipalign.data.readers import open_input

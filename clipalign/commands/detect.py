@@ -101,7 +101,6 @@ def detect(
 
 
 def _check_many(settings: DetectOptions) -> None:
-    """Refuse options that have a meaning for one pair only."""
     if settings.reference:
         hint = "write them into a column references of the input"
         raise UsageError("--reference is for one pair", hint=hint, input="--reference")

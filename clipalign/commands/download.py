@@ -137,8 +137,6 @@ def download(
 
 @dataclass
 class _Answer:
-    """Records for programs and lines for people about each row, and the errors."""
-
     records: list[Mapping[str, object]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     error: ClipalignError | None = None
@@ -222,7 +220,6 @@ def _fetch(rows: Sequence[Row], settings: DownloadOptions, *, again: str) -> _An
 
 
 def _verify(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
-    """Check the named rows, or everything local, against the hashes."""
     from clipalign.download.catalog import find, status_of, verify
 
     answer = _Answer()
@@ -271,7 +268,6 @@ def _remove(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
 
 
 def _with_files(rows: Sequence[Row]) -> list[Row]:
-    """Replace tags by their files."""
     from clipalign.download.models import with_files
     from clipalign.models.registry import ModelRow
 
@@ -291,7 +287,6 @@ def _with_needs(rows: Sequence[Row]) -> list[Row]:
 
 
 def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:
-    """Return the command line that repeats the download."""
     words = ["clipalign", "download", *names]
     words += [word for file in settings.handed_over for word in ("--from", str(file))]
     if "accept_license" in settings.typed:
@@ -309,7 +304,6 @@ def check_accepted(settings: FetchSettings) -> None:
 
 
 def download_context(settings: FetchSettings) -> DownloadContext:
-    """Return the context of downloads, reporting to the user through the notices."""
     from clipalign.download.fetch import DownloadContext
     from clipalign.download.web import Web
     from clipalign.output.download import fetch_progress
@@ -344,7 +338,6 @@ def _line(row: Row, results: Sequence[DownloadResult]) -> str:
 
 
 def _together(failed: Sequence[MissingWeights], rows: int) -> MissingWeights:
-    """Join several errors into one with their common status."""
     if len(failed) == 1:
         return failed[0]
     hints = list(dict.fromkeys(error.hint for error in failed if error.hint))

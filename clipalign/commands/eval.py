@@ -109,7 +109,6 @@ def _explain(benchmark: Benchmark[Any, Any]) -> int:
 
 @contextmanager
 def _writing(folder: Path | None) -> Iterator[None]:
-    """Turn failures to write to ``folder`` into errors for the user."""
     try:
         yield
     except OSError as error:
@@ -228,7 +227,6 @@ def _check_compared(settings: EvalSettings) -> None:
 
 
 def _check_together(settings: EvalSettings) -> None:
-    """Refuse options that exclude each other or lack another."""
     if settings.save is not None and not settings.calibrate:
         raise UsageError("--save needs --calibrate", hint="it saves what is calibrated", input="--save")
     if settings.calibrate and settings.sweep:

@@ -102,7 +102,6 @@ def train_specs(*, settings: TrainSpecsOptions) -> int:
 
 
 def _check(settings: TrainSpecsOptions) -> None:
-    """Refuse contradicting settings before torch is imported."""
     if settings.data is None:
         raise UsageError("missing --data", hint="a prepared folder, or pictogram for generated scenes", input="--data")
     if settings.prepare is None and settings.output is None:

@@ -27,13 +27,10 @@ from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
 
 FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "tar", "html", "github")
-"""Of commands with records."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings(CommandSettings):
-    """Where models and data sets are kept, and whether they may be downloaded."""
-
     panel = "Model"
 
     cache_dir: Annotated[

@@ -20,7 +20,6 @@ MAX_BATCH: Final = 65_536
 MAX_SEED: Final = 2**63 - 1
 """The largest seed that every random generator in use accepts."""
 _MAX_INT: Final = 2**31 - 1
-"""Of numbers without a bound of their own."""
 
 _COLUMNS: Final = ("image", "text", "id", "references")
 """Copied from :mod:`clipalign.data.columns`, whose import would slow ``--help``."""
@@ -62,7 +61,6 @@ def _meant(value: object, choices: tuple[str, ...]) -> str:
 
 
 def several(read: Reader) -> Callable[[object], tuple[Any, ...]]:
-    """Read a list of what ``read`` takes, or a single one."""
     return lambda value: tuple(read(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
@@ -130,14 +128,12 @@ def text(value: object) -> str:
 
 
 def name(value: object) -> str:
-    """Read a string that is not blank."""
     if not text(value).strip():
         raise BadValueError("a name or a path")
     return str(value)
 
 
 def path(value: object) -> Path:
-    """Read a path, expanding ``~``."""
     if isinstance(value, Path):
         return value
     try:
@@ -150,7 +146,6 @@ names, texts, paths = several(name), several(text), several(path)
 
 
 def device_name(value: object) -> str:
-    """Read the name of a device type; CUDA's may have a number."""
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value.strip().lower()):
         return value.strip().lower()
     raise BadValueError("auto, cpu, cuda, cuda:N or mps", _meant(value, _DEVICES))
@@ -181,7 +176,6 @@ def named_columns(*others: str) -> Callable[[object], dict[str, str]]:
 
 
 def parted(value: object) -> tuple[str, ...]:
-    """Read names separated by commas, or several such lists."""
     return tuple(one.strip() for item in names(value) for one in item.split(",") if one.strip())
 
 

@@ -35,8 +35,6 @@ class Setting:
         value: placeholder in the help, choices separated by ``|``, two values by a space.
         default: in words; by default the field's own default.
         choices: what completes the value.
-        short: a second flag of one letter, ``-o``.
-        flag: the flag, if it is not the field's name.
         plain: whether a switch has no ``--no-`` form.
         file: whether a settings file may set it. As a file may come with somebody else's data, it must not say where to
             read or write, nor replace, fetch, accept or send anything.
@@ -166,7 +164,6 @@ def _completed(setting: Setting, key: str, value_type: Any, default: object) -> 
 
 
 def _shown(default: object) -> str:
-    """Return a default as typed; empty if there is none."""
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, int | float):
@@ -192,7 +189,6 @@ def read_value(setting: Setting, value: object, *, origin: str, error: type[Usag
 
 
 Tables: TypeAlias = Mapping[str, Mapping[str, Setting]]
-"""Command → name → setting."""
 
 
 def resolve(
@@ -206,7 +202,6 @@ def resolve(
     """Return the settings of one run.
 
     Args:
-        kind: settings class of the command.
         flags: typed values, by setting; None for those not typed.
         tables: the settings of all commands, called only if there is a settings file.
         start: where the search for a settings file begins; the working directory by default.

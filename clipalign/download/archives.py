@@ -252,7 +252,6 @@ def _is_no_name(part: str) -> bool:
 
 
 def _inside(path: str, target: str, archive: Path) -> str:
-    """Return where a link leads, from the top of the archive."""
     plain = posixpath.normpath(target.replace("\\", "/"))
     if not target or plain.startswith(("..", "/")) or "\0" in plain:
         raise _refused(archive, f"the link {path!r} in it leads out of its folder, to {target!r}")

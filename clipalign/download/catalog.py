@@ -47,7 +47,6 @@ class Status:
     Attributes:
         kind: ``model`` or ``dataset``.
         size_bytes: of the download, perhaps rounded; 0 if unknown.
-        license: SPDX or in words; empty if unknown.
         state: ``here``, ``part``, ``absent``, ``by hand`` (absent, and cannot be downloaded) or ``damaged``.
         verified: whether the local files matched a hash on record.
         needs: names of what it requires.
@@ -89,7 +88,6 @@ def find(name: str) -> ModelRow | DatasetRow:
 
 
 def all_statuses(cache_dir: Path | None) -> list[Status]:
-    """Return the status of all models and data sets, in the order of lists."""
     return [status_of(find(name), cache_dir) for name in (*ROWS, *DATASETS)]
 
 
@@ -223,7 +221,6 @@ def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
 
 
 def _files(source: WeightSource, cache: Path) -> list[Path]:
-    """Return every file of a source, including shards named by an index."""
     places = candidates(source, cache)
     return list(dict.fromkeys(file for path in places for file in (*_named(path), path)))
 
@@ -277,5 +274,4 @@ def _delete(path: Path) -> int:
 
 
 def still_by_hand(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:
-    """Return what the user must download by hand, a sentence a line."""
     return by_hand(row, data_folder(row.name, cache_dir=cache_dir)) if isinstance(row, DatasetRow) else []

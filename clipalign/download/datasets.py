@@ -60,7 +60,6 @@ CONNECTIONS: Final = 4
 
 
 def by_hand(row: DatasetRow, folder: Path) -> list[str]:
-    """Return the instructions for missing files that cannot be fetched, a sentence a line."""
     missing = [
         file
         for file in row.files
@@ -251,7 +250,6 @@ class _Dataset:
         )
 
     def fetch_pictures(self, pictures: Pictures) -> DownloadResult:
-        """Fetch the needed pictures, counting failures and naming some of them at the end."""
         name, tell = self.row.name, self.context.web.tell
         addresses = self._addresses(pictures)
         into = self.folder / pictures.into

@@ -55,7 +55,6 @@ class RemoteFile:
 
     Attributes:
         sha256: in lower-case hexadecimal, or its first digits; empty if unknown.
-        md5: complete.
         git_sha1: its git object name, which the Hub gives for small files.
         size_bytes: exact; 0 if unknown.
         token: sent to the origin of ``url`` only.
@@ -166,7 +165,6 @@ def _git_sha1(path: Path, size_bytes: int) -> str:
 
 
 def in_bytes(size: int) -> str:
-    """Format as ``605 MB``, in decimal units."""
     for unit, divisor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= divisor:
             return f"{size / divisor:.3g} {unit}" if size < 100 * divisor else f"{size / divisor:,.0f} {unit}"
@@ -174,7 +172,6 @@ def in_bytes(size: int) -> str:
 
 
 def announcement(name: str, file: str, size_bytes: int, place: str, *, approximate: bool) -> str:
-    """Return the line that says which file of ``name`` is fetched, its size (0: unknown) and from where."""
     size = f"{'about ' if approximate else ''}{in_bytes(size_bytes)}" if size_bytes else "of unknown size"
     return f"fetching {name}: {file}, {size}, from {place}"
 
@@ -184,7 +181,6 @@ def partial_path(target: Path) -> Path:
 
 
 def note_of(target: Path) -> Path:
-    """Return the path of the JSON that describes :func:`partial_path`."""
     return target.with_name(f"{target.name}.part.json")
 
 
@@ -301,7 +297,6 @@ class _Download:
         return self.hashes.result(self.target, self.remote.url, resumed_bytes=self.resumed_bytes)
 
     def _fetch_all(self) -> str:
-        """Fetch all bytes; return how they differ from the record, or an empty string."""
         try:
             self.web.with_retries(self._attempt, progress=self._size)
         except _WrongFileError as error:

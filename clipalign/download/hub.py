@@ -95,7 +95,6 @@ class HubFile:
 
 
 def endpoint() -> str:
-    """Return ``HF_ENDPOINT``, else Hugging Face's address."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
@@ -245,21 +244,13 @@ def hub_cache() -> Path:
 
 
 def storage(repo: str) -> Path:
-    """Return the folder of a model's repository in the Hub's cache."""
     return hub_cache() / "--".join(["models", *repo.split("/")])
 
 
 def fetch_into_cache(
     web: Web, file: HubFile, *, sha256: str = "", progress: Advance = lambda done, total: None
 ) -> DownloadResult:
-    """Fetch a file of a model into the Hub's cache unless its blob is there.
-
-    ``sha256`` is on record besides, or its first digits.
-
-    Raises:
-        DownloadFailed: the server refuses, or ``file`` has no commit or no ETag.
-        VerificationFailed, OutputError.
-    """
+    """Fetch a file of a model into the Hub's cache unless its blob is there; it must have a commit and an ETag."""
     if not file.commit or not file.etag:
         raise DownloadFailed(
             f"{endpoint()} does not say which version of {file.path} of {file.repo} it has",

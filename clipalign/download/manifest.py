@@ -96,7 +96,6 @@ def damaged(row: DatasetRow, folder: Path) -> list[str]:
 
 
 def members_of(target: Path, folder: Path) -> Iterator[Member]:
-    """Yield every file below ``target`` with its path in ``folder`` and its hash."""
     for path in sorted(target.rglob("*")):
         if path.is_file():
             yield Member(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))

@@ -158,7 +158,6 @@ def _fetch_source(source: WeightSource, name: str, context: DownloadContext) -> 
 def _from_hub(
     source: WeightSource, name: str, context: DownloadContext, commit: str = ""
 ) -> tuple[DownloadResult, str]:
-    """Fetch a file, of ``commit`` if known; return the result and its commit."""
     file = hub.look_up(context.web, source.repo, source.file, revision=commit or source.revision)
     size, place = file.size_bytes or source.size_bytes, described(source)
     context.web.tell(announcement(name, source.file, size, place, approximate=not file.size_bytes))
@@ -178,7 +177,6 @@ def place_of_address(source: WeightSource, cache_dir: Path | None) -> Path:
 
 
 def _text_files(row: ModelRow, context: DownloadContext) -> list[DownloadResult]:
-    """Fetch a text encoder's config and a tokenizer's files if open_clip takes them from another repository."""
     fetched: list[DownloadResult] = []
     for repo, files in _text_repositories(row):
         if any(find_in_hub_cache(repo, file) for file in files[:2]):  # what loading asks for first

@@ -60,7 +60,6 @@ class RetryPolicy:
 
     @property
     def progress_bytes(self) -> float:
-        """Bytes within ``stall_seconds`` that count as progress."""
         return self.slowest_bytes * self.stall_seconds
 
 
@@ -471,7 +470,6 @@ def retry_after(value: str) -> float | None:
 
 
 def _said(error: BaseException) -> str:
-    """Return the innermost reason in one clause."""
     while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
         if not isinstance(inner, BaseException):
             break

@@ -29,11 +29,7 @@ def chosen_format(settings: CommandSettings) -> str:
 
 
 def chosen_batch_format(settings: RecordSettings) -> str:
-    """Return ``--format`` for many records, else by the ending of ``--output``, else what suits stdout.
-
-    Raises:
-        UsageError: a file's ending names no format; a pipe or a device needs none, and gets JSON lines.
-    """
+    """Return ``--format`` for many records, else by the ending of ``--output``, else what suits stdout."""
     if settings.format:
         return settings.format
     if settings.output is None or str(settings.output) == STDOUT:
@@ -59,7 +55,6 @@ def _is_no_file(path: Path) -> bool:
 
 
 def configure(settings: CommandSettings) -> None:
-    """Apply ``-q``, ``-v``, ``--debug`` and the format from the settings."""
     notices.quiet = notices.quiet or settings.quiet
     notices.verbose = notices.verbose or settings.verbose
     notices.debug = notices.debug or settings.debug
@@ -84,8 +79,7 @@ def render(
 
     Raises:
         ValueError: a number that JSON cannot hold.
-        UsageError: a file that may not be written.
-        OutputError: stdout, or the file, cannot be written.
+        UsageError, OutputError: the output may not, or cannot, be written.
     """
     from clipalign.output.html import data_url
     from clipalign.output.records import Entry
@@ -128,7 +122,6 @@ def _write_document(path: Path, content: bytes, *, overwrite: bool) -> None:
 
 
 def write_record(record: object, table: str, *, format: str) -> None:
-    """Write to stdout as ``json`` of the record, or the ``table``."""
     if format != "json":
         write_output(table)
         return

@@ -22,7 +22,6 @@ NAME_CELLS: Final = (6, 40)
 """Columns of the widest class name: minimum, maximum."""
 
 BAR_CELLS: Final = (6, 24)
-"""Columns of a bar: minimum, maximum."""
 
 SCORE_CELLS, DISTANCE_CELLS, GAPS_CELLS = 7, 8, 5
 
@@ -31,7 +30,6 @@ SHOWN_SENTENCES: Final = 3
 """Of each class, those with the largest share of its score; JSON and HTML have all."""
 
 RUNNERS_UP: Final = 2
-"""Classes named on a line after the best one."""
 
 SHADES: Final = 9
 """Steps of the heat map, ``heat-0`` (nothing) to ``heat-9``; below zero ``cold-1`` to ``cold-9``."""
@@ -46,18 +44,16 @@ MOST_CELLS: Final = 4000
 
 OTHER_SENTENCES: Final = 8
 OTHER_CROPS: Final = 16
-"""Crops in the heat maps of the other classes."""
 
 SENTENCES: Final = ("sentence", "sentences")
 CROPS: Final = ("crop", "crops")
 
 
 NONE_OF_THESE: Final = "none of these"
-"""Shown in place of a rejected class."""
 
 
 class ClassifyFormatter(RecordFormatter):
-    """Format the records of ``classify``; ``names`` of the classes set the width of columns from the first line on."""
+    """Format the records of ``classify``; ``names`` of the classes set the width of columns."""
 
     command = "classify"
     noun = ("picture", "pictures")
@@ -184,7 +180,6 @@ class Evidence(NamedTuple):
 
     @property
     def n_texts(self) -> int:
-        """Number of distinct sentences."""
         return len({one.text for one in self.sentences})
 
 

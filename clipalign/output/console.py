@@ -29,7 +29,6 @@ HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder a line or show nothing."""
 
 MAX_SAID: Final = 2_000
-"""Characters of one message on stderr, which may repeat a long caption."""
 
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 100
 """Columns: the least that layouts support, the default without a terminal, and the most used."""
@@ -54,7 +53,6 @@ def visible_json(line: str) -> str:
 
 
 def shown_on_terminal(data: str | bytes) -> str:
-    """Escape JSON, JSON lines or CSV for a terminal."""
     text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
     return "\n".join(visible_json(line.removesuffix("\r")) for line in text.split("\n"))
 
@@ -92,7 +90,6 @@ def color_allowed(stream: TextIO | None) -> bool:
 
 
 def styled(text: str, style: str, *, stream: TextIO | None) -> str:
-    """Apply one of :data:`ANSI`'s styles if ``stream`` takes color."""
     return f"\x1b[{ANSI[style]}m{text}\x1b[0m" if color_allowed(stream) else text
 
 
@@ -118,8 +115,7 @@ def speaks_unicode(stream: TextIO | None) -> bool:
 def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
     """Write all of a result to stdout; return False if the reader closed the pipe.
 
-    ``is_data``: it is JSON, JSON lines or CSV, whose control characters are escaped on a terminal only. Raises
-    ``OutputError`` if stdout is closed or the disk is full.
+    If ``is_data`` (JSON, JSON lines, CSV), control characters are escaped on a terminal only.
     """
     stream = sys.stdout
     if stream is None:
@@ -160,7 +156,6 @@ class Notices:
     Attributes:
         quiet: drop warnings, but not errors.
         verbose: show reasons and other libraries' warnings too.
-        debug: show tracebacks of errors.
         json: keep lines in ``waiting`` until the command succeeds; a failing one prints a single JSON object on stderr.
         kept: what Ctrl-C left behind and how to resume, for the hint of "interrupted"; empty for nothing.
     """
@@ -177,12 +172,10 @@ class Notices:
             self._say(styled("warning:", "yellow", stream=sys.stderr) + " " + readable(message))
 
     def inform(self, message: str) -> None:
-        """Print with ``-v`` only."""
         if self.verbose and not self.quiet:
             self._say(styled(readable(message), "dim", stream=sys.stderr))
 
     def tell(self, message: str) -> None:
-        """Print the progress or findings of a long run."""
         if not self.quiet:
             self._say(readable(message))
 
@@ -193,7 +186,6 @@ class Notices:
             write_stderr(line)
 
     def release(self) -> None:
-        """Print the waiting lines."""
         for line in self.waiting:
             write_stderr(line)
         self.waiting.clear()

@@ -31,19 +31,17 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_CARDS: Final = 20_000
-"""The worst records are kept; a browser lays out more slowly."""
+"""The worst records are kept, as browsers lay out more cards slowly."""
 
 MAX_PICTURE_CHARACTERS: Final = 48 * 2**20
 """Of all thumbnails of a page; the worst records keep theirs."""
 
 LARGE: Final = 2_000
-"""Number of cards from which the page says that it is large."""
 
 THUMBNAIL_PX, LARGE_PX = 192, 640
 """Longer side of the pictures on a page of many, and of a single one."""
 
 BUFFERED: Final = 200
-"""Pieces of a template that are encoded together."""
 
 BAR_UNITS: Final = 100
 
@@ -102,7 +100,6 @@ def _places(formatter: RecordFormatter, store: RecordStore) -> Iterator[_Place]:
 
 
 def _pictured(places: Sequence[_Place]) -> int:
-    """Return how many of the first cards keep their picture."""
     total = 0
     for position, place in enumerate(places):
         total += place.picture_characters
@@ -159,7 +156,6 @@ def source_hash(name: str) -> str:
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Fill in a template of ``templates/``, escaping every text."""
     return _environment().get_template(name).render(**values)
 
 
@@ -186,7 +182,6 @@ def _shown(value: object) -> object:
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names and values of a provenance, a row each."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value)
@@ -197,8 +192,6 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 class Rect(NamedTuple):
-    """A rectangle of a drawing: its class, place and size in the drawing's own coordinates."""
-
     kind: str
     x: float
     y: float
@@ -207,10 +200,7 @@ class Rect(NamedTuple):
 
 
 def signed_bar(value: float | None, *, largest: float, wrong: bool = False) -> list[Rect]:
-    """Return a bar to the left of its axis if ``value`` is negative, else to the right; for None the axis alone.
-
-    ``largest`` is the absolute value that fills one side.
-    """
+    """Return a bar left or right of its axis by the sign, a side filled by ``largest``; for None the axis alone."""
     share = 0.0 if value is None or largest <= 0.0 else min(1.0, abs(value) / largest)
     length = round(share * BAR_UNITS, 1)
     if value and not length:

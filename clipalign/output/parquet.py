@@ -14,7 +14,6 @@ from clipalign.output.formats import Writer
 from clipalign.output.records import Record, RecordFormatter, RecordStore
 
 ROWS: Final = 1_000
-"""Records of a row group, and held at a time."""
 
 _KEPT: Final = "columns"
 _LEFT_OUT: Final = "provenance"
@@ -49,8 +48,6 @@ class ParquetWriter(Writer):
 
 
 class _Pieces(io.RawIOBase):
-    """Collect what is written to it."""
-
     def __init__(self) -> None:
         super().__init__()
         self._held: list[bytes] = []
@@ -68,7 +65,6 @@ class _Pieces(io.RawIOBase):
         return self._written
 
     def taken(self) -> bytes:
-        """Return what was written since the last call."""
         data = b"".join(self._held)
         self._held.clear()
         return data

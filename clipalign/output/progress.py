@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BYTES: Final = ("byte", "bytes")
 LINE_SECONDS: Final = 30.0
-"""Between two lines without a bar."""
 
 
 class Progress:
@@ -77,7 +76,6 @@ class Progress:
         self._unreadable, self._note = 0, ""
 
     def skip(self, *, unreadable: bool = False) -> None:
-        """Count a record of an earlier run."""
         self._earlier += 1
         self.advance(unreadable=unreadable)
 

@@ -29,19 +29,12 @@ MAX_COUNTED: Final = 100_000
 """Distinct words counted at a time; beyond, the rarer half is dropped and counts become lower bounds."""
 
 MAX_WORD_CHARACTERS: Final = 80
-"""Longer words are counted by their prefix."""
 
 MOST_FREQUENT: Final = 10
 
 
 class Entry(NamedTuple):
-    """A record, and what pages and annotations need besides.
-
-    Attributes:
-        file: the input file; empty for a pair that was typed.
-        line: its line there; 0 if there is none.
-        thumbnail: its picture as a ``data:`` URL, or empty.
-    """
+    """A record, its ``thumbnail`` as a ``data:`` URL, and where it was read: ``file`` empty and ``line`` 0 for none."""
 
     record: Record
     file: str = ""
@@ -51,15 +44,11 @@ class Entry(NamedTuple):
 
 
 class RecordStore(Protocol):
-    """Many entries on disk or in memory."""
-
     def read(self) -> Iterator[tuple[int, Entry]]:
         """Yield all entries in order, each with its index."""
         ...
 
-    def at(self, place: int) -> Entry:
-        """Return the entry at a place."""
-        ...
+    def at(self, place: int) -> Entry: ...
 
 
 class EntryList(list[Entry]):
@@ -82,7 +71,6 @@ class RecordFormatter:
     """How the records of one command look in every format; a subclass per command.
 
     Attributes:
-        command: name of the subcommand.
         noun: singular and plural, ``("pair", "pairs")``.
         columns: keys of the record that CSV shows, in this order.
         kept: columns of the input to keep, if known beforehand.
@@ -183,10 +171,7 @@ class Tally:
     """Count a run's records, means and most frequent words in bounded memory.
 
     A resumed run counts the earlier records again in order, so that its summary equals an uninterrupted one's exactly.
-
-    Attributes:
-        found: records in which ``--check`` finds something.
-        errors: type of error to number of records.
+    ``found`` counts records in which ``--check`` finds something.
     """
 
     def __init__(self, formatter: RecordFormatter) -> None:
@@ -225,7 +210,6 @@ class Tally:
             self._forgot = True
 
     def mean(self, name: str) -> float | None:
-        """Return the mean of a score over the records that have it; None if none has."""
         total, rest, count = self._sums[name]
         return (total + rest) / count if count else None
 

@@ -18,7 +18,6 @@ from clipalign.output.records import RecordFormatter, Sort, named_scores, number
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, score_line, shortened, signs
 
 BAR_CELLS: Final = (8, 24)
-"""Columns of a bar: minimum, maximum."""
 
 MIN_TITLE_CELLS: Final = 8
 SENTENCE_CELLS: Final = 24
@@ -28,7 +27,6 @@ DECIMALS: Final = (4, 6)
 """Of scores: the default, and those for changes too small for it."""
 
 SHORTEST_BAR: Final = 0.1
-"""As a share of the scale, so that the lowest score has a bar too."""
 
 NAMED_SENTENCES: Final = 3
 """Sentences that an annotation quotes before it only counts."""
@@ -138,13 +136,10 @@ class ScoreLongFormatter(RecordFormatter):
 
 
 class Scale(NamedTuple):
-    """The scores at the two ends of a bar."""
-
     low: float
     high: float
 
     def share(self, score: float) -> float:
-        """Return the length of a bar up to ``score``, 0 to 1."""
         return (score - self.low) / (self.high - self.low)
 
 

@@ -42,7 +42,6 @@ UNICODE_SIGNS: Final = Signs("✗", "?", "‹", "›", "│", "█", "▐", "▌
 ASCII_SIGNS: Final = Signs("x", "?", "<", ">", "|", "#", "", "", "-", "-", "x", "=", "-")
 
 HASH_DIGITS: Final = 12
-"""Shown of the weights' SHA-256."""
 
 GAP_CELLS: Final = 2
 
@@ -159,7 +158,6 @@ def score_line(scores: Iterable[tuple[str, str]]) -> Text:
 
 
 def provenance_line(provenance: Mapping[str, Any], *, first: Sequence[str] = (), also: Sequence[str] = ()) -> Text:
-    """Join ``first``, weights, device, ``also`` and versions of a provenance."""
     pieces = [*map(visible, first)]
     if provenance["weights_sha256"]:
         pieces.append(f"weights {provenance['weights_sha256'][:HASH_DIGITS]}")
@@ -169,7 +167,6 @@ def provenance_line(provenance: Mapping[str, Any], *, first: Sequence[str] = (),
 
 
 Columns = Mapping[str, Sequence[str]]
-"""Heading to cells, from left to right."""
 
 
 def fitting(columns: Columns, dropped_first: Iterable[str]) -> dict[str, Sequence[str]]:

@@ -16,7 +16,7 @@ _KINDS: Final = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gi
 
 
 class TarWriter(Writer):
-    """Members ``000000000.jpg``, ``.txt`` and ``.json`` a pair; the record's own id and names stand in its JSON."""
+    """Write ``000000000.jpg``, ``.txt`` and ``.json`` a pair; the record's own id and names are in its JSON."""
 
     def document(
         self,
@@ -26,7 +26,6 @@ class TarWriter(Writer):
         summary: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Iterator[bytes]:
-        """Yield the file in pieces."""
         for number, (_, entry) in enumerate(store.read()):
             name = PurePath(str(entry.record["image"])).suffix.lower()
             named = name if name in PICTURES else ".jpg"

@@ -29,7 +29,6 @@ class TrainingDisplay(Progress):
             notices.tell(f"going on after step {step} of {steps}")
 
     def pictures(self, done: int, total: int) -> None:
-        """Show how many pictures are encoded before the first step."""
         self.update(done, total)
 
     def step(self, record: Mapping[str, Any]) -> None:

@@ -1,4 +1,1 @@
-"""The embedded model and what it knows: scenes of pictograms, captions known to be true or false, a small CLIP.
-
-It knows only these scenes; with it every command works without a download.
-"""
+"""The embedded model and what it knows: scenes of pictograms, captions known to be true or false, a small CLIP."""

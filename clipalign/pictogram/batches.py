@@ -29,11 +29,10 @@ from clipalign.pictogram.scenes import (
 )
 
 GRID: Final = 6
-"""The dense target divides the canvas into GRID x GRID cells, the resolution of the image tower's third stage."""
+"""Cells a side of the dense target, the resolution of the image tower's third stage."""
 NO_KIND: Final = len(KINDS)
 COLOR_NAMES: Final = tuple(COLORS)
 FACTS: Final = (*COUNT_WORDS.values(), *SIZE_WORDS, "left", "right", "top", "bottom")
-"""Properties besides kinds and color: counts, sizes, places."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 
@@ -50,7 +49,6 @@ class SceneSample:
 
 
 def make_sample(number: int, *, split: str, foils: int) -> SceneSample:
-    """Return scene ``number`` of a split with ``foils`` false captions."""
     rng = scene_random(split, number)
     scene = compose_scene(rng)
     caption = write_caption(rng, scene)
@@ -99,12 +97,7 @@ class _Line:
 
 
 class BatchMaker:
-    """Make batches.
-
-    Args:
-        encode: text to token ids without start and end token, as the CLIP tokenizer's ``encode``.
-        rows: row of each token id in a reduced embedding table; None: the id itself.
-    """
+    """Make batches; ``rows`` are those of token ids in a reduced embedding table, None for the ids themselves."""
 
     def __init__(self, encode: Callable[[str], list[int]], rows: dict[int, int] | None = None) -> None:
         row = rows.__getitem__ if rows is not None else int
@@ -133,7 +126,6 @@ class BatchMaker:
         return _Line([*ids, self._end], [*words, -1], false)
 
     def make(self, samples: Sequence[SceneSample]) -> SceneBatch:
-        """Make a batch of samples, which must all have the same number of foils."""
         lines = [self.tokenize(sample.prefix, sample.caption.text, None) for sample in samples]
         for foils in zip(*(sample.foils for sample in samples), strict=True):
             lines += [
@@ -176,7 +168,6 @@ def _as_row_of_facts(facts: list[set[str]]) -> torch.Tensor:
 
 
 def _shown_facts(scene: Scene) -> set[str]:
-    """Return counts, sizes, and the sides of the picture with single things."""
     facts = {COUNT_WORDS[group.count] for group in scene.groups if group.count > 1}
     facts |= {group.size for group in scene.groups}
     single = [group.things[0] for group in scene.groups if group.count == 1]

@@ -27,12 +27,9 @@ CLEARLY_ASIDE: Final = 0.36
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a caption.
+    """A piece of a caption: ``slot`` is its foil kind or None, ``group`` the index it describes, -1 for the scene.
 
-    Attributes:
-        slot: foil kind it can be made false in, or None.
-        group: index of the group it describes, -1 for the scene.
-        article: whether it is "a" or "an", chosen by the next word; its text is empty.
+    ``article`` marks "a" or "an", chosen by the next word; its text is empty.
     """
 
     text: str
@@ -57,8 +54,6 @@ class Foil:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A true caption, still in parts."""
-
     scene: Scene
     parts: tuple[Part, ...]
 
@@ -67,7 +62,6 @@ class Caption:
         return join_parts(self.parts)[0]
 
     def foil_kinds(self) -> tuple[str, ...]:
-        """Return the kinds of foil this caption allows, in the order of ``FOIL_KINDS``."""
         present = {part.slot for part in self.parts}
         return tuple(kind for kind in FOIL_KINDS if kind in present)
 
@@ -80,7 +74,6 @@ class Caption:
 
 
 def falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
-    """Fill the part's slot wrongly; the rest of the caption stays true."""
     match part.slot:
         case "object":
             others = [kind for kind in range(len(KINDS)) if kind not in scene.kinds]
@@ -97,7 +90,6 @@ def falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
 
 
 def noun(rng: random.Random, kind: int, count: int) -> str:
-    """Return a name of a kind: its plural, or a singular, mostly the preferred one."""
     if count > 1:
         return KINDS[kind].plural
     names = KINDS[kind].names
@@ -157,7 +149,6 @@ def sides(scene: Scene, index: int) -> list[list[Part]]:
 
 
 def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
-    """Return one of the group's sides, or nothing."""
     found = sides(scene, index)
     return rng.choice(found) if found else []
 
@@ -248,7 +239,6 @@ STYLES_OF_SPEECH: Final[dict[Callable[[random.Random, Scene], list[Part]], int]]
 
 
 def write_caption(rng: random.Random, scene: Scene) -> Caption:
-    """Write a true caption of the scene in one of several styles."""
     style = rng.choices(tuple(STYLES_OF_SPEECH), tuple(STYLES_OF_SPEECH.values()))[0]
     parts = style(rng, scene)
     if parts[-1].text != "." and rng.random() < 0.3:
@@ -257,7 +247,6 @@ def write_caption(rng: random.Random, scene: Scene) -> Caption:
 
 
 def vocabulary() -> frozenset[str]:
-    """Return every word of captions, foils and prefixes, in lower case."""
     words = {"a", "an", "and", "there", "is", "are", "the", "background", "on", "at", "to", "of", "against", "with"}
     for kind in KINDS:
         for name in (*kind.names, kind.plural):

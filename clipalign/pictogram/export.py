@@ -42,7 +42,6 @@ def clip_encoder() -> Callable[[str], list[int]]:
 
 
 def reachable_tokens() -> list[int]:
-    """Return the ids of all tokens of captions, foils and prefixes, ascending."""
     encode = clip_encoder()
     tokens = {START_TOKEN, END_TOKEN}
     for word in (*vocabulary(), ".", ","):
@@ -51,7 +50,7 @@ def reachable_tokens() -> list[int]:
 
 
 def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the shipped form of a state dict whose token embedding holds the reachable rows only, in their order."""
+    """Return the shipped form of a state dict whose token embedding holds the reachable rows only."""
     compacted = {
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in tensors.items()
@@ -63,10 +62,7 @@ def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def export(weights: Path, folder: Path = HERE) -> Path:
-    """Write weights, with vocabulary or config, into ``folder``; return the weights' file.
-
-    Raises ``SystemExit`` for tokens that captions cannot reach, or another image tower than ``pictogram``'s.
-    """
+    """Write weights, with vocabulary or config, into ``folder``; return the weights' file."""
     tensors = load_file(weights)
     if "token_embedding.rows" in tensors:  # of a run of the training module, compact already
         shutil.copyfile(weights, folder / "pictogram.safetensors")

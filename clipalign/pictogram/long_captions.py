@@ -36,13 +36,11 @@ TEST_SPLIT: Final = "long-test"
 """Splits never share a scene, not even with ``batches`` or ``pictogram-foil``."""
 
 FEWEST_DETAILS: Final = 4
-"""Scenes with fewer are drawn again."""
 
 INLINE_SHARE: Final = 0.3
 """Share of introductions with a size or a place, as in "There is a small dog"."""
 
 WRONG_SOURCES: Final = {"next": 50, "absent": 25, "contradiction": 25}
-"""Weights: the next statement made false, something absent, an earlier statement made false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,9 @@ class WrongDetail:
 
 @dataclass(frozen=True, slots=True)
 class LongCaption:
-    """A true caption that grows detail by detail.
+    """A true caption of n details, with a false statement in ``wrong`` for each prefix.
 
-    Attributes:
-        form: ``sentences``, each with its period, or ``phrases`` between commas.
-        details: true statements in order (n).
-        wrong: for each prefix of the caption a false statement (n).
+    ``form`` is ``sentences``, each with its period, or ``phrases`` between commas.
     """
 
     scene: Scene
@@ -86,10 +81,7 @@ class LongCaption:
         return self._join(self.details)
 
     def prefixes(self) -> tuple[str, ...]:
-        """The first detail, the first two, …, the whole caption (n).
-
-        Each is a prefix of the next by characters and by tokens.
-        """
+        """The first detail, the first two, …, the whole caption (n), each a prefix of the next by tokens too."""
         return tuple(self._join(self.details[: count + 1]) for count in range(len(self.details)))
 
     def wrong_prefixes(self) -> tuple[str, ...]:
@@ -111,7 +103,6 @@ class LongSceneSample:
     drawn_px: int
 
     def picture(self) -> Image.Image:
-        """Draw the scene as an RGB picture of the model's size."""
         return draw_for_model(self.caption.scene, self.drawn_px)
 
 
@@ -212,7 +203,6 @@ class _Writer:
         return Detail((Part("", article=True), color, Part("background")))
 
     def wrong(self, details: list[Detail], count: int) -> WrongDetail:
-        """Return a false statement to follow the first ``count`` details."""
         sources = list(WRONG_SOURCES) if count < len(details) else ["absent", "contradiction"]
         source = self._rng.choices(sources, [WRONG_SOURCES[name] for name in sources])[0]
         if source == "absent":
@@ -227,7 +217,6 @@ class _Writer:
         return WrongDetail(text, part.slot or "")
 
     def _absent(self) -> WrongDetail:
-        """Name something that is not in the scene, alone or several, with or without a place."""
         others = [kind for kind in range(len(KINDS)) if kind not in self._scene.kinds]
         kind = self._rng.choice(others)
         many = self._rng.random() < 0.3

@@ -20,7 +20,6 @@ STYLES: Final = ("noto", "twemoji")
 SPRITE_PX: Final = 64
 SHEET_COLUMNS: Final = 21
 CANVAS_PX: Final = 96
-"""Side of the model's input."""
 DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
 DRAWN_WEIGHTS: Final = (6, 1, 1)
 """Sides at which scenes are drawn: mostly the model's size, some larger and scaled down, as users' pictures are."""
@@ -88,7 +87,7 @@ def _sheet(style: str) -> Image.Image:
 
 @cache
 def sprite(kind: int, style: str, side_px: int) -> Image.Image:
-    """Return the drawing of ``KINDS[kind]`` in a style, ``side_px`` pixels a side, RGBA."""
+    """Return the RGBA drawing of ``KINDS[kind]`` in a style."""
     x, y = kind % SHEET_COLUMNS * SPRITE_PX, kind // SHEET_COLUMNS * SPRITE_PX
     tile = _sheet(style).crop((x, y, x + SPRITE_PX, y + SPRITE_PX))
     return tile.resize((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=None)
@@ -111,8 +110,6 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One to four things of one kind and one size."""
-
     kind: int
     size: str
     things: tuple[Thing, ...]
@@ -185,7 +182,6 @@ def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: li
 
 
 def draw_scene(scene: Scene, *, side_px: int = CANVAS_PX) -> Image.Image:
-    """Draw the scene as an RGB picture of ``side_px`` x ``side_px`` pixels."""
     picture = Image.new("RGB", (side_px, side_px), scene.rgb)
     for thing in scene.things:
         side = round(thing.side * side_px)

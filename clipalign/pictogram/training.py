@@ -35,7 +35,7 @@ from clipalign.pictogram.scenes import HERE
 
 LENGTH_CHUNKS: Final = 4
 CONTENT_SCALE: Final = 16.0
-"""Root of the width of unit vectors, which scales them for a linear head."""
+"""Scales unit vectors for a linear head: the root of their width."""
 ATTRIBUTION_SCALE: Final = 400.0
 """Initial factor from attributions (near 1e-2 for a clear foil) to logits."""
 FALSE_WORD_WEIGHT: Final = 4.0
@@ -86,10 +86,7 @@ class Read:
 
 
 def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
-    """Embed the batch's first ``rows`` texts (None: all) in chunks of like length, each cut at its longest.
-
-    ``images`` (N, E), the picture of each text, requests attributions.
-    """
+    """Embed the first ``rows`` texts (None: all) in chunks of like length; ``images`` (N, E) requests attributions."""
     order = batch.ends[:rows].argsort()
     vectors, attributions = [], []
     for chunk in order.chunk(LENGTH_CHUNKS):
@@ -104,8 +101,6 @@ def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, 
 
 
 class Heads(nn.Module):
-    """Layers used in training only."""
-
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
         self.kinds = nn.Conv2d(channels, NO_KIND + 1, 1)
@@ -195,7 +190,6 @@ def _dense(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
 
 
 def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of kinds, in equal shares, and color predicted from unit vectors (B, E)."""
     wide = vectors * CONTENT_SCALE
     shares = kinds / kinds.sum(-1, keepdim=True)
     known = color >= 0
@@ -204,7 +198,6 @@ def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: to
 
 
 def _facts(heads: Heads, vectors: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-    """Loss of counts, sizes and places predicted from unit vectors (B, E)."""
     return F.binary_cross_entropy_with_logits(heads.facts(vectors * CONTENT_SCALE), facts)
 
 
@@ -239,7 +232,6 @@ WEIGHTS: Final = {
     "words": 1.0,
     "place": 1.0,
 }
-"""Of the terms of the objective."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +239,7 @@ class TrainingSettings:
     """All that decides the weights, written beside them; the defaults are those of the shipped weights.
 
     Attributes:
-        batch_size: scenes a step.
-        foils: false captions a scene.
+        batch_size: scenes a step, each with ``foils`` false captions.
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.
         contrast_from: share of the steps after which captions and foils are told apart; before, contents are learned.
@@ -272,7 +263,6 @@ class TrainingSettings:
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Warm-up, plateau, linear decay to zero; ``step`` counts from 0."""
     rise = min(1.0, (step + 1) / settings.warmup_steps)
     fall = min(1.0, (settings.steps - step) / max(1.0, settings.decay_share * settings.steps))
     return settings.learning_rate * rise * fall
@@ -285,7 +275,6 @@ def _config() -> dict[str, Any]:
 
 
 def build_network(seed: int) -> Any:
-    """Return the untrained model of ``pictogram.json``."""
     open_clip = import_open_clip()
     config = {name: value for name, value in _config().items() if name != "preprocess"}
     torch.manual_seed(seed)
@@ -302,13 +291,11 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
 
 
 def normalize(batch: SceneBatch) -> SceneBatch:
-    """Apply the model's preprocessing to pictures of its size."""
     mean, std = (torch.tensor(_config()["preprocess"][key]).view(3, 1, 1) for key in ("mean", "std"))
     return replace(batch, pixels=((batch.pixels - mean) / std).contiguous(memory_format=torch.channels_last))
 
 
 def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> torch.optim.AdamW:
-    """Return AdamW with weight decay for matrices other than embeddings."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for module in modules:
@@ -319,8 +306,6 @@ def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> tor
 
 
 class Run:
-    """A training run in a folder: its state, saved and resumed."""
-
     def __init__(self, folder: Path, settings: TrainingSettings) -> None:
         self.folder = folder
         self.settings = settings
@@ -343,7 +328,6 @@ class Run:
         self.network.load_state_dict(state["network"])
 
     def save(self) -> None:
-        """Write checkpoint and weights, each whole or not at all."""
         state = {
             "step": self.step,
             "heads": self.heads.state_dict(),
@@ -357,7 +341,6 @@ class Run:
         (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=2), encoding="utf-8")
 
     def train_step(self) -> dict[str, float]:
-        """Train on the next scenes; return the terms of the objective."""
         settings = self.settings
         first = self.step * settings.batch_size
         numbers = range(first, first + settings.batch_size)

@@ -34,13 +34,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome(Generic[R]):
-    """A record and its result.
-
-    Attributes:
-        record: as read; its ``image`` is emptied if it was bytes.
-        result: of the method, or the error.
-        thumbnail: a small JPEG of the picture, if requested and readable.
-    """
+    """A record (without its image if that was bytes), its result or error, and a JPEG thumbnail, if requested."""
 
     record: InputRecord
     result: R | ClipalignError
@@ -48,7 +42,6 @@ class RecordOutcome(Generic[R]):
 
     @property
     def answer(self) -> R | Failure:
-        """The result, or what replaces it."""
         if isinstance(self.result, ClipalignError):
             return Failure(self.record.id, self.record.image_name, self.record.text, self.result)
         return self.result
@@ -69,8 +62,7 @@ def run_batch(
 
     Args:
         records: read as they are needed.
-        offline: whether pictures at addresses are refused.
-        timeout: seconds for one of them; None for 30.
+        timeout: seconds for a picture at an address; None for 30.
         workers: pictures decoded at once, at least 1; None chooses by the machine.
         on_error: ``skip``: a bad record yields its error; ``fail``: the first error is raised after earlier records.
         thumbnail_px: longer side of the thumbnails in pixels; None for none.
@@ -91,8 +83,6 @@ def run_batch(
 
 
 class _Prepared(NamedTuple):
-    """A picture as a thread prepared it."""
-
     tensor: Tensor
     thumbnail: bytes | None
 
@@ -149,12 +139,9 @@ WINDOW_CHARACTERS: Final = 1_000_000
 """Of the texts of a window, and of those read ahead: a result may take a hundred bytes for each."""
 
 _Waiting = tuple[InputRecord, _Picture | None]
-"""A record and its picture; None for a bad record."""
 
 
 class _Run(Generic[R]):
-    """The state between windows."""
-
     def __init__(
         self,
         records: Iterator[InputRecord],
@@ -263,7 +250,6 @@ class _Run(Generic[R]):
         return record
 
     def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
-        """Add a picture to those to encode, or keep its error."""
         assert picture.future is not None
         future, picture.future = picture.future, None
         prepared = self.threads.outcome(future, record.image_name)
@@ -309,7 +295,6 @@ def _without_bytes(record: InputRecord) -> InputRecord:
 
 
 def _key(record: InputRecord) -> str | int:
-    """Return what two records with the same picture have in common."""
     image: object = record.image
     if isinstance(image, bytes):
         return hashlib.blake2b(image).hexdigest()

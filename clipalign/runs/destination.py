@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from clipalign.config.groups import RecordSettings
 
 JOINED: Final = tuple(name for name, format in FORMATS.items() if format.joined)
-"""Formats that can be written in shards."""
 
 _JOURNAL_ENDING: Final = ".journal.jsonl"
 
@@ -31,7 +30,6 @@ class Destination:
     """Where the records of a run go.
 
     Attributes:
-        format: one of ``config.groups.FORMATS``.
         path: the output file, links followed; None for stdout.
         name: as the user gave it.
         selects: only some records are written, at the end.
@@ -63,11 +61,7 @@ class Destination:
 
 
 def find_destination(settings: RecordSettings, output: Path | None = None) -> Destination:
-    """Return the destination given by the settings; ``output`` replaces ``settings.output``.
-
-    Raises:
-        UsageError: options that contradict each other; a folder, a file in a missing folder, or an input.
-    """
+    """Return the destination given by the settings; raise ``UsageError`` for one that must not be written."""
     chosen = output or settings.output
     if chosen is not None and str(chosen) == STDOUT:
         chosen = None
@@ -86,11 +80,7 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
 
 
 def document_format(settings: RecordSettings) -> str:
-    """Return the format of a command's one document.
-
-    Raises:
-        UsageError: the file may not be written, or its name shows no format.
-    """
+    """Return the format of a command's one document; raise ``UsageError`` if its file must not be written."""
     if settings.output is None or str(settings.output) == STDOUT:
         _refuse_stdout(format := chosen_format(settings))
         return format
@@ -131,7 +121,6 @@ def _matching_files(source: str) -> Iterator[Path]:
 
 
 def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
-    """Return ``output`` with its links followed, or raise why it may not be written."""
     try:
         # A pipe behind /dev/fd has no name that it could be resolved to.
         path = output if is_special(output) else output.resolve()

@@ -35,13 +35,7 @@ _DIGITS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The processes of a run.
-
-    Attributes:
-        rank: of this one, from 0.
-        size: number of processes.
-        device: of exchanged tensors.
-    """
+    """The processes of a run; ``rank`` is this one's, ``device`` that of exchanged tensors."""
 
     rank: int = 0
     size: int = 1
@@ -69,7 +63,6 @@ class Processes:
         return found or []
 
     def broadcast(self, value: T) -> T:
-        """Return the first process's object, pickled."""
         if self.size == 1:
             return value
         from torch import distributed
@@ -159,12 +152,7 @@ def launched_processes(environment: Mapping[str, str] | None = None) -> Processe
 def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
     """Connect the processes that ``torchrun`` started while the block runs, or until an outer block ends.
 
-    Args:
-        device: of exchanged tensors, ``cpu``, ``cuda:N`` or ``mps``.
-        environment: the process's own by default.
-
-    Raises:
-        DeviceUnavailable: several processes on a device that has no communication between processes.
+    Tensors are exchanged on ``device``; raises ``DeviceUnavailable`` if it has no communication between processes.
     """
     launched = launched_processes(environment)
     if launched.size == 1:
@@ -190,29 +178,20 @@ def join_processes(device: str = "cpu", environment: Mapping[str, str] | None = 
 
 
 def sum_of_processes(counts: A) -> A:
-    """Sum ``counts`` over all processes that ``torchrun`` started."""
     with join_processes() as processes:
         whole: Any = sum(cast(Any, processes.gather(counts)))
         return cast(A, processes.broadcast(whole))
 
 
 def wait_for_all() -> None:
-    """Wait for all processes at the end of a run under ``torchrun``.
-
-    It stops all processes when one exits with another status than 0, such as for unreadable pictures.
-    """
+    """Wait at the end of a run: ``torchrun`` stops all processes when one exits with another status than 0."""
     with suppress(RuntimeError, OSError, ValueError), join_processes() as processes:
         processes.wait()
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of an input, so that the outputs of all parts hold each record once.
-
-    Attributes:
-        index: from 1.
-        launched: whether ``torchrun`` decided it.
-    """
+    """Part ``index``, from 1, of an input, so that the outputs of all parts hold each record once."""
 
     index: int
     count: int

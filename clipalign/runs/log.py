@@ -23,7 +23,6 @@ from clipalign.output.json import encode
 T = TypeVar("T")
 
 RECORD_ERRORS: Final = (ValueError, KeyError, TypeError)
-"""What decoding raises for invalid bytes."""
 
 _NOT_SET: Final = object()
 
@@ -37,7 +36,6 @@ class LogFormat(Generic[T]):
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Decode a JSON object; raise ``ValueError`` for anything else."""
     value = orjson.loads(data)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
@@ -48,11 +46,9 @@ JSON_LINES: Final[LogFormat[dict[str, Any]]] = LogFormat(encode, json_object)
 
 
 class Log(Generic[T]):
-    """An open log.
+    """A log in a regular file, opened unbuffered for reading and writing.
 
     Args:
-        stream: a regular file, opened unbuffered for reading and writing; closed by :meth:`close`.
-        name: for messages.
         hint: what to do if it is damaged.
         kept: says, when it cannot be written, what is safe and how to resume; see :func:`write_failed`.
 
@@ -96,7 +92,6 @@ class Log(Generic[T]):
                 yield start, record
 
     def at(self, place: int) -> T:
-        """Return the record at the offset ``place``."""
         self._stream.seek(place)
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
             return self._format.decode(reader.readline())
@@ -104,9 +99,7 @@ class Log(Generic[T]):
     def repair(self) -> int:
         """Cut off a torn record behind the last one that :meth:`read` saw; return the number of bytes.
 
-        Raises:
-            UsageError: that is more than one torn record.
-            OutputError: the file cannot be written.
+        Raises ``UsageError`` if that is more than one torn record.
         """
         torn = self._stream.seek(0, os.SEEK_END) - self.end
         if torn:
@@ -187,10 +180,7 @@ class Difference(NamedTuple):
 def first_difference(
     before: Mapping[str, Any], now: Mapping[str, Any], *, ignore: Collection[str] = (), inside: str = ""
 ) -> Difference | None:
-    """Return the first difference between two runs' requests, in JSON's types, or None.
-
-    ``ignore`` are names that may differ; ``inside`` is the name of a nested object; ``settings`` is left out.
-    """
+    """Return the first difference between two runs' requests, in JSON's types, or None; ``ignore`` names may differ."""
     for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key, _NOT_SET), now.get(key, _NOT_SET)
         if key in ignore or (old == new and isinstance(old, bool) == isinstance(new, bool)):

@@ -31,13 +31,11 @@ READERS: Final = 16
 """Minimum number of pictures read at once: disks and servers answer many as fast as one."""
 
 EVAL_WORKERS: Final = 4
-"""Threads that prepare pictures of a benchmark."""
 
 _POLL_SECONDS: Final = 0.5
 """Of a wait, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
 
 _START_SECONDS: Final = 10.0
-"""Limit for a thread to run its first line, on a machine however busy."""
 
 _CLOSE_SECONDS: Final = 2.0
 """Limit for threads in the middle of a picture at the end of a run."""
@@ -74,7 +72,6 @@ class Prefetcher(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """End the threads, dropping what has not begun."""
         self._closed.set()
         for _ in self._running:
             self._tasks.put(None)
@@ -91,10 +88,7 @@ class Prefetcher(Generic[T]):
         return future
 
     def result(self, future: Future[T]) -> T:
-        """Wait for a future of :meth:`submit` so that Ctrl-C works; return its result or raise its error.
-
-        Raises ``MemoryError`` if a thread died of that.
-        """
+        """Wait for a future of :meth:`submit` so that Ctrl-C works; raise ``MemoryError`` if a thread died of that."""
         while True:
             try:
                 return future.result(_POLL_SECONDS)
@@ -117,7 +111,6 @@ class Prefetcher(Generic[T]):
             return record_failed(error, name)
 
     def expect(self, key: Hashable, function: Callable[[], T]) -> None:
-        """Submit ``function`` for ``key``, unless that is under way."""
         if key not in self._expected:
             self._expected[key] = self.submit(function)
 
@@ -156,8 +149,7 @@ def prefetched(
 ) -> Generator[T, None, None]:
     """Yield ``function(item)`` for each item, in order, while threads work on the next ones.
 
-    Items are read in this thread; at least 0, ``ahead``, are submitted before the first is waited for. An exception in
-    ``function`` is raised here.
+    Items are read in this thread; ``ahead`` are submitted before the first is waited for.
     """
     with Prefetcher[T](threads) as workers:
         waiting: deque[Future[T]] = deque()

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Counts: TypeAlias = "NDArray[numpy.int64]"
 
 CHUNK: Final = 1 << 18
-"""Scores processed together."""
 
 _BINS: Final = 1 << 16
 _SIGN: Final = 1 << 63
@@ -37,8 +36,7 @@ class Selection:
 
     Attributes:
         where: condition on each record; None for none.
-        field: that decides the best share.
-        share: of the records, above 0 and up to 1; None for all.
+        share: of the records with the largest ``field``, above 0 and up to 1; None for all.
         least: the smallest kept number of ``field``, once known.
     """
 

@@ -55,7 +55,6 @@ def _journal_line(entry: Entry) -> bytes:
 
 _JOURNAL: Final = LogFormat(_journal_line, _read_entry)
 _LINES: Final = LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
-"""Encoding of entries in a journal, and in JSON lines that are the output itself."""
 
 
 def open_writer(
@@ -63,12 +62,8 @@ def open_writer(
 ) -> ResultWriter:
     """Return the writer for the records of a run, to be entered before anything heavy is loaded.
 
-    Args:
-        output: instead of ``settings.output``: the part of one process among several.
-        has_header: whether a CSV file gets its header.
-
-    Raises:
-        UsageError: an output that may not be written; here, or when the writer is entered.
+    ``output`` replaces ``settings.output`` for the part of one process among several. Raises ``UsageError``, here or
+    when entered, for an output that may not be written.
     """
     name, share = settings.top_share or ("", None)
     selection = Selection(settings.where, name or formatter.first_score, share)
@@ -78,9 +73,7 @@ def open_writer(
 class ResultWriter:
     """Take records one by one while its block runs; render, count and report when the block succeeds.
 
-    Attributes:
-        tally: counts of all records, those of an earlier run included.
-        thumbnail_px: longer side of the thumbnails it wants; None for none.
+    ``tally`` counts all records, those of an earlier run included.
     """
 
     def __init__(
@@ -173,7 +166,6 @@ class ResultWriter:
         """Start after the model is loaded; ``--overwrite`` deletes the old records here.
 
         Args:
-            provenance: of every result of the run.
             total: records of the input, for the progress; None if unknown.
             pictures: those of all records once more, for a format that shows them.
         """
@@ -189,9 +181,7 @@ class ResultWriter:
     def remaining(self, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
         """Yield the records still to do: all, or with ``--resume`` those after the old ones.
 
-        Raises:
-            UsageError: the old records are of another run, of another input, or damaged.
-            OutputError: the file cannot be written.
+        Raises ``UsageError`` if the old records are of another run, of another input, or damaged.
         """
         left = iter(records)
         if self._log is None:
@@ -222,10 +212,7 @@ class ResultWriter:
             raise UsageError(f"{self._to.name} is of another run: {said}", hint=hint, input=self._to.name)
 
     def write(self, outcome: RecordOutcome[Any]) -> bool:
-        """Take a record; return False when the reader is gone and the run may stop.
-
-        On ``OutputError`` all earlier records are complete.
-        """
+        """Take a record; return False when the reader is gone. On ``OutputError`` all earlier records are complete."""
         asked, result = outcome.record, outcome.result
         failed = isinstance(result, ClipalignError)
         if isinstance(result, ClipalignError):
@@ -262,7 +249,6 @@ class ResultWriter:
             notices.warn(f"further {self._formatter.noun[1]} that cannot be read are only counted")
 
     def _emit(self, data: bytes) -> bool:
-        """Write to stdout, or to an output that is not a file."""
         if self._reader_left:
             return False
         if self._device is None:
@@ -327,7 +313,6 @@ class ResultWriter:
             notices.tell(f"hint: {self._hint}")
 
     def _render(self, log: Log[Entry], summary: Mapping[str, Any]) -> None:
-        """Write the whole document to stdout, or replace the output in one step."""
         self._selection.settle((entry.record for _, entry in log.read()), sum_of_processes)
         store = _Kept(log, self._selection, self._pictures if self._format.has_originals else None)
         parts = self._writer.document(self._formatter, store, summary=summary, provenance=self._provenance)
@@ -346,7 +331,6 @@ class ResultWriter:
             raise write_failed(self._to.name, error, kept=self._kept()) from error
 
     def _kept(self) -> str:
-        """Say how many records are kept, where, and how to resume; empty if none."""
         path = self._to.log_path
         if path is None or self._log is None or not self._log.records:
             return ""
@@ -359,15 +343,12 @@ class ResultWriter:
 
 @dataclass(slots=True)
 class _Kept:
-    """The records of a log that are kept, with their pictures if wanted."""
-
     log: Log[Entry]
     selection: Selection
     pictures: Callable[[], Iterator[bytes | ClipalignError]] | None
     count: int = 0
 
     def read(self) -> Iterator[tuple[int, Entry]]:
-        """Yield and count them in order."""
         self.count = 0
         pictures = self.pictures() if self.pictures is not None else None
         for place, entry in self.log.read():
@@ -387,7 +368,6 @@ class _Kept:
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:
-    """Return the first difference between an old record and the input's record at its place."""
     given = {"id": asked.id, "image": asked.image_name, "text": asked.text}
     now = {name: plain_text(value) for name, value in given.items() if name in before}
     return first_difference({name: before[name] for name in now}, now)
