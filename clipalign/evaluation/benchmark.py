@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
 
-RECORD_ERRORS: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)
-"""Raised by :meth:`Outcome.from_record` for a malformed record."""
+RECORD_ERRORS: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # of malformed records
 
 WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template")
 CLASS_OPTIONS: Final = ("method", "crops", "alpha", "image_logscale", "text_logscale", "prompt")
@@ -66,11 +65,7 @@ class Outcome:
 
     @classmethod
     def from_record(cls, record: dict[str, Any], provenance: Provenance) -> Self:
-        """The exact inverse of :meth:`record`; no model is needed.
-
-        Raises:
-            KeyError, IndexError, TypeError, ValueError, AttributeError: a malformed record (:data:`RECORD_ERRORS`).
-        """
+        """The exact inverse of :meth:`record`, without a model; raises :data:`RECORD_ERRORS` for a malformed record."""
         return cls(**record)
 
 
@@ -83,9 +78,8 @@ class CaptionSample:
     """One text about one image, with what is known about it.
 
     Attributes:
-        image: a path, a file's bytes, or a generated picture; read once a chunk, so samples of one image should be
-            adjacent.
-        image_name: name of the image in records.
+        image: a path, a file's bytes, or a generated picture; samples of one image should be adjacent, as it is read
+            once a chunk.
         part: the subset it counts toward (foil kind, domain, source).
         false_spans: characters of the caption that the data set says are false.
         references: other true captions of the image.
@@ -105,8 +99,6 @@ class CaptionSample:
 
 @dataclass(frozen=True, slots=True)
 class CaptionOutcome(Outcome):
-    """The result of ``detect`` for a caption, with what is known about it."""
-
     text: str
     correct: bool
     part: str
@@ -178,10 +170,8 @@ class Unreadable(Outcome):
 class Evaluator(ABC, Generic[S, O]):
     """Turn samples into outcomes with the code of a command.
 
-    Attributes:
-        chunk_samples: samples scored together. A resumed run begins at a multiple of it, so that its batches are the
-            same.
-        provenance: of all outcomes; a resumed run must have the same ``settings``.
+    ``chunk_samples`` are scored together; a resumed run begins at a multiple, so that its batches are the same, and
+    must have the ``settings`` of ``provenance``, which holds for all outcomes.
     """
 
     chunk_samples: int
@@ -245,7 +235,6 @@ class Benchmark(ABC, Generic[S, O]):
         row: of ``benchmarks.toml``: each key is an annotated attribute of the class.
 
     Attributes:
-        name: as in ``benchmarks.toml``.
         size: samples in all, None where that is not known beforehand.
         notes: what a reader must know before comparing.
         options: settings that this benchmark uses, besides those of every run.
@@ -270,7 +259,6 @@ class Benchmark(ABC, Generic[S, O]):
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """Numbers of papers on this data set."""
         return PUBLISHED.get(self.name, ())
 
     def check(self) -> None:

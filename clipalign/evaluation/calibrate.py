@@ -45,10 +45,7 @@ def calibrate(
 ) -> Calibration:
     """Try every k from one layer to all, or the one in ``settings``; pictures are encoded once.
 
-    Args:
-        benchmark: one that knows the false words of its captions.
-        settings: of the run: limit, seed, template, batch size.
-        progress: called with the number of samples just done, for each k.
+    ``progress`` is called for each k with the number of samples just done.
 
     Raises:
         UsageError: the benchmark does not know false words, or a setting is out of its range.
@@ -102,7 +99,6 @@ def text_layers(loaded: LoadedModel) -> int:
 def _scored(
     benchmark: Benchmark[Any, Any], evaluator: DetectEvaluator, settings: EvalSettings, progress: Callable[[int], None]
 ) -> tuple[list[CaptionOutcome], int]:
-    """Outcomes, and how many samples have none."""
     samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
     found: list[CaptionOutcome | Unreadable] = []
     while chunk := tuple(itertools.islice(samples, evaluator.chunk_samples)):
@@ -116,12 +112,7 @@ def _scored(
 
 @dataclass(frozen=True, eq=False)
 class _Words:
-    """All scored words of all captions, lowest attribution first (W).
-
-    Attributes:
-        caption: index of each word's caption.
-        fold: 0 or 1, the half that its picture is in.
-    """
+    """All scored words (W), lowest attribution first, each with its caption's index and fold: 0 or 1, by picture."""
 
     values: Array
     false: Array
@@ -163,10 +154,7 @@ def _calibrated(layers: int, la: Metric, words: _Words, captions: int, *, seed: 
 def best_epsilon(values: Array, false: Array, counted: Array) -> float:
     """The threshold with the best F1, midway between the last word below it and the first above; never above all words.
 
-    Args:
-        values: attributions, ascending (W).
-        false: which words are false (W).
-        counted: how often each counts (W).
+    ``values`` are ascending attributions (W), ``counted`` how often each word counts (W).
     """
     caught = np.cumsum(counted * false)
     called = np.cumsum(counted)

@@ -126,13 +126,7 @@ def open_picture(image: PictureSource, *, exif: bool = False, name: str | None =
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """An annotation file.
-
-    Attributes:
-        dataset: name of the data set, for errors.
-        known: SHA-256 of the version that the papers used, or an empty string.
-        version: what to call that version.
-    """
+    """An annotation file of ``dataset``; ``known`` is the SHA-256 of the papers' ``version``, empty if unknown."""
 
     path: Path
     dataset: str
@@ -209,17 +203,11 @@ def read_annotations(path: Path, dataset: str, *, known: str = "", version: str 
 
 
 def hashes(*files: Annotations) -> dict[str, str]:
-    """Name → SHA-256, for the settings of a run."""
     return {file.path.name: file.sha256 for file in files}
 
 
 def open_parquet(path: Path, dataset: str, columns: Sequence[str]) -> Any:
-    """A ``pyarrow.parquet.ParquetFile`` that has ``columns``.
-
-    Raises:
-        MissingExtra: pyarrow is not installed.
-        MissingDataset: it is no Parquet file, or lacks a column.
-    """
+    """A ``pyarrow.parquet.ParquetFile`` that has ``columns``, or MissingDataset; MissingExtra without pyarrow."""
     parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
     try:
         file = parquet.ParquetFile(path)

@@ -40,15 +40,13 @@ def run_benchmark(
 ) -> EvalResult | None:
     """Score all samples and measure; under ``torchrun`` all processes score, and all but the first return None.
 
-    Args:
-        progress: called with the number of samples just done.
-        prepare: called with the evaluator before anything is scored.
+    ``progress`` is called with the number of samples just done, ``prepare`` with the evaluator before anything is
+    scored.
 
     Raises:
         InputUnreadable: the benchmark has no samples, or none that can be read.
         MissingDataset: the data is missing.
-        UsageError: a setting out of its range, or an output folder that cannot be used; see
-            :func:`clipalign.evaluation.load_run.open_samples`.
+        UsageError: a setting out of its range, or an unusable output folder (see :func:`load_run.open_samples`).
     """
     benchmark.check()
     evaluator = benchmark.evaluator(loaded, settings)
@@ -222,7 +220,6 @@ def _measured(
 
 
 def _shortened(benchmark: Benchmark[Any, Any], seen: int, limit: int | None) -> Iterator[str]:
-    """Say that these are not all samples, and why."""
     if benchmark.size is None or seen >= benchmark.size:
         return
     if seen == limit:

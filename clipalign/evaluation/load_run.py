@@ -34,10 +34,7 @@ _MAY_DIFFER: Final = ("versions", "notes", "limit")
 
 
 class SampleLog:
-    """Records of earlier samples to read, and of later ones to write; without a log, neither.
-
-    ``kept`` is how many samples need not be scored again, a multiple of the chunk.
-    """
+    """Records of earlier samples to read (``kept``, a multiple of the chunk), and of later ones to write, if any."""
 
     def __init__(self, log: Log[dict[str, Any]] | None = None, kept: int = 0) -> None:
         self._log = log
@@ -56,10 +53,9 @@ class SampleLog:
 def open_samples(
     folder: Path | None, header: dict[str, Any], *, chunk: int, resume: bool, overwrite: bool
 ) -> Iterator[SampleLog]:
-    """Open the log of a run in ``folder`` and lock it.
+    """Open the log of a run in ``folder``, made if needed, and lock it; None for a run that leaves nothing.
 
     Args:
-        folder: made where it is missing; None for a run that leaves nothing.
         header: data set, model, settings and provenance of this run.
         chunk: samples that are scored together.
         resume: go on with the records that exist.
@@ -154,12 +150,9 @@ def _check_header(folder: Path, header: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run with a result.
+    """A run with its ``result.json`` as ``document``; the data of ``benchmark`` may be missing by now.
 
-    Attributes:
-        document: its ``result.json``.
-        benchmark: its data may be missing by now.
-        outcomes: of the samples that could be read, by id; empty where this benchmark's cannot be reread.
+    ``outcomes`` are those of readable samples, by id; empty where this benchmark's cannot be reread.
     """
 
     folder: Path

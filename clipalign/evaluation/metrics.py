@@ -27,10 +27,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Statistic:
-    """One number of a benchmark, before it is computed.
+    """One number of a benchmark, before it is computed over the samples ``ids`` (N).
 
     Attributes:
-        ids: the samples it is over (N).
         of: how often each sample counts (N) to the number.
         chance: what guessing would reach, where that is known.
         per_sample: (N) what is averaged, where the number is a plain mean; else None.
@@ -137,8 +136,6 @@ def _correlation(x: Array, y: Array, counted: Array) -> float:
 
 
 class _Ranks:
-    """Ranks of values when each counts several times; sorted once."""
-
     def __init__(self, values: Sequence[float]) -> None:
         self._groups = np.unique(np.asarray(values, dtype=float), return_inverse=True)[1]
 
@@ -171,8 +168,6 @@ def kendall_c(name: str, ids: Sequence[str], ours: Sequence[float], theirs: Sequ
 
 
 class _Pairs:
-    """Pairs of samples by how both sides order them."""
-
     def __init__(self, ours: Sequence[float], theirs: Sequence[float]) -> None:
         values = (np.asarray(side, dtype=float) for side in (ours, theirs))
         self._x, self._y = (np.unique(side, return_inverse=True)[1] for side in values)

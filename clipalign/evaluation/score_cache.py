@@ -110,9 +110,9 @@ logger = logging.getLogger(__name__)
 
 
 class CropStore:
-    """Vectors of the pictures of one model and one way to crop, in ``folder``; None keeps nothing.
+    """Vectors of one model's pictures, cropped one way; ``key`` is all that they depend on, in JSON's types.
 
-    ``key`` is what all pictures' numbers depend on, in JSON's types.
+    ``folder`` is that of clipalign's cache; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None, key: Mapping[str, object]) -> None:

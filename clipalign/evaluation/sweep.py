@@ -27,11 +27,7 @@ Values = dict[str, object]  # setting → value, of one combination
 
 
 def read_axes(sweeps: Sequence[str]) -> dict[str, list[object]]:
-    """Setting → values, from ``NAME=VALUE,VALUE``; a template is not cut at commas, but may be given again.
-
-    Raises:
-        UsageError: a setting that cannot be swept, or a value out of its range.
-    """
+    """Setting → values, from ``NAME=VALUE,VALUE``; a template may hold commas; UsageError for what is out of range."""
     settings = declared(EvalSettings)
     found: dict[str, list[object]] = {}
     for sweep in sweeps:
@@ -100,8 +96,6 @@ def _folder_name(values: Values) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """One combination of settings and its result."""
-
     values: Values
     result: EvalResult
 
@@ -119,7 +113,6 @@ def run_sweep(
     Args:
         load: the model of a name.
         settings: of all runs, where they are not swept; ``output`` holds a folder a run.
-        axes: of :func:`read_axes`.
         progress: called with the number of samples just done.
 
     Raises:

@@ -50,14 +50,7 @@ CROPLESS: Final = "wca-whole"  # WCA's class vectors against the whole picture
 
 @dataclass(frozen=True, slots=True)
 class ClassSample:
-    """A picture of a class.
-
-    Attributes:
-        image_name: its name in records.
-        label: index of the true class.
-        part: the subset it counts toward.
-        identity: cache key of its content; empty where its vectors are not cached.
-    """
+    """A picture of a class; ``identity`` is its cache key, empty where its vectors are not cached."""
 
     id: str
     image: PictureSource
@@ -69,12 +62,11 @@ class ClassSample:
 
 @dataclass(frozen=True, slots=True)
 class ClassOutcome(Outcome):
-    """How a picture was classified.
+    """How a picture was classified, by method; ``label`` is the true class's index.
 
     Attributes:
-        label: index of the true class.
-        predicted: by method, the name of the class that came first (for ``wca``, in most draws).
-        ranks: by method, how many classes came before the true one: one number a draw for ``wca``, else one.
+        predicted: the name of the class that came first (for ``wca``, in most draws).
+        ranks: how many classes came before the true one: one number a draw for ``wca``, else one.
     """
 
     image: str
@@ -110,13 +102,10 @@ class ClassOutcome(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class ClassTask:
-    """The classes to choose from, for every method.
+    """The classes to choose from, in the order of their labels; of equal names the first wins.
 
-    Attributes:
-        names: of the classes, in the order of their labels; of equal names the first wins.
-        by_method: the classes as each method names and describes them, in the order of the labels; methods whose files
-            are missing are left out.
-        notes: what is left out, and why.
+    ``by_method`` has them as each method names and describes them, without methods whose files are missing; ``notes``
+    say which those are.
     """
 
     names: tuple[str, ...]

@@ -50,8 +50,6 @@ SHORT_LIST: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class FoundPicture:
-    """A picture of a data set before it is opened."""
-
     name: str
     label: int
     image: PictureSource
@@ -145,12 +143,9 @@ def _place_in_order(one: FoundPicture) -> bytes:
 
 
 def class_metrics(outcomes: Sequence[ClassOutcome], *, classes: int, seed: int, part: str = "") -> list[Metric]:
-    """Metrics of outcomes that were all scored by the same methods.
+    """Metrics of at least one outcome, all scored by the same methods, of ``classes`` to choose from.
 
-    Args:
-        outcomes: at least one.
-        classes: how many there are to choose from.
-        part: subset of the outcomes; ends every name, and leaves out metrics that apply to the whole set only.
+    ``part`` is the subset of the outcomes; it ends every name, and leaves out metrics that apply to the whole set only.
     """
     suffix = f"_{part}" if part else ""
     ids = [outcome.id for outcome in outcomes]

@@ -115,8 +115,6 @@ AGAIN: Final = "fetch it again: clipalign download sdci"
 
 
 class Sdci(IncrementBenchmark):
-    """``sdci``, as ``datasets`` saves it."""
-
     name = "sdci"
 
     def check(self) -> None:

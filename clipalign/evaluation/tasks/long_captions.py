@@ -39,7 +39,6 @@ class LongSample:
     """A picture and texts about it.
 
     Attributes:
-        image_name: its name in records and errors.
         captions: true texts; where they grow, each begins with the one before (n).
         negatives: growing captions, each with a wrong detail after it (n or n - 1).
         human: rating of the one caption, if any.
@@ -77,12 +76,9 @@ L = TypeVar("L", bound=LongOutcome)
 
 
 class LongEvaluator(PictureEvaluator[LongSample, L]):
-    """Encode pictures and their texts to unit vectors as ``score-long`` does.
+    """Encode pictures and their texts, after a ``template``, to unit vectors as ``score-long`` does.
 
-    Args:
-        settings: of the run; ``stretch`` is off unless the user set it.
-        outcome_type: what it makes of samples.
-        template: put before every text.
+    ``stretch`` is off unless the user set it.
     """
 
     chunk_samples = CHUNK_SAMPLES

@@ -53,12 +53,9 @@ _CORRELATED: Final = ("cosine", "f_clip_score", "ref_clip_score")
 
 
 class OwnRows(CaptionSets):
-    """Rows of a file of the user's.
+    """Rows of a file of the user's, with relative pictures in ``pictures_folder``, None for beside the file.
 
-    Attributes:
-        columns: the file's names for its columns, where they differ.
-        pictures_folder: where relative pictures are; None for beside the file.
-        license: as a description says, like ``page``.
+    ``columns`` are the file's names for its columns, where they differ.
     """
 
     rows_file: Path
@@ -260,9 +257,8 @@ def own_benchmark(
 ) -> OwnRows | OwnClasses:
     """The benchmark of a file, a description of one, or a folder of class folders.
 
-    Args:
-        columns: the file's names for its columns.
-        pictures: folder of relative pictures; None for beside the file.
+    ``columns`` are the file's names for its columns; ``pictures`` the folder of relative pictures, None for beside the
+    file.
 
     Raises:
         UnknownDataset: it is none of the three.
@@ -294,10 +290,9 @@ def own_benchmark(
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """A description in TOML, every field of its type; ``file`` and ``pictures`` must lie in its folder.
+    """A description in TOML, every field of its type; InputUnreadable if it is invalid or too long.
 
-    Raises:
-        InputUnreadable: it is no TOML, too long, or has a field or value that is not allowed.
+    ``file`` and ``pictures`` must be in its folder, as it may come with data of others.
     """
     try:
         if path.stat().st_size > MAX_DESCRIPTION_BYTES:

@@ -209,13 +209,12 @@ class Ranks(NamedTuple):
 
 
 def ranks(images: Array, texts: Array, counts: Array, *, block_numbers: int = BLOCK_NUMBERS) -> Ranks:
-    """Ranks from 0 on, in blocks of pictures.
+    """Ranks from 0 on, in blocks of pictures with ``block_numbers`` similarities at most.
 
     Args:
         images: unit vectors of pictures (N, E).
         texts: of captions, grouped by picture, in the order of the pictures (M, E).
         counts: how many captions each picture has, at least 1 (N).
-        block_numbers: similarities held at a time.
     """
     owners = np.repeat(np.arange(len(images)), counts)  # (M)
     own = np.einsum("me,me->m", texts, images[owners])

@@ -158,9 +158,7 @@ def _published_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
 def tfrecord_rows(path: Path) -> Iterator[dict[str, Value]]:
     """Each record's features: name → the first of its values; a feature without any is left out.
 
-    Raises:
-        MissingExtra: the library that reads them is not installed.
-        MissingDataset: the file breaks off or is no TFRecord; raised during iteration.
+    MissingDataset, raised during iteration, if the file breaks off or is no TFRecord; MissingExtra without its reader.
     """
     reader = need("tfrecord.reader", extra="richhf", what="reading TFRecord")
     formats = need("tfrecord.example_pb2", extra="richhf", what="reading TFRecord")
@@ -201,15 +199,9 @@ def _first(feature: Any) -> list[Value]:
 
 
 def extract(shards: Sequence[Path], wanted: set[str], folder: Path) -> None:
-    """Extract the wanted pictures and prompts that are missing into ``folder``, which is made if needed.
+    """Extract the wanted uids' missing pictures and prompts from Parquet shards into ``folder``, made if needed.
 
-    Args:
-        shards: Parquet files.
-        wanted: uids.
-
-    Raises:
-        MissingExtra: pyarrow is not installed.
-        MissingDataset: a shard cannot be read, or the folder cannot be written.
+    MissingDataset if a shard cannot be read, or the folder cannot be written; MissingExtra without pyarrow.
     """
     left = {uid for uid in wanted if not is_file(folder / f"{uid}.txt")}
     try:

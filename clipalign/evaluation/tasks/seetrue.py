@@ -174,14 +174,11 @@ class SeeTrue(WordBenchmark):
 
 
 class SeeTrueEvaluator(DetectEvaluator):
-    """``detect``, with its words judged by the model for inference."""
-
     def __init__(self, loaded: LoadedModel, settings: EvalSettings, entailment: Entailment) -> None:
         super().__init__(loaded, settings)
         self._entailment = entailment
 
     def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
-        """Add ``prediction``, ``nli`` and ``published_nli`` to the truth of what ``detect`` found."""
         scored = super().score(samples)
         predicted = {
             outcome.id: (str(outcome.truth["feedback"]), ", ".join(phrase.text for phrase in phrases(outcome.result)))
