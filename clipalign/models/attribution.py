@@ -3,15 +3,12 @@
     c = cos(image, text)        G_l = dc / dA_l        R = (1/k) Σ_l mean_h (G_l ⊙ A_l)
 
 over the last k text layers, ``A_l`` being the attention probabilities after softmax; no ReLU, negative values are the
-signal. A token's attribution is its column in the row of the pooled token. Two ways give the same numbers:
-
-- the fast one, for causal towers that are read at the end token;
-- the general one, for any open_clip text tower with attention (SigLIP, CoCa, any CustomTextCLIP): all tokens, padding
-  included, pass the last k layers with a full backward pass. The weights that ``nn.MultiheadAttention`` returns are not
-  on the path to its output, so attention is computed here from the module's own parameters; the network is not changed.
-  Towers of transformers return the probabilities they use (``eager`` attention). Where the text vector is the mean of
-  all tokens, all rows count, each with its share of the mean, which is in its gradient; the paper's towers read one
-  token.
+signal. A token's attribution is its column in the row of the pooled token. Two ways give the same numbers: a fast one
+for causal towers read at the end token, and a general one for any open_clip text tower with attention (SigLIP, CoCa,
+any CustomTextCLIP), in which all tokens pass the last k layers with a full backward pass. It computes attention from
+the module's own parameters, since the weights that ``nn.MultiheadAttention`` returns are not on the path to its output;
+towers of transformers return the probabilities they use (``eager``). Where the text vector is the mean of all tokens,
+all rows count, each with its share of the mean, unlike in the paper, whose towers read one token.
 """
 
 from __future__ import annotations
@@ -172,7 +169,6 @@ def encode_with_attention(network: Any, ids: Tensor, *, layers: int, architectur
 
 
 def _encode_with_transformers(tower: Any, ids: Tensor, *, layers: int, architecture: str) -> PooledText:
-    """The same for a tower of transformers, which masks padding."""
     present = (ids != tower.config.pad_token_id).long()
     pooler = type(tower.pooler).__name__
     if pooler == "MeanPooler":
@@ -226,7 +222,7 @@ def _embed(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def advance(block: Any, stream: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """One layer, computed openly: the stream after it (B, T, D) and its attention probabilities, fp32 (B, H, T, T)."""
+    """One layer, attention included: the stream after it (B, T, D), and attention probabilities, fp32 (B, H, T, T)."""
     query, key, value = (part.transpose(1, 2) for part in project(block, stream))  # (B, H, T, D / H)
     scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
     if mask is not None:

@@ -143,7 +143,6 @@ def _siglip_trunk(config: dict[str, Any]) -> nn.Module:
 
 
 def _fill(network: Any, tensors: dict[str, Tensor], open_clip: ModuleType, *, label: str, row: ModelRow) -> None:
-    """Load the weights, every one of them and no other."""
     wanted = network.state_dict()
     tensors = open_clip.convert.convert_state_dict(network, dict(tensors))
     if "positional_embedding" in tensors and "text.positional_embedding" in wanted:

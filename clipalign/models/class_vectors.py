@@ -2,11 +2,9 @@
 
 ``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
 plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
-tokens, so that common prefixes are computed once, and so are texts of neighboring classes.
-
-On disk a set of classes is one file, named by a hash of the weights and of every text, with the whole key and a
-checksum in it. What is damaged, or belongs to other texts or weights, is computed again, with a warning. A cache that
-cannot be written costs time only.
+tokens, so that common prefixes are computed once. The file of a set of classes is named by a hash of the weights and of
+every text, and holds the whole key and a checksum. What is damaged, or belongs to other texts or weights, is computed
+again, with a warning. A cache that cannot be written costs time only.
 """
 
 from __future__ import annotations
@@ -218,7 +216,6 @@ def _read(file: Path, key: str, n_classes: int) -> tuple[Tensor, int] | None:
 
 
 def _write(file: Path, key: str, made: ClassVectors) -> None:
-    """Write all or nothing; a failure is logged."""
     vectors = made.vectors.cpu().contiguous()
     said = {"key": key, "checksum": _checksum(vectors), "truncated": str(made.truncated)}
     try:

@@ -124,7 +124,6 @@ def _prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
 
 @torch.no_grad()
 def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMismatch]:
-    """Unit vectors of a batch, or errors; one that is not finite does not affect the others."""
     features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
     good = torch.isfinite(features).all(-1).tolist()
     vectors = F.normalize(features.float(), dim=-1)

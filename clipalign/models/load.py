@@ -133,7 +133,6 @@ def resolve_tag(row: ModelRow) -> ModelRow:
 
 
 def _resolve_tag(row: ModelRow, open_clip: ModuleType) -> tuple[ModelRow, dict[str, Any]]:
-    """The row with a tag's files in place of the tag, and what open_clip's table says of the tag."""
     tag = row.tag or next((source.tag for source in row.weights if source.kind == "open_clip"), "")
     if not tag:
         return row, {}
@@ -174,7 +173,6 @@ def _tag_sources(entry: dict[str, Any], open_clip: ModuleType) -> tuple[WeightSo
 def _architecture(
     row: ModelRow, path: Path, checkpoint: Weights, known: ModelRow | None, open_clip: ModuleType
 ) -> Architecture:
-    """What to build; its notes say what of that is a guess."""
     if row.architecture.endswith(".json"):
         return read_config(Path(row.architecture))
     if row.is_repository:

@@ -33,10 +33,7 @@ def is_two_tables(tensors: dict[str, Tensor]) -> bool:
 
 
 def fold_tables(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Fold two tables of positions into one (T, D): the kept rows of the first, the others of the second.
-
-    ModelMismatch if the two tables differ in shape, or there is only one.
-    """
+    """Fold two tables of positions of one shape into one (T, D): the first's kept rows, the second's others."""
     kept, stretched = tensors.get(KEPT_TABLE), tensors[STRETCHED_TABLE]
     if kept is None or kept.shape != stretched.shape or kept.ndim != 2:
         shapes = f"{None if kept is None else tuple(kept.shape)} and {tuple(stretched.shape)}"

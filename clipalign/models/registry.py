@@ -170,8 +170,7 @@ def find_model(spec: str) -> ModelRow:
     """The row that ``spec`` stands for; its weights need not be on this machine.
 
     Raises:
-        UnknownModel: neither a name, a file, a folder or a repository, nor a pair of two of them; with the nearest
-            names as a hint.
+        UnknownModel: no name, file, folder, repository or pair of two of them; the hint has the nearest names.
         ModelMismatch: a folder without a config or without weights.
     """
     spec = spec.strip()
@@ -212,7 +211,6 @@ def row_of_folder(spec: str, folder: Path) -> ModelRow:
 
 
 def _repository(spec: str) -> ModelRow | None:
-    """The row of a repository of the Hub, with every file it may have, in order of preference."""
     repo, _, revision = spec.removeprefix(_HUB).partition("@")
     named = _REPOSITORY.fullmatch(repo) and (not revision or _REVISION.fullmatch(revision))
     if not named or ".." in revision:

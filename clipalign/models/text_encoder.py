@@ -3,8 +3,7 @@
 CLIP's text tower is causal and its text vector is read at the end token (EOT), so three things hold that the network's
 own forward pass does not use:
 
-- a token's state depends only on the tokens before it: every distinct prefix of a batch is computed once, whether it is
-  the template, the prefix that a caption and its foil share, or a whole caption asked about several images;
+- a token's state depends only on the tokens before it: every distinct prefix of a batch is computed once;
 - no token but the EOT reads the EOT's stream: the other tokens' keys and values are constants for the gradient of
   anything read there, and an EOT can be placed after any prefix without touching what is already computed;
 - in the last layer the tokens give keys and values and nothing else.

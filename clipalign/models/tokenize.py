@@ -132,7 +132,6 @@ def check_vocabulary(network: Any, highest: int, name: str) -> None:
 
 
 def _vocabulary_rows(network: Any) -> int | None:
-    """Number of tokens that the text tower has a row for; None if unknown."""
     for tower in (network, getattr(network, "text", None)):
         rows = getattr(tower, "vocab_size", None)
         if isinstance(rows, int):
@@ -283,9 +282,9 @@ def _join(origins: Sequence[Span], first: int, last: int) -> Span:
 def trace_characters(text: str, cleaned: str, until: int | None = None) -> list[Span]:
     """For every character of ``cleaned`` the characters of ``text`` it came from; ``(0, 0)`` for white space.
 
-    Both sides are compared without white space and control characters, and without regard to case, width, composition
-    and the shape of quotes. Where they then agree, characters pair up; other stretches pair one to one when both sides
-    are equally long, else as a whole. Characters from ``until`` on are not traced.
+    Compared are both sides without white space and control characters, whatever the case, width, composition and shape
+    of quotes. Where they agree, characters pair up; other stretches pair one to one when both sides are equally long,
+    else as a whole. Characters from ``until`` on are not traced.
     """
     if text.isascii() and text.isprintable() and cleaned == text.lower():  # the rest would find the same, slowly
         end = len(cleaned) if until is None else until

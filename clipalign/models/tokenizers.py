@@ -31,10 +31,8 @@ def make_tokenizer(
 ) -> tuple[Any, tuple[str, ...]]:
     """The tokenizer that open_clip uses for such a config, and what of it is a guess.
 
-    Raises:
-        UsageError: it needs the package transformers, and that is not installed.
-        MissingWeights: its files are not on this machine.
-        ModelMismatch: it cannot be made of them.
+    UsageError without the package transformers, where it is needed; MissingWeights if files are missing; ModelMismatch
+    if they make no tokenizer.
     """
     text = architecture.config["text_cfg"]
     own = open_clip.tokenizer._tokenizer  # made when open_clip is imported; the merges take a third of a second to read

@@ -1,8 +1,7 @@
 """Weights in TorchScript archives, and other untrusted pickles, read for their data without running anything.
 
 A pickle is a program that names functions and calls them. ``load_inert`` first checks its instructions and then runs it
-with stand-ins of our own; a name without a stand-in is an error, so nothing that a pickle names can run. Both formats
-that need this (OpenAI's TorchScript archives, CIFAR's Python version) use few instructions and few names.
+with stand-ins of our own; a name without a stand-in is an error, so nothing that a pickle names can run.
 
 OpenAI published CLIP as archives with code beside the weights, some of which ``torch.jit.load`` executes. ``data.pkl``
 names modules and tensors, and ``data/0``, ``data/1``, … hold their bytes. The code is only searched for the lists of

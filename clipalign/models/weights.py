@@ -188,7 +188,6 @@ def remember_hash(path: Path, cache: Path, sha256: str) -> None:
 
 
 def forget_hash(path: Path, cache: Path) -> None:
-    """Make the next :func:`hash_file` read the file again."""
     _sha256_once.cache_clear()
     with contextlib.suppress(OSError):
         _record(path, cache).unlink(missing_ok=True)

@@ -152,7 +152,6 @@ def _compare(preprocess: Any, loaded: LoadedModel) -> None:
 
 
 def _fingerprint(network: Any) -> str:
-    """SHA-256 over names, types, shapes and values of all weights, as they are now."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())

@@ -139,11 +139,9 @@ def _permutation(samples: int, length: int, seed: int, epoch: int) -> np.ndarray
 
 
 def open_data(name: str, *, held_out: int) -> SpecsData:
-    """What ``--data`` names.
+    """What ``--data`` names: a folder that ``--prepare`` wrote, ``pictogram``, or ``pictogram:N`` for N scenes.
 
-    Args:
-        name: a folder that ``--prepare`` wrote; or ``pictogram``, or ``pictogram:N`` for N scenes.
-        held_out: samples for validation; a folder gives a tenth of its samples at most.
+    ``held_out`` samples are for validation; of a folder a tenth at most.
 
     Raises:
         UsageError: a folder that is missing, empty, or no prepared data.
@@ -162,8 +160,6 @@ def open_data(name: str, *, held_out: int) -> SpecsData:
 
 
 class PictogramData:
-    """Generated scenes with long captions, made on access."""
-
     def __init__(self, samples: int, held_out: int) -> None:
         self.name = f"{PICTOGRAM}:{samples}"
         self.fingerprint = self.name

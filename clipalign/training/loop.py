@@ -233,7 +233,6 @@ class SpecsRun:
         )
 
     def _rate(self, batches: list[Batch]) -> float:
-        """Samples a second of all processes since the last step, including waits for pictures."""
         now = time.monotonic()
         seconds, self._last_step_at = now - self._last_step_at, now
         samples = sum(len(batch.texts) for batch in batches) * self._processes.size

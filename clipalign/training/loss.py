@@ -115,7 +115,6 @@ def short_loss(images: Tensor, shorts: Tensor, logit_scale: Tensor, *, all_image
         images: unit vectors of the batch's pictures (B, E).
         shorts: of short captions (W * B, 1 + F, E), of all processes where they share; the true one first, then false
             versions, used as negatives of the pictures only.
-        logit_scale: the network's own, before ``exp``.
         all_images: of the pictures that belong to ``shorts`` (W * B, E).
         first_row: the row of this batch's first picture among them.
     """
@@ -139,12 +138,8 @@ def longclip_loss(
 
     Whole captions are matched with pictures; short ones with the pictures' projections onto the batch's first 32
     principal components, as published neither centered nor normalized afterwards. Both are cross entropies, both ways,
-    over all processes, with labels smoothed by 0.1.
-
-    Args:
-        images, captions, shorts: unit vectors of the batch's pictures, whole and short captions (B, E).
-        logit_scale: the network's own, before ``exp``.
-        gather: returns the rows of all processes (W * B, 3 E or so), and which of them is this one's first.
+    over all processes, with labels smoothed by 0.1. Vectors are unit vectors (B, E); ``gather`` returns the rows of all
+    processes (W * B, 3 E or so), and which of them is this one's first.
     """
     scale = logit_scale.float().exp()
     mine = images.float(), main_components(images.float()), captions.float(), shorts.float()

@@ -63,15 +63,13 @@ def prepare(
     """Write the samples of ``source`` into ``folder``, or resume an earlier run, even one that had finished.
 
     Args:
-        folder: of the samples; made if it is missing.
-        settings: must be those of the earlier run.
         image_root: of relative pictures; None for the source's own.
         workers: processes that cut captions, at least 1.
         on_progress: called with the number of raw records that were just cut.
 
     Raises:
-        UsageError: the folder holds other data or data of other settings, what an earlier run left in it is damaged, or
-            the source gives no sample.
+        UsageError: the folder holds other data, data of other settings, or damaged files; or the source gives no
+            sample.
         InputUnreadable: the source is truncated.
         Busy: another process prepares the same folder.
     """

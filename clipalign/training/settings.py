@@ -165,8 +165,6 @@ class SpecsSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals(Checked):
-    """What is done between steps; none of it changes the weights."""
-
     panel = "Training"
 
     validate_every: Annotated[

@@ -77,7 +77,6 @@ class TrainStep:
         return StepResult(_finite_or_none(record), epsilon, moved)
 
     def _terms(self, batch: Batch, epsilon: float) -> tuple[dict[str, Tensor], float]:
-        """The weighted terms of the objective, and the next epsilon."""
         trainee, settings, processes = self._trainee, self._settings, self._processes
         pixels = batch.pixels.to(self._device)
         with self._mixed():

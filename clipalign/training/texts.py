@@ -118,8 +118,8 @@ class TextReader:
     def read(self, samples: Sequence[Sequence[TokenIds]]) -> Tensor:
         """Unit vectors of all texts of all samples, sample after sample, fp32 (P, E).
 
-        ``samples`` each have one text or more, as token ids from the start token to the end token, cut to the context;
-        texts of one sample share their common prefixes.
+        Texts are token ids from the start token to the end token, cut to the context; a sample's share their common
+        prefixes.
         """
         highest = max((token for texts in samples for text in texts for token in text), default=0)
         check_vocabulary(self.network, highest, "the model to train")

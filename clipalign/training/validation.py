@@ -34,10 +34,7 @@ def increments_of(cosines: Tensor, negatives: Tensor) -> Increments:
 
 
 class Validation:
-    """Held-out samples, without those whose pictures cannot be read, measured by all processes together.
-
-    With a frozen image tower their pictures are kept as vectors.
-    """
+    """Held-out samples whose pictures can be read; with a frozen image tower, their pictures are kept as vectors."""
 
     def __init__(self, samples: Sequence[SpecsSample], trainee: TrainableModel, processes: Processes) -> None:
         self._trainee, self._processes = trainee, processes
