@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHELLS: Final = ("bash", "zsh", "fish")
 FILES: Final[dict[str, str]] = {"bash": "clipalign.bash", "zsh": "_clipalign", "fish": "clipalign.fish"}
-"""By shell, the file name it expects."""
+"""Shell to the file name it expects."""
 
 FILE_METAVARS: Final = ("IMAGE", "FILE", "FILE|DIR|-", "FILE|DIR")
 FOLDER_METAVARS: Final = ("DIR", "DIR|pictogram[:N]", "A B")

@@ -31,7 +31,7 @@ from clipalign.errors import DISK_FULL, Busy, OutputError, UsageError, unwritabl
 # --- what lies at a path ---
 
 MAX_TEXT_BYTES: Final = 64_000_000
-"""Of a file of labels, descriptions, templates or a long text, which is read as a whole."""
+"""Largest file of labels, descriptions, templates or a long text, which is read as a whole."""
 
 
 def is_file(path: Path) -> bool:
@@ -109,7 +109,7 @@ def open_special(path: Path, name: str) -> BinaryIO:
 # --- files that appear whole or not at all ---
 
 _PART_PREFIX: Final = ".clipalign-"
-"""Distinctive, as parts may be in a folder of the user's."""
+"""A distinctive prefix, as parts may be in a folder of the user's."""
 
 _NAME_CHARACTERS: Final = 40
 
@@ -281,7 +281,7 @@ def _open(path: Path) -> int:
 
 
 def _locked(path: Path, handle: int) -> bool:
-    """Return whether the lock is ours or impossible; False if another holds it."""
+    """Return whether the lock is ours, or locking is impossible; False if another holds it."""
     try:
         _lock(handle)
     except OSError as error:

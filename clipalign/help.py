@@ -17,7 +17,7 @@ NAME_CELLS: Final = 30
 """Columns for names; a longer one gets a line of its own."""
 
 NARROW_CELLS: Final = 60
-"""Below this many columns descriptions follow under their names."""
+"""Columns below which descriptions follow under their names."""
 
 _HELD: Final = "\N{NO-BREAK SPACE}"
 """Joins ``[default:`` and its value, so that no line breaks there."""

@@ -25,7 +25,7 @@ from clipalign.output.console import notices
 PANELS: Final = (
     *("Task", "Data", "Scoring", "Training", "Beyond what was published", "Many at once", "Output", "Model", ""),
 )
-"""In the order of the help."""
+"""Groups of the help, in order."""
 
 
 def typer_option(setting: Setting) -> Any:

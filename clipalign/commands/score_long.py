@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clipalign.results import LongResult
 
 MAX_TEXT_BYTES: Final = 10_000_000
-"""Of a text file; far more than any model reads."""
+"""Largest text file, far more than any model reads."""
 
 
 @dataclass(frozen=True, kw_only=True)

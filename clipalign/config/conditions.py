@@ -1,8 +1,8 @@
 """Conditions on the fields of a record, ``clip_score > 0.7 and not misaligned``, by a small evaluator of their own.
 
-The grammar is Python's, and of it only names of fields (``columns.label`` for one of the input), numbers, texts, lists,
-comparisons, ``in``, ``and``, ``or``, ``not``, ``+ - * /`` and ``len``; nothing else is compiled, and nothing is run as
-Python. A comparison with a field that a record lacks, or of a text with a number, is false.
+The grammar is a part of Python's: names of fields (``columns.label`` for one of the input), numbers, texts, lists,
+comparisons, ``in``, ``and``, ``or``, ``not``, ``+ - * /`` and ``len``. Nothing is run as Python. A comparison with a
+missing field, or of a text with a number, is false.
 """
 
 from __future__ import annotations
@@ -42,19 +42,14 @@ _NUMBERS: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What a record must fulfill.
-
-    Attributes:
-        text: as it was given.
-        fields: that it names.
-    """
+    """What a record must fulfill, as given in ``text``; ``fields`` are those it names."""
 
     text: str
     fields: tuple[str, ...]
     _check: Check = field(repr=False, compare=False)
 
     def __call__(self, record: Mapping[str, Any]) -> bool:
-        """Whether the record, in JSON's types, fulfills it."""
+        """Return whether the record, in JSON's types, fulfills it."""
         return bool(self._check(record))
 
     def __str__(self) -> str:
@@ -62,7 +57,6 @@ class Condition:
 
 
 def condition(value: object) -> Condition:
-    """A condition; see above."""
     if isinstance(value, Condition):
         return value
     import ast
@@ -83,7 +77,6 @@ def condition(value: object) -> Condition:
 
 
 def _compiled(node: ast.expr) -> Check:
-    """The part of an expression as a function of a record."""
     import ast
 
     if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
@@ -132,7 +125,7 @@ def _comparison(node: ast.Compare) -> Check:
 
 
 def _computed(compute: Callable[[Any, Any], Any], left: object, right: object) -> float | None:
-    """A number; None where there is none, so that no text can be made longer."""
+    """Return a number, or None, so that no text can be made longer."""
     if not isinstance(left, int | float) or not isinstance(right, int | float):
         return None
     try:
@@ -142,7 +135,7 @@ def _computed(compute: Callable[[Any, Any], Any], left: object, right: object) -
 
 
 def top_share(value: object) -> tuple[str, float]:
-    """``0.3``, or ``FIELD=0.3``: which records to keep, the field empty where the command chooses it."""
+    """Read ``0.3``, or ``FIELD=0.3``: which records to keep; the field is empty if the command chooses it."""
     name, _, share = value.rpartition("=") if isinstance(value, str) else ("", "", value)
     if isinstance(value, tuple):
         name, share = value

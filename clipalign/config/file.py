@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_DOTS: Final = 200
-"""Of a line: parsing a dotted key takes time quadratic in its parts."""
+"""Dots allowed in a line: parsing a dotted key takes time quadratic in its parts."""
 
 
 def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:

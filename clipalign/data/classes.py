@@ -45,7 +45,7 @@ _NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
     ("YAML", r"[-*]\s+\S.*|---", _ALL),
     ("a table", r"[^\t]+\t[^\t].*|.*\S,\S.*", _ALL),
 )
-"""Files that are no lists of names, by the share of lines in such a form; as names may have it too ("7 up", "747
+"""Other kinds of files, each recognized by the share of its lines that match; as names may match too ("7 up", "747
 airplane", "tench, Tinca tinca"), all lines must.
 """
 
@@ -60,7 +60,8 @@ class Classes:
 
     Attributes:
         names: of the classes, C; empty for those of ``descriptions``, which may have more.
-        descriptions: sentences (``wca``, ``cupl``), descriptors (``clip-d``) or characters (``waffle``) by class.
+        descriptions: sentences (``wca``, ``cupl``) or descriptors (``clip-d``) by class, or the source of random
+            characters (``waffle``).
         templates: of ``clip-e``, with ``{}`` for the name; empty for the 80 of OpenAI's CLIP.
         words: that ``waffle`` draws from.
     """

@@ -22,7 +22,7 @@ from clipalign.errors import InputUnreadable
 
 MAX_ELEMENT_CHARACTERS: Final = 16_000_000
 MAX_PICTURES: Final = 5_000_000
-"""In a COCO document that lists names apart from captions; they are held in memory."""
+"""Pictures in a COCO document that lists names apart from captions; they are held in memory."""
 
 _COCO_KEYS: Final = frozenset(("info", "images", "licenses", "annotations", "type", "categories"))
 _COCO_RESULT: Final = {"image_id", "caption"}

@@ -169,7 +169,7 @@ LARGE_PIXELS: Final = 16_000_000
 """Larger pictures are decoded one at a time, as each takes up to 12 bytes a pixel until it is RGB."""
 
 MAX_SCANNED_PIXELS: Final = 20_000_000_000
-"""Of a JPEG, over all its scans. A progressive one has about ten; a few KB could claim ten thousand, an hour's work."""
+"""Pixels of a JPEG over all its scans. A progressive one has about ten; a few KB could claim ten thousand."""
 
 _WHITE: Final = (255, 255, 255)
 
@@ -184,7 +184,7 @@ _DARKEST: Final = 16
 """Floats with a maximum from 1 to this are no 8-bit values: the picture would be nearly black."""
 
 _STRIPE_PIXELS: Final = 1 << 22
-"""Scaled at a time, to save memory."""
+"""Pixels scaled at a time, to save memory."""
 
 _large_one = threading.Lock()
 

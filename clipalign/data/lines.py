@@ -1,7 +1,7 @@
 """Files as lines: unzipped where they are, without a byte-order mark, and never a line that fills the memory.
 
-A line ends with a line feed, also after a carriage return; a carriage return between two JSON objects ends a line too.
-Blank lines are skipped but counted in line numbers.
+A line ends with a line feed, perhaps after a carriage return; between two JSON objects a carriage return alone ends it
+too. Blank lines are skipped but counted in line numbers.
 
 A program may write one record to standard input and wait for its answer: :class:`LiveLines` says whether the next line
 is there. Where a platform cannot tell, no line is late.
@@ -28,7 +28,7 @@ T_co = TypeVar("T_co", covariant=True)
 MAX_LINE_BYTES: Final = 16_000_000
 
 MAX_PASSED_BYTES: Final = 256_000_000
-"""Skipped in search of the next record, in a line without an end or in blank ones."""
+"""Bytes skipped in search of the next record, in a line without an end or in blank ones."""
 
 BLANK_BYTES: Final = 256
 

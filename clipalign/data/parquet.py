@@ -20,7 +20,7 @@ _ROWS: Final = 64
 _BUFFER_BYTES: Final = 1 << 20
 
 BATCH_BYTES: Final = 64_000_000
-"""Of the rows converted at a time, each as large as the largest page of its column."""
+"""Size of the rows converted at a time, were each as large as the largest page of its column."""
 
 MAX_PAGE_BYTES: Final = 1_000_000_000
 """Largest page read; one above :data:`BATCH_BYTES` must not be compressed more than :data:`MAX_PACKED`-fold."""

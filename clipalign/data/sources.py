@@ -25,12 +25,12 @@ MAX_DOWNLOAD_BYTES: Final = 100_000_000
 MAX_DATA_CHARACTERS: Final = 2 * MAX_DOWNLOAD_BYTES
 
 TIMEOUT_SECONDS: Final = 30.0
-"""For a picture at an address, from the first attempt to the last byte."""
+"""Limit for a picture at an address, from the first attempt to the last byte."""
 
 ATTEMPTS: Final = 3
 
 MAX_FILE_BYTES: Final = 100_000_000
-"""Of a picture from any source: up to 16 are held at once before they are decoded."""
+"""Largest picture file from any source: up to 16 are held at once before they are decoded."""
 
 DATA: Final = "data:"
 
@@ -42,7 +42,7 @@ PICTURES: Final = frozenset(
 )
 
 _ENDINGS: Final = (".jpg", ".png", ".jpeg", ".webp")
-"""Tried for a name without an ending."""
+"""Endings tried for a name without one."""
 
 _NUMBERED: Final = ("", "COCO_val2014_", "COCO_train2014_", "COCO_test2014_")
 """COCO's prefix of the twelve digits of a picture's number."""

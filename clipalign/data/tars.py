@@ -25,7 +25,7 @@ from clipalign.data.sources import MAX_FILE_BYTES, PICTURES
 from clipalign.errors import InputUnreadable
 
 MAX_HEADER_BYTES: Final = 1 << 13
-"""Of a header with a long name or attributes, which is read and searched as a whole."""
+"""Largest header with a long name or attributes, which is read and searched as a whole."""
 
 _LONG_HEADERS: Final = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -111,7 +111,7 @@ _SUFFIXES: Final = frozenset(
         *("seg", "mask", "depth", "caption", "captions", "text", "cls", "label", "meta", "metadata", "info"),
     )
 )
-"""Allowed between the key and the ending: common names of several members of one record."""
+"""Suffixes allowed between the key and the ending: common names of several members of one record."""
 
 _DAMAGE: Final = (*BREAKS, tarfile.TarError, ValueError, RecursionError)  # headers of headers of headers
 

@@ -107,7 +107,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are one past the last."""
 
 LARGEST_SHARE: Final = 0.9
-"""Of the shorter side: the longest side of a crop (WCA)."""
+"""Longest side of a crop as a share of the picture's shorter side (WCA)."""
 
 _SAMPLES: Final = 64
 

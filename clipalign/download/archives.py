@@ -43,17 +43,17 @@ _FRESH: Final = ".unpacking-"
 MAX_MEMBERS: Final = 500_000
 MAX_UNPACKED_BYTES: Final = 1 << 40
 MAX_RATIO: Final = 200
-"""Of unpacked bytes to the archive's bytes."""
+"""Largest ratio of unpacked bytes to the archive's bytes."""
 
 RATIO_FROM_BYTES: Final = 256 << 20
-"""Below this many unpacked bytes any ratio is allowed."""
+"""Unpacked bytes below which any ratio is allowed."""
 
 MAX_NAME_BYTES: Final = 255
 MAX_PATH: Final = 4096
 MAX_LINK_BYTES: Final = 4096
 
 MAX_DIRECTORY_BYTES: Final = 32 << 20
-"""Of a zip's list of members, which is read as a whole and takes ten times as much memory."""
+"""Largest list of members of a zip, which is read as a whole and takes ten times as much memory."""
 
 MAX_XZ_BYTES: Final = 128 << 20
 """Memory for decompressing xz; its highest preset takes 65 MiB."""

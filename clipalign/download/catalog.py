@@ -69,7 +69,12 @@ class Status:
 
 
 def find(name: str) -> ModelRow | DatasetRow:
-    """Return the row named ``name``; raise ``UsageError`` if it is generated and never downloaded."""
+    """Return the row named ``name``.
+
+    Raises:
+        UnknownModel, UnknownDataset: nothing has that name.
+        UsageError: it is generated and never downloaded.
+    """
     if name in DATASETS:
         return DATASETS[name]
     try:

@@ -47,7 +47,7 @@ LONGEST_SENTENCE: Final = 400
 ANSWER_BYTES: Final = 1_000_000
 
 RETRIES: Final = RetryPolicy(attempts=4, connect_seconds=10.0, stall_seconds=120.0)
-"""For each class; a model may take long until the first byte of an answer."""
+"""Limits for each class; a model may take long until the first byte of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _is_this_machine(host: str) -> bool:
 
 SAVE_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 3600.0
-"""For another process that is asking the same model."""
+"""Time to wait for another process that is asking the same model."""
 
 logger = logging.getLogger(__name__)
 
@@ -317,7 +317,7 @@ def _described(name: str, describer: Describer, stop: threading.Event, again: Ca
 
 
 def _kept(file: Path, *, again: bool = False) -> dict[str, tuple[str, ...]]:
-    """Read the file; rename a damaged one, and unless ``again``, say so if that fails."""
+    """Read the file, or rename a damaged one; a failure to rename is reported unless ``again``."""
     if not is_file(file):
         return {}
     try:

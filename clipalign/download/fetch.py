@@ -37,7 +37,7 @@ SPARE_BYTES: Final = 16 << 20
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 Advance = Callable[[int, int], None]
-"""Receives the bytes present, and the total (0 if unknown)."""
+"""Callback for the bytes present and the total (0 if unknown)."""
 
 
 @dataclass(frozen=True)

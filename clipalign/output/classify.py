@@ -27,7 +27,7 @@ SCORE_CELLS, DISTANCE_CELLS, GAPS_CELLS = 7, 8, 5
 
 SHOWN_CROPS: Final = 3
 SHOWN_SENTENCES: Final = 3
-"""Of each class, those with the largest share of its score; JSON and HTML have all."""
+"""Sentences shown of each class, those with the largest share of its score; JSON and HTML have all."""
 
 RUNNERS_UP: Final = 2
 
@@ -40,7 +40,7 @@ STROKE_PX: Final = (0.4, 4.0)
 """Width of the lines around the lightest and the heaviest crop."""
 
 MOST_CELLS: Final = 4000
-"""Of the best class's heat map: 60 crops and 66 sentences; sentences with the least share are left out."""
+"""Cells of the best class's heat map, 60 crops and 66 sentences; sentences with the least share are left out."""
 
 OTHER_SENTENCES: Final = 8
 OTHER_CROPS: Final = 16
@@ -130,7 +130,7 @@ class ClassifyFormatter(RecordFormatter):
 
 
 def number_of(one: Mapping[str, Any]) -> str:
-    """Return the probability of a class, or its score if there is none."""
+    """Format the probability of a class, or its score if there is none."""
     return f"{one['score'] if one.get('probability') is None else one['probability']:.4f}"
 
 
@@ -263,7 +263,7 @@ def _add_left_out(table: Table, count: int, noun: tuple[str, str]) -> None:
 
 
 def _frames(crops: Sequence[Crop]) -> list[dict[str, object]]:
-    """Return the crops' frames, the heaviest last; the cube makes a few lines stand out among sixty."""
+    """Return the crops' frames, the heaviest last; cubing the shares makes a few lines stand out among sixty."""
     ordered = sorted(crops, key=lambda crop: crop.weight)
     lightest, heaviest = ordered[0].weight, ordered[-1].weight
     thin, thick = STROKE_PX

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 JOINERS: Final = frozenset("\u200c\u200d")
-"""Invisible, but part of how emoji and Persian words are written."""
+"""Invisible characters in how emoji and Persian words are written."""
 
 HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder a line or show nothing."""
@@ -115,7 +115,8 @@ def speaks_unicode(stream: TextIO | None) -> bool:
 def write_output(content: str | bytes, *, is_data: bool = False) -> bool:
     """Write all of a result to stdout; return False if the reader closed the pipe.
 
-    If ``is_data`` (JSON, JSON lines, CSV), control characters are escaped on a terminal only.
+    If ``is_data`` (JSON, JSON lines, CSV), control characters are escaped on a terminal only. Raises ``OutputError`` if
+    stdout is closed or the disk is full.
     """
     stream = sys.stdout
     if stream is None:
@@ -192,7 +193,7 @@ class Notices:
 
 
 notices = Notices()
-"""One per process; ``clipalign.cli`` resets it for every run."""
+"""The notices of this process; ``clipalign.cli`` resets them for every run."""
 
 
 def write_stderr(line: str) -> None:

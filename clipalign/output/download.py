@@ -21,7 +21,7 @@ STATES: Final = {
     ("damaged", False): "damaged",
 }
 NAME_CELLS: Final = (18, 30)
-"""Minimum, maximum."""
+"""Columns of a name: minimum, maximum."""
 
 
 def size_of(size: int) -> str:

@@ -34,7 +34,7 @@ MAX_CARDS: Final = 20_000
 """The worst records are kept, as browsers lay out more cards slowly."""
 
 MAX_PICTURE_CHARACTERS: Final = 48 * 2**20
-"""Of all thumbnails of a page; the worst records keep theirs."""
+"""Total of all thumbnails of a page; the worst records keep theirs."""
 
 LARGE: Final = 2_000
 

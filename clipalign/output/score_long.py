@@ -24,7 +24,7 @@ SENTENCE_CELLS: Final = 24
 """Minimum columns of the sentences; bars, which only repeat numbers, are dropped first."""
 
 DECIMALS: Final = (4, 6)
-"""Of scores: the default, and those for changes too small for it."""
+"""Decimals of scores: the default, and those for changes too small for it."""
 
 SHORTEST_BAR: Final = 0.1
 

@@ -136,7 +136,7 @@ class _Picture:
 
 
 WINDOW_CHARACTERS: Final = 1_000_000
-"""Of the texts of a window, and of those read ahead: a result may take a hundred bytes for each."""
+"""Limit for the texts of a window, and for those read ahead: a result may take a hundred bytes a character."""
 
 _Waiting = tuple[InputRecord, _Picture | None]
 

@@ -28,7 +28,7 @@ BUCKET_ELEMENTS: Final = 16_000_000
 """Gradients are reduced together up to this many numbers, 64 MB of fp32."""
 
 _TIMEOUT: Final = timedelta(days=7)
-"""For slower processes over gloo; ``torchrun`` notices one that died."""
+"""Time to wait for slower processes over gloo; ``torchrun`` notices one that died."""
 
 _DIGITS: Final = 5
 

@@ -33,7 +33,7 @@ READERS: Final = 16
 EVAL_WORKERS: Final = 4
 
 _POLL_SECONDS: Final = 0.5
-"""Of a wait, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
+"""Interval of a wait, since Windows delivers no Ctrl-C to a thread that waits for a lock."""
 
 _START_SECONDS: Final = 10.0
 
