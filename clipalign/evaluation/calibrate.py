@@ -152,9 +152,9 @@ def _calibrated(layers: int, la: Metric, words: _Words, captions: int, *, seed: 
 
 
 def best_epsilon(values: Array, false: Array, counted: Array) -> float:
-    """The threshold with the best F1, midway between the last word below it and the first above; never above all words.
+    """The threshold with the best F1, midway between two words, never above all; ``values`` are ascending (W).
 
-    ``values`` are ascending attributions (W), ``counted`` how often each word counts (W).
+    ``counted`` is how often each word counts (W).
     """
     caught = np.cumsum(counted * false)
     called = np.cumsum(counted)

@@ -25,7 +25,10 @@ MANY_METRICS: Final = 3
 
 
 def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
-    """Compare runs, second minus first, by their folders or ``result.json``; UsageError if that is impossible."""
+    """Compare the runs in two folders, or with these ``result.json``; differences are second minus first.
+
+    UsageError if a run cannot be read, or they are of different benchmarks or share no sample.
+    """
     runs = load_run(first), load_run(second)
     names = [str(run.document["dataset"]) for run in runs]
     if names[0] != names[1]:

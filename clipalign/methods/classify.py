@@ -243,8 +243,8 @@ class _Explanation:
 def crop_weights(features: Tensor, logscale: float) -> tuple[Tensor, Tensor]:
     """Vectors (N, E) and weights (N), which sum to 1, of the crops that count; without crops, the whole picture.
 
-    ``features`` are of the whole picture and its crops (1 + N, E); weights are a softmax of the crops' cosines with the
-    whole picture, times ``logscale``.
+    ``features`` are of the whole picture and its crops (1 + N, E); weights are the softmax of the crops' cosines with
+    the whole picture, times ``exp(logscale)``.
     """
     whole, crops = features[:1], features[1:]
     if not len(crops):

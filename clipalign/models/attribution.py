@@ -110,10 +110,9 @@ def _attribute_at_end(
 
 
 class PooledText(NamedTuple):
-    """Text vectors with the attention that led to them.
+    """Unit text vectors (B, E), fp32, with the attention that led to them.
 
     Attributes:
-        features: fp32, of length one (B, E).
         maps: for each of the last k layers the attention probabilities, fp32 (B, H, T, T).
         pooled: 1 for each row that the text vector was read from, else 0 (B, T).
     """

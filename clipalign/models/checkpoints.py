@@ -60,12 +60,9 @@ _DAMAGE: Final = (
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Weights:
-    """What a weights file holds.
+    """Tensors of a weights file by open_clip's names; floating ones are fp32, finite, on the CPU.
 
-    Attributes:
-        tensors: by open_clip's names; floating ones are fp32, finite, on the CPU.
-        quick_gelu: True where the file's format implies QuickGELU; None where it implies nothing.
-        averages: names of sets of weights in the file that are moving averages, and were not asked for.
+    ``quick_gelu`` is None where the file's format implies nothing; ``averages`` are moving averages that were left out.
     """
 
     tensors: dict[str, Tensor]

@@ -62,12 +62,9 @@ class ClassVectors:
 
 @dataclass(frozen=True, eq=False)
 class DescribedClass:
-    """What an explanation needs of one class.
+    """Unit vectors (M, E) and weights (M), which sum to 1, of a class's texts, for an explanation.
 
-    Attributes:
-        texts: unit vectors of its texts (M, E).
-        weights: their weights, which sum to 1 (M).
-        norm: length of the weighted sum before normalization, 0 to 1.
+    ``norm`` is the length of the weighted sum before normalization, 0 to 1.
     """
 
     texts: Tensor

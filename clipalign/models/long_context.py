@@ -1,8 +1,8 @@
 """Text towers with 248 positions (Long-CLIP, Zhang et al., ECCV 2024, arXiv 2403.15378, §3.1).
 
-Long-CLIP keeps the first 20 of CLIP's positions, which were trained well, and stretches the others fourfold. Its
-checkpoints, and those of SPECS, store two tables that are masked and added in every forward pass; they are folded into
-one when the file is read. The same stretch makes 248 positions of an ordinary CLIP's 77, untrained on long texts.
+Long-CLIP keeps the first 20 of CLIP's positions and stretches the others fourfold. Its checkpoints, and those of SPECS,
+store two tables that are masked and added in every forward pass; they are folded into one when the file is read. The
+same stretch makes 248 positions of an ordinary CLIP's 77, untrained on long texts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def is_two_tables(tensors: dict[str, Tensor]) -> bool:
 
 
 def fold_tables(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Fold two tables of positions of one shape into one (T, D): the first's kept rows, the second's others."""
+    """Fold two tables of positions into one (T, D): the kept rows of the first, the others of the second.
+
+    ModelMismatch if the two tables differ in shape, or there is only one.
+    """
     kept, stretched = tensors.get(KEPT_TABLE), tensors[STRETCHED_TABLE]
     if kept is None or kept.shape != stretched.shape or kept.ndim != 2:
         shapes = f"{None if kept is None else tuple(kept.shape)} and {tuple(stretched.shape)}"

@@ -15,13 +15,10 @@ class LoadedModel:
 
     Attributes:
         network: open_clip module in evaluation mode, parameters without gradients.
-        choice: device and precision, with the reason.
         architecture: open_clip name, config file (of an embedded model without its folder), or the shapes in words.
-        quick_gelu: whether the towers use QuickGELU.
         context_tokens: tokens the text tower reads, start and end token included.
         image_size: side S of the input, in pixels.
-        mean: subtracted per channel, from values in 0 to 1.
-        std: divided by, per channel.
+        mean, std: per channel, of values in 0 to 1.
         vocabulary: lower-case words an embedded model was trained on; None for an open vocabulary.
         interpolation: of the resize, ``bicubic`` or ``bilinear``.
         resize_mode: ``shortest`` (side, then center crop), ``longest`` (then padding) or ``squash``.

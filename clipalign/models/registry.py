@@ -160,7 +160,7 @@ def model_names() -> list[str]:
 
 @cache
 def architecture_names() -> tuple[str, ...]:
-    """Of the installed open_clip, sorted."""
+    """Sorted names of the architectures in the installed open_clip."""
     package = find_spec("open_clip")
     folders = package.submodule_search_locations or [] if package else []
     return tuple(sorted(file.stem for folder in folders for file in Path(folder, "model_configs").glob("*.json")))

@@ -38,7 +38,7 @@ _Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
 
 
 class StandIn:
-    """Object whose state a pickle may set by ``__setstate__``, as functions and tensors would allow too much."""
+    """Object whose state a pickle may set by ``__setstate__``; that of functions and tensors would allow too much."""
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError("it sets a state where there is none")
@@ -162,7 +162,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_unfolding(path: Path) -> None:
-    """Raise ValueError if the file unpacks to more memory than code takes, which is all that torch compresses."""
+    """Raise ValueError if the archive unpacks to more bytes than the file has, its compressed code aside."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     code = sum(member.file_size for member in members if "/code/" in member.filename)

@@ -55,10 +55,7 @@ _NAME: Final = re.compile(r"step-(\d{8,})")
 
 
 class Checkpoint(NamedTuple):
-    """A run after a step.
-
-    ``state`` holds step, settings, optimizer and random numbers: numbers, strings and tensors in dicts and lists.
-    """
+    """A run after a step: weights, and a state of numbers, strings and tensors in dicts and lists."""
 
     weights: dict[str, Tensor]
     state: dict[str, Any]
@@ -110,10 +107,7 @@ def _system_errors(folder: Path) -> Iterator[None]:
 
 
 def as_os_error(error: Exception, folder: Path) -> OSError:
-    """The OSError behind an error of safetensors or torch that could not write a file in ``folder``.
-
-    The former hides the reason in its message, the latter drops it.
-    """
+    """The OSError behind an error in writing to ``folder``; safetensors hides it in its message, torch drops it."""
     said = str(error).partition("\n")[0]
     code = re.search(r"(?:code:|os error) (\d+)", said)
     if code is None and shutil.disk_usage(folder).free < _FULL_BYTES:

@@ -39,7 +39,7 @@ MOST_HELD_OUT_SHARE: Final = 0.1  # of a prepared folder, whatever was asked for
 
 
 class DrawnTexts(NamedTuple):
-    """The texts of a sample that one step reads, each once, the whole caption first.
+    """The texts that one step reads of a sample, each once, the whole caption first.
 
     ``triples`` are indices of a prefix, the next longer one, and the prefix with a wrong detail.
     """

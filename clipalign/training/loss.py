@@ -33,15 +33,9 @@ LONGCLIP_LOGIT_SCALE: Final = 4.6052
 
 @dataclass(frozen=True, slots=True)
 class SpecsFeatures:
-    """Unit vectors of one batch.
+    """Unit vectors of pictures and whole captions (B, E), and of prefixes, the next longer ones and wrong ones (N, E).
 
-    Attributes:
-        images: of the pictures (B, E).
-        captions: of the whole captions (B, E).
-        bases: of prefixes (N, E); as published, one of each caption.
-        details: of the next longer prefixes (N, E).
-        negatives: of the prefixes with a wrong detail (N, E).
-        owners: for each prefix the row of its picture (N); None for one of each, in order.
+    ``owners`` has for each prefix the row of its picture (N); None for one of each, in order, as published.
     """
 
     images: Tensor
@@ -81,8 +75,7 @@ def specs_loss(
     Args:
         features: unit vectors, of any floating type; the arithmetic is fp32.
         logit_scale: the network's own, before ``exp``.
-        settings: weights of the terms, and the fixed epsilon, 0 for the adaptive one.
-        epsilon: of the last batch's result, 0 at the start; a fixed one overrides it.
+        epsilon: of the last batch's result, 0 at the start; a fixed one in ``settings`` overrides it.
         all_images: unit vectors of the pictures of every process (W * B, E), for the contrastive term; None for this
             batch's alone.
         first_row: the row of this batch's first picture in ``all_images``.

@@ -184,7 +184,7 @@ class Intervals(Checked):
 
 
 class Listener(Protocol):
-    """Is told what a run does."""
+    """Receives the events of a run."""
 
     def begins(self, step: int, steps: int) -> None:
         """Training goes on after ``step`` of ``steps``."""

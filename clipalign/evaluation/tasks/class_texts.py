@@ -121,7 +121,7 @@ def _words(folder: Path, settings: EvalSettings) -> Path | None:
 
 
 def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:
-    """Names used by the descriptions, where files list them for these very classes; else, and for ImageNet, its own."""
+    """Names used by the descriptions, if files list them for these very classes; else, and for ImageNet, ``own``."""
     if name.startswith(IMAGENET):
         return tuple(map(spoken, own))
     lists = [

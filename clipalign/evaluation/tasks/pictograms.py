@@ -80,10 +80,7 @@ _BESIDE: Final = tuple(kind for kind in range(len(KINDS)) if kind not in set(LAB
 
 
 class PictogramFoil(WordBenchmark):
-    """``pictogram-foil``; see the module's text.
-
-    On the split ``calibration`` the embedded model's k and epsilon were chosen.
-    """
+    """``pictogram-foil``; the split ``calibration`` is that of the embedded model's k and epsilon."""
 
     name = "pictogram-foil"
     size: int = 5000

@@ -259,10 +259,9 @@ def localization(
     found: Callable[[CaptionOutcome], bool] = finds_false_word,
     hit: Callable[[CaptionOutcome, WordScore], bool] = is_false,
 ) -> list[Statistic]:
-    """LA over the false captions among ``outcomes``, if there are any.
+    """LA over the false captions among ``outcomes``, if there are any; ``found`` decides for a caption.
 
-    ``found`` tells whether the false word of a caption was found; ``hit`` whether a word chosen at random would count:
-    the share of such words is the chance.
+    ``hit`` tells whether a word chosen at random would count: the share of such words is the chance.
     """
     false = [outcome for outcome in outcomes if not outcome.correct]
     if not false:
