@@ -46,7 +46,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
       clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
-      clipalign eval --dataset mine.csv --columns text=caption,wrong_words=errors --dry-run
+      clipalign eval --dataset mine.csv --columns wrong_words=errors --dry-run
     """
     if settings.compare is not None:
         _check_compared(settings)
