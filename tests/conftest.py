@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import hypothesis
 import pytest
 
 from clipalign.download.web import Web
+from clipalign.output import progress
 from clipalign.output.console import notices
 from tests.fetching import CONTENT, PATH, patient
 from tests.server import Server, running
@@ -43,6 +45,12 @@ def pytest_configure() -> None:
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of this run's own: weights on the developer's machine must not change what a test sees."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_line_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine a run of a test may take the half minute after which progress is told in lines."""
+    monkeypatch.setattr(progress, "LINE_SECONDS", math.inf)
 
 
 @pytest.fixture

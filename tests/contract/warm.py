@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
 import pkgutil
 import signal
@@ -101,8 +102,10 @@ def wait_for_callers(address: str) -> NoReturn:
     import clipalign
     from clipalign.errors import MissingExtra
     from clipalign.models.load import import_open_clip
+    from clipalign.output import progress
 
     import_open_clip()
+    progress.LINE_SECONDS = math.inf  # type: ignore[misc]  # lines that a slow machine alone would print
     for module in pkgutil.walk_packages(clipalign.__path__, "clipalign."):
         with contextlib.suppress(MissingExtra):
             importlib.import_module(module.name)

@@ -14,6 +14,12 @@ PAIRS = ("pair", "pairs")
 pytestmark = pytest.mark.usefixtures("fresh_notices")
 
 
+@pytest.fixture(autouse=True)
+def _lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for users; the other tests print no line, however long they take."""
+    monkeypatch.setattr(module, "LINE_SECONDS", 30.0)
+
+
 class _Clock:
     def __init__(self) -> None:
         self.now = 0.0
