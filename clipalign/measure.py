@@ -29,7 +29,7 @@ def evaluate(
     """Measure a model on a benchmark.
 
     Args:
-        dataset: name of the benchmark, as in ``clipalign eval --dataset``.
+        dataset: name of the benchmark, as ``--dataset`` of ``clipalign eval``.
         model: as for :func:`clipalign.load`, or a :class:`~clipalign.Session`.
         data_root: folder of the data; None for where :func:`clipalign.download` puts it.
         limit: samples at most.

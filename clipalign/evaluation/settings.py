@@ -46,7 +46,13 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         ),
     ] = None
     dry_run: Annotated[
-        bool, Setting("Say what of the data can be measured, and stop before a model is loaded.", file=False)
+        bool,
+        Setting(
+            "Say what of the data can be measured, and stop before a model is loaded.",
+            plain=True,
+            file=False,
+            variable=False,
+        ),
     ] = False
     limit: Annotated[int | None, Setting("Use only the first N samples.", whole(1), value="N", default="all")] = None
     protocol: Annotated[

@@ -46,7 +46,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "attribution, the rest": ("clipalign.methods.detect:attribute",),
     "words and scores": ("clipalign.methods.detect:_result", "clipalign.methods.detect:_words"),
     "record to JSON": (
-        "clipalign.output.detect:DetectFormatter.record",
+        "clipalign.results:Result.to_dict",
         "clipalign.runs.writer:plain",
         "clipalign.runs.writer:line_of",
     ),

@@ -57,9 +57,10 @@ def test_help_says_which_options_no_variable_sets() -> None:
         for name, setting in table.items()
         if not setting.variable
     }
-    assert "but --reference, --label, --describe-with and the tasks of download can" in CLOSING
+    assert "but --reference, --label, --describe-with, --dry-run and the tasks of download can" in CLOSING
     tasks = {("download", name) for name in ("list_them", "dry_run", "verify", "remove", "handed_over")}
-    assert typed == tasks | {("detect", "reference"), ("classify", "label"), ("classify", "describe_with")}
+    once = {("detect", "reference"), ("classify", "label"), ("classify", "describe_with"), ("eval", "dry_run")}
+    assert typed == tasks | once
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -48,6 +48,8 @@ MEANINGS = {
     "--stretch": "what is scored; what is published",
     "--format": "with records; without",
     "--limit": "records; samples",
+    "--columns": "of an input; of labeled texts",
+    "--dry-run": "what would be fetched; what can be measured",
 }
 """Options whose help differs between commands because they mean something else there."""
 

@@ -128,9 +128,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World
     with pytest.MonkeyPatch.context() as patch:
         for room in ("metrics", "compare"):
             patch.setattr(importlib.import_module(f"clipalign.evaluation.{room}"), "BOOTSTRAP_DRAWS", 60)
-        for room in ("models", "datasets"):
-            fetch = f"clipalign.download.{room}.fetch_{room.removesuffix('s')}"
-            patch.setattr(fetch, refuse_to_fetch)
+        for kind in ("model", "dataset"):
+            patch.setattr(f"clipalign.download.named.fetch_{kind}", refuse_to_fetch)
         patch.setattr("clipalign.training.loop.save_checkpoint", saved_and_noted)
         patch.setenv("CLIPALIGN_NOBODY", "1")
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,9 @@ class Scene:
 # --- what is compared -------------------------------------------------------------------------------------------------
 
 
+_NUMBERED = re.compile(r":(-?[0-9.]+(?:e-?[0-9]+)?)(?=; |$)")
+
+
 def agree(one: object, other: object) -> bool:
     """Whether two documents are the same, numbers up to :data:`ROUNDING`."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -113,10 +117,13 @@ def _cards(page: str) -> list[str]:
 
 
 def _cell(cell: str) -> object:
+    """A cell as JSON, or its ``word:number`` in pieces, the numbers as numbers."""
     try:
         return json.loads(cell)
     except ValueError:
-        return cell
+        pieces: list[object] = [*_NUMBERED.split(cell)]
+        pieces[1::2] = map(float, _NUMBERED.findall(cell))
+        return pieces
 
 
 def tree(folder: Path) -> dict[str, Path]:

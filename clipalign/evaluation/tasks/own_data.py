@@ -36,6 +36,7 @@ from clipalign.data.readers import open_input
 from clipalign.data.records import InputRecord
 from clipalign.data.sources import PICTURES, is_file_name
 from clipalign.errors import ClipalignError, InputUnreadable, UnknownDataset
+from clipalign.eval_results import Published
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample
 from clipalign.evaluation.dataset_files import hashes, read_annotations
@@ -44,7 +45,6 @@ from clipalign.evaluation.registry import OWN_COLUMNS
 from clipalign.evaluation.tasks.caption_sets import CaptionSets, Span, different_words, literal_words
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
 from clipalign.files import is_file
-from clipalign.results import Published
 
 MAX_DESCRIPTION_BYTES: Final = 100_000
 _KEYS: Final = ("title", "file", "pictures", "license", "page", "columns", "published")
