@@ -206,7 +206,7 @@ class TestFetching:
         def interrupted(*arguments: Any, **more: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("clipalign.download.datasets.fetch_dataset", interrupted)
+        monkeypatch.setattr("clipalign.download.named.fetch_dataset", interrupted)
         given, cache = tmp_path / "a file.json", tmp_path / "my cache"
         options = ("--accept-license", "tiny", "--cache-dir", str(cache))
         run = run_here(capsys, "download", "tiny", *options, "--from", str(given))
