@@ -115,7 +115,7 @@ class TestTransformers:
             text_config=tower | {"eos_token_id": 49407}, vision_config=tower | {"image_size": 32, "patch_size": 16},
             projection_dim=24,
         )  # fmt: skip
-        return transformers.CLIPModel(config).eval()
+        return transformers.CLIPModel(config).train(False)
 
     def test_cosines_are_those_of_its_own_forward_pass(self) -> None:
         model = self.clip()
@@ -143,7 +143,7 @@ class TestTransformers:
             hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=10
         )
         with pytest.raises((ModelMismatch, UsageError)):
-            wrap(transformers.BertModel(config).eval())
+            wrap(transformers.BertModel(config).train(False))
 
 
 def test_wrap_is_public() -> None:
