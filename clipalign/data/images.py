@@ -166,7 +166,7 @@ MAX_PIXELS: Final = 100_000_000
 """Largest picture decoded, in pixels (300 MB as RGB). A small file can claim any size: a decompression bomb."""
 
 LARGE_PIXELS: Final = 16_000_000
-"""Larger pictures are decoded one at a time, as each takes up to 12 bytes a pixel until it is RGB."""
+"""Larger pictures are decoded one at a time, as each needs at most 12 bytes a pixel until it is RGB."""
 
 MAX_SCANNED_PIXELS: Final = 20_000_000_000
 """Pixels of a JPEG over all its scans. A progressive one has about ten; a few KB could claim ten thousand."""

@@ -128,6 +128,12 @@ def spearman(name: str, ids: Sequence[str], ours: Sequence[float], theirs: Seque
     return Statistic(name, tuple(ids), lambda counted: _correlation(x.of(counted), y.of(counted), counted), 0.0)
 
 
+def correlations(ending: str, ids: Sequence[str], ours: Sequence[float], theirs: Sequence[float]) -> list[Statistic]:
+    """Return ``tau_b``, ``tau_c``, ``spearman`` and ``pearson``, each name with ``ending``; none without samples."""
+    kinds = {"tau_b": kendall_b, "tau_c": kendall_c, "spearman": spearman, "pearson": pearson}
+    return [kind(f"{name}{ending}", ids, ours, theirs) for name, kind in kinds.items()] if ids else []
+
+
 def _correlation(x: Array, y: Array, counted: Array) -> float:
     whole = counted.sum()
     from_mean_x, from_mean_y = x - counted @ x / whole, y - counted @ y / whole

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from clipalign.output.formats import Writer
+from clipalign.output.formats import Fields, Writer
 from clipalign.output.records import Entry, RecordFormatter, RecordStore, is_error
 
 MAX_KEPT: Final = 1_000
@@ -43,12 +43,7 @@ class CsvWriter(Writer):
         return _line(map(cell_text, values))
 
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         """Yield all rows after a header that names every column kept by any record."""
         kept = dict.fromkeys(name for _, entry in store.read() for name in entry.record.get(_OTHERS) or ())

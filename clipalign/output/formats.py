@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from clipalign.output.records import Entry, RecordFormatter, RecordStore
+
+Fields: TypeAlias = Mapping[str, Any]
 
 
 class Format(NamedTuple):
@@ -78,17 +80,12 @@ class Writer:
         """Return one record, perhaps empty; ``to_file``: into a file, without color."""
         raise NotImplementedError
 
-    def footer(self, formatter: RecordFormatter, summary: Mapping[str, Any], *, to_file: bool = False) -> bytes:
+    def footer(self, formatter: RecordFormatter, summary: Fields, *, to_file: bool = False) -> bytes:
         """Return what follows the records."""
         return b""
 
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         """Yield all records as one document, in pieces; ``provenance`` is that of the run."""
         yield self.header(formatter)

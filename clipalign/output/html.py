@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from clipalign.output.console import visible
-from clipalign.output.formats import Writer
+from clipalign.output.formats import Fields, Writer
 from clipalign.output.records import (
     Entry,
     RecordFormatter,
@@ -53,12 +53,7 @@ class HtmlWriter(Writer):
     """Write one page: summary and provenance, then a card a record, the worst first; one record alone is a card."""
 
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         places = heapq.nsmallest(MAX_CARDS, _places(formatter, store))
         pictured = _pictured(places)

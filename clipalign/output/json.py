@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from clipalign.output.console import stdout_is_terminal
-from clipalign.output.formats import Writer
+from clipalign.output.formats import Fields, Writer
 from clipalign.plain import plain
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ class JsonLinesWriter(Writer):
 
 class GzipWriter(JsonLinesWriter):
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         packer = zlib.compressobj(wbits=31)
         for _, entry in store.read():
@@ -40,12 +35,7 @@ class JsonWriter(JsonLinesWriter):
     """Write one document: the record of a single result, or many ``results`` and their ``summary``, a record a line."""
 
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         yield b'{"results":['
         for number, (_, entry) in enumerate(store.read()):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
 
 from clipalign.errors import need
-from clipalign.output.formats import Writer
+from clipalign.output.formats import Fields, Writer
 from clipalign.output.records import Record, RecordFormatter, RecordStore
 
 ROWS: Final = 1_000
@@ -23,12 +23,7 @@ class ParquetWriter(Writer):
     """Write one file; the records are read twice, first for their types."""
 
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         arrow = need("pyarrow", extra="parquet", what="writing Parquet")
         parquet = need("pyarrow.parquet", extra="parquet", what="writing Parquet")

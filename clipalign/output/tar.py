@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Final
 
 from clipalign.data.sources import PICTURES
-from clipalign.output.formats import Writer
+from clipalign.output.formats import Fields, Writer
 from clipalign.output.json import line_of
 from clipalign.output.records import RecordFormatter, RecordStore
 
@@ -19,12 +19,7 @@ class TarWriter(Writer):
     """Write ``000000000.jpg``, ``.txt`` and ``.json`` a pair; the record's own id and names are in its JSON."""
 
     def document(
-        self,
-        formatter: RecordFormatter,
-        store: RecordStore,
-        *,
-        summary: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, formatter: RecordFormatter, store: RecordStore, *, summary: Fields, provenance: Fields
     ) -> Iterator[bytes]:
         for number, (_, entry) in enumerate(store.read()):
             name = PurePath(str(entry.record["image"])).suffix.lower()

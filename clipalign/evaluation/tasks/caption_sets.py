@@ -18,9 +18,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import orjson
-
-from clipalign.data.words import Word, reported_words, split_words
+from clipalign.data.documents import is_json_lines
+from clipalign.data.words import Span, Word, reported_words, split_words
 from clipalign.errors import TextUnusable
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import RECORD_ERRORS, BrokenSample, CaptionOutcome, CaptionSample, broken
@@ -28,8 +27,6 @@ from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, rea
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.tasks.words import WordBenchmark, by_part, localization, precisions
 from clipalign.files import is_file
-
-Span = tuple[int, int]
 
 PICTURES_TRIED: Final = 40
 """Names, spread over the whole set, of which at least one picture must exist."""
@@ -170,13 +167,8 @@ class CaptionSets(WordBenchmark):
 
 def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
     """Rows of a JSON list, an object of rows, or JSON lines, each with its number or key."""
-    if annotations.path.suffix == ".jsonl" or _has_lines(annotations.path):
-        lines = annotations.path.read_bytes().splitlines()
-        for number, line in enumerate(lines):
-            try:
-                yield str(number), orjson.loads(line)
-            except orjson.JSONDecodeError:
-                yield str(number), None
+    if annotations.path.suffix == ".jsonl" or is_json_lines(str(annotations.path)):
+        yield from ((str(number), row) for number, (_, row) in enumerate(annotations.json_lines()))
         return
     document = annotations.json()
     if not isinstance(document, list | dict):
@@ -184,12 +176,6 @@ def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
     pairs = document.items() if isinstance(document, dict) else enumerate(document)
     for key, row in pairs:
         yield str(key), row
-
-
-def _has_lines(path: Path) -> bool:
-    with path.open("rb") as file:
-        first, second = file.readline(), file.readline()
-    return first.startswith(b"{") and first.rstrip().endswith(b"}") and second.startswith(b"{")
 
 
 def value_at(row: Any, place: str) -> Any:

@@ -103,17 +103,9 @@ class HumanJudgment(LongBenchmark[RatingOutcome]):
 
     def statistics(self, outcomes: Sequence[RatingOutcome]) -> list[Statistic]:
         referred = [one for one in outcomes if one.reference_cosine is not None]
-        found = _correlations("", outcomes, [one.cosine for one in outcomes])
-        return found + _correlations("_ref_clip_score", referred, [one.ref_clip_score for one in referred])
+        return _correlations("", outcomes, "cosine") + _correlations("_ref_clip_score", referred, "ref_clip_score")
 
 
-def _correlations(suffix: str, outcomes: Sequence[RatingOutcome], ours: Sequence[float]) -> list[Statistic]:
-    if not outcomes:
-        return []
-    ids, theirs = [one.id for one in outcomes], [one.human for one in outcomes]
-    return [
-        metrics.kendall_b(f"tau_b{suffix}", ids, ours, theirs),
-        metrics.kendall_c(f"tau_c{suffix}", ids, ours, theirs),
-        metrics.spearman(f"spearman{suffix}", ids, ours, theirs),
-        metrics.pearson(f"pearson{suffix}", ids, ours, theirs),
-    ]
+def _correlations(ending: str, outcomes: Sequence[RatingOutcome], score: str) -> list[Statistic]:
+    ids, human = [one.id for one in outcomes], [one.human for one in outcomes]
+    return metrics.correlations(ending, ids, [getattr(one, score) for one in outcomes], human)

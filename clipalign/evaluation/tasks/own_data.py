@@ -35,6 +35,7 @@ import orjson
 from clipalign.data.readers import open_input
 from clipalign.data.records import InputRecord
 from clipalign.data.sources import PICTURES, is_file_name
+from clipalign.data.words import Span
 from clipalign.errors import ClipalignError, InputUnreadable, UnknownDataset
 from clipalign.eval_results import Published
 from clipalign.evaluation import metrics
@@ -42,7 +43,7 @@ from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, Caption
 from clipalign.evaluation.dataset_files import hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.registry import OWN_COLUMNS
-from clipalign.evaluation.tasks.caption_sets import CaptionSets, Span, different_words, literal_words
+from clipalign.evaluation.tasks.caption_sets import CaptionSets, different_words, literal_words
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
 from clipalign.files import is_file
 
@@ -144,16 +145,8 @@ class OwnRows(CaptionSets):
 
 def _correlations(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
     rows = [(one, value) for one in outcomes if (value := getattr(one.result, name)) is not None]
-    if not rows:
-        return []
-    ids, ours = [one.id for one, _ in rows], [value for _, value in rows]
-    theirs = [float(one.truth["human"]) for one, _ in rows]
-    return [
-        metrics.kendall_b(f"tau_b_{name}", ids, ours, theirs),
-        metrics.kendall_c(f"tau_c_{name}", ids, ours, theirs),
-        metrics.spearman(f"spearman_{name}", ids, ours, theirs),
-        metrics.pearson(f"pearson_{name}", ids, ours, theirs),
-    ]
+    human = [float(one.truth["human"]) for one, _ in rows]
+    return metrics.correlations(f"_{name}", [one.id for one, _ in rows], [value for _, value in rows], human)
 
 
 def _texts(text: str, values: Mapping[str, Any]) -> list[tuple[str, bool, list[Span]]]:
