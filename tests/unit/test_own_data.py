@@ -190,6 +190,15 @@ def test_a_description_of_others_says_nothing_but_what_it_may(text: str, message
         read_description(tmp_path / "it.toml")
 
 
+def test_a_link_that_comes_with_a_description_does_not_lead_out_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "secret.csv").write_text("token\n")
+    (tmp_path / "shared" / "mine.csv").symlink_to(tmp_path / "secret.csv")
+    (tmp_path / "shared" / "it.toml").write_text('file = "mine.csv"')
+    with pytest.raises(InputUnreadable, match="file must lie in its folder"):
+        read_description(tmp_path / "shared" / "it.toml")
+
+
 def test_a_folder_of_class_folders_is_a_classification_set(tmp_path: Path) -> None:
     for name in ("red_bus", "dog"):
         draw(tmp_path / name, ["1.jpg", "2.png"])

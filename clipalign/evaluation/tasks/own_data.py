@@ -291,7 +291,7 @@ def read_description(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_DESCRIPTION_BYTES:
             raise ValueError(f"it is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
         about = tomllib.loads(path.read_text(encoding="utf-8"))
-        _check_description(about)
+        _check_description(about, path.parent)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputUnreadable(
             f"{path} is no description of a benchmark: {str(error).partition(chr(10))[0]}",
@@ -301,7 +301,7 @@ def read_description(path: Path) -> dict[str, Any]:
     return about
 
 
-def _check_description(about: Mapping[str, Any]) -> None:
+def _check_description(about: Mapping[str, Any], folder: Path) -> None:
     unknown = sorted(set(about) - set(_KEYS))
     if unknown or "file" not in about:
         raise ValueError(f"unknown key {unknown[0]}" if unknown else "it does not say file")
@@ -309,8 +309,8 @@ def _check_description(about: Mapping[str, Any]) -> None:
         if not isinstance(about.get(key, ""), str):
             raise ValueError(f"{key} must be a text")
     for key in ("file", "pictures"):
-        parts = Path(about.get(key, "x"))
-        if parts.is_absolute() or ".." in parts.parts:
+        place = folder / about.get(key, "")  # a link that came with the data may lead anywhere
+        if not place.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{key} must lie in its folder")
     columns, published = about.get("columns", {}), about.get("published", [])
     if not isinstance(columns, dict) or not all(isinstance(one, str) for one in columns.values()):
