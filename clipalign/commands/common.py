@@ -19,7 +19,7 @@ import typer
 
 from clipalign.config.groups import MachineSettings, RecordSettings
 from clipalign.config.settings import flag_name
-from clipalign.errors import ClipalignError, MissingWeights, UsageError, VerificationFailed
+from clipalign.errors import EXIT_DONE, ClipalignError, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
@@ -248,6 +248,10 @@ def run_many(
     formatter.kept = tuple(name for name in settings.keep_columns if name != ALL_COLUMNS)
     formatter.keeps_all = ALL_COLUMNS in settings.keep_columns
     with open_writer(settings, formatter, output=output, has_header=shard is None or shard.index == 1) as writer:
+        if writer.finished:
+            _finished_already(str(output), check=check)
+            wait_for_all()
+            return EXIT_DONE
         total = source.count() if shard is None and progress_console() is not None else None
         loaded = choose_model(row, settings).load()
         method = scorer(loaded)
@@ -275,6 +279,14 @@ def run_many(
         notices.warn(f"there are no records in {source.name if shard is None else f'this shard of {source.name}'}")
     wait_for_all()
     return writer.exit_status(check=check)
+
+
+def _finished_already(output: str, *, check: bool) -> None:
+    """A job that was killed in its last moment, and is started again with the others, has succeeded."""
+    hint = "--overwrite makes it anew"
+    if check:
+        raise UsageError(f"{output} is finished, and what --check asks is not known from it", hint=hint, input=output)
+    notices.warn(f"{output} is finished already and was not compared with this input; {hint}")
 
 
 def originals_of(records: Iterator[InputRecord], settings: RecordSettings) -> Iterator[bytes | ClipalignError]:

@@ -73,7 +73,8 @@ def open_writer(
 class ResultWriter:
     """Take records one by one while its block runs; render, count and report when the block succeeds.
 
-    ``tally`` counts all records, those of an earlier run included.
+    ``tally`` counts all records, those of an earlier run included. ``finished`` says that ``--resume`` found a whole
+    document, whose records are no longer known: there is nothing to do, and nothing is written.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class ResultWriter:
         self._checked = False  # whether the fields that were named are those of a record
         self._reader_left = False
         self._ended_well = False
+        self.finished = False
         self.tally = Tally(formatter)
         self.thumbnail_px = THUMBNAIL_PX if self._format.has_pictures else None
 
@@ -148,9 +150,7 @@ class ResultWriter:
         if to.overwrite or not (begun or finished):
             return
         if to.resume:
-            if finished and not begun:
-                hint = "--overwrite makes it anew; only jsonl can grow"
-                raise UsageError(f"{to.name} is finished, there is nothing to resume", hint=hint, input=to.name)
+            self.finished = finished and not begun
             return
         what = "exists" if to.appended or not begun else "was begun by another run"
         hint = "--resume goes on with it, --overwrite begins anew" if begun else "--overwrite makes it anew"
@@ -280,7 +280,7 @@ class ResultWriter:
         if self._progress is not None:
             self._progress.stop()
         try:
-            if error is None:
+            if error is None and not self.finished:
                 self._finish()
                 self._ended_well = True
             elif isinstance(error, KeyboardInterrupt):

@@ -224,6 +224,18 @@ def test_a_resumed_run_ends_like_one_that_was_not_cut(capsys: Capture, tmp_path:
     assert again.err.endswith(whole.err)
 
 
+def test_a_job_killed_after_its_last_write_and_started_again_has_succeeded(capsys: Capture, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    line = ["detect", "--input", table(tmp_path), *MODEL, "--output", str(output)]
+    assert run_here(capsys, *line).status == 0
+    content = output.read_bytes()
+    status, _, err = run_here(capsys, *line, "--resume")
+    assert (status, output.read_bytes()) == (0, content)
+    assert "out.csv is finished already and was not compared with this input; --overwrite makes it anew" in err
+    status, _, err = run_here(capsys, *line, "--resume", "--check")
+    assert (status, "what --check asks is not known from it" in err) == (2, True)
+
+
 class _Slow(BaseHTTPRequestHandler):
     """Serves pictures, each after a while."""
 

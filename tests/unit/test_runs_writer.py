@@ -15,6 +15,8 @@ from clipalign.config.groups import RecordSettings
 from clipalign.data.records import InputRecord
 from clipalign.errors import Busy, OutputError, UsageError
 from clipalign.output.console import notices
+from clipalign.output.detect import DetectFormatter
+from clipalign.runs.writer import open_writer
 from tests.records import APPENDED, FORMATS, HOSTILE, RECORDS, asked, kept_in, run, whole
 from tests.results import PROVENANCE
 
@@ -118,10 +120,12 @@ def test_resuming_what_is_finished_changes_nothing(tmp_path: Path, format: str) 
 
 
 @pytest.mark.parametrize("format", ["csv", "json", "html", "table", "github"])
-def test_a_finished_document_cannot_grow(tmp_path: Path, format: str) -> None:
-    whole(tmp_path, format)
-    with pytest.raises(UsageError, match="is finished, there is nothing to resume"):
-        run(tmp_path / f"whole.{format}", RECORDS, format=format, resume=True)
+def test_a_finished_document_is_left_as_it_is(tmp_path: Path, format: str) -> None:
+    expected = whole(tmp_path, format)
+    output = tmp_path / f"whole.{format}"
+    with open_writer(RecordSettings(output=output, format=format, resume=True), DetectFormatter()) as writer:
+        assert writer.finished
+    assert (tmp_path / f"whole.{format}").read_bytes() == expected
 
 
 @pytest.mark.parametrize("format", FORMATS)
