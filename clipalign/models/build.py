@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from clipalign.device import is_out_of_memory
 from clipalign.errors import ModelMismatch, name_some
 from clipalign.models.architecture import Architecture, read_text_tower
 from clipalign.models.checkpoints import NAMED_KEYS
@@ -195,6 +196,8 @@ def _try_out(network: Any, image_size: int, context_tokens: int, row: ModelRow) 
             text = network.encode_text(torch.zeros(1, context_tokens, dtype=torch.long))
             lengths = tuple(image.shape), tuple(text.shape)
     except Exception as error:  # a config may put together what does not fit
+        if is_out_of_memory(error):
+            raise
         why = str(error).partition("\n")[0]
         raise ModelMismatch(f"the architecture of {row.name} does not run: {why}", input=row.name) from error
     if lengths[0] != lengths[1] or len(lengths[0]) != 2:

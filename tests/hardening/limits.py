@@ -208,13 +208,22 @@ def _fail_at(moments: frozenset[int]) -> None:
     import torch
     from torch.nn.modules.module import register_module_forward_pre_hook
 
+    from clipalign.models import load
+
     calls = itertools.count()
+    load_network = load.load_network
+
+    def load_and_watch(*given: Any, **named: Any) -> Any:
+        """The network is on the processor until it is built; a network of a user's config is tried out there."""
+        network = load_network(*given, **named)
+        register_module_forward_pre_hook(hook)
+        return network
 
     def hook(module: Any, given: Any) -> None:
         if isinstance(module, torch.nn.Linear | torch.nn.LayerNorm) and next(calls) in moments:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB (simulated)")
 
-    register_module_forward_pre_hook(hook)
+    load.load_network = load_and_watch
 
 
 def _address_space(scene: Scene) -> Callable[[Whole, random.Random], list[tuple[str, str]]]:

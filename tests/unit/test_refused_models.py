@@ -17,6 +17,7 @@ from clipalign.device import DeviceChoice
 from clipalign.errors import ModelMismatch
 from clipalign.models.load import load_model
 from tests.checkpoints import config, state_dict
+from tests.tiny import GOLDEN
 
 PAGE = Path(__file__).parents[2] / "clipalign" / "models" / "README.md"
 ROWS = re.findall(r"^\| .* \| (.*) \|$", PAGE.read_text(encoding="utf-8").partition("## What is refused")[2], re.M)[1:]
@@ -99,3 +100,13 @@ def test_it_is_refused_in_these_words(
     monkeypatch.setenv("CLIPALIGN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelMismatch, match=re.escape(words).replace("…", ".*")):
         load_model(case(tmp_path), choice=DeviceChoice("cpu", "fp32", ""))
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*given: Any) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch.nn.functional, "layer_norm", run_out)
+    spec = f"{GOLDEN / 'tiny-clip.json'}@{GOLDEN / 'tiny-clip.safetensors'}"
+    with pytest.raises(torch.OutOfMemoryError):
+        load_model(spec, choice=DeviceChoice("cpu", "fp32", "a test"))
