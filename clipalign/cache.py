@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +35,11 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
         home, usual, variable = home_folder(), ".cache", "XDG_CACHE_HOME"
     if platforms := os.environ.get(variable):
         return Path(platforms) / "clipalign"
-    return (home / usual if home else Path(tempfile.gettempdir())) / "clipalign"
+    if home:
+        return home / usual / "clipalign"
+    from tempfile import gettempdir  # only here: --help does without it
+
+    return Path(gettempdir()) / "clipalign"
 
 
 def home_folder() -> Path | None:

@@ -22,7 +22,6 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -49,9 +48,9 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def read_package_rows(package: str, name: str) -> list[dict[str, Any]]:
-    """Read the one array of tables in a TOML file of this package, lists as tuples."""
-    (rows,) = tomllib.loads((files(package) / name).read_text(encoding="utf-8")).values()
+def read_package_rows(name: str) -> list[dict[str, Any]]:
+    """Read the one array of tables in the TOML file ``name`` of this package, lists as tuples."""
+    (rows,) = tomllib.loads((Path(__file__).parent / name).read_text(encoding="utf-8")).values()
     return [_with_tuples(row) for row in rows]
 
 

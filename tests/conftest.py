@@ -21,7 +21,8 @@ from tests.server import Server, running
 PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Two processes on two cores want no more; ``OMP_NUM_THREADS=2 python -m pytest`` runs the suite with two."""
-DROPPED = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "CI")
+DROPPED = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "CI", "PYTHONDONTWRITEBYTECODE")
+"""The last, as hundreds of programs would each compile the package anew."""
 DROPPED_PREFIXES = ("CLIPALIGN_", "HF_", "_CLIPALIGN")
 
 ROOT = Path(__file__).parent.parent

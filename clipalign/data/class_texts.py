@@ -11,7 +11,6 @@ import random
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean
 from typing import Final
 
 from clipalign.data.classes import PLACE, Classes, Descriptions, check_names, undescribed
@@ -106,6 +105,8 @@ def waffle_descriptors(
             hint="give --words FILE, a word a line, or: clipalign download waffle-words",
             input="--words",
         )
+    from statistics import mean  # only here: it costs --help a tenth of its time
+
     draw = random.Random(f"waffle {seed}").random  # the one method that no version of Python changes
     split = [name.replace("_", " ").split() or [name] for name in names]
     n_words = max(1, round(mean(len(parts) for parts in split)))

@@ -91,5 +91,5 @@ def _row(table: Mapping[str, Any]) -> DatasetRow:
 
 
 DATASETS: Final[dict[str, DatasetRow]] = {
-    table["name"]: _row(table) for table in read_package_rows("clipalign.download", "datasets.toml")
+    table["name"]: _row(table) for table in read_package_rows("download/datasets.toml")
 }

@@ -22,5 +22,5 @@ def _numbers(table: Mapping[str, Any]) -> Iterator[Published]:
 
 PUBLISHED: Final[dict[str, tuple[Published, ...]]] = {}  # by data set, in the order in which they are shown
 
-for _table in read_package_rows("clipalign.evaluation", "published.toml"):
+for _table in read_package_rows("evaluation/published.toml"):
     PUBLISHED[_table["dataset"]] = (*PUBLISHED.get(_table["dataset"], ()), *_numbers(_table))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clipalign.evaluation.benchmark import Benchmark
 
 BENCHMARKS: Final[dict[str, dict[str, Any]]] = {
-    row["name"]: row for row in read_package_rows("clipalign.evaluation", "benchmarks.toml")
+    row["name"]: row for row in read_package_rows("evaluation/benchmarks.toml")
 }
 """Name → its class and the attributes that are set on it, in the order of lists."""
 

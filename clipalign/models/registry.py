@@ -130,7 +130,7 @@ def _row(table: Mapping[str, Any]) -> ModelRow:
 
 
 ROWS: Final[dict[str, ModelRow]] = {
-    table["name"]: _row(table) for table in read_package_rows("clipalign.models", "models.toml")
+    table["name"]: _row(table) for table in read_package_rows("models/models.toml")
 }  # registry name to row, in the order of lists
 
 

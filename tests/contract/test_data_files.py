@@ -51,8 +51,8 @@ def test_fields_are_of_their_types(row: ModelRow | DatasetRow) -> None:
 
 
 def test_no_name_stands_twice() -> None:
-    files = (("clipalign.models", "models.toml"), ("clipalign.download", "datasets.toml"))
-    names = [row["name"].lower() for package, file in files for row in read_package_rows(package, file)]
+    files = ("models/models.toml", "download/datasets.toml")
+    names = [row["name"].lower() for file in files for row in read_package_rows(file)]
     assert len(set(names)) == len(names) == len(ROWS) + len(DATASETS)
 
 
