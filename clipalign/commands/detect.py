@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, cast
 
 import typer
 
@@ -18,12 +22,14 @@ from clipalign.commands.common import (
 )
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import RecordSettings
-from clipalign.config.readers import texts, whole
-from clipalign.config.settings import Setting
+from clipalign.config.readers import count_or_share, finite, texts, whole
+from clipalign.config.settings import Setting, flag_name
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
+from clipalign.files import write_failed, write_whole
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.registry import find_model
 from clipalign.output.console import notices
+from clipalign.runs.distributed import launched_processes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
     from clipalign.data.records import Input
     from clipalign.methods.detect import DetectScorer
     from clipalign.models.model import LoadedModel
+    from clipalign.output.detect import DetectFormatter
+    from clipalign.output.policy import Policy
     from clipalign.results import DetectResult
 
 
@@ -58,7 +66,53 @@ class DetectOptions(DetectSettings, RecordSettings):
             panel="Output",
         ),
     ] = None
-    check: Annotated[bool, Setting("Exit with status 1 when any word is misaligned.", panel="Output")] = False
+    check: Annotated[bool, Setting("Exit with status 1 when any word is misaligned.", panel="Check")] = False
+    max_misaligned: Annotated[
+        float,
+        Setting(
+            "With --check: captions with a finding that pass, a number or a share of all.",
+            count_or_share,
+            value="N|N%",
+            panel="Check",
+        ),
+    ] = 0
+    min_clip_score: Annotated[
+        float | None,
+        Setting(
+            "With --check: a lower CLIPScore is a finding too.", finite, value="X", default="any passes", panel="Check"
+        ),
+    ] = None
+    ignore_words: Annotated[
+        Path | None,
+        Setting(
+            "With --check: words that are no finding, one a line.",
+            value="FILE",
+            default="none",
+            panel="Check",
+            file=False,
+        ),
+    ] = None
+    baseline: Annotated[
+        Path | None,
+        Setting(
+            "With --check: an earlier output, .jsonl or .json; what it found of the same image and text is no finding.",
+            value="FILE",
+            default="none",
+            panel="Check",
+            file=False,
+        ),
+    ] = None
+    update_baseline: Annotated[
+        bool,
+        Setting(
+            "Write the findings of this run to --baseline, and pass.",
+            plain=True,
+            panel="Check",
+            file=False,
+            variable=False,
+        ),
+    ] = False
+    exit_zero: Annotated[bool, Setting("Exit with status 0 whatever --check finds.", plain=True, panel="Check")] = False
 
 
 @expand_options("detect")
@@ -82,6 +136,7 @@ def detect(
       clipalign detect --input pairs.csv --image-root photos -o found.jsonl --resume
       clipalign detect --input photos/ --output found.html
       clipalign detect --input 'shards/*.tar' --shard 1/8 -o part1.jsonl
+      clipalign detect --input pairs.csv --check --max-misaligned 5% --baseline known.jsonl
     """
     if wants_many(settings, {"IMAGE": image, "TEXT": text}):
         _check_many(settings)
@@ -90,7 +145,8 @@ def detect(
         missing = [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is None]
         hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
         raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
-    refuse_for_one(settings, ("columns", "keep_columns", "image_root", "limit", "resume", "shard"))
+    of_many = ("columns", "keep_columns", "image_root", "limit", "resume", "shard", "max_misaligned", "update_baseline")
+    refuse_for_one(settings, of_many)
     check_image(image, settings)
     check_text("TEXT", text)
     for reference in settings.reference:
@@ -106,6 +162,43 @@ def _check_many(settings: DetectOptions) -> None:
         raise UsageError("--reference is for one pair", hint=hint, input="--reference")
     if "top" in settings.typed:
         raise UsageError("--top is for one pair", hint="the table of many has a line per pair", input="--top")
+    if settings.update_baseline and (settings.shard or launched_processes().size > 1):
+        raise UsageError(
+            "--update-baseline needs all records",
+            hint="run it in one process, without --shard",
+            input="--update-baseline",
+        )
+
+
+_POLICY: Final = ("max_misaligned", "min_clip_score", "ignore_words", "baseline", "update_baseline", "exit_zero")
+
+
+def _policy(settings: DetectOptions) -> Policy | None:
+    """What --check finds, None without it; its files are read before a model is loaded."""
+    if not settings.check:
+        for name in _POLICY:
+            if name in settings.typed:
+                flag = flag_name(name)
+                raise UsageError(f"{flag} needs --check", hint="add --check", input=flag)
+        return None
+    if settings.update_baseline and settings.baseline is None:
+        raise UsageError("--update-baseline needs --baseline", hint="name the file", input="--update-baseline")
+
+    from clipalign.data.classes import read_lines
+    from clipalign.data.outputs import read_outputs
+    from clipalign.data.word_kinds import bare
+    from clipalign.output.policy import Policy
+
+    ignored = read_lines(settings.ignore_words, what="words") if settings.ignore_words else []
+    policy = Policy(settings.max_misaligned, settings.min_clip_score, frozenset(map(bare, ignored)))
+    if settings.baseline is None or settings.update_baseline:
+        return policy
+    try:
+        return policy.knowing(read_outputs(settings.baseline))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"--baseline {settings.baseline} is no output of detect", hint="give a .jsonl of it", input="--baseline"
+        ) from error
 
 
 def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
@@ -113,14 +206,17 @@ def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
 
     from clipalign.output.detect import DetectFormatter
 
+    policy = _policy(settings)
+
     def score(loaded: LoadedModel, picture: Image) -> list[DetectResult]:
         from clipalign.methods.detect import Pair, detect_pairs
 
         _warn_of_epsilon(loaded, settings)
         return detect_pairs(loaded, [Pair(picture, text, references=settings.reference, image_name=image)], settings)
 
-    (result,) = run_one(settings, DetectFormatter(top=settings.top), image, score)
-    return EXIT_FOUND if settings.check and result.misaligned else EXIT_DONE
+    (result,) = run_one(settings, DetectFormatter(top=settings.top, policy=policy), image, score)
+    found = policy is not None and bool(policy.findings(result.to_dict()))
+    return EXIT_FOUND if found and not settings.exit_zero else EXIT_DONE
 
 
 def _warn_of_epsilon(loaded: LoadedModel, settings: DetectOptions) -> None:
@@ -140,10 +236,32 @@ def _one_record(image: str, text: str, references: tuple[str, ...]) -> Input:
 def _detect_many(settings: DetectOptions, source: Input | None = None) -> int:
     from clipalign.output.detect import DetectFormatter
 
+    policy = _policy(settings)
+    formatter = DetectFormatter(policy=policy)
+
     def scorer(loaded: LoadedModel) -> DetectScorer:
         from clipalign.methods.detect import DetectScorer
 
         _warn_of_epsilon(loaded, settings)
         return DetectScorer.of(loaded, settings)
 
-    return run_many(settings, DetectFormatter(), scorer, source=source, check=settings.check)
+    with _new_baseline(settings, formatter):
+        check = settings.check and not settings.exit_zero and not settings.update_baseline
+        return run_many(settings, formatter, scorer, source=source, check=check)
+
+
+@contextmanager
+def _new_baseline(settings: DetectOptions, formatter: DetectFormatter) -> Iterator[None]:
+    """Collect the findings of the run in a temporary file, and replace the baseline when it ends well."""
+    if not settings.update_baseline:
+        yield
+        return
+    assert settings.baseline is not None
+    with tempfile.TemporaryFile() as lines:
+        formatter.baseline = cast(BinaryIO, lines)
+        yield
+        lines.seek(0)
+        try:
+            write_whole(settings.baseline, iter(lambda: lines.read(1 << 20), b""))
+        except OSError as error:
+            raise write_failed(str(settings.baseline), error, hint="give another --baseline") from error

@@ -23,7 +23,18 @@ from clipalign.output import configure
 from clipalign.output.console import notices
 
 PANELS: Final = (
-    *("Task", "Data", "Scoring", "Training", "Beyond what was published", "Many at once", "Output", "Model", ""),
+    *(
+        "Task",
+        "Data",
+        "Scoring",
+        "Training",
+        "Beyond what was published",
+        "Many at once",
+        "Output",
+        "Check",
+        "Model",
+        "",
+    ),
 )
 """Groups of the help, in order."""
 

@@ -113,6 +113,26 @@ def between(low: float, high: float = math.inf, *, above: bool = False) -> Calla
     return read
 
 
+def share(value: object) -> float:
+    """Read ``5%`` or ``0.05``: a share above 0 and below 1."""
+    percent = isinstance(value, str) and value.strip().endswith("%")
+    try:
+        number = finite(value.strip().removesuffix("%")) / 100 if isinstance(value, str) and percent else finite(value)
+    except BadValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise BadValueError("a share above 0 and below 1, such as 5% or 0.05")
+    return number
+
+
+def count_or_share(value: object) -> float:
+    """Read a whole number, or a share as :func:`share`, which alone is a float."""
+    try:
+        return share(value) if isinstance(value, float) or "%" in str(value) else whole(0)(value)
+    except BadValueError:
+        raise BadValueError("a whole number or a share, such as 3 or 5%") from None
+
+
 def truth(value: object) -> bool:
     if isinstance(value, bool):
         return value

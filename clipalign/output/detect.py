@@ -5,16 +5,28 @@ Words are shown as in the caption, never as markup.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from clipalign.data.word_kinds import kind_of
 from clipalign.output import html
 from clipalign.output.console import visible, width
-from clipalign.output.records import RecordFormatter, Sort, named_scores, number_text, pieces_of, signed_text
+from clipalign.output.policy import LOW_SCORE, Policy
+from clipalign.output.records import (
+    RecordFormatter,
+    Sort,
+    Tally,
+    is_error,
+    named_scores,
+    number_text,
+    pieces_of,
+    signed_text,
+)
 from clipalign.output.table import (
     IdColumn,
     folding,
@@ -43,7 +55,11 @@ Word = Mapping[str, Any]
 
 
 class DetectFormatter(RecordFormatter):
-    """Format the records of ``detect``; ``top`` limits one pair's table to the most negative words (None: all)."""
+    """Format the records of ``detect``.
+
+    ``top`` limits one pair's table to the most negative words (None: all), ``policy`` says what ``--check`` finds, and
+    ``baseline`` gets the findings of the run.
+    """
 
     command = "detect"
     noun = ("pair", "pairs")
@@ -71,12 +87,17 @@ class DetectFormatter(RecordFormatter):
         Sort("F-CLIPScore, lowest first", "f_clip_score"),
     )
 
-    def __init__(self, *, top: int | None = None) -> None:
+    def __init__(self, *, top: int | None = None, policy: Policy | None = None) -> None:
         self._top = top
+        self.policy = policy
+        self.baseline: BinaryIO | None = None
         self._ids = IdColumn()
 
     def found(self, record: Mapping[str, Any]) -> bool:
         return bool(record.get("misaligned"))
+
+    def tally(self) -> Tally:
+        return DetectTally(self, self.policy, self.baseline)
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
         return dict.fromkeys(record.get("misaligned") or ())
@@ -108,12 +129,14 @@ class DetectFormatter(RecordFormatter):
         }
 
     def annotation(self, record: Mapping[str, Any]) -> str:
-        wrong = list(self.frequent(record))
-        if not wrong:
+        found = self.policy.findings(record) if self.policy else list(self.frequent(record))
+        if not found:
             return ""
+        wrong = [one for one in found if one is not LOW_SCORE]
         more = f" and {len(wrong) - NAMED_WORDS} more" if wrong[NAMED_WORDS:] else ""
-        named, score = ", ".join(wrong[:NAMED_WORDS]) + more, number_text(record["clip_score"])
-        return f"misaligned with {record['image']}: {named} (CLIPScore {score}) in: {record['text']}"
+        named, score = ", ".join(wrong[:NAMED_WORDS]) + more, f"CLIPScore {number_text(record['clip_score'])}"
+        said = f"misaligned with {record['image']}: {named} ({score})" if wrong else f"{score} with {record['image']}"
+        return f"{said} in: {record['text']}"
 
     def line(self, record: Mapping[str, Any]) -> Text:
         """Return mark, CLIPScore, id and marked caption; a long one starts with its misaligned words."""
@@ -121,6 +144,8 @@ class DetectFormatter(RecordFormatter):
         text = Text(f"{shape.wrong if wrong else ' '} ", style="bold red" if wrong else "")
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
+        if record["image"] != record["id"]:
+            text.append(f"{visible(record['image'])}  ", style="dim")
         caption = _caption(record, _misaligned(record))
         if wrong and text.cell_len + caption.cell_len > width():
             named = ", ".join(visible(word) for word in self.frequent(record))
@@ -140,6 +165,43 @@ class DetectFormatter(RecordFormatter):
         origin = record["provenance"]
         parts += [Text(""), _verdict(record), score_line(_scores(record))]
         return printed([*parts, provenance_line(origin, first=[origin["model"]])])
+
+
+class DetectTally(Tally):
+    """Also count misaligned words by kind and, with a ``policy``, captions with a finding, for a ``baseline`` too."""
+
+    def __init__(self, formatter: DetectFormatter, policy: Policy | None, baseline: BinaryIO | None) -> None:
+        super().__init__(formatter)
+        self._policy = policy
+        self._baseline = baseline
+        self._kinds: Counter[str] = Counter()
+        self._with_finding = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        super().add(record)
+        if is_error(record):
+            return
+        self._kinds.update(map(kind_of, self._formatter.frequent(record)))
+        if self._policy is not None:
+            self._with_finding += bool(self._policy.findings(record))
+            if self._baseline is not None:
+                self._baseline.write(self._policy.baseline_line(record))
+
+    @property
+    def fails(self) -> bool:
+        if self._policy is None:
+            return super().fails
+        return not self._policy.allows(self._with_finding, self.records - self.unreadable)
+
+    def summary(self) -> dict[str, object]:
+        found = super().summary() | {"kinds": dict(self._kinds.most_common())}
+        if self._policy is not None:
+            most, scored = self._policy.max_misaligned, self.records - self.unreadable
+            allowed = f"{most:,}" if isinstance(most, int) else f"{100 * most:g}%"
+            found["check"] = {
+                "passed": not self.fails, "found": self._with_finding, "of": scored, "allowed": allowed,
+            }  # fmt: skip
+        return found
 
 
 def _scores(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -95,9 +95,9 @@ class Writer:
 
     def results(self, formatter: RecordFormatter, entries: list[Entry]) -> str | bytes:
         """Return the results of one command line, at least one; text if stdout's encoding decides."""
-        from clipalign.output.records import EntryList, Tally
+        from clipalign.output.records import EntryList
 
-        tally = Tally(formatter)
+        tally = formatter.tally()
         for entry in entries:
             tally.add(entry.record)
         provenance = entries[0].record.get("provenance") or {}

@@ -100,6 +100,10 @@ class RecordFormatter:
         """Return what the summary counts in this record."""
         return ()
 
+    def tally(self) -> Tally:
+        """Return what counts the records of a run."""
+        return Tally(self)
+
     def badness(self, record: Mapping[str, Any]) -> float:
         """Return the sort key of the page: higher is worse."""
         raise NotImplementedError
@@ -209,6 +213,11 @@ class Tally:
             self._spellings = {kept: self._spellings[kept] for kept in self._frequent}
             self._forgot = True
 
+    @property
+    def fails(self) -> bool:
+        """Whether ``--check`` ends the run with status 1."""
+        return bool(self.found)
+
     def mean(self, name: str) -> float | None:
         total, rest, count = self._sums[name]
         return (total + rest) / count if count else None
@@ -259,4 +268,11 @@ def summary_lines(formatter: RecordFormatter, summary: Mapping[str, Any]) -> lis
         about = "at least " if summary["counts_are_lower_bounds"] else ""
         named = ", ".join(f"{word['text']} {about}{word['count']}" for word in words)
         lines.append(f"most frequent {formatter.counted.replace('_', ' ')}: {named}")
+        if by_kind := summary.get("kinds"):
+            lines[-1] += f"; by kind: {', '.join(f'{kind} {count}' for kind, count in by_kind.items())}"
+    if check := summary.get("check"):
+        passes = "passes" if check["passed"] else "fails"
+        lines.append(
+            f"check {passes}: {check['found']:,} of {check['of']:,} with a finding, {check['allowed']} allowed"
+        )
     return lines

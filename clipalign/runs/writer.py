@@ -25,7 +25,7 @@ from clipalign.output.formats import FORMATS, writer_of
 from clipalign.output.html import THUMBNAIL_PX, data_url
 from clipalign.output.json import encode, line_of
 from clipalign.output.progress import Progress
-from clipalign.output.records import Entry, RecordFormatter, Tally, count_text, is_error, summary_lines
+from clipalign.output.records import Entry, RecordFormatter, count_text, is_error, summary_lines
 from clipalign.plain import plain, plain_text
 from clipalign.runs.destination import Destination, find_destination
 from clipalign.runs.distributed import sum_of_processes
@@ -103,7 +103,7 @@ class ResultWriter:
         self._reader_left = False
         self._ended_well = False
         self.finished = False
-        self.tally = Tally(formatter)
+        self.tally = formatter.tally()
         self.thumbnail_px = THUMBNAIL_PX if self._format.has_pictures else None
 
     def __enter__(self) -> Self:
@@ -272,7 +272,7 @@ class ResultWriter:
         """Return 0, 1 if ``check`` found something, or 3 for unreadable records."""
         if self.tally.unreadable:
             return EXIT_INPUTS
-        return EXIT_FOUND if check and self.tally.found else EXIT_DONE
+        return EXIT_FOUND if check and self.tally.fails else EXIT_DONE
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

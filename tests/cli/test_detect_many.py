@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.run import GOLDEN, PROGRAM, ROOT, TINY, run_apart, run_here
+from tests.cli.run import GOLDEN, PROGRAM, ROOT, TINY, Run, run_apart, run_here
 from tests.server import QuietServer
 
 Capture = pytest.CaptureFixture[str]
@@ -350,3 +350,56 @@ def test_where_nothing_could_be_read_the_first_hint_is_told(capsys: Capture, tmp
     assert err.endswith(f"hint: looked in {tmp_path}\n")
     whole = table(tmp_path, [*rows, *pairs(1)])
     assert "hint:" not in run_here(capsys, "detect", "--input", whole, *MODEL, "--format", format).err
+
+
+def checked(capsys: Capture, tmp_path: Path, *more: str) -> Run:
+    """Every word is misaligned."""
+    line = ["detect", "--input", table(tmp_path), *MODEL, "--check", "--epsilon", "1", "--format", "github"]
+    return run_here(capsys, *line, *more)
+
+
+def test_a_share_of_captions_may_have_findings(capsys: Capture, tmp_path: Path) -> None:
+    assert [checked(capsys, tmp_path, "--max-misaligned", most).status for most in ("5", "99%", "6")] == [1, 1, 0]
+    exempt = checked(capsys, tmp_path, "--exit-zero")
+    assert exempt.status == 0
+    assert "check fails: 6 of 6 with a finding, 0 allowed" in exempt.err
+
+
+def test_words_of_a_file_are_no_finding(capsys: Capture, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join({word.strip(".,") for text in TEXTS for word in text.split()}))
+    found = checked(capsys, tmp_path, "--ignore-words", str(words))
+    assert (found.status, found.out) == (0, "")
+    assert checked(capsys, tmp_path, "--ignore-words", str(words), "--min-clip-score", "9").status == 1
+
+
+def test_a_baseline_is_what_an_earlier_run_found(capsys: Capture, tmp_path: Path) -> None:
+    baseline = ["--baseline", str(tmp_path / "known.jsonl")]
+    missing = checked(capsys, tmp_path, *baseline)
+    assert missing.status == 3 and "there is no input" in missing.err
+    assert checked(capsys, tmp_path, *baseline, "--update-baseline").status == 0
+    again = checked(capsys, tmp_path, *baseline)
+    assert (again.status, again.out) == (0, "")
+    lines = (tmp_path / "known.jsonl").read_text().splitlines()
+    (tmp_path / "known.jsonl").write_text("\n".join(lines[1:]))
+    one = checked(capsys, tmp_path, *baseline)
+    assert one.status == 1 and one.out.count("::warning") == 1
+    (tmp_path / "known.jsonl").write_text('{"image": "a.png"}\n')
+    assert "is no output of detect" in checked(capsys, tmp_path, *baseline).err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--exit-zero",), "--exit-zero needs --check"),
+        (("--check", "--update-baseline"), "--update-baseline needs --baseline"),
+        (("--check", "--baseline", "b", "--update-baseline", "--shard", "1/2"), "--update-baseline needs all records"),
+        (("--check", "--max-misaligned", "5.5"), "--max-misaligned must be a whole number or a share"),
+        (("--check", "--max-misaligned", "150%"), "--max-misaligned must be a whole number or a share"),
+    ],
+)
+def test_a_policy_that_says_nothing_is_wrong_usage(
+    capsys: Capture, tmp_path: Path, line: tuple[str, ...], said: str
+) -> None:
+    status, _, err = run_here(capsys, "detect", "--input", table(tmp_path), *MODEL, *line)
+    assert status == 2 and said in err

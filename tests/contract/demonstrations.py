@@ -215,7 +215,7 @@ def many() -> Table:
 
 def detecting() -> Table:
     """What ``detect`` has alone, or with ``eval``."""
-    asked = (*DETECT, *JSON)
+    asked, checked = (*DETECT, *JSON), (*MANY["detect"], "--limit", "1", "--check", "--epsilon", "1")
     table = {
         "mode": Demonstration(asked, ("--mode", "most-negative"), setting("mode")),
         "epsilon": Demonstration(asked, ("--epsilon", "-1"), field("misaligned")),
@@ -224,6 +224,12 @@ def detecting() -> Table:
         "reference": Demonstration(asked, ("--reference", "a car"), field("ref_clip_score")),
         "top": Demonstration((*DETECT, "--format", "table"), ("--top", "1"), lines_out),
         "check": Demonstration(DETECT, ("--check",), status),
+        "max_misaligned": Demonstration(checked, ("--max-misaligned", "100"), status),
+        "min_clip_score": Demonstration((*checked, "--epsilon", "-1"), ("--min-clip-score", "3"), status),
+        "ignore_words": Demonstration(checked, ("--ignore-words", "gone.txt"), status),
+        "baseline": Demonstration(checked, ("--baseline", "gone.jsonl"), status),
+        "update_baseline": Demonstration((*checked, "--baseline", "new.jsonl"), ("--update-baseline",), files),
+        "exit_zero": Demonstration(checked, ("--exit-zero",), status),
     }
     return {("detect", name): one for name, one in table.items()}
 

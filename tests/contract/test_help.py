@@ -13,7 +13,7 @@ from tests.contract.test_options import options_of
 QUANTITIES = {
     "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
     "--top": "N", "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
-    "--reject-below": "score",
+    "--reject-below": "score", "--max-misaligned": "captions", "--min-clip-score": "CLIPScore",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
     "--accumulate": "batches", "--draws": "prefixes", "--learning-rate": "peak", "--warmup-steps": "steps",
     "--weight-decay": "adamw", "--clip-norm": "norm", "--validate-every": "steps",
@@ -32,7 +32,8 @@ NOTHING_BY_DEFAULT = {
     "--input", "--output", "--label", "--labels",
     "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
     "--accept-license", "--data", "--prepare", "--sweep", "--compare", "--report", "--save", "--from", "--list",
-    "--dry-run", "--verify", "--remove", "--quiet", "--verbose", "--debug", "--help",
+    "--dry-run", "--update-baseline", "--exit-zero", "--verify", "--remove", "--quiet", "--verbose", "--debug",
+    "--help",
 }  # fmt: skip
 """Without them there is none of what they name."""
 
@@ -69,7 +70,7 @@ def test_the_help_of_an_option_says_what_holds_without_it(command: str, name: st
 
 @NAMED
 def test_the_help_of_a_number_says_what_it_counts(command: str, name: str, option: Any) -> None:
-    is_number = option.metavar in ("N", "X", "K", "auto|N", "I/N")
+    is_number = option.metavar in ("N", "X", "K", "N%", "N|N%", "auto|N", "I/N")
     assert is_number == (name in QUANTITIES)
     if is_number:
         unit = OTHER_MEANINGS.get((command, name), QUANTITIES[name])

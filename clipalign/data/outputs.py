@@ -1,0 +1,51 @@
+"""The outputs of ``detect`` and ``score-long``, read back: ``.jsonl``, gzipped too, and ``.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from clipalign.data.lines import lines_of, whole_file
+from clipalign.errors import InputUnreadable
+from clipalign.files import read_text_bytes
+
+_HINT = "give an output of clipalign as .jsonl or .json"
+
+
+def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records that were scored, in their order; those with an ``error`` are left out.
+
+    Raises:
+        InputUnreadable: a missing or damaged file, or one of something else; the message names the line.
+    """
+    for place, record in _documents(path):
+        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+            raise InputUnreadable(f"{path}{place} is no record of a result", hint=_HINT, input=str(path))
+        if "error" not in record:
+            yield record
+
+
+def _documents(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        if path.suffix.lower() == ".json":
+            found = orjson.loads(read_text_bytes(path))
+            yield from (("", one) for one in _listed(found))
+            return
+        for line in whole_file(str(path), lines_of):
+            if isinstance(line, InputUnreadable):
+                raise line
+            place = f":{line.number}"
+            yield place, orjson.loads(line.content)
+    except orjson.JSONDecodeError as error:
+        raise InputUnreadable(f"{path} is damaged: {error}", hint=_HINT, input=str(path)) from None
+    except OSError as error:
+        raise InputUnreadable(f"{path} cannot be read: {error.strerror}", hint=_HINT, input=str(path)) from None
+
+
+def _listed(found: Any) -> list[Any]:
+    """The records of a document: ``results`` beside a ``summary``, or one record alone."""
+    results = found.get("results") if isinstance(found, dict) else None
+    return results if isinstance(results, list) else [found]
