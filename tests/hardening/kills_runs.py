@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from PIL import Image
 
 from tests.hardening.kills_scenes import CLASSES, TINY, TINY_LONG, Scene, agree, is_cache_part, without_place
@@ -109,7 +111,17 @@ def _documents(path: Path, folder: Path) -> list[Any]:
     if not path.exists():
         return []
     text = without_place(path.read_text(encoding="utf-8"), folder)
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else [json.loads(text)]
+    if path.suffix != ".jsonl":
+        return [json.loads(text)]
+    return [_with_vectors(json.loads(line)) for line in text.splitlines()]
+
+
+def _with_vectors(record: dict[str, Any]) -> dict[str, Any]:
+    """``record`` with the vectors of a benchmark of retrieval as numbers, which are compared up to rounding."""
+    if isinstance(record.get("texts"), str):
+        for name in ("image", "texts"):
+            record[name] = np.frombuffer(base64.b64decode(record[name]), "<f4").tolist()
+    return record
 
 
 def _eval(kind: str, lay_out: Callable[[Path], None], count: int, *arguments: str, done: int = 0) -> Scene:
