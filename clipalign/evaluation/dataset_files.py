@@ -6,7 +6,9 @@ JSON, and a Git LFS pointer are refused.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
+from clipalign.data.documents import is_json_lines
+from clipalign.download.dataset_rows import DATASETS
 from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset, need
 
 if TYPE_CHECKING:
@@ -126,21 +130,20 @@ def open_picture(image: PictureSource, *, exif: bool = False, name: str | None =
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """An annotation file of ``dataset``; ``known`` is the SHA-256 of the papers' ``version``, empty if unknown."""
+    """An annotation file of ``dataset``; ``known`` is the SHA-256 of the papers' version, empty if unknown."""
 
     path: Path
     dataset: str
     sha256: str
     known: str = ""
-    version: str = ""
 
     def note(self) -> str:
         """A sentence where this is another version than the known one; else an empty string."""
         if not self.known or self.sha256 == self.known:
             return ""
         return (
-            f"{self.path.name} is another version than {self.version}: its SHA-256 begins {self.sha256[:HASH_DIGITS]}, "
-            f"not {self.known[:HASH_DIGITS]}; published numbers are of the latter"
+            f"{self.path.name} is another version than the published one: its SHA-256 begins "
+            f"{self.sha256[:HASH_DIGITS]}, not {self.known[:HASH_DIGITS]}"
         )
 
     def json(self) -> Any:
@@ -154,6 +157,15 @@ class Annotations:
                 f"breaks off after {len(content):,} bytes" if torn else f"is no JSON: line {error.lineno}, {error.msg}"
             )
             raise self.unusable(where) from None
+
+    def rows(self) -> Any:
+        """Its rows: what a JSON document holds, or a list of what lines of JSON or CSV do."""
+        if self.path.suffix == ".csv":
+            text = self.path.read_text(encoding="utf-8-sig", errors="replace")
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+        if self.path.suffix == ".jsonl" or is_json_lines(str(self.path)):
+            return [row for _, row in self.json_lines()]
+        return self.json()
 
     def json_lines(self) -> list[tuple[int, Any]]:
         """Number and value of every line that is not blank; None for what is no JSON."""
@@ -181,7 +193,7 @@ def _value_or_none(line: bytes) -> Any:
         return None
 
 
-def read_annotations(path: Path, dataset: str, *, known: str = "", version: str = "") -> Annotations:
+def read_annotations(path: Path, dataset: str) -> Annotations:
     """Read and hash the file at ``path``; MissingDataset if it cannot be read, is empty, or is a Git LFS pointer."""
     digest, size, start = hashlib.sha256(), 0, b""
     try:
@@ -194,7 +206,9 @@ def read_annotations(path: Path, dataset: str, *, known: str = "", version: str 
         raise MissingDataset(
             f"{path} cannot be read: {error.strerror}", hint="check the path and its rights", input=str(path)
         ) from error
-    found = Annotations(path, dataset, digest.hexdigest(), known, version)
+    files = DATASETS[dataset].files if dataset in DATASETS else ()
+    known = next((file.sha256 for file in files if Path(file.path).name == path.name), "")
+    found = Annotations(path, dataset, digest.hexdigest(), known)
     if not size:
         raise found.unusable("is empty")
     if start == LFS_POINTER:

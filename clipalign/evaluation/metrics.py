@@ -92,6 +92,15 @@ def average_precision(name: str, ids: Sequence[str], positive: Sequence[bool], s
     return Statistic(name, tuple(ids), of, float(truth.mean()))
 
 
+def best_accuracy(name: str, ids: Sequence[str], positive: Sequence[bool], scores: Sequence[float]) -> Statistic:
+    """Share of samples on the right side of the threshold of ``scores`` that suits these samples best.
+
+    Chance is the share of the larger class, which a threshold outside all scores reaches.
+    """
+    ranking, share = Ranking(positive, scores), float(np.mean(positive))
+    return Statistic(name, tuple(ids), ranking.best_accuracy, max(share, 1 - share))
+
+
 def ratio(name: str, ids: Sequence[str], above: Sequence[float], below: Sequence[float]) -> Statistic:
     """A sum over samples divided by another, as in precision over all words; 0 where the lower sum is 0."""
     upper, lower = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
@@ -244,3 +253,9 @@ class Ranking:
         taken = np.cumsum(counted)[self._thresholds]
         precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
         return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
+
+    def best_accuracy(self, weights: Array) -> float:
+        """The largest share that a threshold gets right, 0 to 1, under ``weights`` (N,)."""
+        counted = weights[self._order]
+        above = np.cumsum(counted * (2 * self._positive - 1))[self._thresholds]  # right less wrong ones taken as true
+        return float((max(0.0, above.max()) + counted @ (1 - self._positive)) / counted.sum())

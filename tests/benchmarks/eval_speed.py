@@ -25,7 +25,7 @@ from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import BENCHMARKS
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.tasks.caption_rows import CaptionRows
+from clipalign.evaluation.tasks.foil import NocapsFoil
 from clipalign.models.model import LoadedModel
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import NOCAPS, ids_of, one_by_one, random_vit_b_32
@@ -38,7 +38,7 @@ ROWS: Final = 2500
 """Of nocaps-FOIL, two captions each."""
 
 
-class WithoutReferences(CaptionRows):
+class WithoutReferences(NocapsFoil):
     """The same captions, and no RefCLIPScore."""
 
     def samples(self, *, limit: int | None, seed: int) -> Any:

@@ -15,7 +15,7 @@ from clipalign.download.dataset_rows import DATASETS, DatasetRow
 from clipalign.download.licenses import FREE, license_class
 from clipalign.evaluation.published import PUBLISHED
 from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
-from clipalign.evaluation.tasks.caption_rows import CaptionRows
+from clipalign.evaluation.tasks.caption_sets import CaptionSets
 from clipalign.files import read_package_rows
 from clipalign.models.load import import_open_clip, resolve_tag
 from clipalign.models.registry import ROWS, ModelRow, WeightSource, architecture_names
@@ -107,8 +107,8 @@ def test_keys_of_a_benchmark_are_attributes_of_its_class_and_of_their_types(name
 
 
 def test_a_key_that_its_class_does_not_have_is_refused() -> None:
-    with pytest.raises(TypeError, match="CaptionRows has no color"):
-        CaptionRows(name="mine", color="red")
+    with pytest.raises(TypeError, match="CaptionSets has no color"):
+        CaptionSets(name="mine", color="red")
 
 
 def test_published_numbers_are_shares_of_known_data_sets() -> None:

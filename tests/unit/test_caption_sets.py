@@ -13,7 +13,7 @@ from clipalign.errors import MissingDataset
 from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.tasks.caption_sets import CaptionSets, different_words, item_accuracy, literal_words
+from clipalign.evaluation.tasks.caption_sets import CaptionSets, different_words, item_accuracy, listed, literal_words
 from clipalign.evaluation.tasks.words import false_words
 from tests.evaluated import run_benchmark
 from tests.results import result_of
@@ -117,7 +117,7 @@ def test_the_false_words_are_the_one_span_in_which_a_caption_differs(true: str, 
     ],
 )
 def test_words_that_a_row_names_are_looked_for_as_whole_words(text: str, wrong: str, found: list[str]) -> None:
-    assert [text[start:end] for start, end in literal_words(text, wrong)] == found
+    assert [text[start:end] for start, end in literal_words(text, listed(wrong), must=False)] == found
 
 
 def outcome(item: str, cosine: float, *, correct: bool, part: str = "a") -> CaptionOutcome:
@@ -164,7 +164,7 @@ def test_what_the_set_says_of_itself(tmp_path: Path) -> None:
     benchmark = a_set("ohd-caps", tmp_path)
     benchmark.check()
     assert benchmark.size == 8
-    assert benchmark.notes == (
+    assert benchmark.notes[:2] == (
         "6 false captions: 0 are wrong in one word, 2 in several; LA is over these; 4 say of no one place that it is "
         "wrong and count for ranking alone",
         "without flickr_annotations.json, nocaps_annotations.json, which are missing",
@@ -183,7 +183,7 @@ def test_the_whole_path_on_a_small_set(tmp_path: Path) -> None:
     pairs = [PAIR | {"negative_caption": f"A {thing} in a park."} for thing in ("cat", "bus", "red kite")]
     result = run_benchmark(a_set("sugarcrepe", tmp_path, content=json.dumps(pairs)), load_tiny(), EvalSettings())
     assert [metric.name for metric in result.metrics] == [
-        "la", "pair_accuracy", "ap_clip_score", "ap_f_clip_score", "ap_sum_negative_attribution"
+        "la", "ap_clip_score", "ap_f_clip_score", "ap_sum_negative_attribution", "pair_accuracy"
     ]  # fmt: skip
     assert result.counts == {"samples": 6, "unreadable": 0}
 
@@ -215,7 +215,7 @@ COUNTS = {
     "sugarcrepe": (15022, 2851, 2629, 2031),
     "sugarcrepe-pp": (14271, 2236, 1087, 1434),
     "valse": (15404, 4658, 545, 2499),
-    "ohd-caps": (43820, 11911, 18242, 12102),
+    "ohd-caps": (43820, 12070, 18752, 11433),
     "vsr": (2195, 597, 417, 0),
 }
 """Captions; false ones that are wrong in one word, in several, at no one place."""

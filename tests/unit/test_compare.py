@@ -17,11 +17,11 @@ from clipalign.evaluation.compare import compare_runs, mcnemar
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.tasks.human_judgement import HumanJudgment
+from clipalign.evaluation.tasks.own_data import Ratings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil, PictogramLong
 from clipalign.output.eval import comparison_record, comparison_table
 from tests.tiny import load_random, load_tiny
-from tests.unit.test_human_judgement import good_rows, ratings
+from tests.unit.test_own_data_ratings import good_rows, ratings
 from tests.unit.test_retrieval import save_urban1k
 from tests.word_datasets import word_set, write_nocaps
 
@@ -177,9 +177,9 @@ def test_recall_is_compared_picture_by_picture(tmp_path: Path) -> None:
 
 
 def test_correlations_with_ratings_are_compared_text_by_text(tmp_path: Path) -> None:
-    found = differing(*twice(HumanJudgment(ratings(tmp_path / "mine.jsonl", good_rows())), tmp_path))
+    found = differing(*twice(Ratings(ratings(tmp_path / "mine.jsonl", good_rows())), tmp_path))
     assert {name: metric.n for name, metric in found.items()} == dict.fromkeys(
-        ("tau_b", "tau_c", "spearman", "pearson"), 6
+        (f"{name}{score}" for score in ("", "_f_clip_score") for name in ("tau_b", "tau_c", "spearman", "pearson")), 6
     )
 
 

@@ -114,7 +114,7 @@ def test_all_that_columns_allow_is_measured_and_explained(tmp_path: Path) -> Non
         "la_thing",
         "ap_clip_score_color",
         "ap_ref_clip_score",
-        "tau_b_cosine",
+        "tau_b",
         "pearson_ref_clip_score",
     } <= names
 

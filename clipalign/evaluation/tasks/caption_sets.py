@@ -1,9 +1,8 @@
-"""Sets of pictures with true and false captions that say where a false caption is wrong, each a row of
-``benchmarks.toml``.
+"""Sets of rows of a picture and captions about it, each a table of ``benchmarks.toml``: true and false, or rated.
 
 LA: share of false captions whose most negative word (CLIP4DM, arXiv 2412.18404) lies where the caption is wrong.
-Accuracy of items: share in which every true caption scores above every false one. AP of the scores. All also per group
-of rows, such as a linguistic phenomenon.
+Accuracy of items: share in which every true caption scores above every false one. AP of the scores; correlations with
+ratings. All also per group of rows, such as a linguistic phenomenon.
 
 Where a caption is wrong is given in the row, or is the one contiguous span in which it differs from the true caption
 (:func:`different_words`). Other false captions count for ranking alone; a note says how many.
@@ -12,26 +11,45 @@ Where a caption is wrong is given in the row, or is the one contiguous span in w
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from clipalign.data.documents import is_json_lines
+import orjson
+
 from clipalign.data.words import Span, Word, reported_words, split_words
 from clipalign.errors import TextUnusable
 from clipalign.evaluation import metrics
-from clipalign.evaluation.benchmark import RECORD_ERRORS, BrokenSample, CaptionOutcome, CaptionSample, broken
+from clipalign.evaluation.benchmark import (
+    LONG_OPTIONS,
+    RECORD_ERRORS,
+    WORD_OPTIONS,
+    BrokenSample,
+    CaptionOutcome,
+    CaptionSample,
+    broken,
+)
 from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.tasks.words import WordBenchmark, by_part, localization, precisions
+from clipalign.evaluation.tasks.words import ABOUT, NEAREST, DetectEvaluator, WordBenchmark
 from clipalign.files import is_file
+from clipalign.methods.score_long import with_long_context
+
+if TYPE_CHECKING:
+    from clipalign.evaluation.settings import EvalSettings
+    from clipalign.models.model import LoadedModel
 
 PICTURES_TRIED: Final = 40
 """Names, spread over the whole set, of which at least one picture must exist."""
 
+_FOLDERS: Final = ("", "data", "annotations")  # of a data set that may hold its annotation files
 _EDGES: Final = ".,!?;:\"'()"  # punctuation ignored at the edges of a word
+_TRUTHS: Final = dict.fromkeys(("1", "true", "yes"), True) | dict.fromkeys(("0", "false", "no"), False)
+_CORRELATED: Final = {"": "cosine", "_f_clip_score": "f_clip_score", "_ref_clip_score": "ref_clip_score"}
 
 
 def different_words(true: str, false: str) -> list[Word]:
@@ -49,26 +67,18 @@ def _plain(word: Word) -> str:
     return word.text.lower().strip(_EDGES) or word.text
 
 
-def literal_words(false: str, wrong: str) -> list[Span]:
-    """Places in ``false`` of each comma-separated part of ``wrong``, whole words only; empty if a part is absent."""
-    words = split_words(false)
-    text = [_plain(word) for word in words]
-    found: list[Span] = []
-    for part in wrong.lower().split(","):
-        parts = part.split()
-        places = [at for at in range(len(text) - len(parts) + 1) if parts and text[at : at + len(parts)] == parts]
-        if not places:
-            return []
-        found += [(words[at].start, words[at + len(parts) - 1].end) for at in places]
-    return found
+def places_of(wrong: str, text: str) -> list[Span]:
+    """Every place where the words of ``wrong`` stand in ``text``, in any case, whole words only."""
+    words = r"\s+".join(map(re.escape, wrong.split()))
+    return [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)] if words else []
 
 
-class _Caption(NamedTuple):
-    """A caption of a row; ``wrong`` are the words that the row calls false, None where it does not say."""
+class Caption(NamedTuple):
+    """A caption of a row; ``spans`` are its false characters, if they are known."""
 
     text: str
     correct: bool
-    wrong: str | None
+    spans: tuple[Span, ...] = ()
 
 
 class CaptionSets(WordBenchmark):
@@ -77,104 +87,146 @@ class CaptionSets(WordBenchmark):
     Places in a row are keys joined by points: ``mturk.caption``.
 
     Attributes:
-        files: names of JSON files, each a list of rows, an object of rows, or a row a line; at least one must exist.
+        files: names of annotation files, each a list of rows, an object of rows, or a row a line; at least one must
+            exist.
+        id: place of a row's name; empty for its number.
         image: place of the picture's name.
         pictures: folders that may hold the pictures.
         captions: of each row: place of the ``text``, or of several in a list or an object; ``label``, place of its
-            truth value (1 or true), or ``@true`` or ``@false``; ``wrong``, place of the false words, ``@key`` for the
-            key of a caption in an object, ``@none`` where it is wrong at no one place. Without ``wrong`` a false
-            caption is aligned with the first caption of the row.
+            truth value, or ``@true`` or ``@false``; ``wrong``, place of the false words, a list or with commas between,
+            ``@key`` for the key of a caption in an object, ``@none`` where it is wrong at no one place; ``span``, place
+            of the first false character and one past the last; ``about``, place of the words that are false where the
+            label is. Without a label a caption is true unless the row names false words; a false caption without any
+            is aligned with the first caption of the row.
+        references: place of true captions of the picture.
         group: place of the group that a row counts toward; empty for the name of its file.
+        human: place of a rating.
         votes: place of the number of people who agreed with the row.
         least_votes: rows with fewer are left out.
         remarks: what a reader must know before comparing.
     """
 
     files: tuple[str, ...]
+    id: str = ""
     image: str
     pictures: tuple[str, ...] = (".",)
     captions: tuple[dict[str, str], ...]
+    references: str = ""
     group: str = ""
+    human: str = ""
     votes: str = ""
     least_votes: int = 0
     remarks: tuple[str, ...] = ()
     mode = "most-negative"
+    options = (*WORD_OPTIONS, *LONG_OPTIONS)
 
     def check(self) -> None:
-        there = [name for name in self.files if is_file(self.folder / name)]
-        if not there:
+        places = {name: place for name in self.files if (place := self._place(name))}
+        if not places:
             find_in(self.folder, self.name, *self.files)
-        files = {name: read_annotations(self.folder / name, self.name) for name in there}
+        files = {name: read_annotations(place, self.name) for name, place in places.items()}
         rows = [row for name, file in files.items() for row in self._kept(Path(name).stem, file)]
         names = [str(value_at(row, self.image)) for _, row in rows if _has(row, self.image)]
         self._pictures(names[:: 1 + len(names) // PICTURES_TRIED], *self.pictures)  # of all parts of the set
         self._folders = [folder for place in self.pictures if (folder := self.folder / place).is_dir()]
         self.data = hashes(*files.values())
         self._samples = [one for name, row in rows for one in self._samples_of(name, row)]
-        self.size = len(self._samples)
-        absent = [name for name in self.files if name not in there]
+        self.size = max(self.size or 0, len(self._samples))
+        absent = [name for name in self.files if name not in places]
         lacking = f"without {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} missing" if absent else ""
-        self.notes = tuple(filter(None, (self._spans_told(), lacking, *self.remarks)))
+        versions = tuple(filter(None, (file.note() for file in files.values())))
+        self.of_papers = not absent and not versions
+        nearest, about = NEAREST if self.references else "", ABOUT if self.published else ""
+        self.notes = tuple(filter(None, (*self._spans_told(), lacking, *versions, nearest, about, *self.remarks)))
+
+    def _place(self, name: str) -> Path | None:
+        return next((place for top in _FOLDERS if is_file(place := self.folder / top / name)), None)
 
     def _kept(self, file: str, annotations: Annotations) -> Iterator[tuple[str, Any]]:
         for key, row in rows_of(annotations):
             if not self.votes or (_has(row, self.votes) and value_at(row, self.votes) >= self.least_votes):
                 yield f"{file}:{key}", row
 
-    def _spans_told(self) -> str:
+    def _spans_told(self) -> Iterator[str]:
         false = [one for one in self._samples if isinstance(one, CaptionSample) and not one.correct]
         words = Counter(min(_word_count(one), 2) for one in false)
-        return (
-            f"{len(false):,} false captions: {words[1]:,} are wrong in one word, {words[2]:,} in several; LA is over "
-            f"these; {words[0]:,} say of no one place that it is wrong and count for ranking alone"
-        )
+        if false:
+            yield (
+                f"{len(false):,} false captions: {words[1]:,} are wrong in one word, {words[2]:,} in several; LA is "
+                f"over these; {words[0]:,} say of no one place that it is wrong and count for ranking alone"
+            )
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
         yield from self._samples[:limit]
 
     def _samples_of(self, name: str, row: Any) -> list[CaptionSample | BrokenSample]:
         try:
-            captions = [one for described in self.captions for one in _captions(row, described)]
+            row = self.read(row)
             image = str(value_at(row, self.image))
-            group = str(value_at(row, self.group)) if self.group else name.partition(":")[0]
-            spans = [_spans(one, captions[0]) for one in captions]
+            place = next((path for top in self._folders if is_file(path := top / image)), self._folders[0] / image)
+            group = name.partition(":")[0] if not self.group else str(value_at(row, self.group))
+            return [*self.captions_of(str(value_at(row, self.id)) if self.id else name, row, place, image, group)]
         except (*RECORD_ERRORS, TextUnusable) as error:
             return [broken(name, "", f"row {name} is not as it should be: {error}")]
-        place = next((path for top in self._folders if is_file(path := top / image)), self._folders[0] / image)
-        return [
-            CaptionSample(
-                id=f"{name}:{number}",
-                image=place,
-                image_name=image,
+
+    def read(self, row: Any) -> Any:
+        """The row with what its captions are read from."""
+        return row
+
+    def captions_of(
+        self, name: str, row: Any, image: Path | bytes, image_name: str, group: str
+    ) -> Iterator[CaptionSample]:
+        """The samples of a row; :data:`RECORD_ERRORS` if it cannot be meant."""
+        captions: list[Caption] = []
+        for described in self.captions:
+            captions += _captions(row, described, captions[0] if captions else None)
+        truth: dict[str, Any] = {"item": name}
+        if self.human and (rating := rating_of(value_at(row, self.human))) is not None:
+            truth["human"] = rating
+        references = value_at(row, self.references) or () if self.references else ()
+        for number, one in enumerate(captions):
+            yield CaptionSample(
+                id=f"{name}:{number}" if len(captions) > 1 else name,
+                image=image,
+                image_name=image_name,
                 text=one.text,
                 correct=one.correct,
                 part=group,
-                false_spans=found,
-                truth={"item": name},
+                false_spans=one.spans,
+                references=tuple(map(str, references)),
+                truth=truth,
             )
-            for number, (one, found) in enumerate(zip(captions, spans, strict=True))
-        ]
 
-    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        found = []
-        for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
-            placed = [one for one in chosen if one.correct or one.false_spans]
-            found += localization(f"la{suffix}", placed)
-            found += item_accuracy(f"pair_accuracy{suffix}", chosen)
-            found += precisions(chosen, suffix=suffix)
+    def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> DetectEvaluator:
+        long = with_long_context(loaded, stretch=bool(settings.stretch))
+        made = super().evaluator(long, settings)
+        if long is not loaded:
+            made.provenance = replace(made.provenance, settings={**made.provenance.settings, "stretch": True})
+        return made
+
+    def localizable(self, outcomes: Sequence[CaptionOutcome]) -> list[CaptionOutcome]:
+        return [one for one in outcomes if one.correct or one.false_spans]
+
+    def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """Accuracy of items, or of the best threshold where captions come alone, and correlations with ratings."""
+        found = item_accuracy(f"pair_accuracy{suffix}", outcomes) or best_accuracy(f"best_accuracy{suffix}", outcomes)
+        for kind, name in _CORRELATED.items():
+            rated = [
+                (one.id, value, one.truth["human"])
+                for one in outcomes
+                if "human" in one.truth and (value := getattr(one.result, name)) is not None
+            ]
+            if rated:
+                found += metrics.correlations(f"{kind}{suffix}", *(list(column) for column in zip(*rated, strict=True)))
         return found
 
 
 def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
     """Rows of a JSON list, an object of rows, or JSON lines, each with its number or key."""
-    if annotations.path.suffix == ".jsonl" or is_json_lines(str(annotations.path)):
-        yield from ((str(number), row) for number, (_, row) in enumerate(annotations.json_lines()))
-        return
-    document = annotations.json()
+    document = annotations.rows()
     if not isinstance(document, list | dict):
         raise annotations.unusable("holds no rows")
-    pairs = document.items() if isinstance(document, dict) else enumerate(document)
-    for key, row in pairs:
+    for key, row in document.items() if isinstance(document, dict) else enumerate(document):
         yield str(key), row
 
 
@@ -193,27 +245,89 @@ def _has(row: Any, place: str) -> bool:
     return True
 
 
-def _captions(row: Any, described: Mapping[str, str]) -> Iterator[_Caption]:
-    texts, place = value_at(row, described["text"]), described.get("wrong")
-    label = described["label"]
-    correct = label == "@true" if label.startswith("@") else bool(value_at(row, label))
-    if isinstance(texts, str):
-        texts = {"": texts}
-    for key, text in (texts if isinstance(texts, dict) else dict(enumerate(texts))).items():
-        if place in ("@key", "@none"):
-            wrong: str | None = str(key) if place == "@key" else ""
-        else:
-            wrong = None if correct or place is None else str(value_at(row, place))
-        yield _Caption(text.strip(), correct, wrong)
+def _captions(row: Any, described: Mapping[str, str], first: Caption | None) -> Iterator[Caption]:
+    place = described["text"]
+    texts = value_at(row, place)
+    if not isinstance(texts, dict):
+        texts = dict(enumerate(texts if isinstance(texts, list) else [] if texts is None else [texts]))
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{place} must be a text")
+        if not text.strip():
+            raise ValueError(f"the {place} is empty")
+        yield _caption(row, described, str(key), text.strip(), first)
 
 
-def _spans(caption: _Caption, first: _Caption) -> tuple[Span, ...]:
-    if caption.correct:
-        return ()
-    if caption.wrong is not None:
-        return tuple(literal_words(caption.text, caption.wrong))
-    words = different_words(first.text, caption.text) if first.correct else []
-    return ((words[0].start, words[-1].end),) if words else ()
+def _caption(row: Any, described: Mapping[str, str], key: str, text: str, first: Caption | None) -> Caption:
+    label, wrong = described.get("label", ""), described.get("wrong", "")
+    spans = _given_spans(text, value_at(row, described["span"])) if "span" in described else ()
+    if not spans and wrong not in ("", "@key", "@none"):
+        spans = literal_words(text, listed(value_at(row, wrong)))
+    said = label == "@true" if label.startswith("@") else truth_of(value_at(row, label)) if label else None
+    if said if said is not None else not spans:
+        if spans:
+            raise ValueError("the label says true, but wrong words are named")
+        return Caption(text, correct=True)
+    if wrong == "@key" or "about" in described:
+        named = key if wrong == "@key" else value_at(row, described["about"])
+        spans = literal_words(text, listed(named), must=False)
+    elif first and first.correct and not spans and wrong != "@none":
+        words = different_words(first.text, text)
+        spans = ((words[0].start, words[-1].end),) if words else ()
+    return Caption(text, correct=False, spans=spans)
+
+
+def _given_spans(text: str, value: Any) -> tuple[Span, ...]:
+    places = listed(value)
+    pairs = [places] if places and not isinstance(places[0], list | tuple) else places
+    if not all(len(one) == 2 and all(isinstance(at, int) for at in one) for one in pairs):
+        raise ValueError("wrong_span must be the first character and one past the last, or a list of such")
+    if not all(0 <= start < end <= len(text) for start, end in pairs):
+        raise ValueError(f"wrong_span lies outside the text of {len(text)} characters")
+    return tuple((start, end) for start, end in pairs)
+
+
+def literal_words(text: str, wrong: Sequence[str], *, must: bool = True) -> tuple[Span, ...]:
+    """Places in ``text`` of each of the ``wrong`` words; none, or ValueError where they ``must``, if one is absent."""
+    places = [places_of(str(one), text) for one in wrong]
+    if not all(places) and must:
+        raise ValueError(f"the wrong words {', '.join(map(str, wrong))[:60]!r} do not stand in the text")
+    return tuple(span for found in places for span in found) if all(places) else ()
+
+
+def listed(value: object) -> list[Any]:
+    """A list, or one written in JSON, or words with commas between."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return [value]
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def truth_of(value: object) -> bool | None:
+    """A truth value as tables write it, None for none; ValueError for anything else."""
+    if value is None or value == "":
+        return None
+    found = _TRUTHS.get(str(value).strip().lower().removesuffix(".0"))
+    if found is None:
+        raise ValueError(f"the label must be true or false, 1 or 0, not {str(value)[:40]!r}")
+    return found
+
+
+def rating_of(value: Any) -> float | None:
+    """A rating, None for none; ValueError for what is no finite number."""
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"human must be a number, not {str(value)[:40]!r}")
+    return number
 
 
 def _word_count(sample: CaptionSample) -> int:
@@ -230,10 +344,18 @@ def item_accuracy(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statist
     """
     items: dict[str, tuple[list[float], list[float]]] = {}
     for one in outcomes:
-        items.setdefault(one.truth["item"], ([], []))[one.correct].append(one.result.cosine)
+        items.setdefault(one.truth.get("item", one.id), ([], []))[one.correct].append(one.result.cosine)
     both = {item: scores for item, scores in items.items() if all(scores)}
     if not both:
         return []
     right = [float(min(true) > max(false)) for false, true in both.values()]
     chances = [1 / math.comb(len(true) + len(false), len(true)) for false, true in both.values()]
     return [metrics.mean(name, [*both], right, chance=sum(chances) / len(chances))]
+
+
+def best_accuracy(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
+    """Share of captions on the right side of the cosine that parts true from false ones best, on these captions."""
+    truth = [one.correct for one in outcomes]
+    if all(truth) or not any(truth):
+        return []
+    return [metrics.best_accuracy(name, [one.id for one in outcomes], truth, [one.result.cosine for one in outcomes])]

@@ -22,35 +22,28 @@ A file can be described in TOML beside it, to be kept and shared with the data:
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from clipalign.data.readers import open_input
 from clipalign.data.records import InputRecord
 from clipalign.data.sources import PICTURES, is_file_name
-from clipalign.data.words import Span
-from clipalign.errors import ClipalignError, InputUnreadable, UnknownDataset
+from clipalign.errors import ClipalignError, InputUnreadable, MissingDataset, UnknownDataset
 from clipalign.eval_results import Published
-from clipalign.evaluation import metrics
-from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample
+from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.dataset_files import hashes, read_annotations
-from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.registry import OWN_COLUMNS
-from clipalign.evaluation.tasks.caption_sets import CaptionSets, different_words, literal_words
+from clipalign.evaluation.tasks.caption_sets import CaptionSets, truth_of
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture
 from clipalign.files import is_file
 
 MAX_DESCRIPTION_BYTES: Final = 100_000
 _KEYS: Final = ("title", "file", "pictures", "license", "page", "columns", "published")
-_TRUTHS: Final = dict.fromkeys(("1", "true", "yes"), True) | dict.fromkeys(("0", "false", "no"), False)
-_CORRELATED: Final = ("cosine", "f_clip_score", "ref_clip_score")
+_RATINGS: Final = 'give --data-root FILE.jsonl with lines of {"image": …, "text": …, "human": …}'
 
 
 class OwnRows(CaptionSets):
@@ -60,17 +53,31 @@ class OwnRows(CaptionSets):
     """
 
     rows_file: Path
-    columns: Mapping[str, str]
-    pictures_folder: Path | None
+    columns: Mapping[str, str] = {}
+    pictures_folder: Path | None = None
     license: str = ""
     page: str = ""
     own_published: tuple[Published, ...] = ()
+
+    hint: str = "name a file with a row a text"
+    captions = (
+        {"text": "text", "label": "label", "wrong": "wrong_words", "span": "wrong_span"},
+        {"text": "false_text", "label": "@false"},
+    )
+    references = "references"
+    human = "human"
 
     @property
     def published(self) -> tuple[Published, ...]:
         return self.own_published
 
     def check(self) -> None:
+        try:
+            file = read_annotations(self.rows_file, self.name)
+        except MissingDataset as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            raise MissingDataset(error.message, hint=self.hint, input=error.input) from error  # no download mends it
         named = {name: column for name, column in self.columns.items() if name not in OWN_COLUMNS}
         keep = tuple(self.columns.get(name, name) for name in OWN_COLUMNS)
         found = open_input(
@@ -78,37 +85,25 @@ class OwnRows(CaptionSets):
         )
         self._samples = [sample for record in found.records() for sample in self._samples_of_record(record)]
         self.size = len(self._samples)
-        self.data = hashes(read_annotations(self.rows_file, self.name))
+        self.data = hashes(file)
         about = ", ".join(filter(None, (self.license and f"license {self.license}", self.page)))
         self.notes = tuple(filter(None, (*self.explained(), about)))
 
-    def _samples_of_record(self, record: InputRecord) -> Iterator[CaptionSample | BrokenSample]:
-        values = {name: record.columns.get(self.columns.get(name, name)) for name in OWN_COLUMNS}
+    def _samples_of_record(self, record: InputRecord) -> list[CaptionSample | BrokenSample]:
+        row = {name: record.columns.get(self.columns.get(name, name)) for name in OWN_COLUMNS}
+        row |= {"text": record.text, "references": record.references}
         try:
             if record.problem is not None:
                 raise record.problem
-            texts = _texts(record.text, values)
-            human = _number(values["human"])
-            place = _place(record)
-        except ClipalignError as error:
-            yield BrokenSample(record.id, record.image_name, error)
-            return
+            if row["false_text"] is not None and truth_of(row["label"]) is False:
+                raise ValueError("false_text must be a text beside a true one")
+            group = "" if row["group"] is None else str(row["group"])
+            return [*self.captions_of(record.id, row, _place(record), record.image_name, group)]
         except ValueError as error:
-            yield BrokenSample(record.id, record.image_name, InputUnreadable(str(error), input=str(record.place)))
-            return
-        for number, (text, correct, spans) in enumerate(texts):
-            truth = {"item": record.id} if human is None else {"item": record.id, "human": human}
-            yield CaptionSample(
-                id=f"{record.id}:{number}" if len(texts) > 1 else record.id,
-                image=place,
-                image_name=record.image_name,
-                text=text,
-                correct=correct,
-                part="" if values["group"] is None else str(values["group"]),
-                false_spans=tuple(spans),
-                references=record.references,
-                truth=truth,
-            )
+            problem: ClipalignError = InputUnreadable(str(error), hint=self.hint, input=str(record.place))
+        except ClipalignError as error:
+            problem = error
+        return [BrokenSample(record.id, record.image_name, problem)]
 
     def explained(self) -> list[str]:
         """What the columns allow, a sentence each."""
@@ -138,84 +133,32 @@ class OwnRows(CaptionSets):
             said.append("no RefCLIPScore: there is no column references")
         return said
 
-    def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        rated = [one for one in outcomes if "human" in one.truth]
-        return super().statistics(outcomes) + [one for name in _CORRELATED for one in _correlations(name, rated)]
 
+class Ratings(OwnRows):
+    """``human-judgement``: rows that all have a rating; the file is ``--data-root``, or the only one in that folder."""
 
-def _correlations(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-    rows = [(one, value) for one in outcomes if (value := getattr(one.result, name)) is not None]
-    human = [float(one.truth["human"]) for one, _ in rows]
-    return metrics.correlations(f"_{name}", [one.id for one, _ in rows], [value for _, value in rows], human)
+    name = "human-judgement"
+    hint = _RATINGS
 
+    def check(self) -> None:
+        files = [self.folder] if self.folder.is_file() else sorted(self.folder.glob("*.jsonl"))
+        if len(files) != 1:
+            reason = (
+                f"{self.folder} holds {len(files)} files of ratings"
+                if files
+                else f"there are no ratings in {self.folder}"
+            )
+            raise MissingDataset(reason, hint=self.hint, input=str(self.folder))
+        self.rows_file = files[0]
+        super().check()
+        self.notes = ()
 
-def _texts(text: str, values: Mapping[str, Any]) -> list[tuple[str, bool, list[Span]]]:
-    """The texts of a row, whether each is true, and the characters that are false."""
-    if not text.strip():
-        raise ValueError("the text is empty")
-    spans = _spans(text, values)
-    label = _truth(values["label"])
-    correct = not spans if label is None else label
-    if correct and spans:
-        raise ValueError("the label says true, but wrong words are named")
-    found = [(text, correct, spans)]
-    if values["false_text"] is not None:
-        other = values["false_text"]
-        if not isinstance(other, str) or not other.strip() or not correct:
-            raise ValueError("false_text must be a text beside a true one")
-        words = different_words(text, other)
-        found.append((other, False, [(words[0].start, words[-1].end)] if words else []))
-    return found
-
-
-def _truth(value: object) -> bool | None:
-    if value is None or value == "":
-        return None
-    found = _TRUTHS.get(str(value).strip().lower().removesuffix(".0"))
-    if found is None:
-        raise ValueError(f"the label must be true or false, 1 or 0, not {str(value)[:40]!r}")
-    return found
-
-
-def _number(value: object) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"human must be a number, not {str(value)[:40]!r}")
-    return number
-
-
-def _spans(text: str, values: Mapping[str, Any]) -> list[Span]:
-    named, places = _listed(values["wrong_words"]), _listed(values["wrong_span"])
-    if places:
-        pairs = [places] if not isinstance(places[0], list) else places
-        if not all(len(one) == 2 and all(isinstance(at, int) for at in one) for one in pairs):
-            raise ValueError("wrong_span must be the first character and one past the last, or a list of such")
-        if not all(0 <= start < end <= len(text) for start, end in pairs):
-            raise ValueError(f"wrong_span lies outside the text of {len(text)} characters")
-        return [(start, end) for start, end in pairs]
-    if not named:
-        return []
-    found = literal_words(text, ",".join(map(str, named)))
-    if not found:
-        raise ValueError(f"the wrong words {', '.join(map(str, named))[:60]!r} do not stand in the text")
-    return found
-
-
-def _listed(value: object) -> list[Any]:
-    """A list, or one written in JSON, or words with commas between."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return [value]
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return list(value) if isinstance(value, list | tuple) else []
+    def _samples_of_record(self, record: InputRecord) -> list[CaptionSample | BrokenSample]:
+        found = super()._samples_of_record(record)
+        if all(isinstance(one, BrokenSample) or "human" in one.truth for one in found):
+            return found
+        problem = InputUnreadable("human is missing", hint=self.hint, input=str(record.place))
+        return [BrokenSample(record.id, record.image_name, problem)]
 
 
 def _place(record: InputRecord) -> Path | bytes:

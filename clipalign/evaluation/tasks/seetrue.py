@@ -165,7 +165,7 @@ class SeeTrue(WordBenchmark):
         )
         return SeeTrueEvaluator(loaded, settings, entailment)
 
-    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+    def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
         ids = [outcome.id for outcome in outcomes]
         return [
             metrics.mean(f"{name}{suffix}", ids, [float(outcome.truth[name]) for outcome in outcomes])

@@ -158,7 +158,7 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
     """
 
     outcome_type = CaptionOutcome
-    options = WORD_OPTIONS
+    options: tuple[str, ...] = WORD_OPTIONS
     mode: str = "threshold"
     epsilon: float | None = None
     localizes: bool = True
@@ -168,20 +168,23 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
         return DetectEvaluator(loaded, settings, mode=self.mode, epsilon=self.epsilon)
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-        """LA, in mode threshold F1 of words, AP, and what originals compute; all but F1 per part too."""
+        """LA, in mode threshold F1 of words, AP, and more; all but F1 per part too."""
         found = []
         for suffix, chosen in {"": outcomes, **by_part(outcomes)}.items():
-            if self.localizes:
-                found += localization(f"la{suffix}", chosen)
-            if self.localizes and not suffix and any(map(_has_threshold, chosen)):
-                ids, counts = [one.id for one in chosen], [_word_counts(one) for one in chosen]
-                found += metrics.precision_recall(ids, counts)
+            placed = self.localizable(chosen) if self.localizes else []
+            found += localization(f"la{suffix}", placed)
+            if not suffix and any(map(_has_threshold, placed)):
+                found += metrics.precision_recall([one.id for one in placed], [_word_counts(one) for one in placed])
             found += precisions(chosen, suffix=suffix, misaligned=self.seeks_false)
-            found += self.published_statistics(chosen, suffix)
+            found += self.more_statistics(chosen, suffix)
         return found
 
-    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        """What the original computes, its errors included, where ours is defined differently; named ``published_*``."""
+    def localizable(self, outcomes: Sequence[CaptionOutcome]) -> Sequence[CaptionOutcome]:
+        """The outcomes that LA and F1 are over."""
+        return outcomes
+
+    def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        """Metrics of this benchmark alone; what originals compute, their errors included, is ``published_*``."""
         return []
 
     def _pictures(self, names: Iterable[str], *places: str) -> Path:

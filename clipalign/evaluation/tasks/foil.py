@@ -1,8 +1,8 @@
-"""Benchmarks of one JSON file whose rows are a picture with true and false captions: FOIL, nocaps-FOIL, HAT.
+"""FOIL, nocaps-FOIL and HAT, with what CLIP4DM's own code counts on them beside our metrics.
 
 FOIL (Shekhar et al., ACL 2017) and nocaps-FOIL: mode ``most-negative``; LA over the foils, AP with true captions as the
-positive class, in all and per part. ``published_la`` counts as CLIP4DM does: the predicted word must equal the foil in
-lower case, so a foil of several words is never found.
+positive class, in all and per part. ``published_la``: the predicted word must equal the foil in lower case, so a foil
+of several words is never found.
 
 HAT (Petryk et al., NAACL 2024): mode ``threshold``; AP with hallucinated captions as the positive class, ranked by the
 negated score. CLIP4DM merges adjacent misaligned words to a phrase with their mean. ``published_la`` asks whether the
@@ -12,17 +12,14 @@ is found in "table". ``published_ap_f_clip_score`` takes the mean of that phrase
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from clipalign.data.words import Span
-from clipalign.evaluation.benchmark import RECORD_ERRORS, BrokenSample, CaptionOutcome, CaptionSample, broken
+from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
 from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.tasks.caption_sets import value_at
+from clipalign.evaluation.tasks.caption_sets import CaptionSets, places_of
 from clipalign.evaluation.tasks.words import (
     ABOUT,
     NEAREST,
@@ -35,133 +32,47 @@ from clipalign.evaluation.tasks.words import (
 from clipalign.methods.scores import f_clip_score
 
 
-class CaptionRows(WordBenchmark):
-    """Rows that each name a picture and captions about it.
-
-    Places in a row are keys joined by points: ``replacement.1``.
-
-    Attributes:
-        file: name of the JSON list, in the data set's folder or its ``data`` or ``annotations``.
-        sha256: of the version that the papers used, where that is known.
-        version: what to call that version.
-        pictures: folders that may hold the pictures.
-        captions: of each row: place of the ``text``; of the ``false_word``, empty in a true caption; ``id``, the ending
-            of the caption's name where a row has several.
-        image: place of the picture's name.
-        references: place of true captions of the picture.
-        part: place of the subset that the row counts toward.
-        rows: how many the published file has.
-        remarks: what a reader must know before comparing.
-    """
-
-    file: str
-    sha256: str = ""
-    version: str = ""
-    pictures: tuple[str, ...] = (".",)
-    captions: tuple[dict[str, str], ...]
-    image: str = "image"
-    references: str = ""
-    part: str = ""
-    rows: int | None = None
-    remarks: tuple[str, ...] = ()
-    mode = "most-negative"
-
-    def check(self) -> None:
-        place = find_in(self.folder, self.name, self.file, f"data/{self.file}", f"annotations/{self.file}")
-        file = read_annotations(place, self.name, known=self.sha256, version=self.version)
-        rows = file.json()
-        if not isinstance(rows, list):
-            raise file.unusable("is no list of rows")
-        self._rows: list[Any] = rows
-        names = [str(row[self.image]) for row in rows if isinstance(row, dict) and self.image in row]
-        self._folder = self._pictures(names, *self.pictures)
-        self.size = (self.rows or len(rows)) * len(self.captions)
-        self.data = hashes(file)
-        self.of_papers = not file.note()
-        nearest, about = NEAREST if self.references else "", ABOUT if self.published else ""
-        self.notes = tuple(filter(None, (*self._remarks(), file.note(), nearest, about, *self.remarks)))
-
-    def _remarks(self) -> Iterator[str]:
-        words = [len(foil.split()) for row in self._rows for foil in self._foils(row)]
-        several = sum(count > 1 for count in words)
-        if several and self.published:
-            yield (
-                f"published_la wants the predicted word to equal the foil, and {several:,} of the {len(words):,} foils "
-                f"have several words: it cannot pass {1 - several / len(words):.3f}; la counts any word of the foil"
-            )
-
-    def _foils(self, row: Any) -> Iterator[str]:
-        for caption in self.captions:
-            try:
-                if "false_word" in caption and (foil := str(value_at(row, caption["false_word"])).strip()):
-                    yield foil
-            except RECORD_ERRORS:
-                continue  # reported where the sample is read
-
-    def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
-        every = (sample for number, row in enumerate(self._rows) for sample in self._samples_of(number, row))
-        return itertools.islice(every, limit)
-
-    def _samples_of(self, number: int, row: Any) -> list[CaptionSample | BrokenSample]:
-        try:
-            return [self._sample(f"{number}{_ending(caption)}", row, caption) for caption in self.captions]
-        except RECORD_ERRORS as error:
-            what = f"row {number} of {self.file} is not as it should be: {error}"
-            return [broken(f"{number}{_ending(caption)}", "", what) for caption in self.captions]
-
-    def _sample(self, id: str, row: Any, caption: dict[str, str]) -> CaptionSample:
-        name = str(value_at(row, self.image))
-        text = value_at(row, caption["text"]).strip()
-        foil = str(value_at(row, caption["false_word"])).strip() if "false_word" in caption else ""
-        return CaptionSample(
-            id=id,
-            image=self._folder / name,
-            image_name=name,
-            text=text,
-            correct=not foil,
-            part=str(value_at(row, self.part)) if self.part else "",
-            references=tuple(map(str, value_at(row, self.references))) if self.references else (),
-            false_spans=places_of(foil, text),
-            truth={"foil_word": foil} if foil else {},
-        )
-
-    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
-        if not self.published:
-            return []
-        name = f"published_la{suffix}"
-        return localization(name, outcomes, found=equals_foil, hit=lambda one, word: _same(word.text, one))
-
-
-def places_of(foil: str, text: str) -> tuple[Span, ...]:
-    """Every place where the words of ``foil`` stand in ``text``, in any case, whole words only."""
-    words = r"\s+".join(map(re.escape, foil.split()))
-    return tuple(match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)) if words else ()
-
-
 def equals_foil(outcome: CaptionOutcome) -> bool:
     """Whether the most negative misaligned word is the foil word; a foil of several words never is."""
-    return bool(outcome.result.misaligned) and _same(outcome.result.misaligned[0], outcome)
+    return bool(outcome.result.misaligned) and _is_foil(outcome.result.misaligned[0], outcome)
 
 
-def _same(word: str, outcome: CaptionOutcome) -> bool:
-    return word.lower() == str(outcome.truth["foil_word"]).strip().lower()
+def _is_foil(word: str, outcome: CaptionOutcome) -> bool:
+    return word.lower() in {outcome.text[start:end].lower() for start, end in outcome.false_spans}
 
 
-def _ending(caption: dict[str, str]) -> str:
-    return f"-{caption['id']}" if "id" in caption else ""
+def _published_la(outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+    return localization(
+        f"published_la{suffix}", outcomes, found=equals_foil, hit=lambda one, word: _is_foil(word.text, one)
+    )
 
 
-class FoilCoco(CaptionRows):
+class NocapsFoil(CaptionSets):
+    """``nocaps-foil``: each row a caption of nocaps and its foil."""
+
+    def _spans_told(self) -> Iterator[str]:
+        foils = [one for one in self._samples if isinstance(one, CaptionSample) and not one.correct]
+        several = sum(len(one.text[slice(*one.false_spans[0])].split()) > 1 for one in foils)
+        if several:
+            yield (
+                f"published_la wants the predicted word to equal the foil, and {several:,} of the {len(foils):,} foils "
+                f"have several words: it cannot pass {1 - several / len(foils):.3f}; la counts any word of the foil"
+            )
+
+    def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        return super().more_statistics(outcomes, suffix) + _published_la(outcomes, suffix)
+
+
+class FoilCoco(WordBenchmark):
     """``foil``: captions of COCO val2014 with one word exchanged.
 
     References are COCO's other captions of the image, without the original of this one: it would give the answer away.
     """
 
-    name = "foil"
-    file = "foilv1.0_test_2017.json"
-
+    file: Final = "foilv1.0_test_2017.json"
     correct_mark: Final = "ORIG"  # the foil word of a true caption
     captions_file: Final = "captions_val2014.json"
+    mode = "most-negative"
 
     def check(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, self.file, f"annotations/{self.file}"), self.name)
@@ -237,10 +148,12 @@ class FoilCoco(CaptionRows):
             text=text,
             correct=foil == self.correct_mark,
             part="",
-            false_spans=() if foil == self.correct_mark else places_of(foil, text),
+            false_spans=() if foil == self.correct_mark else tuple(places_of(foil, text)),
             references=tuple(caption for origin, caption in others if origin != row.get("id") and caption != text),
-            truth={"annotation": row.get("id"), "foil_word": foil},
         )
+
+    def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+        return _published_la(outcomes, suffix)
 
 
 def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
@@ -253,20 +166,15 @@ def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
     return found
 
 
-class Hat(CaptionRows):
+class Hat(CaptionSets):
     """``hat``: captions by machines and people, hallucinated words marked; "trainval" is the papers' test set."""
 
     mode = "threshold"
     seeks_false = True
     pictures = VAL2014
 
-    def _remarks(self) -> Iterator[str]:
-        wrong = []
-        for row in self._rows:
-            try:
-                wrong.append(bool(_marked(row)))
-            except RECORD_ERRORS:
-                continue  # reported where the sample is read
+    def _spans_told(self) -> Iterator[str]:
+        wrong = [not one.correct for one in self._samples if isinstance(one, CaptionSample)]
         if wrong:
             yield (
                 f"{sum(wrong)} of the {len(wrong)} captions are hallucinated: "
@@ -278,17 +186,10 @@ class Hat(CaptionRows):
             "of all misaligned words"
         )
 
-    def _samples_of(self, number: int, row: Any) -> list[CaptionSample | BrokenSample]:
-        try:
-            marked = _marked(row)
-            joined = " ".join(word.strip().replace(".", "").replace(",", "") for word in marked)
-            sample = self._sample(str(row["sample_id"]), row, self.captions[0])
-            spans = _spans(row)
-        except RECORD_ERRORS as error:
-            return [broken(f"row-{number}", "", f"row {number} of {self.file} is not as it should be: {error}")]
-        return [replace(sample, correct=not marked, false_spans=spans, truth={"marked": joined})]
+    def read(self, row: Any) -> Any:
+        return row | {"spans": _marked(row["caption"].strip(), row["grounding"])}
 
-    def published_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
+    def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
         scored = [(one, _phrase_f_clip_score(one)) for one in outcomes]
         return [
             *localization(
@@ -304,7 +205,8 @@ def _finds_phrase(outcome: CaptionOutcome) -> bool:
 
 
 def _occurs(text: str, outcome: CaptionOutcome) -> bool:
-    return text.lower() in str(outcome.truth["marked"]).lower()
+    marked = (outcome.text[start:end].strip().replace(".", "").replace(",", "") for start, end in outcome.false_spans)
+    return text.lower() in " ".join(marked).lower()
 
 
 def _phrase_f_clip_score(outcome: CaptionOutcome) -> float:
@@ -312,17 +214,13 @@ def _phrase_f_clip_score(outcome: CaptionOutcome) -> float:
     return f_clip_score(phrase.attribution if phrase else 0.0, outcome.result.clip_score)
 
 
-def _marked(row: Any) -> list[str]:
-    return [str(word) for word, wrong in row["grounding"] if wrong]
-
-
-def _spans(row: Any) -> tuple[Span, ...]:
+def _marked(text: str, grounding: Any) -> list[Span]:
     """Start and end (exclusive) of each marked word in the caption."""
     spans: list[Span] = []
-    position, text = 0, row["caption"].strip()
-    for word, wrong in row["grounding"]:
+    position = 0
+    for word, wrong in grounding:
         start = text.index(word, position)
         position = start + len(word)
         if wrong:
             spans.append((start, position))
-    return tuple(spans)
+    return spans

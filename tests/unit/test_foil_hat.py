@@ -19,7 +19,7 @@ from tests.word_datasets import draw, hat_rows, word_set, write_hat
 REAL = Path(__file__).parents[3] / "shared" / "data" / "hat-trainval.json"
 
 
-def test_marked_words_are_joined_without_points_and_commas(tmp_path: Path) -> None:
+def test_marked_words_are_the_false_ones(tmp_path: Path) -> None:
     rows = hat_rows(3)
     rows[0]["caption"] = "A cat, dog sea."
     rows[0]["grounding"] = [["A", False], ["cat,", True], ["dog", False], ["sea.", True]]
@@ -28,9 +28,9 @@ def test_marked_words_are_joined_without_points_and_commas(tmp_path: Path) -> No
     first, second, _ = benchmark.samples(limit=None, seed=0)
     assert isinstance(first, CaptionSample)
     assert isinstance(second, CaptionSample)
-    assert (first.id, first.correct, first.truth["marked"]) == ("sample-0", False, "cat sea")
+    assert (first.id, first.correct) == ("sample-0", False)
     assert [first.text[start:end] for start, end in first.false_spans] == ["cat,", "sea."]
-    assert (second.correct, second.truth, second.false_spans) == (True, {"marked": ""}, ())
+    assert (second.correct, second.false_spans) == (True, ())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_as_published_the_lowest_phrase_must_occur_in_the_marked_words(
     tmp_path: Path, attributions: tuple[float, ...], published: float, la: float
 ) -> None:
     result = result_of("a Red bus near us", *attributions)
-    one = outcome("1", result, correct=False, false="Red bus", marked="red bus")
+    one = outcome("1", result, correct=False, false="Red bus")
     found = values(word_set("hat", tmp_path), one)
     assert (found["published_la"], found["la"]) == (published, la)
 
@@ -56,8 +56,8 @@ def test_as_published_the_lowest_phrase_must_occur_in_the_marked_words(
 def test_as_published_the_lowest_phrase_stands_for_the_sum_in_f_clip_score(tmp_path: Path) -> None:
     # By the sum -8 is worse than -6, by the mean of the lowest phrase -4 is not.
     outcomes = [
-        outcome("1", result_of("a red bus", 1, -4, -4), correct=False, marked="red bus"),
-        outcome("2", result_of("a red bus", 1, 1, -6), correct=True, marked=""),
+        outcome("1", result_of("a red bus", 1, -4, -4), correct=False, false="red bus"),
+        outcome("2", result_of("a red bus", 1, 1, -6), correct=True),
     ]
     found = values(word_set("hat", tmp_path), *outcomes)
     assert (found["ap_f_clip_score"], found["published_ap_f_clip_score"]) == (1.0, 0.5)
@@ -80,7 +80,7 @@ def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
     rows[5] = {"image_path": rows[5]["image_path"]}
     result = run_benchmark(word_set("hat", write_hat(tmp_path, rows)), load_tiny(), EvalSettings())
     assert result.counts == {"samples": 18, "unreadable": 2}
-    assert any("the first, row-4: row 4 of hat-trainval.json is not as it should be" in note for note in result.notes)
+    assert any("the first, hat-trainval:4: row hat-trainval:4 is not as it should be" in note for note in result.notes)
 
 
 def test_a_pointer_of_git_lfs_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from clipalign.errors import MissingDataset
-from clipalign.evaluation.benchmark import BrokenSample
+from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.metrics import kendall_b, kendall_c
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.tasks.human_judgement import HumanJudgment
+from clipalign.evaluation.tasks.own_data import Ratings
 from clipalign.methods.detect import Pair, detect_pairs
 from clipalign.methods.settings import DetectSettings
 from tests.evaluated import run_benchmark
@@ -62,31 +62,35 @@ def good_rows() -> list[Any]:
 def test_the_four_correlations(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run_benchmark(
-        HumanJudgment(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), EvalSettings(output=out)
+        Ratings(ratings(tmp_path / "mine.jsonl", good_rows())), load_tiny(), EvalSettings(output=out)
     )
     records = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
-    ours, theirs = [record["cosine"] for record in records], [row["human"] for row in good_rows()]
-    assert {metric.name: metric.value for metric in result.metrics} == {
-        "tau_b": pytest.approx(stats.kendalltau(ours, theirs).statistic),
-        "tau_c": pytest.approx(stats.kendalltau(ours, theirs, variant="c").statistic),
-        "spearman": pytest.approx(stats.spearmanr(ours, theirs).statistic),
-        "pearson": pytest.approx(stats.pearsonr(ours, theirs).statistic),
-    }
+    theirs = [row["human"] for row in good_rows()]
+    expected: dict[str, Any] = {}
+    for score, ending in (("cosine", ""), ("f_clip_score", "_f_clip_score")):
+        ours = [record["result"][score] for record in records]
+        expected |= {
+            f"tau_b{ending}": pytest.approx(stats.kendalltau(ours, theirs).statistic),
+            f"tau_c{ending}": pytest.approx(stats.kendalltau(ours, theirs, variant="c").statistic),
+            f"spearman{ending}": pytest.approx(stats.spearmanr(ours, theirs).statistic),
+            f"pearson{ending}": pytest.approx(stats.pearsonr(ours, theirs).statistic),
+        }
+    assert {metric.name: metric.value for metric in result.metrics} == expected
     assert all(metric.low is not None for metric in result.metrics)
 
 
-@pytest.mark.parametrize("template", [None, "A photo depicts "])
+@pytest.mark.parametrize("template", ["", "A photo depicts "])
 def test_ref_clip_score_takes_the_nearest_reference_and_the_template_stands_before_all(
-    tmp_path: Path, template: str | None
+    tmp_path: Path, template: str
 ) -> None:
     references: list[list[str]] = [["a dog", "a red bus"], ["a sofa"], ["a house", "the sea"], [], ["tea"], ["a dog"]]
     rows = [{**row, "references": said} for row, said in zip(good_rows(), references, strict=True)]
     settings = EvalSettings(template=template, output=tmp_path / "out")
-    result = run_benchmark(HumanJudgment(ratings(tmp_path / "mine.jsonl", rows)), load_tiny(), settings)
+    result = run_benchmark(Ratings(ratings(tmp_path / "mine.jsonl", rows)), load_tiny(), settings)
     scores = []
     for row, said in zip(rows, references, strict=True):
         found = detect_pairs(
-            load_tiny(), [Pair(row["image"], row["text"], tuple(said))], DetectSettings(template=template or "")
+            load_tiny(), [Pair(row["image"], row["text"], tuple(said))], DetectSettings(template=template)
         )[0]
         scores.append(found.ref_clip_score)
     kept = [place for place, said in enumerate(references) if said]
@@ -96,14 +100,14 @@ def test_ref_clip_score_takes_the_nearest_reference_and_the_template_stands_befo
     assert (found_metrics["pearson_ref_clip_score"].n, found_metrics["pearson"].n) == (5, 6)
     assert result.settings.get("template") == template
     (tmp_path / "out" / "result.json").unlink()
-    again = run_benchmark(HumanJudgment(tmp_path / "mine.jsonl"), load_tiny(), replace(settings, resume=True))
+    again = run_benchmark(Ratings(tmp_path / "mine.jsonl"), load_tiny(), replace(settings, resume=True))
     assert again.metrics == result.metrics
 
 
 def test_images_beside_the_file_in_a_folder_that_holds_one(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes((GOLDEN / "images" / "0.png").read_bytes())
     ratings(tmp_path / "any.jsonl", [{**row, "image": "0.png"} for row in good_rows()])
-    assert run_benchmark(HumanJudgment(tmp_path), load_tiny(), EvalSettings()).counts["samples"] == 6
+    assert run_benchmark(Ratings(tmp_path), load_tiny(), EvalSettings()).counts["samples"] == 6
 
 
 def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
         {**good_rows()[0], "references": "a dog"}, {**good_rows()[0], "references": ["a dog", 3]},
     ]  # fmt: skip
     file = ratings(tmp_path / "mine.jsonl", [*good_rows(), *bad])
-    assert run_benchmark(HumanJudgment(file), load_tiny(), EvalSettings()).counts == {
+    assert run_benchmark(Ratings(file), load_tiny(), EvalSettings()).counts == {
         "samples": 6,
         "unreadable": len(bad),
     }
@@ -122,29 +126,39 @@ def test_lines_that_are_no_ratings_are_counted(tmp_path: Path) -> None:
 
 def test_no_file_or_several(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match="there are no ratings in") as caught:
-        HumanJudgment(tmp_path / "none").check()
+        Ratings(tmp_path / "none").check()
     assert "--data-root FILE.jsonl" in caught.value.hint
     for name in ("a.jsonl", "b.jsonl"):
         ratings(tmp_path / name, good_rows())
     with pytest.raises(MissingDataset, match="holds 2 files"):
-        HumanJudgment(tmp_path).check()
+        Ratings(tmp_path).check()
 
 
 @pytest.mark.parametrize("content", ["", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"])
 def test_a_file_that_is_none_hints_at_what_one_holds_and_at_no_download(tmp_path: Path, content: str) -> None:
     (tmp_path / "mine.jsonl").write_text(content)
     with pytest.raises(MissingDataset, match=r"mine\.jsonl is (empty|a Git LFS pointer)") as caught:
-        HumanJudgment(tmp_path / "mine.jsonl").check()
+        Ratings(tmp_path / "mine.jsonl").check()
     assert "--data-root FILE.jsonl" in caught.value.hint
     assert "download" not in caught.value.hint
 
 
 def test_a_rating_goes_by_its_line_in_the_file_and_must_be_a_number(tmp_path: Path) -> None:
     good = json.dumps(good_rows()[0])
-    bad = json.dumps({**good_rows()[0], "human": "4"})
-    benchmark = HumanJudgment(ratings(tmp_path / "mine.jsonl", [good, "", "  ", bad]))
+    bad = json.dumps({**good_rows()[0], "human": "four"})
+    benchmark = Ratings(ratings(tmp_path / "mine.jsonl", [good, "", "  ", bad]))
     benchmark.check()
     first, second = benchmark.samples(limit=None, seed=0)
-    assert (benchmark.size, first.id, second.id) == (2, "1", "4")
+    assert isinstance(first, CaptionSample)
     assert isinstance(second, BrokenSample)
-    assert second.error.message == "mine.jsonl:4 is no rating: human must be a number"
+    assert (benchmark.size, second.error.input) == (2, f"{tmp_path / 'mine.jsonl'}:4")
+    assert second.error.message == "human must be a number, not 'four'"
+
+
+def test_long_texts_are_read_whole_by_a_stretched_model(tmp_path: Path) -> None:
+    rows = [row | {"text": f"{'It rains on a house by the sea. ' * 9}{row['text']}"} for row in good_rows()]
+    benchmark = Ratings(ratings(tmp_path / "mine.jsonl", rows))
+    plain, long = (run_benchmark(benchmark, load_tiny(), EvalSettings(stretch=stretch)) for stretch in (False, True))
+    assert "stretch" not in plain.settings
+    assert long.settings["stretch"] is True
+    assert long.values["pearson"] != plain.values["pearson"]
