@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.hardening import inputs
-from tests.hardening.arena import PROGRAM
-from tests.hardening.report import FIGURES, write_report
+from tests.hardening.report import FIGURES, Asked, Part, keep_figures, write_report
 
 OTHER_PARTS: Final = ("kills", "limits", "soak")
-"""Modules beside this one; ``run(*, cases, seed, jobs, minutes)`` of each writes its figures and returns its part."""
+"""Modules beside this one with a function ``run``."""
 
 
 def main() -> int:
@@ -28,11 +28,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default: 2)")
     parser.add_argument("--minutes", type=float, help="how long parts that have no end go on (default: their own)")
+    parser.add_argument("--only", nargs="+", default=[], help="scenes of kills and limits with one of these in it")
+    parser.add_argument("--scale", type=float, help="of the inputs of kills and limits (default: their own)")
+    parser.add_argument("--cold", type=int, default=8, help="plays of kills with real processes (default: 8)")
     parser.add_argument("--case", metavar="GENERATOR:NUMBER", help="one case of the inputs once more")
     parser.add_argument("--keep", metavar="DIR", type=Path, help="with --case: where its files are written")
-    parser.add_argument("--program", default=PROGRAM, help="module:function that gets the inputs instead of clipalign")
     parser.add_argument(
-        "--figures", type=Path, default=FIGURES, help="where the inputs' figures are written; elsewhere no report is"
+        "--figures", type=Path, default=FIGURES, help="where the figures are written; elsewhere no report is"
     )
     given = parser.parse_args()
     named = given.parts or ["inputs", *OTHER_PARTS]
@@ -42,25 +44,28 @@ def main() -> int:
     if given.case:
         if given.keep is None:
             parser.error("--case needs --keep DIR")
-        verdict = inputs.again(given.case, cases=given.cases, seed=given.seed, folder=given.keep, program=given.program)
+        verdict = inputs.again(given.case, cases=given.cases, seed=given.seed, folder=given.keep)
         return int(bool(verdict.failures))
 
-    done = []
-    generators = [name for name in named if name in inputs.CASES]
-    if "inputs" in named or generators:
-        done += inputs.run(
-            cases=given.cases, seed=given.seed, jobs=given.jobs, names=[] if "inputs" in named else generators,
-            program=given.program, figures=given.figures,
-        )  # fmt: skip
-    for name in named:
-        if name in OTHER_PARTS:
-            module = importlib.import_module(f"tests.hardening.{name}")
-            done.append(module.run(cases=given.cases, seed=given.seed, jobs=given.jobs, minutes=given.minutes))
+    asked = Asked(given.cases, given.seed, given.jobs, given.minutes, given.only, given.scale, given.cold)
+    cases = failed = 0
+    for part in _parts(named, asked):
+        keep_figures(part, given.figures)
+        cases += sum(row.cases for row in part.rows)
+        failed += sum(sum(row.failures.values()) for row in part.rows)
     if given.figures == FIGURES:
         write_report()
-    failed = sum(sum(row.failures.values()) for part in done for row in part.rows)
-    print(f"{sum(row.cases for part in done for row in part.rows):,} cases, {failed} failures")
+    print(f"{cases:,} cases, {failed} failures")
     return int(failed > 0)
+
+
+def _parts(named: Sequence[str], asked: Asked) -> Iterator[Part]:
+    generators = [name for name in named if name in inputs.CASES]
+    if "inputs" in named or generators:
+        yield from inputs.run(asked, [] if "inputs" in named else generators)
+    for name in named:
+        if name in OTHER_PARTS:
+            yield importlib.import_module(f"tests.hardening.{name}").run(asked)
 
 
 if __name__ == "__main__":

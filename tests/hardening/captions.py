@@ -12,7 +12,8 @@ from html.parser import HTMLParser
 from random import Random
 from typing import Any, Final
 
-from tests.hardening.arena import GOLDEN, TINY, TINY_LONG, Case, Check, Outcome
+from tests.hardening.arena import TINY, TINY_LONG, Case, Check, Outcome
+from tests.hardening.process import GOLDEN
 
 LONG: Final = 100_000
 """Characters of a word or a text that is far longer than any caption."""

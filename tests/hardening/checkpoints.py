@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from tests.checkpoints import VOCABULARY, config, state_dict, torchscript_bytes
-from tests.hardening.arena import GOLDEN, Case, Outcome
+from tests.hardening.arena import Case, Outcome
 from tests.hardening.mutations import mutated, mutated_json
+from tests.hardening.process import GOLDEN
 
 MARKER: Final = "marker"
 """What code in a checkpoint would leave behind; cases look for it in their folder."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -14,7 +15,6 @@ from typing import Any, Final
 from tests.hardening.arena import (
     FAILURES,
     MEMORY_BYTES,
-    PROGRAM,
     SECONDS,
     Case,
     Verdict,
@@ -25,7 +25,8 @@ from tests.hardening.arena import (
     shown_arguments,
     warm_up,
 )
-from tests.hardening.report import FIGURES, Part, Row, keep_figures, typed_command
+from tests.hardening.process import clean_environment, run_clipalign
+from tests.hardening.report import Asked, Part, Row, row_of, typed_command
 
 CASES: Final[Mapping[str, int]] = {
     "pictures": 4600,
@@ -56,23 +57,15 @@ def shares(number: int | None, names: Sequence[str]) -> dict[str, int]:
     return {name: max(1, round(number * share / total)) for name, share in own.items()}
 
 
-def run(
-    *,
-    cases: int | None = None,
-    seed: int = 0,
-    jobs: int = 2,
-    names: Sequence[str] = (),
-    program: str = PROGRAM,
-    figures: Path = FIGURES,
-) -> list[Part]:
-    """Run all generators, or those of ``names``, and write their figures."""
+def run(asked: Asked, names: Sequence[str] = ()) -> Iterator[Part]:
+    """Run all generators, or those of ``names``."""
     warm_up()
-    parts = []
-    for name, number in shares(cases, names).items():
+    seed = asked.seed
+    for name, number in shares(asked.cases, names).items():
         started = time.perf_counter()
         verdicts: list[Verdict] = []
         told = started
-        for verdict in fight(cases_of(name, number, seed), jobs=jobs, program=program):
+        for verdict in fight(cases_of(name, number, seed), jobs=asked.jobs):
             verdicts.append(verdict)
             if verdict.failures:
                 say(f"{name}:{verdict.number} {verdict.case.kind}: {dict(verdict.failures)}")
@@ -81,11 +74,9 @@ def run(
                 told = time.perf_counter()
                 say(f"{name}: {len(verdicts)} of {number}, {len(verdicts) / (told - started):.1f} a second")
         part = part_of(name, verdicts, number=number, seed=seed, seconds=time.perf_counter() - started)
-        keep_figures(part, figures)
-        parts.append(part)
         failed = sum(bool(verdict.failures) for verdict in verdicts)
         say(f"{name}: {len(verdicts)} cases in {part.seconds:.0f} s, {failed} failed")
-    return parts
+        yield part
 
 
 def part_of(name: str, verdicts: Sequence[Verdict], *, number: int, seed: int, seconds: float) -> Part:
@@ -110,15 +101,11 @@ def part_of(name: str, verdicts: Sequence[Verdict], *, number: int, seed: int, s
 
 
 def _row(kind: str, verdicts: Sequence[Verdict]) -> Row:
-    failures = Counter(column for verdict in verdicts for column in verdict.failures)
     statuses = Counter(verdict.status for verdict in verdicts)
-    return Row(
-        what=kind,
-        commands=sorted({verdict.case.command for verdict in verdicts}),
-        cases=len(verdicts),
-        failures={column: failures[column] for column in FAILURES},
-        note="status " + ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items())),
-    )
+    commands = sorted({verdict.case.command for verdict in verdicts})
+    problems = (column for verdict in verdicts for column in verdict.failures)
+    note = "status " + ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items()))
+    return row_of(kind, commands, len(verdicts), problems, FAILURES, note)
 
 
 def _failing(name: str, verdict: Verdict, *, number: int, seed: int) -> dict[str, Any]:
@@ -136,10 +123,8 @@ def keep(spec: str, *, cases: int | None, seed: int, folder: Path) -> Case:
     lay_out_models(folder)
     lay_out(case, folder / "case")
     (folder / "stdin").write_bytes(case.stdin)
-    import shlex
-
-    special = {name: value for name, value in environment_of(case, folder / "home").items() if name != "PATH"}
-    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in special.items())
+    environment = clean_environment(folder / "home", environment_of(case))
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items() if name != "PATH")
     line = shlex.join(["python", "-m", "clipalign", case.command, *case.arguments])
     print(f"# {case.kind}; right are {sorted(case.statuses)}")
     print(
@@ -148,7 +133,9 @@ def keep(spec: str, *, cases: int | None, seed: int, folder: Path) -> Case:
     return case
 
 
-def again(spec: str, *, cases: int | None, seed: int, folder: Path, program: str = PROGRAM) -> Verdict:
+def again(
+    spec: str, *, cases: int | None, seed: int, folder: Path, program: Callable[[], int] = run_clipalign
+) -> Verdict:
     """:func:`keep`, and run it in the arena."""
     case = keep(spec, cases=cases, seed=seed, folder=folder)
     warm_up()

@@ -11,8 +11,6 @@ from the file operations of a run, which are where a kill hurts most and take ne
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import random
 import signal
@@ -22,13 +20,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.hardening.kills_process import Blow, Ended, Run, Started, count_operations, run_until, warm
 from tests.hardening.kills_scenes import Scene, batch_scenes, fresh, strays
-from tests.hardening.report import Part, Row, keep_figures, typed_command
+from tests.hardening.process import Blow, Ended, Run, Started, count_operations, run_until, warm
+from tests.hardening.report import Asked, Part, Row, row_of, typed_command
 
 SHARES: Final = {"batch": 0.5, "downloads": 0.24, "eval": 0.16, "training": 0.1}
 """Of all kills."""
@@ -45,6 +43,8 @@ FAILURES: Final = (
     "lost, doubled or torn", "other numbers", "left behind", "refused", "traceback", "wrong status", "hang", "orphans",
 )  # fmt: skip
 KILLS: Final = 500
+MINUTES: Final = 30.0
+"""After which no play is begun."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Played:
     seconds: float = 0.0
 
 
-def scenes(groups: Sequence[str] = tuple(SHARES), scale: float = 1.0) -> dict[str, Scene]:
+def scenes(scale: float = 1.0) -> dict[str, Scene]:
     """All scenes by their kind."""
     from tests.hardening.kills_downloads import download_scenes
     from tests.hardening.kills_runs import eval_scenes, training_scenes
 
     found = [*batch_scenes(scale), *download_scenes(scale), *eval_scenes(scale), *training_scenes(scale)]
-    return {scene.kind: scene for scene in found if scene.group in groups}
+    return {scene.kind: scene for scene in found}
 
 
 # --- one play ---------------------------------------------------------------------------------------------------------
@@ -222,13 +222,13 @@ def _compare(scene: Scene, whole: Whole, folder: Path, played: Played) -> None:
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
-def play_all(
-    chosen: dict[str, Scene], *, kills: int, seed: int, jobs: int, seconds: float, cold: int = 0
-) -> Iterator[Played]:
+def play_all(chosen: dict[str, Scene], asked: Asked) -> Iterator[Played]:
     """Plays until so many blows were struck, or the time is over, each group to its share; cold ones come last."""
     global _SCENES
     _SCENES = chosen
     began = time.monotonic()
+    kills, seed, jobs = asked.cases or KILLS, asked.seed, asked.jobs
+    seconds = 60 * (asked.minutes or MINUTES)
     groups = {scene.group for scene in chosen.values()}
     total = sum(SHARES[group] for group in groups)
     quota = {group: kills * SHARES[group] / total for group in groups}
@@ -263,7 +263,7 @@ def play_all(
                 struck[group] += len(played.blows)
                 yield played
         possible = [kind for kind in kinds if chosen[kind].cold]
-        for number in range(cold if possible else 0):
+        for number in range(asked.cold if possible else 0):
             kind = possible[number % len(possible)]
             yield pool.submit(_play, kind, wholes[kind], seed * 100_000 + 90_000 + number, cold=True).result()
 
@@ -289,34 +289,23 @@ def rows_of(plays: Sequence[Played], chosen: dict[str, Scene]) -> list[Row]:
     for kind, scene in chosen.items():
         mine = [one for one in plays if one.kind == kind]
         blows = [blow for one in mine for blow in one.blows]
-        failures = Counter(failure for one in mine for failure, _ in one.problems)
         by_signal = Counter(word for blow in blows for word in blow.split() if word.startswith("SIG"))
         at = sum(" at " in blow for blow in blows)
         signals = ", ".join(f"{count} {name}" for name, count in sorted(by_signal.items()))
         note = f"{len(mine)} plays, {sum(one.runs for one in mine)} runs; {signals}; {at} before file operations"
-        counts = {failure: failures[failure] for failure in FAILURES}
-        found.append(Row(kind, list(scene.commands), len(blows), counts, note))
+        problems = (failure for one in mine for failure, _ in one.problems)
+        found.append(row_of(kind, list(scene.commands), len(blows), problems, FAILURES, note))
     return found
 
 
-def kill(
-    kills: int,
-    *,
-    seed: int,
-    jobs: int,
-    minutes: float,
-    groups: Sequence[str] = tuple(SHARES),
-    only: Sequence[str] = (),
-    scale: float = 1.0,
-    cold: int = 8,
-) -> Part:
+def run(asked: Asked) -> Part:
     """Strike so many times, and see what came of it; failures are told as they come."""
     warm()
     began = time.monotonic()
-    found = scenes(groups, scale)
-    chosen = {kind: scene for kind, scene in found.items() if not only or any(word in kind for word in only)}
+    found = scenes(asked.scale or 1.0)
+    chosen = {kind: scene for kind, scene in found.items() if not asked.only or any(one in kind for one in asked.only)}
     plays: list[Played] = []
-    for played in play_all(chosen, kills=kills, seed=seed, jobs=jobs, seconds=minutes * 60, cold=cold):
+    for played in play_all(chosen, asked):
         plays.append(played)
         for failure, said in played.problems:
             print(f"{played.kind}, seed {played.seed}: {failure}: {said}; {played.blows}", file=sys.stderr, flush=True)
@@ -326,35 +315,4 @@ def kill(
         for failure, said in one.problems
     ]
     bounds = "Every record once, in order, whole and with the numbers of an unbroken run; no file more and none less."
-    return Part("kills", seed, time.monotonic() - began, rows_of(plays, chosen), typed_command(), failing, bounds)
-
-
-def run(*, cases: int | None = None, seed: int = 0, jobs: int = 2, minutes: float | None = None) -> Part:
-    """Kill everything, and keep the figures."""
-    part = kill(cases or KILLS, seed=seed, jobs=jobs, minutes=minutes or 30.0)
-    keep_figures(part)
-    return part
-
-
-def main() -> int:
-    """Some of it, without figures: for looking at a failure."""
-    options = argparse.ArgumentParser(prog="python -m tests.hardening.kills", description=__doc__)
-    options.formatter_class = argparse.RawDescriptionHelpFormatter
-    options.add_argument("--kills", type=int, default=KILLS)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--jobs", type=int, default=2)
-    options.add_argument("--minutes", type=float, default=30.0, help="no play is begun after so many")
-    options.add_argument("--cold", type=int, default=8, help="plays with real processes, at the end")
-    options.add_argument("--scale", type=float, default=1.0, help="of the inputs")
-    options.add_argument("--groups", nargs="+", default=list(SHARES), choices=list(SHARES))
-    options.add_argument("--only", nargs="+", default=[], help="scenes with one of these in their name")
-    chosen = options.parse_args()
-    part = kill(**vars(chosen))
-    print(json.dumps([asdict(row) for row in part.rows]))
-    struck = sum(row.cases for row in part.rows)
-    print(f"{struck} kills, {part.seconds:.0f} s; {len(part.failing)} failures", file=sys.stderr)
-    return 1 if part.failing or struck < chosen.kills else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Part("kills", asked.seed, time.monotonic() - began, rows_of(plays, chosen), typed_command(), failing, bounds)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.hardening.kills_process import ROOT
+from tests.hardening.process import ROOT
 
 GOLDEN: Final = ROOT / "tests" / "golden"
 TINY: Final = f"{GOLDEN / 'tiny-clip.json'}@{GOLDEN / 'tiny-clip.safetensors'}"

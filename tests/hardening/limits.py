@@ -10,27 +10,27 @@ mounted; elsewhere, and besides, the system's limit on a file's size. After a fa
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tests.hardening.kills import Whole, scenes, unbroken
-from tests.hardening.kills_process import Ended, Run, run_until, warm
 from tests.hardening.kills_scenes import GOLDEN, TINY, TINY_LONG, Scene, fresh, strays, tree
-from tests.hardening.report import Part, Row, keep_figures, typed_command
+from tests.hardening.process import Ended, Run, run_until, warm
+from tests.hardening.report import Asked, Part, row_of, typed_command
 
 FAILURES: Final = ("lost, doubled or torn", "left behind", "traceback", "wrong status", "no sentence", "hang")
+CASES: Final = 160
+MINUTES: Final = 15.0
+SCALE: Final = 0.3
 MIB: Final = 1 << 20
 SPARE_BYTES: Final = 512 * MIB
 """Room that there is again."""
@@ -38,6 +38,12 @@ SPARE_BYTES: Final = 512 * MIB
 INTERNAL: Final = 70
 MEMORY_ROOM: Final = (20, 400)
 """MB of address space that a run may take besides what it was born with, from and to."""
+
+
+Problems: TypeAlias = list[tuple[str, str]]
+"""Failures, and a sentence about each."""
+
+Trial: TypeAlias = Callable[[Whole, random.Random], Problems]
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,10 @@ class Case:
 
     what: str
     scene: Scene
-    run: Callable[[Whole, random.Random], list[tuple[str, str]]]
+    run: Trial
 
 
-def _sentence(ended: Ended, right: frozenset[int], *, silent: frozenset[int] = frozenset({0, 1, 3})) -> list[Any]:
+def _sentence(ended: Ended, right: frozenset[int], *, silent: frozenset[int] = frozenset({0, 1, 3})) -> Problems:
     """What is wrong with how a run ended."""
     said = " ".join(ended.err.split())[-300:]
     if ended.hung:
@@ -104,26 +110,34 @@ def used_bytes(folder: Path) -> int:
     return sum(-(-path.lstat().st_size // 4096) * 4096 + 4096 for path in folder.rglob("*"))
 
 
-def _full(scene: Scene, *, mounted: bool) -> Callable[[Whole, random.Random], list[tuple[str, str]]]:
+def _full(scene: Scene, *, mounted: bool) -> Trial:
     """A disk that is full at some byte of what the run writes, and then has room."""
 
-    def run(whole: Whole, rng: random.Random) -> list[tuple[str, str]]:
-        with tempfile.TemporaryDirectory(prefix="clipalign-limits-") as name:
-            folder, says = Path(name) / "here", Path(name) / "says"
-            says.mkdir()
-            scene.lay_out(fresh(folder))
+    def run(whole: Whole, rng: random.Random) -> Problems:
+        with _place(scene) as (folder, says):
             before = used_bytes(folder)
             produced = max(4096, used_bytes(whole.folder) - before)
             largest = max((path.stat().st_size for path in tree(whole.folder).values() if path.is_file()), default=1)
+            short = Short(frozenset({INTERNAL}))
             if not mounted:
                 limit = rng.randint(0, largest)
-                return _filled(scene, whole, folder, says, lambda: _limit_files(limit), lambda: None)
+                return _lives_through(scene, whole, folder, says, replace(short, begin=lambda: _limit_files(limit)))
             shutil.rmtree(folder)
             with small_disk(folder, before + 65_536 + rng.randint(0, produced)) as make_room:
                 scene.lay_out(folder)
-                return _filled(scene, whole, folder, says, None, make_room)
+                return _lives_through(scene, whole, folder, says, replace(short, end=make_room))
 
     return run
+
+
+@contextmanager
+def _place(scene: Scene) -> Iterator[tuple[Path, Path]]:
+    """A fresh folder of the scene, and one beside it for what its runs say."""
+    with tempfile.TemporaryDirectory(prefix="clipalign-limits-") as name:
+        folder, says = Path(name) / "here", Path(name) / "says"
+        says.mkdir()
+        scene.lay_out(fresh(folder))
+        yield folder, says
 
 
 def _limit_files(size_bytes: int) -> None:
@@ -132,40 +146,54 @@ def _limit_files(size_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
 
-def _filled(
-    scene: Scene,
-    whole: Whole,
-    folder: Path,
-    says: Path,
-    limit: Callable[[], None] | None,
-    make_room: Callable[[], None],
-) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Short:
+    """What a run is short of.
+
+    Attributes:
+        right: statuses that it may end with besides its own.
+        begin: makes it short, in its process.
+        end: gives it what it lacked.
+        check: what else must be true of how it ended.
+        quiet: whether it has ``-q``.
+    """
+
+    right: frozenset[int] = frozenset()
+    begin: Callable[[], None] = lambda: None
+    end: Callable[[], None] = lambda: None
+    check: Callable[[Ended], Problems] = lambda ended: []
+    quiet: bool = True
+
+
+def _lives_through(scene: Scene, whole: Whole, folder: Path, says: Path, short: Short) -> Problems:
+    """What is wrong with runs that are short of something, go on with it where they failed, and come to their end."""
     stop = scene.serves(folder) if scene.serves is not None else None
     try:
-        found: list[tuple[str, str]] = []
         for line in scene.lines(folder):
-            prepare = scene.prepare(folder)
-
-            def short(prepare: Callable[[], None] | None = prepare) -> None:
-                if prepare is not None:
-                    prepare()
-                if limit is not None:
-                    limit()
-
-            ended = run_until(Run(line, folder, short, says=says))
-            found += _sentence(ended, scene.done | {INTERNAL}, silent=scene.done)
-            make_room()
-            if ended.status not in scene.done:
-                found += [("lost, doubled or torn", said) for said in scene.look(folder)]
+            words = [word for word in line if short.quiet or word != "-q"]
+            ended = run_until(Run(words, folder, _both(scene.prepare(folder), short.begin), says=says))
+            found = _sentence(ended, scene.done | short.right, silent=scene.done) + short.check(ended)
+            short.end()
+            if ended.status not in scene.done and not found:
+                found = [("lost, doubled or torn", said) for said in scene.look(folder)]
                 ended = run_until(Run([*line, *scene.resume], folder, scene.prepare(folder), says=says))
                 found += _sentence(ended, scene.done, silent=scene.done)
             if found:
                 return found
-        found += [("lost, doubled or torn", said) for said in scene.compare(folder, whole.folder)]
+        found = [("lost, doubled or torn", said) for said in scene.compare(folder, whole.folder)]
         return found + [("left behind", said) for said in strays(folder, whole.folder, _kept_or(scene))]
     finally:
         if stop is not None:
             stop()
+
+
+def _both(prepare: Callable[[], None] | None, begin: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        if prepare is not None:
+            prepare()
+        begin()
+
+    return both
 
 
 def _kept_or(scene: Scene) -> Callable[[str], bool]:
@@ -176,29 +204,18 @@ def _kept_or(scene: Scene) -> Callable[[str], bool]:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def _device_runs_out(scene: Scene) -> Callable[[Whole, random.Random], list[tuple[str, str]]]:
+def _device_runs_out(scene: Scene) -> Trial:
     """A device without memory at some calls of the network: same numbers, and one warning."""
 
-    def run(whole: Whole, rng: random.Random) -> list[tuple[str, str]]:
+    def warned(ended: Ended) -> Problems:
+        times = ended.err.count("memory ran out")
+        return [("no sentence", f"memory ran out {times} times")] if times != 1 else []
+
+    def run(whole: Whole, rng: random.Random) -> Problems:
         moments = frozenset(rng.sample(range(1, 60), 2))
-
-        def short() -> None:
-            prepare = scene.prepare(folder)
-            if prepare is not None:
-                prepare()
-            _fail_at(moments)
-
-        with tempfile.TemporaryDirectory(prefix="clipalign-limits-") as name:
-            folder, says = Path(name) / "here", Path(name) / "says"
-            says.mkdir()
-            scene.lay_out(fresh(folder))
-            found: list[tuple[str, str]] = []
-            for line in scene.lines(folder):
-                ended = run_until(Run([word for word in line if word != "-q"], folder, short, says=says))
-                found += _sentence(ended, scene.done, silent=scene.done)
-                if ended.err.count("memory ran out") != 1:
-                    found.append(("no sentence", f"memory ran out {ended.err.count('memory ran out')} times"))
-            return found or [("lost, doubled or torn", said) for said in scene.compare(folder, whole.folder)]
+        with _place(scene) as (folder, says):
+            short = Short(begin=lambda: _fail_at(moments), check=warned, quiet=False)
+            return _lives_through(scene, whole, folder, says, short)
 
     return run
 
@@ -208,14 +225,13 @@ def _fail_at(moments: frozenset[int]) -> None:
     import torch
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    from clipalign.models import load
+    from clipalign.models import build, load
 
     calls = itertools.count()
-    load_network = load.load_network
 
     def load_and_watch(*given: Any, **named: Any) -> Any:
         """The network is on the processor until it is built; a network of a user's config is tried out there."""
-        network = load_network(*given, **named)
+        network = build.load_network(*given, **named)
         register_module_forward_pre_hook(hook)
         return network
 
@@ -223,37 +239,25 @@ def _fail_at(moments: frozenset[int]) -> None:
         if isinstance(module, torch.nn.Linear | torch.nn.LayerNorm) and next(calls) in moments:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB (simulated)")
 
-    load.load_network = load_and_watch
+    vars(load)["load_network"] = load_and_watch
 
 
-def _address_space(scene: Scene) -> Callable[[Whole, random.Random], list[tuple[str, str]]]:
+def _address_space(scene: Scene) -> Trial:
     """A process that may not take more than so much: it ends with a sentence, or does its work."""
 
-    def run(whole: Whole, rng: random.Random) -> list[tuple[str, str]]:
-        import resource
-
+    def run(whole: Whole, rng: random.Random) -> Problems:
         room = rng.randint(*MEMORY_ROOM) * MIB
 
-        def short() -> None:
-            prepare = scene.prepare(folder)
-            if prepare is not None:
-                prepare()
+        def begin() -> None:
+            import resource
+
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + room, resource.RLIM_INFINITY))
 
-        with tempfile.TemporaryDirectory(prefix="clipalign-limits-") as name:
-            folder, says = Path(name) / "here", Path(name) / "says"
-            says.mkdir()
-            scene.lay_out(fresh(folder))
-            for line in scene.lines(folder):
-                ended = run_until(Run(line, folder, short, says=says))
-                found = _sentence(ended, scene.done | {2, 4, INTERNAL}, silent=scene.done)
-                if not found and ended.status not in scene.done:
-                    ended = run_until(Run([*line, *scene.resume], folder, scene.prepare(folder), says=says))
-                    found = _sentence(ended, scene.done, silent=scene.done)
-                if found:
-                    return [(failure, f"{room // MIB} MB of room: {said}") for failure, said in found]
-            return [("lost, doubled or torn", said) for said in scene.compare(folder, whole.folder)]
+        with _place(scene) as (folder, says):
+            short = Short(frozenset({2, 4, INTERNAL}), begin)
+            found = _lives_through(scene, whole, folder, says, short)
+            return [(failure, f"{room // MIB} MB of room: {said}") for failure, said in found]
 
     return run
 
@@ -275,10 +279,10 @@ def stdout_lines() -> list[list[str]]:
     return found
 
 
-def _stdout(line: list[str], out: str) -> Callable[[Whole, random.Random], list[tuple[str, str]]]:
+def _stdout(line: list[str], out: str) -> Trial:
     """``/dev/full`` ends a command with 70 and a sentence; a reader that is gone ends it in silence."""
 
-    def run(whole: Whole, rng: random.Random) -> list[tuple[str, str]]:
+    def run(whole: Whole, rng: random.Random) -> Problems:
         with tempfile.TemporaryDirectory(prefix="clipalign-limits-") as name:
             folder = Path(name)
             _CLASSIFY.lay_out(folder)
@@ -292,19 +296,19 @@ def _stdout(line: list[str], out: str) -> Callable[[Whole, random.Random], list[
     return run
 
 
-_CLASSIFY: Final = scenes(["batch"], 0.05)["classify, jsonl"]
+_CLASSIFY: Final = scenes(0.05)["classify, jsonl"]
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
-def cases(number: int, *, mounted: bool, scale: float = 0.3) -> Iterator[Case]:
+def cases(number: int, *, mounted: bool, scale: float) -> Iterator[Case]:
     """As many, a turn of every kind after the other; every line of stdout once, first."""
     for line in stdout_lines():
         for out in ("/dev/full", "pipe"):
             what = f"stdout is {'full' if out != 'pipe' else 'a pipe that nobody reads'}"
             yield Case(what, replace(_CLASSIFY, kind=" ".join(line[:1]), commands=(line[0],)), _stdout(line, out))
-    found = list(scenes(scale=scale).values())
+    found = list(scenes(scale).values())
     files = [scene for scene in found if not scene.together]
     networks = [scene for scene in found if scene.group in ("batch", "eval")]
     kinds: list[list[Case]] = [
@@ -319,63 +323,38 @@ def cases(number: int, *, mounted: bool, scale: float = 0.3) -> Iterator[Case]:
         yield next(turns[place % len(turns)])
 
 
-def run(*, cases: int | None = None, seed: int = 0, jobs: int = 2, minutes: float | None = None) -> Part:
-    """Put every command that writes through it, and keep the figures."""
-    part = limits(cases or 160, seed=seed, seconds=(minutes or 15) * 60)
-    keep_figures(part)
-    return part
-
-
-def limits(number: int, *, seed: int, seconds: float, scale: float = 0.3, only: Sequence[str] = ()) -> Part:
-    """So many cases beside those of stdout, or as many as the time allows; ``only`` those with one of these in it."""
+def run(asked: Asked) -> Part:
+    """So many cases beside those of stdout, or as many as the time allows."""
     warm()
     began = time.monotonic()
+    seed, scale, seconds = asked.seed, asked.scale or SCALE, 60 * (asked.minutes or MINUTES)
     mounted = can_mount()
     wholes: dict[str, Whole] = {}
-    done: Counter[str] = Counter()
-    failures: dict[str, Counter[str]] = {}
-    commands: dict[str, set[str]] = {}
+    done: dict[str, list[tuple[Case, Problems]]] = {}
     failing: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="clipalign-whole-") as name:
-        for place, case in enumerate(_some(cases(number, mounted=mounted, scale=scale), only)):
+        for place, case in enumerate(_some(cases(asked.cases or CASES, mounted=mounted, scale=scale), asked.only)):
             if time.monotonic() - began > seconds:
                 break
             if "stdout" not in case.what and case.scene.kind not in wholes:
                 wholes[case.scene.kind] = unbroken(case.scene, Path(name) / str(place))
             whole = wholes.get(case.scene.kind, Whole(Path(name), (), ()))
             problems = case.run(whole, random.Random(f"{case.what}:{case.scene.kind}:{seed}:{place}"))
-            done[case.what] += 1
-            failures.setdefault(case.what, Counter()).update(failure for failure, _ in problems)
-            commands.setdefault(case.what, set()).update(case.scene.commands)
+            done.setdefault(case.what, []).append((case, problems))
             for failure, said in problems:
-                failing.append(
-                    {"case": f"{case.what}: {case.scene.kind}, seed {seed}, {place}", "failures": {failure: said}}
-                )
-                print(f"{case.what}: {case.scene.kind}, {place}: {failure}: {said}", file=sys.stderr, flush=True)
-    rows = [
-        Row(what, sorted(commands[what]), done[what], {failure: failures[what][failure] for failure in FAILURES})
-        for what in done
-    ]
+                where = f"{case.what}: {case.scene.kind}, seed {seed}, {place}"
+                failing.append({"case": where, "failures": {failure: said}})
+                print(f"{where}: {failure}: {said}", file=sys.stderr, flush=True)
+    rows = []
+    for what, those in done.items():
+        commands = sorted({command for case, _ in those for command in case.scene.commands})
+        found = (failure for _, problems in those for failure, _ in problems)
+        rows.append(row_of(what, commands, len(those), found, FAILURES))
     if not mounted:
-        rows.append(Row("the disk is full", [], 0, dict.fromkeys(FAILURES, 0), "no file system may be mounted here"))
+        rows.append(row_of("the disk is full", [], 0, (), FAILURES, "no file system may be mounted here"))
     bounds = "Each ends with a sentence and its status; with space again --resume comes to the end of an unbroken run."
     return Part("limits", seed, time.monotonic() - began, rows, typed_command(), failing, bounds)
 
 
 def _some(found: Iterator[Case], only: Sequence[str]) -> Iterator[Case]:
     return (case for case in found if not only or any(word in f"{case.what}: {case.scene.kind}" for word in only))
-
-
-def main() -> None:
-    """Some of the cases, without figures: ``python -m tests.hardening.limits NUMBER SEED [ONLY…]``.
-
-    The variable ``SCALE`` is that of the inputs.
-    """
-    number, seed, *only = sys.argv[1:]
-    part = limits(int(number), seed=int(seed), seconds=1e9, only=only, scale=float(os.environ.get("SCALE", "0.3")))
-    print(json.dumps([asdict(row) for row in part.rows]))
-    sys.exit(bool(part.failing))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from functools import cache
 from random import Random
 from typing import Final
 
-from tests.hardening.arena import GOLDEN, TINY, TINY_LONG, Case, Outcome
+from tests.hardening.arena import TINY, TINY_LONG, Case, Outcome
 from tests.hardening.picture_files import (
     broken,
     metadata_bombs,
@@ -20,6 +20,7 @@ from tests.hardening.picture_files import (
     resized,
     spliced,
 )
+from tests.hardening.process import GOLDEN
 
 SUFFIXES: Final = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"}
 SUFFIXES_OF_OTHERS: Final = (".png", ".jpg", ".avif", ".jp2", ".ico")

@@ -8,7 +8,8 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,37 @@ ORDER: Final = (*INPUTS, "kills", "limits", "soak")
 
 MAX_FAILING: Final = 50
 """Failing cases that are kept; the first ones are enough to begin with."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for on the command line; None is a part's own default.
+
+    Attributes:
+        cases: how many.
+        seed: of everything that is drawn.
+        jobs: cases at a time.
+        minutes: how long parts that have no end go on.
+        only: parts of names of the scenes of ``kills`` and ``limits`` that are played; empty for all.
+        scale: of the inputs of these scenes.
+        cold: plays of ``kills`` with real processes, at the end.
+    """
+
+    cases: int | None = None
+    seed: int = 0
+    jobs: int = 2
+    minutes: float | None = None
+    only: Sequence[str] = ()
+    scale: float | None = None
+    cold: int = 8
+
+
+def row_of(
+    what: str, commands: Sequence[str], cases: int, problems: Iterable[str], looked_for: Sequence[str], note: str = ""
+) -> Row:
+    """A line of the report, of the kind of every failure."""
+    count = Counter(problems)
+    return Row(what, commands, cases, {kind: count[kind] for kind in looked_for}, note)
 
 
 @dataclass(frozen=True)

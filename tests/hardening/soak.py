@@ -12,18 +12,17 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import tempfile
 import threading
 import time
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-from tests.hardening.kills_process import Run, Started, warm
-from tests.hardening.report import Part, Row, keep_figures, typed_command
+from tests.hardening.process import Run, Started, warm
+from tests.hardening.report import Asked, Part, Row, typed_command
 
 PAIRS: Final = 200_000
 PICTURES: Final = 400
@@ -154,8 +153,9 @@ class _Watch(threading.Thread):
         return Point(round(time.monotonic() - self._began, 1), records, round(rss, 1), files, threads)
 
 
-def soak(pairs: int, *, seed: int, minutes: float = HANG_SECONDS / 60) -> tuple[Part, list[Point]]:
-    """The run, watched; points are those that the report keeps."""
+def run(asked: Asked) -> Part:
+    """The run, watched, and its curve."""
+    pairs, seed = asked.cases or PAIRS, asked.seed
     began = time.monotonic()
     warm()
     with tempfile.TemporaryDirectory(prefix="clipalign-soak-") as name:
@@ -166,7 +166,7 @@ def soak(pairs: int, *, seed: int, minutes: float = HANG_SECONDS / 60) -> tuple[
         started = Started(Run(line, folder))
         watch = _Watch(started.pid, output, pairs)
         watch.start()
-        ended = started.end(seconds=minutes * 60)
+        ended = started.end(seconds=60 * asked.minutes if asked.minutes else HANG_SECONDS)
         watch.end()
         with output.open("rb") as stream:
             lines = sum(1 for _ in stream)
@@ -186,7 +186,9 @@ def soak(pairs: int, *, seed: int, minutes: float = HANG_SECONDS / 60) -> tuple[
     failing = [{"case": f"soak, seed {seed}: {ended.err[-300:]}", "failures": wrong}] if wrong else []
     bounds = f"Memory may grow by {GROWTH_MB:.0f} MB after the first {WARM_SHARE:.0%}; threads not at all, open files "
     bounds += f"by the {BEING_READ} pictures that may be read at a moment."
-    return Part("soak", seed, time.monotonic() - began, [row], typed_command(), failing, bounds), points
+    step = max(1, len(points) // POINTS)
+    curve = [astuple(point) for point in [*points[:-1:step], *points[-1:]]]
+    return Part("soak", seed, time.monotonic() - began, [row], typed_command(), failing, bounds, curve)
 
 
 def _model_apart(folder: Path) -> str:
@@ -221,23 +223,3 @@ def _failures(points: list[Point], pairs: int, status: int, lines: int, hung: bo
         "wrong status": int(status != 3),  # some pictures are missing
         "hang": int(hung),
     }
-
-
-def run(*, cases: int | None = None, seed: int = 0, jobs: int = 1, minutes: float | None = None) -> Part:
-    """The run, and its figures with the curve."""
-    part, points = soak(cases or PAIRS, seed=seed, minutes=minutes or HANG_SECONDS / 60)
-    step = max(1, len(points) // POINTS)
-    keep_figures(replace(part, curve=[astuple(point) for point in [*points[:-1:step], *points[-1:]]]))
-    return part
-
-
-def main() -> None:
-    """Some pairs, without figures: ``python -m tests.hardening.soak PAIRS``."""
-    part, points = soak(int(sys.argv[1]) if sys.argv[1:] else PAIRS, seed=0)
-    for point in points[:: max(1, len(points) // POINTS)]:
-        print(point)
-    print(part.rows[0], part.failing)
-
-
-if __name__ == "__main__":
-    main()

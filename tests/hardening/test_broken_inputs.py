@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hardening import standin
 from tests.hardening.arena import Case, Outcome, Verdict, fight
 from tests.hardening.captions import _comes_back
 from tests.hardening.inputs import CASES, again, cases_of
@@ -20,8 +21,6 @@ from tests.hardening.report import DEFECTS, Part, Row, keep_figures, read_figure
 ROOT = Path(__file__).parents[2]
 SAMPLE = 180
 """Cases of all generators together: half a minute."""
-
-STANDIN = "tests.hardening.standin:run"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="cases are forks of one process")
 
@@ -56,7 +55,7 @@ def _without_files(case: Case) -> tuple[str, str, Sequence[str], bytes]:
 
 def _fight(deed: str, format: str = "json", **options: float) -> Verdict:
     case = Case(deed, "detect", (deed, "--format", format), {}, statuses=frozenset({0, 1, 2, 3}), check=_look)
-    (verdict,) = fight([case], program=STANDIN, **options)  # type: ignore[arg-type]
+    (verdict,) = fight([case], program=standin.run, **options)  # type: ignore[arg-type]
     return verdict
 
 
@@ -116,7 +115,7 @@ def test_a_case_has_its_own_folder_and_leaves_nothing(tmp_path: Path, monkeypatc
 
 
 def test_a_failing_case_can_be_taken_home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    again("pictures:3", cases=None, seed=1, folder=tmp_path / "kept", program=STANDIN)
+    again("pictures:3", cases=None, seed=1, folder=tmp_path / "kept", program=standin.run)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cd ")]
     assert f"cd {tmp_path / 'kept' / 'case'} && " in line and "-m clipalign" in line
     assert (tmp_path / "kept" / "models" / "tiny-clip.json").is_file() and (tmp_path / "kept" / "stdin").is_file()
