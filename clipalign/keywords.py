@@ -46,6 +46,7 @@ class LongKeywords(TypedDict, total=False):
     """Fields of ``clipalign.methods.settings.LongSettings``."""
 
     by: Literal["sentence", "phrase"]
+    contribution: Literal["shapley", "leave-one-out", "increment"]
     margin: float
     stretch: bool
     batch_size: int

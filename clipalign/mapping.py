@@ -20,7 +20,10 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "misaligned": "array<string>", "attributions": "array<double>",
     },
     "classify": {"label": "string", "score": "double"},
-    "score-long": {"cosine": "double", "specs_score": "double", "increments": "array<double>"},
+    "score-long": {
+        "cosine": "double", "specs_score": "double",
+        "increments": "array<double>", "contributions": "array<double>",
+    },
 }  # fmt: skip
 """What a method adds to a batch, each with Spark's type; and ``error``, a string, for all."""
 
@@ -138,7 +141,7 @@ def _row(result: Any) -> dict[str, Any]:
     elif isinstance(result, ClassifyResult):
         row |= {"label": result.label, "score": result.score}
     elif isinstance(result, LongResult):
-        row |= {"increments": [sentence.increment for sentence in result.sentences]}
+        row |= {f"{name}s": [getattr(one, name) for one in result.sentences] for name in ("increment", "contribution")}
     return row
 
 

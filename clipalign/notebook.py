@@ -30,7 +30,7 @@ def _marked(text: str, pieces: Sequence[Mapping[str, Any]]) -> str:
     shown, at = [], 0
     for piece in pieces:
         if piece.get("misaligned") or piece.get("lowers"):
-            number = piece.get("attribution", piece.get("increment"))
+            number = piece.get("attribution", piece.get("contribution"))
             inside = escape(text[piece["start"] : piece["end"]])
             shown += [escape(text[at : piece["start"]]), f'<span style="{_MARK}" title="{number:.4f}">{inside}</span>']
             at = piece["end"]

@@ -274,9 +274,12 @@ class SentenceScore:
         start, end: its characters in the text as given; ``end`` is one past the last.
         cosine: of image and text up to here, -1 to 1; None when the model read nothing of the piece.
         specs_score: ``(cosine + 1) / 2``, 0 to 1; higher fits better; None as ``cosine``.
-        increment: ``specs_score`` less that of the piece before, -1 to 1; negative where the piece lowers the score;
-            None for the first piece and for pieces that were not scored.
-        lowers: whether it lowers the score by more than the margin of the run.
+        increment: ``specs_score`` less that of the piece before, -1 to 1; None for the first piece and for pieces that
+            were not scored.
+        contribution: what the piece does to the score wherever it stands, -1 to 1, by the run's setting; negative where
+            it lowers the score (:mod:`clipalign.methods.contributions`); None for pieces that were not scored.
+        standard_error: of the contribution where it is a mean over some orders of the pieces; else None.
+        lowers: whether the contribution lowers the score by more than the margin of the run.
         cut: whether the context ended within it, so that its beginning alone was scored.
     """
 
@@ -285,7 +288,9 @@ class SentenceScore:
     end: int
     cosine: float | None
     specs_score: float | None
-    increment: float | None
+    increment: float | None = None
+    contribution: float | None = None
+    standard_error: float | None = None
     lowers: bool = False
     cut: bool = False
 

@@ -330,7 +330,7 @@ class Session:
         Args:
             image: see :class:`Session`.
             text: of any length; what lies beyond the model's context is reported, not scored.
-            settings: ``by``, ``margin``, ``stretch``, ``batch_size``, ``seed``.
+            settings: ``by``, ``contribution``, ``margin``, ``stretch``, ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.

@@ -54,6 +54,9 @@ _clipalign() {
         *\ --by)
             COMPREPLY=($(compgen -W $'sentence\nphrase' -- "$current"))
             return ;;
+        *\ --contribution)
+            COMPREPLY=($(compgen -W $'shapley\nleave-one-out\nincrement' -- "$current"))
+            return ;;
         eval\ --dataset)
             COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\nsugarcrepe\nsugarcrepe-pp\nvalse\nohd-caps\nvsr\npictogram-foil\npictogram-classify\nsdci\nurban1k\ncoco2017\nflickr30k\ndocci\niiw-400\nhuman-judgement\npictogram-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100' -- "$current"))
             return ;;
@@ -96,7 +99,7 @@ _clipalign() {
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--contribution\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))

@@ -120,6 +120,7 @@ complete -c clipalign -n '__fish_seen_subcommand_from classify' -s h -l help -d 
 complete -c clipalign -n '__fish_seen_subcommand_from score-long' -F
 complete -c clipalign -n '__fish_seen_subcommand_from score-long' -l text-file -r -F -d 'A file with one text, in UTF-8; - for standard input'
 complete -c clipalign -n '__fish_seen_subcommand_from score-long' -l by -x -a 'sentence phrase' -d 'Unit that the text is cut into'
+complete -c clipalign -n '__fish_seen_subcommand_from score-long' -l contribution -x -a 'shapley leave-one-out increment' -d 'What a sentence is judged by: its mean effect over the orders of the sentences, the score without it, or what it adds to the text before it'
 complete -c clipalign -n '__fish_seen_subcommand_from score-long' -l margin -x -d 'Mark a sentence, and let --check find it, when it lowers the score by more'
 complete -c clipalign -n '__fish_seen_subcommand_from score-long' -l stretch -l no-stretch -d 'Stretch the positions of a model of fewer than 248 tokens by Long-CLIP\'s rule, or read its own context and no further'
 complete -c clipalign -n '__fish_seen_subcommand_from score-long' -s i -l input -r -F -d 'Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of images with .txt captions, WebDataset .tar, or - for JSON lines on standard input'

@@ -67,8 +67,9 @@ def score_long(
 ) -> int:
     """Say how well a long text fits an image, which sentences raise or lower the score; for one pair or many.
 
-    The score is (cosine + 1) / 2, 0 to 1; higher fits better (SPECS, arXiv 2509.03897). A sentence's number is what it
-    adds to the score of the text before it. Texts of up to 248 tokens are read; what lies beyond is reported.
+    The score is (cosine + 1) / 2, 0 to 1; higher fits better (SPECS, arXiv 2509.03897). A sentence's increment is what
+    it adds to the score of the text before it, its contribution what it does to the score wherever it stands. Texts of
+    up to 248 tokens are read; what lies beyond is reported.
 
     Examples:
       clipalign score-long photo.jpg "A dog runs. It is brown. A cat watches."

@@ -2,8 +2,9 @@
 
 A text cut into pieces gives the prefixes ``p_1 ⊂ p_2 ⊂ … ⊂ p_n``; each has a cosine with the image, and the increment
 of a piece is what it adds to the score of the text before it. A specific and right detail should raise the score, a
-wrong one lower it. In a causal tower all prefixes of a text share one prefill and cost an end token each; other towers
-read every prefix anew. Pieces cut off by the context are marked.
+wrong one lower it; which do is told by their contributions, which do not depend on the place
+(:mod:`clipalign.methods.contributions`). In a causal tower texts with a common beginning share its work, and all
+prefixes of a text cost an end token each; other towers read every text anew. Pieces cut off by the context are marked.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from clipalign.data.transforms import to_tensor
 from clipalign.data.words import reported_words, split_words, unknown_words, words_to_score
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
+from clipalign.methods.contributions import MOST_SHAPLEY, Chosen, Contribution, Kind, contributions, needed
 from clipalign.methods.scores import clip_score, provenance_of, specs_score, unknown_warning
 from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import encode_distinct, encode_prepared, encode_tokens
@@ -44,7 +46,7 @@ _QUOTED_CHARACTERS: Final = 40  # how much of a sentence a warning quotes
 
 
 class _Asked(NamedTuple):
-    """A text as tokens, cut to the context, and the prefixes to score.
+    """A text as tokens, cut to the context, and the texts to score: its prefixes, then others of its pieces.
 
     ``cut`` is the index of the piece in which the context ends, -1 where it ends in none.
     """
@@ -52,7 +54,13 @@ class _Asked(NamedTuple):
     text: TokenizedText
     pieces: list[Piece]
     prefixes: list[TokenizedText]
+    others: dict[Chosen, TokenizedText]
+    kind: Kind
     cut: int
+
+    @property
+    def scored(self) -> list[TokenizedText]:
+        return [*self.prefixes, *self.others.values()]
 
 
 def score_long_pairs(
@@ -115,6 +123,7 @@ class LongScorer:
             self.loaded,
             {
                 "by": self._by.value,
+                "contribution": settings.contribution,
                 "margin": settings.margin,
                 "stretch": settings.stretch,
                 "context_tokens": self.loaded.context_tokens,
@@ -159,7 +168,20 @@ class LongScorer:
                 cut = index
             last = index == len(pieces) - 1 or cut >= 0
             prefixes.append(whole if last else tokenize_text(self.loaded, text[: piece.end]))
-        return _Asked(whole, pieces, prefixes, cut)
+        kind = Kind(self.settings.contribution)
+        if kind is Kind.SHAPLEY and len(prefixes) > MOST_SHAPLEY:
+            kind = Kind.LEAVE_ONE_OUT
+        known = {tuple(range(count)) for count in range(1, len(prefixes) + 1)}
+        starts = [piece.start for piece in pieces[: len(prefixes)]]
+        parts = [
+            text[start:end]
+            for start, end in zip(starts, [*starts[1:], min(pieces[len(prefixes) - 1].end, whole.cut_at)], strict=True)
+        ]
+        others = {
+            chosen: tokenize_text(self.loaded, "".join(parts[index] for index in chosen).rstrip())
+            for chosen in sorted(needed(kind, len(prefixes), self.settings.seed) - known)
+        }
+        return _Asked(whole, pieces, prefixes, others, kind, cut)
 
     def answer(
         self, asked: Sequence[_Asked], features: Sequence[Tensor], names: Sequence[tuple[str, str]]
@@ -167,19 +189,24 @@ class LongScorer:
         """Score tokenized texts, each with its image's unit vector (E); ``names`` are identifiers and image names."""
         if not asked:
             return []
-        flat = [prefix for one in asked for prefix in one.prefixes]
+        flat = [text for one in asked for text in one.scored]
         vectors = with_oom_retry(
             self.settings.batch_size, lambda size: encode_tokens(self.loaded, flat, batch_size=size)
         )
-        counts = torch.tensor([len(one.prefixes) for one in asked], device=vectors.device)
-        images = torch.stack(list(features)).to(vectors.device).repeat_interleave(counts, dim=0)
-        cosines = iter((vectors * images).sum(-1).tolist())
+        rows = torch.split(vectors, [len(one.scored) for one in asked])
         return [
-            self._result(one, _cosines(one, [next(cosines) for _ in one.prefixes]), id, image)
-            for one, (id, image) in zip(asked, names, strict=True)
+            self._result(one, (row * image.to(row.device)).sum(-1).tolist(), id, name)
+            for one, row, image, (id, name) in zip(asked, rows, features, names, strict=True)
         ]
 
-    def _result(self, asked: _Asked, cosines: Sequence[float], id: str, image: str) -> LongResult:
+    def _result(self, asked: _Asked, found: Sequence[float], id: str, image: str) -> LongResult:
+        cosines = _cosines(asked, found[: len(asked.prefixes)])
+        scores = {tuple(range(count)): specs_score(cosine) for count, cosine in enumerate(cosines, 1)}
+        scores |= {
+            chosen: specs_score(cosine)
+            for chosen, cosine in zip(asked.others, found[len(asked.prefixes) :], strict=True)
+        }
+        shares = contributions(asked.kind, len(cosines), self.settings.seed, scores)
         text, row = asked.text.text, self.loaded.row
         vocabulary = self.loaded.vocabulary
         unknown = () if vocabulary is None else unknown_words(reported_words(split_words(text)), vocabulary)
@@ -193,23 +220,31 @@ class LongScorer:
             clip_score=None if row.is_specs else clip_score(cosines[-1]),
             n_tokens=asked.text.n_tokens,
             truncated=asked.text.truncated,
-            sentences=self._sentences(asked, cosines),
+            sentences=self._sentences(asked, cosines, shares),
             provenance=self.provenance,
             unknown_words=unknown,
             warnings=self._warnings(asked, unknown),
         )
 
-    def _sentences(self, asked: _Asked, cosines: Sequence[float]) -> tuple[SentenceScore, ...]:
+    def _sentences(
+        self, asked: _Asked, cosines: Sequence[float], shares: Sequence[Contribution]
+    ) -> tuple[SentenceScore, ...]:
         scores: list[SentenceScore] = []
-        before: float | None = None
-        for index, piece in enumerate(asked.pieces):
-            cosine = cosines[index] if index < len(cosines) else None
-            score = None if cosine is None else specs_score(cosine)
-            increment = None if score is None or before is None else score - before
-            lowers = increment is not None and increment < -self.settings.margin
-            scores.append(SentenceScore(*piece, cosine, score, increment, lowers=lowers, cut=index == asked.cut))
-            before = score
-        return tuple(scores)
+        for index, (piece, cosine, share) in enumerate(zip(asked.pieces, cosines, shares, strict=False)):
+            score = specs_score(cosine)
+            scores.append(
+                SentenceScore(
+                    *piece,
+                    cosine,
+                    score,
+                    increment=score - specs_score(cosines[index - 1]) if index else None,
+                    contribution=share.value,
+                    standard_error=share.error,
+                    lowers=share.value is not None and share.value < -self.settings.margin,
+                    cut=index == asked.cut,
+                )
+            )
+        return (*scores, *(SentenceScore(*piece, None, None) for piece in asked.pieces[len(cosines) :]))
 
     def _warnings(self, asked: _Asked, unknown: Sequence[str]) -> tuple[str, ...]:
         warnings = []
@@ -225,6 +260,11 @@ class LongScorer:
             first, many = beyond[0].text, f"{len(beyond)} {self._by.value}{'s' if len(beyond) > 1 else ''}"
             quoted = first if len(first) <= _QUOTED_CHARACTERS else f"{first[:_QUOTED_CHARACTERS].rstrip()}…"
             warnings.append(f"not scored, beyond the model's context: {many}, from “{quoted}” on")
+        if asked.kind != self.settings.contribution:
+            warnings.append(
+                f"contributions are leave-one-out: {len(asked.prefixes)} {self._by.value}s are more than the "
+                f"{MOST_SHAPLEY} that {self.settings.contribution} takes"
+            )
         if self._stretched and len(whole.ids) > KEPT_POSITIONS:
             warnings.append(
                 f"{model} was stretched to {self.loaded.context_tokens} tokens and never trained on texts of this "

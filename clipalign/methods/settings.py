@@ -12,6 +12,9 @@ from clipalign.data.words import Mode
 
 DEFAULT_TEMPLATE: Final = "A photo depicts "  # put before every caption and reference (CLIP4DM)
 
+DEFAULT_MARGIN: Final = 1e-4
+"""Of a score from 0 to 1: several times what rounding does at fp32, a tenth of what a sentence does."""
+
 _MAX_LOGSCALE: Final = 20.0
 """exp(20) is about 5e8 and already selects a single crop; fp32 overflows at exp(89)."""
 
@@ -132,7 +135,10 @@ class ClassFileSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class LongSettings(Checked):
-    """Settings of ``score-long``; results change with ``batch_size`` by rounding alone, not with ``seed``."""
+    """Settings of ``score-long``; results change with ``batch_size`` by rounding alone.
+
+    ``seed`` draws the orders of ``shapley`` for texts of more than 6 sentences.
+    """
 
     panel = "Scoring"
 
@@ -140,10 +146,18 @@ class LongSettings(Checked):
         str,
         Setting("Unit that the text is cut into.", choices=("sentence", "phrase")),
     ] = "sentence"
+    contribution: Annotated[
+        str,
+        Setting(
+            "What a sentence is judged by: its mean effect over the orders of the sentences, the score without it, or "
+            "what it adds to the text before it.",
+            choices=("shapley", "leave-one-out", "increment"),
+        ),
+    ] = "shapley"
     margin: Annotated[
         float,
         Setting("Mark a sentence, and let --check find it, when it lowers the score by more.", between(0.0), value="X"),
-    ] = 0.0
+    ] = DEFAULT_MARGIN
     stretch: Annotated[
         bool,
         Setting(

@@ -1,6 +1,6 @@
 """Records as CSV for a spreadsheet: RFC 4180, UTF-8, lines ended by a line feed, every cell a plain value.
 
-Lists are joined with semicolons: words as ``word:attribution``, sentences as ``sentence:increment``, classes as
+Lists are joined with semicolons: words as ``word:attribution``, sentences as ``sentence:contribution``, classes as
 ``name:score``. Kept columns of the input follow, then ``error`` and ``hint``. The provenance of a file goes into
 ``NAME.provenance.json`` beside it. Texts are not changed: a spreadsheet may read one that starts with ``=`` as a
 formula.
@@ -21,7 +21,7 @@ MAX_KEPT: Final = 1_000
 """Maximum number of input columns with a column of their own."""
 
 _NAMES: Final = ("text", "name")
-_NUMBERS: Final = ("attribution", "increment", "score")
+_NUMBERS: Final = ("attribution", "contribution", "score")
 _OTHERS: Final = "columns"
 """Column of JSON for kept columns whose names are unknown when the header is written."""
 

@@ -1,4 +1,4 @@
-"""``score-long`` records in every format: sentence by sentence the score so far, and what the sentence did to it.
+"""``score-long`` records in every format: sentence by sentence the score so far, and what the sentence does to it.
 
 Several texts about one picture are sorted by score, their bars on one scale. Sentences are shown as in the text, never
 as markup.
@@ -20,8 +20,11 @@ from clipalign.output.table import IdColumn, folding, printed, provenance_line, 
 BAR_CELLS: Final = (8, 24)
 
 MIN_TITLE_CELLS: Final = 8
-SENTENCE_CELLS: Final = 24
+SENTENCE_CELLS: Final = 32
 """Minimum columns of the sentences; bars, which only repeat numbers, are dropped first."""
+
+WIDE_CELLS: Final = 64
+"""Columns of a terminal from which all numbers have their names over them; a narrower one has no increments."""
 
 DECIMALS: Final = (4, 6)
 """Decimals of scores: the default, and those for changes too small for it."""
@@ -30,6 +33,8 @@ SHORTEST_BAR: Final = 0.1
 
 NAMED_SENTENCES: Final = 3
 """Sentences that an annotation quotes before it only counts."""
+
+CHANGES: Final = ("increment", "contribution")
 
 Sentence = Mapping[str, Any]
 
@@ -66,7 +71,7 @@ class ScoreLongFormatter(RecordFormatter):
 
     def badness(self, record: Mapping[str, Any]) -> float:
         """Put texts with lowering sentences first, by the largest drop; the others by their score."""
-        falls = [-sentence["increment"] for sentence in _lowering(record)]
+        falls = [-sentence["contribution"] for sentence in _lowering(record)]
         return 2.0 + max(falls) if falls else 1.0 - float(record["specs_score"])
 
     def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +79,7 @@ class ScoreLongFormatter(RecordFormatter):
         rows = []
         before: float | None = None
         for sentence in record["sentences"]:
-            score, change = sentence["specs_score"], sentence["increment"]
+            score = sentence["specs_score"]
             share = None if score is None else scale.share(score)
             rows.append(
                 {
@@ -82,7 +87,7 @@ class ScoreLongFormatter(RecordFormatter):
                     "wrong": sentence["lowers"],
                     "numbers": [
                         "not scored" if score is None else f"{score:.4f}",
-                        "" if change is None else f"{change:+.4f}",
+                        *(_signed(sentence[name], DECIMALS[0]) for name in CHANGES),
                     ],
                     "bar": [] if share is None else _cumulative_bar(before, share),
                 }
@@ -95,13 +100,14 @@ class ScoreLongFormatter(RecordFormatter):
             "verdict": _finding(record),
             "scores": _scores(record),
             "rows": rows,
+            "heads": ["score", *CHANGES],
         }
 
     def annotation(self, record: Mapping[str, Any]) -> str:
         lowering = _lowering(record)
         if not lowering:
             return ""
-        named = "; ".join(f"{one['text']} ({number_text(one['increment'])})" for one in lowering[:NAMED_SENTENCES])
+        named = "; ".join(f"{one['text']} ({number_text(one['contribution'])})" for one in lowering[:NAMED_SENTENCES])
         more = f"; and {len(lowering) - NAMED_SENTENCES} more" if lowering[NAMED_SENTENCES:] else ""
         return f"lowers the score {number_text(record['specs_score'])} with {record['image']}: {named}{more}"
 
@@ -184,30 +190,33 @@ def _ranking(ranked: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _sentences(record: Mapping[str, Any], scale: Scale) -> Table:
-    sentences, shape = record["sentences"], signs()
-    decimals = _decimals(record)
-    number_cells, change_cells = decimals + 2, decimals + 3
-    taken = 1 + number_cells + change_cells + 4  # mark, numbers, gaps
-    bar_cells = min(BAR_CELLS[1], width() - taken - SENTENCE_CELLS)
+    sentences, shape, decimals = record["sentences"], signs(), _decimals(record)
+    is_wide = width() >= WIDE_CELLS
+    names = ("score", *CHANGES) if is_wide else ("", "")
+    cells = [max(len(name), decimals + 3) for name in names]
+    space = width() - sum(cells) - len(cells) - 2  # mark, gaps
+    bar_cells = min(BAR_CELLS[1], space - 1 - SENTENCE_CELLS)
     has_bars = bar_cells >= BAR_CELLS[0]
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
-    table.add_column(overflow="fold", width=width() - taken - (bar_cells if has_bars else 0))
-    table.add_column(width=number_cells, justify="right", no_wrap=True)
-    table.add_column(width=change_cells, justify="right", no_wrap=True)
+    table.add_column(overflow="fold", width=space - (bar_cells + 1 if has_bars else 0))
+    for number_cells in cells:
+        table.add_column(width=number_cells, justify="right", no_wrap=True)
     if has_bars:
         table.add_column(width=bar_cells, no_wrap=True)
+    if is_wide:
+        table.add_row("", "", *names, style="dim")
     before: float | None = None
     beyond = len(sentences) - len(_scored(record))
     for sentence in sentences[: len(sentences) - max(0, beyond - 1)]:
-        score, change = sentence["specs_score"], sentence["increment"]
+        score = sentence["specs_score"]
         style = "bold red" if sentence["lowers"] else "" if score is not None else "dim"
         mark = shape.wrong if sentence["lowers"] else shape.unknown if sentence["cut"] else ""
         table.add_row(
             Text(mark, style=style),
             Text(visible(" ".join(sentence["text"].split())), style=style),
             Text(shape.none if score is None else f"{score:.{decimals}f}", style=style),
-            Text("" if change is None else f"{change:+.{decimals}f}", style=style),
+            *(Text(_signed(sentence[name], decimals), style=style) for name in CHANGES[-len(cells) + 1 :]),
             *([_bar(before, score, scale, bar_cells)] if has_bars else []),
         )
         before = score
@@ -216,8 +225,12 @@ def _sentences(record: Mapping[str, Any], scale: Scale) -> Table:
     return table
 
 
+def _signed(change: float | None, decimals: int) -> str:
+    return "" if change is None else f"{change:+.{decimals}f}"
+
+
 def _decimals(record: Mapping[str, Any]) -> int:
-    falls = [-sentence["increment"] for sentence in _lowering(record)]
+    falls = [-sentence["contribution"] for sentence in _lowering(record)]
     return DECIMALS[0] if min(falls, default=1.0) >= 10 ** -DECIMALS[0] / 2 else DECIMALS[1]
 
 

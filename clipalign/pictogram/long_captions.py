@@ -78,17 +78,17 @@ class LongCaption:
 
     @property
     def text(self) -> str:
-        return self._join(self.details)
+        return self.join(self.details)
 
     def prefixes(self) -> tuple[str, ...]:
         """The first detail, the first two, …, the whole caption (n), each a prefix of the next by tokens too."""
-        return tuple(self._join(self.details[: count + 1]) for count in range(len(self.details)))
+        return tuple(self.join(self.details[: count + 1]) for count in range(len(self.details)))
 
     def wrong_prefixes(self) -> tuple[str, ...]:
         """Each of :meth:`prefixes` with a wrong detail after it (n)."""
-        return tuple(self._join((*self.details[: count + 1], wrong.text)) for count, wrong in enumerate(self.wrong))
+        return tuple(self.join((*self.details[: count + 1], wrong.text)) for count, wrong in enumerate(self.wrong))
 
-    def _join(self, details: tuple[str, ...]) -> str:
+    def join(self, details: tuple[str, ...]) -> str:
         if self.form == "sentences":
             return " ".join(f"{detail[0].upper()}{detail[1:]}." for detail in details)
         return ", ".join(details)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clipalign.data.sentences import Cut, split_text
 from clipalign.methods.score_long import LongScorer
+from clipalign.methods.settings import LongSettings
 from clipalign.models.long_context import stretched
 from clipalign.models.tokenize import tokenize_text
 from tests.benchmarks.measure import Bench, Measured, Reading, alone
@@ -71,7 +72,7 @@ def encode_padded(scorer: LongScorer, padded: Tensor) -> Tensor:
 
 def measure(bench: Bench) -> Measured:
     """The row, and how far the cosines of both ways are apart."""
-    scorer = LongScorer(stretched(random_vit_b_32()))
+    scorer = LongScorer(stretched(random_vit_b_32()), LongSettings(contribution="increment"))
     captions, source = long_captions()
     captions = chosen(scorer, captions, bench.of(CAPTIONS, 4))
     prefixes = [[caption[: piece.end] for piece in split_text(caption, Cut.SENTENCE)] for caption in captions]

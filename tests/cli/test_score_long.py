@@ -36,13 +36,22 @@ class TestOneText:
         assert [sentence["lowers"] for sentence in record["sentences"]] == [False, False, False, True]
         assert scored(capsys, PICTURE, TRUE, *LONG, "--check")[0] == 0
 
+    def test_a_wrong_first_sentence_is_found_too(self, capsys: Capture) -> None:
+        status, record, _ = scored(capsys, PICTURE, f"There is a dog. {TRUE}", *LONG, "--check")
+        assert status == 1
+        assert [sentence["lowers"] for sentence in record["sentences"]] == [True, False, False, False]
+        assert (
+            scored(capsys, PICTURE, f"There is a dog. {TRUE}", *LONG, "--check", "--contribution", "increment")[0] == 0
+        )
+
     def test_the_record_has_the_fields_of_the_documentation(self, capsys: Capture) -> None:
         _, record, _ = scored(capsys, PICTURE, WRONG, *LONG)
         assert list(record) == [
             "id", "image", "text", "model", "cosine", "specs_score", "clip_score", "n_tokens", "truncated",
             "sentences", "unknown_words", "warnings", "provenance",
         ]  # fmt: skip
-        names = ["text", "start", "end", "cosine", "specs_score", "increment", "lowers", "cut"]
+        names = ["text", "start", "end", "cosine", "specs_score", "increment"]
+        names += ["contribution", "standard_error", "lowers", "cut"]
         for sentence in record["sentences"]:
             assert list(sentence) == names
             assert record["text"][sentence["start"] : sentence["end"]] == sentence["text"]
@@ -70,7 +79,7 @@ class TestOneText:
         marked = [line for line in lines if line.startswith("✗ There is a dog.")]
         assert len(marked) == 1 and " -0." in marked[0] and "░" in marked[0]
         assert any(line.startswith("  There are two balloons.") and " +0." in line for line in lines)
-        assert "✗ 1 of 4 sentences lowers the score  (number 4)" in lines
+        assert "✗ 1 of 4 sentences lowers the score by more than 0.0001  (number 4)" in lines
 
 
 class TestSeveralTexts:

@@ -274,6 +274,7 @@ def scoring_long() -> Table:
         "by": Demonstration(
             (*asked[:2], "A red car near a cat, and a dog.", *asked[3:]), ("--by", "phrase"), sentences
         ),
+        "contribution": Demonstration(several, ("--contribution", "increment"), sentences),
         "margin": Demonstration(several, ("--margin", "1"), sentences),
         "stretch": Demonstration((*LONGER[:4], TINY, *JSON), ("--no-stretch",), setting("context_tokens")),
         "check": Demonstration(several, ("--check",), status),
@@ -286,7 +287,7 @@ LOWERING: Final = "A red car. A cat. Two dogs on a beach. Seven clocks. A man ea
 
 
 def sentences(seen: Seen) -> Any:
-    return [(one["text"], one["lowers"]) for one in seen.record["sentences"]]
+    return [(one["text"], one["contribution"], one["lowers"]) for one in seen.record["sentences"]]
 
 
 def evaluating() -> Table:

@@ -47,7 +47,7 @@ def test_iterators_of_batches(detect: Mapper) -> None:
     ("method", "settings", "filled"),
     [
         ("classify", {"labels": ["an apple", "a car"], "method": "clip"}, "label"),
-        ("score-long", {"by": "phrase"}, "increments"),
+        ("score-long", {"by": "phrase"}, "contributions"),
     ],
 )
 def test_other_methods(method: Any, settings: dict[str, Any], filled: str) -> None:

@@ -27,7 +27,8 @@ def result(*scores: float | None, texts: tuple[str, ...] = TEXTS, **changes: Any
         change = None if score is None or before is None else score - before
         cosine = None if score is None else 2 * score - 1
         lowers = change is not None and change < 0
-        sentences.append(SentenceScore(text, position, position + len(text), cosine, score, change, lowers=lowers))
+        place = position, position + len(text)
+        sentences.append(SentenceScore(text, *place, cosine, score, change, change, lowers=lowers))
         position, before = position + len(text) + 1, score
     last = [score for score in scores if score is not None][-1]
     made = LongResult(
@@ -57,9 +58,11 @@ def score_long_table(records: list[Record]) -> str:
 class TestTable:
     def test_marks_numbers_and_bars(self) -> None:
         lines = score_long_table([record(0.5, 0.6, 0.55)]).splitlines()
-        assert lines[2].startswith("  A red car.") and " 0.5000 " in lines[2]
-        assert lines[3].startswith("  Two dogs sit.") and " 0.6000 +0.1000 ▒▒" in lines[3] and "█" in lines[3]
-        assert lines[4].startswith("✗ A whale flies.") and " 0.5500 -0.0500 ▒" in lines[4] and "░" in lines[4]
+        assert lines[2].split() == ["score", "increment", "contribution"]
+        assert lines[3].startswith("  A red car.") and " 0.5000 " in lines[3]
+        assert lines[4].startswith("  Two dogs sit.") and " +0.1000 ▒▒" in lines[4] and "█" in lines[4]
+        assert lines[4].split()[3:6] == ["0.6000", "+0.1000", "+0.1000"]
+        assert lines[5].startswith("✗ A whale flies.") and " -0.0500 ▒" in lines[5] and "░" in lines[5]
         assert "✗ 1 of 3 sentences lowers the score  (number 3)" in lines
         assert "SPECS 0.5500   cosine 0.1000   tokens 20" in lines
 
@@ -69,6 +72,11 @@ class TestTable:
         ends = [len(bar.rstrip("░")) for bar in bars[:4]]
         starts = [len(bar) - bar.count("█") for bar in bars[:4]]
         assert starts[1] == ends[0] and len(bars[2]) == ends[1] and starts[3] == ends[2]
+
+    def test_a_narrow_one_has_contributions_and_no_increments(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        page = score_long_table([record(0.5, 0.6)])
+        assert page.count("+0.1000") == 1 and "increment" not in page
 
     def test_names_the_formula_where_the_weights_are_not_those_of_specs(self) -> None:
         page = score_long_table([record(0.5, 0.6, clip_score=0.5)])

@@ -67,8 +67,9 @@ class TestPrefixes:
             return prefill(self, captions, prefixes, layers=layers)
 
         monkeypatch.setattr(CausalTextTower, "prefill", counted)
-        score(load_tiny(), TEXT)
-        assert asked == [(1, 4)]
+        score(load_tiny(), TEXT, contribution="increment")
+        score(load_tiny(), TEXT, contribution="shapley")
+        assert asked == [(1, 4), (8, 4)], "of the 16 sets of four sentences eight are a beginning of another"
 
     @pytest.mark.parametrize(
         "text",
@@ -103,20 +104,55 @@ class TestIncrements:
             assert after.cosine is not None and before.cosine is not None
             assert after.increment == pytest.approx((after.cosine - before.cosine) / 2)
 
-    def test_mark_what_lowers_by_more_than_the_margin(self) -> None:
-        result = score(load_tiny(), TEXT)
-        assert [sentence.lowers for sentence in result.sentences] == [
-            sentence.increment is not None and sentence.increment < 0 for sentence in result.sentences
-        ]
-        worst = min(sentence.increment or 0.0 for sentence in result.sentences)
-        assert worst < 0
-        assert score(load_tiny(), TEXT, margin=-worst + 1e-6).lowering == ()
-        assert len(score(load_tiny(), TEXT, margin=-worst - 1e-6).lowering) == 1
-
     def test_a_piece_of_which_nothing_is_read_changes_nothing(self) -> None:
         result = score(load_tiny(), "A dog runs.\n\n\u0001\u0002x\u0003. A cat.".replace("x", ""))
         unread = [sentence for sentence in result.sentences[1:] if sentence.increment == 0.0]
         assert len(result.sentences) == 2 or unread
+
+
+class TestContributions:
+    @pytest.mark.parametrize("kind", ["shapley", "leave-one-out", "increment"])
+    def test_mark_what_lowers_by_more_than_the_margin(self, kind: str) -> None:
+        def found(margin: float) -> LongResult:
+            return score(load_tiny(), TEXT, contribution=kind, margin=margin)
+
+        changes = [sentence.contribution for sentence in found(0.0).sentences]
+        assert [sentence.lowers for sentence in found(0.0).sentences] == [
+            change is not None and change < 0 for change in changes
+        ]
+        worst = min(change for change in changes if change is not None)
+        assert worst < 0
+        assert found(-worst + 1e-6).lowering == ()
+        assert len(found(-worst - 1e-6).lowering) == 1
+
+    def test_the_last_sentence_left_out_leaves_the_prefix_before_it(self) -> None:
+        last = score(load_tiny(), TEXT, contribution="leave-one-out").sentences[-1]
+        assert last.contribution == pytest.approx(last.increment, abs=1e-7)
+
+    def test_are_of_what_was_read(self) -> None:
+        for kind in ("shapley", "leave-one-out"):
+            sentences = score(load_tiny(), TEXT * 4, stretch=False, contribution=kind).sentences
+            assert [one.contribution is not None for one in sentences] == [one.scored for one in sentences]
+
+    def test_of_many_sentences_are_drawn_by_the_seed(self) -> None:
+        words = ("a", "dog", "cat", "man", "car", "red", "sky", "sea")
+        text = " ".join(f"{word.capitalize()} stands there." for word in words)
+        once, again, other = (score(load_tiny(), text, seed=seed).sentences for seed in (1, 1, 2))
+        assert once == again != other
+        for one, two in zip(once, other, strict=True):
+            assert one.contribution is not None and one.standard_error is not None and one.standard_error > 0
+            assert two.contribution == pytest.approx(one.contribution, abs=8 * one.standard_error)
+
+    def test_of_very_many_are_leave_one_out_and_say_so(self) -> None:
+        text = "A dog. " * 17
+        result = score(load_tiny(), text)
+        assert result.warnings[0].startswith("contributions are leave-one-out: 17 sentences")
+        assert result.sentences == score(load_tiny(), text, contribution="leave-one-out").sentences
+
+    def test_between_scripts_without_spaces(self) -> None:
+        found = score(load_tiny(), "一只狗。“猫。”红色的车。", contribution="leave-one-out", stretch=False)
+        whole, without = alone(load_tiny(), found.text), alone(load_tiny(), "“猫。”红色的车。")
+        assert found.sentences[0].contribution == pytest.approx((whole - without) / 2, abs=1e-6)
 
 
 class TestScores:
@@ -208,6 +244,7 @@ class TestSettings:
         ("settings", "message"),
         [
             ({"by": "word"}, "by must be sentence or phrase, not 'word'"),
+            ({"contribution": "increments"}, "contribution must be shapley, leave-one-out or increment"),
             ({"margin": -0.1}, "margin must be"),
             ({"margin": math.nan}, "margin must be"),
             ({"batch_size": 0}, "batch_size must be"),
@@ -220,7 +257,8 @@ class TestSettings:
     def test_are_kept_in_the_provenance(self) -> None:
         found = score(load_tiny(), "a dog", by="phrase", margin=0.25, seed=3).provenance
         assert found.settings == {
-            "by": "phrase", "margin": 0.25, "stretch": True, "context_tokens": 248, "batch_size": 32
+            "by": "phrase", "contribution": "shapley", "margin": 0.25, "stretch": True, "context_tokens": 248,
+            "batch_size": 32,
         }  # fmt: skip
         assert found.seed == 3
 
