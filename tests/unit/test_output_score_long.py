@@ -60,7 +60,7 @@ class TestTable:
         lines = score_long_table([record(0.5, 0.6, 0.55)]).splitlines()
         assert lines[2].split() == ["score", "increment", "contribution"]
         assert lines[3].startswith("  A red car.") and " 0.5000 " in lines[3]
-        assert lines[4].startswith("  Two dogs sit.") and " +0.1000 ▒▒" in lines[4] and "█" in lines[4]
+        assert lines[4].startswith("  Two dogs sit.") and " +0.1000 ▒" in lines[4] and "█" in lines[4]
         assert lines[4].split()[3:6] == ["0.6000", "+0.1000", "+0.1000"]
         assert lines[5].startswith("✗ A whale flies.") and " -0.0500 ▒" in lines[5] and "░" in lines[5]
         assert "✗ 1 of 3 sentences lowers the score  (number 3)" in lines
