@@ -5,6 +5,7 @@ The command line is imported inside, so that Ctrl-C ends the process with a sent
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -38,7 +39,11 @@ def _tell_or_interrupt(ignored: UnraisableHookArgs) -> None:
 
 def _interrupt_soon() -> None:
     time.sleep(AGAIN_SECONDS)
-    interrupt_main()
+    main_thread = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main_thread is not None:
+        signal.pthread_kill(main_thread, signal.SIGINT)  # ends a call that waits, too
+    else:
+        interrupt_main()
 
 
 if __name__ == "__main__":

@@ -328,10 +328,10 @@ class Gone:
 
 def work():
     Gone()  # as in a callback while a module is imported: Python says "Exception ignored" and goes on
-    time.sleep(20)
+    time.sleep(50)
 
 cli._run = lambda typed: work()
 sys.exit(__main__.run())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=40, check=False)
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
