@@ -38,7 +38,7 @@ class ClipalignError(Exception):
     """
 
     exit_status: ClassVar[int] = EXIT_INTERNAL
-    type: ClassVar[str] = "internal_error"
+    type: str = "internal_error"
 
     def __init__(self, message: str, *, hint: str = "", input: str = "") -> None:
         super().__init__(message)

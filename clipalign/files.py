@@ -15,6 +15,7 @@ import errno
 import glob
 import logging
 import os
+import re
 import shutil
 import stat
 import sys
@@ -58,6 +59,12 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_tuples(inner) for key, inner in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def address_in(path: Path) -> str:
+    """Return the address that a path was made of, ``s3://bucket/x`` of ``s3:/bucket/x``; empty for a real path."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])", path.as_posix())
+    return f"{found[1]}://{path.as_posix()[found.end() :]}" if found else ""
 
 
 def is_special(path: Path) -> bool:

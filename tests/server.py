@@ -83,11 +83,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve(self, served: Served, *, cut_after: int = -1, say_bytes: int | None = None, wait: float = 0.0) -> bool:
         """A file, or the range of it that was asked for; perhaps only its first ``cut_after`` bytes."""
-        content, status, start = served.content, 200, 0
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        content, status, start, end = served.content, 200, 0, len(served.content)
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         valid = self.headers.get("If-Range", served.etag) in (served.etag, served.headers.get("Last-Modified"))
         if found and served.ranges and valid:
-            start = int(found[1])
+            start, end = int(found[1]), min(int(found[2] or end) + 1, end)
             if start >= len(content):
                 return self.answer(416, Content_Range=f"bytes */{len(content)}")
             status = 206
@@ -97,8 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in served.headers.items():
             self.send_header(name, value)
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        body = content[start:]
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
+        body = content[start:end]
         if served.length:
             self.send_header("Content-Length", str(len(body) if say_bytes is None else say_bytes))
         else:

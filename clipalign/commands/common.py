@@ -241,6 +241,7 @@ def run_many(
         columns=settings.columns,
         keep=settings.keep_columns,
         limit=settings.limit,
+        offline=settings.offline,
     )
     if STDIN in settings.input and FORMATS[chosen_batch_format(settings)].has_originals:
         raise UsageError("a tar needs an input that can be read twice", hint="write it into a file", input=STDIN)

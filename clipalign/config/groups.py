@@ -145,8 +145,8 @@ class RecordSettings(RunSettings, ModelSettings):
         tuple[str, ...],
         Setting(
             "Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of images with .txt captions, "
-            "WebDataset .tar, or - for JSON lines on standard input. Several, patterns, and ranges such as "
-            "{000..099}.tar are read one after another.",
+            "WebDataset .tar, their addresses (https://, s3://), or - for JSON lines on standard input. Several, "
+            "patterns, and ranges such as {000..099}.tar are read one after another.",
             short="-i",
             value="FILE|DIR|-",
             file=False,
@@ -175,7 +175,7 @@ class RecordSettings(RunSettings, ModelSettings):
     image_root: Annotated[
         Path | None,
         Setting(
-            "Folder of relative image names in the input.",
+            "Folder, or its address, of relative image names in the input.",
             value="DIR",
             default="the folder of the input, then the working directory",
             file=False,

@@ -7,18 +7,20 @@ wrong texts: a table that lacks a column is refused, with the ``--columns`` that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import orjson
 
 from clipalign.data.records import InputRecord, Place, bad_record
-from clipalign.data.sources import STDIN, is_file_name, short_name
+from clipalign.data.sources import HTTP, STDIN, is_file_name, origin_of, scheme_of, short_name
 from clipalign.data.words import too_long
 from clipalign.errors import ClipalignError, InputUnreadable
+from clipalign.files import address_in
 
 COLUMNS: Final = ("image", "text", "id", "references")
 
@@ -114,6 +116,11 @@ class RowReader:
             return bad_record(place, InputUnreadable(f"the record is not an object but {_kind(row)}", input=str(place)))
         found = _Found(self, row, place)
         image, image_name = found.image()
+        if isinstance(image, str) and image:
+            try:
+                image = self._placed(image, place)
+            except InputUnreadable as error:
+                found.problem = found.problem or error
         return InputRecord(
             id=found.id(),
             image=image,
@@ -125,6 +132,26 @@ class RowReader:
             folders=self._folders(place) if isinstance(image, str) and is_file_name(image) else (Path(),),
             columns=dict(self._kept(row)) if self.keep else {},
         )
+
+    def _placed(self, image: str, place: Place) -> str:
+        """Return the name of a picture in the folder that a remote table has, or ``image`` as it is.
+
+        Whoever wrote a list must not choose what of this machine, or of other stores, is read: an address of a store
+        must be of the list's own or of ``image_root``'s, and a list at an address names no files of this machine.
+        """
+        root = "" if self.image_root is None else address_in(self.image_root)
+        own = re.split("[?#]", place.file, maxsplit=1)[0] if scheme_of(place.file) else ""
+        if is_file_name(image):
+            leads_out = image.startswith("~") or Path(image).is_absolute() or ".." in PurePosixPath(image).parts
+            if (own or root) and leads_out:
+                raise InputUnreadable(f"{image} leads out of the folder of pictures", input=str(place))
+            if root or (own and self.image_root is None):
+                return f"{root.rstrip('/') if root else own.rpartition('/')[0]}/{image}"
+        elif scheme_of(image) not in (*HTTP, "data") and origin_of(image) not in map(origin_of, (root, own)):
+            origin = "://".join(origin_of(image))
+            hint = f"--image-root {origin}/ allows it"
+            raise InputUnreadable(f"a picture at {origin} is not read for {place.file}", hint=hint, input=str(place))
+        return image
 
     def _folders(self, place: Place) -> tuple[Path, ...]:
         if self.image_root is not None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar, cast
 
-from clipalign.data.sources import STDIN
+from clipalign.data.sources import STDIN, is_file_name
 from clipalign.errors import InputUnreadable
 
 T = TypeVar("T")
@@ -62,21 +62,28 @@ def opened(name: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        stream = _open(Path(name))
+        packed = open_bytes(name)
     except FileNotFoundError as error:
         raise InputUnreadable(f"there is no input {name}", hint="check the path", input=name) from error
     except OSError as error:
         raise InputUnreadable(f"{name} cannot be read: {error.strerror or error}", input=name) from error
-    with stream:
+    with packed, _unpacked(packed, name) as stream:
         if stream.seekable():
             _pass_mark(stream, name)
         yield stream
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix.lower() == ".gz":
-        return cast(BinaryIO, gzip.open(path.expanduser(), "rb"))
-    return path.expanduser().open("rb")
+def open_bytes(name: str) -> BinaryIO:
+    """Open a file, or what is at an address, as it is."""
+    if is_file_name(name):
+        return Path(name).expanduser().open("rb")
+    from clipalign.data.remote import open_address
+
+    return open_address(name)
+
+
+def _unpacked(stream: BinaryIO, name: str) -> BinaryIO:
+    return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if name.lower().endswith(".gz") else stream
 
 
 def _pass_mark(stream: BinaryIO, name: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from clipalign.data.lines import MAX_LINE_BYTES
+from clipalign.data.lines import MAX_LINE_BYTES, open_bytes
 from clipalign.data.records import Row, Source
+from clipalign.data.sources import is_file_name
 from clipalign.errors import InputUnreadable, need
 
 _ROWS: Final = 64
@@ -65,7 +65,7 @@ class ParquetFile(Source):
             columns = [name for name in file.schema_arrow.names if self.reader.wants(name)]
             try:
                 for group in range(file.num_row_groups):
-                    size = _batch_rows(file, group, columns, self.path)
+                    size = _batch_rows(file, group, columns, self.name)
                     for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
                         for number in range(batch.num_rows):
                             yield Row(self._value(batch, number))
@@ -84,12 +84,13 @@ class ParquetFile(Source):
     def _opened(self) -> Any:
         parquet = need("pyarrow.parquet", extra="parquet", what="reading Parquet")
         try:
-            about = parquet.read_metadata(self.path)
+            stream = open_bytes(self.name) if not is_file_name(self.name) else self.path
+            about = parquet.read_metadata(stream)
             leaves = [about.schema.column(number) for number in range(about.num_columns)]
             # A value that a list repeats is kept once, until its length has been looked at.
             repeated = [one.path for one in leaves if one.max_repetition_level and one.physical_type == "BYTE_ARRAY"]
             return parquet.ParquetFile(
-                self.path, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=repeated, metadata=about
+                stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=repeated, metadata=about
             )
         except FileNotFoundError as error:
             raise InputUnreadable(f"there is no input {self.name}", hint="check the path", input=self.name) from error
@@ -155,13 +156,13 @@ def _suits(column: str, kind: Any) -> bool:
     return column == "image" and binary(kind)
 
 
-def _batch_rows(file: Any, group: int, columns: list[str], path: Path) -> int:
+def _batch_rows(file: Any, group: int, columns: list[str], name: str) -> int:
     """Return how many rows of a row group may be converted at a time; ``ValueError`` for oversized or damaged pages.
 
     A page of a few bytes may hold one value of a gigabyte, and a thousand rows that repeat it.
     """
     about, rows = file.metadata.row_group(group), _ROWS
-    with path.open("rb") as stream:
+    with open_bytes(name) as stream:
         for number in range(about.num_columns):
             column, listed = about.column(number), 0
             if column.path_in_schema.partition(".")[0] not in columns:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
-from clipalign.errors import DownloadFailed, ImageUnreadable
+from clipalign.errors import ImageUnreadable, UsageError
 from clipalign.files import open_plain
 
 STDIN: Final = "-"
@@ -49,7 +50,9 @@ _NUMBERED: Final = ("", "COCO_val2014_", "COCO_train2014_", "COCO_test2014_")
 
 _DIGITS: Final = 12
 
-_OTHER_ADDRESSES: Final = ("ftp://", "ftps://", "sftp://", "file://", "s3://", "gs://")
+HTTP: Final = ("http", "https")
+
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://|data:", re.IGNORECASE)
 
 
 def read_image(
@@ -63,8 +66,8 @@ def read_image(
     """Return the bytes of a picture, for ``open_image`` to decode.
 
     Args:
-        source: a path, an http(s) or data: address, ``-`` for stdin, or bytes, which are returned as they are.
-        timeout: seconds for an http(s) address, all attempts together; None for :data:`TIMEOUT_SECONDS`.
+        source: a path, an address, ``-`` for stdin, or bytes, which are returned as they are.
+        timeout: seconds for an address, all attempts together; None for :data:`TIMEOUT_SECONDS`.
         name: for errors; None for its own name.
         folders: where a relative path is looked for, in this order.
 
@@ -78,13 +81,24 @@ def read_image(
     return content
 
 
+def scheme_of(source: str) -> str:
+    """Return ``s3`` for ``s3://bucket/a.jpg``, ``data`` for a data: address; empty for a file name."""
+    found = _SCHEME.match(source)
+    return (found[1] or "data").lower() if found else ""
+
+
+def origin_of(source: str) -> tuple[str, str]:
+    """Return scheme and host, or bucket, of an address; both empty for a file name."""
+    return scheme_of(source), re.split(r"[/?#]", source.partition("://")[2], maxsplit=1)[0]
+
+
 def is_file_name(source: str) -> bool:
-    """Return whether ``source`` names a file: no http(s) or data: address and not ``-`` for stdin."""
-    return source != STDIN and not source[:8].lower().startswith(("http://", "https://", DATA))
+    """Return whether ``source`` names a file: no address and not ``-`` for stdin."""
+    return source != STDIN and not scheme_of(source)
 
 
 def _is_data(source: str) -> bool:
-    return source[: len(DATA)].lower() == DATA
+    return scheme_of(source) == "data"
 
 
 def short_name(source: str) -> str:
@@ -108,11 +122,9 @@ def _read(source: str | bytes | Path, name: str, *, offline: bool, timeout: floa
     if str(source) == STDIN:
         return _limited(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), name)
     if isinstance(source, str) and not is_file_name(source):
-        return _decoded(source, name) if _is_data(source) else _fetch(source, offline=offline, timeout=timeout)
+        return _limited(_decoded(source, name) if _is_data(source) else _fetch(source, name, offline, timeout), name)
     if not str(source).strip():
-        raise ImageUnreadable("the image name is empty", hint="give a path or an http(s) address")
-    if isinstance(source, str) and source.lower().startswith(_OTHER_ADDRESSES):
-        raise ImageUnreadable(f"only http(s) addresses are fetched, not {source}", hint="give a path", input=name)
+        raise ImageUnreadable("the image name is empty", hint="give a path or an address")
     try:
         path = _found(Path(source), folders)
         with open_plain(path) as stream:
@@ -171,28 +183,16 @@ def _where(paths: Sequence[Path]) -> str:
     return f"looked in {' and '.join(there)}" if there else f"there is no folder {paths[0].parent}"
 
 
-def _fetch(address: str, *, offline: bool, timeout: float) -> bytes:
+def _fetch(address: str, name: str, offline: bool, timeout: float) -> bytes:
     if offline:
-        raise ImageUnreadable(
-            f"{address} is not fetched while offline", hint="leave out --offline and HF_HUB_OFFLINE", input=address
-        )
-    from clipalign.download.web import RetryPolicy, Web
+        hint = "leave out --offline and HF_HUB_OFFLINE"
+        raise ImageUnreadable(f"{address} is not fetched while offline", hint=hint, input=address)
+    from clipalign.data.remote import read_picture
 
-    policy = RetryPolicy(ATTEMPTS, connect_seconds=timeout, stall_seconds=timeout, whole_seconds=timeout)
-
-    def ask() -> bytes:
-        with web.ask("GET", address) as reply:
-            return web.read(reply, MAX_DOWNLOAD_BYTES)
-
-    with closing(Web(policy)) as web:
-        try:
-            return web.with_retries(ask)
-        except DownloadFailed as error:
-            raise ImageUnreadable(
-                f"{address} cannot be fetched: {error.message}",
-                hint=error.hint or "check the address",
-                input=address,
-            ) from error
+    try:
+        return read_picture(address, MAX_DOWNLOAD_BYTES, timeout=timeout)
+    except UsageError as error:  # a scheme that is never opened
+        raise ImageUnreadable(f"{name} cannot be read: {error.message}", hint=error.hint, input=name) from error
 
 
 def _decoded(address: str, name: str) -> bytes:

@@ -29,7 +29,7 @@ from clipalign.data.lines import (
     whole_file,
 )
 from clipalign.data.records import Row, Source
-from clipalign.data.sources import STDIN
+from clipalign.data.sources import STDIN, is_file_name
 from clipalign.errors import InputUnreadable
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
@@ -44,7 +44,7 @@ class JsonLines(Source):
 
     @property
     def rewinds(self) -> bool:
-        return self.name != STDIN and self.path.is_file()
+        return self.name != STDIN and (not is_file_name(self.name) or self.path.is_file())
 
     def check(self) -> None:
         """Read the first record of a file; a pipe is checked when it is read."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import orjson
 
 from clipalign.data.folders import MAX_CAPTION_BYTES
-from clipalign.data.lines import BREAKS
+from clipalign.data.lines import BREAKS, open_bytes
 from clipalign.data.records import Row, Source
 from clipalign.data.sources import MAX_FILE_BYTES, PICTURES
 from clipalign.errors import InputUnreadable
@@ -197,9 +197,10 @@ class TarShard(Source):
     def _samples(self) -> Iterator[_Sample | InputUnreadable]:
         sample: _Sample | None = None
         try:
-            with self.path.open("rb") as stream:
+            with open_bytes(self.name) as stream:
                 zipped = stream.read(2) == b"\x1f\x8b"
-            with tarfile.open(self.path, "r:gz" if zipped else "r:", tarinfo=BoundedMember) as tar:
+                stream.seek(0)
+                tar = tarfile.open(fileobj=stream, mode="r:gz" if zipped else "r:", tarinfo=BoundedMember)  # noqa: SIM115
                 passed = 0
                 for member in members_of(tar):
                     key, ending = _key(member.name, self.reader.paths)

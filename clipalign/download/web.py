@@ -70,12 +70,20 @@ class RetryableError(Exception):
         reason: a clause for the user.
         wait_seconds: that the server asked for; None if it did not.
         weight: attempts it counts for; more if there is little hope.
+        kind: for counting failures: a status, ``timeout``, ``no_host`` or ``no_connection``.
     """
 
     def __init__(
-        self, reason: str, *, wait_seconds: float | None = None, hint: str = "try again later", weight: int = 1
+        self,
+        reason: str,
+        *,
+        wait_seconds: float | None = None,
+        hint: str = "try again later",
+        weight: int = 1,
+        kind: str = "no_connection",
     ) -> None:
         super().__init__(reason)
+        self.kind = kind
         self.reason, self.wait_seconds, self.hint, self.weight = reason, wait_seconds, hint, weight
 
 
@@ -230,7 +238,9 @@ class Web:
         if isinstance(error, exceptions.Timeout):
             return self._too_slow(url, f"{host_of(url)} does not answer")
         if _has_no_name(error):
-            return RetryableError(f"no connection: {host_of(url)} cannot be found", hint=NO_NETWORK, weight=3)
+            return RetryableError(
+                f"no connection: {host_of(url)} cannot be found", hint=NO_NETWORK, weight=3, kind="no_host"
+            )
         if isinstance(error, ValueError):  # InvalidURL and UnicodeError are
             if proxy:
                 return DownloadFailed(
@@ -245,8 +255,9 @@ class Web:
 
     def _too_slow(self, url: str, otherwise: str) -> RetryableError:
         if self._until > time.monotonic() + 0.05:
-            return RetryableError(otherwise)
-        return RetryableError(f"{host_of(url)} did not answer within {self.policy.whole_seconds:g} seconds")
+            return RetryableError(otherwise, kind="timeout")
+        said = f"{host_of(url)} did not answer within {self.policy.whole_seconds:g} seconds"
+        return RetryableError(said, kind="timeout")
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
         """Yield the body as it arrives, decompressed.
@@ -446,7 +457,7 @@ def _check_status(response: requests.Response, url: str, policy: RetryPolicy) ->
         wait = retry_after(response.headers.get("Retry-After", ""))
         trouble = f"{host} {'is asked too often' if status == 429 else 'has a temporary problem'} ({status})"
         if wait is None or wait <= policy.longest_wait_seconds:
-            raise RetryableError(trouble, wait_seconds=wait)
+            raise RetryableError(trouble, wait_seconds=wait, kind=str(status))
         message, hint = f"{trouble} and asks for {wait / 60:.0f} minutes", "try again then; what has arrived is kept"
     else:
         why = {

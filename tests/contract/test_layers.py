@@ -12,7 +12,7 @@ ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = ROOT / "clipalign"
 
 UPWARD: Final = {
-    ("data/sources.py", "download"): "a picture at an address is fetched like everything else, on use",
+    ("data/remote.py", "download"): "what is at an address is fetched like everything else",
     ("data/transforms.py", "models"): "for the checker of types alone",
 }
 """Imports that point upwards, each with the reason."""
