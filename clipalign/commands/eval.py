@@ -1,4 +1,4 @@
-"""``clipalign eval``: one model, one benchmark; its metrics to stdout, progress to stderr."""
+"""``clipalign eval``: models on benchmarks; their metrics to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.settings import flag_name
 from clipalign.data.words import Mode
-from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, UsageError, unwritable
-from clipalign.evaluation.registry import benchmark_names, find_benchmark
+from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, MissingDataset, UsageError, unwritable
+from clipalign.evaluation.registry import BENCHMARKS, benchmark_names, find_benchmark, named_benchmarks
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import check_used, read_axes
 from clipalign.models.registry import find_model
@@ -24,6 +24,7 @@ from clipalign.runs.distributed import launched_processes
 if TYPE_CHECKING:
     from clipalign.evaluation.benchmark import Benchmark
     from clipalign.models.model import LoadedModel
+    from clipalign.output.leaderboard import Leaderboard
 
 SAMPLES: Final = ("sample", "samples")
 
@@ -43,6 +44,8 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
       clipalign eval --dataset hat --output runs/1 --resume
       clipalign eval --compare runs/1 runs/2
+      clipalign eval --dataset atlas --sweep model=ViT-B-32,ViT-L-14 --output runs --report html --resume
+      clipalign eval --output runs --report html
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
       clipalign eval --dataset hat --calibrate --save clipalign.toml
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
@@ -57,12 +60,15 @@ def evaluate(*, settings: EvalSettings) -> int:
 
 def _run(settings: EvalSettings) -> int:
     if settings.dataset is None:
-        raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
+        return _leaderboard_of(settings)
     _check_together(settings)
     axes = read_axes(settings.sweep)
     for model in axes.get("model", []):
         find_model(str(model))
     row = find_model(settings.model)  # before the benchmark, whose libraries a mistyped name need not wait for
+    named = named_benchmarks(settings.dataset)
+    if len(named) > 1:
+        return _run_many(named, settings, axes)
     benchmark = find_benchmark(
         settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir, columns=settings.columns
     )
@@ -98,6 +104,87 @@ def _run(settings: EvalSettings) -> int:
     if lost:
         notices.warn(f"{lost:,} of {lost + result.counts['samples']:,} samples could not be read; the result names one")
     return EXIT_INPUTS if lost else EXIT_DONE
+
+
+def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str, list[object]]) -> int:
+    """Run several benchmarks; those that may be missing are left out with a note."""
+    if settings.calibrate:
+        raise UsageError("--calibrate is about one data set", hint="name one", input="--calibrate")
+    from clipalign.evaluation.sweep import run_many
+    from clipalign.output.leaderboard import Leaderboard
+
+    benchmarks, missing = _here(named, settings)
+    if settings.dry_run:
+        for benchmark in benchmarks:
+            _explain(benchmark)
+        write_output("".join(f"missing: {name}: {why}\n" for name, why in missing.items()))
+        return EXIT_DONE
+    _check_used_by_any(benchmarks, settings.typed)
+    loaded: dict[str, LoadedModel] = {}
+
+    def load(model: str) -> LoadedModel:
+        if model not in loaded:
+            loaded.clear()  # before the next: two may not fit
+            loaded[model] = choose_model(find_model(model), settings).load()
+        return loaded[model]
+
+    with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
+        found = run_many(benchmarks, load, settings, axes, progress=progress.advance)
+    if not found:  # one of several processes; the first reports for all
+        return EXIT_DONE
+    board = Leaderboard(str(settings.dataset), [one.result.to_dict() for one in found], missing)
+    _write_leaderboard(board, settings)
+    return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
+
+
+def _here(named: Mapping[str, bool], settings: EvalSettings) -> tuple[list[Benchmark[Any, Any]], dict[str, str]]:
+    """Benchmarks whose data is here, and why others are missing; MissingDataset if none is here."""
+    found: list[Benchmark[Any, Any]] = []
+    missing: dict[str, str] = {}
+    own = [name for name in named if name not in BENCHMARKS]
+    for name, optional in named.items():
+        root = settings.data_root / name if settings.data_root and name in BENCHMARKS else settings.data_root
+        columns = settings.columns if name in own or not own else None
+        benchmark = find_benchmark(name, data_root=root, cache_dir=settings.cache_dir, columns=columns)
+        try:
+            benchmark.check()
+        except MissingDataset as error:
+            if not optional:
+                raise
+            reason = f"{error.message}; " if benchmark.folder.is_dir() else ""
+            missing[name] = f"{reason}clipalign download {name}"
+        else:
+            found.append(benchmark)
+    return found, missing
+
+
+def _check_used_by_any(benchmarks: Sequence[Benchmark[Any, Any]], typed: Collection[str]) -> None:
+    options = {option for benchmark in benchmarks for option in benchmark.options}
+    for benchmark in benchmarks:
+        _check_options(benchmark, [name for name in typed if name not in options])
+
+
+def _leaderboard_of(settings: EvalSettings) -> int:
+    """One table of the finished runs in ``--output``."""
+    if settings.output is None:
+        raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
+    for name in sorted(settings.typed - {*_WITH_COMPARE, "output", "report"}):
+        flag = flag_name(name)
+        raise UsageError(f"without --dataset there is no use of {flag}", hint="leave it out", input=flag)
+    from clipalign.evaluation.load_run import finished_runs
+    from clipalign.output.leaderboard import Leaderboard
+
+    runs = finished_runs(settings.output)
+    _write_leaderboard(Leaderboard(f"{len(runs)} runs in {settings.output}", runs, {}), settings)
+    return EXIT_DONE
+
+
+def _write_leaderboard(board: Leaderboard, settings: EvalSettings) -> None:
+    from clipalign.output.leaderboard import leaderboard_page, leaderboard_record, leaderboard_table
+
+    if settings.report is not None:
+        _write_report(leaderboard_page(board), settings)
+    write_record(leaderboard_record(board), leaderboard_table(board), format=chosen_format(settings))
 
 
 def _explain(benchmark: Benchmark[Any, Any]) -> int:
@@ -157,6 +244,10 @@ def _sweep(
     found = run_sweep(benchmark, load, settings, axes, progress=progress)
     if not found:  # one of several processes; the first reports for all
         return EXIT_DONE
+    if settings.report is not None:
+        from clipalign.output.leaderboard import Leaderboard, leaderboard_page
+
+        _write_report(leaderboard_page(Leaderboard(benchmark.name, [o.result.to_dict() for o in found], {})), settings)
     rows = [(one.values, one.result) for one in found]
     write_record(sweep_record(rows), sweep_table(rows), format=chosen_format(settings))
     return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
@@ -184,11 +275,16 @@ def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress:
 
 def _report(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> None:
     from clipalign.evaluation.report_data import report_data
+    from clipalign.output.eval import eval_page
+
+    _write_report(eval_page(report_data(benchmark, settings)), settings)
+
+
+def _write_report(page: str, settings: EvalSettings) -> None:
     from clipalign.files import write_whole
-    from clipalign.output.eval import REPORT_FILE, eval_page
+    from clipalign.output.eval import REPORT_FILE
 
     assert settings.output is not None
-    page = eval_page(report_data(benchmark, settings))
     write_whole(settings.output / REPORT_FILE, page.encode("utf-8", "backslashreplace"))
     notices.inform(f"the report is {settings.output / REPORT_FILE}")
 
@@ -237,7 +333,7 @@ def _check_together(settings: EvalSettings) -> None:
         raise UsageError(f"--calibrate makes no use of {flag}", hint="it tries every epsilon", input=flag)
     if settings.calibrate and settings.output is not None:
         raise UsageError("--calibrate has no --output", hint="use --save, or --format json", input="--output")
-    if settings.report is not None and (settings.calibrate or settings.sweep):
-        raise UsageError("--report is about one run", hint="leave out --calibrate or --sweep", input="--report")
+    if settings.report is not None and settings.calibrate:
+        raise UsageError("--report is about runs", hint="leave out --calibrate", input="--report")
     if settings.report is not None and settings.output is None:
         raise UsageError("--report needs --output", hint="the report is written there", input="--report")

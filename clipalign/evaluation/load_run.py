@@ -18,7 +18,7 @@ import orjson
 
 from clipalign.errors import DISK_FULL, UsageError
 from clipalign.evaluation.benchmark import RECORD_ERRORS, Benchmark, Unreadable
-from clipalign.evaluation.registry import find_benchmark
+from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
 from clipalign.files import exclusive, remove_leftovers, write_whole
 from clipalign.output.json import encode
 from clipalign.results import Provenance
@@ -165,22 +165,57 @@ def load_run(place: Path) -> FinishedRun:
     """The run whose ``result.json`` is at or in ``place``; UsageError if missing, damaged or of another version."""
     folder = place if place.is_dir() else place.parent
     result = folder / RESULT_FILE if place.is_dir() else place
-    document = _read(result)
+    document = read_result(result)
     try:
-        benchmark = find_benchmark(str(document["dataset"]))
+        benchmark = _benchmark_of(document)
         names = {field.name for field in fields(Provenance)}
         known = {name: document["provenance"][name] for name in names & document["provenance"].keys()}
         provenance = Provenance(**{**known, "notes": tuple(known.get("notes", ()))})
-        metrics = document["metrics"]
-        model, settings = document["model"], document.get("settings", {})
-        numbers = isinstance(metrics, dict) and all(isinstance(one, float | int) for one in metrics.values())
-        if not numbers or not isinstance(model, str) or not isinstance(settings, dict | None):
-            raise TypeError
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{result} is no result of eval", hint="name a result.json, or the --output of a run", input=str(result)
-        ) from error
+        raise _no_result(result) from error
     return FinishedRun(folder, document, benchmark, _outcomes(folder / SAMPLES_FILE, benchmark, provenance))
+
+
+def _benchmark_of(document: dict[str, Any]) -> Benchmark[Any, Any]:
+    """The benchmark of a run, without its data where it is the user's own, which may lie anywhere."""
+    name = document["dataset"]
+    if name in BENCHMARKS:
+        return find_benchmark(name)
+    from clipalign.evaluation.tasks.own_data import OwnClasses, OwnRows
+
+    kind = OwnRows if "mode" in document["settings"] else OwnClasses
+    return kind(Path(name), name=name)
+
+
+def read_result(result: Path) -> dict[str, Any]:
+    """A ``result.json``; UsageError if it is missing, damaged or of another version."""
+    document = _read(result)
+    try:
+        metrics, intervals = document["metrics"], document["intervals"]
+        for name, value in metrics.items():
+            if not isinstance(value, float | int) or not intervals[name].keys() >= {"n", "low", "high", "chance"}:
+                raise TypeError
+        texts, tables = (document["dataset"], document["model"]), (document["counts"], document["published"])
+        if not all(isinstance(one, str) for one in texts) or not all(isinstance(one, dict) for one in tables):
+            raise TypeError
+        document["settings"] = dict(document.get("settings") or {})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _no_result(result) from error
+    return document
+
+
+def finished_runs(folder: Path) -> list[dict[str, Any]]:
+    """The results in ``folder`` and below, in the order of their paths; UsageError for none, or one that is damaged."""
+    found = [read_result(place) for place in sorted(folder.rglob(RESULT_FILE))]
+    if not found:
+        raise UsageError(f"{folder} holds no finished runs", hint="eval --dataset NAME --output DIR", input=str(folder))
+    return found
+
+
+def _no_result(result: Path) -> UsageError:
+    return UsageError(
+        f"{result} is no result of eval", hint="name a result.json, or the --output of a run", input=str(result)
+    )
 
 
 def _read(result: Path) -> dict[str, Any]:

@@ -21,8 +21,24 @@ BENCHMARKS: Final[dict[str, dict[str, Any]]] = {
 
 
 def benchmark_names() -> list[str]:
-    """All names, in the order of lists."""
-    return list(BENCHMARKS)
+    """All names, in the order of lists, and those of several."""
+    return [*BENCHMARKS, *GROUPS]
+
+
+GROUPS: Final[dict[str, list[str]]] = {}
+"""Name of several benchmarks → those."""
+
+for _name, _row in BENCHMARKS.items():
+    if _group := _row.pop("of", ""):
+        GROUPS.setdefault(_group, []).append(_name)
+
+
+def named_benchmarks(names: str) -> dict[str, bool]:
+    """Benchmarks, files and folders named with commas between → whether it may be missing, as one of a group may."""
+    found: dict[str, bool] = {}
+    for name in [names] if is_file(Path(names).expanduser()) else names.split(","):
+        found |= dict.fromkeys(GROUPS[name.strip()], True) if name.strip() in GROUPS else {name.strip(): False}
+    return found
 
 
 OWN_COLUMNS: Final = ("label", "wrong_words", "wrong_span", "false_text", "group", "human")

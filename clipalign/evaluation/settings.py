@@ -28,9 +28,10 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         str | None,
         Setting(
             f"Benchmark: {', '.join(benchmark_names())}; or your own data: a file of texts with what is known of them, "
-            "its description in TOML, or a folder with a folder of images a class.",
+            "its description in TOML, or a folder with a folder of images a class. Several with commas between, or "
+            "atlas for all that say where a caption is wrong.",
             name,
-            value="NAME|FILE|DIR",
+            value="NAME|FILE|DIR,…",
             choices=benchmark_names,
             file=False,
         ),
@@ -111,7 +112,7 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         str | None,
         Setting(
             "Also write report.html to --output: metrics and, for word benchmarks, distributions and the best and "
-            "worst samples with images.",
+            "worst samples with images; of several runs, and without --dataset of all in --output, one table.",
             choices=("html",),
             panel="Output",
             file=False,

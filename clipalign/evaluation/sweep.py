@@ -90,8 +90,11 @@ def folder_names(combinations: Sequence[Values]) -> list[str]:
 
 
 def _folder_name(values: Values) -> str:
-    plain = "_".join(f"{name}={value}" for name, value in values.items())
-    return "".join(character if character.isalnum() or character in "=_.,-+@" else "-" for character in plain)
+    return _plain("_".join(f"{name}={value}" for name, value in values.items()))
+
+
+def _plain(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "=_.,-+@" else "-" for character in name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +146,28 @@ def run_sweep(
             result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
             if result is not None:
                 found.append(Swept(values, result))
+    return found
+
+
+def run_many(
+    benchmarks: Sequence[Benchmark[Any, Any]],
+    load: Callable[[str], LoadedModel],
+    settings: EvalSettings,
+    axes: Mapping[str, Sequence[object]],
+    *,
+    progress: Callable[[int], None] = lambda samples: None,
+) -> list[Swept]:
+    """Run every benchmark under every combination, model after model; arguments and errors as of :func:`run_sweep`.
+
+    A benchmark's runs are in a folder of its name in ``output``. ``load`` is asked for a model once a benchmark.
+    """
+    for benchmark in benchmarks:
+        check_used(benchmark, axes)
+    found: list[Swept] = []
+    with join_processes():
+        for model in axes.get("model", [settings.model]):
+            for benchmark in benchmarks:
+                output = None if settings.output is None else settings.output / _plain(benchmark.name)
+                chosen = replace(settings, output=output)
+                found += run_sweep(benchmark, load, chosen, {**axes, "model": [model]}, progress=progress)
     return found
