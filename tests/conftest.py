@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from clipalign.download.web import Web
 from clipalign.output import progress
 from clipalign.output.console import notices
+from tests.contract.warm import Warm
 from tests.fetching import CONTENT, PATH, patient
 from tests.server import Server, running
 
@@ -62,6 +64,22 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with running() as one:
         one.put(PATH, CONTENT)
         yield one
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """The waiting process that runs command lines in its forks."""
+    with Warm(tmp_path_factory.mktemp("warm")) as warm:
+        yield warm
+
+
+@pytest.fixture
+def program(request: pytest.FixtureRequest) -> list[str]:
+    """What starts clipalign as a program, quickly where there are forks; signals and limits want the real one."""
+    if not hasattr(os, "fork"):
+        return [sys.executable, "-m", "clipalign"]
+    warm: Warm = request.getfixturevalue("warm")
+    return [str(warm.bin / "clipalign")]
 
 
 @pytest.fixture

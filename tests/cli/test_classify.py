@@ -163,9 +163,10 @@ class TestOnePicture:
         assert re.search(r'stroke-width="0\.4".*stroke-width="4\.0"', page, re.DOTALL)
         assert re.search(r'class="heat-9">\d+\.\d<', page)
 
-    def test_from_standard_input(self, here: Path) -> None:
+    def test_from_standard_input(self, here: Path, program: list[str]) -> None:
         content = Path(WCA).read_bytes()
-        done = run_apart("classify", "-", "--labels", str(here / "labels.txt"), "--model", TINY, stdin=content)
+        line = ("classify", "-", "--labels", str(here / "labels.txt"), "--model", TINY)
+        done = run_apart(*line, program=program, stdin=content)
         assert done.status == 0 and json.loads(done.out)["image"] == "-"
 
     def test_class_vectors_come_from_the_cache_and_damaged_ones_are_made_again(

@@ -17,7 +17,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from clipalign.cli import main
-from tests.cli.run import IMAGE, PROGRAM, ROOT, TINY, run_here
+from tests.cli.run import IMAGE, ROOT, TINY, run_here
 
 Capture = pytest.CaptureFixture[str]
 TEXT = "a cup of coke and a dog"
@@ -250,23 +250,23 @@ def test_a_precision_the_device_lacks_falls_back_and_says_so(capsys: Capture) ->
     assert json.loads(out)["provenance"]["precision"] == "fp32"
 
 
-def test_a_reader_that_leaves_early_changes_neither_status_nor_stderr(tmp_path: Path) -> None:
+def test_a_reader_that_leaves_early_changes_neither_status_nor_stderr(program: list[str]) -> None:
     shell = shutil.which("bash")
     if shell is None:
         pytest.skip("needs bash")
     line = '"$@" | head -c 1 >/dev/null; echo ${PIPESTATUS[0]}'
-    command = [*PROGRAM, "detect", IMAGE, TEXT, "--model", TINY, "--epsilon=-5e-5", "--check"]
+    command = [*program, "detect", IMAGE, TEXT, "--model", TINY, "--epsilon=-5e-5", "--check"]
     done = subprocess.run([shell, "-c", line, "-", *command], capture_output=True, cwd=ROOT, timeout=600)
     assert (done.stdout, done.stderr) == (b"1\n", b"")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_on_a_terminal_of_80_columns_the_table_is_coloured_and_fits() -> None:
+def test_on_a_terminal_of_80_columns_the_table_is_coloured_and_fits(program: list[str]) -> None:
     pexpect = pytest.importorskip("pexpect")
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     child = pexpect.spawn(
-        PROGRAM[0],
-        [*PROGRAM[1:], "detect", IMAGE, TEXT, "--model", TINY, "--epsilon=-5e-5"],
+        program[0],
+        [*program[1:], "detect", IMAGE, TEXT, "--model", TINY, "--epsilon=-5e-5"],
         dimensions=(24, 80), env=environment, cwd=str(ROOT), encoding="utf-8", timeout=600,
     )  # fmt: skip
     child.expect(pexpect.EOF)

@@ -301,13 +301,13 @@ def test_control_c_ends_with_one_sentence_what_was_done_kept_and_no_waiting_for_
 
 
 @posix
-def test_a_reader_that_leaves_early_ends_the_run_without_a_word(tmp_path: Path) -> None:
+def test_a_reader_that_leaves_early_ends_the_run_without_a_word(tmp_path: Path, program: list[str]) -> None:
     shell = shutil.which("bash")
     if shell is None:
         pytest.skip("needs bash")
     path = table(tmp_path, pairs(400))
     line = '"$@" | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}'
-    command = [*PROGRAM, "detect", "--input", path, *MODEL, "--epsilon=-5e-5", "--batch-size", "2"]
+    command = [*program, "detect", "--input", path, *MODEL, "--epsilon=-5e-5", "--batch-size", "2"]
     done = subprocess.run([shell, "-c", line, "-", *command], capture_output=True, cwd=ROOT, timeout=600)
     assert (done.stdout, done.stderr) == (b"0\n", b"")
 
@@ -332,8 +332,9 @@ def test_torchrun_shares_the_input_and_its_parts_are_the_whole(capsys: Capture, 
     assert "exitcode: 3" in " ".join(done.stderr.split()).replace("exitcode : 3", "exitcode: 3")
 
 
-def test_many_as_a_program_of_its_own_says_nothing_but_results_on_stdout(tmp_path: Path) -> None:
-    status, out, err = run_apart("detect", "--input", table(tmp_path, bad_rows()), *MODEL, "--format", "json", "-q")
+def test_many_as_a_program_of_its_own_says_nothing_but_results_on_stdout(tmp_path: Path, program: list[str]) -> None:
+    line = ("detect", "--input", table(tmp_path, bad_rows()), *MODEL, "--format", "json", "-q")
+    status, out, err = run_apart(*line, program=program)
     assert (status, err) == (3, "")
     document = json.loads(out)
     assert len(document["results"]) == 4

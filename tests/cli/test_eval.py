@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from clipalign.evaluation.tasks.pictograms import PictogramFoil
-from tests.cli.run import ROOT, TINY, run_here
+from tests.cli.run import TINY, run_here, run_together
 
 Capture = pytest.CaptureFixture[str]
 LINE = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "20")
@@ -216,23 +214,19 @@ def test_a_data_root_that_is_a_file_is_called_one(capsys: Capture, tmp_path: Pat
     assert err.splitlines()[0].endswith("list.json: that is a file")
 
 
-def test_two_processes_of_torchrun_measure_what_one_does(capsys: Capture, tmp_path: Path) -> None:
+def test_two_processes_measure_what_one_does(capsys: Capture, tmp_path: Path, program: list[str]) -> None:
     line = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "260", "--format", "json")
     whole = run_here(capsys, *line, "--output", str(tmp_path / "one"))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "clipalign", *line, "--output", str(tmp_path / "two")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(whole.out)
+    first, second = run_together(*line, "--output", str(tmp_path / "two"), program=program)
+    assert (first.status, second.status, second.out) == (0, 0, ""), first.err
+    assert json.loads(first.out) == json.loads(whole.out)
     one, two = (tmp_path / name / "samples.jsonl" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_two_processes_of_torchrun_stay_together_over_all_runs_of_a_sweep(capsys: Capture) -> None:
+def test_two_processes_stay_together_over_all_runs_of_a_sweep(capsys: Capture, program: list[str]) -> None:
     line = ("eval", "--dataset", "pictogram-foil", "--model", TINY, "--limit", "130", "--format", "json")
     sweep = ("--sweep", "layers=1,2", "--sweep", "epsilon=0,-1", "--mode", "threshold")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "clipalign", *line, *sweep]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(run_here(capsys, *line, *sweep).out)
+    first, second = run_together(*line, *sweep, program=program)
+    assert (first.status, second.status) == (0, 0), first.err
+    assert json.loads(first.out) == json.loads(run_here(capsys, *line, *sweep).out)

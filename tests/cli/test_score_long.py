@@ -160,8 +160,8 @@ class TestMistakes:
         assert run.status == 3 and "specs.json" in run.err
 
 
-def test_a_text_on_standard_input() -> None:
-    run = run_apart("score-long", PICTURE, "--text-file", "-", *LONG, stdin=WRONG.encode())
+def test_a_text_on_standard_input(program: list[str]) -> None:
+    run = run_apart("score-long", PICTURE, "--text-file", "-", *LONG, program=program, stdin=WRONG.encode())
     assert run.status == 0 and json.loads(run.out)["text"] == WRONG
 
 

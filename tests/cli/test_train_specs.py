@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from PIL import Image
 
 from clipalign.training import prepare as specs_prepare
 from clipalign.training.loop import SpecsRun
-from tests.cli.run import GOLDEN, ROOT, run_here
+from tests.cli.run import GOLDEN, run_here, run_together
 
 LONG = str(GOLDEN / "tiny-longclip.safetensors")
 SMALL = (
@@ -144,12 +141,10 @@ def test_missing_weights_name_the_model_that_is_here_by_its_option(
     assert "; or --init pictogram, which is here" in " ".join(run.err.split())
 
 
-def torchrun(folder: Path, processes: int, *arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command += ["-m", "clipalign", "train-specs", *arguments, "--output", str(folder), "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+def together(program: list[str], folder: Path, *arguments: str) -> None:
+    """Two processes."""
+    for run in run_together("train-specs", *arguments, "--output", str(folder), "--device", "cpu", program=program):
+        assert run.status == 0, run.err
 
 
 def alone(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> None:
@@ -162,11 +157,11 @@ TERMS: tuple[str, ...] = ("loss", "contrastive", "detail", "negative", "norm", "
 
 @pytest.mark.parametrize("frozen", [(), ("--freeze", "image")], ids=["both towers", "text alone"])
 def test_two_processes_are_one_with_the_same_global_batch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], frozen: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], program: list[str], frozen: tuple[str, ...]
 ) -> None:
     """With gathered pictures, adaptive epsilon included; to rounding."""
     common: tuple[Any, ...] = (*SMALL, "--lambda-short", "0.5", *frozen)
-    torchrun(tmp_path / "two", 2, *common, "--batch-size", "2", "--gather")
+    together(program, tmp_path / "two", *common, "--batch-size", "2", "--gather")
     alone(capsys, tmp_path / "one", *common)
     ours, theirs = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert len(ours) == len(theirs) == 4
@@ -177,10 +172,10 @@ def test_two_processes_are_one_with_the_same_global_batch(
 
 
 def test_two_processes_with_local_pictures_are_one_that_accumulates(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], program: list[str]
 ) -> None:
     common = (*SMALL, "--batch-size", "2", "--epsilon", "0.3")
-    torchrun(tmp_path / "two", 2, *common)
+    together(program, tmp_path / "two", *common)
     alone(capsys, tmp_path / "one", *common, "--accumulate", "2")
     for mine, other in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
         for term in TERMS:

@@ -18,7 +18,12 @@ from clipalign.version import __version__
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / ".assets" / "examples"
-COMMANDS = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def commands(program: list[str]) -> dict[str, str]:
+    """An environment in which ``clipalign`` is found."""
+    return {**os.environ, "PATH": f"{Path(program[0]).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def read(name: str) -> Any:
@@ -38,19 +43,21 @@ def test_the_citation_names_this_version() -> None:
 
 
 @pytest.mark.parametrize(("captions", "status"), [("captions.jsonl", 1), ("right.jsonl", 0)])
-def test_the_hook_fails_where_a_caption_does_not_fit(tmp_path: Path, captions: str, status: int) -> None:
+def test_the_hook_fails_where_a_caption_does_not_fit(
+    tmp_path: Path, commands: dict[str, str], captions: str, status: int
+) -> None:
     (tmp_path / "right.jsonl").write_text('{"image": "fruit.png", "text": "two apples"}\n')
     place = (EXAMPLES if captions == "captions.jsonl" else tmp_path) / captions
     (hook,) = read(".pre-commit-hooks.yaml")
     assert hook["language"] == "python" and not hook["pass_filenames"]
     images = EXAMPLES / "images"
     line = [*shlex.split(hook["entry"]), "--input", str(place), "--image-root", str(images), "--model", "pictogram"]
-    done = subprocess.run(line, capture_output=True, text=True, env=COMMANDS, cwd=tmp_path, timeout=300)
+    done = subprocess.run(line, capture_output=True, text=True, env=commands, cwd=tmp_path, timeout=300)
     assert done.returncode == status, done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
-def test_the_action_annotates_lines_and_fails() -> None:
+def test_the_action_annotates_lines_and_fails(commands: dict[str, str]) -> None:
     action = read(".github/actions/detect/action.yml")
     _install, detect = action["runs"]["steps"]
     given = {"input": "captions.jsonl", "image-root": "images", "model": "pictogram", "options": "--epsilon -0.006"}
@@ -63,7 +70,7 @@ def test_the_action_annotates_lines_and_fails() -> None:
         ["bash", "-e", "-c", detect["run"]],
         capture_output=True,
         text=True,
-        env=COMMANDS | fill,
+        env=commands | fill,
         cwd=EXAMPLES,
         timeout=300,
     )

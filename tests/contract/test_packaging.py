@@ -211,9 +211,13 @@ def imported(folder: str) -> set[str]:
     return {name.partition(".")[0] for name in found} - sys.stdlib_module_names - ours - {"_typeshed"}
 
 
+installed = functools.cache(metadata.packages_distributions)
+"""Package → names of what installs it; reads the lists of files of all that is installed."""
+
+
 def distributions(package: str) -> set[str]:
     """Names of what installs a package, as indexes compare them."""
-    return {canonicalize_name(name) for name in metadata.packages_distributions().get(package, [package])}
+    return {canonicalize_name(name) for name in installed().get(package, [package])}
 
 
 OF_A_CLUSTER = ("pyspark",)

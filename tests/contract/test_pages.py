@@ -25,12 +25,6 @@ OWN_TESTS = ("setup", "tests")
 """Marks of scripts that ``test_readme`` and ``.ci/run`` take as they stand."""
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    with Warm(tmp_path_factory.mktemp("warm")) as warm:
-        yield warm
-
-
 @pytest.mark.parametrize("page", RUN)
 def test_the_program_says_what_the_page_shows(page: str, warm: Warm, tmp_path: Path) -> None:
     desk = Desk(tmp_path, warm)
