@@ -131,6 +131,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, capsys: Captu
     program = (
         "import resource, runpy, sys;"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(expected) * 2 // 3}, resource.RLIM_INFINITY));"
+        "sys.dont_write_bytecode = True;"  # which would be cut short, and met by others
         "sys.argv[0] = 'clipalign'; runpy.run_module('clipalign', run_name='__main__')"
     )
     limited = [sys.executable, "-c", program, *line, "--output", str(output)]

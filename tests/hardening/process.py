@@ -337,6 +337,7 @@ def _run(
     import resource
 
     os.setsid()  # whatever it starts ends with it
+    sys.dont_write_bytecode = True  # where files may not grow it would be cut short, and met by others
     faulthandler.disable()  # a crash is seen by its signal
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (LAST_RESORT_BYTES, LAST_RESORT_BYTES))
