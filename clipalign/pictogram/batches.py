@@ -15,6 +15,7 @@ import torch
 
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.captions import CLEARLY_ASIDE, FOIL_WEIGHTS, PREFIXES, Caption, Foil, write_caption
+from clipalign.pictogram.drawing import draw_for_model
 from clipalign.pictogram.scenes import (
     COLORS,
     COUNT_WORDS,
@@ -24,7 +25,6 @@ from clipalign.pictogram.scenes import (
     SIZE_WORDS,
     Scene,
     compose_scene,
-    draw_for_model,
     scene_random,
 )
 

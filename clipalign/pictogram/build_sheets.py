@@ -13,7 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipalign.pictogram.scenes import KINDS, SHEET_COLUMNS, SPRITE_PX, STYLES, sheet_path
+from clipalign.pictogram.drawing import SHEET_COLUMNS, SPRITE_PX, sheet_path
+from clipalign.pictogram.scenes import KINDS, STYLES
 
 
 def build_sheet(drawings: Path) -> Image.Image:

@@ -1,7 +1,8 @@
 """Captions that are true of a scene, and false ones that differ in a single word or phrase.
 
 A caption is a row of parts; decidable ones have a slot, and a foil is the same row with one slot filled wrongly. Kinds
-of foil: ``object``, ``color``, ``position``, ``count``, ``size``.
+of foil: ``object``, ``color``, ``position``, ``count``, ``size``; of varied scenes also ``relation``, ``negation`` and
+``material``.
 """
 
 from __future__ import annotations
@@ -12,17 +13,24 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from clipalign.methods.settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, SIZE_WORDS, Group, Scene
+from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, MANY_WORDS, MATERIALS, SIZE_WORDS, Scene
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
 FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
+VARIED_KINDS: Final = (*FOIL_KINDS, "relation", "negation", "material")
+VARIED_WEIGHTS: Final = {**FOIL_WEIGHTS, "relation": 3.0, "negation": 3.0, "material": 1.5}
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
+_VARIED_OPPOSITES: Final = OPPOSITES | {"over": "under", "under": "over"}
 CLEARLY_APART: Final = 0.22
 """Minimum distance of two centers, as a share of the canvas, for left of, right of, above and below."""
 CLEARLY_ASIDE: Final = 0.36
 """Maximum distance of a center from an edge for on the left, on the right, at the top and at the bottom."""
+ALL_ASIDE: Final = 0.46
+"""The same for each of several."""
+APART: Final = 0.08
+"""Minimum gap between the centers of one group and those of another for left of, right of, above and below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class Caption:
 
     def foil_kinds(self) -> tuple[str, ...]:
         present = {part.slot for part in self.parts}
-        return tuple(kind for kind in FOIL_KINDS if kind in present)
+        return tuple(kind for kind in VARIED_KINDS if kind in present)
 
     def foil(self, rng: random.Random, kind: str) -> Foil:
         """Return the caption with one slot of ``kind`` made false; ``IndexError`` if it has none."""
@@ -81,12 +89,16 @@ def falsify(rng: random.Random, scene: Scene, part: Part) -> Part:
         case "color":
             return replace(part, text=rng.choice([color for color in COLORS if color != scene.color]))
         case "count":
-            return replace(part, text=rng.choice([word for word in COUNT_WORDS.values() if word != part.text]))
+            return replace(part, text=rng.choice([word for word in scene.count_words.values() if word != part.text]))
         case "size":
             true_size = scene.groups[part.group].size
             return replace(part, text=rng.choice(SIZE_WORDS["small" if true_size == "large" else "large"]))
+        case "negation":  # what the picture shows and the caption does not name
+            return replace(part, text=noun(rng, scene.groups[part.group].kind, 1))
+        case "material":
+            return replace(part, text=rng.choice([word for word in MATERIALS if word != part.text]))
         case _:
-            return replace(part, text=OPPOSITES[part.text])
+            return replace(part, text=_VARIED_OPPOSITES[part.text])
 
 
 def noun(rng: random.Random, kind: int, count: int) -> str:
@@ -119,11 +131,13 @@ def join_parts(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:
 
 
 def _thing(rng: random.Random, scene: Scene, index: int) -> list[Part]:
-    """ "a small dog", "three cats" """
+    """ "a small dog", "three cats", "two outlined cats" """
     group = scene.groups[index]
-    parts = [Part("", article=True)] if group.count == 1 else [Part(COUNT_WORDS[group.count], "count", index)]
+    parts = [Part("", article=True)] if group.count == 1 else [Part(scene.count_words[group.count], "count", index)]
     if group.size in SIZE_WORDS and rng.random() < 0.5:
         parts.append(Part(rng.choice(SIZE_WORDS[group.size]), "size", index))
+    if group.material in MATERIALS and rng.random() < 0.6:
+        parts.append(Part(group.material, "material", index))
     parts.append(Part(noun(rng, group.kind, group.count), "object", index))
     return parts
 
@@ -136,15 +150,15 @@ def _ground(rng: random.Random, scene: Scene) -> list[Part]:
 
 
 def sides(scene: Scene, index: int) -> list[list[Part]]:
-    """ "on the left", "at the top": none, one or both."""
+    """ "on the left", "at the top": none, one or both. Groups of several have sides in varied scenes."""
     group = scene.groups[index]
-    if group.count > 1:
+    if group.count > 1 and not scene.varied:
         return []
-    thing, found = group.things[0], []
-    if min(thing.x, 1 - thing.x) < CLEARLY_ASIDE:
-        found.append([Part("on the"), Part("left" if thing.x < 0.5 else "right", "position", index)])
-    if min(thing.y, 1 - thing.y) < CLEARLY_ASIDE:
-        found.append([Part("at the"), Part("top" if thing.y < 0.5 else "bottom", "position", index)])
+    limit = CLEARLY_ASIDE if group.count == 1 else ALL_ASIDE
+    found = []
+    for opening, low, high, along in (("on the", "left", "right", group.xs), ("at the", "top", "bottom", group.ys)):
+        if max(along) < limit or min(along) > 1 - limit:
+            found.append([Part(opening), Part(low if max(along) < limit else high, "position", index)])
     return found
 
 
@@ -153,17 +167,34 @@ def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
     return rng.choice(found) if found else []
 
 
-def relation(first: Group, second: Group) -> list[Part]:
-    """Describe the first single thing relative to the second: "to the left of", "above"; empty when undecidable."""
-    if first.count > 1 or second.count > 1:
+def relation(rng: random.Random, scene: Scene, first: int, second: int) -> list[Part]:
+    """Describe the first group relative to the second: "to the left of", "above"; empty when undecidable.
+
+    Plain scenes relate single things only.
+    """
+    one, other = scene.groups[first], scene.groups[second]
+    single = one.count == other.count == 1
+    if not (single or scene.varied):
         return []
-    dx = first.things[0].x - second.things[0].x
-    dy = first.things[0].y - second.things[0].y
-    if max(abs(dx), abs(dy)) < CLEARLY_APART:
+    apart = CLEARLY_APART if single else APART
+    gaps = {"x": _gap(one.xs, other.xs), "y": _gap(one.ys, other.ys)}
+    axis = max(gaps, key=lambda name: abs(gaps[name]))
+    if abs(gaps[axis]) < apart:
         return []
-    if abs(dx) > abs(dy):
-        return [Part("to the"), Part("left" if dx < 0 else "right", "position"), Part("of")]
-    return [Part("above" if dy < 0 else "below", "position")]
+    before = gaps[axis] < 0
+    if axis == "x":
+        word = "left" if before else "right"
+        if scene.varied and rng.random() < 0.4:
+            return [Part(word, "relation"), Part("of")]
+        return [Part("to the"), Part(word, "relation" if scene.varied else "position"), Part("of")]
+    if scene.varied and rng.random() < 0.3:
+        return [Part("over" if before else "under", "relation")]
+    return [Part("above" if before else "below", "relation" if scene.varied else "position")]
+
+
+def _gap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """How far all centers of one group are beyond all of the other, below 0 on the near side; 0 where they mix."""
+    return min(max(one) - min(other), 0.0) or max(min(one) - max(other), 0.0)
 
 
 # --- caption styles ---------------------------------------------------------------------------------------------------
@@ -202,7 +233,7 @@ def _related(rng: random.Random, scene: Scene) -> list[Part]:
     order = _order(rng, scene)
     if len(order) < 2:
         return _placed(rng, scene)
-    between = relation(scene.groups[order[0]], scene.groups[order[1]])
+    between = relation(rng, scene, order[0], order[1])
     if not between:
         return _listing(rng, scene)
     parts = _thing(rng, scene, order[0]) + between + _thing(rng, scene, order[1])
@@ -238,15 +269,68 @@ STYLES_OF_SPEECH: Final[dict[Callable[[random.Random, Scene], list[Part]], int]]
 }
 
 
+def absent(rng: random.Random, scene: Scene) -> int:
+    """A kind that the scene does not show."""
+    return rng.choice([kind for kind in range(len(KINDS)) if kind not in scene.kinds])
+
+
+def _negated(rng: random.Random, scene: Scene) -> list[Part]:
+    """ "a dog and no cat": what is not there, where a foil names what is there and the caption leaves out."""
+    *named, hidden = _order(rng, scene)
+    thing = Part(noun(rng, absent(rng, scene), 1), "negation", hidden)
+    parts = _enumerate([_thing(rng, scene, index) for index in named]) if named else []
+    if named and rng.random() < 0.4:
+        parts += [Part("without"), Part("", article=True), thing]
+    else:
+        opening = rng.choice(("and", "but")) if named else rng.choice(("", "there is"))
+        parts += [Part(f"{opening} no".strip()), thing]
+    return parts + (_ground(rng, scene) if rng.random() < 0.4 or not named else [])
+
+
+OPENINGS: Final = ("this picture shows", "we see", "you can see", "in the picture there is", "it shows")
+
+
+def _described(rng: random.Random, scene: Scene) -> list[Part]:
+    """ "We see two cats at the top and a dog on a red background. The cats are above the dog." """
+    order = _order(rng, scene)
+    phrases = [_thing(rng, scene, index) + (_side(rng, scene, index) if rng.random() < 0.5 else []) for index in order]
+    parts = [Part(rng.choice(OPENINGS)), *_enumerate(phrases), *_ground(rng, scene), Part(".")]
+    if len(order) > 1:
+        between = relation(rng, scene, order[0], order[1])
+        if between:
+            one, other = ([Part("the"), *_named(phrases[i])] for i in (0, 1))
+            verb = "is" if scene.groups[order[0]].count == 1 else "are"
+            parts += [*one, Part(verb), *between, *other, Part(".")]
+    return parts
+
+
+def _named(phrase: list[Part]) -> list[Part]:
+    return [part for part in phrase if part.slot == "object"]
+
+
+VARIED_STYLES: Final[dict[Callable[[random.Random, Scene], list[Part]], int]] = {
+    _listing: 18,
+    _some: 14,
+    _placed: 18,
+    _related: 22,
+    _keywords: 3,
+    _sentences: 7,
+    _negated: 13,
+    _described: 8,
+}
+
+
 def write_caption(rng: random.Random, scene: Scene) -> Caption:
-    style = rng.choices(tuple(STYLES_OF_SPEECH), tuple(STYLES_OF_SPEECH.values()))[0]
+    styles = VARIED_STYLES if scene.varied else STYLES_OF_SPEECH
+    style = rng.choices(tuple(styles), tuple(styles.values()))[0]
     parts = style(rng, scene)
     if parts[-1].text != "." and rng.random() < 0.3:
         parts.append(Part("."))
     return Caption(scene, tuple(parts))
 
 
-def vocabulary() -> frozenset[str]:
+def vocabulary(*, varied: bool = False) -> frozenset[str]:
+    """Words of captions of plain scenes, or of all scenes."""
     words = {"a", "an", "and", "there", "is", "are", "the", "background", "on", "at", "to", "of", "against", "with"}
     for kind in KINDS:
         for name in (*kind.names, kind.plural):
@@ -256,4 +340,7 @@ def vocabulary() -> frozenset[str]:
         words.update(synonyms)
     for prefix in PREFIXES:
         words.update(prefix.lower().split())
+    if varied:
+        words.update(MANY_WORDS.values(), MATERIALS, _VARIED_OPPOSITES, ("no", "but", "without"))
+        words.update(*(opening.split() for opening in OPENINGS))
     return frozenset(words)

@@ -15,16 +15,17 @@ from typing import Final, Literal
 from PIL import Image
 
 from clipalign.pictogram.captions import Part, falsify, join_parts, noun, relation, sides
+from clipalign.pictogram.drawing import draw_for_model
 from clipalign.pictogram.scenes import (
-    COUNT_WORDS,
     DRAWN_PX,
     DRAWN_WEIGHTS,
     KINDS,
+    MATERIALS,
     SIZE_WORDS,
     Group,
     Scene,
     compose_scene,
-    draw_for_model,
+    compose_varied,
     scene_random,
 )
 
@@ -58,7 +59,7 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class WrongDetail:
-    """A false statement, and what is false about it: ``object``, ``color``, ``position``, ``count`` or ``size``."""
+    """A false statement, and what is false about it: one of ``captions.VARIED_KINDS``."""
 
     text: str
     kind: str
@@ -106,11 +107,11 @@ class LongSceneSample:
         return draw_for_model(self.caption.scene, self.drawn_px)
 
 
-def make_long_sample(number: int, *, split: str) -> LongSceneSample:
+def make_long_sample(number: int, *, split: str, varied: bool = False) -> LongSceneSample:
     """Return sample ``number``, any from 0 on, of a split; the same on every machine and in every run."""
     rng = scene_random(split, number)
     while True:
-        caption = write_long_caption(rng, compose_scene(rng))
+        caption = write_long_caption(rng, compose_varied(rng) if varied else compose_scene(rng))
         if len(caption.details) >= FEWEST_DETAILS:
             return LongSceneSample(number, caption, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0])
 
@@ -159,7 +160,7 @@ class _Writer:
     def _introduce(self, index: int) -> Detail:
         group = self._scene.groups[index]
         single = group.count == 1
-        parts = [Part("", article=True)] if single else [Part(COUNT_WORDS[group.count], "count", index)]
+        parts = [Part("", article=True)] if single else [Part(self._scene.count_words[group.count], "count", index)]
         thing = Part(self._names[index], "object", index)
         extras = [[self._size(group, index), thing]] if group.size in SIZE_WORDS else []
         extras += [[thing, *side] for side in sides(self._scene, index)]
@@ -183,15 +184,18 @@ class _Writer:
             verb = Part("is" if group.count == 1 else "are")
             if group.size in SIZE_WORDS and self._said[index] not in SIZE_WORDS[group.size]:
                 found.append((Detail((subject, verb, self._size(group, index))), {index}))
+            if group.material in MATERIALS:
+                found.append((Detail((subject, verb, Part(group.material, "material", index))), {index}))
             link = (verb,) if self.form == "sentences" else ()
             for side in sides(scene, index):
                 if side[-1].text != self._said[index]:
                     found.append((Detail((subject, *link, *side)), {index}))
         for pair in combinations(range(len(scene.groups)), 2):
             first, second = self._rng.sample(pair, 2)
-            between = relation(scene.groups[first], scene.groups[second])
+            between = relation(self._rng, scene, first, second)
             if between:
-                link = (Part("is"),) if self.form == "sentences" else ()
+                verb = Part("is" if scene.groups[first].count == 1 else "are")
+                link = (verb,) if self.form == "sentences" else ()
                 parts = (Part(f"the {self._names[first]}"), *link, *between, Part(f"the {self._names[second]}"))
                 found.append((Detail(parts), {first, second}))
         return found
@@ -220,7 +224,7 @@ class _Writer:
         others = [kind for kind in range(len(KINDS)) if kind not in self._scene.kinds]
         kind = self._rng.choice(others)
         many = self._rng.random() < 0.3
-        parts = [Part(self._rng.choice(tuple(COUNT_WORDS.values()))) if many else Part("", article=True)]
+        parts = [Part(self._rng.choice(tuple(self._scene.count_words.values()))) if many else Part("", article=True)]
         parts.append(Part(noun(self._rng, kind, 2 if many else 1)))
         if not many and self._rng.random() < 0.3:
             parts.append(Part(self._rng.choice(("on the left", "on the right", "at the top", "at the bottom"))))

@@ -1,4 +1,7 @@
-"""Pictogram scenes: what can occur in one, how one is composed, and how it is drawn. Torch-free.
+"""Pictogram scenes: what can occur in one, and how one is composed. Torch-free.
+
+Plain scenes are drawings apart from each other on one color. Varied ones also overlap, go down to 8 % of the side and
+up to six of a kind, are drawn in several materials, and stand on textured grounds in the colors of photographs.
 
 The tables fix the meaning of the trained weights: changing their order or size requires new training. Everything else
 follows from one seeded ``random.Random``, the same on every machine. Coordinates are shares of the canvas, origin top
@@ -8,17 +11,12 @@ left.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
-
 HERE: Final = Path(__file__).parent
 STYLES: Final = ("noto", "twemoji")
-SPRITE_PX: Final = 64
-SHEET_COLUMNS: Final = 21
 CANVAS_PX: Final = 96
 DRAWN_PX: Final = (CANVAS_PX, 2 * CANVAS_PX, 3 * CANVAS_PX)
 DRAWN_WEIGHTS: Final = (6, 1, 1)
@@ -72,25 +70,14 @@ SIZE_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "large": ("large", "big", "huge"),
 }
 COUNT_WORDS: Final[dict[int, str]] = {2: "two", 3: "three", 4: "four"}
+MANY_WORDS: Final[dict[int, str]] = {**COUNT_WORDS, 5: "five", 6: "six"}
+"""Counts of plain and of varied scenes."""
 
-
-def sheet_path(style: str) -> Path:
-    return HERE / f"sprites-{style}.png"
-
-
-@cache
-def _sheet(style: str) -> Image.Image:
-    with Image.open(sheet_path(style)) as file:
-        sheet: Image.Image = file.convert("RGBA")
-    return sheet
-
-
-@cache
-def sprite(kind: int, style: str, side_px: int) -> Image.Image:
-    """Return the RGBA drawing of ``KINDS[kind]`` in a style."""
-    x, y = kind % SHEET_COLUMNS * SPRITE_PX, kind // SHEET_COLUMNS * SPRITE_PX
-    tile = _sheet(style).crop((x, y, x + SPRITE_PX, y + SPRITE_PX))
-    return tile.resize((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=None)
+MATERIALS: Final = ("outlined", "flat", "shaded")
+"""How a varied scene may draw a group, as captions say it."""
+UNSEEN_MATERIAL: Final = "pencil"
+"""A way of drawing that no training scene has and no caption names."""
+PATTERNS: Final = ("plain", "gradient", "stripes", "checks", "cloudy")
 
 
 PLACING_ATTEMPTS: Final = 40
@@ -99,13 +86,15 @@ COLOR_JITTER: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One drawn object: center and side as shares of the canvas."""
+    """One drawn object: center and side as shares of the canvas; material, and degrees that it is turned by."""
 
     kind: int
     style: str
     x: float
     y: float
     side: float
+    material: str = field(default="", repr=False)  # what plain scenes lack stays out of their identity
+    tilt: int = field(default=0, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +107,55 @@ class Group:
     def count(self) -> int:
         return len(self.things)
 
+    @property
+    def material(self) -> str:
+        return self.things[0].material
+
+    @property
+    def xs(self) -> tuple[float, ...]:
+        return tuple(thing.x for thing in self.things)
+
+    @property
+    def ys(self) -> tuple[float, ...]:
+        return tuple(thing.y for thing in self.things)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A varied ground and the light on the scene.
+
+    Attributes:
+        pattern: one of ``PATTERNS``, in shades of the scene's color.
+        contrast: of the pattern, 0 to 1.
+        saturation, brightness: factors on the whole picture.
+        blur: radius as a share of the side.
+        seed: decides the pattern's phase and the noise.
+    """
+
+    pattern: str
+    contrast: float
+    saturation: float
+    brightness: float
+    blur: float
+    seed: int
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
+    """A scene; only a varied one has a ``ground`` beyond its color."""
+
     color: str
     rgb: tuple[int, int, int]
     groups: tuple[Group, ...]
+    ground: Ground | None = field(default=None, repr=False)
+
+    @property
+    def varied(self) -> bool:
+        return self.ground is not None
+
+    @property
+    def count_words(self) -> dict[int, str]:
+        return MANY_WORDS if self.varied else COUNT_WORDS
 
     @property
     def kinds(self) -> frozenset[int]:
@@ -141,13 +173,18 @@ def scene_random(split: str, number: int) -> random.Random:
 
 def compose_scene(rng: random.Random) -> Scene:
     """Compose a random scene of one to three groups, at most six things, without overlap."""
-    color = rng.choice(tuple(COLORS))
-    red, green, blue = (min(255, max(0, c + rng.randint(-COLOR_JITTER, COLOR_JITTER))) for c in COLORS[color])
+    color, rgb = choose_color(rng)
     style = rng.choice((*STYLES, None))  # None: every thing draws its own style
     while True:
         groups = _place_groups(rng, style)
         if groups:
-            return Scene(color, (red, green, blue), groups)
+            return Scene(color, rgb, groups)
+
+
+def choose_color(rng: random.Random, jitter: int = COLOR_JITTER) -> tuple[str, tuple[int, int, int]]:
+    color = rng.choice(tuple(COLORS))
+    red, green, blue = (min(255, max(0, c + rng.randint(-jitter, jitter))) for c in COLORS[color])
+    return color, (red, green, blue)
 
 
 def _place_groups(rng: random.Random, style: str | None) -> tuple[Group, ...]:
@@ -181,16 +218,68 @@ def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: li
     return None
 
 
-def draw_scene(scene: Scene, *, side_px: int = CANVAS_PX) -> Image.Image:
-    picture = Image.new("RGB", (side_px, side_px), scene.rgb)
-    for thing in scene.things:
-        side = round(thing.side * side_px)
-        drawing = sprite(thing.kind, thing.style, side)
-        corner = (round(thing.x * side_px - side / 2), round(thing.y * side_px - side / 2))
-        picture.paste(drawing, corner, drawing)
-    return picture
+# --- varied scenes ----------------------------------------------------------------------------------------------------
+
+VARIED_JITTER: Final = 18
+VARIED_SIZES: Final = {"small": (0.08, 0.25), "medium": (0.30, 0.37), "large": (0.46, 0.60)}
+MOST_THINGS: Final = 8
+CROWDED: Final = 0.7
+"""Distance that overlapping things keep, as a share of the one at which they touch."""
+REGIONS: Final = ((0, 0, 1, 1), (0, 0, 1, 1), (0, 0, 0.5, 1), (0.5, 0, 1, 1), (0, 0, 1, 0.5), (0, 0.5, 1, 1))
+"""Parts of the canvas that a group keeps to, left, top, right and bottom."""
 
 
-def draw_for_model(scene: Scene, drawn_px: int) -> Image.Image:
-    """Draw the scene at ``drawn_px`` pixels a side and scale it to the model's size, as its preprocessing does."""
-    return draw_scene(scene, side_px=drawn_px).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BICUBIC)
+def compose_varied(rng: random.Random, *, material: str | None = None) -> Scene:
+    """Compose a varied scene of one to three groups; ``material`` is that of everything, None for a mixture."""
+    color, rgb = choose_color(rng, VARIED_JITTER)
+    ground = Ground(
+        pattern=rng.choice(PATTERNS),
+        contrast=rng.uniform(0.2, 1),
+        saturation=rng.uniform(0.6, 1.15),
+        brightness=rng.uniform(0.85, 1.1),
+        blur=rng.choice((0, 0, 0.006)),
+        seed=rng.getrandbits(32),
+    )
+    while True:
+        groups = _place_varied(rng, material)
+        if groups:
+            return Scene(color, rgb, groups, ground)
+
+
+def _place_varied(rng: random.Random, material: str | None) -> tuple[Group, ...]:
+    kinds = rng.sample(range(len(KINDS)), rng.choices((1, 2, 3), (20, 45, 35))[0])
+    counts = [rng.choice((1, 1, rng.randint(2, 6))) for _ in kinds]
+    if sum(counts) > MOST_THINGS:
+        return ()
+    style, distance = rng.choice((*STYLES, None)), rng.choice((1.0, 1.0, CROWDED))
+    placed: list[Thing] = []
+    groups = []
+    for kind, count in zip(kinds, counts, strict=True):
+        size = rng.choice(("small", "medium", "large")[: 3 if count == 1 else 2 if count == 2 else 1])
+        low, high = VARIED_SIZES[size]
+        side = rng.triangular(low, high, high)
+        drawn = material or rng.choice(("", "", *MATERIALS))
+        region = rng.choice(REGIONS)
+        members: list[Thing] = []
+        for _ in range(count):
+            spot = _find_spot(rng, side, region, placed, distance)
+            if spot is None:
+                return ()
+            members.append(Thing(kind, style or rng.choice(STYLES), *spot, side, drawn, rng.randint(-12, 12)))
+            placed.append(members[-1])
+        groups.append(Group(kind, size, tuple(members)))
+    return tuple(groups)
+
+
+def _find_spot(
+    rng: random.Random, side: float, region: tuple[float, ...], placed: list[Thing], distance: float
+) -> tuple[float, float] | None:
+    left, top, right, bottom = region
+    margin = side / 2 + 0.01
+    if right - left < 2 * margin or bottom - top < 2 * margin:
+        left, top, right, bottom = 0, 0, 1, 1
+    for _ in range(PLACING_ATTEMPTS):
+        x, y = rng.uniform(left + margin, right - margin), rng.uniform(top + margin, bottom - margin)
+        if all(max(abs(x - one.x), abs(y - one.y)) > distance * (side + one.side) / 2 for one in placed):
+            return x, y
+    return None

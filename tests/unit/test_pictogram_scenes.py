@@ -15,6 +15,7 @@ from clipalign.pictogram.captions import (
     vocabulary,
     write_caption,
 )
+from clipalign.pictogram.drawing import draw_scene, sprite
 from clipalign.pictogram.scenes import (
     COLORS,
     COUNT_WORDS,
@@ -24,9 +25,7 @@ from clipalign.pictogram.scenes import (
     STYLES,
     Scene,
     compose_scene,
-    draw_scene,
     scene_random,
-    sprite,
 )
 
 SCENES = 200

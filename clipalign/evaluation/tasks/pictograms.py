@@ -32,6 +32,7 @@ from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.words import WordBenchmark
 from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, article, write_caption
 from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
+from clipalign.pictogram.drawing import draw_scene
 from clipalign.pictogram.scenes import (
     CANVAS_PX,
     COLOR_JITTER,
@@ -45,7 +46,6 @@ from clipalign.pictogram.scenes import (
     Scene,
     Thing,
     compose_scene,
-    draw_scene,
     place_thing,
     scene_random,
 )
