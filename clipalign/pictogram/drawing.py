@@ -16,6 +16,7 @@ SHEET_COLUMNS: Final = 21
 SHADE: Final = 45
 """How much lighter or darker, of 255, a pattern is at most."""
 
+
 def sheet_path(style: str) -> Path:
     return HERE / f"sprites-{style}.png"
 
@@ -67,7 +68,8 @@ def _in_material(kind: int, style: str, material: str) -> Image.Image:
 def _edges(light: np.ndarray) -> np.ndarray:
     """How fast the light changes, 0 to 1 (S, S, 1)."""
     down, right = np.gradient(light[..., 0])
-    return np.clip((np.hypot(down, right) - 8) / 30, 0, 1)[..., None]
+    edges: np.ndarray = np.clip((np.hypot(down, right) - 8) / 30, 0, 1)[..., None]
+    return edges
 
 
 def draw_scene(scene: Scene, *, side_px: int = CANVAS_PX) -> Image.Image:

@@ -220,7 +220,7 @@ def place_thing(rng: random.Random, kind: int, style: str, size: str, placed: li
 
 # --- varied scenes ----------------------------------------------------------------------------------------------------
 
-VARIED_JITTER: Final = 18
+VARIED_JITTER: Final = 14
 VARIED_SIZES: Final = {"small": (0.08, 0.25), "medium": (0.30, 0.37), "large": (0.46, 0.60)}
 MOST_THINGS: Final = 8
 CROWDED: Final = 0.7
@@ -235,8 +235,8 @@ def compose_varied(rng: random.Random, *, material: str | None = None) -> Scene:
     ground = Ground(
         pattern=rng.choice(PATTERNS),
         contrast=rng.uniform(0.2, 1),
-        saturation=rng.uniform(0.6, 1.15),
-        brightness=rng.uniform(0.85, 1.1),
+        saturation=rng.uniform(0.85, 1.15),
+        brightness=rng.uniform(0.93, 1.07),
         blur=rng.choice((0, 0, 0.006)),
         seed=rng.getrandbits(32),
     )

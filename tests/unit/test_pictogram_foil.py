@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from typing import cast
+
 import pytest
 
 from clipalign.errors import UnknownDataset
 from clipalign.evaluation.benchmark import CaptionOutcome
 from clipalign.evaluation.registry import BENCHMARKS, find_benchmark
 from clipalign.evaluation.tasks.pictograms import PictogramFoil
-from clipalign.pictogram.captions import FOIL_KINDS
+from clipalign.pictogram.captions import FOIL_KINDS, VARIED_KINDS
 from clipalign.results import DetectResult, Provenance, WordScore
 
 PROVENANCE = Provenance("m", "a", "h", False, "cpu", "fp32", 0, {}, {})
@@ -70,6 +73,23 @@ def test_samples_are_decided_by_the_seed_and_a_limit_only_shortens() -> None:
 def test_calibration_and_test_scenes_differ() -> None:
     (test, _), (calibration, _) = (PictogramFoil(split=split)._pair(0, "object") for split in ("test", "calibration"))
     assert test.text != calibration.text
+
+
+def test_samples_of_plain_scenes_stay_the_same_from_version_to_version() -> None:
+    samples = list(PictogramFoil().samples(limit=200, seed=0))
+    told = "".join(f"{sample.id} {sample.text} {sample.false_spans}" for sample in samples)
+    assert sha256(told.encode()).hexdigest()[:16] == "a4bf49d5b965115d"
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("pictogram-varied", VARIED_KINDS), ("pictogram-unseen", VARIED_KINDS[:-1])]
+)
+def test_foils_of_varied_scenes_take_turns_in_their_kinds(name: str, kinds: tuple[str, ...]) -> None:
+    """What is drawn in an unseen way has no material that a caption could name."""
+    benchmark = cast("PictogramFoil", find_benchmark(name))
+    samples = list(benchmark.samples(limit=4 * len(kinds), seed=0))
+    assert [sample.part for sample in samples[::2]] == [*kinds, *kinds]
+    assert all(foil.text != true.text for true, foil in zip(samples[::2], samples[1::2], strict=True))
 
 
 def test_metrics_of_outcomes_worked_out_by_hand() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from itertools import combinations, permutations
 
+import numpy as np
 import pytest
 
 from clipalign.pictogram.captions import (
@@ -11,7 +14,9 @@ from clipalign.pictogram.captions import (
     CLEARLY_ASIDE,
     FOIL_KINDS,
     PREFIXES,
+    VARIED_KINDS,
     Caption,
+    relation,
     vocabulary,
     write_caption,
 )
@@ -20,11 +25,17 @@ from clipalign.pictogram.scenes import (
     COLORS,
     COUNT_WORDS,
     KINDS,
+    MATERIALS,
+    PATTERNS,
     SIZE_WORDS,
     SIZES,
     STYLES,
+    UNSEEN_MATERIAL,
+    Group,
     Scene,
+    Thing,
     compose_scene,
+    compose_varied,
     scene_random,
 )
 
@@ -162,3 +173,101 @@ def test_the_vocabulary_covers_every_word_that_is_ever_written() -> None:
         for word in " ".join(texts).replace(",", " ").replace(".", " ").lower().split():
             assert word in known
     assert set(COLORS) <= known
+
+
+# --- varied scenes ----------------------------------------------------------------------------------------------------
+
+
+def varied(number: int) -> tuple[Scene, Caption, random.Random]:
+    rng = scene_random("tests", number)
+    scene = compose_varied(rng)
+    return scene, write_caption(rng, scene), rng
+
+
+def test_varied_scenes_go_from_8_percent_of_the_side_to_six_of_a_kind_in_every_material_and_pattern() -> None:
+    scenes = [varied(number)[0] for number in range(500)]
+    groups = [group for scene in scenes for group in scene.groups]
+    assert {group.count for group in groups} == set(range(1, 7))
+    assert {group.material for group in groups} == {"", *MATERIALS}
+    assert {scene.ground.pattern for scene in scenes if scene.ground} == set(PATTERNS)
+    sides = [thing.side for group in groups for thing in group.things]
+    assert 0.08 <= min(sides) < 0.11
+    assert any(overlap(scene) for scene in scenes)
+    assert all(
+        thing.x - thing.side / 2 > 0 and thing.x + thing.side / 2 < 1 for scene in scenes for thing in scene.things
+    )
+
+
+def overlap(scene: Scene) -> bool:
+    return any(
+        max(abs(one.x - other.x), abs(one.y - other.y)) < (one.side + other.side) / 2
+        for one, other in combinations(scene.things, 2)
+    )
+
+
+def test_a_varied_picture_is_the_same_every_time_and_keeps_the_color_of_its_ground() -> None:
+    for number in range(40):
+        scene, _, _ = varied(number)
+        picture = np.asarray(draw_scene(scene), float)
+        assert np.array_equal(picture, np.asarray(draw_scene(scene)))
+        bare = np.asarray(draw_scene(replace(scene, groups=())), float).mean((0, 1))
+        assert min(COLORS, key=lambda name: float(np.abs(bare - COLORS[name]).sum())) == scene.color
+
+
+@pytest.mark.parametrize("material", [*MATERIALS, UNSEEN_MATERIAL])
+def test_every_material_draws_every_kind_in_its_own_way(material: str) -> None:
+    thing = Thing(0, "noto", 0.5, 0.5, 0.9, material)
+    ways = {draw_one(replace(thing, material=other)) for other in ("", *MATERIALS, UNSEEN_MATERIAL)}
+    assert len(ways) == 5
+    assert len({draw_one(replace(thing, kind=kind)) for kind in range(0, len(KINDS), 7)}) == len(
+        range(0, len(KINDS), 7)
+    )
+
+
+def draw_one(thing: Thing) -> bytes:
+    return draw_scene(Scene("white", (255, 255, 255), (Group(thing.kind, "large", (thing,)),))).tobytes()
+
+
+def test_foils_of_varied_captions_are_false_in_one_slot_and_of_every_kind() -> None:
+    seen = set()
+    for number in range(SCENES):
+        scene, caption, rng = varied(number)
+        for kind in caption.foil_kinds():
+            foil = caption.foil(rng, kind)
+            seen.add(kind)
+            assert foil.text != caption.text
+            if kind == "negation":
+                assert foil.words in {name for kind in scene.kinds for name in KINDS[kind].names}
+                assert foil.words not in caption.text.split()
+    assert seen == set(VARIED_KINDS)
+
+
+def test_relations_of_groups_hold_for_every_pair_of_their_things() -> None:
+    told = 0
+    for number in range(SCENES):
+        scene, _, rng = varied(number)
+        for first, second in permutations(range(len(scene.groups)), 2):
+            words = {part.text for part in relation(rng, scene, first, second)}
+            one, other = scene.groups[first], scene.groups[second]
+            told += bool(words)
+            if words & {"left"}:
+                assert max(one.xs) < min(other.xs)
+            if words & {"below", "under"}:
+                assert min(one.ys) > max(other.ys)
+    assert told > SCENES / 2
+
+
+def test_a_caption_denies_only_what_is_not_there() -> None:
+    denials = [(scene, part) for n in range(SCENES) for scene, caption, _ in [varied(n)] for part in caption.parts]
+    names = {name: index for index, kind in enumerate(KINDS) for name in kind.names}
+    denied = [(scene, names[part.text]) for scene, part in denials if part.slot == "negation"]
+    assert len(denied) > 10
+    assert not any(kind in scene.kinds for scene, kind in denied)
+
+
+def test_the_varied_vocabulary_covers_every_word() -> None:
+    words = vocabulary(varied=True)
+    assert words > vocabulary()
+    for number in range(SCENES):
+        _, caption, _ = varied(number)
+        assert set(caption.text.replace(",", " ").replace(".", " ").split()) <= words

@@ -1,9 +1,12 @@
-"""Benchmarks of generated scenes: ``pictogram-foil``, ``pictogram-classify``, ``pictogram-long``.
+"""Benchmarks of generated scenes: ``pictogram-foil``, ``pictogram-classify``, ``pictogram-long``, and varied ones.
 
 Offline and seeded; their scenes were used neither for training nor for calibration of the embedded models.
 
 ``pictogram-foil``: each scene with a true caption and the same with one word swapped, each foil kind a fifth. Protocol
 as for FOIL: mode ``most-negative``, LA over the foils, AP with the true caption as the positive class.
+``pictogram-varied`` is the same on scenes with overlap, small things, up to six of a kind, materials and textured
+grounds, with relations of groups and negation too; ``pictogram-unseen`` draws everything in a way that no training
+scene has.
 
 ``pictogram-classify``: scenes of several objects; which of 116 kinds is among them? Every second kind is a class, the
 others only appear beside, so that one answer is right. Three parts, a third each: ``large``, the label's object large
@@ -13,6 +16,7 @@ names and from how captions combine it with sizes, counts, places and grounds. N
 so they say less than descriptions of photographs' classes, and WCA's gain comes from its crops.
 
 ``pictogram-long``: captions that grow detail by detail, with details known to be wrong. Protocol as for sDCI.
+``pictogram-varied-long``: the same on varied scenes.
 """
 
 from __future__ import annotations
@@ -30,9 +34,9 @@ from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
 from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark
 from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.words import WordBenchmark
-from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, article, write_caption
-from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
+from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, VARIED_KINDS, article, write_caption
 from clipalign.pictogram.drawing import draw_scene
+from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
 from clipalign.pictogram.scenes import (
     CANVAS_PX,
     COLOR_JITTER,
@@ -46,6 +50,7 @@ from clipalign.pictogram.scenes import (
     Scene,
     Thing,
     compose_scene,
+    compose_varied,
     place_thing,
     scene_random,
 )
@@ -80,25 +85,32 @@ _BESIDE: Final = tuple(kind for kind in range(len(KINDS)) if kind not in set(LAB
 
 
 class PictogramFoil(WordBenchmark):
-    """``pictogram-foil``; the split ``calibration`` is that of the embedded model's k and epsilon."""
+    """Scenes with a true caption and a foil; the split ``calibration`` is that of the embedded model's k and epsilon.
+
+    ``material`` is how everything in ``varied`` scenes is drawn, which no caption then names; a mixture if it is empty.
+    """
 
     name = "pictogram-foil"
     size: int = 5000
     notes = (GENERATED,)
     mode = "most-negative"
     split: str = "test"
+    varied: bool = False
+    material: str = ""
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample]:
         wanted = self.size if limit is None else limit
+        named = VARIED_KINDS if self.varied else FOIL_KINDS
+        kinds = [kind for kind in named if kind != "material" or not self.material]
         for number in range(-(-wanted // SAMPLES_A_SCENE)):
-            pair = self._pair(seed * SCENES_A_SEED + number, FOIL_KINDS[number % len(FOIL_KINDS)])
+            pair = self._pair(seed * SCENES_A_SEED + number, kinds[number % len(kinds)])
             yield from pair[: wanted - number * SAMPLES_A_SCENE]
 
     def _pair(self, number: int, kind: str) -> tuple[CaptionSample, CaptionSample]:
         """Draw scene ``number`` again until its caption has a foil of the wanted kind."""
         rng = scene_random(self.split, number)
         while True:
-            scene = compose_scene(rng)
+            scene = compose_varied(rng, material=self.material or None) if self.varied else compose_scene(rng)
             caption = write_caption(rng, scene)
             if kind in caption.foil_kinds():
                 break
@@ -222,15 +234,16 @@ def _descriptors(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class PictogramLong(IncrementBenchmark):
-    """``pictogram-long``; see the module's text."""
+    """``pictogram-long``, and of ``varied`` scenes; see the module's text."""
 
     name = "pictogram-long"
     size: int = 1000
     notes = (GENERATED, COUNTINGS)
+    varied: bool = False
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample]:
         for number in range(self.size if limit is None else limit):
             place = seed * SCENES_A_SEED + number
-            sample = make_long_sample(place, split=TEST_SPLIT)
+            sample = make_long_sample(place, split=TEST_SPLIT, varied=self.varied)
             name = f"scene-{place}"
             yield LongSample(name, sample.picture(), name, sample.caption.prefixes(), sample.caption.wrong_prefixes())
