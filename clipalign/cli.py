@@ -42,9 +42,9 @@ from clipalign.version import __version__
 PROGRAM = "clipalign"
 
 CLOSING = (
-    "Every option of a command but --reference, --label, --describe-with, --dry-run and the tasks of download can also "
-    "be set by a variable (CLIPALIGN_MODEL, CLIPALIGN_BATCH_SIZE, …) or in [tool.clipalign] of the nearest "
-    "pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found something, 2 wrong usage, "
+    "Every option of a command but --reference, --label, --describe-with, --update-baseline, --dry-run and the tasks "
+    "of download can also be set by a variable (CLIPALIGN_MODEL, CLIPALIGN_BATCH_SIZE, …) or in [tool.clipalign] of "
+    "the nearest pyproject.toml or clipalign.toml. Exit status: 0 done, 1 --check found something, 2 wrong usage, "
     "3 unreadable input, 4 missing model or data, 70 internal error, 130 interrupted."
 )
 

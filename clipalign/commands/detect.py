@@ -136,7 +136,7 @@ def detect(
       clipalign detect --input pairs.csv --image-root photos -o found.jsonl --resume
       clipalign detect --input photos/ --output found.html
       clipalign detect --input 'shards/*.tar' --shard 1/8 -o part1.jsonl
-      clipalign detect --input pairs.csv --check --max-misaligned 5% --baseline known.jsonl
+      clipalign detect --input pairs.csv --check --max-misaligned 5%
     """
     if wants_many(settings, {"IMAGE": image, "TEXT": text}):
         _check_many(settings)

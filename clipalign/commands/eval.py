@@ -44,7 +44,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
       clipalign eval --dataset hat --output runs/1 --resume
       clipalign eval --compare runs/1 runs/2
-      clipalign eval --dataset atlas --sweep model=ViT-B-32,ViT-L-14 --output runs --report html --resume
+      clipalign eval --dataset atlas --output runs --report html
       clipalign eval --output runs --report html
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
       clipalign eval --dataset hat --calibrate --save clipalign.toml

@@ -57,9 +57,12 @@ def test_help_says_which_options_no_variable_sets() -> None:
         for name, setting in table.items()
         if not setting.variable
     }
-    assert "but --reference, --label, --describe-with, --dry-run and the tasks of download can" in CLOSING
+    assert (
+        "but --reference, --label, --describe-with, --update-baseline, --dry-run and the tasks of download" in CLOSING
+    )
     tasks = {("download", name) for name in ("list_them", "dry_run", "verify", "remove", "handed_over")}
     once = {("detect", "reference"), ("classify", "label"), ("classify", "describe_with"), ("eval", "dry_run")}
+    once |= {("detect", "update_baseline")}
     assert typed == tasks | once
 
 

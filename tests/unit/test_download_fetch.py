@@ -291,12 +291,15 @@ class TestADisk:
             bring(server, tmp_path / "w.bin", web)
         assert caught.value.exit_status == 70
 
-    def test_that_fills_up_keeps_what_has_come(self, server: Server, tmp_path: Path, web: Web) -> None:
+    def test_that_fills_up_keeps_what_has_come(
+        self, server: Server, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """For real: the size of a file this process may write is limited, and the write fails in the middle."""
         if sys.platform == "win32":
             pytest.skip("no such limit")
         import resource
 
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would be cut short, and met by others
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         try:
