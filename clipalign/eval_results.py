@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clipalign.calibration import SavedCalibration
 from clipalign.plain import plain
 from clipalign.results import Provenance, Result
 
@@ -181,19 +182,23 @@ class LayerCalibration:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The k and epsilon that suit a model on a labeled data set.
+    """The k and epsilon that suit a model on a data set.
 
     Attributes:
-        chosen: the k with the highest LA.
+        saved: what ``detect`` takes.
+        chosen: the k with the highest LA; None where epsilon is that of a share of false alarms.
         layers: all that were tried, by k.
+        found: share of the false captions with a word below the epsilon of a share of false alarms; None without any.
         counts: samples, false captions, words, false words, unreadable samples.
         settings: what decided the numbers, the hashes of the data's files included.
     """
 
     dataset: str
     model: str
-    chosen: LayerCalibration
+    saved: SavedCalibration
+    chosen: LayerCalibration | None
     layers: tuple[LayerCalibration, ...]
+    found: float | None
     counts: dict[str, int]
     settings: dict[str, object]
     provenance: Provenance

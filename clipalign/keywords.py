@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from os import PathLike
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from clipalign.calibration import SavedCalibration
 
 
 class DetectKeywords(TypedDict, total=False):
@@ -13,6 +17,7 @@ class DetectKeywords(TypedDict, total=False):
     epsilon: float | None
     layers: int | None
     template: str
+    calibration: SavedCalibration | str | PathLike[str] | None
     batch_size: int
     seed: int
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, cast
 
 import typer
 
+from clipalign.calibration import Drift
 from clipalign.commands.common import (
     ImageArgument,
     check_image,
@@ -237,7 +238,8 @@ def _detect_many(settings: DetectOptions, source: Input | None = None) -> int:
     from clipalign.output.detect import DetectFormatter
 
     policy = _policy(settings)
-    formatter = DetectFormatter(policy=policy)
+    drift = None if settings.calibration is None else Drift(settings.calibration)
+    formatter = DetectFormatter(policy=policy, drift=drift)
 
     def scorer(loaded: LoadedModel) -> DetectScorer:
         from clipalign.methods.detect import DetectScorer

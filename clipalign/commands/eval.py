@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SAMPLES: Final = ("sample", "samples")
 
+_OF_CALIBRATION: Final = {"save": "--save", "false_alarms": "--false-alarms", "self_labeled": "--self"}
+
 _WITH_COMPARE: Final = ("compare", "seed", "format", "quiet", "verbose", "debug")
 
 
@@ -47,7 +49,8 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset atlas --output runs --report html
       clipalign eval --output runs --report html
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
-      clipalign eval --dataset hat --calibrate --save clipalign.toml
+      clipalign eval --dataset hat --calibrate --save calibration.json
+      clipalign eval --dataset right.csv --calibrate --false-alarms 5% --save calibration.json
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
       clipalign eval --dataset mine.csv --columns wrong_words=errors --dry-run
     """
@@ -260,15 +263,17 @@ def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress:
     loaded = choose_model(find_model(settings.model), settings).load()
 
     from clipalign.evaluation.calibrate import calibrate as fitted
+    from clipalign.evaluation.self_labels import SelfLabeled
+    from clipalign.evaluation.tasks.words import WordBenchmark
     from clipalign.output.eval import calibration_record, calibration_table, save_calibration
 
+    if settings.self_labeled:
+        if not isinstance(benchmark, WordBenchmark):
+            raise UsageError(f"{benchmark.name} has no captions that are true", hint="leave out --self", input="--self")
+        benchmark = SelfLabeled(benchmark)
     calibration = fitted(benchmark, loaded, settings, progress=progress)
     if settings.save is not None:
-        save_calibration(calibration, settings.save, model=settings.model)
-        notices.inform(
-            f"layers and epsilon stand in {settings.save}; detect reads a clipalign.toml, or a pyproject.toml, in its "
-            "folder and below"
-        )
+        save_calibration(calibration, settings.save)
     write_record(calibration_record(calibration), calibration_table(calibration), format=chosen_format(settings))
     return EXIT_INPUTS if calibration.counts["unreadable"] else EXIT_DONE
 
@@ -323,8 +328,11 @@ def _check_compared(settings: EvalSettings) -> None:
 
 
 def _check_together(settings: EvalSettings) -> None:
-    if settings.save is not None and not settings.calibrate:
-        raise UsageError("--save needs --calibrate", hint="it saves what is calibrated", input="--save")
+    for name, flag in _OF_CALIBRATION.items():
+        if name in settings.typed and not settings.calibrate:
+            raise UsageError(f"{flag} needs --calibrate", hint="add --calibrate", input=flag)
+    if settings.save is not None and settings.save.suffix != ".json":
+        raise UsageError(f"--save {settings.save} is no .json file", hint="such as calibration.json", input="--save")
     if settings.calibrate and settings.sweep:
         raise UsageError("--calibrate and --sweep exclude each other", hint="take one of them", input="--calibrate")
     unused = sorted(settings.typed & {"mode", "epsilon"}) if settings.calibrate else ()

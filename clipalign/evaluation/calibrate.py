@@ -1,4 +1,5 @@
-"""Fit layers and epsilon of ``detect`` to a model, on a data set that says which words are false.
+"""Fit layers and epsilon of ``detect`` to a model, on a data set that says which words are false, or find the epsilon
+of a share of false alarms on captions that are right (:mod:`clipalign.evaluation.false_alarms`).
 
 k is the number of layers with the best LA (share of false captions whose lowest word is false); epsilon the threshold
 with the best F1 over all words of all captions. F1 on the captions that epsilon was fitted on is too high, so it is
@@ -9,25 +10,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from clipalign.calibration import FEATURES, FalseAlarms, SavedCalibration, curve, features
 from clipalign.data.words import Mode
 from clipalign.errors import InputUnreadable, UsageError
 from clipalign.eval_results import Calibration, LayerCalibration, Metric
 from clipalign.evaluation.benchmark import Benchmark, CaptionOutcome, Unreadable
 from clipalign.evaluation.evaluate import score_chunk
+from clipalign.evaluation.false_alarms import bounded_epsilon
 from clipalign.evaluation.metrics import INTERVAL_PERCENT, Array
 from clipalign.evaluation.score_cache import ScoreCache
+from clipalign.evaluation.self_labels import SelfLabeled
 from clipalign.evaluation.tasks.words import DetectEvaluator, WordBenchmark, is_false, localization
 
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
+    from clipalign.results import Provenance
 
 DRAWS: Final = 200  # bootstrap draws of epsilon; each goes over all words
 SAME: Final = 1e-5
@@ -45,48 +51,96 @@ def calibrate(
 ) -> Calibration:
     """Try every k from one layer to all, or the one in ``settings``; pictures are encoded once.
 
-    ``progress`` is called for each k with the number of samples just done.
+    With ``settings.false_alarms`` k is not fitted: it is that of ``settings`` or the model's own, since the promise
+    would not hold for a k that was chosen on the same captions. ``progress`` is called for each k with the number of
+    samples just done.
 
     Raises:
-        UsageError: the benchmark does not know false words, or a setting is out of its range.
+        UsageError: the benchmark does not know false words, a setting is out of its range, or there are too few right
+            captions for the false alarms that were asked for.
         MissingDataset: the data is missing.
         InputUnreadable: no sample can be read, or none has a false word.
     """
-    if not isinstance(benchmark, WordBenchmark) or not benchmark.localizes:
+    bounded = settings.false_alarms is not None
+    if not isinstance(benchmark, WordBenchmark) or not (benchmark.localizes or bounded):
         raise UsageError(
             f"{benchmark.name} does not say which words are false, so that nothing can be calibrated on it",
             hint="use foil, nocaps-foil, hat, richhf or pictogram-foil",
             input="--calibrate",
         )
     benchmark.check()
-    cache, tried = ScoreCache(), []
-    for layers in [settings.layers] if settings.layers else range(1, text_layers(loaded) + 1):
+    cache, tried, saved = ScoreCache(), [], []
+    given = settings.layers or (loaded.row.layers if bounded else None)
+    for layers in [given] if given else range(1, text_layers(loaded) + 1):
         evaluator = benchmark.evaluator(loaded, replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value))
         assert isinstance(evaluator, DetectEvaluator)
         evaluator.cache = cache
         with closing(evaluator):
             outcomes, unreadable = _scored(benchmark, evaluator, settings, progress)
+        if bounded:
+            saved.append(_bounded(benchmark.name, outcomes, evaluator.provenance, settings.false_alarms or 0.0))
+            continue
         words = _words(benchmark.name, outcomes)
         (la,) = localization("la", outcomes)
         tried.append(_calibrated(layers, la.metric(seed=settings.seed), words, len(outcomes), seed=settings.seed))
+        saved.append(_saved(benchmark.name, outcomes, evaluator.provenance, tried[-1].epsilon))
+    wrong = [one for one in outcomes if not one.correct]
+    marks = [is_false(one, word) for one in outcomes for word in one.result.words if word.attribution is not None]
     counts = {
         "samples": len(outcomes),
-        "false_captions": len(la.ids),
-        "words": len(words.values),
-        "false_words": int(words.false.sum()),
+        "false_captions": len(wrong),
+        "words": len(marks),
+        "false_words": sum(marks),
         "unreadable": unreadable,
     }
     provenance = evaluator.provenance
+    best = max(range(len(tried)), key=lambda place: tried[place].la, default=0)
     kept = {name: value for name, value in provenance.settings.items() if name not in ("layers", "epsilon", "mode")}
     return Calibration(
         dataset=benchmark.name,
         model=provenance.model,
-        chosen=max(tried, key=lambda one: one.la),
+        saved=saved[best],
+        chosen=tried[best] if tried else None,
         layers=tuple(tried),
+        found=sum(_lowest(one) < saved[best].epsilon for one in wrong) / len(wrong) if bounded and wrong else None,
         counts=counts,
         settings={**kept, "limit": settings.limit, "seed": settings.seed, "data": dict(benchmark.data)},
         provenance=provenance,
         notes=tuple(_notes(benchmark, counts)),
+    )
+
+
+def _lowest(outcome: CaptionOutcome) -> float:
+    return min((word.attribution for word in outcome.result.words if word.attribution is not None), default=math.inf)
+
+
+def _bounded(name: str, outcomes: Sequence[CaptionOutcome], provenance: Provenance, asked: float) -> SavedCalibration:
+    lowest = [low for one in outcomes if one.correct and math.isfinite(low := _lowest(one))]
+    epsilon, bound = bounded_epsilon(lowest, asked)
+    return _saved(name, outcomes, provenance, epsilon, bound)
+
+
+def _saved(
+    name: str,
+    outcomes: Sequence[CaptionOutcome],
+    provenance: Provenance,
+    epsilon: float,
+    bound: FalseAlarms | None = None,
+) -> SavedCalibration:
+    """With the fingerprint of the right captions that have no word below epsilon."""
+    right = [one.result for one in outcomes if one.correct and epsilon <= _lowest(one) < math.inf]
+    rows = [features([asdict(word) for word in one.words], one.cosine) for one in right]
+    settings: dict[str, Any] = provenance.settings
+    return SavedCalibration(
+        model=provenance.model,
+        weights_sha256=provenance.weights_sha256,
+        layers=settings["layers"],
+        template=settings["template"],
+        epsilon=epsilon,
+        dataset=name,
+        false_alarms=bound,
+        captions=len(rows),
+        fingerprint={feature: curve(row[feature] for row in rows) for feature in FEATURES} if rows else {},
     )
 
 
@@ -130,7 +184,8 @@ def _words(name: str, outcomes: Sequence[CaptionOutcome]) -> _Words:
             if word.attribution is not None
         ]
     if not any(false for _, false, _, _ in rows):
-        raise InputUnreadable(f"no caption of {name} has a false word that was scored", input=name)
+        hint = "without labels: --self makes false captions, --false-alarms needs none"
+        raise InputUnreadable(f"no caption of {name} has a false word that was scored", hint=hint, input=name)
     rows.sort(key=lambda row: row[0])
     values, false, caption, fold = (np.array(column) for column in zip(*rows, strict=True))
     return _Words(values, false, caption, fold)
@@ -190,5 +245,7 @@ def _notes(benchmark: Benchmark[Any, Any], counts: dict[str, int]) -> Iterator[s
         f"fitted on {counts['samples']:,} captions of {benchmark.name}, {counts['false_words']:,} of their "
         f"{counts['words']:,} words false: captions of another kind may want other numbers"
     )
+    if isinstance(benchmark, SelfLabeled):
+        yield "the false captions were made of the true ones, and some may be true: labels fit better"
     if counts["unreadable"]:
         yield f"{counts['unreadable']:,} samples could not be read"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
-from clipalign.config.readers import name, named_columns, pair_of, path, whole
+from clipalign.config.readers import name, named_columns, pair_of, path, share, whole
 from clipalign.config.settings import SameAs, Setting
 from clipalign.evaluation.registry import OWN_COLUMNS, benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
@@ -77,6 +77,26 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     calibrate: Annotated[
         bool, Setting("Find the layers and the epsilon that suit the model on this data set.", file=False)
     ] = False
+    false_alarms: Annotated[
+        float | None,
+        Setting(
+            "With --calibrate: find the epsilon by which at most this share of right captions has a misaligned word; "
+            "needs no false captions.",
+            share,
+            value="N%",
+            default="the best F1",
+            file=False,
+        ),
+    ] = None
+    self_labeled: Annotated[
+        bool,
+        Setting(
+            "With --calibrate: make the false captions of the true ones, by words exchanged between them.",
+            flag="--self",
+            plain=True,
+            file=False,
+        ),
+    ] = False
 
     mode: Annotated[
         str | None, SameAs(DetectSettings, "as published: most-negative where true captions have foils, else threshold")
@@ -131,7 +151,7 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     save: Annotated[
         Path | None,
         Setting(
-            "With --calibrate: save the result to this clipalign.toml, for detect.",
+            "With --calibrate: save the result to this file, for detect --calibration.",
             value="FILE",
             panel="Output",
             file=False,

@@ -29,7 +29,7 @@ from clipalign.data.words import (
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError, name_some
 from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_finite, provenance_of, ref_clip_score
-from clipalign.methods.settings import DetectSettings
+from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.models.attribution import TokenAttribution, attribute
 from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
 from clipalign.models.tokenize import TokenizedText, tokenize_text
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from clipalign.calibration import SavedCalibration
     from clipalign.data.in_memory import Prepared
     from clipalign.models.model import LoadedModel
 
@@ -150,12 +151,18 @@ class ResolvedSettings:
     template: str
     batch_size: int
     seed: int
+    calibration: dict[str, object] | None = None
     notes: tuple[str, ...] = ()
 
 
 def epsilon_note(loaded: LoadedModel, settings: DetectSettings) -> str:
     """The warning where epsilon is a guess: neither given nor tested on these weights; empty otherwise."""
-    if settings.epsilon is not None or loaded.row.epsilon_tested or Mode(settings.mode) is not Mode.THRESHOLD:
+    if (
+        settings.epsilon is not None
+        or settings.calibration
+        or loaded.row.epsilon_tested
+        or Mode(settings.mode) is not Mode.THRESHOLD
+    ):
         return ""
     return (
         f"epsilon {loaded.row.epsilon:g} is a guess for {loaded.row.name}, and so are the words it marks: "
@@ -172,6 +179,8 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
             hint="use a shorter --template",
             input="--template",
         )
+    if settings.calibration is not None:
+        return _calibrated(loaded, settings, settings.calibration)
     return ResolvedSettings(
         mode=Mode(settings.mode),
         epsilon=loaded.row.epsilon if settings.epsilon is None else settings.epsilon,
@@ -180,6 +189,37 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         batch_size=settings.batch_size,
         seed=settings.seed,
         notes=tuple(filter(None, [epsilon_note(loaded, settings)])),
+    )
+
+
+def _calibrated(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibration) -> ResolvedSettings:
+    """The settings of a calibration; UsageError where it was made with other weights or settings."""
+    other = ""
+    if made.weights_sha256 != loaded.weights_sha256:
+        other = (
+            f"weights {made.weights_sha256[:12]} of {made.model}, not {loaded.weights_sha256[:12]} of {loaded.row.name}"
+        )
+    elif settings.layers not in (None, made.layers):
+        other = f"layers {made.layers}"
+    elif settings.template not in (DEFAULT_TEMPLATE, made.template):
+        other = f"template {made.template!r}"
+    elif settings.epsilon not in (None, made.epsilon):
+        other = f"epsilon {made.epsilon:g}"
+    elif settings.mode != Mode.THRESHOLD.value:
+        other = "mode threshold"
+    if other:
+        hint = "calibrate with this model and these settings"
+        raise UsageError(f"the calibration was made for {other}", hint=hint, input="--calibration")
+    about = {"dataset": made.dataset, "false_alarms": made.false_alarms and asdict(made.false_alarms)}
+    return ResolvedSettings(
+        mode=Mode.THRESHOLD,
+        epsilon=made.epsilon,
+        layers=made.layers,
+        template=made.template,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        calibration=about,
+        notes=(made.promise,) if made.promise else (),
     )
 
 
@@ -202,6 +242,8 @@ def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = Non
 def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
     settings: dict[str, object] = asdict(chosen) | {"mode": chosen.mode.value}
     del settings["seed"], settings["notes"]
+    if chosen.calibration is None:
+        del settings["calibration"]
     return provenance_of(loaded, settings, seed=chosen.seed, notes=chosen.notes)
 
 

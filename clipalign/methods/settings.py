@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
+from clipalign.calibration import SavedCalibration, read_calibration
 from clipalign.config.groups import MachineSettings, ModelSettings
 from clipalign.config.readers import MAX_BATCH, between, finite, text, whole
 from clipalign.config.settings import Checked, SameAs, Setting
@@ -38,6 +39,16 @@ class DetectSettings(Checked):
         Setting("Last text layers to average (k).", whole(1), value="K", default="the model's own"),
     ] = None
     template: Annotated[str, Setting("Text put before every caption.", text, value="TEXT")] = DEFAULT_TEMPLATE
+    calibration: Annotated[
+        SavedCalibration | None,
+        Setting(
+            "Take layers, epsilon and template from this file of eval --calibrate --save.",
+            read_calibration,
+            value="FILE",
+            default="none",
+            file=False,
+        ),
+    ] = None
     batch_size: Annotated[int, SameAs(ModelSettings)] = 32
     seed: Annotated[int, SameAs(MachineSettings)] = 0
 

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from clipalign.calibration import Drift
 from clipalign.data.word_kinds import kind_of
 from clipalign.output import html
 from clipalign.output.console import visible, width
@@ -57,8 +58,8 @@ Word = Mapping[str, Any]
 class DetectFormatter(RecordFormatter):
     """Format the records of ``detect``.
 
-    ``top`` limits one pair's table to the most negative words (None: all), ``policy`` says what ``--check`` finds, and
-    ``baseline`` gets the findings of the run.
+    ``top`` limits one pair's table to the most negative words (None: all), ``policy`` says what ``--check`` finds,
+    ``drift`` sees the records of a run, and ``baseline`` gets its findings.
     """
 
     command = "detect"
@@ -87,9 +88,10 @@ class DetectFormatter(RecordFormatter):
         Sort("F-CLIPScore, lowest first", "f_clip_score"),
     )
 
-    def __init__(self, *, top: int | None = None, policy: Policy | None = None) -> None:
+    def __init__(self, *, top: int | None = None, policy: Policy | None = None, drift: Drift | None = None) -> None:
         self._top = top
         self.policy = policy
+        self.drift = drift
         self.baseline: BinaryIO | None = None
         self._ids = IdColumn()
 
@@ -97,7 +99,7 @@ class DetectFormatter(RecordFormatter):
         return bool(record.get("misaligned"))
 
     def tally(self) -> Tally:
-        return DetectTally(self, self.policy, self.baseline)
+        return DetectTally(self, self.policy, self.baseline, self.drift)
 
     def frequent(self, record: Mapping[str, Any]) -> Iterable[str]:
         return dict.fromkeys(record.get("misaligned") or ())
@@ -170,10 +172,13 @@ class DetectFormatter(RecordFormatter):
 class DetectTally(Tally):
     """Also count misaligned words by kind and, with a ``policy``, captions with a finding, for a ``baseline`` too."""
 
-    def __init__(self, formatter: DetectFormatter, policy: Policy | None, baseline: BinaryIO | None) -> None:
+    def __init__(
+        self, formatter: DetectFormatter, policy: Policy | None, baseline: BinaryIO | None, drift: Drift | None
+    ) -> None:
         super().__init__(formatter)
         self._policy = policy
         self._baseline = baseline
+        self._drift = drift
         self._kinds: Counter[str] = Counter()
         self._with_finding = 0
 
@@ -182,6 +187,8 @@ class DetectTally(Tally):
         if is_error(record):
             return
         self._kinds.update(map(kind_of, self._formatter.frequent(record)))
+        if self._drift is not None:
+            self._drift.add(record)
         if self._policy is not None:
             self._with_finding += bool(self._policy.findings(record))
             if self._baseline is not None:
@@ -195,6 +202,8 @@ class DetectTally(Tally):
 
     def summary(self) -> dict[str, object]:
         found = super().summary() | {"kinds": dict(self._kinds.most_common())}
+        if self._drift is not None:
+            found["unlike_calibration"] = self._drift.warning()
         if self._policy is not None:
             most, scored = self._policy.max_misaligned, self.records - self.unreadable
             allowed = f"{most:,}" if isinstance(most, int) else f"{100 * most:g}%"

@@ -5,7 +5,6 @@ Published numbers are shown for comparison only; nothing passes or fails by them
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,6 @@ from clipalign.eval_results import (
     EvalReport,
     EvalResult,
     Example,
-    LayerCalibration,
     Metric,
     Published,
 )
@@ -29,6 +27,7 @@ from clipalign.files import write_whole
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.html import Rect, card_of, data_url, render_template
+from clipalign.output.json import encode
 from clipalign.output.records import Entry
 from clipalign.output.table import Columns, column_table, fitting, folding, printed, provenance_line
 from clipalign.plain import plain
@@ -245,11 +244,16 @@ def calibration_table(calibration: Calibration) -> str:
     names = ("layers", "LA", "95% interval", "epsilon", "epsilon 95%", "P", "R", "F1", "F1 held out")
     every = _columns(names, rows)
     columns = fitting(every, ("P", "R", "95% interval", "epsilon 95%"))
-    best = calibration.chosen
+    best = calibration.saved
     title = folding(f"{calibration.model}, calibrated on {calibration.dataset}", "bold")
-    proposal = f"proposed: --layers {best.layers} --epsilon {rounded(best.epsilon)}"
-    notes = [f"note: {note}" for note in (*calibration.notes, *_left_out(every, columns))]
-    return printed([title, Text(""), column_table(columns), Text(""), *map(folding, [proposal, *notes])])
+    lines = [f"proposed: --layers {best.layers} --epsilon {rounded(best.epsilon)}"]
+    if best.promise:
+        lines.append(best.promise)
+    if calibration.found is not None:
+        lines.append(f"found: {calibration.found:.1%} of {calibration.counts['false_captions']:,} false captions")
+    lines += [f"note: {note}" for note in (*calibration.notes, *_left_out(every, columns))]
+    table = [column_table(columns), Text("")] if rows else []
+    return printed([title, Text(""), *table, *map(folding, lines)])
 
 
 def rounded(epsilon: float) -> str:
@@ -257,52 +261,12 @@ def rounded(epsilon: float) -> str:
     return f"{epsilon:.{DIGITS}g}"
 
 
-def save_calibration(calibration: Calibration, place: Path, *, model: str) -> None:
-    """Write the proposal for ``detect`` into a settings file, keeping comments and other tables.
-
-    Args:
-        place: ``clipalign.toml``, or a ``pyproject.toml``.
-        model: as ``--model`` takes it; saved because the numbers hold for it alone.
-
-    Raises:
-        UsageError: the file has settings of ``detect`` already, is not TOML, or cannot be written.
-    """
+def save_calibration(calibration: Calibration, place: Path) -> None:
+    """Write what ``detect --calibration`` takes; ``UsageError`` if the file cannot be written."""
     try:
-        before = place.read_text(encoding="utf-8") if place.exists() else ""
-        document = tomllib.loads(before)
-        tools = document.get("tool")
-        nested = place.name == "pyproject.toml" or (isinstance(tools, dict) and "clipalign" in tools)
-        path = ("tool", "clipalign", "detect") if nested else ("detect",)
-        lines = _lines(calibration.chosen, calibration, ".".join(path), model)
-        table: object = document
-        for name in path:
-            table = table.get(name) if isinstance(table, dict) else None
-        if table is not None:
-            raise UsageError(
-                f"{place} has a table [{'.'.join(path)}] already",
-                hint="put these lines there: " + "; ".join(line for line in lines if "=" in line and line[0] != "#"),
-                input="--save",
-            )
-        gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-        write_whole(place, (before + gap + "\n".join(lines) + "\n").encode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{place} is not valid TOML: {error}", input="--save") from error
+        write_whole(place, encode(calibration.saved, indent=True))
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}", input="--save") from error
-
-
-def _lines(best: LayerCalibration, calibration: Calibration, table: str, model: str) -> list[str]:
-    quoted = "".join(f"\\u{ord(c):04x}" if c in '"\\' or ord(c) < 32 else c for c in model)
-    return [
-        f"[{table}]",
-        f"# calibrated on {calibration.dataset}: {calibration.counts['samples']} captions, LA {best.la:.3f}, "
-        f"F1 {best.f1:.3f} ({best.held_out_f1:.3f} held out),",
-        f"# epsilon between {best.epsilon_low:.2g} and {best.epsilon_high:.2g}; "
-        f"weights {calibration.provenance.weights_sha256[:16] or 'unknown'}",
-        f'model = "{quoted}"',
-        f"layers = {best.layers}",
-        f"epsilon = {rounded(best.epsilon)}",
-    ]
 
 
 def eval_page(shown: EvalReport) -> str:

@@ -270,6 +270,8 @@ def summary_lines(formatter: RecordFormatter, summary: Mapping[str, Any]) -> lis
         lines.append(f"most frequent {formatter.counted.replace('_', ' ')}: {named}")
         if by_kind := summary.get("kinds"):
             lines[-1] += f"; by kind: {', '.join(f'{kind} {count}' for kind, count in by_kind.items())}"
+    if unlike := summary.get("unlike_calibration"):
+        lines.append(f"warning: {unlike}")
     if check := summary.get("check"):
         passes = "passes" if check["passed"] else "fails"
         lines.append(

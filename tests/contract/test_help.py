@@ -14,6 +14,7 @@ QUANTITIES = {
     "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
     "--top": "N", "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
     "--reject-below": "score", "--max-misaligned": "captions", "--min-clip-score": "CLIPScore",
+    "--false-alarms": "share of right captions",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
     "--accumulate": "batches", "--draws": "prefixes", "--learning-rate": "peak", "--warmup-steps": "steps",
     "--weight-decay": "adamw", "--clip-norm": "norm", "--validate-every": "steps",
@@ -32,8 +33,8 @@ NOTHING_BY_DEFAULT = {
     "--input", "--output", "--label", "--labels",
     "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
     "--accept-license", "--data", "--prepare", "--sweep", "--compare", "--report", "--save", "--from", "--list",
-    "--dry-run", "--update-baseline", "--exit-zero", "--verify", "--remove", "--quiet", "--verbose", "--debug",
-    "--help",
+    "--dry-run", "--self", "--update-baseline", "--exit-zero", "--verify", "--remove", "--quiet", "--verbose",
+    "--debug", "--help",
 }  # fmt: skip
 """Without them there is none of what they name."""
 

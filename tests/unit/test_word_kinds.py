@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from clipalign.data.word_kinds import KINDS, kind_of
+from clipalign.data.word_kinds import KINDS, kind_of, synonyms
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,11 @@ from clipalign.data.word_kinds import KINDS, kind_of
 )
 def test_a_word_is_of_the_kind_that_its_list_says(word: str, kind: str) -> None:
     assert kind_of(word) == kind
+
+
+def test_synonyms_say_the_same() -> None:
+    assert synonyms("Tiny,") == {"small", "tiny", "little", "miniature"}
+    assert synonyms("dog") == {"dog"}
 
 
 def test_no_word_is_of_two_kinds() -> None:
