@@ -6,13 +6,13 @@ The methods run the same code as the commands. Torch is loaded with the model, n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from clipalign.device import choose_device
-from clipalign.errors import ClipalignError, UsageError
+from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL
 from clipalign.results import ClassifyResult, DetectResult, Failure, LongResult
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipalign.data.in_memory import ImageLike, Prepared
-    from clipalign.data.records import InputRecord
     from clipalign.keywords import ClassKeywords, DetectKeywords, LongKeywords
     from clipalign.methods.classify import Classifier
     from clipalign.methods.detect import Pair
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 S = TypeVar("S", bound="DataclassInstance")
-
-_PLACEHOLDER = "image"
 
 
 def load(
@@ -502,88 +499,25 @@ class Session:
             ['an apple']
         """
         from clipalign.runs.batch import run_batch
+        from clipalign.runs.pairs import records_of
 
         if on_error not in ("skip", "fail"):
             raise UsageError(f"on_error must be skip or fail, not {on_error!r}", input="on_error")
         if isinstance(items, str | bytes | Mapping):
             raise UsageError(f"one {type(items).__name__} is no list", hint="give a list", input="pairs")
-        records = _Records(items, needs_text=needs_text)
+        broken: list[Exception] = []
+        records = records_of(items, needs_text=needs_text, broken=broken)
         outcomes = run_batch(records, scorer, offline=self.offline, timeout=self.timeout, on_error=on_error)
-        return _answers(outcomes, records, on_progress)
 
+        def answers() -> Iterator[R | Failure]:
+            for done, outcome in enumerate(outcomes, 1):
+                yield outcome.answer
+                if on_progress is not None:
+                    on_progress(done)
+            for error in broken:
+                raise error
 
-def _answers(outcomes: Any, records: _Records, on_progress: OnProgress) -> Iterator[Any]:
-    for done, outcome in enumerate(outcomes, 1):
-        yield outcome.answer
-        if on_progress is not None:
-            on_progress(done)
-    if records.broken is not None:
-        raise records.broken
-
-
-class _Records:
-    """The records of pairs or pictures; what is wrong with one is its ``problem``."""
-
-    def __init__(self, items: Iterable[Any], *, needs_text: bool) -> None:
-        self.broken: Exception | None = None
-        """What the iterator itself raised."""
-        self._items = items
-        self._needs_text = needs_text
-
-    def __iter__(self) -> Iterator[InputRecord]:
-        items = enumerate(self._items)
-        while True:
-            try:
-                number, item = next(items)
-            except StopIteration:
-                return
-            except Exception as error:
-                self.broken = error
-                return
-            yield self._record(item, number)
-
-    def _record(self, item: Any, number: int) -> InputRecord:
-        from clipalign.data.columns import RowReader
-        from clipalign.data.in_memory import picture_source
-        from clipalign.data.records import Place, bad_record
-
-        place = Place("the pairs" if self._needs_text else "the images", 0, number)
-        try:
-            row = self._row(item)
-        except ClipalignError as error:
-            return bad_record(place, error)
-        image, row["image"] = row["image"], _PLACEHOLDER
-        record = RowReader(needs_text=self._needs_text).record(row, place)
-        given = record.id if row.get("id") not in (None, "") else ""
-        try:
-            source = picture_source(image)
-        except ClipalignError as error:
-            problem = record.problem or error
-            return replace(record, image="", image_name="", problem=problem, id=given or str(number + 1))
-        name = row.get("image_name") or (str(source) if isinstance(source, str | Path) else "")
-        return replace(record, image=source, image_name=name, id=given or name or str(number + 1))
-
-    def _row(self, item: Any) -> dict[str, Any]:
-        """The item as a row of a table.
-
-        Raises:
-            UsageError: it is none.
-        """
-        from clipalign.methods.detect import Pair
-
-        if isinstance(item, Pair):
-            return {field.name: getattr(item, field.name) for field in fields(item)}
-        if isinstance(item, Mapping) and "image" in item:
-            return dict(item)
-        if not self._needs_text:
-            return {"image": item}
-        if isinstance(item, list | tuple) and len(item) in (2, 3):
-            return dict(zip(("image", "text", "references"), item, strict=False))
-        raise UsageError(
-            f"a pair must be an image and a text, not {type(item).__name__}",
-            hint="(image, text), {'image': …, 'text': …}, or clipalign.Pair",
-            input="pairs",
-        )
+        return answers()
 
 
 def _texts(given: Iterable[str], name: str) -> tuple[str, ...]:
