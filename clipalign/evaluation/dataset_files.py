@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -149,6 +151,9 @@ class Annotations:
     def json(self) -> Any:
         """Its content; MissingDataset if it is no JSON, or truncated."""
         content = self.path.read_bytes()
+        if b"NaN" in content:  # Python's own JSON has it for a missing rating
+            with suppress(ValueError, RecursionError):
+                return json.loads(content)
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError as error:

@@ -115,6 +115,10 @@ TABLES = (
       for name, numbers in (
         ("imagenetv2", "60.83 61.90 63.27 64.71"), ("imagenet-r", "73.96 77.40 77.10 78.06"),
         ("imagenet-s", "46.15 47.87 48.80 50.18"), ("imagenet-a", "47.77 49.00 50.77 56.13"))),
+    ("ohd-caps", "OHD-Caps (Liu et al., 2024), as reported", 100, "pair_accuracy", "CLIP ViT-L/14: 19"),
+    ("himo-docci", "HiMo-CLIP (arXiv 2511.06653), as reported", 1, "monotonicity", """
+        CLIP: 0.43
+        Long-CLIP: -0.55"""),
 )  # fmt: skip
 """Data set, source, what one is, metrics, and a line a backbone or method."""
 

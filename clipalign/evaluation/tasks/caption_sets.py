@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 PICTURES_TRIED: Final = 40
 """Names, spread over the whole set, of which at least one picture must exist."""
 
+COCO_CAPTIONS: Final = "captions_val2014.json"
+NO_REFERENCES: Final = f"without {COCO_CAPTIONS} there are no references, and no RefCLIPScore"
 _FOLDERS: Final = ("", "data", "annotations")  # of a data set that may hold its annotation files
 _EDGES: Final = ".,!?;:\"'()"  # punctuation ignored at the edges of a word
 _TRUTHS: Final = dict.fromkeys(("1", "true", "yes"), True) | dict.fromkeys(("0", "false", "no"), False)
@@ -74,11 +76,12 @@ def places_of(wrong: str, text: str) -> list[Span]:
 
 
 class Caption(NamedTuple):
-    """A caption of a row; ``spans`` are its false characters, if they are known."""
+    """A caption of a row; ``spans`` are its false characters, if they are known; ``image`` if not the row's."""
 
     text: str
     correct: bool
     spans: tuple[Span, ...] = ()
+    image: str = ""
 
 
 class CaptionSets(WordBenchmark):
@@ -89,16 +92,19 @@ class CaptionSets(WordBenchmark):
     Attributes:
         files: names of annotation files, each a list of rows, an object of rows, or a row a line; at least one must
             exist.
+        each: place of a list in a row whose entries are the rows, with what stands beside the list.
         id: place of a row's name; empty for its number.
         image: place of the picture's name.
+        suffix: ending of that name which rows leave out.
         pictures: folders that may hold the pictures.
         captions: of each row: place of the ``text``, or of several in a list or an object; ``label``, place of its
             truth value, or ``@true`` or ``@false``; ``wrong``, place of the false words, a list or with commas between,
             ``@key`` for the key of a caption in an object, ``@none`` where it is wrong at no one place; ``span``, place
-            of the first false character and one past the last; ``about``, place of the words that are false where the
+            of the first false character and one past the last; ``image``, place of its picture if it has its own;
+            ``about``, place of the words that are false where the
             label is. Without a label a caption is true unless the row names false words; a false caption without any
-            is aligned with the first caption of the row.
-        references: place of true captions of the picture.
+            is aligned with the row's first caption of the same picture.
+        references: place of true captions of the picture; ``@coco`` for COCO's captions of it, where these are here.
         group: place of the group that a row counts toward; empty for the name of its file.
         human: place of a rating.
         votes: place of the number of people who agreed with the row.
@@ -107,8 +113,10 @@ class CaptionSets(WordBenchmark):
     """
 
     files: tuple[str, ...]
+    each: str = ""
     id: str = ""
     image: str
+    suffix: str = ""
     pictures: tuple[str, ...] = (".",)
     captions: tuple[dict[str, str], ...]
     references: str = ""
@@ -126,10 +134,12 @@ class CaptionSets(WordBenchmark):
             find_in(self.folder, self.name, *self.files)
         files = {name: read_annotations(place, self.name) for name, place in places.items()}
         rows = [row for name, file in files.items() for row in self._kept(Path(name).stem, file)]
-        names = [str(value_at(row, self.image)) for _, row in rows if _has(row, self.image)]
+        names = [f"{value_at(row, self.image)}{self.suffix}" for _, row in rows if _has(row, self.image)]
         self._pictures(names[:: 1 + len(names) // PICTURES_TRIED], *self.pictures)  # of all parts of the set
         self._folders = [folder for place in self.pictures if (folder := self.folder / place).is_dir()]
-        self.data = hashes(*files.values())
+        coco = coco_captions(self.folder, self.name) if self.references == "@coco" else None
+        self._coco = {} if coco is None else captions_by_image(coco)
+        self.data = hashes(*files.values(), *([coco] if coco else []))
         self._samples = [one for name, row in rows for one in self._samples_of(name, row)]
         self.size = max(self.size or 0, len(self._samples))
         absent = [name for name in self.files if name not in places]
@@ -137,23 +147,38 @@ class CaptionSets(WordBenchmark):
         versions = tuple(filter(None, (file.note() for file in files.values())))
         self.of_papers = not absent and not versions
         nearest, about = NEAREST if self.references else "", ABOUT if self.published else ""
+        if self.references == "@coco" and coco is None:
+            nearest = NO_REFERENCES
         self.notes = tuple(filter(None, (*self._spans_told(), lacking, *versions, nearest, about, *self.remarks)))
 
     def _place(self, name: str) -> Path | None:
         return next((place for top in _FOLDERS if is_file(place := self.folder / top / name)), None)
 
     def _kept(self, file: str, annotations: Annotations) -> Iterator[tuple[str, Any]]:
-        for key, row in rows_of(annotations):
+        for key, row in self.rows(annotations):
             if not self.votes or (_has(row, self.votes) and value_at(row, self.votes) >= self.least_votes):
                 yield f"{file}:{key}", row
+
+    def rows(self, file: Annotations) -> Iterator[tuple[str, Any]]:
+        """The rows of a file, each with its number or key."""
+        if not self.each:
+            yield from rows_of(file)
+            return
+        for key, row in rows_of(file):
+            try:
+                inner = [{**row, **one} for one in value_at(row, self.each)]
+            except RECORD_ERRORS:
+                inner = [row]  # reported where the sample is read
+            yield from ((f"{key}.{number}", one) for number, one in enumerate(inner))
 
     def _spans_told(self) -> Iterator[str]:
         false = [one for one in self._samples if isinstance(one, CaptionSample) and not one.correct]
         words = Counter(min(_word_count(one), 2) for one in false)
-        if false:
+        if false and self.localizes:
             yield (
                 f"{len(false):,} false captions: {words[1]:,} are wrong in one word, {words[2]:,} in several; LA is "
-                f"over these; {words[0]:,} say of no one place that it is wrong and count for ranking alone"
+                f"over these; {words[0]:,} say of no one place that it is wrong and count for ranking alone: over all, "
+                f"LA could not pass {1 - words[0] / len(false):.3f}"
             )
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
@@ -162,12 +187,18 @@ class CaptionSets(WordBenchmark):
     def _samples_of(self, name: str, row: Any) -> list[CaptionSample | BrokenSample]:
         try:
             row = self.read(row)
-            image = str(value_at(row, self.image))
-            place = next((path for top in self._folders if is_file(path := top / image)), self._folders[0] / image)
+            image = f"{value_at(row, self.image)}{self.suffix}"
             group = name.partition(":")[0] if not self.group else str(value_at(row, self.group))
-            return [*self.captions_of(str(value_at(row, self.id)) if self.id else name, row, place, image, group)]
+            return [
+                *self.captions_of(
+                    str(value_at(row, self.id)) if self.id else name, row, self._picture(image), image, group
+                )
+            ]
         except (*RECORD_ERRORS, TextUnusable) as error:
             return [broken(name, "", f"row {name} is not as it should be: {error}")]
+
+    def _picture(self, name: str) -> Path:
+        return next((path for top in self._folders if is_file(path := top / name)), self._folders[0] / name)
 
     def read(self, row: Any) -> Any:
         """The row with what its captions are read from."""
@@ -179,23 +210,28 @@ class CaptionSets(WordBenchmark):
         """The samples of a row; :data:`RECORD_ERRORS` if it cannot be meant."""
         captions: list[Caption] = []
         for described in self.captions:
-            captions += _captions(row, described, captions[0] if captions else None)
+            captions += _captions(row, described, captions)
         truth: dict[str, Any] = {"item": name}
         if self.human and (rating := rating_of(value_at(row, self.human))) is not None:
             truth["human"] = rating
-        references = value_at(row, self.references) or () if self.references else ()
+        references = self._references_of(row, image_name)
         for number, one in enumerate(captions):
             yield CaptionSample(
                 id=f"{name}:{number}" if len(captions) > 1 else name,
-                image=image,
-                image_name=image_name,
+                image=self._picture(one.image + self.suffix) if one.image else image,
+                image_name=one.image or image_name,
                 text=one.text,
                 correct=one.correct,
                 part=group,
                 false_spans=one.spans,
-                references=tuple(map(str, references)),
+                references=tuple(other for other in references if other != one.text),
                 truth=truth,
             )
+
+    def _references_of(self, row: Any, image_name: str) -> tuple[str, ...]:
+        if self.references != "@coco":
+            return tuple(map(str, value_at(row, self.references) or ())) if self.references else ()
+        return tuple(text for _, text in self._coco.get(int(Path(image_name).stem.rpartition("_")[2]), ()))
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> DetectEvaluator:
         long = with_long_context(loaded, stretch=bool(settings.stretch))
@@ -219,6 +255,24 @@ class CaptionSets(WordBenchmark):
             if rated:
                 found += metrics.correlations(f"{kind}{suffix}", *(list(column) for column in zip(*rated, strict=True)))
         return found
+
+
+def coco_captions(folder: Path, dataset: str) -> Annotations | None:
+    """COCO's captions of val2014, beside the data set's or COCO's own files."""
+    names = (COCO_CAPTIONS, f"annotations/{COCO_CAPTIONS}")
+    places = [folder / top / name for top in ("", "../coco", "../coco-val2014") for name in names]
+    return next((read_annotations(place, dataset) for place in places if is_file(place)), None)
+
+
+def captions_by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
+    """Number of a picture → number and text of its captions."""
+    found: dict[Any, tuple[tuple[Any, str], ...]] = {}
+    try:
+        for row in captions.json()["annotations"]:
+            found[row["image_id"]] = (*found.get(row["image_id"], ()), (row["id"], row["caption"].strip()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise captions.misbuilt("COCO's format", error) from None
+    return found
 
 
 def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
@@ -245,17 +299,19 @@ def _has(row: Any, place: str) -> bool:
     return True
 
 
-def _captions(row: Any, described: Mapping[str, str], first: Caption | None) -> Iterator[Caption]:
+def _captions(row: Any, described: Mapping[str, str], earlier: Sequence[Caption]) -> Iterator[Caption]:
     place = described["text"]
     texts = value_at(row, place)
     if not isinstance(texts, dict):
         texts = dict(enumerate(texts if isinstance(texts, list) else [] if texts is None else [texts]))
+    image = str(value_at(row, described["image"])) if "image" in described else ""
+    first = next((one for one in earlier if one.image == image), None)
     for key, text in texts.items():
         if not isinstance(text, str):
             raise ValueError(f"{place} must be a text")
         if not text.strip():
             raise ValueError(f"the {place} is empty")
-        yield _caption(row, described, str(key), text.strip(), first)
+        yield _caption(row, described, str(key), text.strip(), first)._replace(image=image)
 
 
 def _caption(row: Any, described: Mapping[str, str], key: str, text: str, first: Caption | None) -> Caption:

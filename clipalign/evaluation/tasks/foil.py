@@ -17,9 +17,15 @@ from typing import Any, Final
 
 from clipalign.data.words import Span
 from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
-from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
+from clipalign.evaluation.dataset_files import find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.tasks.caption_sets import CaptionSets, places_of
+from clipalign.evaluation.tasks.caption_sets import (
+    NO_REFERENCES,
+    CaptionSets,
+    captions_by_image,
+    coco_captions,
+    places_of,
+)
 from clipalign.evaluation.tasks.words import (
     ABOUT,
     NEAREST,
@@ -71,7 +77,6 @@ class FoilCoco(WordBenchmark):
 
     file: Final = "foilv1.0_test_2017.json"
     correct_mark: Final = "ORIG"  # the foil word of a true caption
-    captions_file: Final = "captions_val2014.json"
     mode = "most-negative"
 
     def check(self) -> None:
@@ -82,23 +87,17 @@ class FoilCoco(WordBenchmark):
             rows = list(document["annotations"])
         except (KeyError, TypeError) as error:
             raise file.misbuilt("FOIL's format", error) from None
-        captions = self._captions()
-        self._references = {} if captions is None else _by_image(captions)
+        captions = coco_captions(self.folder, self.name)
+        self._references = {} if captions is None else captions_by_image(captions)
         self._names, self._rows = names, rows
         self._folder = self._pictures(names.values(), *VAL2014)
         self.data = hashes(file, *([captions] if captions else []))
         self.size = len(rows)
         of_coco = any(name.startswith("COCO_val2014_") for name in names.values())
         self.of_papers = of_coco
-        none = f"without {self.captions_file} there are no references, and no RefCLIPScore"
         about = ABOUT if of_coco else ""
-        notes = (self._origin(of_coco), self._lost(), about, none if captions is None else NEAREST)
+        notes = (self._origin(of_coco), self._lost(), about, NO_REFERENCES if captions is None else NEAREST)
         self.notes = tuple(filter(None, notes))
-
-    def _captions(self) -> Annotations | None:
-        names = (self.captions_file, f"annotations/{self.captions_file}")
-        places = [self.folder / top / name for top in ("", "../coco", "../coco-val2014") for name in names]
-        return next((read_annotations(place, self.name) for place in places if place.is_file()), None)
 
     def _origin(self, of_coco: bool) -> str:
         if of_coco:
@@ -154,16 +153,6 @@ class FoilCoco(WordBenchmark):
 
     def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
         return _published_la(outcomes, suffix)
-
-
-def _by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
-    found: dict[Any, tuple[tuple[Any, str], ...]] = {}
-    try:
-        for row in captions.json()["annotations"]:
-            found[row["image_id"]] = (*found.get(row["image_id"], ()), (row["id"], row["caption"].strip()))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise captions.misbuilt("COCO's format", error) from None
-    return found
 
 
 class Hat(CaptionSets):

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from clipalign.errors import InputUnreadable, MissingDataset, need
 from clipalign.evaluation import metrics
-from clipalign.evaluation.benchmark import BrokenSample
+from clipalign.evaluation.benchmark import BrokenSample, broken
 from clipalign.evaluation.dataset_files import find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
+from clipalign.evaluation.tasks.caption_sets import rows_of
 from clipalign.evaluation.tasks.long_captions import LongBenchmark, LongOutcome, LongSample
 from clipalign.files import is_file
 
@@ -107,6 +108,52 @@ def published_shares(outcome: IncrementOutcome) -> Shares | None:
 def _share_above(these: Sequence[float], those: Sequence[float]) -> float:
     above = [one > other for one, other in zip(these, those, strict=False)]
     return sum(above) / len(above)
+
+
+class GrowingCaptions(LongBenchmark[IncrementOutcome]):
+    """Rows of a picture (``img_path``) and captions about it, each longer than the one before (``caption``).
+
+    ``monotonicity``: the correlation of a caption's place with its cosine, averaged over images, as HiMo-CLIP's code
+    has it (arXiv 2511.06653); an image whose cosines do not vary has 0. ``positive``: as for sDCI.
+
+    Attributes:
+        file: of the rows.
+        pictures: folders that may hold the pictures.
+    """
+
+    outcome_type = IncrementOutcome
+    file: str
+    pictures: tuple[str, ...]
+
+    def check(self) -> None:
+        file = read_annotations(find_in(self.folder, self.name, self.file), self.name)
+        self._rows = list(rows_of(file))
+        self._folder = find_in(self.folder, self.name, *self.pictures)
+        self.size, self.data = len(self._rows), hashes(file)
+        self.notes = tuple(filter(None, (file.note(),)))
+        self.of_papers = not self.notes
+
+    def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample | BrokenSample]:
+        for key, row in self._rows[:limit]:
+            if isinstance(row, dict) and isinstance(name := row.get("img_path"), str) and _is_texts(row.get("caption")):
+                yield LongSample(key, self._folder / name, name, tuple(row["caption"]))
+            else:
+                yield broken(key, "", f"row {key} of {self.file} lacks img_path or caption")
+
+    def statistics(self, outcomes: Sequence[IncrementOutcome]) -> list[Statistic]:
+        growing = [one for one in outcomes if len(one.cosines) > 1]
+        if not growing:
+            return []
+        ids = [one.id for one in growing]
+        orders = [
+            metrics.pearson("", [""] * len(one.cosines), range(len(one.cosines)), one.cosines).value()
+            for one in growing
+        ]
+        positive = [_share_above(one.cosines[1:], one.cosines) for one in growing]
+        return [
+            metrics.mean("monotonicity", ids, orders, chance=0.0),
+            metrics.mean("positive", ids, positive, chance=CHANCE),
+        ]
 
 
 STATE: Final = "state.json"
