@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ class DetectKeywords(TypedDict, total=False):
     layers: int | None
     template: str
     calibration: SavedCalibration | str | PathLike[str] | None
+    suggest: int
+    candidates: Path | None
     batch_size: int
     seed: int
 

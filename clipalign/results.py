@@ -106,6 +106,35 @@ class WordScore:
     scored: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a misaligned word may have been meant to be.
+
+    Attributes:
+        text: in place of the word as written.
+        gain: in the cosine of image and text, above 0.
+    """
+
+    text: str
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Candidates for one place of a caption.
+
+    Attributes:
+        text: the word, or the name of several words, as it stands in the caption.
+        start, end: its characters in the caption as given; ``end`` is one past the last.
+        candidates: the best first.
+    """
+
+    text: str
+    start: int
+    end: int
+    candidates: tuple[Candidate, ...]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class DetectResult(Result):
     """How one text fits one image, word by word (CLIP4DM).
@@ -121,10 +150,11 @@ class DetectResult(Result):
         n_tokens: tokens of template and caption before truncation, start and end tokens included.
         truncated: whether text fell outside the context.
         ref_clip_score: RefCLIPScore (Hessel et al., 2021), 0 to 2.5, or None without references.
+        suggestions: for misaligned words, in reading order; none unless asked for, nor where no candidate fits better.
     """
 
     _named = ("image", "text", "clip_score", "misaligned")
-    _optional = frozenset({"references", "ref_clip_score"})
+    _optional = frozenset({"references", "ref_clip_score", "suggestions"})
 
     id: str
     image: str
@@ -141,6 +171,7 @@ class DetectResult(Result):
     provenance: Provenance
     references: tuple[str, ...] = ()
     ref_clip_score: float | None = None
+    suggestions: tuple[Suggestion, ...] = ()
     unknown_words: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ _clipalign() {
         esac
     done
     case "$command $before" in
-        *\ --from|*\ --calibration|*\ -i|*\ --input|detect\ -o|classify\ -o|score-long\ -o|detect\ --output|classify\ --output|score-long\ --output|*\ --ignore-words|*\ --baseline|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|*\ --text-file|*\ --save|*\ --prepare)
+        *\ --from|*\ --calibration|*\ --candidates|*\ -i|*\ --input|detect\ -o|classify\ -o|score-long\ -o|detect\ --output|classify\ --output|score-long\ --output|*\ --ignore-words|*\ --baseline|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|*\ --text-file|*\ --save|*\ --prepare)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
@@ -23,7 +23,7 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
-        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --columns|*\ --keep-columns|*\ --limit|*\ --where|*\ --top-share|*\ --timeout|*\ --shard|*\ --top|*\ --max-misaligned|*\ --min-clip-score|*\ --batch-size|*\ --seed|*\ --threads|*\ --label|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --reject-below|*\ --margin|*\ --false-alarms|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
+        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --suggest|*\ --columns|*\ --keep-columns|*\ --limit|*\ --where|*\ --top-share|*\ --timeout|*\ --shard|*\ --top|*\ --max-misaligned|*\ --min-clip-score|*\ --batch-size|*\ --seed|*\ --threads|*\ --label|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --reject-below|*\ --margin|*\ --false-alarms|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
             return ;;
         *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
@@ -85,7 +85,7 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))

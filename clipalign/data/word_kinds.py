@@ -10,14 +10,22 @@ from typing import Final
 ]
 FUNCTION_WORDS: Final = frozenset(_FUNCTION.split())
 
-KINDS: Final = {kind: tuple(words.replace("/", " ").split()) for kind, words in _ROWS}
+ROWS: Final = [tuple(tuple(group.split("/")) for group in words.split()) for _, words in _ROWS]
+"""Groups of words that say the same; words of one row can stand in the same place of a sentence."""
+
+KINDS: Final = {
+    kind: tuple(
+        word for (other, _), row in zip(_ROWS, ROWS, strict=True) if other == kind for group in row for word in group
+    )
+    for kind, _ in _ROWS
+}
 """Kind → its words, in lower case; a word is of one kind."""
 
 OTHER: Final = "other"
 
 _KIND_OF: Final = {word: kind for kind, words in KINDS.items() for word in words}
-_GROUPS: Final = [frozenset(group.split("/")) for _, words in _ROWS for group in words.split()]
-_SYNONYMS: Final = {word: group for group in _GROUPS for word in group}
+_SYNONYMS: Final = {word: frozenset(group) for row in ROWS for group in row for word in group}
+_ROW_OF: Final = {word: index for index, row in enumerate(ROWS) for group in row for word in group}
 
 
 def kind_of(word: str) -> str:
@@ -28,6 +36,11 @@ def kind_of(word: str) -> str:
 def synonyms(word: str) -> frozenset[str]:
     """Return the words that say the same as ``word``, itself included, in lower case."""
     return _SYNONYMS.get(bare(word), frozenset({bare(word)}))
+
+
+def row_of(word: str) -> int | None:
+    """Return the row of :data:`ROWS` that ``word`` is in, as for :func:`kind_of`; None for other words."""
+    return _ROW_OF.get(bare(word))
 
 
 def bare(word: str) -> str:

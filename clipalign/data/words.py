@@ -180,3 +180,8 @@ def _known(text: str, vocabulary: frozenset[str]) -> bool:
         return True
     parts = [part for part in bare.split("-") if part]
     return len(parts) > 1 and all(_known(part, vocabulary) for part in parts)
+
+
+def article(word: str) -> str:
+    """Return "an" before a vowel that is heard: not before unicorn and ufo, but before hourglass."""
+    return "an" if word.startswith(("a", "e", "i", "o", "umb", "hour")) else "a"

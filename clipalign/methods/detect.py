@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError, name_some
 from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_finite, provenance_of, ref_clip_score
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
+from clipalign.methods.suggest import lexicon_for, suggest
 from clipalign.models.attribution import TokenAttribution, attribute
 from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
 from clipalign.models.tokenize import TokenizedText, tokenize_text
@@ -137,7 +139,8 @@ def detect_each(
     for index, text, attribution, reference in zip(vectors, texts, attributions, references, strict=True):
         evidence = _Evidence(pairs[index], words[index], text, attribution, reference)
         try:
-            outcomes[index] = _result(loaded, chosen, provenance, evidence)
+            result = _result(loaded, chosen, provenance, evidence)
+            outcomes[index] = _with_suggestions(loaded, chosen, result, vectors[index]) if chosen.suggest else result
         except (TextUnusable, ModelMismatch) as error:
             outcomes[index] = error
     return [outcomes[index] for index in range(len(pairs))]
@@ -151,6 +154,8 @@ class ResolvedSettings:
     template: str
     batch_size: int
     seed: int
+    suggest: int
+    candidates: Path | None
     calibration: dict[str, object] | None = None
     notes: tuple[str, ...] = ()
 
@@ -179,6 +184,10 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
             hint="use a shorter --template",
             input="--template",
         )
+    if settings.candidates is not None and not settings.suggest:
+        raise UsageError("candidates without a number of suggestions", hint="add --suggest N", input="--candidates")
+    if settings.suggest:
+        lexicon_for(loaded.vocabulary, settings.candidates)  # a file that cannot be read is told before the work
     if settings.calibration is not None:
         return _calibrated(loaded, settings, settings.calibration)
     return ResolvedSettings(
@@ -188,6 +197,8 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         template=settings.template,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        suggest=settings.suggest,
+        candidates=settings.candidates,
         notes=tuple(filter(None, [epsilon_note(loaded, settings)])),
     )
 
@@ -218,6 +229,8 @@ def _calibrated(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibr
         template=made.template,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        suggest=settings.suggest,
+        candidates=settings.candidates,
         calibration=about,
         notes=(made.promise,) if made.promise else (),
     )
@@ -244,6 +257,8 @@ def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
     del settings["seed"], settings["notes"]
     if chosen.calibration is None:
         del settings["calibration"]
+    if not chosen.suggest:
+        del settings["suggest"], settings["candidates"]
     return provenance_of(loaded, settings, seed=chosen.seed, notes=chosen.notes)
 
 
@@ -320,6 +335,21 @@ def _result(loaded: LoadedModel, chosen: ResolvedSettings, provenance: Provenanc
         ref_clip_score=None if references.cosine is None else ref_clip_score(score, references.cosine),
         warnings=_warnings(loaded, reading, unknown, references.cut),
     )
+
+
+def _with_suggestions(
+    loaded: LoadedModel, chosen: ResolvedSettings, result: DetectResult, image: Tensor
+) -> DetectResult:
+    found = suggest(
+        loaded,
+        lexicon_for(loaded.vocabulary, chosen.candidates),
+        image,
+        result,
+        template=chosen.template,
+        count=chosen.suggest,
+        batch_size=chosen.batch_size,
+    )
+    return replace(result, suggestions=found)
 
 
 def _warnings(

@@ -49,6 +49,18 @@ class DetectSettings(Checked):
             file=False,
         ),
     ] = None
+    suggest: Annotated[
+        int, Setting("For each misaligned word, up to N others of its kind that fit better.", whole(0, 100), value="N")
+    ] = 0
+    candidates: Annotated[
+        Path | None,
+        Setting(
+            "With --suggest: what may be suggested, a line each, names that mean the same after commas.",
+            value="FILE",
+            default="the model's vocabulary, or common things",
+            file=False,
+        ),
+    ] = None
     batch_size: Annotated[int, SameAs(ModelSettings)] = 32
     seed: Annotated[int, SameAs(MachineSettings)] = 0
 

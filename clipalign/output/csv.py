@@ -70,6 +70,8 @@ def cell_text(value: object) -> str:
     if isinstance(value, Mapping):
         name = next((value[one] for one in _NAMES if one in value), None)
         number = next((value[one] for one in _NUMBERS if one in value), None)
+        if "candidates" in value:
+            return f"{name}:{' or '.join(one['text'] for one in value['candidates'])}"
         if name is None:
             return orjson.dumps(value).decode()
         return f"{name}:{'' if number is None else format(number, '.6g')}"

@@ -74,6 +74,7 @@ class DetectFormatter(RecordFormatter):
         "cosine",
         "misaligned",
         "words",
+        "suggestions",
         "truncated",
         "warnings",
         "model",
@@ -126,6 +127,7 @@ class DetectFormatter(RecordFormatter):
         return {
             "pieces": pieces_of(record["text"], _misaligned(record)),
             "wrong": list(self.frequent(record)),
+            "meant": _meant(record),
             "scores": [*_scores(record), tokens],
             "rows": rows,
         }
@@ -138,7 +140,8 @@ class DetectFormatter(RecordFormatter):
         more = f" and {len(wrong) - NAMED_WORDS} more" if wrong[NAMED_WORDS:] else ""
         named, score = ", ".join(wrong[:NAMED_WORDS]) + more, f"CLIPScore {number_text(record['clip_score'])}"
         said = f"misaligned with {record['image']}: {named} ({score})" if wrong else f"{score} with {record['image']}"
-        return f"{said} in: {record['text']}"
+        meant = "; ".join(_meant(record))
+        return f"{said} in: {record['text']}{f' ({meant})' if meant else ''}"
 
     def line(self, record: Mapping[str, Any]) -> Text:
         """Return mark, CLIPScore, id and marked caption; a long one starts with its misaligned words."""
@@ -299,6 +302,8 @@ def _verdict(record: Mapping[str, Any]) -> Text:
         named = ", ".join(visible(word) for word in dict.fromkeys(record["misaligned"]))
         text.append(f"{shape.wrong} misaligned: {named}", style="bold red")
         text.append(f"  ({count} of {_words(scored)}, {rule})")
+        for meant in _meant(record):
+            text.append(f"\n  {visible(meant)}")
     else:
         text.append(f"no misaligned word  (of {scored}, {rule})")
     if record["unknown_words"]:
@@ -311,6 +316,14 @@ def _verdict(record: Mapping[str, Any]) -> Text:
         first = shortened(beyond[0]["text"], WORD_CELLS[1])
         text.append(f"\n{shape.none} not scored, beyond the context: {_words(len(beyond))} (first: {first})")
     return text
+
+
+def _meant(record: Mapping[str, Any]) -> list[str]:
+    """Return what may have been meant, a sentence a place."""
+    return [
+        f"{one['text']}: did you mean {', '.join(candidate['text'] for candidate in one['candidates'])}?"
+        for one in record.get("suggestions") or ()
+    ]
 
 
 def _words(count: int) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from clipalign.data.words import article
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, MANY_WORDS, MATERIALS, SIZE_WORDS, Scene
 
@@ -106,11 +107,6 @@ def noun(rng: random.Random, kind: int, count: int) -> str:
         return KINDS[kind].plural
     names = KINDS[kind].names
     return names[0] if rng.random() < 0.75 else rng.choice(names)
-
-
-def article(word: str) -> str:
-    """Return "an" before a vowel that is heard: not before unicorn and ufo, but before hourglass."""
-    return "an" if word.startswith(("a", "e", "i", "o", "umb", "hour")) else "a"
 
 
 def join_parts(parts: tuple[Part, ...]) -> tuple[str, list[tuple[int, int]]]:

@@ -224,6 +224,8 @@ def detecting() -> Table:
         "calibration": Demonstration(asked, ("--calibration", "gone.json"), status),
         "reference": Demonstration(asked, ("--reference", "a car"), field("ref_clip_score")),
         "top": Demonstration((*DETECT, "--format", "table"), ("--top", "1"), lines_out),
+        "suggest": Demonstration((*DETECT, "--epsilon", "1", *JSON), ("--suggest", "3"), field("suggestions")),
+        "candidates": Demonstration((*DETECT, "--suggest", "3"), ("--candidates", "gone.txt"), says("gone.txt")),
         "check": Demonstration(DETECT, ("--check",), status),
         "max_misaligned": Demonstration(checked, ("--max-misaligned", "100"), status),
         "min_clip_score": Demonstration((*checked, "--epsilon", "-1"), ("--min-clip-score", "3"), status),

@@ -12,7 +12,8 @@ from tests.contract.test_options import options_of
 
 QUANTITIES = {
     "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
-    "--top": "N", "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
+    "--top": "N", "--suggest": "up to N",
+    "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
     "--reject-below": "score", "--max-misaligned": "captions", "--min-clip-score": "CLIPScore",
     "--false-alarms": "share of right captions",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",

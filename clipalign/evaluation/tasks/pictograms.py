@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from clipalign.data.classes import Classes
+from clipalign.data.words import article
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import CLASS_OPTIONS, Benchmark, CaptionOutcome, CaptionSample
 from clipalign.evaluation.metrics import Statistic
@@ -34,7 +35,7 @@ from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
 from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark
 from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.words import WordBenchmark
-from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, VARIED_KINDS, article, write_caption
+from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, VARIED_KINDS, write_caption
 from clipalign.pictogram.drawing import draw_scene
 from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
 from clipalign.pictogram.scenes import (
