@@ -26,6 +26,7 @@ from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset, n
 if TYPE_CHECKING:
     from PIL import Image
 
+COCO_CAPTIONS: Final = "captions_val2014.json"
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 HASH_DIGITS: Final = 16  # of a SHA-256 in a sentence; records have all 64
 
@@ -218,6 +219,24 @@ def read_annotations(path: Path, dataset: str) -> Annotations:
         raise found.unusable("is empty")
     if start == LFS_POINTER:
         raise found.unusable(f"is a Git LFS pointer of {size} bytes, not the file it stands for")
+    return found
+
+
+def coco_captions(folder: Path, dataset: str) -> Annotations | None:
+    """COCO's captions of val2014, beside the data set's or COCO's own files."""
+    names = (COCO_CAPTIONS, f"annotations/{COCO_CAPTIONS}")
+    places = [folder / top / name for top in ("", "../coco", "../coco-val2014") for name in names]
+    return next((read_annotations(place, dataset) for place in places if place.is_file()), None)
+
+
+def captions_by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
+    """Number of a picture → number and text of its captions."""
+    found: dict[Any, tuple[tuple[Any, str], ...]] = {}
+    try:
+        for row in captions.json()["annotations"]:
+            found[row["image_id"]] = (*found.get(row["image_id"], ()), (row["id"], row["caption"].strip()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise captions.misbuilt("COCO's format", error) from None
     return found
 
 

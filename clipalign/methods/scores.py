@@ -42,6 +42,11 @@ def ref_clip_score(score: float, reference_cosine: float) -> float:
     return 2.0 * score * reference / (score + reference) if score + reference > 0.0 else 0.0
 
 
+def reference_cosine_of(score: float, ref_score: float) -> float | None:
+    """The cosine of the nearest reference, from CLIPScore and RefCLIPScore; None where one is 0 and does not tell."""
+    return score * ref_score / (2.0 * score - ref_score) / 2.5 if score > 0.0 and ref_score > 0.0 else None
+
+
 def specs_score(cosine: float) -> float:
     """``(cosine + 1) / 2``, 0 to 1, higher fits better (SPECS, Chen et al., 2025); its cosines are often negative."""
     return min(1.0, max(0.0, (cosine + 1.0) / 2.0))

@@ -16,7 +16,7 @@ from clipalign.output.console import visible
 from clipalign.output.html import render_template
 from clipalign.output.table import column_table, fitting, folding, printed
 
-LOCALIZED: Final = ("la", "published_la", "pair_accuracy", "best_accuracy", "pairs_ranked_right")
+LOCALIZED: Final = ("la", "published_la", "pair_accuracy", "text_accuracy", "best_accuracy", "pairs_ranked_right")
 _OF_NO_RUN: Final = ("metric", "n", "chance", "published")
 _UNLIKE: Final = ("data", "batch_size")  # settings that do not tell runs apart
 

@@ -176,6 +176,43 @@ def test_a_report_lies_beside_the_result(capsys: Capture, tmp_path: Path) -> Non
     assert "Most wrong" in page
 
 
+def test_the_atlas_runs_what_is_here_and_names_what_is_missing(capsys: Capture, data: Path, tmp_path: Path) -> None:
+    run = ("eval", "--dataset", "atlas", "--data-root", str(data), "--model", TINY, "--limit", "4")
+    status, out, _ = run_here(capsys, *run, "--output", str(tmp_path / "runs"), "--report", "html", "--format", "json")
+    assert status == 0
+    board = json.loads(out)
+    assert board["datasets"] == ["foil", "nocaps-foil", "pictogram-foil"]
+    assert board["missing"]["valse"] == "clipalign download valse"
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert "nocaps-foil published_la" in page
+    (tmp_path / "runs" / "report.html").unlink()
+    resumed = run_here(capsys, *run, "--output", str(tmp_path / "runs"), "--resume", "--format", "json")
+    assert json.loads(resumed.out) == board
+    finished = run_here(capsys, "eval", "--output", str(tmp_path / "runs"), "--report", "html", "--format", "table")
+    assert finished.status == 0
+    assert "3 runs in" in finished.out
+    assert (tmp_path / "runs" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--dataset", "hat,valse"), "the data set valse is not in"),
+        (("--dataset", "hat,foils"), "did you mean foil?"),
+        (("--dataset", "hat,foil", "--calibrate"), "--calibrate is about one data set"),
+        (("--dataset", "hat,foil", "--method", "clip"), "makes no use of --method"),
+        (("--output", "nowhere"), "nowhere holds no finished runs"),
+        (("--output", "nowhere", "--limit", "3"), "without --dataset there is no use of --limit"),
+        ((), "missing --dataset"),
+    ],
+)
+def test_what_many_runs_refuse(capsys: Capture, data: Path, arguments: tuple[str, ...], said: str) -> None:
+    model = ("--model", TINY, "--data-root", str(data)) if "--dataset" in arguments else ()
+    status, out, err = run_here(capsys, "eval", *arguments, *model)
+    assert (status, out) == (4 if "valse" in said else 2, "")
+    assert said in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

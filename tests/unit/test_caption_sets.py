@@ -15,6 +15,9 @@ from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.caption_sets import CaptionSets, different_words, item_accuracy, listed, literal_words
 from clipalign.evaluation.tasks.words import false_words
+from clipalign.methods.scores import clip_score, ref_clip_score, reference_cosine_of
+from clipalign.models.encode import encode_tokens
+from clipalign.models.tokenize import tokenize_text
 from tests.evaluated import run_benchmark
 from tests.results import result_of
 from tests.tiny import load_tiny
@@ -160,6 +163,27 @@ def test_an_item_is_right_where_every_true_caption_is_above_every_false_one() ->
     assert (accuracy.ids, accuracy.value()) == (("1", "2", "3"), 1 / 3)
     assert accuracy.chance == pytest.approx((1 / 3 + 1 / 3 + 1 / 2) / 3)
     assert item_accuracy("pair_accuracy", outcomes[-1:]) == []
+
+
+def test_texts_alone_are_right_where_true_ones_are_nearest_to_each_other(tmp_path: Path) -> None:
+    pairs = [PAIR | {"caption2": "There is a dog in a park."}, PAIR | {"caption2": "An animal sits outside."}]
+    benchmark = a_set("sugarcrepe-pp", tmp_path, content=json.dumps(pairs))
+    loaded = load_tiny()
+    result = run_benchmark(benchmark, loaded, EvalSettings(template=""))
+    right = []
+    for pair in pairs:
+        texts = [tokenize_text(loaded, pair[key]) for key in ("caption", "caption2", "negative_caption")]
+        one, other, false = encode_tokens(loaded, texts, batch_size=3)
+        right.append(float(one @ other) > max(float(false @ one), float(false @ other)))
+    assert result.values["text_accuracy"] == sum(right) / len(right)
+    assert next(one.chance for one in result.metrics if one.name == "text_accuracy") == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("cosine", "reference"), [(0.3, 0.8), (0.9, 0.1), (1.0, 1.0)])
+def test_the_nearest_reference_follows_from_both_scores(cosine: float, reference: float) -> None:
+    score = clip_score(cosine)
+    assert reference_cosine_of(score, ref_clip_score(score, reference)) == pytest.approx(reference)
+    assert reference_cosine_of(clip_score(-0.1), 0.0) is None
 
 
 def test_la_counts_a_most_negative_word_anywhere_in_the_span(tmp_path: Path) -> None:

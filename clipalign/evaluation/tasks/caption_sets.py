@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import orjson
 
@@ -33,20 +33,29 @@ from clipalign.evaluation.benchmark import (
     CaptionSample,
     broken,
 )
-from clipalign.evaluation.dataset_files import Annotations, find_in, hashes, read_annotations
+from clipalign.evaluation.dataset_files import (
+    COCO_CAPTIONS,
+    Annotations,
+    captions_by_image,
+    coco_captions,
+    find_in,
+    hashes,
+    read_annotations,
+)
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.tasks.words import ABOUT, NEAREST, DetectEvaluator, WordBenchmark
 from clipalign.files import is_file
 from clipalign.methods.score_long import with_long_context
+from clipalign.methods.scores import reference_cosine_of
 
 if TYPE_CHECKING:
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
+    from clipalign.results import DetectResult
 
 PICTURES_TRIED: Final = 40
 """Names, spread over the whole set, of which at least one picture must exist."""
 
-COCO_CAPTIONS: Final = "captions_val2014.json"
 NO_REFERENCES: Final = f"without {COCO_CAPTIONS} there are no references, and no RefCLIPScore"
 _FOLDERS: Final = ("", "data", "annotations")  # of a data set that may hold its annotation files
 _EDGES: Final = ".,!?;:\"'()"  # punctuation ignored at the edges of a word
@@ -105,6 +114,7 @@ class CaptionSets(WordBenchmark):
             label is. Without a label a caption is true unless the row names false words; a false caption without any
             is aligned with the row's first caption of the same picture.
         references: place of true captions of the picture; ``@coco`` for COCO's captions of it, where these are here.
+        siblings: whether the references of a caption are the other true captions of its row.
         group: place of the group that a row counts toward; empty for the name of its file.
         human: place of a rating.
         votes: place of the number of people who agreed with the row.
@@ -120,6 +130,7 @@ class CaptionSets(WordBenchmark):
     pictures: tuple[str, ...] = (".",)
     captions: tuple[dict[str, str], ...]
     references: str = ""
+    siblings: bool = False
     group: str = ""
     human: str = ""
     votes: str = ""
@@ -215,6 +226,8 @@ class CaptionSets(WordBenchmark):
         if self.human and (rating := rating_of(value_at(row, self.human))) is not None:
             truth["human"] = rating
         references = self._references_of(row, image_name)
+        if self.siblings:
+            references = tuple(one.text for one in captions if one.correct)
         for number, one in enumerate(captions):
             yield CaptionSample(
                 id=f"{name}:{number}" if len(captions) > 1 else name,
@@ -246,6 +259,8 @@ class CaptionSets(WordBenchmark):
     def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
         """Accuracy of items, or of the best threshold where captions come alone, and correlations with ratings."""
         found = item_accuracy(f"pair_accuracy{suffix}", outcomes) or best_accuracy(f"best_accuracy{suffix}", outcomes)
+        if self.siblings:
+            found += item_accuracy(f"text_accuracy{suffix}", outcomes, _nearest_true)
         for kind, name in _CORRELATED.items():
             rated = [
                 (one.id, value, one.truth["human"])
@@ -255,24 +270,6 @@ class CaptionSets(WordBenchmark):
             if rated:
                 found += metrics.correlations(f"{kind}{suffix}", *(list(column) for column in zip(*rated, strict=True)))
         return found
-
-
-def coco_captions(folder: Path, dataset: str) -> Annotations | None:
-    """COCO's captions of val2014, beside the data set's or COCO's own files."""
-    names = (COCO_CAPTIONS, f"annotations/{COCO_CAPTIONS}")
-    places = [folder / top / name for top in ("", "../coco", "../coco-val2014") for name in names]
-    return next((read_annotations(place, dataset) for place in places if is_file(place)), None)
-
-
-def captions_by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:
-    """Number of a picture → number and text of its captions."""
-    found: dict[Any, tuple[tuple[Any, str], ...]] = {}
-    try:
-        for row in captions.json()["annotations"]:
-            found[row["image_id"]] = (*found.get(row["image_id"], ()), (row["id"], row["caption"].strip()))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise captions.misbuilt("COCO's format", error) from None
-    return found
 
 
 def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
@@ -392,16 +389,28 @@ def _word_count(sample: CaptionSample) -> int:
     return sum(any(word.start < end and start < word.end for start, end in spans) for word in words)
 
 
-def item_accuracy(name: str, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
-    """Share of items in which every true caption scores above every false one, by the cosine.
+def _cosine(result: DetectResult) -> float | None:
+    return result.cosine
 
-    Equal scores are not above. Items without both kinds are left out; no statistic if no item is left. Chance: all
-    orders of an item's captions are equally likely.
+
+def _nearest_true(result: DetectResult) -> float | None:
+    """The cosine of a caption and the nearest of its references."""
+    return reference_cosine_of(result.clip_score, result.ref_clip_score or 0.0)
+
+
+def item_accuracy(
+    name: str, outcomes: Sequence[CaptionOutcome], score: Callable[[DetectResult], float | None] = _cosine
+) -> list[Statistic]:
+    """Share of items in which every true caption scores above every false one.
+
+    Equal scores are not above. Items without both kinds, or a score, are left out; no statistic if no item is left.
+    Chance: all orders of an item's captions are equally likely.
     """
-    items: dict[str, tuple[list[float], list[float]]] = {}
+    items: dict[str, tuple[list[float | None], list[float | None]]] = {}
     for one in outcomes:
-        items.setdefault(one.truth.get("item", one.id), ([], []))[one.correct].append(one.result.cosine)
-    both = {item: scores for item, scores in items.items() if all(scores)}
+        items.setdefault(one.truth.get("item", one.id), ([], []))[one.correct].append(score(one.result))
+    whole = {item: scores for item, scores in items.items() if all(scores) and None not in scores[0] + scores[1]}
+    both = cast("dict[str, tuple[list[float], list[float]]]", whole)
     if not both:
         return []
     right = [float(min(true) > max(false)) for false, true in both.values()]

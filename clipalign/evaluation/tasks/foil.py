@@ -17,13 +17,11 @@ from typing import Any, Final
 
 from clipalign.data.words import Span
 from clipalign.evaluation.benchmark import BrokenSample, CaptionOutcome, CaptionSample, broken
-from clipalign.evaluation.dataset_files import find_in, hashes, read_annotations
+from clipalign.evaluation.dataset_files import captions_by_image, coco_captions, find_in, hashes, read_annotations
 from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.tasks.caption_sets import (
     NO_REFERENCES,
     CaptionSets,
-    captions_by_image,
-    coco_captions,
     places_of,
 )
 from clipalign.evaluation.tasks.words import (
