@@ -13,6 +13,7 @@ from clipalign.errors import ImageUnreadable
 from clipalign.output.detect import DetectFormatter
 from clipalign.results import DetectResult, Provenance
 from clipalign.runs.batch import RecordOutcome
+from clipalign.runs.distributed import Shard
 from clipalign.runs.writer import ResultWriter, open_writer
 from tests.results import PROVENANCE, result_of
 
@@ -55,11 +56,11 @@ def run(
     stop_after: int | None = None,
     provenance: Provenance = PROVENANCE,
     error: type[BaseException] = KeyboardInterrupt,
-    has_header: bool = True,
+    shard: Shard | None = None,
     **settings: Any,
 ) -> ResultWriter:
     """A whole run, or one that ends with ``error`` after some records of its own."""
-    writer = open_writer(RecordSettings(output=output, **settings), DetectFormatter(), has_header=has_header)
+    writer = open_writer(RecordSettings(output=output, **settings), DetectFormatter(), shard=shard)
     with writer:
         writer.begin(provenance, total=len(records))
         for number, record in enumerate(writer.remaining(_slowly(records))):

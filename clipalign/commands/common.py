@@ -19,7 +19,7 @@ import typer
 
 from clipalign.config.groups import MachineSettings, RecordSettings
 from clipalign.config.settings import flag_name
-from clipalign.errors import EXIT_DONE, ClipalignError, MissingWeights, UsageError, VerificationFailed
+from clipalign.errors import EXIT_DONE, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
@@ -245,12 +245,11 @@ def run_many(
     )
     if STDIN in settings.input and FORMATS[chosen_batch_format(settings)].has_originals:
         raise UsageError("a tar needs an input that can be read twice", hint="write it into a file", input=STDIN)
-    output = settings.output if shard is None or settings.output is None else shard.output(settings.output)
     formatter.kept = tuple(name for name in settings.keep_columns if name != ALL_COLUMNS)
     formatter.keeps_all = ALL_COLUMNS in settings.keep_columns
-    with open_writer(settings, formatter, output=output, has_header=shard is None or shard.index == 1) as writer:
+    with open_writer(settings, formatter, shard=shard) as writer:
         if writer.finished:
-            _finished_already(str(output), check=check)
+            _finished_already(writer.name, check=check)
             wait_for_all()
             return EXIT_DONE
         total = source.count() if shard is None and progress_console() is not None else None
@@ -290,24 +289,20 @@ def _finished_already(output: str, *, check: bool) -> None:
     notices.warn(f"{output} is finished already and was not compared with this input; {hint}")
 
 
-def originals_of(records: Iterator[InputRecord], settings: RecordSettings) -> Iterator[bytes | ClipalignError]:
-    """The pictures of records as they were, or why one cannot be read."""
+def originals_of(records: Iterator[InputRecord], settings: RecordSettings) -> Iterator[Callable[[], bytes]]:
+    """Functions that read the pictures of records as they were."""
     from clipalign.data.sources import read_image
 
     for record in records:
-        try:
-            if record.problem is not None:
-                raise record.problem
-            source = record.image if isinstance(record.image, str | bytes) else Path(str(record.image))
-            yield read_image(
-                source,
-                offline=settings.offline,
-                timeout=settings.timeout,
-                name=record.image_name,
-                folders=record.folders,
-            )
-        except ClipalignError as error:
-            yield error
+        source = record.image if isinstance(record.image, str | bytes) else Path(str(record.image))
+        yield partial(
+            read_image,
+            source,
+            offline=settings.offline,
+            timeout=settings.timeout,
+            name=record.image_name,
+            folders=record.folders,
+        )
 
 
 def _check_sharded(settings: RecordSettings) -> None:

@@ -187,9 +187,10 @@ class RecordSettings(RunSettings, ModelSettings):
     output: Annotated[
         Path | None,
         Setting(
-            "Write to this file instead of stdout, record by record; its ending may say the format.",
+            "Write to this file instead of stdout, record by record; its ending may say the format. A folder, or an "
+            "address (s3://), gets parts.",
             short="-o",
-            value="FILE",
+            value="FILE|DIR",
             file=False,
         ),
     ] = None

@@ -220,8 +220,18 @@ class Store:
         """Return the whole of a small file; None if there is none."""
         return self.retried(lambda: self.fs.cat_file(self.path) if self.fs.exists(self.path) else None)
 
-    def write(self, content: bytes) -> None:
-        self.retried(lambda: self.fs.pipe_file(self.path, content), doing="written")
+    def names(self) -> list[str]:
+        """Return the names of what lies in a folder, which stores make with the first file in it."""
+        try:
+            there = self.retried(lambda: self.fs.ls(self.path, detail=False, refresh=True))
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            return []
+        return sorted(one.rstrip("/").rpartition("/")[2] for one in there if one.strip("/") != self.path.strip("/"))
+
+    def remove(self) -> None:
+        self.retried(lambda: self.fs.rm_file(self.path), doing="removed")
 
     def put(self, file: Path) -> None:
         """Write a file of this machine, which appears there as a whole."""

@@ -79,8 +79,10 @@ def _row(record: Record, *, as_text: bool) -> Record:
 
 
 def _schema(arrow: Any, formatter: RecordFormatter, store: RecordStore, *, as_text: bool) -> Any:
-    """Return the types of all records; what is always empty is text."""
-    schema = arrow.schema([(name, arrow.null()) for name in formatter.columns])
+    """Return the types of all records; what is always empty is text, and errors are a column, met or not."""
+    text = arrow.string()
+    error = arrow.struct([("code", arrow.int64()), *((name, text) for name in ("type", "message", "hint", "input"))])
+    schema = arrow.schema([*((name, arrow.null()) for name in formatter.columns), ("error", error)])
     for records in _batches(store, as_text=as_text):
         names = list(dict.fromkeys(name for record in records for name in record))
         table = arrow.table({name: arrow.array([record.get(name) for record in records]) for name in names})

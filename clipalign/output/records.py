@@ -202,6 +202,14 @@ class Tally:
         for word in self._formatter.frequent(record):
             self._count(word)
 
+    def state(self) -> dict[str, Any]:
+        """Return the counts that :meth:`restore` goes on from, in JSON's types."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int | dict)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, type(getattr(self, name))(value))
+
     def _count(self, word: str) -> None:
         """Count a word ignoring case; it is shown as first written."""
         shown = word[:MAX_WORD_CHARACTERS]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clipalign.errors import UsageError
-from clipalign.files import is_special
+from clipalign.files import address_in, is_special
 from clipalign.output import STDOUT, chosen_batch_format, chosen_format
 from clipalign.output.formats import FORMATS
 
@@ -33,6 +33,7 @@ class Destination:
         path: the output file, links followed; None for stdout.
         name: as the user gave it.
         selects: only some records are written, at the end.
+        in_parts: ``path`` is a folder, or an address, for parts.
     """
 
     format: str
@@ -41,6 +42,7 @@ class Destination:
     resume: bool
     overwrite: bool
     selects: bool = False
+    in_parts: bool = False
 
     @property
     def appended(self) -> bool:
@@ -50,7 +52,7 @@ class Destination:
     @property
     def is_file(self) -> bool:
         """Whether it is, or will be, a file, not stdout, a pipe or a device."""
-        return self.path is not None and (self.path.is_file() or not self.path.exists())
+        return self.path is not None and not self.in_parts and (self.path.is_file() or not self.path.exists())
 
     @property
     def log_path(self) -> Path | None:
@@ -71,12 +73,32 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
     if chosen is None:
         _refuse_stdout(format)
         return Destination(format, None, "stdout", resume=False, overwrite=False)
+    if address_in(chosen) or chosen.is_dir():
+        return _in_parts(settings, chosen, format)
     path = _checked(chosen, settings.input)
     selects = settings.where is not None or settings.top_share is not None
     found = Destination(format, path, str(chosen), settings.resume, settings.overwrite, selects)
     if found.resume and not found.is_file:
         raise UsageError(f"{chosen} is no file that --resume could read", input="--resume")
     return found
+
+
+def _in_parts(settings: RecordSettings, folder: Path, format: str) -> Destination:
+    name = address_in(folder) or str(folder)
+    if format not in JOINED:
+        hint = f"--format {' or '.join(JOINED)}"
+        raise UsageError(f"the format {format} cannot be written in parts", hint=hint, input="--format")
+    if settings.top_share is not None:
+        hint = "write one file here, or find the threshold and give it: --where 'clip_score >= 0.7'"
+        raise UsageError("--top-share is not for an output in parts", hint=hint, input="--top-share")
+    if getattr(settings, "update_baseline", False):
+        hint = "update it from one file of all"
+        raise UsageError("--update-baseline is not for an output in parts", hint=hint, input="--update-baseline")
+    if address_in(folder) and settings.offline:
+        raise UsageError(f"{name} is not written while offline", hint="leave out --offline", input=name)
+    if not address_in(folder) and not os.access(folder, os.W_OK):
+        raise _refused(folder, "may not be written: Permission denied", hint="check its rights")
+    return Destination(format, folder, name, settings.resume, settings.overwrite, in_parts=True)
 
 
 def document_format(settings: RecordSettings) -> str:

@@ -197,13 +197,17 @@ class Shard:
     count: int
     launched: bool = False
 
+    @property
+    def label(self) -> str:
+        return f"{self.index:0{_DIGITS}}-of-{self.count:0{_DIGITS}}"
+
     def output(self, path: Path) -> Path:
         """Return the path for this part: under ``torchrun`` ``out.jsonl`` becomes ``out.00001-of-00004.jsonl``."""
         if not self.launched:
             return path
         ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
         stem = path.name.removesuffix(ending)
-        return path.with_name(f"{stem}.{self.index:0{_DIGITS}}-of-{self.count:0{_DIGITS}}{ending}")
+        return path.with_name(f"{stem}.{self.label}{ending}")
 
 
 def find_shard(settings: RecordSettings, environment: Mapping[str, str] | None = None) -> Shard | None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
@@ -28,8 +30,9 @@ from clipalign.output.progress import Progress
 from clipalign.output.records import Entry, RecordFormatter, count_text, is_error, summary_lines
 from clipalign.plain import plain, plain_text
 from clipalign.runs.destination import Destination, find_destination
-from clipalign.runs.distributed import sum_of_processes
+from clipalign.runs.distributed import Shard, sum_of_processes
 from clipalign.runs.log import Difference, Log, LogFormat, first_difference, json_object, write_all
+from clipalign.runs.parts import Parts, Pictures
 from clipalign.runs.selection import Selection
 
 if TYPE_CHECKING:
@@ -57,17 +60,18 @@ _JOURNAL: Final = LogFormat(_journal_line, _read_entry)
 _LINES: Final = LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
 
 
-def open_writer(
-    settings: RecordSettings, formatter: RecordFormatter, *, output: Path | None = None, has_header: bool = True
-) -> ResultWriter:
+def open_writer(settings: RecordSettings, formatter: RecordFormatter, *, shard: Shard | None = None) -> ResultWriter:
     """Return the writer for the records of a run, to be entered before anything heavy is loaded.
 
-    ``output`` replaces ``settings.output`` for the part of one process among several. Raises ``UsageError``, here or
-    when entered, for an output that may not be written.
+    ``shard`` is the part of one process among several; only the first has a header. Raises ``UsageError``, here or when
+    entered, for an output that may not be written.
     """
     name, share = settings.top_share or ("", None)
     selection = Selection(settings.where, name or formatter.first_score, share)
-    return ResultWriter(formatter, find_destination(settings, output), has_header=has_header, selection=selection)
+    to = find_destination(settings)
+    if shard is not None and shard.launched and to.path is not None and not to.in_parts:
+        to = find_destination(settings, shard.output(to.path))
+    return ResultWriter(formatter, to, shard=shard, selection=selection)
 
 
 class ResultWriter:
@@ -82,11 +86,12 @@ class ResultWriter:
         formatter: RecordFormatter,
         destination: Destination,
         *,
-        has_header: bool = True,
+        shard: Shard | None = None,
         selection: Selection | None = None,
     ) -> None:
+        has_header = shard is None or shard.index == 1
         self._selection = selection or Selection()
-        self._pictures: Callable[[], Iterator[bytes | ClipalignError]] | None = None
+        self._pictures: Pictures | None = None
         self._formatter = formatter
         self._to = destination
         self._format = FORMATS[destination.format]
@@ -94,6 +99,11 @@ class ResultWriter:
         self._writer.has_header = has_header
         self._stack = ExitStack()
         self._log: Log[Entry] | None = None
+        self._parts: Parts | None = None
+        if destination.in_parts and destination.path is not None:
+            label = "" if shard is None else shard.label
+            self._parts = Parts(destination.path, destination.format, formatter, label=label, has_header=has_header)
+        self._originals: Iterator[Callable[[], bytes]] | None = None
         self._device: BinaryIO | None = None
         self._progress: Progress | None = None
         self._provenance: dict[str, Any] = {}
@@ -114,8 +124,17 @@ class ResultWriter:
             raise
         return self
 
+    @property
+    def name(self) -> str:
+        """The output as the user named it."""
+        return self._to.name
+
     def _open(self) -> None:
         to = self._to
+        if self._parts is not None:
+            self._stack.enter_context(self._parts)
+            self._parts.check_old(resume=to.resume, overwrite=to.overwrite)
+            return
         if to.log_path is not None:
             self._log = self._locked_log(to, to.log_path)
         elif not self._format.streamed or self._selection.share is not None:
@@ -161,16 +180,19 @@ class ResultWriter:
         provenance: Provenance,
         *,
         total: int | None = None,
-        pictures: Callable[[], Iterator[bytes | ClipalignError]] | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         """Start after the model is loaded; ``--overwrite`` deletes the old records here.
 
         Args:
             total: records of the input, for the progress; None if unknown.
-            pictures: those of all records once more, for a format that shows them.
+            pictures: reads those of all records once more, each if called, for a format that shows them.
         """
         self._provenance = plain(asdict(provenance))
-        self._pictures = pictures
+        self._pictures = pictures if self._format.has_originals else None
+        if self._parts is not None:
+            self._parts.begin(self._provenance, overwrite=self._to.overwrite)
+            self._originals = self._pictures() if self._pictures is not None else None
         if self._log is not None and self._to.overwrite:
             self._log.keep(0, 0)
         streamed = self._to.path is None and self._format.streamed
@@ -184,6 +206,11 @@ class ResultWriter:
         Raises ``UsageError`` if the old records are of another run, of another input, or damaged.
         """
         left = iter(records)
+        if self._parts is not None:
+            left = self._parts.remaining(left, self.tally)
+            if self._originals is not None:
+                deque(islice(self._originals, self._parts.records), maxlen=0)
+            return left
         if self._log is None:
             if self._format.streamed:
                 self._emit(self._writer.header(self._formatter))
@@ -227,10 +254,14 @@ class ResultWriter:
         if not failed and not self._checked:
             self._selection.check(record, self._formatter.columns)
             self._checked = True
+        keeps = not self._selection or self._selection.keeps(record)
+        if self._parts is not None:
+            self._add(self._parts, asked, entry, keeps=keeps)
+            return True
         if self._log is not None:
             self._log.append(entry)
             self._new += 1
-        elif not self._selection or self._selection.keeps(record):
+        elif keeps:
             self._written += 1
             if not self._emit(self._writer.entry(self._formatter, entry, to_file=self._device is not None)):
                 return False
@@ -238,6 +269,20 @@ class ResultWriter:
         if self._progress is not None:
             self._progress.advance(unreadable=failed)
         return True
+
+    def _add(self, parts: Parts, asked: InputRecord, entry: Entry, *, keeps: bool) -> None:
+        self.tally.add(entry.record)
+        if self._originals is not None:
+            picture = next(self._originals)
+            keeps = keeps and not is_error(entry.record)
+            if keeps and (content := _read_again(picture)) is not None:
+                entry = entry._replace(content=content)
+            else:
+                keeps = False
+        self._written += keeps
+        parts.add(asked, entry if keeps else None, self.tally)
+        if self._progress is not None:
+            self._progress.advance(unreadable=is_error(entry.record))
 
     def _warn(self, asked: InputRecord, error: ClipalignError) -> None:
         self._warned += 1
@@ -283,6 +328,12 @@ class ResultWriter:
             if error is None and not self.finished:
                 self._finish()
                 self._ended_well = True
+            elif self._parts is not None and not isinstance(error, OutputError):
+                self._parts.flush(self.tally)
+                if isinstance(error, KeyboardInterrupt):
+                    notices.kept = self._kept()
+                elif kept := self._kept():
+                    notices.warn(kept)
             elif isinstance(error, KeyboardInterrupt):
                 notices.kept = self._kept()
             elif self._new and not isinstance(error, OutputError) and (kept := self._kept()):
@@ -293,7 +344,9 @@ class ResultWriter:
     def _finish(self) -> None:
         summary = self.tally.summary()
         path = self._to.log_path
-        if self._log is not None:
+        if self._parts is not None:
+            self._parts.flush(self.tally)
+        elif self._log is not None:
             self._log.sync()
             if not self._to.appended:
                 self._render(self._log, summary)
@@ -314,7 +367,7 @@ class ResultWriter:
 
     def _render(self, log: Log[Entry], summary: Mapping[str, Any]) -> None:
         self._selection.settle((entry.record for _, entry in log.read()), sum_of_processes)
-        store = _Kept(log, self._selection, self._pictures if self._format.has_originals else None)
+        store = _Kept(log, self._selection, self._pictures)
         parts = self._writer.document(self._formatter, store, summary=summary, provenance=self._provenance)
         if self._to.path is None or not self._to.is_file:
             for part in parts:
@@ -332,39 +385,45 @@ class ResultWriter:
 
     def _kept(self) -> str:
         path = self._to.log_path
-        if path is None or self._log is None or not self._log.records:
+        records = self._parts.records if self._parts is not None else self._log.records if self._log is not None else 0
+        if not records or (path is None and self._parts is None):
             return ""
-        where = self._to.name if self._to.appended else str(path)
-        verb = "is" if self._log.records == 1 else "are"
-        return (
-            f"{count_text(self._log.records, self._formatter.noun)} {verb} safe in {where}; --resume goes on from there"
-        )
+        where = self._to.name if self._to.appended or path is None else str(path)
+        verb = "is" if records == 1 else "are"
+        return f"{count_text(records, self._formatter.noun)} {verb} safe in {where}; --resume goes on from there"
 
 
 @dataclass(slots=True)
 class _Kept:
     log: Log[Entry]
     selection: Selection
-    pictures: Callable[[], Iterator[bytes | ClipalignError]] | None
+    pictures: Pictures | None
     count: int = 0
 
     def read(self) -> Iterator[tuple[int, Entry]]:
         self.count = 0
         pictures = self.pictures() if self.pictures is not None else None
         for place, entry in self.log.read():
-            picture = b"" if pictures is None else next(pictures)
-            if pictures is not None and is_error(entry.record):
+            picture = None if pictures is None else next(pictures)
+            if picture is not None and is_error(entry.record):
                 continue
             if self.selection and not self.selection.keeps(entry.record):
                 continue
-            if isinstance(picture, ClipalignError):
-                notices.warn(f"{picture.message}, when it was read once more")
+            if (content := b"" if picture is None else _read_again(picture)) is None:
                 continue
             self.count += 1
-            yield place, entry._replace(content=picture)
+            yield place, entry._replace(content=content)
 
     def at(self, place: int) -> Entry:
         return self.log.at(place)
+
+
+def _read_again(picture: Callable[[], bytes]) -> bytes | None:
+    try:
+        return picture()
+    except ClipalignError as error:
+        notices.warn(f"{error.message}, when it was read once more")
+        return None
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:

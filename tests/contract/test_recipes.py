@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -137,3 +140,34 @@ def test_ray_with_a_worker_that_is_killed(table: Path, tmp_path: Path) -> None:
 def test_spark(table: Path, tmp_path: Path) -> None:
     run([str(RECIPES / "with_spark.py"), str(table), str(tmp_path / "out")], tmp_path)
     check(tmp_path / "out")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_slurm_with_two_of_four_jobs_killed(table: Path, tmp_path: Path) -> None:
+    """The script of the array as Slurm calls it, with its variables, and jobs killed in the middle started again."""
+    program = tmp_path / "bin" / "clipalign"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m clipalign "$@"\n')
+    program.chmod(0o755)
+
+    def start(task: int) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "SLURM_ARRAY_TASK_ID": str(task),
+            "SLURM_ARRAY_TASK_COUNT": "4",
+        }
+        script = [str(RECIPES / "slurm.sh"), str(table), "found"]
+        return subprocess.Popen(["bash", *script], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+
+    for task in (2, 3):
+        job = start(task)
+        output = tmp_path / "found" / f"{task}.jsonl"
+        while job.poll() is None and not (output.exists() and output.stat().st_size > 10_000):
+            time.sleep(0.02)
+        job.kill()
+        assert job.wait() == -signal.SIGKILL
+    assert [start(task).wait(timeout=600) for task in (1, 2, 3, 4)] == [3] * 4  # some pairs cannot be read
+    lines = [json.loads(line) for part in sorted((tmp_path / "found").iterdir()) for line in part.open()]
+    assert sorted((line["id"] for line in lines), key=int) == [str(number) for number in range(PAIRS)]
+    assert sum("error" in line for line in lines) == BROKEN

@@ -16,7 +16,12 @@ from tests.results import COKE
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-ERROR = {"id": "1", "image": "a", "text": "x", "error": {"type": "t", "message": "gone", "hint": None}}
+ERROR = {
+    "id": "1",
+    "image": "a",
+    "text": "x",
+    "error": {"code": 3, "type": "t", "message": "gone", "hint": None, "input": None},
+}
 
 
 def written(*records: dict[str, Any]) -> Any:

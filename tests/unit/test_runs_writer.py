@@ -16,6 +16,7 @@ from clipalign.data.records import InputRecord
 from clipalign.errors import Busy, OutputError, UsageError
 from clipalign.output.console import notices
 from clipalign.output.detect import DetectFormatter
+from clipalign.runs.distributed import Shard
 from clipalign.runs.writer import open_writer
 from tests.records import APPENDED, FORMATS, HOSTILE, RECORDS, asked, kept_in, run, whole
 from tests.results import PROVENANCE
@@ -259,7 +260,7 @@ def test_no_record_at_all_is_an_empty_output(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
 def test_shards_one_after_another_are_the_whole(tmp_path: Path, format: str) -> None:
     for part, records in enumerate((RECORDS[:5], RECORDS[5:9], RECORDS[9:])):
-        run(tmp_path / str(part), records, format=format, has_header=part == 0)
+        run(tmp_path / str(part), records, format=format, shard=Shard(part + 1, 3))
     parts = b"".join((tmp_path / str(part)).read_bytes() for part in range(3))
     assert parts == whole(tmp_path, format)
 
@@ -280,7 +281,7 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("{}\n")
     (tmp_path / "link.jsonl").symlink_to("pairs.jsonl")
     for output, said in [
-        (tmp_path, "is a folder"),
+        (tmp_path, "holds other files"),
         (tmp_path / "none" / "out.jsonl", "is in a folder that is not there"),
         (tmp_path / "pairs.jsonl", "is an input"),
         (tmp_path / "link.jsonl", "is an input"),
