@@ -116,7 +116,7 @@ class ComparedMetric:
         low, high: bootstrap 95 % interval of ``second - first``, drawn for both alike; None where the benchmark's
             samples cannot be compared one by one.
         p_value: how probable a difference at least as large is between runs that are equally good, 0 to 1; two-sided.
-        test: how ``p_value`` was found: ``mcnemar`` (exact) or ``bootstrap``; empty without one.
+        test: how ``p_value`` was found: ``mcnemar`` (exact), ``permutation`` or ``bootstrap``; empty without one.
     """
 
     name: str
@@ -136,12 +136,13 @@ class ComparedMetric:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs of one benchmark.
+    """Two runs of one benchmark, or two outputs of one command.
 
     Attributes:
         models: of the first and the second run.
         places: folders of the two runs.
         differing: settings in which the runs differ: name, value of the first, value of the second.
+        worse: metrics by which the second is worse by more than the margin.
     """
 
     dataset: str
@@ -150,6 +151,7 @@ class Comparison:
     metrics: tuple[ComparedMetric, ...]
     differing: tuple[tuple[str, object, object], ...] = ()
     notes: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

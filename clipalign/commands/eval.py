@@ -11,7 +11,7 @@ from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.settings import flag_name
 from clipalign.data.words import Mode
-from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_INPUTS, MissingDataset, UsageError, unwritable
+from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError, unwritable
 from clipalign.evaluation.registry import BENCHMARKS, benchmark_names, find_benchmark, named_benchmarks
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import check_used, read_axes
@@ -30,7 +30,7 @@ SAMPLES: Final = ("sample", "samples")
 
 _OF_CALIBRATION: Final = {"save": "--save", "false_alarms": "--false-alarms", "self_labeled": "--self"}
 
-_WITH_COMPARE: Final = ("compare", "seed", "format", "quiet", "verbose", "debug")
+_WITH_COMPARE: Final = ("compare", "check", "margin", "seed", "format", "quiet", "verbose", "debug")
 
 
 @expand_options("eval")
@@ -46,6 +46,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset pictogram-foil --model pictogram --limit 500
       clipalign eval --dataset hat --output runs/1 --resume
       clipalign eval --compare runs/1 runs/2
+      clipalign eval --compare old.jsonl new.jsonl --check --margin 0.01
       clipalign eval --dataset atlas --output runs --report html
       clipalign eval --output runs --report html
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
@@ -221,15 +222,15 @@ def _concerns(error: OSError, folder: Path) -> bool:
 
 
 def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
-    """Compare two finished runs; under ``torchrun`` in the first process only."""
+    """Compare two finished runs or outputs; under ``torchrun`` in the first process only."""
     if not launched_processes().is_first:
         return EXIT_DONE
-    from clipalign.evaluation.compare import compare_runs
+    from clipalign.evaluation.compare import compare
     from clipalign.output.eval import comparison_record, comparison_table
 
-    comparison = compare_runs(*runs, seed=settings.seed)
+    comparison = compare(*runs, seed=settings.seed, margin=settings.margin)
     write_record(comparison_record(comparison), comparison_table(comparison), format=chosen_format(settings))
-    return EXIT_DONE
+    return EXIT_FOUND if settings.check and comparison.worse else EXIT_DONE
 
 
 def _sweep(
@@ -328,6 +329,9 @@ def _check_compared(settings: EvalSettings) -> None:
 
 
 def _check_together(settings: EvalSettings) -> None:
+    for flag in ("check", "margin"):
+        if flag in settings.typed:
+            raise UsageError(f"--{flag} needs --compare", hint="it is about two runs or outputs", input=f"--{flag}")
     for name, flag in _OF_CALIBRATION.items():
         if name in settings.typed and not settings.calibrate:
             raise UsageError(f"{flag} needs --calibrate", hint="add --calibrate", input=flag)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
-from clipalign.config.readers import name, named_columns, pair_of, path, share, whole
+from clipalign.config.readers import between, name, named_columns, pair_of, path, share, whole
 from clipalign.config.settings import SameAs, Setting
 from clipalign.evaluation.registry import OWN_COLUMNS, benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
@@ -141,13 +141,26 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     compare: Annotated[
         tuple[Path, Path] | None,
         Setting(
-            "Compare two finished runs, each a result.json or the --output of a run, with a paired test.",
-            pair_of(path, "two results of eval"),
+            "Compare two finished runs, each a result.json or the --output of a run, or two outputs of detect or "
+            "score-long about the same images, with a paired test.",
+            pair_of(path, "two results of eval, or two outputs"),
             value="A B",
             panel="Output",
             file=False,
         ),
     ] = None
+    check: Annotated[
+        bool, Setting("With --compare: exit with status 1 when B is worse by more than --margin.", panel="Check")
+    ] = False
+    margin: Annotated[
+        float,
+        Setting(
+            "With --compare: what B may be worse by, in the unit of each score or share.",
+            between(0.0),
+            value="X",
+            panel="Check",
+        ),
+    ] = 0.0
     save: Annotated[
         Path | None,
         Setting(

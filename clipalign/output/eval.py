@@ -144,6 +144,7 @@ def comparison_record(comparison: Comparison) -> dict[str, object]:
             for metric in comparison.metrics
         },
         "differing": {name: [first, second] for name, first, second in comparison.differing},
+        "worse": list(comparison.worse),
         "notes": list(comparison.notes),
     }
 
@@ -168,8 +169,11 @@ def comparison_table(comparison: Comparison) -> str:
     differing = [folding(f"{name}: A {first}, B {second}", "dim") for name, first, second in comparison.differing]
     shown = fitting(columns, ("n", "95% interval", "p"))
     notes = [folding(f"note: {note}") for note in (*comparison.notes, *_left_out(columns, shown))]
-    title = folding(f"{comparison.dataset}: two runs", "bold")
-    return printed([title, *heads, Text(""), column_table(shown), Text(""), *differing, *notes])
+    title = folding("two outputs" if comparison.dataset == "outputs" else f"{comparison.dataset}: two runs", "bold")
+    verdict = folding(
+        f"B is worse: {', '.join(comparison.worse)}" if comparison.worse else "B is not shown to be worse"
+    )
+    return printed([title, *heads, Text(""), column_table(shown), Text(""), verdict, *differing, *notes])
 
 
 def _p(metric: ComparedMetric) -> str:

@@ -303,6 +303,7 @@ def evaluating() -> Table:
     hat = ("eval", "--dataset", "hat", "--data-root", "hat", "--limit", "2", "--model", TINY, *JSON)
     folder = ("--output", "run")
     written = (*EVAL, *folder)
+    compared = ("eval", "--compare", "better.jsonl", "worse.jsonl")
     table = {
         "dataset": Demonstration(("eval", *asked[3:]), asked[1:3], status),
         "columns": Demonstration(
@@ -316,7 +317,7 @@ def evaluating() -> Table:
         "sweep": Demonstration(asked, ("--sweep", "layers=1,2"), lambda seen: sorted(seen.record)),
         "calibrate": Demonstration(asked, ("--calibrate",), lambda seen: sorted(seen.record)),
         "false_alarms": Demonstration((*asked, "--calibrate"), ("--false-alarms", "90%"), field("chosen")),
-        "self_labeled": Demonstration((*asked, "--calibrate", "--limit", "8"), ("--self",), field("counts")),
+        "self_labeled": Demonstration((*asked, "--calibrate", "--limit", "8"), ("--self",), field("notes")),
         "save": Demonstration((*asked, "--calibrate"), ("--save", "found.json"), files),
         "mode": Demonstration(asked, ("--mode", "threshold"), field("settings", "mode")),
         "epsilon": Demonstration((*asked, "--mode", "threshold"), ("--epsilon", "-1"), field("settings", "epsilon")),
@@ -334,6 +335,8 @@ def evaluating() -> Table:
         "output": Demonstration(EVAL, folder, files),
         "report": Demonstration(written, ("--report", "html"), files),
         "compare": Demonstration(("eval", *JSON), ("--compare", "run", "run"), status, before=(written,)),
+        "check": Demonstration(compared, ("--check",), status),
+        "margin": Demonstration((*compared, "--check"), ("--margin", "2.5"), status),
         "resume": Demonstration(written, ("--resume",), status, before=(written,)),
         "overwrite": Demonstration(written, ("--overwrite",), status, before=(written,)),
         "on_error": Demonstration(

@@ -46,6 +46,7 @@ MEANINGS = {
     "--batch-size": "of a model that is asked; of one that learns",
     "--by": "of what is scored; of what is learned from",
     "--check": "words; sentences",
+    "--margin": "of a sentence; of a comparison",
     "--top": "words of a table; classes",
     "--dataset": "a benchmark; classes",
     "--stretch": "what is scored; what is published",

@@ -70,6 +70,12 @@ def changed(folder: Path, before: dict[Path, int]) -> dict[str, bytes]:
     return new | {f"-{path.relative_to(folder)}": b"" for path in before if path not in now}
 
 
+def scored(number: int, score: float) -> str:
+    """A line of an output of detect."""
+    record = {"id": f"{number}", "image": f"{number}.png", "model": "m", "clip_score": score, "misaligned": []}
+    return json.dumps({**record, "f_clip_score": 0.0}) + "\n"
+
+
 def fill(folder: Path) -> None:
     """Pictures, texts, tables, data sets, and a cache with a file of the right name."""
     shutil.copy(GOLDEN / "images" / "0.png", folder / "a.png")
@@ -84,6 +90,8 @@ def fill(folder: Path) -> None:
         "templates.txt": "a drawing of a {}\n",
         "words.txt": "one\ntwo\nthree\nfour\n",
         "long.txt": "A dog. It is brown.",
+        "better.jsonl": "".join(scored(number, 0.9) for number in range(12)),
+        "worse.jsonl": "".join(scored(number, 0.1) for number in range(12)),
         "photos.jsonl": '{"image": "a.png", "text": "a red car", "label": 1}\n{"image": "b.png", "text": "a cat"}\n',
         "renamed.jsonl": '{"file": "a.png", "caption": "a red car"}\n',
         "raw.jsonl": "".join(

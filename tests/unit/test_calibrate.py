@@ -16,6 +16,7 @@ from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.self_labels import SelfLabeled
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
+from clipalign.evaluation.tasks.words import WordBenchmark
 from clipalign.output.eval import calibration_record, calibration_table, save_calibration
 from clipalign.pictogram.scenes import COLORS
 from tests.cli.run import GOLDEN
@@ -130,6 +131,7 @@ def test_false_alarms_need_no_false_captions_and_enough_right_ones(tmp_path: Pat
     rows = [{"image": str(IMAGES / f"{n % 3}.png"), "text": f"a {color} car"} for n, color in enumerate(COLORS)]
     (tmp_path / "right.jsonl").write_text("\n".join(map(json.dumps, rows)))
     mine = find_benchmark(str(tmp_path / "right.jsonl"))
+    assert isinstance(mine, WordBenchmark)
     found = calibrate(mine, load_tiny(), EvalSettings(false_alarms=0.2))
     assert found.found is None and found.saved.false_alarms is not None
     assert found.saved.layers == load_tiny().row.layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from clipalign.errors import UsageError
 from clipalign.eval_results import ComparedMetric
 from clipalign.evaluation.benchmark import Benchmark
-from clipalign.evaluation.compare import compare_runs, mcnemar
+from clipalign.evaluation.compare import compare, compare_records, compare_runs, mcnemar, permutation, worse_metrics
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
@@ -222,3 +223,94 @@ def test_a_record_that_holds_something_else_than_it_should_is_damage(
     samples.write_text(json.dumps(record) + "\n" + "".join(others))
     with pytest.raises(UsageError, match=r"samples\.jsonl is damaged after 0 samples"):
         compare_runs(tmp_path / "other", runs[1])
+
+
+# Outputs of detect and score-long
+
+
+def record(image: int, score: float, *, wrong: bool = False, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"{image}", "image": f"{image}.png", "model": "m", "clip_score": score, "f_clip_score": -wrong * 1e-3,
+        "misaligned": ["x"] * wrong, "provenance": {"settings": {"layers": 3}}, **more,
+    }  # fmt: skip
+
+
+def saved(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    return path
+
+
+def test_permutation_by_hand_and_against_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert permutation(np.zeros(5), 0) == 1.0
+    differences = np.random.default_rng(3).normal(0.2, 1, 60)
+    result = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(0)
+    )
+    assert np.mean([permutation(differences, seed) for seed in range(20)]) == pytest.approx(result.pvalue, abs=0.03)
+
+
+def test_outputs_of_detect_are_compared_by_picture(tmp_path: Path) -> None:
+    first = saved(tmp_path / "a.jsonl", [record(n, 0.8, wrong=n % 4 == 0) for n in range(40)])
+    second = saved(tmp_path / "b.jsonl", [record(n, 0.7 + n % 3 * 1e-3, wrong=n % 2 == 0) for n in range(2, 40)])
+    found = compare(first, second)
+    by_name = {metric.name: metric for metric in found.metrics}
+    assert {name: metric.n for name, metric in by_name.items()} == dict.fromkeys(
+        ("clip_score", "f_clip_score", "with_misaligned_words"), 38
+    )
+    assert by_name["with_misaligned_words"].first == pytest.approx(9 / 38)
+    assert (by_name["with_misaligned_words"].test, by_name["clip_score"].test) == ("mcnemar", "permutation")
+    assert found.worse == ("clip_score", "f_clip_score", "with_misaligned_words")
+    assert compare(first, second, margin=0.05).worse == ("clip_score", "with_misaligned_words")
+    assert compare(second, first).worse == ()
+    assert found.notes == ("over the 38 images that both have, of 40 and 38",)
+    assert "B is worse: clip_score" in " ".join(comparison_table(found).split())
+    assert comparison_record(found)["worse"] == list(found.worse)
+
+
+def test_a_picture_with_several_captions_counts_once_and_ids_match_where_no_picture_does() -> None:
+    twice = [record(1, 0.2), record(1, 0.4), record(2, 0.5)]
+    (metric, *_), _ = compare_records(twice, [record(1, 0.3), record(2, 0.5)], seed=0)
+    assert metric.first == pytest.approx(0.4) and (metric.n, metric.p_value) == (2, 1.0)
+    moved = [record(n, score) | {"image": f"/x/{n}.png"} for n, score in ((1, 0.3), (2, 0.5))]
+    (metric, *_), _ = compare_records([record(1, 0.3), record(2, 0.5)], moved, seed=0)
+    assert (metric.n, metric.difference) == (2, 0.0)
+
+
+def test_outputs_of_score_long_are_compared_by_score_and_lowering_sentences(tmp_path: Path) -> None:
+    def long(image: int, score: float, lowers: bool) -> dict[str, Any]:
+        sentences = [{"lowers": False}, {"lowers": lowers}]
+        return {"id": f"{image}", "image": f"{image}.png", "model": "m", "specs_score": score, "sentences": sentences}
+
+    first = saved(tmp_path / "a.jsonl", [long(n, 0.6, False) for n in range(20)])
+    second = saved(tmp_path / "b.jsonl", [long(n, 0.6, True) for n in range(20)])
+    assert compare(first, second).worse == ("with_lowering_sentences",)
+
+
+def test_what_are_no_two_outputs_of_a_command_is_refused(tmp_path: Path, runs: tuple[Path, Path]) -> None:
+    output = saved(tmp_path / "a.jsonl", [record(1, 0.5)])
+    with pytest.raises(UsageError, match="a result of eval cannot be compared with an output"):
+        compare(output, runs[0])
+    with pytest.raises(UsageError, match="share no picture and no id"):
+        compare(output, saved(tmp_path / "b.jsonl", [record(2, 0.5)]))
+    with pytest.raises(UsageError, match="are not of one command"):
+        compare(output, saved(tmp_path / "b.jsonl", [{"id": "1", "image": "1.png", "specs_score": 1}]))
+    with pytest.raises(UsageError, match="no record with scores"):
+        compare(output, saved(tmp_path / "b.jsonl", []))
+
+
+def captioners(more: float, runs: int, draw: Callable[[int], np.random.Generator]) -> float:
+    """The share of pairs whose second captioner is called worse: it makes so many more errors among 150 pictures."""
+    worse = 0
+    for seed in range(runs):
+        rng = draw(seed)
+        wrong = rng.random((2, 150)) < [[0.2], [0.2 + more]]
+        scores = rng.normal(0.8, 0.1, (2, 150)) - 0.1 * wrong
+        sides = [[record(n, s[n], wrong=bool(w[n])) for n in range(150)] for s, w in zip(scores, wrong, strict=True)]
+        worse += any(worse_metrics(compare_records(*sides, seed=seed)[0], margin=0.0))
+    return worse / runs
+
+
+def test_equal_captioners_are_rarely_called_worse_and_worse_ones_often() -> None:
+    assert captioners(0.0, 60, np.random.default_rng) <= 0.1
+    assert captioners(0.25, 10, np.random.default_rng) >= 0.8
