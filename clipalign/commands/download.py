@@ -166,10 +166,11 @@ def _list(rows: Sequence[Row], settings: DownloadOptions) -> int:
 
 def _plan(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
     from clipalign.download.catalog import check_license, status_of, still_by_hand
+    from clipalign.download.named import with_needs
     from clipalign.output.download import size_of
 
     answer = _Answer()
-    for row in _with_needs(_with_files(rows)):
+    for row in with_needs(_with_files(rows)):
         found = status_of(row, settings.cache_dir)
         does, hint, place = "fetch", "", ""
         if found.state == "here":
@@ -197,12 +198,12 @@ def _fetch(rows: Sequence[Row], settings: DownloadOptions, *, again: str) -> _An
         raise UsageError(
             "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
         )
-    from clipalign.download.named import fetch_row
+    from clipalign.download.named import fetch_row, with_needs
 
     context = download_context(settings)
     answer = _Answer()
     failed: list[MissingWeights] = []
-    wanted = rows if settings.handed_over else _with_needs(rows)
+    wanted = rows if settings.handed_over else with_needs(rows)
     try:
         for row in wanted:
             try:
@@ -272,18 +273,6 @@ def _with_files(rows: Sequence[Row]) -> list[Row]:
     from clipalign.models.registry import ModelRow
 
     return [with_files(row) if isinstance(row, ModelRow) else row for row in rows]
-
-
-def _with_needs(rows: Sequence[Row]) -> list[Row]:
-    """Put each data set after those it needs, without duplicates."""
-    from clipalign.download.dataset_rows import DatasetRow
-
-    found: dict[str, Row] = {}
-    for row in rows:
-        for needed in row.needs if isinstance(row, DatasetRow) else ():
-            found.setdefault(needed, DATASETS[needed])
-        found.setdefault(row.name, row)
-    return list(found.values())
 
 
 def _line_of(names: Sequence[str], settings: DownloadOptions) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from clipalign.download.web import host_of as host_of_address
 from clipalign.errors import DownloadFailed, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.architecture import read_config
 from clipalign.models.folders import INDEX, PREPROCESSING, TOKENIZER, choose_files, weight_files
-from clipalign.models.registry import WeightSource
+from clipalign.models.registry import WeightSource, open_clip_configs
 from clipalign.models.weights import (
     OPENAI_CACHE,
     find_in_hub_cache,
@@ -208,13 +207,7 @@ def _text_repositories(row: ModelRow) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _config(row: ModelRow) -> dict[str, Any]:
-    package = find_spec("open_clip")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        try:
-            config = json.loads(Path(folder, "model_configs", f"{row.architecture}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(config, dict):
-            inner = config.get("model_cfg", config)
-            return inner if isinstance(inner, dict) else {}
-    return {}
+    """Read the architecture of open_clip without importing it."""
+    file = open_clip_configs().get(row.architecture)
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    return config

@@ -67,10 +67,18 @@ def download(
     folder = _folder(cache_dir)
     accepted = (name,) if accept_license else ()
     settings = FetchSettings(cache_dir=folder, offline=offline, accept_license=accepted)
-    row = find(name)
-    rows: list[Row] = [DATASETS[needed] for needed in row.needs] if isinstance(row, DatasetRow) else []
     context = DownloadContext(web=Web(offline=offline), cache_dir=folder)
-    return [result.path for one in (*rows, row) for result in fetch_row(one, settings, context)]
+    return [result.path for row in with_needs([find(name)]) for result in fetch_row(row, settings, context)]
+
+
+def with_needs(rows: Sequence[Row]) -> list[Row]:
+    """Put each data set after those it needs, without duplicates."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        for needed in row.needs if isinstance(row, DatasetRow) else ():
+            found.setdefault(needed, DATASETS[needed])
+        found.setdefault(row.name, row)
+    return list(found.values())
 
 
 def _folder(cache_dir: str | Path | None) -> Path | None:

@@ -159,11 +159,16 @@ def model_names() -> list[str]:
 
 
 @cache
-def architecture_names() -> tuple[str, ...]:
-    """Sorted names of the architectures in the installed open_clip."""
+def open_clip_configs() -> dict[str, Path]:
+    """The configs of the architectures in the installed open_clip by name, sorted."""
     package = find_spec("open_clip")
     folders = package.submodule_search_locations or [] if package else []
-    return tuple(sorted(file.stem for folder in folders for file in Path(folder, "model_configs").glob("*.json")))
+    files = (file for folder in folders for file in Path(folder, "model_configs").glob("*.json"))
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+
+
+def architecture_names() -> tuple[str, ...]:
+    return tuple(open_clip_configs())
 
 
 def find_model(spec: str) -> ModelRow:
