@@ -21,6 +21,7 @@ class DetectKeywords(TypedDict, total=False):
     calibration: SavedCalibration | str | PathLike[str] | None
     suggest: int
     candidates: Path | None
+    explain: bool
     batch_size: int
     seed: int
 

@@ -135,6 +135,29 @@ class Suggestion:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Where in the picture a word is seen.
+
+    Attributes:
+        text: the word as it stands in the caption.
+        start, end: its characters in the caption as given; ``end`` is one past the last.
+        rows: heat, at least 0, of equal parts of the picture as the model saw it, from the top left.
+    """
+
+    text: str
+    start: int
+    end: int
+    rows: tuple[tuple[float, ...], ...]
+
+    @property
+    def array(self) -> Any:
+        """``rows`` as a NumPy array (rows, columns)."""
+        import numpy
+
+        return numpy.array(self.rows)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class DetectResult(Result):
     """How one text fits one image, word by word (CLIP4DM).
@@ -150,11 +173,12 @@ class DetectResult(Result):
         n_tokens: tokens of template and caption before truncation, start and end tokens included.
         truncated: whether text fell outside the context.
         ref_clip_score: RefCLIPScore (Hessel et al., 2021), 0 to 2.5, or None without references.
+        heat_maps: of each scored word, in reading order, where that was asked for.
         suggestions: for misaligned words, in reading order; none unless asked for, nor where no candidate fits better.
     """
 
     _named = ("image", "text", "clip_score", "misaligned")
-    _optional = frozenset({"references", "ref_clip_score", "suggestions"})
+    _optional = frozenset({"references", "ref_clip_score", "suggestions", "heat_maps"})
 
     id: str
     image: str
@@ -172,6 +196,7 @@ class DetectResult(Result):
     references: tuple[str, ...] = ()
     ref_clip_score: float | None = None
     suggestions: tuple[Suggestion, ...] = ()
+    heat_maps: tuple[HeatMap, ...] = ()
     unknown_words: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -165,8 +165,8 @@ class Session:
             image: see :class:`Session`.
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
-            settings: ``mode``, ``epsilon``, ``layers``, ``template``, ``suggest``, ``candidates``, ``batch_size``,
-                ``seed``.
+            settings: ``mode``, ``epsilon``, ``layers``, ``template``, ``suggest``, ``candidates``, ``explain``,
+                ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.

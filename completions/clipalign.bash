@@ -85,7 +85,7 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--explain\n--no-explain\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))

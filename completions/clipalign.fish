@@ -35,6 +35,7 @@ complete -c clipalign -n '__fish_seen_subcommand_from detect' -l template -x -d 
 complete -c clipalign -n '__fish_seen_subcommand_from detect' -l calibration -r -F -d 'Take layers, epsilon and template from this file of eval --calibrate --save'
 complete -c clipalign -n '__fish_seen_subcommand_from detect' -l suggest -x -d 'For each misaligned word, up to N others of its kind that fit better'
 complete -c clipalign -n '__fish_seen_subcommand_from detect' -l candidates -r -F -d 'With --suggest: what may be suggested, a line each, names that mean the same after commas'
+complete -c clipalign -n '__fish_seen_subcommand_from detect' -l explain -l no-explain -d 'Show where in the picture each word is seen: heat maps, drawn with --format html'
 complete -c clipalign -n '__fish_seen_subcommand_from detect' -s i -l input -r -F -d 'Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of images with .txt captions, WebDataset .tar, their addresses (https://, s3://), or - for JSON lines on standard input'
 complete -c clipalign -n '__fish_seen_subcommand_from detect' -l columns -x -d 'What the input calls image, text, id or references; json.caption for what lies in an object or a tar'
 complete -c clipalign -n '__fish_seen_subcommand_from detect' -l keep-columns -x -d 'Other columns of the input that results bring along'

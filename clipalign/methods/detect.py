@@ -28,12 +28,14 @@ from clipalign.data.words import (
     words_to_score,
 )
 from clipalign.device import with_oom_retry
-from clipalign.errors import ClipalignError, ModelMismatch, TextUnusable, UsageError, name_some
+from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch, TextUnusable, UsageError, name_some
+from clipalign.methods.explain import explain
 from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_finite, provenance_of, ref_clip_score
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.methods.suggest import lexicon_for, suggest
 from clipalign.models.attribution import TokenAttribution, attribute
-from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens
+from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens, prepared
+from clipalign.models.heat import check_explainable
 from clipalign.models.tokenize import TokenizedText, tokenize_text
 from clipalign.results import DetectResult, Provenance
 
@@ -140,8 +142,10 @@ def detect_each(
         evidence = _Evidence(pairs[index], words[index], text, attribution, reference)
         try:
             result = _result(loaded, chosen, provenance, evidence)
-            outcomes[index] = _with_suggestions(loaded, chosen, result, vectors[index]) if chosen.suggest else result
-        except (TextUnusable, ModelMismatch) as error:
+            if chosen.suggest:
+                result = _with_suggestions(loaded, chosen, result, vectors[index])
+            outcomes[index] = _with_heat(loaded, chosen, result, pairs[index]) if chosen.explain else result
+        except (TextUnusable, ModelMismatch, InputUnreadable) as error:
             outcomes[index] = error
     return [outcomes[index] for index in range(len(pairs))]
 
@@ -156,6 +160,7 @@ class ResolvedSettings:
     seed: int
     suggest: int
     candidates: Path | None
+    explain: bool
     calibration: dict[str, object] | None = None
     notes: tuple[str, ...] = ()
 
@@ -188,6 +193,8 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         raise UsageError("candidates without a number of suggestions", hint="add --suggest N", input="--candidates")
     if settings.suggest:
         lexicon_for(loaded.vocabulary, settings.candidates)  # a file that cannot be read is told before the work
+    if settings.explain:
+        check_explainable(loaded)
     if settings.calibration is not None:
         return _calibrated(loaded, settings, settings.calibration)
     return ResolvedSettings(
@@ -199,6 +206,7 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         seed=settings.seed,
         suggest=settings.suggest,
         candidates=settings.candidates,
+        explain=settings.explain,
         notes=tuple(filter(None, [epsilon_note(loaded, settings)])),
     )
 
@@ -231,6 +239,7 @@ def _calibrated(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibr
         seed=settings.seed,
         suggest=settings.suggest,
         candidates=settings.candidates,
+        explain=settings.explain,
         calibration=about,
         notes=(made.promise,) if made.promise else (),
     )
@@ -259,6 +268,8 @@ def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
         del settings["calibration"]
     if not chosen.suggest:
         del settings["suggest"], settings["candidates"]
+    if not chosen.explain:
+        del settings["explain"]
     return provenance_of(loaded, settings, seed=chosen.seed, notes=chosen.notes)
 
 
@@ -352,6 +363,14 @@ def _with_suggestions(
     return replace(result, suggestions=found)
 
 
+def _with_heat(loaded: LoadedModel, chosen: ResolvedSettings, result: DetectResult, pair: Pair) -> DetectResult:
+    if isinstance(pair.image, Tensor) and pair.image.ndim == 1:
+        raise InputUnreadable("image features show no place", hint="give the picture", input=_name(pair))
+    picture = prepared(loaded, pair.image, _name(pair))
+    maps = explain(loaded, picture, result, template=chosen.template, batch_size=chosen.batch_size)
+    return replace(result, heat_maps=maps)
+
+
 def _warnings(
     loaded: LoadedModel, reading: WordReading, unknown: Sequence[str], cut_references: Sequence[str]
 ) -> tuple[str, ...]:
@@ -400,6 +419,8 @@ class DetectScorer:
         return to_tensor(picture, self.loaded)
 
     def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+        if self.settings.explain:  # the pictures themselves are looked at once more, beside their captions
+            return prepared
         return with_oom_retry(
             self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
         )

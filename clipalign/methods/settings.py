@@ -61,6 +61,9 @@ class DetectSettings(Checked):
             file=False,
         ),
     ] = None
+    explain: Annotated[
+        bool, Setting("Show where in the picture each word is seen: heat maps, drawn with --format html.")
+    ] = False
     batch_size: Annotated[int, SameAs(ModelSettings)] = 32
     seed: Annotated[int, SameAs(MachineSettings)] = 0
 

@@ -99,7 +99,7 @@ def _encode_mixture(
             if isinstance(image, Tensor) and image.ndim == 1:
                 features.append(_given_features(image, name, loaded.choice.device))
                 continue
-            pictures.append(_prepared(loaded, image, name))
+            pictures.append(prepared(loaded, image, name))
             features.append(None)
         except InputUnreadable as error:
             error.input = error.input or name
@@ -108,7 +108,8 @@ def _encode_mixture(
     return [next(encoded) if given is None else given for given in features]
 
 
-def _prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
+def prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
+    """A picture as the image tower takes it (3, S, S); InputUnreadable if it cannot be used."""
     side = loaded.image_size
     picture = image if isinstance(image, Tensor) else to_tensor(_opened(image), loaded)
     if tuple(picture.shape) != (3, side, side):

@@ -20,7 +20,7 @@ from clipalign.models.text_encoder import can_read, close, project_keys_values, 
 def encode_pictures(network: Any, images: Tensor) -> Tensor:
     """Image vectors of any length: (B, 3, S, S) in the network's dtype to (B, E)."""
     visual = network.visual
-    if not _reads_class_token_alone(visual):
+    if not reads_class_token_alone(visual):
         if images.device.type == "cpu" and isinstance(visual, import_open_clip().modified_resnet.ModifiedResNet):
             # A quarter of the tower's time: pooling of channels that lie side by side is vectorized, all layers follow.
             images = images.contiguous(memory_format=torch.channels_last)
@@ -37,7 +37,8 @@ def encode_pictures(network: Any, images: Tensor) -> Tensor:
     return project_pooled(visual.ln_post(pooled), visual.proj)  # a norm acts row by row, before or after pooling
 
 
-def _reads_class_token_alone(visual: Any) -> bool:
+def reads_class_token_alone(visual: Any) -> bool:
+    """Whether a tower is a plain ViT of open_clip whose vector is its class token's."""
     plain = type(visual) is import_open_clip().transformer.VisionTransformer
     return (
         plain

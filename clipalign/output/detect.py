@@ -128,6 +128,7 @@ class DetectFormatter(RecordFormatter):
             "pieces": pieces_of(record["text"], _misaligned(record)),
             "wrong": list(self.frequent(record)),
             "meant": _meant(record),
+            "heat": _heat(record),
             "scores": [*_scores(record), tokens],
             "rows": rows,
         }
@@ -323,6 +324,26 @@ def _meant(record: Mapping[str, Any]) -> list[str]:
     return [
         f"{one['text']}: did you mean {', '.join(candidate['text'] for candidate in one['candidates'])}?"
         for one in record.get("suggestions") or ()
+    ]
+
+
+def _heat(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each explained word its cells: place, size and strength, as shares of the picture and the hottest."""
+    maps = record.get("heat_maps") or ()
+    hottest = max((value for one in maps for row in one["rows"] for value in row), default=0.0) or 1.0
+    return [
+        {
+            "text": one["text"],
+            "columns": len(one["rows"][0]),
+            "rows": len(one["rows"]),
+            "cells": [
+                (x, y, round(value / hottest, 2))
+                for y, row in enumerate(one["rows"])
+                for x, value in enumerate(row)
+                if value / hottest >= 0.01
+            ],
+        }
+        for one in maps
     ]
 
 

@@ -225,6 +225,7 @@ def detecting() -> Table:
         "reference": Demonstration(asked, ("--reference", "a car"), field("ref_clip_score")),
         "top": Demonstration((*DETECT, "--format", "table"), ("--top", "1"), lines_out),
         "suggest": Demonstration((*DETECT, "--epsilon", "1", *JSON), ("--suggest", "3"), field("suggestions")),
+        "explain": Demonstration((*DETECT, *JSON), ("--explain",), field("heat_maps")),
         "candidates": Demonstration((*DETECT, "--suggest", "3"), ("--candidates", "gone.txt"), says("gone.txt")),
         "check": Demonstration(DETECT, ("--check",), status),
         "max_misaligned": Demonstration(checked, ("--max-misaligned", "100"), status),

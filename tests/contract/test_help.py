@@ -48,6 +48,7 @@ MEANINGS = {
     "--check": "words; sentences",
     "--margin": "of a sentence; of a comparison",
     "--top": "words of a table; classes",
+    "--explain": "words on the picture; crops and sentences of a class",
     "--dataset": "a benchmark; classes",
     "--stretch": "what is scored; what is published",
     "--format": "with records; without",

@@ -107,7 +107,7 @@ def test_models_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: p
 def test_places_fetching_and_what_starts_tasks_are_not_said_by_files() -> None:
     assert {name for _, name in NOT_IN_FILES} == {
         *("cache_dir", "data_root", "dataset", "data", "input", "image_root", "text_file", "shard", "compare"),
-        *("columns", "keep_columns", "where", "top_share"),
+        *("columns", "keep_columns", "where", "top_share", "candidates"),
         *("labels", "descriptions", "templates", "words"),
         *("output", "save", "report", "prepare", "resume", "overwrite", "download", "accept_license"),
         *("sweep", "calibrate"),
