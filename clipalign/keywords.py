@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
-if TYPE_CHECKING:
-    from clipalign.calibration import SavedCalibration
+from clipalign.calibration import SavedCalibration
 
 
 class DetectKeywords(TypedDict, total=False):
