@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -42,11 +42,13 @@ class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, 
     prepare: Annotated[
         Path | None,
         Setting(
-            "First make training samples in --data from raw captions: JSON lines, ShareGPT4V's JSON, a folder of DCI.",
+            "First make training samples in --data from raw captions: JSON lines, CSV, TSV, Parquet, "
+            "ShareGPT4V's JSON, a folder of DCI.",
             value="FILE|DIR",
             file=False,
         ),
     ] = None
+    columns: Annotated[Mapping[str, str] | None, SameAs(RecordSettings)] = None
     image_root: Annotated[Path | None, SameAs(RecordSettings)] = None
     held_out: Annotated[int, Setting("Samples for validation, never trained on.", whole(0), value="N")] = 300
     init: Annotated[
@@ -107,7 +109,7 @@ def _check(settings: TrainSpecsOptions) -> None:
     if settings.prepare is None and settings.output is None:
         raise UsageError("missing --output", hint="the folder of the run", input="--output")
     if settings.prepare is None:
-        names = ("image_root", *(field.name for field in fields(PrepareSettings) if field.name != "seed"))
+        names = ("image_root", "columns", *(field.name for field in fields(PrepareSettings) if field.name != "seed"))
         _refuse(settings, names, "for --prepare", "samples are used as they were prepared")
     if settings.objective != "specs":
         names = ("lambda_contrastive", "lambda_detail", "lambda_negative", "lambda_short", "epsilon", "draws", "gather")
@@ -150,7 +152,7 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
     from clipalign.training.raw import open_source
 
     assert settings.prepare is not None and settings.data is not None
-    source = open_source(settings.prepare)
+    source = open_source(settings.prepare, settings.columns)
     done = 0
 
     def on_progress(records: int) -> None:
@@ -224,6 +226,8 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
                 folder, trainee, data, recipe, settings, processes=processes, listener=display, stop=stop,
                 resume=settings.resume,
             )  # fmt: skip
+            if processes.is_first:
+                _say_size(len(data), run.steps, recipe)
             try:
                 result = run.train()
             except KeyboardInterrupt:
@@ -231,6 +235,13 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
                 notices.kept = f"{kept} is saved; go on with --resume" if kept else "nothing is saved yet"
                 raise
     return result
+
+
+def _say_size(samples: int, steps: int, recipe: TrainSpecsOptions) -> None:
+    notices.inform(f"{samples:,} samples make {steps:,} steps in {recipe.epochs} epochs")
+    if steps <= recipe.warmup_steps:
+        hint = "give fewer --warmup-steps, a smaller --batch-size or --accumulate, or more --epochs"
+        notices.warn(f"{samples:,} samples make {steps:,} steps, no more than the warm-up has; {hint}")
 
 
 def _clear(folder: Path) -> None:

@@ -42,7 +42,7 @@ _NUMBERS: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What a record must fulfill, as given in ``text``; ``fields`` are those it names."""
+    """What a record must fulfill, as given in ``text``; ``fields`` are those it names, ``columns.label`` too."""
 
     text: str
     fields: tuple[str, ...]
@@ -70,7 +70,8 @@ def condition(value: object) -> Condition:
         parts = list(ast.walk(tree))
         if len(parts) > MAX_PARTS:
             raise BadValueError(f"{expected}; it has more than {MAX_PARTS} parts")
-        names = {part.id for part in parts if isinstance(part, ast.Name) and part.id != "len"}
+        named = (part for part in parts if isinstance(part, ast.Name | ast.Attribute))
+        names = {ast.unparse(part) for part in named} - {"len"}
         return Condition(given, tuple(sorted(names)), _compiled(tree.body))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadValueError(f"{expected}; {getattr(error, 'msg', None) or error}") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -99,7 +100,12 @@ class TextTable(Source):
             raise first.value
         header = [name.strip() for name in first.value]
         self._check(header)
+        said = self.delimiter != "\t"
         for row in rows:
+            if not said and isinstance(row.value, list) and any(map(_is_quoted, row.value)):
+                said = True
+                log = logging.getLogger(__name__)
+                log.warning("%s:%d: quotes around a field are part of it in TSV; CSV has others", self.name, row.line)
             yield row if isinstance(row.value, InputUnreadable) else Row(self._named(header, row), row.line)
 
     def _check(self, header: list[str]) -> None:
@@ -149,6 +155,10 @@ class TextTable(Source):
                     return
                 if fields:
                     yield Row(fields, line)
+
+
+def _is_quoted(field: str) -> bool:
+    return len(field) > 1 and field[0] == field[-1] == '"'
 
 
 class _TextLines:

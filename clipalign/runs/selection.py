@@ -57,7 +57,11 @@ class Selection:
         }
         for option, names in wanted.items():
             for name in names:
-                if name not in known:
+                head, *inside = name.split(".")
+                if head in known and (wrong := _missing_inside(record, head, inside)):
+                    hint = "texts, numbers and lists have no fields"
+                    raise UsageError(f"{option}: {head} has no field {wrong}", hint=hint, input=option)
+                if head not in known:
                     hint = f"fields are {', '.join(sorted(known - {'provenance'}))}"
                     raise UsageError(f"{option}: a record has no field {name}", hint=hint, input=option)
 
@@ -80,6 +84,16 @@ class Selection:
     def _score(self, record: Mapping[str, object]) -> float | None:
         value = record.get(self.field)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _missing_inside(record: Record, head: str, inside: list[str]) -> str:
+    """Return the first name that cannot be in the value of ``head``; columns differ from record to record."""
+    value = record.get(head, (record.get("columns") or {}).get(head))
+    for key in inside:
+        if value is not None and (not isinstance(value, Mapping) or (head != "columns" and key not in value)):
+            return key
+        value = value.get(key) if value is not None else None
+    return ""
 
 
 def least_of_top(scores: BinaryIO, share: float, total: Callable[[Counts], Counts]) -> float:

@@ -1,24 +1,27 @@
 """Raw long captions from published files; torch-free.
 
-JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), and folders of DCI
-(a JSON file per picture). A record that is no caption is a :class:`Skipped` with its reason, and reading goes on.
+JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), tables as ``detect``
+reads them (CSV, TSV, Parquet), and folders of DCI (a JSON file per picture). A record that is no caption is a
+:class:`Skipped` with its reason, and reading goes on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from clipalign.data.documents import elements_of
 from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
+from clipalign.data.readers import open_input
 from clipalign.errors import InputUnreadable, UsageError
 
 TEXT_KEYS: Final = ("text", "caption")
 ARRAY_ENDINGS: Final = (".json", ".json.gz")
+TABLE_ENDINGS: Final = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 LINES_ENDINGS: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 DCI_TEXTS: Final = ("complete", "annotations", ".")  # folders of DCI that may hold the JSON files
 DCI_PICTURES: Final = ("photos", "images", ".")  # folders of DCI that may hold the pictures
@@ -44,15 +47,21 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawSource:
-    """A file or folder of raw captions; ``image_root`` is the default root of relative pictures."""
+    """A file or folder of raw captions; ``image_root`` is the default root of relative pictures.
+
+    ``columns`` are those of ``image`` and ``text`` that a table, or lines that then are read as one, calls otherwise.
+    """
 
     path: Path
     image_root: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def records(self) -> Iterator[RawCaption | Skipped]:
         """All records, always in the same order; InputUnreadable if the file is truncated, or no JSON."""
         if self.path.is_dir():
             yield from _dci(self.path)
+        elif self.columns or self.path.name.lower().endswith(TABLE_ENDINGS):
+            yield from _table(self.path, self.columns)
         elif self.path.name.lower().endswith(ARRAY_ENDINGS):
             yield from _array(self.path)
         else:
@@ -67,24 +76,36 @@ class RawSource:
         """What identifies the source when a run is resumed."""
         if self.path.is_dir():
             return {"name": self.path.name, "size": sum(1 for _ in _dci_folders(self.path)[0].iterdir())}
-        return {"name": self.path.name, "size": self.path.stat().st_size}
+        columns = {"columns": dict(self.columns)} if self.columns else {}
+        return {"name": self.path.name, "size": self.path.stat().st_size, **columns}
 
 
-def open_source(path: Path) -> RawSource:
+def open_source(path: Path, columns: Mapping[str, str] | None = None) -> RawSource:
     """The source that ``--prepare`` names; UsageError if it is missing, empty, or of an unsupported type."""
     if path.is_dir():
         return RawSource(path, _dci_folders(path)[1])
     if not path.is_file():
         raise UsageError(f"there is no file or folder {path}", hint="check the path", input="--prepare")
-    if not path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS)):
+    if not path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS, *TABLE_ENDINGS)):
         raise UsageError(
             f"{path} is an unsupported file type",
-            hint="JSON lines (.jsonl), ShareGPT4V's .json, or a folder of DCI",
+            hint="JSON lines (.jsonl), ShareGPT4V's .json, .csv, .tsv, .parquet, or a folder of DCI",
             input="--prepare",
         )
     if not path.stat().st_size:
         raise UsageError(f"{path} is empty", hint="a line each: image and text", input="--prepare")
-    return RawSource(path, path.parent)
+    return RawSource(path, path.parent, columns or {})
+
+
+def _table(path: Path, columns: Mapping[str, str]) -> Iterator[RawCaption | Skipped]:
+    for record in open_input([str(path)], columns=columns).records():
+        if record.problem is not None:
+            kind = "no image" if not record.image_name else "no text" if not record.text else "unreadable record"
+            yield Skipped(kind, str(record.place))
+        elif not isinstance(record.image, str):
+            yield Skipped("picture not in a file", str(record.place))
+        else:
+            yield _raw(record.image, record.text, str(record.place))
 
 
 def _lines(path: Path) -> Iterator[RawCaption | Skipped]:

@@ -376,6 +376,9 @@ def training() -> Table:
         "data": Demonstration(("train-specs", *TRAIN[3:]), ("--data", "pictogram:4"), status),
         "prepare": Demonstration(prepared, ("--prepare", "raw.jsonl"), status),
         "image_root": Demonstration(raw, ("--image-root", "photos"), out),
+        "columns": Demonstration(
+            ("train-specs", "--prepare", "renamed.jsonl", *raw[3:]), ("--columns", "image=file,text=caption"), err
+        ),
         "by": Demonstration(raw_here, ("--by", "sentence"), samples),
         "caption_tokens": Demonstration(raw_here, ("--caption-tokens", "12"), samples),
         "shuffled": Demonstration(raw_here, ("--shuffled", "0"), samples),

@@ -145,6 +145,13 @@ def test_spark(table: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_slurm_with_two_of_four_jobs_killed(table: Path, tmp_path: Path) -> None:
     """The script of the array as Slurm calls it, with its variables, and jobs killed in the middle started again."""
+    pictures = ("a.png", "b.png", "none.png")
+    for name in pictures[:2]:
+        shutil.copy(table.parent / "fruit.png", tmp_path / name)
+    rows = [
+        {"id": str(n), "image": pictures[2 if n % 100 == 99 else n % 2], "text": CAPTIONS[n % 4]} for n in range(PAIRS)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     program = tmp_path / "bin" / "clipalign"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m clipalign "$@"\n')
@@ -157,7 +164,7 @@ def test_slurm_with_two_of_four_jobs_killed(table: Path, tmp_path: Path) -> None
             "SLURM_ARRAY_TASK_ID": str(task),
             "SLURM_ARRAY_TASK_COUNT": "4",
         }
-        script = [str(RECIPES / "slurm.sh"), str(table), "found"]
+        script = [str(RECIPES / "slurm.sh"), "pairs.jsonl", "found"]
         return subprocess.Popen(["bash", *script], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
 
     for task in (2, 3):

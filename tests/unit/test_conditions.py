@@ -54,7 +54,10 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
 def test_a_condition_is_read_once_and_names_its_fields() -> None:
     read = condition(" clip_score > 0.7 and len(columns.label) ")
     assert condition(read) is read
-    assert (read.fields, str(read)) == (("clip_score", "columns"), "clip_score > 0.7 and len(columns.label)")
+    assert (read.fields, str(read)) == (
+        ("clip_score", "columns", "columns.label"),
+        "clip_score > 0.7 and len(columns.label)",
+    )
 
 
 def test_shares() -> None:

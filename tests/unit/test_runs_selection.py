@@ -135,3 +135,13 @@ def test_a_shard_of_the_kept_pairs_reads_back(tmp_path: Path) -> None:
     first, second = open_input([str(tmp_path / "kept.tar")]).records()
     assert (first.image, first.text, first.problem) == (b"\x89PNG...", COKE.text, None)
     assert (second.image, second.id) == (b"\xff\xd8\xff", COKE.id)
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong"), [("text.__class__", "__class__"), ("id.x == 1", "x"), ("provenance.modle == 'a'", "modle")]
+)
+def test_a_name_that_is_in_no_field_is_said(where: str, wrong: str) -> None:
+    record = {"id": "1", "text": "a cup", "columns": {}, "provenance": {"model": "a"}}
+    with pytest.raises(UsageError, match=f"has no field {wrong}"):
+        Selection(condition(where)).check(record, ())
+    Selection(condition("columns.label == 1 and provenance.model == 'a'")).check(record, ())

@@ -563,3 +563,11 @@ def test_a_pattern_that_the_shell_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputUnreadable, match="no pictures") as caught:
         open_input([str(tmp_path / "in[1]")])
     assert len(read(caught.value.hint.split("'")[1])) == 1
+
+
+def test_quotes_in_a_tsv_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.tsv").write_text('image\ttext\na.jpg\t"a cup"\nb.jpg\t"a pear"\n')
+    records = list(open_input([str(tmp_path / "a.tsv")]).records())
+    assert [record.text for record in records] == ['"a cup"', '"a pear"']
+    warned = [record.getMessage() for record in caplog.records if "quotes around a field" in record.getMessage()]
+    assert len(set(warned)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -332,10 +333,10 @@ def test_each_base_summary_of_dci_is_a_caption_of_its_own_and_its_words_keep_the
         list(open_source(tmp_path).records())
 
 
-@pytest.mark.parametrize("name", ["gone.jsonl", "empty.jsonl", "table.csv", "folder"])
+@pytest.mark.parametrize("name", ["gone.jsonl", "empty.jsonl", "table.xlsx", "folder"])
 def test_a_source_that_cannot_be_read_is_a_usage_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.jsonl").touch()
-    (tmp_path / "table.csv").write_text("image,text\n")
+    (tmp_path / "table.xlsx").write_text("image,text\n")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError):
         open_source(tmp_path / name)
@@ -463,3 +464,23 @@ def test_offsets_that_do_not_grow_are_refused_before_anything_is_read(raw: Path,
     place.write_bytes(content)
     with pytest.raises(InputUnreadable, match="is not the file that was prepared"):
         open_data(str(place.parent), held_out=0)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_tables_are_read_as_detect_reads_them(raw: Path, tmp_path: Path, ending: str) -> None:
+    rows = [json.loads(line) for line in raw.read_text().splitlines()[:12]]
+    table = tmp_path / f"table{ending}"
+    if ending == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(
+            arrow.table({"file": [row["image"] for row in rows], "caption": [row["text"] for row in rows]}), table
+        )
+    elif ending == ".jsonl":
+        table.write_text("".join(f"{json.dumps({'file': row['image'], 'caption': row['text']})}\n" for row in rows))
+    else:
+        with table.open("w", newline="") as stream:
+            writer = csv.writer(stream, delimiter="," if ending == ".csv" else "\t")
+            writer.writerows([("file", "caption"), *((row["image"], row["text"]) for row in rows)])
+    source = open_source(table, {"image": "file", "text": "caption"})
+    assert list(source.records()) == [RawCaption(row["image"], row["text"]) for row in rows]
+    assert prepare(source, tmp_path / "data", PrepareSettings()).samples == 12
