@@ -155,6 +155,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """Records of an output that were scored again.
+
+    Attributes:
+        records: how many.
+        largest: difference of a cosine.
+        different: ids of those whose cosine or verdict is another one.
+        unreadable: ids of those whose picture cannot be read any more.
+        differing: what differs in the provenance: name, then, now.
+    """
+
+    place: str
+    model: str
+    records: int
+    largest: float
+    different: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    differing: tuple[tuple[str, object, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LayerCalibration:
     """How well one choice of k does on a labeled data set, with the epsilon that suits it best.
 

@@ -12,7 +12,7 @@ _clipalign() {
         esac
     done
     case "$command $before" in
-        *\ --from|*\ --calibration|*\ --candidates|*\ -i|*\ --input|detect\ -o|classify\ -o|score-long\ -o|detect\ --output|classify\ --output|score-long\ --output|*\ --ignore-words|*\ --baseline|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|*\ --text-file|*\ --save|*\ --prepare)
+        *\ --from|*\ --calibration|*\ --candidates|*\ -i|*\ --input|detect\ -o|classify\ -o|score-long\ -o|detect\ --output|classify\ --output|score-long\ --output|*\ --ignore-words|*\ --baseline|*\ --labels|*\ --descriptions|*\ --templates|*\ --words|*\ --text-file|*\ --verify|*\ --save|*\ --prepare)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
@@ -106,7 +106,7 @@ _clipalign() {
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--columns\n--dry-run\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--false-alarms\n--self\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--save\n--format\n--check\n--no-check\n--margin\n--model\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--columns\n--dry-run\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--false-alarms\n--self\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--verify\n--save\n--format\n--check\n--no-check\n--margin\n--model\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then

@@ -187,6 +187,7 @@ complete -c clipalign -n '__fish_seen_subcommand_from eval' -l overwrite -l no-o
 complete -c clipalign -n '__fish_seen_subcommand_from eval' -s o -l output -x -a '(__fish_complete_directories)' -d 'Also write samples.jsonl and result.json to this folder; one that holds them already needs --resume or --overwrite'
 complete -c clipalign -n '__fish_seen_subcommand_from eval' -l report -x -a 'html' -d 'Also write report.html to --output: metrics and, for word benchmarks, distributions and the best and worst samples with images; of several runs, and without --dataset of all in --output, one table'
 complete -c clipalign -n '__fish_seen_subcommand_from eval' -l compare -x -a '(__fish_complete_directories)' -d 'Compare two finished runs, each a result.json or the --output of a run, or two outputs of detect or score-long about the same images, with a paired test'
+complete -c clipalign -n '__fish_seen_subcommand_from eval' -l verify -r -F -d 'Score records of an output of detect or score-long again, 20 or --limit, and exit with status 1 when they do not come out the same'
 complete -c clipalign -n '__fish_seen_subcommand_from eval' -l save -r -F -d 'With --calibrate: save the result to this file, for detect --calibration'
 complete -c clipalign -n '__fish_seen_subcommand_from eval' -l format -x -a 'table json' -d 'Output format'
 complete -c clipalign -n '__fish_seen_subcommand_from eval' -l check -l no-check -d 'With --compare: exit with status 1 when B is worse by more than --margin'

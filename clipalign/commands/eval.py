@@ -19,6 +19,7 @@ from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices, write_output
 from clipalign.output.progress import Progress
+from clipalign.plain import plain
 from clipalign.runs.distributed import launched_processes
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset hat --output runs/1 --resume
       clipalign eval --compare runs/1 runs/2
       clipalign eval --compare old.jsonl new.jsonl --check --margin 0.01
+      clipalign eval --verify found.jsonl --data-root photos
       clipalign eval --dataset atlas --output runs --report html
       clipalign eval --output runs --report html
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
@@ -58,6 +60,8 @@ def evaluate(*, settings: EvalSettings) -> int:
     if settings.compare is not None:
         _check_compared(settings)
         return _compare(settings.compare, settings)
+    if settings.verify is not None:
+        return _verify(settings.verify, settings)
     with _writing(settings.output):
         return _run(settings)
 
@@ -231,6 +235,16 @@ def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
     comparison = compare(*runs, seed=settings.seed, margin=settings.margin)
     write_record(comparison_record(comparison), comparison_table(comparison), format=chosen_format(settings))
     return EXIT_FOUND if settings.check and comparison.worse else EXIT_DONE
+
+
+def _verify(place: Path, settings: EvalSettings) -> int:
+    from clipalign.evaluation.verify import SAMPLE, read_sample, verify
+    from clipalign.output.eval import verification_table
+
+    sample = read_sample(place, size=settings.limit or SAMPLE, seed=settings.seed, pictures=settings.data_root)
+    found = verify(place, sample, choose_model(find_model(settings.model), settings).load())
+    write_record(plain(found), verification_table(found), format=chosen_format(settings))
+    return EXIT_INPUTS if found.unreadable else EXIT_FOUND if found.different else EXIT_DONE
 
 
 def _sweep(

@@ -123,8 +123,10 @@ def compare_records(
         raise UsageError("the two outputs share no picture and no id", hint="compare others", input="--compare")
     found = []
     for name, value in (DETECT_METRICS if "misaligned" in first[0] else LONG_METRICS).items():
-        means = [[sum(map(value, side[one])) / len(side[one]) for one in shared] for side in sides]
-        found.append(_compared(*(mean(name, shared, values) for values in means), seed))
+        one, other = (
+            mean(name, shared, [sum(map(value, side[at])) / len(side[at]) for at in shared]) for side in sides
+        )
+        found.append(_compared(one, other, seed))
     counts = [len(side) for side in sides]
     partly = f"over the {len(shared):,} {key}s that both have, of {counts[0]:,} and {counts[1]:,}"
     return tuple(found), (() if counts == [len(shared)] * 2 else (partly,))

@@ -149,6 +149,16 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
             file=False,
         ),
     ] = None
+    verify: Annotated[
+        Path | None,
+        Setting(
+            "Score records of an output of detect or score-long again, 20 or --limit, and exit with status 1 when they "
+            "do not come out the same. Relative images are looked for in --data-root.",
+            value="FILE",
+            panel="Output",
+            file=False,
+        ),
+    ] = None
     check: Annotated[
         bool, Setting("With --compare: exit with status 1 when B is worse by more than --margin.", panel="Check")
     ] = False

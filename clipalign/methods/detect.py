@@ -229,7 +229,10 @@ def _calibrated(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibr
     if other:
         hint = "calibrate with this model and these settings"
         raise UsageError(f"the calibration was made for {other}", hint=hint, input="--calibration")
-    about = {"dataset": made.dataset, "false_alarms": made.false_alarms and asdict(made.false_alarms)}
+    about: dict[str, object] = {
+        "dataset": made.dataset,
+        "false_alarms": made.false_alarms and asdict(made.false_alarms),
+    }
     return ResolvedSettings(
         mode=Mode.THRESHOLD,
         epsilon=made.epsilon,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from clipalign.errors import UsageError
+from clipalign.errors import UsageError, name_some
 from clipalign.eval_results import (
     Calibration,
     ComparedMetric,
@@ -22,6 +22,7 @@ from clipalign.eval_results import (
     Example,
     Metric,
     Published,
+    Verification,
 )
 from clipalign.files import write_whole
 from clipalign.output.console import visible
@@ -182,6 +183,18 @@ def _p(metric: ComparedMetric) -> str:
     return f"<{SMALLEST_P}" if metric.p_value < SMALLEST_P else f"{metric.p_value:.4f}"
 
 
+def verification_table(found: Verification) -> str:
+    scored = found.records - len(found.unreadable)
+    came_out = scored - len(found.different)
+    lines = [
+        f"{came_out:,} of {scored:,} records come out the same; largest difference of a cosine {found.largest:.1g}",
+        *([f"different: {name_some(found.different)}"] if found.different else []),
+        *([f"cannot be read any more: {name_some(found.unreadable)}"] if found.unreadable else []),
+        *(f"{name}: then {then}, now {now}" for name, then, now in found.differing),
+    ]
+    return printed([folding(f"{found.place}, scored again with {found.model}", "bold"), *map(folding, lines)])
+
+
 Row = tuple[Mapping[str, object], EvalResult]
 """Values of the swept settings, and the result."""
 
@@ -256,7 +269,7 @@ def calibration_table(calibration: Calibration) -> str:
     if calibration.found is not None:
         lines.append(f"found: {calibration.found:.1%} of {calibration.counts['false_captions']:,} false captions")
     lines += [f"note: {note}" for note in (*calibration.notes, *_left_out(every, columns))]
-    table = [column_table(columns), Text("")] if rows else []
+    table: list[Any] = [column_table(columns), Text("")] if rows else []
     return printed([title, Text(""), *table, *map(folding, lines)])
 
 

@@ -336,6 +336,7 @@ def evaluating() -> Table:
         "output": Demonstration(EVAL, folder, files),
         "report": Demonstration(written, ("--report", "html"), files),
         "compare": Demonstration(("eval", *JSON), ("--compare", "run", "run"), status, before=(written,)),
+        "verify": Demonstration(("eval", "--model", TINY), ("--verify", "better.jsonl"), status),
         "check": Demonstration(compared, ("--check",), status),
         "margin": Demonstration((*compared, "--check"), ("--margin", "2.5"), status),
         "resume": Demonstration(written, ("--resume",), status, before=(written,)),

@@ -47,6 +47,7 @@ MEANINGS = {
     "--by": "of what is scored; of what is learned from",
     "--check": "words; sentences",
     "--margin": "of a sentence; of a comparison",
+    "--verify": "files of models; records of an output",
     "--top": "words of a table; classes",
     "--explain": "words on the picture; crops and sentences of a class",
     "--dataset": "a benchmark; classes",

@@ -17,7 +17,12 @@ from clipalign import load
 from tests.figures import dumps, write_figures
 
 FIGURES: Final = Path(__file__).with_name("figures.json")
-MEASURED: Final = {"sentences": "pictogram-long", "suggestions": "pictogram", "places": "pictogram"}
+MEASURED: Final = {
+    "sentences": "pictogram-long",
+    "suggestions": "pictogram",
+    "places": "pictogram",
+    "alarms": "pictogram",
+}
 """Measurement → the embedded model that it is about."""
 
 

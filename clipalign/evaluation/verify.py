@@ -1,0 +1,123 @@
+"""Score a sample of an output's records again: whether the numbers come out, and if not, what differs.
+
+An output of ``detect`` or ``score-long`` is an input as well, so its records are read as one. Settings are those of its
+provenance; the model is the caller's, since a file of somebody else's must not choose what is loaded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from clipalign.config.settings import declared
+from clipalign.data.columns import ALL_COLUMNS
+from clipalign.data.readers import open_input
+from clipalign.data.records import InputRecord
+from clipalign.errors import ClipalignError, InputUnreadable, UsageError
+from clipalign.eval_results import Verification
+from clipalign.methods.detect import DetectScorer
+from clipalign.methods.score_long import LongScorer
+from clipalign.methods.scores import Scorer
+from clipalign.methods.settings import DetectSettings, LongSettings
+from clipalign.plain import plain
+from clipalign.runs.batch import run_batch
+
+if TYPE_CHECKING:
+    from clipalign.models.model import LoadedModel
+
+SAMPLE: Final = 20
+"""Records that are scored again unless the user says how many."""
+
+TOLERANCES: Final = {"fp32": 1e-4}
+LOW_PRECISION: Final = 5e-3
+"""By which cosines of the same weights may differ between machines and versions, in fp32 and else."""
+
+_NOT_THE_NUMBERS: Final = ("calibration", "batch_size")
+
+
+def read_sample(place: Path, *, size: int, seed: int, pictures: Path | None) -> list[InputRecord]:
+    """Return records drawn from an output, with what was found of them in ``columns``.
+
+    Args:
+        pictures: folder of relative pictures; None for beside the file, then the working directory.
+
+    Raises:
+        InputUnreadable: no record of it was scored, or they have no provenance.
+    """
+    rng, kept = random.Random(seed), []
+    source = open_input([str(place)], image_root=pictures, keep=(ALL_COLUMNS,))
+    for number, record in enumerate(one for one in source.records() if _was_scored(one)):
+        if number < size:
+            kept.append(record)
+        elif (drawn := rng.randrange(number + 1)) < size:
+            kept[drawn] = record
+    if not kept:
+        hint = "give an output of detect or score-long as .jsonl or .json"
+        raise InputUnreadable(f"{place} has no record of a result", hint=hint, input=str(place))
+    return kept
+
+
+def _was_scored(record: InputRecord) -> bool:
+    found = record.columns
+    origin = found.get("provenance")
+    known = isinstance(origin, dict) and isinstance(origin.get("settings"), dict)
+    return record.problem is None and known and isinstance(found.get("cosine"), int | float)
+
+
+def verify(place: Path, records: Iterable[InputRecord], loaded: LoadedModel) -> Verification:
+    """Score the records of :func:`read_sample` again; UsageError where they are of no command that can be repeated."""
+    left = list(records)
+    then: Mapping[str, Any] = left[0].columns["provenance"]
+    scorer = _scorer(loaded, then["settings"], left[0].columns, place)
+    largest, wrong, unreadable = 0.0, [], []
+    for outcome in run_batch(left, scorer):
+        if isinstance(outcome.result, ClipalignError):
+            unreadable.append(outcome.record.id)
+            continue
+        before, now = outcome.record.columns, outcome.result.to_dict()
+        apart = abs(before["cosine"] - now["cosine"])
+        largest = max(largest, apart)
+        low = {str(then.get("precision")), scorer.provenance.precision} - TOLERANCES.keys()
+        if apart > (LOW_PRECISION if low else TOLERANCES["fp32"]) or _verdict(before) != _verdict(now):
+            wrong.append(outcome.record.id)
+    return Verification(
+        place=str(place),
+        model=loaded.row.name,
+        records=len(left),
+        largest=largest,
+        different=tuple(wrong),
+        unreadable=tuple(unreadable),
+        differing=tuple(_differing(then, plain(scorer.provenance))),
+    )
+
+
+def _scorer(loaded: LoadedModel, settings: Mapping[str, Any], record: Mapping[str, Any], place: Path) -> Scorer[Any]:
+    def given(kind: type) -> dict[str, Any]:
+        return {name: settings[name] for name in declared(kind) if name in settings and name not in _NOT_THE_NUMBERS}
+
+    if "misaligned" in record:
+        return DetectScorer.of(loaded, DetectSettings(**given(DetectSettings)))
+    if "sentences" in record:
+        return LongScorer(loaded, LongSettings(**given(LongSettings)))
+    hint = "give an output of detect or score-long"
+    raise UsageError(f"records of {place} cannot be scored again", hint=hint, input="--verify")
+
+
+def _verdict(record: Mapping[str, Any]) -> object:
+    """What the record calls wrong."""
+    if "misaligned" in record:
+        return sorted(record["misaligned"])
+    return [sentence.get("lowers") for sentence in record["sentences"]]
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    for name in ("model", "weights_sha256", "quick_gelu", "device", "precision"):
+        if then.get(name) != now[name]:
+            yield name, then.get(name), now[name]
+    for group in ("versions", "settings"):
+        before: dict[str, Any] = then.get(group) or {}
+        for name in {**before, **now[group]}:
+            if name not in _NOT_THE_NUMBERS and before.get(name) != now[group].get(name):
+                yield name, before.get(name), now[group].get(name)
