@@ -46,7 +46,7 @@ def test_the_columns_in_their_order_and_what_is_nested_as_text() -> None:
     (row,) = rows_of(COKE.to_dict())
     assert list(row) == [
         *("id", "image", "text", "clip_score", "f_clip_score", "ref_clip_score", "cosine", "misaligned", "words"),
-        *("truncated", "warnings", "model", "error", "hint"),
+        *("suggestions", "truncated", "warnings", "model", "error", "hint"),
     ]
     word = COKE.words[0]
     assert row["words"].startswith(f"{word.text}:{word.attribution:.6g}; ")

@@ -108,7 +108,7 @@ def test_templates_escape_everything_and_quote_every_attribute(template: Path) -
     assert not re.search(r"=\s*{{", text)  # an attribute without quotes
     assert not re.search(r"\s(on\w+|style)\s*=", text)
     addresses = set(re.findall(r"\s(?:src|href)=\"([^\"]*)\"", text))
-    assert addresses <= {"{{ card.thumbnail }}", "#unreadable"}
+    assert addresses <= {"{{ card.thumbnail }}", "#unreadable", "#seen-{{ card.number }}"}
 
 
 @pytest.mark.parametrize(

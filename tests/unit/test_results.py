@@ -20,7 +20,7 @@ LONG = LongResult(
     n_tokens=9, truncated=False, provenance=PROVENANCE,
     sentences=(
         SentenceScore("A cat.", 0, 6, 0.3, 0.65, None),
-        SentenceScore("<A dog.>", 7, 15, 0.2, 0.6, -0.05, lowers=True),
+        SentenceScore("<A dog.>", 7, 15, 0.2, 0.6, -0.05, -0.05, lowers=True),
     ),
 )  # fmt: skip
 CLASSES = ClassifyResult("a.png", "a.png", "tiny", "clip", (ClassScore("<cat>", 0.3),), (8, 8), PROVENANCE)
