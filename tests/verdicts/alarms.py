@@ -200,6 +200,6 @@ def captioners(true: Sequence[Row], foils: Sequence[Row], *, rng: random.Random)
         for seed in range(pairs):
             pictures = rng.sample(sorted(by_image), PICTURES)
             a, b = said(pictures, ERROR_RATE), said(pictures, ERROR_RATE + more)
-            worse += bool(worse_metrics(compare_records(a, b, seed=seed)[0], margin=0.0))
+            worse += any(worse_metrics(compare_records(a, b, seed=seed)[0], margin=0.0))
         found[f"{more:g}"] = {"pairs": pairs, "called_worse": worse / pairs}
     return found
