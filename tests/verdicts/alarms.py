@@ -195,7 +195,7 @@ def captioners(true: Sequence[Row], foils: Sequence[Row], *, rng: random.Random)
 
     found = {}
     for more in MORE_ERRORS:
-        pairs = COMPARED if more == 0 else COMPARED // 5
+        pairs = COMPARED if more == 0 else COMPARED // 10
         worse = 0
         for seed in range(pairs):
             pictures = rng.sample(sorted(by_image), PICTURES)
