@@ -141,6 +141,17 @@ def test_foil_words_that_no_caption_holds_are_said(tmp_path: Path) -> None:
     assert expected in benchmark.notes
 
 
+@pytest.mark.parametrize("caption", [None, 1.5, ["a bus"], {}])
+def test_an_annotation_without_a_text_costs_itself_alone(tmp_path: Path, caption: object) -> None:
+    place = write_foil(tmp_path) / "foilv1.0_test_2017.json"
+    document = json.loads(place.read_text())
+    for row in document["annotations"][:2]:
+        row["caption"] = caption
+    place.write_text(json.dumps(document))
+    result = run_benchmark(word_set("foil", tmp_path), load_tiny(), EvalSettings())
+    assert (result.counts["samples"], result.counts["unreadable"]) == (20, 2)
+
+
 def test_a_wrong_folder_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(MissingDataset, match=r"there is no foilv1\.0_test_2017\.json"):
         word_set("foil", tmp_path).check()

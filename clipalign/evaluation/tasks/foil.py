@@ -108,7 +108,7 @@ class FoilCoco(WordBenchmark):
         foils, lost = 0, []
         for number, row in enumerate(self._rows):
             try:
-                word, text = row["foil_word"].strip(), row["caption"]
+                word, text = row["foil_word"].strip(), row["caption"].strip()
             except (KeyError, TypeError, AttributeError):
                 continue  # reported where the sample is read
             if word != self.correct_mark:
