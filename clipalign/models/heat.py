@@ -64,8 +64,8 @@ def _of_transformer(visual: Any, images: Tensor, directions: Tensor) -> Tensor:
     mixed = attention.to(value.dtype) @ value
     pooled = close(last, stream[:, :1], mixed.transpose(1, 2))[:, 0]
     cosines = _cosines(project_pooled(visual.ln_post(pooled), visual.proj), directions)
-    maps = [_shares(cosine, attention) for cosine in cosines]
-    return torch.stack(maps).unflatten(1, visual.grid_size)
+    maps: Tensor = torch.stack([_shares(cosine, attention) for cosine in cosines]).unflatten(1, visual.grid_size)
+    return maps
 
 
 def _of_resnet(visual: Any, images: Tensor, directions: Tensor) -> Tensor:
@@ -77,7 +77,8 @@ def _of_resnet(visual: Any, images: Tensor, directions: Tensor) -> Tensor:
     tokens = torch.cat((tokens.mean(1, keepdim=True), tokens), 1) + pool.positional_embedding.to(tokens.dtype)
 
     def heads(part: Tensor) -> Tensor:
-        return part.unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)  # (1, H, T, D / H)
+        split: Tensor = part.unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)  # (1, H, T, D / H)
+        return split
 
     attention = _attention(heads(pool.q_proj(tokens[:, :1])), heads(pool.k_proj(tokens)))
     mixed = attention.to(tokens.dtype) @ heads(pool.v_proj(tokens))
@@ -92,7 +93,8 @@ def _of_resnet(visual: Any, images: Tensor, directions: Tensor) -> Tensor:
 
 def _attention(query: Tensor, key: Tensor) -> Tensor:
     """Probabilities of the first query (1, H, 1, D / H) over all keys, fp32 (1, H, 1, T)."""
-    return (query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)).float().softmax(-1)
+    logits: Tensor = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+    return logits.float().softmax(-1)
 
 
 def _cosines(vector: Tensor, directions: Tensor) -> Tensor:
