@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
 from clipalign.runs.distributed import join_processes, launched_processes
-from clipalign.training.settings import Intervals, PrepareSettings, SpecsSettings
+from clipalign.training.settings import PUBLISHED, Intervals, PrepareSettings, SpecsSettings
 
 if TYPE_CHECKING:
     from clipalign.eval_results import SpecsResult
@@ -73,6 +74,9 @@ class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, 
         ),
     ] = None
 
+
+WARMUPS: Final = 10
+"""A run with scaled defaults has so many times the steps of its warm-up."""
 
 _RUN_FILES: Final = ("config.json", "best.safetensors", "last.safetensors", "pictures.safetensors", "metrics.jsonl")
 _RUN_FOLDERS: Final = ("checkpoints", "tensorboard")
@@ -202,7 +206,7 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     arithmetic = choose_device(settings.device, settings.precision, settings.threads)
     if settings.precision not in ("auto", arithmetic.precision):
         notices.warn(arithmetic.reason)
-    recipe = replace(settings, precision=arithmetic.precision)
+    recipe = _fitted(replace(settings, precision=arithmetic.precision), len(data))
     with _writing(folder):
         found = last_checkpoint(folder) if settings.resume else None
     if found is not None and (begun := settings_of(found)):
@@ -237,8 +241,33 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     return result
 
 
+def _fitted(recipe: TrainSpecsOptions, samples: int) -> TrainSpecsOptions:
+    """``recipe`` with smaller defaults where the published ones leave small data few steps beyond the warm-up.
+
+    What was given stays. The same data give the same, so that a run can be resumed.
+    """
+    published = PUBLISHED[recipe.objective]
+    free = {name for name in ("accumulate", "warmup_steps") if name not in recipe.typed}
+    free = {name for name in free if getattr(recipe, name) == published[name]}
+    fitted = {name: getattr(recipe, name) for name in ("accumulate", "warmup_steps")}
+
+    def steps() -> int:
+        a_step = recipe.batch_size * fitted["accumulate"] * launched_processes().size
+        return int(recipe.epochs * math.ceil(samples / a_step))
+
+    while "accumulate" in free and fitted["accumulate"] > 1 and steps() < WARMUPS * fitted["warmup_steps"]:
+        fitted["accumulate"] //= 2
+    if "warmup_steps" in free:
+        fitted["warmup_steps"] = min(fitted["warmup_steps"], steps() // WARMUPS)
+    if smaller := {name: value for name, value in fitted.items() if value != getattr(recipe, name)}:
+        said = " ".join(f"{flag_name(name)} {value}" for name, value in smaller.items())
+        instead = " ".join(f"{published[name]}" for name in smaller)
+        notices.warn(f"{samples:,} samples are few: {said} instead of the published {instead}; give them to choose")
+    return replace(recipe, **smaller)
+
+
 def _say_size(samples: int, steps: int, recipe: TrainSpecsOptions) -> None:
-    notices.inform(f"{samples:,} samples make {steps:,} steps in {recipe.epochs} epochs")
+    notices.tell(f"{samples:,} samples make {steps:,} steps (--epochs {recipe.epochs})")
     if steps <= recipe.warmup_steps:
         hint = "give fewer --warmup-steps, a smaller --batch-size or --accumulate, or more --epochs"
         notices.warn(f"{samples:,} samples make {steps:,} steps, no more than the warm-up has; {hint}")

@@ -40,6 +40,22 @@ def test_a_small_run_says_what_to_type_next(tmp_path: Path, capsys: pytest.Captu
     assert scored.status == 0, scored.err
 
 
+def test_few_samples_scale_down_the_defaults_that_were_not_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--data", "pictogram:64", "--init", LONG, "--held-out", "2", "--batch-size", "2", "--epochs", "1")
+    line = ("train-specs", *few, "--output", str(tmp_path / "run"), "--format", "json")
+    run = run_here(capsys, *line)
+    said = " ".join(run.err.split())
+    assert "64 samples are few: --accumulate 1 --warmup-steps 3 instead of the published 4 40" in said
+    assert "64 samples make 32 steps" in said
+    assert json.loads(run.out)["trained"]["steps"] == 32
+    assert "going on after step 32 of 32" in run_here(capsys, *line, "--resume").err
+    kept = run_here(capsys, *line, "--overwrite", "--accumulate", "4", "--warmup-steps", "4")
+    assert "are few" not in kept.err
+    assert json.loads(kept.out)["trained"]["steps"] == 8
+
+
 def test_weights_grown_from_a_model_say_that_its_epsilon_does_not_hold(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
