@@ -89,6 +89,13 @@ def test_a_line_of_a_list_that_is_none_is_named(name: str, line: str, tmp_path: 
         found_in(name, tmp_path)
 
 
+def test_an_empty_list_is_named(tmp_path: Path) -> None:
+    MAKERS["oxford_pet"](tmp_path)
+    (tmp_path / LISTS["oxford_pet"]).write_text("")
+    with pytest.raises(InputUnreadable, match=r"test\.txt names no picture"):
+        found_in("oxford_pet", tmp_path)
+
+
 def test_a_picture_of_a_class_that_is_not_listed_is_said_before_anything_is_scored(tmp_path: Path) -> None:
     make_place365(tmp_path)
     lines(tmp_path / "places365_val.txt", "Places365_val_00000001.jpg 3")

@@ -80,7 +80,10 @@ class PictureLists(ClassBenchmark):
     def found_pictures(self) -> Iterator[FoundPicture]:
         labels = {key: label for label, key in enumerate(self._classes())}
         folder = self._picture_folder()
-        for file, key in self._listed():
+        listed = list(self._listed())
+        if not listed:
+            raise ValueError(f"{self.marker.name} names no picture")
+        for file, key in listed:
             if isinstance(key, int) and key not in labels:
                 raise ValueError(f"{file} is of class {key}, and there are {len(labels)} classes")
             yield FoundPicture(file, labels[key], folder / f"{file}{self.suffix}".lstrip("/"))
