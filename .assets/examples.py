@@ -15,7 +15,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from clipalign.pictogram.scenes import COLORS, KINDS, SIZES, Group, Scene, Thing, draw_scene  # noqa: E402  # noqa: E402
+from clipalign.pictogram.drawing import draw_scene  # noqa: E402
+from clipalign.pictogram.scenes import COLORS, KINDS, SIZES, Group, Scene, Thing  # noqa: E402  # noqa: E402
 
 FOLDER: Final = ROOT / ".assets" / "examples"
 SIDE_PX: Final = 192

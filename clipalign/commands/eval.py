@@ -53,7 +53,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --output runs --report html
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
       clipalign eval --dataset hat --calibrate --save calibration.json
-      clipalign eval --dataset right.csv --calibrate --false-alarms 5% --save my.json
+      clipalign eval --dataset ok.csv --calibrate --false-alarms 5% --save my.json
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
       clipalign eval --dataset mine.csv --columns wrong_words=errors --dry-run
     """

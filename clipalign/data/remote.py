@@ -41,10 +41,10 @@ CONNECTIONS_PER_HOST: Final = 8
 _NO_STORES: Final = frozenset(
     (
         *("file", "local", "data", "dir", "generic", "reference", "async_wrapper", "git", "dask", "jlab", "jupyter"),
-        *("blockcache", "cached", "filecache", "simplecache", "tar", "zip", "libarchive", "pyscript"),
+        *("blockcache", "cached", "filecache", "simplecache", "tar", "zip", "libarchive", "pyscript", "ftp"),
     )
 )
-"""What fsspec opens beside stores: files of this machine, and protocols that wrap others."""
+"""What fsspec opens beside stores: files of this machine, protocols that wrap others, and FTP, which has no secrets."""
 
 POLICY: Final = RetryPolicy()
 

@@ -107,9 +107,10 @@ class CaptionOutcome(Outcome):
     truth: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Without the provenance, which is written once, in ``run.json``."""
+        """Without the provenance, which is written once, in ``run.json``, and what no benchmark asks for."""
         record = asdict(self)
-        del record["result"]["provenance"]
+        for name in ("provenance", "suggestions", "heat_maps"):
+            del record["result"][name]
         if not record["truth"]:
             del record["truth"]
         return record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.run import TINY, run_here
+from tests.cli.run import GOLDEN, TINY, run_here
 from tests.word_datasets import write_foil, write_hat, write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -144,14 +144,16 @@ def test_a_sweep_has_a_row_a_combination(capsys: Capture, tmp_path: Path) -> Non
 
 
 def test_a_calibration_is_saved_for_detect(capsys: Capture, tmp_path: Path) -> None:
-    place = tmp_path / "clipalign.toml"
+    place = tmp_path / "calibration.json"
     status, out, err = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place), "--format", "json")
     assert (status, err) == (0, "")
     chosen = json.loads(out)["chosen"]
-    assert f"layers = {chosen['layers']}" in place.read_text()
-    status, out, err = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place))
-    assert (status, out) == (2, "")
-    assert "has a table [detect] already" in err
+    picture = str(GOLDEN / "images" / "0.png")
+    line = ("detect", picture, "a dog", "--model", TINY, "--calibration", str(place), "--format", "json")
+    status, out, err = run_here(capsys, *line)
+    assert (status, err) == (0, "")
+    used = json.loads(out)["provenance"]["settings"]
+    assert (used["layers"], used["epsilon"]) == (chosen["layers"], chosen["epsilon"])
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
@@ -161,7 +163,7 @@ def test_under_torchrun_one_process_calibrates_and_compares(
     run_here(capsys, *PICTOGRAM, "--output", str(tmp_path / "run"))
     for name, value in {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}.items():
         monkeypatch.setenv(name, value)
-    place = tmp_path / "clipalign.toml"
+    place = tmp_path / "calibration.json"
     calibrated = run_here(capsys, *PICTOGRAM, "--calibrate", "--save", str(place))
     compared = run_here(capsys, "eval", "--compare", str(tmp_path / "run"), str(tmp_path / "run"))
     assert (calibrated.status, compared.status) == (0, 0)

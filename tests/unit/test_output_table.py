@@ -317,7 +317,7 @@ class TestIdColumn:
         formatter = DetectFormatter()
         ids = [f"pr-1234/scene-{number:05}" for number in range(3)] + ["short"]
         lines = [formatter.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
-        assert {line.index("red dogs") for line in lines} == {2 + len("0.5246  ") + len(ids[0]) + 2}
+        assert {line.index("red dogs") for line in lines} == {len(f"  0.5246  {ids[0]}  cup.jpg  ")}
 
     def test_after_a_longer_id_shorter_ones_are_filled_up(self) -> None:
         column = IdColumn()

@@ -107,13 +107,14 @@ def test_models_in_a_file_are_seen_from_its_folder(project: Path, monkeypatch: p
 def test_places_fetching_and_what_starts_tasks_are_not_said_by_files() -> None:
     assert {name for _, name in NOT_IN_FILES} == {
         *("cache_dir", "data_root", "dataset", "data", "input", "image_root", "text_file", "shard", "compare"),
-        *("columns", "keep_columns", "where", "top_share", "candidates"),
+        *("columns", "keep_columns", "where", "top_share", "candidates", "calibration", "ignore_words", "baseline"),
         *("labels", "descriptions", "templates", "words"),
         *("output", "save", "report", "prepare", "resume", "overwrite", "download", "accept_license"),
-        *("sweep", "calibrate"),
+        *("sweep", "calibrate", "false_alarms", "self_labeled", "verify"),
     }
     assert {name for _, name in ONLY_TYPED} == {
-        *("label", "describe_with", "reference", "list_them", "dry_run", "verify", "remove", "handed_over")
+        *("label", "describe_with", "reference", "list_them", "dry_run", "verify", "remove", "handed_over"),
+        "update_baseline",
     }
 
 
@@ -123,7 +124,7 @@ def test_a_file_does_not_say_where_to_read_and_write_or_what_to_fetch(project: P
     with pytest.raises(SettingsError, match=f"{name} does not belong in a settings file") as caught:
         resolve(command, {}, start=project)
     assert str(path) in caught.value.message
-    assert flag_name(name) in caught.value.hint and "CLIPALIGN_" in caught.value.hint
+    assert f"{settings_tables()[command][name].flag} " in caught.value.hint and "CLIPALIGN_" in caught.value.hint
 
 
 @pytest.mark.parametrize("key", ["describe-with", "describe_with", "reference", "remove", "list_them"])
