@@ -166,7 +166,8 @@ def test_a_description_is_kept_beside_the_data(tmp_path: Path) -> None:
         False,
     ]
     assert [(one.metric, one.value) for one in benchmark.published] == [("ap_clip_score", 0.73)]
-    assert benchmark.notes[-1] == "license CC-BY-4.0, https://example.org"
+    assert benchmark.name == "shop.toml"
+    assert benchmark.notes[-1] == "captions of our shop, license CC-BY-4.0, https://example.org"
 
 
 @pytest.mark.parametrize(

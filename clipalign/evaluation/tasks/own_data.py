@@ -55,6 +55,7 @@ class OwnRows(CaptionSets):
     rows_file: Path
     columns: Mapping[str, str] = {}
     pictures_folder: Path | None = None
+    title: str = ""
     license: str = ""
     page: str = ""
     own_published: tuple[Published, ...] = ()
@@ -86,7 +87,7 @@ class OwnRows(CaptionSets):
         self._samples = [sample for record in found.records() for sample in self._samples_of_record(record)]
         self.size = len(self._samples)
         self.data = hashes(file)
-        about = ", ".join(filter(None, (self.license and f"license {self.license}", self.page)))
+        about = ", ".join(filter(None, (self.title, self.license and f"license {self.license}", self.page)))
         self.notes = tuple(filter(None, (*self.explained(), about)))
 
     def _samples_of_record(self, record: InputRecord) -> list[CaptionSample | BrokenSample]:
@@ -210,12 +211,14 @@ def own_benchmark(
             )
         return made
     about: dict[str, Any] = {}
+    name = path.name
     if path.suffix == ".toml":
         about = read_description(path)
         path = path.parent / about["file"]
     return OwnRows(
         path.parent,
-        name=path.name,
+        name=name,
+        title=about.get("title", ""),
         rows_file=path,
         columns={**about.get("columns", {}), **(columns or {})},
         pictures_folder=pictures or (path.parent / about["pictures"] if "pictures" in about else None),
