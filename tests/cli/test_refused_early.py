@@ -144,7 +144,7 @@ def begun(folder: Path) -> None:
     from clipalign.training.checkpoints import Checkpoint, save_checkpoint
     from clipalign.training.settings import SpecsSettings
 
-    settings = SpecsSettings(epochs=1, batch_size=4, accumulate=1).identity()
+    settings = SpecsSettings(epochs=1, batch_size=4, accumulate=1, warmup_steps=0).identity()  # few samples
     save_checkpoint(folder, 1, Checkpoint({"one": torch.zeros(1)}, {"settings": settings}))
 
 
