@@ -31,6 +31,8 @@ MANY: Final = "p-values are each metric's own: with several metrics, some are sm
 MANY_METRICS: Final = 3
 
 
+ROUNDING: Final = 1e-6
+"""Scores of one picture and text from two batches are this far apart at most, at fp32."""
 SIGNIFICANCE: Final = 0.05
 """Probability that the second of two equally good ones is called worse, by any metric."""
 
@@ -213,7 +215,11 @@ def mcnemar(first_only: Array, second_only: Array) -> float:
 
 
 def permutation(differences: Array, seed: int) -> float:
-    """The two-sided p-value of the paired permutation test: the signs of the ``differences`` (N) are drawn anew."""
+    """The two-sided p-value of the paired permutation test: the signs of the ``differences`` (N) are drawn anew.
+
+    Differences within the rounding of fp32 are none: else their signs would break ties at random.
+    """
+    differences = np.where(abs(differences) < ROUNDING, 0.0, differences)
     generator, whole = np.random.default_rng(seed), abs(differences.sum())
     drawn = (abs(generator.choice((-1.0, 1.0), len(differences)) @ differences) for _ in range(BOOTSTRAP_DRAWS))
     reached = sum(one >= whole * (1 - 1e-12) for one in drawn)

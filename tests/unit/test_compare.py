@@ -243,6 +243,7 @@ def saved(path: Path, records: list[dict[str, Any]]) -> Path:
 def test_permutation_by_hand_and_against_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     assert permutation(np.zeros(5), 0) == 1.0
+    assert permutation(np.array([0.2, 0.1, 1e-8, -2e-8, 3e-8]), 0) == permutation(np.array([0.2, 0.1, 0, 0, 0]), 0)
     differences = np.random.default_rng(3).normal(0.2, 1, 60)
     result = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(0)
