@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,6 +258,8 @@ def _new_baseline(settings: DetectOptions, formatter: DetectFormatter) -> Iterat
         yield
         return
     assert settings.baseline is not None
+    import tempfile  # only here: --help does without it
+
     with tempfile.TemporaryFile() as lines:
         formatter.baseline = cast(BinaryIO, lines)
         yield

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO, Final, TypeVar, cast
 from clipalign.data.sources import ATTEMPTS, HTTP, origin_of, scheme_of
 from clipalign.download.web import RefusedError, RetryableError, RetryPolicy, TooLargeError, Web
 from clipalign.errors import (
-    ClipalignError,
     DownloadFailed,
     ImageUnreadable,
     InputUnreadable,
@@ -279,8 +278,6 @@ def _filesystem(address: str) -> tuple[Any, str]:
         library = module if module != "fsspec" else (error.name or "").partition(".")[0]
         hint = f"pip install 'clipalign[remote]' {library}"
         raise MissingExtra(f"{scheme}:// needs {library or 'a library'}", hint=hint, input=address) from error
-    except ClipalignError:
-        raise
     except Exception as error:  # of libraries that ask for credentials at once
         raise UsageError(f"{scheme}:// cannot be opened: {error}", input=address) from error
 

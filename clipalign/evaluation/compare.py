@@ -30,9 +30,9 @@ from clipalign.files import is_file, read_text_bytes
 MANY: Final = "p-values are each metric's own: with several metrics, some are small by luck"
 MANY_METRICS: Final = 3
 
-
 ROUNDING: Final = 1e-6
 """Scores of one picture and text from two batches are this far apart at most, at fp32."""
+
 SIGNIFICANCE: Final = 0.05
 """Probability that the second of two equally good ones is called worse, by any metric."""
 
@@ -107,7 +107,7 @@ def compare_outputs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
         models=(str(records[0][0]["model"]), str(records[1][0]["model"])),
         places=(str(first), str(second)),
         metrics=metrics,
-        differing=tuple(_differing(*({**one.get("settings", {}), "model": one.get("model")} for one in origins))),
+        differing=tuple(differing(*({**one.get("settings", {}), "model": one.get("model")} for one in origins))),
         notes=notes,
     )
 
@@ -170,7 +170,7 @@ def compare_runs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
         models=(str(runs[0].document["model"]), str(runs[1].document["model"])),
         places=(str(runs[0].folder), str(runs[1].folder)),
         metrics=metrics,
-        differing=tuple(_differing(*(run.document.get("settings") or {} for run in runs))),
+        differing=tuple(differing(*(run.document.get("settings") or {} for run in runs))),
         notes=tuple(_notes(runs, len(shared), metrics)),
     )
 
@@ -232,7 +232,8 @@ def _p_value(differences: Array) -> float:
     return min(1.0, 2 * (beyond + 1) / (BOOTSTRAP_DRAWS + 1))
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """Yield what two sets of settings do not share: name, value of the one, of the other; None where it is missing."""
     for name in [*one, *(name for name in other if name not in one)]:
         if one.get(name) != other.get(name):
             yield name, one.get(name), other.get(name)

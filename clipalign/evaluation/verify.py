@@ -17,6 +17,7 @@ from clipalign.data.readers import open_input
 from clipalign.data.records import InputRecord
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.eval_results import Verification
+from clipalign.evaluation.compare import differing
 from clipalign.methods.detect import DetectScorer
 from clipalign.methods.score_long import LongScorer
 from clipalign.methods.scores import Scorer
@@ -117,7 +118,4 @@ def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
         if then.get(name) != now[name]:
             yield name, then.get(name), now[name]
     for group in ("versions", "settings"):
-        before: dict[str, Any] = then.get(group) or {}
-        for name in {**before, **now[group]}:
-            if name not in _NOT_THE_NUMBERS and before.get(name) != now[group].get(name):
-                yield name, before.get(name), now[group].get(name)
+        yield from (one for one in differing(then.get(group) or {}, now[group]) if one[0] not in _NOT_THE_NUMBERS)

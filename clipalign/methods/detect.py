@@ -195,8 +195,10 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         lexicon_for(loaded.vocabulary, settings.candidates)  # a file that cannot be read is told before the work
     if settings.explain:
         check_explainable(loaded)
-    if settings.calibration is not None:
-        return _calibrated(loaded, settings, settings.calibration)
+    made = settings.calibration
+    if made is not None:
+        _check_calibration(loaded, settings, made)
+        settings = replace(settings, epsilon=made.epsilon, layers=made.layers, template=made.template)
     return ResolvedSettings(
         mode=Mode(settings.mode),
         epsilon=loaded.row.epsilon if settings.epsilon is None else settings.epsilon,
@@ -207,12 +209,17 @@ def resolved(loaded: LoadedModel, settings: DetectSettings) -> ResolvedSettings:
         suggest=settings.suggest,
         candidates=settings.candidates,
         explain=settings.explain,
-        notes=tuple(filter(None, [epsilon_note(loaded, settings)])),
+        calibration=None if made is None else _about(made),
+        notes=tuple(filter(None, [made.promise if made else epsilon_note(loaded, settings)])),
     )
 
 
-def _calibrated(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibration) -> ResolvedSettings:
-    """The settings of a calibration; UsageError where it was made with other weights or settings."""
+def _about(made: SavedCalibration) -> dict[str, object]:
+    return {"dataset": made.dataset, "false_alarms": made.false_alarms and asdict(made.false_alarms)}
+
+
+def _check_calibration(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibration) -> None:
+    """Raise ``UsageError`` for a calibration that was made with other weights or settings."""
     other = ""
     if made.weights_sha256 != loaded.weights_sha256:
         other = (
@@ -229,23 +236,6 @@ def _calibrated(loaded: LoadedModel, settings: DetectSettings, made: SavedCalibr
     if other:
         hint = "calibrate with this model and these settings"
         raise UsageError(f"the calibration was made for {other}", hint=hint, input="--calibration")
-    about: dict[str, object] = {
-        "dataset": made.dataset,
-        "false_alarms": made.false_alarms and asdict(made.false_alarms),
-    }
-    return ResolvedSettings(
-        mode=Mode.THRESHOLD,
-        epsilon=made.epsilon,
-        layers=made.layers,
-        template=made.template,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        suggest=settings.suggest,
-        candidates=settings.candidates,
-        explain=settings.explain,
-        calibration=about,
-        notes=(made.promise,) if made.promise else (),
-    )
 
 
 def _encode_images(

@@ -11,7 +11,7 @@ from clipalign.data.word_kinds import bare
 from clipalign.output.json import line_of
 
 LOW_SCORE: Final = "clip_score"
-"""The finding of a caption whose CLIPScore is too low; words have a space in no name, and this is none of theirs."""
+"""The finding of a caption whose CLIPScore is too low."""
 
 _BASELINE: Final = ("id", "image", "text", "clip_score", "misaligned")
 
