@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
-from clipalign.config.settings import flag_name
+from clipalign.config.settings import declared, flag_name
 from clipalign.data.words import Mode
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError, unwritable
 from clipalign.evaluation.registry import BENCHMARKS, benchmark_names, find_benchmark, named_benchmarks
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SAMPLES: Final = ("sample", "samples")
 
-_OF_CALIBRATION: Final = {"save": "--save", "false_alarms": "--false-alarms", "self_labeled": "--self"}
+_OF_CALIBRATION: Final = ("save", "false_alarms", "self_labeled")
 
 _WITH_COMPARE: Final = ("compare", "check", "margin", "seed", "format", "quiet", "verbose", "debug")
 
@@ -177,7 +177,7 @@ def _leaderboard_of(settings: EvalSettings) -> int:
     if settings.output is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
     for name in sorted(settings.typed - {*_WITH_COMPARE, "output", "report"}):
-        flag = flag_name(name)
+        flag = _flag(name)
         raise UsageError(f"without --dataset there is no use of {flag}", hint="leave it out", input=flag)
     from clipalign.evaluation.load_run import finished_runs
     from clipalign.output.leaderboard import Leaderboard
@@ -338,16 +338,21 @@ def _check_epsilon(
 def _check_compared(settings: EvalSettings) -> None:
     """Refuse options typed beside ``--compare``, which reads two finished runs unchanged."""
     for name in sorted(settings.typed - set(_WITH_COMPARE)):
-        flag = flag_name(name)
+        flag = _flag(name)
         raise UsageError(f"--compare makes no use of {flag}", hint="leave it out, or run without --compare", input=flag)
+
+
+def _flag(name: str) -> str:
+    return declared(EvalSettings)[name].flag
 
 
 def _check_together(settings: EvalSettings) -> None:
     for flag in ("check", "margin"):
         if flag in settings.typed:
             raise UsageError(f"--{flag} needs --compare", hint="it is about two runs or outputs", input=f"--{flag}")
-    for name, flag in _OF_CALIBRATION.items():
+    for name in _OF_CALIBRATION:
         if name in settings.typed and not settings.calibrate:
+            flag = _flag(name)
             raise UsageError(f"{flag} needs --calibrate", hint="add --calibrate", input=flag)
     if settings.save is not None and settings.save.suffix != ".json":
         raise UsageError(f"--save {settings.save} is no .json file", hint="such as calibration.json", input="--save")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -246,14 +245,16 @@ def _fitted(recipe: TrainSpecsOptions, samples: int) -> TrainSpecsOptions:
 
     What was given stays. The same data give the same, so that a run can be resumed.
     """
+    from clipalign.training.data import Order
+
     published = PUBLISHED[recipe.objective]
     free = {name for name in ("accumulate", "warmup_steps") if name not in recipe.typed}
     free = {name for name in free if getattr(recipe, name) == published[name]}
     fitted = {name: getattr(recipe, name) for name in ("accumulate", "warmup_steps")}
 
     def steps() -> int:
-        a_step = recipe.batch_size * fitted["accumulate"] * launched_processes().size
-        return int(recipe.epochs * math.ceil(samples / a_step))
+        order = Order(samples, recipe.batch_size, fitted["accumulate"], launched_processes().size, recipe.seed)
+        return int(recipe.epochs * order.steps_an_epoch)
 
     while "accumulate" in free and fitted["accumulate"] > 1 and steps() < WARMUPS * fitted["warmup_steps"]:
         fitted["accumulate"] //= 2
