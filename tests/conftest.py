@@ -9,11 +9,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
-from clipalign.download.web import Web
+from clipalign.data import remote
+from clipalign.download.web import RetryPolicy, Web
 from clipalign.output import progress
 from clipalign.output.console import notices
 from tests.contract.warm import Warm
@@ -116,6 +118,18 @@ def few_draws() -> Iterator[None]:
         for module in modules:
             patch.setattr(module, "BOOTSTRAP_DRAWS", 60)
         yield
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A filesystem of fsspec in memory, and no pauses between attempts."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(remote, "POLICY", RetryPolicy(first_pause_seconds=0.0))
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+    yield fs
+    fs.store.clear()
 
 
 @pytest.fixture

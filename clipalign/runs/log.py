@@ -7,6 +7,7 @@ one's.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,7 +19,8 @@ import orjson
 
 from clipalign.errors import UsageError
 from clipalign.files import sync_file, write_failed
-from clipalign.output.json import encode
+from clipalign.output.json import encode, line_of
+from clipalign.output.records import Entry
 
 T = TypeVar("T")
 
@@ -41,6 +43,21 @@ def json_object(data: bytes) -> dict[str, Any]:
         raise ValueError("not a JSON object")
     return value
 
+
+def _entry_line(entry: Entry) -> bytes:
+    return line_of(entry._asdict() | {"content": base64.b64encode(entry.content).decode()})
+
+
+def _read_entry(line: bytes) -> Entry:
+    found = json_object(line)
+    if not isinstance(record := found.get("record"), dict):
+        raise ValueError("not a JSON object")
+    content = base64.b64decode(str(found["content"]))
+    return Entry(record, str(found["file"]), int(found["line"]), str(found["thumbnail"]), content)
+
+
+ENTRIES: Final = LogFormat(_entry_line, _read_entry)
+"""Records with all that a format shows of them, until it is written in one step."""
 
 JSON_LINES: Final[LogFormat[dict[str, Any]]] = LogFormat(encode, json_object)
 

@@ -7,11 +7,10 @@ lost or doubled, and nothing that was written is read again.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,23 +22,13 @@ from clipalign.data.records import InputRecord
 from clipalign.errors import DownloadFailed, OutputError, UsageError
 from clipalign.files import address_in, exclusive, write_failed, write_whole
 from clipalign.output.formats import FORMATS, writer_of
-from clipalign.output.json import line_of
 from clipalign.output.records import Entry, RecordFormatter, Tally
-from clipalign.runs.log import Log, LogFormat, first_difference, json_object
+from clipalign.runs.log import ENTRIES, Log, first_difference, json_object
 
 PART_RECORDS: Final = 10_000
 PART_BYTES: Final = 1_000_000_000
 PART_SECONDS: Final = 600.0
 """A part ends at whichever comes first: a kill costs no more than that."""
-
-
-def _line(entry: Entry) -> bytes:
-    return line_of({"record": entry.record, "content": base64.b64encode(entry.content).decode()})
-
-
-def _entry(line: bytes) -> Entry:
-    found = json_object(line)
-    return Entry(found["record"], content=base64.b64decode(found["content"]))
 
 
 class Folder(Protocol):
@@ -162,9 +151,7 @@ class Parts:
             lock = self.folder.path / f".{self._state_name}.lock"
             self._stack.enter_context(exclusive(lock, remove=True, hint="wait until it has ended"))
         nameless = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
-        self._log = self._stack.enter_context(
-            closing(Log(nameless, LogFormat(_line, _entry), name="the temporary folder"))
-        )
+        self._log = self._stack.enter_context(closing(Log(nameless, ENTRIES, name="the temporary folder")))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -254,6 +241,3 @@ class Parts:
         yield writer.header(self._formatter)
         for _, entry in self._log.read():
             yield writer.entry(self._formatter, entry, to_file=True)
-
-
-Pictures = Callable[[], Iterator[Callable[[], bytes]]]

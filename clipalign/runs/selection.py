@@ -65,6 +65,10 @@ class Selection:
                     hint = f"fields are {', '.join(sorted(known - {'provenance'}))}"
                     raise UsageError(f"{option}: a record has no field {name}", hint=hint, input=option)
 
+    def admits(self, record: Record) -> bool:
+        """Return whether the record is written; without a condition every one is, an error too."""
+        return not self or self.keeps(record)
+
     def keeps(self, record: Record) -> bool:
         if is_error(record) or (self.where is not None and not self.where(record)):
             return False

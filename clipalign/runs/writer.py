@@ -31,8 +31,8 @@ from clipalign.output.records import Entry, RecordFormatter, count_text, is_erro
 from clipalign.plain import plain, plain_text
 from clipalign.runs.destination import Destination, find_destination
 from clipalign.runs.distributed import Shard, sum_of_processes
-from clipalign.runs.log import Difference, Log, LogFormat, first_difference, json_object, write_all
-from clipalign.runs.parts import Parts, Pictures
+from clipalign.runs.log import ENTRIES, Difference, Log, LogFormat, first_difference, json_object, write_all
+from clipalign.runs.parts import Parts
 from clipalign.runs.selection import Selection
 
 if TYPE_CHECKING:
@@ -45,18 +45,9 @@ MOST_WARNINGS: Final = 10
 """Unreadable records with a warning of their own; the summary counts all."""
 
 
-def _read_entry(line: bytes) -> Entry:
-    found = json_object(line)
-    if not isinstance(record := found.get("record"), dict):
-        raise ValueError("not a JSON object")
-    return Entry(record, str(found["file"]), int(found["line"]), str(found["thumbnail"]))
+Pictures = Callable[[], Iterator[Callable[[], bytes]]]
+"""The pictures of all records once more, each read if called."""
 
-
-def _journal_line(entry: Entry) -> bytes:
-    return line_of({name: getattr(entry, name) for name in ("record", "file", "line", "thumbnail")})
-
-
-_JOURNAL: Final = LogFormat(_journal_line, _read_entry)
 _LINES: Final = LogFormat(lambda entry: line_of(entry.record), lambda line: Entry(json_object(line)))
 
 
@@ -139,7 +130,7 @@ class ResultWriter:
             self._log = self._locked_log(to, to.log_path)
         elif not self._format.streamed or self._selection.share is not None:
             nameless = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (closed with the others)
-            self._log = Log(nameless, _JOURNAL, name="the temporary folder")
+            self._log = Log(nameless, ENTRIES, name="the temporary folder")
             self._stack.callback(self._log.close)
         if to.path is not None and not to.is_file:
             self._device = self._stack.enter_context(open_special(to.path, to.name))
@@ -153,7 +144,7 @@ class ResultWriter:
             reason = error.strerror or str(error)
             raise UsageError(f"--output {to.name} cannot be written: {reason}", input=to.name) from error
         log = Log(
-            stream, _LINES if to.appended else _JOURNAL, name=to.name if to.appended else str(path), kept=self._kept
+            stream, _LINES if to.appended else ENTRIES, name=to.name if to.appended else str(path), kept=self._kept
         )
         self._stack.callback(log.close)
         if not was_there:
@@ -254,14 +245,13 @@ class ResultWriter:
         if not failed and not self._checked:
             self._selection.check(record, self._formatter.columns)
             self._checked = True
-        keeps = not self._selection or self._selection.keeps(record)
         if self._parts is not None:
-            self._add(self._parts, asked, entry, keeps=keeps)
+            self._add(self._parts, asked, entry)
             return True
         if self._log is not None:
             self._log.append(entry)
             self._new += 1
-        elif keeps:
+        elif self._selection.admits(record):
             self._written += 1
             if not self._emit(self._writer.entry(self._formatter, entry, to_file=self._device is not None)):
                 return False
@@ -270,7 +260,8 @@ class ResultWriter:
             self._progress.advance(unreadable=failed)
         return True
 
-    def _add(self, parts: Parts, asked: InputRecord, entry: Entry, *, keeps: bool) -> None:
+    def _add(self, parts: Parts, asked: InputRecord, entry: Entry) -> None:
+        keeps = self._selection.admits(entry.record)
         self.tally.add(entry.record)
         if self._originals is not None:
             picture = next(self._originals)
@@ -407,7 +398,7 @@ class _Kept:
             picture = None if pictures is None else next(pictures)
             if picture is not None and is_error(entry.record):
                 continue
-            if self.selection and not self.selection.keeps(entry.record):
+            if not self.selection.admits(entry.record):
                 continue
             if (content := b"" if picture is None else _read_again(picture)) is None:
                 continue

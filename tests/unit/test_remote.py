@@ -16,7 +16,6 @@ from clipalign.data import remote
 from clipalign.data.readers import open_input
 from clipalign.data.remote import open_address
 from clipalign.data.sources import read_image
-from clipalign.download.web import RetryPolicy
 from clipalign.errors import DownloadFailed, ImageUnreadable, InputUnreadable, MissingExtra, UsageError
 from tests.server import Server, cut, running
 
@@ -25,15 +24,7 @@ fsspec: Any = pytest.importorskip("fsspec")
 PICTURE = (Path(__file__).parents[2] / ".assets" / "examples" / "images" / "fruit.png").read_bytes()
 
 
-@pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A filesystem in memory, and no pauses between attempts."""
-    monkeypatch.setattr(remote, "POLICY", RetryPolicy(first_pause_seconds=0.0))
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    fs.pseudo_dirs[:] = [""]
-    yield fs
-    fs.store.clear()
+pytestmark = pytest.mark.usefixtures("memory")
 
 
 @pytest.fixture

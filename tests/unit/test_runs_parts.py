@@ -14,8 +14,6 @@ import pytest
 
 from clipalign.config.conditions import condition
 from clipalign.config.groups import RecordSettings
-from clipalign.data import remote
-from clipalign.download.web import RetryPolicy
 from clipalign.errors import Busy, OutputError, UsageError
 from clipalign.output.detect import DetectFormatter
 from clipalign.runs import parts
@@ -25,21 +23,12 @@ from clipalign.runs.writer import ResultWriter, open_writer
 from tests.records import RECORDS, finished, run, whole
 from tests.results import PROVENANCE
 
-fsspec: Any = pytest.importorskip("fsspec")
-
-pytestmark = pytest.mark.usefixtures("fresh_notices")
+pytestmark = pytest.mark.usefixtures("fresh_notices", "memory")
 
 
 @pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Parts of five records, and a filesystem in memory."""
+def _parts_of_five_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_RECORDS", 5)
-    monkeypatch.setattr(remote, "POLICY", RetryPolicy(first_pause_seconds=0.0))
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    fs.pseudo_dirs[:] = [""]
-    yield fs
-    fs.store.clear()
 
 
 @pytest.fixture(params=["here", "at an address"])
