@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
+
+from clipalign.data.words import Span, article
 
 *_ROWS, (_, _FUNCTION) = [
     line.split("\t") for line in Path(__file__).with_suffix(".tsv").read_text("utf-8").splitlines()
@@ -23,6 +26,8 @@ KINDS: Final = {
 
 OTHER: Final = "other"
 
+_ARTICLE: Final = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
+
 _KIND_OF: Final = {word: kind for kind, words in KINDS.items() for word in words}
 _SYNONYMS: Final = {word: frozenset(group) for row in ROWS for group in row for word in group}
 _ROW_OF: Final = {word: index for index, row in enumerate(ROWS) for group in row for word in group}
@@ -41,6 +46,25 @@ def synonyms(word: str) -> frozenset[str]:
 def row_of(word: str) -> int | None:
     """Return the row of :data:`ROWS` that ``word`` is in, as for :func:`kind_of`; None for other words."""
     return _ROW_OF.get(bare(word))
+
+
+def inside(word: str, start: int) -> Span:
+    """Return the characters of a caption that :func:`bare` leaves of a word that begins at ``start``."""
+    begin = start + max(word.casefold().find(bare(word)), 0)
+    return begin, min(begin + len(bare(word)), start + len(word))
+
+
+def exchanged(caption: str, place: Span, name: str) -> tuple[str, Span]:
+    """Return the caption with ``name`` at a place, in the case of what stood there, and the place of it.
+
+    An article before it becomes the one that the name wants.
+    """
+    before, written = caption[: place[0]], caption[place[0] : place[1]]
+    if found := _ARTICLE.search(before):
+        fitting = article(name)
+        before = before[: found.start()] + (fitting.capitalize() if found[1][0].isupper() else fitting) + found[2]
+    put = name.capitalize() if written[:1].isupper() else name
+    return before + put + caption[place[1] :], (len(before), len(before) + len(put))
 
 
 def bare(word: str) -> str:

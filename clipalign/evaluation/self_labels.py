@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from clipalign.data.word_kinds import FUNCTION_WORDS, bare, kind_of, synonyms
+from clipalign.data.word_kinds import FUNCTION_WORDS, bare, exchanged, inside, kind_of, synonyms
 from clipalign.data.words import Word, split_words
 from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.tasks.words import DetectEvaluator, WordBenchmark
@@ -45,16 +45,16 @@ class Exchange:
     def foil(self, picture: str, text: str, rng: random.Random) -> tuple[str, tuple[int, int]] | None:
         """Return a false caption and the characters of the word put in; None where no word can be exchanged."""
         words = split_words(text)
-        places: defaultdict[str, list[tuple[Word, Word | None, list[str], list[int]]]] = defaultdict(list)
+        places: defaultdict[str, list[tuple[Word, list[str], list[int]]]] = defaultdict(list)
         for place, slot in slots(words):
             others = [(one, n) for one, n in self._by_slot[slot].items() if one not in self._said[picture]]
             if others:
                 names, counts = map(list, zip(*others, strict=True))
-                places[slot[0]].append((words[place], words[place - 1] if place else None, names, counts))
+                places[slot[0]].append((words[place], names, counts))
         if not places:
             return None
-        word, before, names, counts = rng.choice(places[rng.choice(sorted(places))])
-        return _put(text, word, before, rng.choices(names, counts)[0])
+        word, names, counts = rng.choice(places[rng.choice(sorted(places))])
+        return exchanged(text, inside(word.text, word.start), rng.choices(names, counts)[0])
 
 
 def slots(words: Sequence[Word]) -> Iterator[tuple[int, Slot]]:
@@ -71,19 +71,6 @@ def _role(word: str) -> str:
     if plain in _ARTICLES:
         return "a"
     return plain if plain in FUNCTION_WORDS else kind_of(plain)
-
-
-def _put(text: str, word: Word, before: Word | None, other: str) -> tuple[str, tuple[int, int]]:
-    """Put ``other`` in the place of ``word``, with its case, and with the article that it wants."""
-    other = other.capitalize() if word.text[:1].isupper() else other
-    start, head = word.start, text[: word.start]
-    if before is not None and before.text.lower() in _ARTICLES:
-        article = before.text[0] + ("n" if other[0].lower() in "aeiou" else "")
-        head = text[: before.start] + article + text[before.end : word.start]
-        start = len(head)
-    edge = len(word.text) - len(word.text.rstrip("!?;:\"')]"))
-    tail = text[word.end - edge :]
-    return head + other + tail, (start, start + len(other))
 
 
 class SelfLabeled(WordBenchmark):

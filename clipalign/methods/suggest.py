@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from torch import Tensor
 
 from clipalign.data.classes import read_lines
-from clipalign.data.word_kinds import FUNCTION_WORDS, ROWS, bare, row_of
-from clipalign.data.words import Span, article
+from clipalign.data.word_kinds import FUNCTION_WORDS, ROWS, bare, exchanged, inside, row_of
 from clipalign.device import with_oom_retry
 from clipalign.models.encode import encode_tokens
 from clipalign.models.tokenize import tokenize_text
@@ -33,7 +32,6 @@ NOUNS: Final = Path(__file__).parents[1] / "data" / "nouns.txt"
 PICTOGRAMS: Final = Path(__file__).parents[1] / "pictogram" / "objects.tsv"
 
 _PLURAL_RULES: Final = ((r"([^aeiou])y$", r"\1ies"), (r"(s|x|z|ch|sh|to)$", r"\1es"), (r"$", "s"))
-_ARTICLE: Final = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Lexicon:
                 if known or length == 1:
                     break
             index += length
-            start, end = _inside(parts[0])[0], _inside(parts[-1])[1]
+            start, end = inside(parts[0].text, parts[0].start)[0], inside(parts[-1].text, parts[-1].start)[1]
             if known:
                 yield Place(start, end, known[0].row, *known)
             else:
@@ -99,12 +97,6 @@ class Lexicon:
             if entry.row == place.row and entry != place.entry and entry not in named
             for name in entry.forms(plural=place.plural)
         ]
-
-
-def _inside(word: WordScore) -> Span:
-    """The word's characters without punctuation at its edges."""
-    start = word.start + max(word.text.casefold().find(bare(word.text)), 0)
-    return start, min(start + len(bare(word.text)), word.end)
 
 
 def suggest(
@@ -143,7 +135,7 @@ def _ranked(
     *, template: str, batch_size: int,
 ) -> list[Candidate]:  # fmt: skip
     """The best name of each entry that raises the cosine, the best first."""
-    texts = [caption, *(replaced(caption, place, name) for _, name in options)]
+    texts = [caption, *(exchanged(caption, place[:2], name)[0] for _, name in options)]
     tokens = [tokenize_text(loaded, template + text) for text in texts]
     vectors = with_oom_retry(batch_size, lambda size: encode_tokens(loaded, tokens, batch_size=size))
     written, *cosines = (vectors @ image.to(vectors.device)).tolist()
@@ -153,15 +145,6 @@ def _ranked(
         if cosine > written:
             best.setdefault(entry, Candidate(name, cosine - written))
     return list(best.values())
-
-
-def replaced(caption: str, place: Place, name: str) -> str:
-    """The caption with ``name`` at a place, and the article before it that the name wants."""
-    before, written = caption[: place.start], caption[place.start : place.end]
-    if found := _ARTICLE.search(before):
-        fitting = article(name)
-        before = before[: found.start()] + (fitting.capitalize() if found[1][0].isupper() else fitting) + found[2]
-    return before + (name.capitalize() if written[:1].isupper() else name) + caption[place.end :]
 
 
 @cache

@@ -43,6 +43,9 @@ def test_case_and_articles_fit_the_word_that_is_put_in() -> None:
     exchange = Exchange([("1.png", "an apple"), ("2.png", "a car")])
     assert exchange.foil("1.png", "an apple", random.Random(0)) == ("a car", (2, 5))
     assert exchange.foil("2.png", "a car", random.Random(0)) == ("an apple", (3, 8))
+    assert Exchange([("1.png", "an owl"), ("2.png", "a unicorn")]).foil("1.png", "an owl", random.Random(0)) == (
+        "a unicorn", (2, 9),
+    )  # fmt: skip
 
 
 def test_what_another_caption_of_the_picture_says_is_not_put_in_nor_a_synonym() -> None:

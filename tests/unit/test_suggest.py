@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
-from clipalign.data.word_kinds import row_of
+from clipalign.data.word_kinds import exchanged, row_of
 from clipalign.data.words import reported_words, split_words
 from clipalign.errors import UsageError
 from clipalign.methods.detect import Pair, detect_pairs
 from clipalign.methods.settings import DetectSettings
-from clipalign.methods.suggest import NOUNS, Entry, Lexicon, Place, lexicon_for, replaced
+from clipalign.methods.suggest import NOUNS, Entry, Lexicon, Place, lexicon_for
 from clipalign.models.encode import encode_texts
 from clipalign.pictogram.scenes import HERE, KINDS
 from clipalign.results import DetectResult, WordScore
@@ -72,7 +72,7 @@ class TestOptions:
     ],
 )
 def test_a_candidate_is_put_in_the_words_place(caption: str, index: int, name: str, expected: str) -> None:
-    assert replaced(caption, places(caption)[index], name) == expected
+    assert exchanged(caption, places(caption)[index][:2], name)[0] == expected
 
 
 class TestLexicons:
