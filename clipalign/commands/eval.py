@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
+from clipalign.config.groups import MachineSettings
 from clipalign.config.settings import declared, flag_name
 from clipalign.data.words import Mode
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError, unwritable
@@ -32,6 +34,7 @@ SAMPLES: Final = ("sample", "samples")
 _OF_CALIBRATION: Final = ("save", "false_alarms", "self_labeled")
 
 _WITH_COMPARE: Final = ("compare", "check", "margin", "seed", "format", "quiet", "verbose", "debug")
+_WITH_VERIFY: Final = ("verify", "model", "data_root", "limit", *(field.name for field in fields(MachineSettings)))
 
 
 @expand_options("eval")
@@ -58,9 +61,10 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset mine.csv --columns wrong_words=errors --dry-run
     """
     if settings.compare is not None:
-        _check_compared(settings)
+        _refuse_others(settings, _WITH_COMPARE, "--compare")
         return _compare(settings.compare, settings)
     if settings.verify is not None:
+        _refuse_others(settings, _WITH_VERIFY, "--verify")
         return _verify(settings.verify, settings)
     with _writing(settings.output):
         return _run(settings)
@@ -335,11 +339,11 @@ def _check_epsilon(
         )
 
 
-def _check_compared(settings: EvalSettings) -> None:
-    """Refuse options typed beside ``--compare``, which reads two finished runs unchanged."""
-    for name in sorted(settings.typed - set(_WITH_COMPARE)):
+def _refuse_others(settings: EvalSettings, used: Collection[str], task: str) -> None:
+    """Refuse options typed beside ``--compare`` and ``--verify``, which run no benchmark."""
+    for name in sorted(settings.typed - {*used}):
         flag = _flag(name)
-        raise UsageError(f"--compare makes no use of {flag}", hint="leave it out, or run without --compare", input=flag)
+        raise UsageError(f"{task} makes no use of {flag}", hint=f"leave it out, or run without {task}", input=flag)
 
 
 def _flag(name: str) -> str:

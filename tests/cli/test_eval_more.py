@@ -221,6 +221,7 @@ def test_what_many_runs_refuse(capsys: Capture, data: Path, arguments: tuple[str
         (("--report", "html"), "--report needs --output"),
         (("--report", "pdf", "--output", "x"), "--report must be html"),
         (("--save", "x.toml"), "--save needs --calibrate"),
+        (("--verify", "x.jsonl"), "--verify makes no use of --dataset"),
         (("--calibrate", "--sweep", "layers=1"), "--calibrate and --sweep exclude each other"),
         (("--calibrate", "--output", "x"), "--calibrate has no --output"),
         (("--calibrate", "--epsilon", "0"), "--calibrate makes no use of --epsilon"),
