@@ -142,10 +142,11 @@ class RowReader:
         root = "" if self.image_root is None else address_in(self.image_root)
         own = re.split("[?#]", place.file, maxsplit=1)[0] if scheme_of(place.file) else ""
         if is_file_name(image):
-            leads_out = image.startswith("~") or Path(image).is_absolute() or ".." in PurePosixPath(image).parts
-            if (own or root) and leads_out:
+            if not (own or root):
+                return image
+            if image.startswith("~") or Path(image).is_absolute() or ".." in PurePosixPath(image).parts:
                 raise InputUnreadable(f"{image} leads out of the folder of pictures", input=str(place))
-            if root or (own and self.image_root is None):
+            if root or self.image_root is None:
                 return f"{root.rstrip('/') if root else own.rpartition('/')[0]}/{image}"
         elif scheme_of(image) not in (*HTTP, "data") and origin_of(image) not in map(origin_of, (root, own)):
             origin = "://".join(origin_of(image))

@@ -72,9 +72,9 @@ def open_input(
     reader = RowReader(image_root, needs_text, columns or {}, tuple(keep))
     sources = [_source(name, reader) for name in found]
     for source in sources:
-        if is_file_name(source.name) or source.name == STDIN:
+        if not scheme_of(source.name):
             source.check()
-    _check_addresses([source for source in sources if not is_file_name(source.name) and source.name != STDIN])
+    _check_addresses([source for source in sources if scheme_of(source.name)])
     first = "standard input" if found[0] == STDIN else found[0]
     if len(sources) > 1:
         return Input(sources, f"{first} and {len(sources) - 1} more", limit=limit)
@@ -101,7 +101,7 @@ def open_pictures(names: Sequence[str], *, limit: int | None = None) -> Input:
 
 
 def _refuse_addresses(names: Sequence[str], *, offline: bool) -> None:
-    for address in (name for name in names if name != STDIN and not is_file_name(name)):
+    for address in filter(scheme_of, names):
         from clipalign.data.remote import check_address
 
         check_address(address)
@@ -133,7 +133,7 @@ def _matching(name: str) -> list[str]:
     """Expand a pattern; any other name is returned as it is."""
     if not name.strip():
         raise UsageError("an input's name is empty", hint=f"give {KINDS}", input="--input")
-    if not is_file_name(name) and name != STDIN:
+    if scheme_of(name):
         return _at_address(name)
     path = Path(name).expanduser()
     if not glob.has_magic(name) or is_file(path) or is_folder(path):
