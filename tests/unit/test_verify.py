@@ -56,6 +56,16 @@ def test_a_number_a_verdict_or_a_text_that_was_changed_is_found(tmp_path: Path, 
     assert verified(output(tmp_path, change)).different == ("1",)
 
 
+def test_the_file_does_not_choose_what_else_is_read_and_done(tmp_path: Path) -> None:
+    place = output(tmp_path)
+    records = [json.loads(line) for line in place.read_text().splitlines()]
+    for record in records:
+        record["provenance"]["settings"] |= {"suggest": 3, "candidates": str(tmp_path / "gone.txt"), "explain": True}
+    place.write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = verified(place)
+    assert (found.records, found.different, found.differing) == (3, (), ())
+
+
 def test_other_weights_and_versions_are_named(tmp_path: Path) -> None:
     found = verified(output(tmp_path), model=load_random("clip"))
     assert len(found.different) == 3
