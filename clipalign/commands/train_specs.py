@@ -40,9 +40,9 @@ class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, 
         ),
     ] = None
     prepare: Annotated[
-        Path | None,
+        str | None,
         Setting(
-            "First make training samples in --data from raw captions: JSON lines, CSV, TSV, Parquet, "
+            "First make training samples in --data from raw captions: what detect reads with --input, "
             "ShareGPT4V's JSON, a folder of DCI.",
             value="FILE|DIR",
             file=False,
@@ -155,7 +155,7 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
     from clipalign.training.raw import open_source
 
     assert settings.prepare is not None and settings.data is not None
-    source = open_source(settings.prepare, settings.columns)
+    source = open_source(settings.prepare, settings.columns, offline=settings.offline)
     done = 0
 
     def on_progress(records: int) -> None:

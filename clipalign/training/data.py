@@ -206,7 +206,7 @@ class PreparedData:
         self.name = str(folder)
         self.fingerprint = str(about["fingerprint"])
         self._folder = folder
-        self._image_root = Path(about["image_root"])
+        self._image_root = folder / about["image_root"]
         self._offsets = _offsets(folder, int(about["samples"]), int(about["bytes"]))
         count = len(self._offsets) - 1
         permutation = np.random.default_rng(0).permutation(count)  # whoever resumes or validates holds out the same

@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import random
+import shutil
 import threading
 from array import array
 from collections import Counter, deque
@@ -45,6 +46,7 @@ PART_RECORDS: Final = 2000  # cut by one process, and appended together
 PHRASES_FILE: Final = "phrases.jsonl"  # of an unfinished preparation
 PLAN_FILE: Final = "prepare.json"
 LOCK_FILE: Final = ".lock"
+PICTURES_FOLDER: Final = "pictures"  # those of tars and of Parquet
 DAMAGED_HINT: Final = "delete its folder and prepare again"
 
 FEWEST_PHRASES: Final = 2
@@ -73,7 +75,7 @@ def prepare(
         InputUnreadable: the source is truncated.
         Busy: another process prepares the same folder.
     """
-    root = (image_root or source.image_root).resolve()
+    root = (image_root or source.image_root or folder).resolve()
     settings = PrepareSettings(**_values(settings))  # a command's have more, which other processes need not import
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK_FILE, remove=True):
@@ -83,13 +85,15 @@ def prepare(
             about = _read_back(folder / DATA_FILE, "samples", "skipped")
             (folder / PHRASES_FILE).unlink(missing_ok=True)
             return PreparationResult(folder, about["samples"], about["skipped"], {}, finished_before=True)
-        _cut_all(source, folder / PHRASES_FILE, settings, root=root, workers=workers, on_progress=on_progress)
+        records = source.records(partial(_store, folder=folder.resolve(), root=root))
+        _cut_all(records, folder / PHRASES_FILE, settings, root=root, workers=workers, on_progress=on_progress)
         with _Phrases(folder / PHRASES_FILE) as phrases:
             share = source.shuffled if settings.shuffled is None else settings.shuffled
             samples = _write_samples(phrases, folder, settings, root, shuffled=share)
         if not samples:
             for name in (PHRASES_FILE, PLAN_FILE):  # tried again, its pictures may be there
                 (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / PICTURES_FOLDER, ignore_errors=True)
             why = ", ".join(f"{count} {reason}" for reason, count in phrases.skipped.most_common()) or "it is empty"
             raise UsageError(f"{source.path} gives no sample: {why}", hint="see --image-root", input="--prepare")
         (folder / PHRASES_FILE).unlink()
@@ -127,11 +131,24 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     write_whole(path, json.dumps(plan, indent=2).encode())
 
 
+def _store(content: bytes, *, folder: Path, root: Path) -> str:
+    """Write a picture below ``folder`` under its hash, so that no archive chooses a name, and return its path.
+
+    A picture that several captions have is one file; one that a killed run left torn is written again.
+    """
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    place = folder / PICTURES_FOLDER / digest[:2] / digest
+    if not place.is_file() or place.stat().st_size != len(content):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return str(place.relative_to(root) if root == folder else place)
+
+
 # --- first pass: phrases ----------------------------------------------------------------------------------------------
 
 
 def _cut_all(
-    source: RawSource,
+    records: Iterator[RawCaption | Skipped],
     path: Path,
     settings: PrepareSettings,
     *,
@@ -147,7 +164,7 @@ def _cut_all(
         log.repair()
         if log.records:
             on_progress(log.records)
-        left = islice(source.records(), log.records, settings.limit)
+        left = islice(records, log.records, settings.limit)
         parts = iter(lambda: list(islice(left, PART_RECORDS)), [])
         cut = partial(cut_part, settings=settings, root=root)
         for lines in map(cut, parts) if workers == 1 else _in_processes(cut, parts, workers):
@@ -275,7 +292,7 @@ def _write_samples(phrases: _Phrases, folder: Path, settings: PrepareSettings, r
         "samples": samples,
         "bytes": offsets[-1],
         "fingerprint": digest.hexdigest(),
-        "image_root": str(root),
+        "image_root": "." if root == folder.resolve() else str(root),
         "skipped": dict(phrases.skipped),
         **_values(settings),
     }

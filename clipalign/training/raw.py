@@ -1,14 +1,14 @@
 """Raw long captions from published files; torch-free.
 
-JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), tables as ``detect``
-reads them (CSV, TSV, Parquet), and folders of DCI (a JSON file per picture). A record that is no caption is a
-:class:`Skipped` with its reason, and reading goes on.
+JSON lines of image and text, ShareGPT4V's JSON (an array with a conversation per image, streamed), folders of DCI (a
+JSON file per picture), and everything else that ``detect`` reads: tables, tars, folders with a text per picture. A
+record that is no caption is a :class:`Skipped` with its reason, and reading goes on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +17,14 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from clipalign.data.documents import elements_of
 from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
 from clipalign.data.readers import open_input
+from clipalign.data.records import Input
+from clipalign.data.sources import is_file_name
+from clipalign.data.tars import TarShard
 from clipalign.errors import InputUnreadable, UsageError
+from clipalign.files import is_file
 
 TEXT_KEYS: Final = ("text", "caption")
 ARRAY_ENDINGS: Final = (".json", ".json.gz")
-TABLE_ENDINGS: Final = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 LINES_ENDINGS: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 DCI_TEXTS: Final = ("complete", "annotations", ".")  # folders of DCI that may hold the JSON files
 DCI_PICTURES: Final = ("photos", "images", ".")  # folders of DCI that may hold the pictures
@@ -45,24 +48,37 @@ class Skipped(NamedTuple):
     place: str
 
 
+Store = Callable[[bytes], str]
+"""Writes a picture of a tar or of Parquet where training reads it, and returns its path."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawSource:
-    """A file or folder of raw captions; ``image_root`` is the default root of relative pictures.
+    """Raw captions of a file, a folder, or an ``input`` as ``detect`` reads it.
 
-    ``columns`` are those of ``image`` and ``text`` that a table, or lines that then are read as one, calls otherwise.
+    Attributes:
+        dci: the JSON files of a folder of DCI.
+        image_root: the default root of relative pictures; None for tars, which hold theirs.
+        columns: those of ``image`` and ``text`` that ``input`` calls otherwise.
     """
 
-    path: Path
-    image_root: Path
+    name: str
+    image_root: Path | None
+    dci: Path | None = None
+    input: Input | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
-    def records(self) -> Iterator[RawCaption | Skipped]:
+    @property
+    def path(self) -> Path:
+        return Path(self.name).expanduser()
+
+    def records(self, store: Store) -> Iterator[RawCaption | Skipped]:
         """All records, always in the same order; InputUnreadable if the file is truncated, or no JSON."""
-        if self.path.is_dir():
-            yield from _dci(self.path)
-        elif self.columns or self.path.name.lower().endswith(TABLE_ENDINGS):
-            yield from _table(self.path, self.columns)
-        elif self.path.name.lower().endswith(ARRAY_ENDINGS):
+        if self.input is not None:
+            yield from _input(self.input, store)
+        elif self.dci is not None:
+            yield from _dci(self.path, self.dci)
+        elif self.name.lower().endswith(ARRAY_ENDINGS):
             yield from _array(self.path)
         else:
             yield from _lines(self.path)
@@ -70,42 +86,47 @@ class RawSource:
     @property
     def shuffled(self) -> float:
         """Share of the samples, the first ones, that were published with the words of wrong details shuffled."""
-        return 0.0 if self.path.is_dir() else SHUFFLED
+        return 0.0 if self.dci is not None else SHUFFLED
 
     def identity(self) -> dict[str, Any]:
         """What identifies the source when a run is resumed."""
-        if self.path.is_dir():
-            return {"name": self.path.name, "size": sum(1 for _ in _dci_folders(self.path)[0].iterdir())}
+        size = self.path.stat().st_size if is_file(self.path) else None
+        if self.dci is not None:
+            size = sum(1 for _ in self.dci.iterdir())
         columns = {"columns": dict(self.columns)} if self.columns else {}
-        return {"name": self.path.name, "size": self.path.stat().st_size, **columns}
+        return {"name": self.path.name, "size": size, **columns}
 
 
-def open_source(path: Path, columns: Mapping[str, str] | None = None) -> RawSource:
-    """The source that ``--prepare`` names; UsageError if it is missing, empty, or of an unsupported type."""
-    if path.is_dir():
-        return RawSource(path, _dci_folders(path)[1])
-    if not path.is_file():
-        raise UsageError(f"there is no file or folder {path}", hint="check the path", input="--prepare")
-    if not path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS, *TABLE_ENDINGS)):
-        raise UsageError(
-            f"{path} is an unsupported file type",
-            hint="JSON lines (.jsonl), ShareGPT4V's .json, .csv, .tsv, .parquet, or a folder of DCI",
-            input="--prepare",
-        )
-    if not path.stat().st_size:
+def open_source(name: Path | str, columns: Mapping[str, str] | None = None, *, offline: bool = False) -> RawSource:
+    """The source that ``--prepare`` names; raises as :func:`clipalign.data.readers.open_input`, and if it is empty."""
+    path = Path(name).expanduser()
+    texts = next((path / inner for inner in DCI_TEXTS if any((path / inner).glob("*.json"))), None)
+    if texts is not None:
+        pictures = next(path / inner for inner in DCI_PICTURES if (path / inner).is_dir())
+        return RawSource(str(name), pictures, dci=texts)
+    if is_file(path) and not path.stat().st_size:
         raise UsageError(f"{path} is empty", hint="a line each: image and text", input="--prepare")
-    return RawSource(path, path.parent, columns or {})
+    if is_file(path) and not columns and path.name.lower().endswith((*ARRAY_ENDINGS, *LINES_ENDINGS)):
+        return RawSource(str(name), path.parent)
+    found = open_input([str(name)], columns=columns, offline=offline)
+    packed = all(isinstance(source, TarShard) for source in found.sources)
+    return RawSource(str(name), None if packed else path.parent, input=found, columns=columns or {})
 
 
-def _table(path: Path, columns: Mapping[str, str]) -> Iterator[RawCaption | Skipped]:
-    for record in open_input([str(path)], columns=columns).records():
+def _input(found: Input, store: Store) -> Iterator[RawCaption | Skipped]:
+    for record in found.records():
+        place, image = str(record.place), record.image
         if record.problem is not None:
             kind = "no image" if not record.image_name else "no text" if not record.text else "unreadable record"
-            yield Skipped(kind, str(record.place))
-        elif not isinstance(record.image, str):
-            yield Skipped("picture not in a file", str(record.place))
+            yield Skipped(kind, place)
+        elif isinstance(image, bytes):
+            yield _raw(store(image), record.text, place)
+        elif isinstance(image, Path):  # of a folder
+            yield _raw(str(image.resolve()), record.text, place)
+        elif is_file_name(str(image)):
+            yield _raw(str(image), record.text, place)
         else:
-            yield _raw(record.image, record.text, str(record.place))
+            yield Skipped("picture at an address", place)
 
 
 def _lines(path: Path) -> Iterator[RawCaption | Skipped]:
@@ -162,19 +183,7 @@ def _raw(image: str, text: str, place: str) -> RawCaption | Skipped:
     return RawCaption(image, text)
 
 
-def _dci_folders(folder: Path) -> tuple[Path, Path]:
-    texts = next(
-        (folder / name for name in DCI_TEXTS if any((folder / name).glob("*.json"))),
-        None,
-    )
-    if texts is None:
-        what = "holds no JSON files" if any(folder.iterdir()) else "is empty"
-        raise UsageError(f"{folder} {what}", hint="a folder of DCI has complete/*.json and photos/", input="--prepare")
-    return texts, next(folder / name for name in DCI_PICTURES if (folder / name).is_dir())
-
-
-def _dci(folder: Path) -> Iterator[RawCaption | Skipped]:
-    texts, _ = _dci_folders(folder)
+def _dci(folder: Path, texts: Path) -> Iterator[RawCaption | Skipped]:
     for path in _dci_files(folder, texts):
         try:
             value = json.loads(path.read_bytes())

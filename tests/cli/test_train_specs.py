@@ -119,7 +119,6 @@ def test_raw_captions_are_prepared_and_trained_on(tmp_path: Path, capsys: pytest
         (("--data", "pictogram", "--output", "run", "--resume", "--overwrite"), "exclude each other"),
         (("--data", "pictogram", "--output", "run", "--format", "html"), "--format must be table or json, not 'html'"),
         (("--data", "pictogram", "--output", "old"), "old holds a run already"),
-        (("--prepare", "gone.jsonl", "--data", "data"), "there is no file or folder gone.jsonl"),
     ],
 )
 def test_mistakes_are_said_in_a_sentence(

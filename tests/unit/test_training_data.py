@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import io
 import json
 import os
 import random
 import subprocess
 import sys
+import tarfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -287,13 +291,16 @@ def test_share_gpt4v_is_an_array_of_conversations(tmp_path: Path) -> None:
     path.write_text(json.dumps(records))
     source = open_source(path)
     assert source.image_root == tmp_path
-    assert list(source.records()) == [RawCaption("coco/train2017/1.jpg", TEXTS[0]), Skipped("no text", "share.json:1")]
+    assert list(source.records(str)) == [
+        RawCaption("coco/train2017/1.jpg", TEXTS[0]),
+        Skipped("no text", "share.json:1"),
+    ]
 
 
 def test_an_array_that_is_cut_short_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "share.json"
     path.write_text('[\n{"image": "1.jpg", "caption": "a cat"},\n')
-    records = open_source(path).records()
+    records = open_source(path).records(str)
     assert next(records) == RawCaption("1.jpg", "a cat")
     with pytest.raises(InputUnreadable, match=r"share.json:3 .*"):
         next(records)
@@ -322,7 +329,7 @@ def test_each_base_summary_of_dci_is_a_caption_of_its_own_and_its_words_keep_the
     source = open_source(tmp_path)
     assert source.image_root == tmp_path / "photos"
     assert source.shuffled == 0
-    assert list(source.records()) == [
+    assert list(source.records(str)) == [
         RawCaption("sa_1.jpg", "A harbor. It is calm."),
         RawCaption("sa_1.jpg", "Boats at a quay."),
         Skipped("not valid JSON", "2.json"),
@@ -330,15 +337,71 @@ def test_each_base_summary_of_dci_is_a_caption_of_its_own_and_its_words_keep_the
     ]
     (tmp_path / "splits.json").write_text("[]")
     with pytest.raises(InputUnreadable, match="names no training split"):
-        list(open_source(tmp_path).records())
+        list(open_source(tmp_path).records(str))
+
+
+def write_shard(path: Path, texts: Sequence[str]) -> None:
+    """A WebDataset shard of a picture per text, under names that would lead out of a folder."""
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+        for number, text in enumerate(texts):
+            picture = io.BytesIO()
+            Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(picture, "PNG")
+            for ending, content in (("png", picture.getvalue()), ("txt", text.encode())):
+                member = tarfile.TarInfo(f"../../{number}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("shards", [["shard-00.tar"], ["shard-00.tar", "shard-01.tar"], ["shard-00.tar.gz"]])
+def test_pictures_of_tars_lie_beside_the_samples_wherever_these_are_moved(tmp_path: Path, shards: list[str]) -> None:
+    for shard in shards:
+        write_shard(tmp_path / shard, TEXTS)
+    source = str(tmp_path / (shards[0] if len(shards) == 1 else "shard-{00..01}.tar"))
+    found = prepare(open_source(source), tmp_path / "data", PrepareSettings(by="sentence"))
+    assert found.samples == len(shards) * len(TEXTS)
+    moved = (tmp_path / "data").rename(tmp_path / "moved")
+    assert {path.name for path in tmp_path.iterdir()} == {*shards, "moved"}
+    pictures = list(moved.rglob("pictures/*/*"))
+    assert len(pictures) == len(TEXTS)  # one file of a picture that two shards hold
+    data = open_data(str(moved), held_out=0)
+    reds = {data.sample(number).caption: data.sample(number).open().getpixel((0, 0)) for number in range(len(data))}
+    assert reds == {text: (number * 20, 0, 0) for number, text in enumerate(TEXTS)}
+
+
+def test_a_picture_that_a_killed_run_left_torn_is_written_again(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shard.tar", TEXTS)
+    source = open_source(tmp_path / "shard.tar")
+    prepare(source, tmp_path / "data", PrepareSettings(by="sentence"))
+    torn = next((tmp_path / "data").rglob("pictures/*/*"))
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:10])
+    (tmp_path / "data" / DATA_FILE).unlink()
+    prepare(source, tmp_path / "data", PrepareSettings(by="sentence"))
+    assert torn.read_bytes() == whole
+
+
+def test_pictures_of_parquet_and_of_folders_are_read_as_detect_reads_them(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = importlib.import_module("pyarrow").Table
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, text in enumerate(TEXTS):
+        Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(text)
+    pictures = [{"bytes": (folder / f"{number}.png").read_bytes(), "path": "0.png"} for number in range(len(TEXTS))]
+    parquet.write_table(table.from_pydict({"image": pictures, "text": TEXTS}), tmp_path / "rows.parquet")
+    for source in (folder, tmp_path / "rows.parquet"):
+        made = prepare(open_source(source), tmp_path / f"data-{source.name}", PrepareSettings(by="sentence"))
+        data = open_data(str(made.folder), held_out=0)
+        assert sorted(data.sample(number).open().getpixel((0, 0))[0] for number in range(4)) == [0, 20, 40, 60]
 
 
 @pytest.mark.parametrize("name", ["gone.jsonl", "empty.jsonl", "table.xlsx", "folder"])
-def test_a_source_that_cannot_be_read_is_a_usage_error(tmp_path: Path, name: str) -> None:
+def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "table.xlsx").write_text("image,text\n")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError):
+    with pytest.raises((UsageError, InputUnreadable)):
         open_source(tmp_path / name)
 
 
@@ -482,5 +545,5 @@ def test_tables_are_read_as_detect_reads_them(raw: Path, tmp_path: Path, ending:
             writer = csv.writer(stream, delimiter="," if ending == ".csv" else "\t")
             writer.writerows([("file", "caption"), *((row["image"], row["text"]) for row in rows)])
     source = open_source(table, {"image": "file", "text": "caption"})
-    assert list(source.records()) == [RawCaption(row["image"], row["text"]) for row in rows]
+    assert list(source.records(str)) == [RawCaption(row["image"], row["text"]) for row in rows]
     assert prepare(source, tmp_path / "data", PrepareSettings()).samples == 12
