@@ -19,7 +19,7 @@ from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import check_used, read_axes
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
-from clipalign.output.console import notices, write_output
+from clipalign.output.console import notices
 from clipalign.output.progress import Progress
 from clipalign.plain import plain
 from clipalign.runs.distributed import launched_processes
@@ -93,7 +93,7 @@ def _run(settings: EvalSettings) -> int:
         check_free(settings.output, resume=settings.resume, overwrite=settings.overwrite)
     benchmark.check()
     if settings.dry_run:
-        return _explain(benchmark)
+        return _explain([benchmark], {}, settings)
     total = settings.limit or benchmark.size
     if axes or settings.calibrate:
         with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
@@ -127,10 +127,7 @@ def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str,
 
     benchmarks, missing = _here(named, settings)
     if settings.dry_run:
-        for benchmark in benchmarks:
-            _explain(benchmark)
-        write_output("".join(f"missing: {name}: {why}\n" for name, why in missing.items()))
-        return EXIT_DONE
+        return _explain(benchmarks, missing, settings)
     _check_used_by_any(benchmarks, settings.typed)
     loaded: dict[str, LoadedModel] = {}
 
@@ -199,10 +196,15 @@ def _write_leaderboard(board: Leaderboard, settings: EvalSettings) -> None:
     write_record(leaderboard_record(board), leaderboard_table(board), format=chosen_format(settings))
 
 
-def _explain(benchmark: Benchmark[Any, Any]) -> int:
+def _explain(benchmarks: Sequence[Benchmark[Any, Any]], missing: Mapping[str, str], settings: EvalSettings) -> int:
     """What the data is, without a model."""
-    samples = "" if benchmark.size is None else f"{benchmark.size:,} samples"
-    write_output("\n".join(filter(None, (f"{benchmark.name}: {samples}", *benchmark.notes))) + "\n")
+    found = [{"name": one.name, "samples": one.size, "notes": list(one.notes)} for one in benchmarks]
+    lines = []
+    for one in benchmarks:
+        lines += [f"{one.name}: {'' if one.size is None else f'{one.size:,} samples'}", *filter(None, one.notes)]
+    lines += [f"missing: {name}: {why}" for name, why in missing.items()]
+    record = {"datasets": found, "missing": dict(missing)}
+    write_record(record, "".join(f"{line}\n" for line in lines), format=chosen_format(settings))
     return EXIT_DONE
 
 

@@ -34,6 +34,7 @@ CASES: Final[Mapping[str, int]] = {
     "checkpoints": 2000,
     "annotations": 1600,
     "tables": 1300,
+    "options": 2800,
     "folders": 700,
 }
 """Generators, each a module beside this one with ``cases(random, number)``, and how many cases are its share."""
