@@ -22,8 +22,8 @@ FEATURES: Final = {"words": "numbers of words", "cosine": "cosines", "lowest": "
 STEPS: Final = 20
 """Steps of a curve: it has the quantiles 0, 5, …, 100 %."""
 
-FEWEST: Final = 20
-"""Captions without a misaligned word below which nothing is said of their kind."""
+MIN_CAPTIONS: Final = 20
+"""Fewest captions without a misaligned word that the test for drift is made on."""
 
 SIGNIFICANCE: Final = 0.01
 """Probability of a warning about captions of the same kind, over all features."""
@@ -133,37 +133,48 @@ class Drift:
 
     Only captions without a misaligned word are compared, on both sides, so that wrong captions do not count as another
     kind. Memory does not grow with the run.
+
+    Attributes:
+        counts: of each feature, how many captions lie between two neighbors of its curve.
     """
 
     def __init__(self, calibration: SavedCalibration) -> None:
         self._curves = calibration.fingerprint
         self._points = {name: [point for point, _ in points] for name, points in self._curves.items()}
         self._captions = calibration.captions
-        self._counts = {name: [0] * (len(points) + 1) for name, points in self._curves.items()}
-        self._seen = 0
+        self.counts = {name: [0] * (len(points) + 1) for name, points in self._curves.items()}
 
     def add(self, record: Mapping[str, Any]) -> None:
         found = {} if record["misaligned"] else features(record["words"], record["cosine"])
-        self._seen += bool(found)
         for name, value in found.items():
-            self._counts[name][bisect_left(self._points[name], value)] += 1
+            self.counts[name][bisect_left(self._points[name], value)] += 1
+
+    def restore(self, counts: Mapping[str, Sequence[int]]) -> None:
+        """Go on from the counts of an earlier run; ``KeyError``, ``TypeError`` or ``ValueError`` for other ones."""
+        for name, own in self.counts.items():
+            self.counts[name] = [int(count) for count, _ in zip(counts[name], own, strict=True)]
+
+    @property
+    def seen(self) -> int:
+        """How many captions were compared."""
+        return sum(next(iter(self.counts.values()), ()))
 
     def distances(self) -> dict[str, float]:
         """Return the largest difference of the cumulative shares of each feature, 0 to 1."""
         found = {}
         for name, points in self._curves.items():
             below, largest = 0, 0.0
-            for (_, share), count in zip(points, self._counts[name], strict=False):
+            for (_, share), count in zip(points, self.counts[name], strict=False):
                 below += count
-                largest = max(largest, abs(below / max(1, self._seen) - share))
+                largest = max(largest, abs(below / max(1, self.seen) - share))
             found[name] = largest
         return found
 
     def warning(self) -> str:
         """Return a sentence that names what differs; empty where nothing does, or too few captions were seen."""
-        if self._seen < FEWEST:
+        if self.seen < MIN_CAPTIONS:
             return ""
-        effective = self._seen * self._captions / (self._seen + self._captions)
+        effective = self.seen * self._captions / (self.seen + self._captions)
         least = SIGNIFICANCE / len(FEATURES)
         unlike = [FEATURES[name] for name, one in self.distances().items() if kolmogorov(one, effective) < least]
         if not unlike:

@@ -1,4 +1,4 @@
-"""Connections with a deadline, none of which leads to a private address unless the user named one.
+"""Connections with a deadline, of which no redirect leads from a public address to a private one.
 
 A socket's timeout limits one read, so a server that sends a byte now and then never meets it. A thread therefore
 watches every request and shuts its sockets at the deadline.

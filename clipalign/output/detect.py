@@ -198,6 +198,14 @@ class DetectTally(Tally):
             if self._baseline is not None:
                 self._baseline.write(self._policy.baseline_line(record))
 
+    def state(self) -> dict[str, Any]:
+        return super().state() | ({} if self._drift is None else {"drift": self._drift.counts})
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        if self._drift is not None:
+            self._drift.restore(state["drift"])
+
     @property
     def fails(self) -> bool:
         if self._policy is None:

@@ -174,7 +174,8 @@ def pieces_of(text: str, marked: Iterable[Mapping[str, Any]]) -> Iterator[Piece]
 class Tally:
     """Count a run's records, means and most frequent words in bounded memory.
 
-    A resumed run counts the earlier records again in order, so that its summary equals an uninterrupted one's exactly.
+    A resumed run counts the earlier records again in order, or goes on from their :meth:`state`, so that its summary
+    equals an uninterrupted one's exactly.
     ``found`` counts records in which ``--check`` finds something.
     """
 
@@ -207,8 +208,9 @@ class Tally:
         return {name: value for name, value in vars(self).items() if isinstance(value, int | dict)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, type(getattr(self, name))(value))
+        """Go on from a state; ``KeyError``, ``TypeError`` or ``ValueError`` for one that is none."""
+        for name, own in Tally.state(self).items():
+            setattr(self, name, _restored(name, own, state[name]))
 
     def _count(self, word: str) -> None:
         """Count a word ignoring case; it is shown as first written."""
@@ -249,6 +251,14 @@ class Tally:
             found[self._formatter.counted] = [{"text": text, "count": count} for text, count in self.frequent()]
             found["counts_are_lower_bounds"] = self._forgot
         return found
+
+
+def _restored(name: str, own: Any, value: Any) -> Any:
+    if name == "_sums":
+        return {score: (float(total), float(rest), int(count)) for score, (total, rest, count) in value.items()}
+    if name == "_spellings":
+        return {str(word): str(shown) for word, shown in value.items()}
+    return type(own)({str(key): int(count) for key, count in value.items()} if isinstance(own, dict) else value)
 
 
 def _added(state: tuple[float, float, int], value: float) -> tuple[float, float, int]:

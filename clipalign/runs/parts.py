@@ -183,18 +183,25 @@ class Parts:
     def remaining(self, records: Iterator[InputRecord], tally: Tally) -> Iterator[InputRecord]:
         """Yield the records behind the last part; raise ``UsageError`` if those before it are of another run."""
         if (content := self.folder.read(self._state_name)) is not None:
-            state = json_object(content)
-            hint = "give the same --input and settings, another --output, or --overwrite to begin anew"
-            if difference := first_difference(state["provenance"], orjson.loads(orjson.dumps(self._provenance))):
-                raise UsageError(f"{self._name} is of another run: {difference}", hint=hint, input="--output")
-            for _, record in zip(range(state["records"]), records, strict=False):
-                self._take(record)
-            self._written = self._done
-            if self._done[:2] != (state["records"], state["digest"]):
-                raise UsageError(f"{self._name} is of another run: other records", hint=hint, input="--output")
-            self.parts = state["parts"]
-            tally.restore(state["tally"])
+            try:
+                self._go_on(json_object(content), records, tally)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                hint = "give another --output, or --overwrite to begin anew"
+                message = f"{self._name}/{self._state_name} is damaged"
+                raise UsageError(message, hint=hint, input="--output") from error
         return records
+
+    def _go_on(self, state: Mapping[str, Any], records: Iterator[InputRecord], tally: Tally) -> None:
+        hint = "give the same --input and settings, another --output, or --overwrite to begin anew"
+        if difference := first_difference(state["provenance"], orjson.loads(orjson.dumps(self._provenance))):
+            raise UsageError(f"{self._name} is of another run: {difference}", hint=hint, input="--output")
+        for _, record in zip(range(state["records"]), records, strict=False):
+            self._take(record)
+        self._written = self._done
+        if self._done[:2] != (state["records"], state["digest"]):
+            raise UsageError(f"{self._name} is of another run: other records", hint=hint, input="--output")
+        self.parts = int(state["parts"])
+        tally.restore(state["tally"])
 
     def _take(self, record: InputRecord) -> None:
         said = "\0".join((self._digest, record.id, record.image_name, record.text))

@@ -87,8 +87,15 @@ def save_checkpoint(run: Path, step: int, checkpoint: Checkpoint) -> Path:
 
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write safetensors, whole or not at all; OSError if they cannot be written."""
+    # In a folder of their own: safetensors writes a file of a random name beside the one it makes, which a kill leaves.
+    inside = part_beside(path)
     with replacing(path) as part, _system_errors(path.parent):
-        save_file(tensors, part, metadata=dict(metadata))
+        try:
+            inside.mkdir()
+            save_file(tensors, inside / path.name, metadata=dict(metadata))
+            (inside / path.name).replace(part)
+        finally:
+            shutil.rmtree(inside, ignore_errors=True)
 
 
 def keep_only(run: Path, whole: Path) -> None:

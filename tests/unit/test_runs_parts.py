@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clipalign.calibration import FEATURES, Drift, SavedCalibration
 from clipalign.config.conditions import condition
 from clipalign.config.groups import RecordSettings
 from clipalign.errors import Busy, OutputError, UsageError
@@ -22,6 +23,10 @@ from clipalign.runs.parts import open_folder
 from clipalign.runs.writer import ResultWriter, open_writer
 from tests.records import RECORDS, finished, run, whole
 from tests.results import PROVENANCE
+
+CALIBRATION = SavedCalibration(
+    "tiny", "abc", 1, "", -1.0, "mine", None, 20, dict.fromkeys(FEATURES, ((-1.0, 0.5), (1.0, 1.0)))
+)
 
 pytestmark = pytest.mark.usefixtures("fresh_notices", "memory")
 
@@ -52,6 +57,42 @@ def test_the_parts_are_the_whole(output: Path, tmp_path: Path, format: str) -> N
     assert joined(output) == whole(tmp_path, format)
     assert open_folder(output).names() == ["_state.json", *(f"part-0000{number}.{format}" for number in range(3))]
     assert (writer.tally.records, writer.tally.unreadable) == (12, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tally", {"records": "x"}),
+        ("tally", {}),
+        ("tally", []),
+        ("_sums", {"cosine": "abc"}),
+        ("_spellings", [1]),
+        ("_frequent", {"dog": []}),
+        ("records", "9" * 5000),
+        ("parts", None),
+    ],
+)
+def test_a_damaged_state_is_one_line(output: Path, name: str, value: Any) -> None:
+    run(output, RECORDS, format="jsonl")
+    folder = open_folder(output)
+    state = json.loads(folder.read("_state.json") or b"")
+    (state["tally"] if name in state["tally"] else state)[name] = value
+    folder.write("_state.json", [json.dumps(state).encode()])
+    with pytest.raises(UsageError, match=r"_state\.json is damaged") as caught:
+        run(output, RECORDS, format="jsonl", resume=True)
+    assert "--overwrite" in caught.value.hint
+    folder.write("_state.json", [b"["])
+    with pytest.raises(UsageError, match=r"_state\.json is damaged"):
+        run(output, RECORDS, format="jsonl", resume=True)
+
+
+def test_a_resumed_run_knows_what_of_the_calibration_was_seen(tmp_path: Path) -> None:
+    formatter = DetectFormatter(drift=Drift(CALIBRATION))
+    tally, again = formatter.tally(), DetectFormatter(drift=Drift(CALIBRATION)).tally()
+    for number in range(3):
+        tally.add({"misaligned": [], "words": [{"attribution": 0.1}], "cosine": 0.3 * number})
+    again.restore(json.loads(json.dumps(tally.state())))
+    assert again.state() == tally.state() and sum(again.state()["drift"]["cosine"]) > 0
 
 
 def test_parquet_is_read_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

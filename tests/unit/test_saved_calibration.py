@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ def drift(shift: float, count: int, *, seed: int, wrong: int = 0) -> Drift:
     for place in range(count):
         words, cosine, lowest = generator.normal(size=3)
         found.add({"misaligned": [], "words": [{"attribution": lowest}] * 1, "cosine": cosine + shift})
-        found._counts["words"][np.searchsorted(found._points["words"], words)] += 1  # of any number, whole or not
-        found._counts["words"][np.searchsorted(found._points["words"], 1.0)] -= 1
+        found.counts["words"][np.searchsorted(found._points["words"], words)] += 1  # of any number, whole or not
+        found.counts["words"][np.searchsorted(found._points["words"], 1.0)] -= 1
         if place < wrong:
             found.add({"misaligned": ["x"], "words": [{"attribution": -9.0}], "cosine": -9.0})
     return found
@@ -86,6 +87,15 @@ def test_captions_of_another_kind_are_noticed_and_those_of_the_same_kind_hardly_
     assert sum(bool(drift(0.0, 200, seed=seed, wrong=50).warning()) for seed in range(1, 101)) <= 4
     assert "by their cosines: calibrate on captions like these" in drift(0.6, 200, seed=1).warning()
     assert drift(3.0, 19, seed=1).warning() == ""
+
+
+def test_a_resumed_run_goes_on_from_the_counts_of_the_earlier_one() -> None:
+    earlier, later = drift(0.6, 200, seed=1), drift(0.0, 0, seed=1)
+    later.restore(json.loads(json.dumps(earlier.counts)))
+    assert later.warning() == earlier.warning() != ""
+    for damaged in ({}, {**earlier.counts, "words": [1]}, {**earlier.counts, "cosine": ["x"] * 22}):
+        with pytest.raises((KeyError, ValueError)):
+            later.restore(damaged)
 
 
 def test_the_test_is_that_of_kolmogorov_and_smirnov() -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from clipalign.device import choose_device
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch, OutputError, UsageError
 from clipalign.eval_results import Increments
-from clipalign.files import part_beside
+from clipalign.files import part_beside, remove_leftovers
 from clipalign.models.load import load_model
 from clipalign.runs.distributed import Processes
 from clipalign.training import batches as specs_batches
@@ -413,6 +413,25 @@ def test_vectors_of_pictures_that_find_no_room_are_no_reason_to_end(
     monkeypatch.setattr(specs_batches, "save_weights", full)
     make_run(tmp_path, replace(SETTINGS, freeze=("image",))).train()
     assert not [*tmp_path.glob("*pictures*")] and (tmp_path / LAST_FILE).exists()
+
+
+def test_a_kill_while_weights_are_written_leaves_nothing_that_is_not_removed(tmp_path: Path) -> None:
+    started = []
+
+    def killed(tensors: Any, path: Path, **given: Any) -> None:
+        path.with_name(".tmpA1b2C3").write_bytes(b"half")  # of a random name, as safetensors 0.8 does
+        started.append(path)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints, "save_file", killed)
+        patch.setattr(checkpoints.shutil, "rmtree", lambda *args, **more: None)
+        save_weights(tmp_path / BEST_FILE, {"a": torch.zeros(1)}, {})
+    assert started and [*tmp_path.iterdir()]
+    remove_leftovers(tmp_path)
+    assert not [*tmp_path.iterdir()]
+    save_weights(tmp_path / BEST_FILE, {"a": torch.zeros(1)}, {})
+    assert [one.name for one in tmp_path.iterdir()] == [BEST_FILE]
 
 
 def _half(tensors: Any, path: Path, **given: Any) -> None:
