@@ -16,6 +16,8 @@ DATASETS_FOLDER: Final = "datasets"
 
 VECTORS_FOLDER: Final = "class-vectors"
 
+IMAGE_VECTORS_FOLDER: Final = "image-vectors"
+
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """Return ``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache; may not exist."""

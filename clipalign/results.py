@@ -8,7 +8,7 @@ model was not trained on (none for an open vocabulary), ``warnings`` what a read
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from clipalign.errors import ClipalignError
 from clipalign.notebook import html_of
@@ -83,6 +83,10 @@ class Provenance:
     versions: dict[str, str] = field(hash=False)
     settings: dict[str, object] = field(hash=False)
     notes: tuple[str, ...] = ()
+
+
+KEPT_NOTE: Final = "the image's vector is a kept one (--keep-vectors)"
+"""A note of a result that says nothing about its settings."""
 
 
 @dataclass(frozen=True, slots=True)

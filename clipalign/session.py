@@ -45,6 +45,7 @@ def load(
     timeout: float | None = None,
     threads: int | None = None,
     quick_gelu: bool | None = None,
+    keep_vectors: float = 0,
 ) -> Session:
     """Load a model from this machine.
 
@@ -58,6 +59,7 @@ def load(
         timeout: seconds for a picture at an address, headers, body and retries together, 0.1 to 3600; None for 30.
         threads: CPU threads of torch, for the whole process; None leaves them.
         quick_gelu: activation of a checkpoint that does not say; None guesses, and the model's notes say so.
+        keep_vectors: gigabytes of vectors of pictures to keep in the cache folder for later runs; 0 for none.
 
     Raises:
         UsageError, UnknownModel, MissingWeights, VerificationFailed, ModelMismatch, DeviceUnavailable.
@@ -76,10 +78,11 @@ def load(
         raise UsageError("the model is named by a text", hint="clipalign.load('ViT-B-32')", input="model")
     if timeout is not None:
         timeout = read_value(declared(RecordSettings)["timeout"], timeout, origin="timeout")
+    keep_vectors = read_value(declared(RecordSettings)["keep_vectors"], keep_vectors, origin="keep_vectors")
     row = with_activation(find_model(model), quick_gelu)
     choice = choose_device(device, precision, threads)
     loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)
-    return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout)
+    return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout, keep_vectors=keep_vectors)
 
 
 def wrap(
@@ -139,6 +142,7 @@ class Session:
         offline: whether pictures at addresses are refused.
         cache_dir: clipalign's cache folder, where it is not the usual one; vectors of classes are kept there.
         timeout: seconds for a picture at an address; None for 30.
+        keep_vectors: gigabytes of vectors of pictures kept there.
 
     Example:
         >>> session = clipalign.load("pictogram")
@@ -150,6 +154,7 @@ class Session:
     offline: bool = False
     cache_dir: str | Path | None = None
     timeout: float | None = None
+    keep_vectors: float = 0
 
     def detect(
         self,
@@ -499,6 +504,7 @@ class Session:
             >>> [one.label for one in session.run(scorer, ["images/fruit.png"], needs_text=False)]
             ['an apple']
         """
+        from clipalign.models.vector_store import VectorStore
         from clipalign.runs.batch import run_batch
         from clipalign.runs.pairs import records_of
 
@@ -508,7 +514,10 @@ class Session:
             raise UsageError(f"one {type(items).__name__} is no list", hint="give a list", input="pairs")
         broken: list[Exception] = []
         records = records_of(items, needs_text=needs_text, broken=broken)
-        outcomes = run_batch(records, scorer, offline=self.offline, timeout=self.timeout, on_error=on_error)
+        store = VectorStore(scorer.picture_key, keep_gb=self.keep_vectors, cache_dir=self.cache_dir)
+        outcomes = run_batch(
+            records, scorer, offline=self.offline, timeout=self.timeout, on_error=on_error, store=store
+        )
 
         def answers() -> Iterator[R | Failure]:
             for done, outcome in enumerate(outcomes, 1):

@@ -1,3 +1,11 @@
 """The one place that knows the version."""
 
 __version__ = "0.1.0"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of clipalign and of the packages that numbers depend on."""
+    from importlib.metadata import version  # only here: --help does without it
+
+    packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
+    return {"clipalign": __version__} | {name: version(package) for name, package in packages.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from clipalign.device import DeviceChoice
 from clipalign.models.load import import_open_clip
 from clipalign.models.model import LoadedModel
-from clipalign.models.registry import ModelRow
+from clipalign.models.registry import ModelRow, WeightSource
 
 GOLDEN = Path(__file__).parent / "golden"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -60,6 +61,12 @@ def load_tiny() -> LoadedModel:
     network = import_open_clip().model.CLIP(**config)
     network.load_state_dict(load_file(GOLDEN / "tiny-clip.safetensors"))
     return wrap(network, name="tiny-clip", image_size=config["vision_cfg"]["image_size"], quick_gelu=True)
+
+
+def hashed(loaded: LoadedModel, weights_sha256: str = "of the test") -> LoadedModel:
+    """The model as if read from a file, without which its vectors are not kept on disk."""
+    row = replace(loaded.row, weights=(WeightSource("file", file="weights"),))
+    return replace(loaded, row=row, weights_sha256=weights_sha256)
 
 
 @cache

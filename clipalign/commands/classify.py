@@ -137,7 +137,8 @@ def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
         raise UsageError("standard input can be read once", hint="give - once", input="IMAGE")
 
     if _is_one(images):
-        refuse_for_one(settings, ("limit", "resume", "shard"), what="images", hint="name several, or a folder")
+        of_many = ("keep_vectors", "limit", "resume", "shard")
+        refuse_for_one(settings, of_many, what="images", hint="name several, or a folder")
 
     from clipalign.data.readers import open_pictures
 

@@ -258,6 +258,7 @@ def run_many(
         part = None if shard is None else (shard.index, shard.count)
         writer.begin(method.provenance, total=total, pictures=lambda: originals_of(source.records(part), settings))
 
+        from clipalign.models.vector_store import VectorStore
         from clipalign.runs.batch import run_batch
 
         outcomes = run_batch(
@@ -267,6 +268,7 @@ def run_many(
             timeout=settings.timeout,
             on_error=settings.on_error or "skip",
             thumbnail_px=writer.thumbnail_px,
+            store=VectorStore(method.picture_key, keep_gb=settings.keep_vectors, cache_dir=settings.cache_dir),
             late=source.late,
         )
         try:

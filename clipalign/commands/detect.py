@@ -145,7 +145,17 @@ def detect(
         missing = [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is None]
         hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
         raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
-    of_many = ("columns", "keep_columns", "image_root", "limit", "resume", "shard", "max_misaligned", "update_baseline")
+    of_many = (
+        "columns",
+        "keep_columns",
+        "image_root",
+        "keep_vectors",
+        "limit",
+        "resume",
+        "shard",
+        "max_misaligned",
+        "update_baseline",
+    )
     refuse_for_one(settings, of_many)
     check_image(image, settings)
     check_text("TEXT", text)

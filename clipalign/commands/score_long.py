@@ -85,7 +85,7 @@ def score_long(
         said = "missing IMAGE" if image is None else "IMAGE is empty"
         hint = "clipalign score-long IMAGE TEXT, or --input FILE for many; see clipalign score-long --help"
         raise UsageError(said, hint=hint, input="IMAGE")
-    refuse_for_one(settings, ("columns", "keep_columns", "image_root", "limit", "resume", "shard"))
+    refuse_for_one(settings, ("columns", "keep_columns", "image_root", "keep_vectors", "limit", "resume", "shard"))
     texts = _texts(image, text or [], settings)
     refuse_sources(settings.output, settings.text_file, "a --text-file")
     if settings.on_error == "skip":

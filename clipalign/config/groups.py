@@ -12,6 +12,7 @@ from typing import Annotated
 from clipalign.config.conditions import Condition, condition
 from clipalign.config.conditions import top_share as share_of
 from clipalign.config.readers import (
+    MAX_KEPT_GB,
     MAX_SEED,
     MAX_THREADS,
     auto_or_count,
@@ -36,7 +37,7 @@ class FetchSettings(CommandSettings):
     cache_dir: Annotated[
         Path | None,
         Setting(
-            "Folder of data sets and class vectors, and of weights where it is given; also CLIPALIGN_CACHE.",
+            "Folder of data sets and vectors, and of weights where it is given; also CLIPALIGN_CACHE.",
             value="DIR",
             default="the user's cache folder; weights in those of Hugging Face and open_clip",
             file=False,
@@ -235,6 +236,17 @@ class RecordSettings(RunSettings, ModelSettings):
         float | None,
         Setting("Time limit to download one image, in seconds.", between(0.1, 3600.0), value="SECONDS", default="30"),
     ] = None
+    keep_vectors: Annotated[
+        float,
+        Setting(
+            "Keep vectors of images in the cache folder, up to this size in gigabytes; those used longest ago go "
+            "first. A later run on the same images and weights reads them and computes texts alone.",
+            between(0.0, MAX_KEPT_GB),
+            value="GB",
+            default="0, none; of eval 4 where it crops images for classes",
+            file=False,
+        ),
+    ] = 0.0
     shard: Annotated[
         tuple[int, int] | None,
         Setting(

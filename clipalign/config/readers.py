@@ -17,6 +17,7 @@ Reader: TypeAlias = Callable[[object], Any]
 
 MAX_THREADS: Final = 1024
 MAX_BATCH: Final = 65_536
+MAX_KEPT_GB: Final = 100_000.0
 MAX_SEED: Final = 2**63 - 1
 """The largest seed that every random generator in use accepts."""
 _MAX_INT: Final = 2**31 - 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy
@@ -26,6 +27,30 @@ from clipalign.errors import ImageUnreadable
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are one past the last."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPicture:
+    """A picture, and its crops where a method cuts some, as the image tower takes them.
+
+    Attributes:
+        pixels: of the whole picture alone, fp32 (3, S, S); with crops behind it, bytes (1 + N, S, S, 3).
+        boxes, size: of the crops (N), and of the picture, in its pixels.
+    """
+
+    pixels: Tensor
+    boxes: tuple[Box, ...]
+    size: tuple[int, int]
+
+
+def prepare_whole(image: Image.Image | Prepared, loaded: LoadedModel) -> PreparedPicture:
+    """Return one picture as :func:`to_tensor`, with its size."""
+    tensor = to_tensor(image, loaded)
+    size = image.size if isinstance(image, Image.Image) else (loaded.image_size, loaded.image_size)
+    return PreparedPicture(tensor, (), size)
 
 
 def to_tensor(image: Image.Image | Prepared, loaded: LoadedModel) -> Tensor:
@@ -102,9 +127,6 @@ def _center_square(image: Image.Image, side: int, fill: int) -> Image.Image:
     left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))
 
-
-Box: TypeAlias = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are one past the last."""
 
 LARGEST_SHARE: Final = 0.9
 """Longest side of a crop as a share of the picture's shorter side (WCA)."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from inspect import get_annotations
 from pathlib import Path
 from types import MappingProxyType
@@ -20,15 +19,13 @@ from clipalign.cache import data_folder
 from clipalign.data.words import Span
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.eval_results import Metric, Published
-from clipalign.evaluation.dataset_files import PictureSource, open_picture
 from clipalign.evaluation.published import PUBLISHED
 from clipalign.results import DetectResult, Provenance, WordScore
-from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
+    from clipalign.evaluation.dataset_files import PictureSource
     from clipalign.evaluation.metrics import Statistic
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.models.model import LoadedModel
@@ -193,39 +190,6 @@ class Evaluator(ABC, Generic[S, O]):
     def close(self) -> None:
         """End background work."""
         return
-
-
-class PictureEvaluator(Evaluator[S, O]):
-    """An evaluator whose pictures are read and prepared by threads while the model runs."""
-
-    def __init__(self, settings: EvalSettings) -> None:
-        self._exif = settings.protocol == "exif"
-        self._prefetcher: Prefetcher[Tensor] = Prefetcher()
-
-    @abstractmethod
-    def prepare(self, picture: Image.Image) -> Tensor:
-        """The model's input for a picture; called in threads."""
-
-    def expect(self, samples: Sequence[S]) -> None:
-        for sample in samples:
-            self._prefetcher.expect(source_key(sample), partial(self._prepared, sample))
-
-    def pictures(self, samples: Sequence[S]) -> dict[object, Tensor | ClipalignError]:
-        """Prepared pictures by :func:`source_key`, each once, or why one cannot be read."""
-        PictureEvaluator.expect(self, samples)
-        names = {source_key(sample): sample.image_name for sample in samples}
-        return {key: self._prefetcher.take(key, name) for key, name in names.items()}
-
-    def close(self) -> None:
-        self._prefetcher.close()
-
-    def _prepared(self, sample: S) -> Tensor:
-        return self.prepare(open_picture(sample.image, exif=self._exif, name=sample.image_name))
-
-
-def source_key(sample: Sample) -> object:
-    """The same for samples of one picture: its path, or the object that the samples share."""
-    return sample.image if hasattr(sample.image, "__fspath__") else id(sample.image)
 
 
 class Benchmark(ABC, Generic[S, O]):

@@ -74,7 +74,7 @@ def calibrate(
     for layers in [given] if given else range(1, text_layers(loaded) + 1):
         evaluator = benchmark.evaluator(loaded, replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value))
         assert isinstance(evaluator, DetectEvaluator)
-        evaluator.cache = cache
+        evaluator.share(cache)
         with closing(evaluator):
             outcomes, unreadable = _scored(benchmark, evaluator, settings, progress)
         if bounded:

@@ -115,20 +115,29 @@ class FileInTar:
 PictureSource: TypeAlias = "Image.Image | Path | bytes | FileInTar"
 
 
+def read_picture(image: PictureSource, name: str | None = None) -> tuple[Image.Image | bytes, str | None]:
+    """A generated picture, or the bytes of a file, and what errors call it: ``name`` for bytes.
+
+    ImageUnreadable if it cannot be read.
+    """
+    from clipalign.data.sources import name_of, read_image
+
+    if isinstance(image, Path):
+        return read_image(image), name_of(image)
+    if isinstance(image, FileInTar):
+        return image.read(), f"{image.name} in {image.tar}"
+    return image, name
+
+
 def open_picture(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
     """The picture in RGB, a generated one as it is; ImageUnreadable if a file is missing, damaged or no picture.
 
     ``exif`` applies the EXIF orientation, which the papers did not; ``name`` is that of bytes in errors.
     """
-    from PIL import Image  # names of benchmarks need neither this nor numpy
+    from clipalign.data.images import open_image  # names of benchmarks need neither this nor numpy
 
-    from clipalign.data.images import open_image
-
-    if isinstance(image, Image.Image):
-        return image
-    if isinstance(image, FileInTar):
-        return open_image(image.read(), exif=exif, name=f"{image.name} in {image.tar}")
-    return open_image(image, exif=exif, name=name if isinstance(image, bytes) else None)
+    found, name = read_picture(image, name)
+    return open_image(found, exif=exif, name=name) if isinstance(found, bytes) else found
 
 
 @dataclass(frozen=True, slots=True)

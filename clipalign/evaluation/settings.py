@@ -181,3 +181,4 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         ),
     ] = None
     on_error: Annotated[str | None, SameAs(RecordSettings)] = None
+    keep_vectors: Annotated[float | None, SameAs(RecordSettings)] = None

@@ -129,7 +129,7 @@ def run_sweep(
 
     def share(evaluator: Evaluator[Any, Any]) -> None:
         if isinstance(evaluator, DetectEvaluator):
-            evaluator.cache = cache
+            evaluator.share(cache)
 
     found: list[Swept] = []
     loaded: LoadedModel | None = None

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import torch
 from PIL import Image
@@ -26,15 +26,16 @@ from clipalign.data.class_texts import ClassTexts, class_texts, default_method
 from clipalign.data.classes import Classes
 from clipalign.data.images import open_image
 from clipalign.data.in_memory import Prepared, picture_source
-from clipalign.data.transforms import Box, crop_boxes, cut_and_prepare, picture_seed, to_values
+from clipalign.data.transforms import Box, PreparedPicture, crop_boxes, cut_and_prepare, picture_seed, to_values
 from clipalign.data.words import reported_words, split_words, unknown_words
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch
 from clipalign.methods.scores import ScoreItem, not_finite, provenance_of, unknown_warning
 from clipalign.methods.settings import ClassifySettings
 from clipalign.models.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
-from clipalign.models.encode import encode_images
+from clipalign.models.encode import EncodedPicture, encode_images
 from clipalign.models.load import import_open_clip
+from clipalign.models.vector_store import picture_key
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance
 
 if TYPE_CHECKING:
@@ -51,20 +52,6 @@ _GPU_TEXTS: Final = 512
 _REMEMBERED_CLASSES: Final = 256  # explained classes whose texts stay in memory, about 100 kB each
 
 _FEWEST_PIXELS: Final = 8  # smallest side of crops; smaller ones are a blur of a few colors
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedPicture:
-    """A picture and its crops, resized for the image tower.
-
-    Attributes:
-        pixels: the whole picture first, in bytes (1 + N, S, S, 3).
-        boxes, size: of the crops (N), and of the picture, in its pixels.
-    """
-
-    pixels: Tensor
-    boxes: tuple[Box, ...]
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +80,10 @@ class Classifier:
     @property
     def method(self) -> str:
         return self.settings.method or ""
+
+    @property
+    def crops(self) -> int:
+        return self.settings.crops if self.method == "wca" else 0
 
     def classify(self, image: ImageLike, *, id: str | None = None, image_name: str | None = None) -> ClassifyResult:
         """The best classes of one picture, as :func:`clipalign.data.in_memory.picture_source` takes it.
@@ -128,7 +119,7 @@ class Classifier:
             )
         chosen = self.settings
         boxes: list[Box] = []
-        if self.method == "wca":
+        if self.crops:
             seed = picture_seed(picture, chosen.seed)
             boxes = crop_boxes(picture.size, crops=chosen.crops, alpha=chosen.alpha, seed=seed)
         return PreparedPicture(cut_and_prepare(picture, boxes, self.loaded), tuple(boxes), picture.size)
@@ -376,14 +367,6 @@ AHEAD_SQUARES: Final = 512
 LONGEST_WINDOW: Final = 64  # records scored together at most; crops take nearly all the time
 
 
-class EncodedPicture(NamedTuple):
-    """Vectors of a picture and its crops on the CPU (1 + N, E), the crops' boxes and the picture's size in pixels."""
-
-    features: Tensor
-    boxes: tuple[Box, ...]
-    size: tuple[int, int]
-
-
 @dataclass(frozen=True)
 class ClassifyScorer:
     """Classify the picture of each record; a ``clipalign.methods.scores.Scorer``."""
@@ -400,9 +383,13 @@ class ClassifyScorer:
 
     @property
     def pictures_ahead(self) -> int:
-        settings = self.classifier.settings
-        each = 1 + (settings.crops if settings.method == "wca" else 0)
-        return max(4, AHEAD_SQUARES // each)
+        return max(4, AHEAD_SQUARES // (1 + self.classifier.crops))
+
+    @property
+    def picture_key(self) -> dict[str, object] | None:
+        chosen, crops = self.classifier.settings, self.classifier.crops
+        cut = {"alpha": chosen.alpha, "seed": chosen.seed} if crops else {}
+        return picture_key(self.classifier.loaded, crops=crops, **cut)
 
     def prepare(self, picture: Image.Image | Prepared) -> PreparedPicture:
         return self.classifier.prepare(picture)
@@ -420,7 +407,7 @@ class ClassifyScorer:
         return [self._scored(record, picture) for record, picture in items]
 
     def _scored(self, record: InputRecord, picture: EncodedPicture) -> ClassifyResult | ClipalignError:
-        features = picture.features.to(self.classifier.loaded.choice.device)
+        features = picture.vectors.to(self.classifier.loaded.choice.device)
         try:
             return self.classifier.result(
                 features, picture.boxes, picture.size, id=record.id, image_name=record.image_name

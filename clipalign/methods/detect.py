@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from clipalign.data.transforms import to_tensor
+from clipalign.data.transforms import PreparedPicture, prepare_whole
 from clipalign.data.words import (
     Mode,
     Word,
@@ -34,9 +34,17 @@ from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_fi
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.methods.suggest import lexicon_for, suggest
 from clipalign.models.attribution import TokenAttribution, attribute
-from clipalign.models.encode import ImageSource, encode_each, encode_prepared, encode_tokens, prepared
+from clipalign.models.encode import (
+    EncodedPicture,
+    ImageSource,
+    encode_each,
+    encode_prepared,
+    encode_tokens,
+    prepared,
+)
 from clipalign.models.heat import check_explainable
 from clipalign.models.tokenize import TokenizedText, tokenize_text
+from clipalign.models.vector_store import picture_key
 from clipalign.results import DetectResult, Provenance
 
 if TYPE_CHECKING:
@@ -408,18 +416,23 @@ class DetectScorer:
     def pictures_ahead(self) -> int:
         return 2 * self.settings.batch_size
 
-    def prepare(self, picture: Image | Prepared) -> Tensor:
-        return to_tensor(picture, self.loaded)
+    @property
+    def picture_key(self) -> dict[str, object] | None:
+        return None if self.settings.explain else picture_key(self.loaded)
 
-    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+    def prepare(self, picture: Image | Prepared) -> PreparedPicture:
+        return prepare_whole(picture, self.loaded)
+
+    def encode(self, prepared: Sequence[PreparedPicture]) -> Sequence[EncodedPicture | ClipalignError]:
         if self.settings.explain:  # the pictures themselves are looked at once more, beside their captions
-            return prepared
+            return [EncodedPicture(one.pixels[None], (), one.size) for one in prepared]
         return with_oom_retry(
             self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
         )
 
     def score(self, items: Sequence[ScoreItem]) -> list[DetectResult | ClipalignError]:
         pairs = [
-            Pair(features, record.text, record.references, record.id, record.image_name) for record, features in items
+            Pair(picture.vectors[0], record.text, record.references, record.id, record.image_name)
+            for record, picture in items
         ]
         return detect_each(self.loaded, pairs, self.settings)

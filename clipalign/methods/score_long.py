@@ -17,17 +17,18 @@ import torch
 from torch import Tensor
 
 from clipalign.data.sentences import Cut, Piece, split_text
-from clipalign.data.transforms import to_tensor
+from clipalign.data.transforms import PreparedPicture, prepare_whole
 from clipalign.data.words import reported_words, split_words, unknown_words, words_to_score
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
 from clipalign.methods.contributions import MOST_SHAPLEY, Chosen, Contribution, Kind, contributions, needed
 from clipalign.methods.scores import clip_score, provenance_of, specs_score, unknown_warning
 from clipalign.methods.settings import LongSettings
-from clipalign.models.encode import encode_distinct, encode_prepared, encode_tokens
+from clipalign.models.encode import EncodedPicture, encode_distinct, encode_prepared, encode_tokens
 from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import TokenizedText, check_located, tokenize_text
+from clipalign.models.vector_store import picture_key
 from clipalign.results import LongResult, SentenceScore
 
 if TYPE_CHECKING:
@@ -132,10 +133,14 @@ class LongScorer:
             seed=settings.seed,
         )
 
-    def prepare(self, picture: Image | Prepared) -> Tensor:
-        return to_tensor(picture, self.loaded)
+    @property
+    def picture_key(self) -> dict[str, object] | None:
+        return picture_key(self.loaded)
 
-    def encode(self, prepared: Sequence[Tensor]) -> Sequence[Tensor | ClipalignError]:
+    def prepare(self, picture: Image | Prepared) -> PreparedPicture:
+        return prepare_whole(picture, self.loaded)
+
+    def encode(self, prepared: Sequence[PreparedPicture]) -> Sequence[EncodedPicture | ClipalignError]:
         return with_oom_retry(
             self.settings.batch_size, lambda size: encode_prepared(self.loaded, prepared, batch_size=size)
         )
@@ -144,7 +149,7 @@ class LongScorer:
         asked = [self.ask(item.record.text, item.record.id) for item in items]
         usable = [(one, item) for one, item in zip(asked, items, strict=True) if not isinstance(one, ClipalignError)]
         names = [(item.record.id, item.record.image_name) for _, item in usable]
-        results = iter(self.answer([one for one, _ in usable], [item.features for _, item in usable], names))
+        results = iter(self.answer([one for one, _ in usable], [item.picture.vectors[0] for _, item in usable], names))
         return [one if isinstance(one, ClipalignError) else next(results) for one in asked]
 
     def ask(self, text: str, name: str) -> _Asked | TextUnusable:

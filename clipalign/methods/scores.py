@@ -6,13 +6,12 @@ CLIPScore and RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM), S
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from clipalign.data.records import InputRecord
 from clipalign.errors import ClipalignError, ModelMismatch, name_some
 from clipalign.results import Provenance
-from clipalign.version import __version__
+from clipalign.version import versions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +58,6 @@ def provenance_of(
 
     ``notes`` are added to those on the device and on the loading of the model.
     """
-    packages = {"torch": "torch", "open_clip": "open_clip_torch", "pillow": "pillow"}
     return Provenance(
         model=loaded.row.name,
         architecture=loaded.architecture,
@@ -68,7 +66,7 @@ def provenance_of(
         device=loaded.choice.device,
         precision=loaded.choice.precision,
         seed=seed,
-        versions={"clipalign": __version__} | {name: version(package) for name, package in packages.items()},
+        versions=versions(),
         settings=dict(settings),
         notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes, *notes))),
     )
@@ -93,13 +91,15 @@ R_co = TypeVar("R_co", covariant=True)
 
 class ScoreItem(NamedTuple):
     record: InputRecord
-    features: Any
+    picture: Any
 
 
 class Scorer(Protocol[R_co]):
-    """A method, ready to score the records of a batch run (:mod:`clipalign.runs.batch`).
+    """A method, ready to score the records of a batch run (:mod:`clipalign.runs.batch`) or the samples of a benchmark.
 
-    The types of prepared and encoded pictures are the method's own. Only ``prepare`` is called from several threads.
+    The types of prepared and encoded pictures are the method's own; with a ``picture_key`` they are
+    :class:`~clipalign.data.transforms.PreparedPicture` and :class:`~clipalign.models.encode.EncodedPicture`. Only
+    ``prepare`` is called from several threads.
     """
 
     @property
@@ -114,6 +114,11 @@ class Scorer(Protocol[R_co]):
 
     @property
     def provenance(self) -> Provenance: ...
+
+    @property
+    def picture_key(self) -> dict[str, object] | None:
+        """What encoded pictures depend on besides the picture; None where they are not to be kept on disk."""
+        ...
 
     def prepare(self, picture: Image) -> Any:
         """An RGB picture, or :class:`clipalign.data.in_memory.Prepared`, as ``encode`` takes it; called in threads.

@@ -2,41 +2,33 @@
 
 ``Y = normalize(Σ v_j y_j)`` over the class's texts, with ``v`` the softmax of ``exp(logscale) · cos(label, y_j)``, or a
 plain mean where the class has no label text (WCA, Li et al., ICML 2024). Texts are encoded in the order of their
-tokens, so that common prefixes are computed once. The file of a set of classes is named by a hash of the weights and of
-every text, and holds the whole key and a checksum. What is damaged, or belongs to other texts or weights, is computed
-again, with a warning. A cache that cannot be written costs time only.
+tokens, so that common prefixes are computed once. The file of a set of classes is an entry of
+:mod:`clipalign.models.vector_store`, named by a hash of the weights and of every text.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.cache import write_kept
 from clipalign.data.class_texts import ClassTexts
-from clipalign.files import is_file
 from clipalign.models.encode import encode_tokens
 from clipalign.models.tokenize import TokenizedText, tokenize_text
+from clipalign.models.vector_store import DamagedEntry, entry_bytes, entry_name, forget_oldest, model_key, read_entry
 
 if TYPE_CHECKING:
     from clipalign.models.model import LoadedModel
 
-
-FORMAT: Final = 1  # of a cache file; raised whenever the numbers in it would come out differently
 
 CACHE_BYTES: Final = 1_000_000_000  # of the folder; the least recently used files are removed first
 
@@ -87,15 +79,15 @@ def class_vectors(
         logscale: of the weights of texts; classes without a label do not use it.
         cache: folder of cache files; None neither reads nor writes. Weights without a hash are never cached.
     """
-    key = _key(loaded, classes, logscale)
-    file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors" if cache else None
-    if file is None or not loaded.weights_sha256:
+    if cache is None or not loaded.weights_sha256:
         return _encoded(loaded, classes, logscale, batch_size, progress)
-    found = _read(file, key, len(classes))
+    name = entry_name(_key(loaded, classes, logscale))
+    file = cache / f"{name}.safetensors"
+    found = _read(file, name, len(classes))
     if found is not None:
         return ClassVectors(found[0].to(loaded.choice.device), found[1], cached=True)
     made = _encoded(loaded, classes, logscale, batch_size, progress)
-    _write(file, key, made)
+    _write(file, name, made)
     return made
 
 
@@ -168,83 +160,34 @@ def _encode_in_order(
     return torch.cat(batches)[torch.tensor(order, device=loaded.choice.device).argsort()]
 
 
-def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) -> str:
-    weighted = any(one.label for one in classes)
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "weights": loaded.weights_sha256,
-            "architecture": loaded.architecture,
-            "quick_gelu": loaded.quick_gelu,
-            "context_tokens": loaded.context_tokens,
-            "device": loaded.choice.device.partition(":")[0],
-            "precision": loaded.choice.precision,
-            "logscale": logscale if weighted else None,
-            "classes": hashlib.sha256(
-                json.dumps([[one.label, one.texts] for one in classes]).encode("utf-8", "surrogatepass")
-            ).hexdigest(),
-        },
-        sort_keys=True,
-    )
+def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) -> dict[str, object]:
+    return {
+        **model_key(loaded),
+        "context_tokens": loaded.context_tokens,
+        "logscale": logscale if any(one.label for one in classes) else None,
+        "classes": [[one.label, one.texts] for one in classes],
+    }
 
 
-def _read(file: Path, key: str, n_classes: int) -> tuple[Tensor, int] | None:
+def _read(file: Path, name: str, n_classes: int) -> tuple[Tensor, int] | None:
     """Vectors and the count of truncated texts; None if there is no file, or, with a warning, no usable one."""
-    if not is_file(file):
-        return None
     try:
-        with safe_open(file, framework="pt") as content:
-            said = content.metadata() or {}
-            vectors = content.get_tensor("vectors")
-        truncated = int(said["truncated"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        logger.warning("the cached class vectors in %s are damaged (%s) and are made again", file, _first_line(error))
-        return None
-    whole = vectors.ndim == 2 and len(vectors) == n_classes and vectors.dtype == torch.float32
-    if said.get("key") != key:
-        why = "belong to other texts or weights"
-    elif not whole or said.get("checksum") != _checksum(vectors):
-        why = "are damaged"
-    else:
-        _touch(file)
-        return vectors, truncated
-    logger.warning("the cached class vectors in %s %s and are made again", file, why)
+        arrays = read_entry(file, name, limit_bytes=CACHE_BYTES)
+        if arrays is None:
+            return None
+        vectors, truncated = torch.from_numpy(arrays["vectors"].copy()), int(arrays["truncated"])
+        if vectors.ndim == 2 and len(vectors) == n_classes and vectors.dtype == torch.float32:
+            return vectors, truncated
+    except (DamagedEntry, KeyError, TypeError, ValueError):
+        pass
+    logger.warning("the cached class vectors in %s are damaged, or of something else, and are made again", file)
     return None
 
 
-def _write(file: Path, key: str, made: ClassVectors) -> None:
-    vectors = made.vectors.cpu().contiguous()
-    said = {"key": key, "checksum": _checksum(vectors), "truncated": str(made.truncated)}
+def _write(file: Path, name: str, made: ClassVectors) -> None:
+    arrays = {"vectors": made.vectors.cpu().contiguous().numpy(), "truncated": numpy.array(made.truncated)}
     try:
-        write_kept(file, save({"vectors": vectors}, metadata=said))
-        _forget_old(file.parent)
+        write_kept(file, entry_bytes(name, arrays))
+        forget_oldest(file.parent, CACHE_BYTES)
     except OSError as error:
         logger.info("class vectors could not be kept in %s: %s", file.parent, error.strerror or error)
-
-
-def _checksum(vectors: Tensor) -> str:
-    return hashlib.sha256(vectors.contiguous().numpy().tobytes()).hexdigest()
-
-
-def _touch(file: Path) -> None:
-    with contextlib.suppress(OSError):  # a read-only cache forgets nothing
-        os.utime(file)
-
-
-def _forget_old(folder: Path) -> None:
-    found = []
-    for file in folder.glob("*.safetensors"):
-        with contextlib.suppress(OSError):  # another process was quicker
-            stat = file.stat()
-            found.append((stat.st_mtime, stat.st_size, file))
-    found.sort(key=lambda one: one[0], reverse=True)
-    used = 0
-    for number, (_, size, file) in enumerate(found):
-        used += size
-        if used > CACHE_BYTES and number:
-            with contextlib.suppress(OSError):  # it may be another user's, or in use
-                file.unlink()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

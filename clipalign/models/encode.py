@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL.Image import Image
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.data.images import open_image
-from clipalign.data.transforms import to_tensor
+from clipalign.data.transforms import Box, PreparedPicture, to_tensor
 from clipalign.device import torch_dtype
 from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch
 from clipalign.models.image_encoder import encode_pictures
@@ -32,6 +32,18 @@ ImageSource = str | Path | Image | Tensor
 # On a CPU a batch of eight already runs at the rate of the matrix units; the activations of larger ones outgrow what
 # malloc keeps, and fresh pages for every layer cost a tenth of the time.
 _CPU_PICTURES = 8
+
+
+class EncodedPicture(NamedTuple):
+    """Unit vectors of a picture and its crops (1 + N, E), the crops' boxes, and the picture's size in pixels.
+
+    ``is_kept``: whether the vectors were read from disk (:mod:`clipalign.models.vector_store`).
+    """
+
+    vectors: Tensor
+    boxes: tuple[Box, ...]
+    size: tuple[int, int]
+    is_kept: bool = False
 
 
 @torch.no_grad()
@@ -80,13 +92,19 @@ def encode_each(
 
 
 def encode_prepared(
-    loaded: LoadedModel, pictures: Sequence[Tensor], *, batch_size: int = 32
-) -> list[Tensor | ModelMismatch]:
-    """Unit vectors of preprocessed pictures (3, S, S): B vectors (E), or the error of one that is not finite."""
+    loaded: LoadedModel, pictures: Sequence[PreparedPicture], *, batch_size: int = 32
+) -> list[EncodedPicture | ClipalignError]:
+    """Encode whole pictures without crops; the error of one whose vector is not finite stands in its place."""
     if loaded.choice.device == "cpu":
         batch_size = min(batch_size, _CPU_PICTURES)
     batches = [pictures[begin : begin + batch_size] for begin in range(0, len(pictures), batch_size)]
-    return [vector for batch in batches for vector in _unit_or_error(loaded, torch.stack(list(batch)))]
+    found = [
+        vector for batch in batches for vector in _unit_or_error(loaded, torch.stack([one.pixels for one in batch]))
+    ]
+    return [
+        vector if isinstance(vector, ModelMismatch) else EncodedPicture(vector[None], (), picture.size)
+        for vector, picture in zip(found, pictures, strict=True)
+    ]
 
 
 def _encode_mixture(

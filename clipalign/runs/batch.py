@@ -15,17 +15,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
 from clipalign.files import is_special
 from clipalign.methods.scores import ScoreItem, Scorer
-from clipalign.results import Failure
+from clipalign.models.encode import EncodedPicture
+from clipalign.models.vector_store import VectorStore
+from clipalign.results import KEPT_NOTE, Failure
 from clipalign.runs.prefetch import READERS, Prefetcher, workers_for_this_machine
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -56,6 +55,7 @@ def run_batch(
     workers: int | None = None,
     on_error: str = "skip",
     thumbnail_px: int | None = None,
+    store: VectorStore | None = None,
     late: Callable[[], bool] = lambda: False,
 ) -> Generator[RecordOutcome[R], None, None]:
     """Score every record; yield results in the order of the input.
@@ -66,14 +66,15 @@ def run_batch(
         workers: pictures decoded at once, at least 1; None chooses by the machine.
         on_error: ``skip``: a bad record yields its error; ``fail``: the first error is raised after earlier records.
         thumbnail_px: longer side of the thumbnails in pixels; None for none.
+        store: of the scorer's ``picture_key``; a picture whose vector it keeps is neither decoded nor encoded.
         late: whether the next record is not there yet; those read are then scored without waiting.
 
     Raises:
         ClipalignError: of the first bad record with ``fail``; an error of ``scorer`` that ends the run.
     """
-    workers = workers or workers_for_this_machine()
+    workers, store = workers or workers_for_this_machine(), store or VectorStore()
     with Prefetcher[_Prepared](max(workers, min(READERS, scorer.pictures_ahead))) as threads:
-        prepare = _Preparation(scorer, threading.Semaphore(workers), offline, timeout, thumbnail_px)
+        prepare = _Preparation(scorer, store, threading.Semaphore(workers), offline, timeout, thumbnail_px)
         run = _Run(iter(records), scorer, threads, prepare, late)
         while window := run.window():
             for outcome in run.scored(window):
@@ -83,8 +84,11 @@ def run_batch(
 
 
 class _Prepared(NamedTuple):
-    tensor: Tensor
-    thumbnail: bytes | None
+    """A picture for the scorer to encode, or an ``EncodedPicture`` that was kept."""
+
+    picture: Any
+    identity: str = ""
+    thumbnail: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class _Preparation:
     """Read a picture in a thread, then decode and prepare it as soon as a CPU is free."""
 
     scorer: Scorer[Any]
+    store: VectorStore
     decoding: threading.Semaphore
     offline: bool
     timeout: float | None
@@ -105,32 +110,40 @@ class _Preparation:
         from clipalign.data.sources import is_file_name, read_image
 
         source, name = record.image, record.image_name
+        prepare: Callable[[Any], Any] = self.scorer.prepare
         if isinstance(source, Prepared):
-            prepare: Callable[[Any], Tensor] = self.scorer.prepare
-            return _Prepared(prepare(source), None)
+            return _Prepared(prepare(source))
         if isinstance(source, Image):
             with self.decoding:
-                return _Prepared(self.scorer.prepare(open_image(source, exif=False)), None)
+                picture = open_image(source, exif=False)
+                identity = self.store.identity(picture, exif=False)
+                kept = self.store.get(identity)
+                return _Prepared(kept or prepare(picture), identity)
         if isinstance(source, str | Path) and is_file_name(str(source)) and is_special(Path(source)):
             raise ImageUnreadable(f"{name} is a device, a pipe or a socket, not a file", input=name)
         content = read_image(source, offline=self.offline, timeout=self.timeout, name=name, folders=record.folders)
         with self.decoding:
+            identity = self.store.identity(content, exif=True)
+            kept = self.store.get(identity)
+            if kept is not None and self.thumbnail_px is None:
+                return _Prepared(kept, identity)
             picture = open_image(content, name=name)
             del content
-            tensor = self.scorer.prepare(picture)
-            return _Prepared(tensor, None if self.thumbnail_px is None else thumbnail_of(picture, self.thumbnail_px))
+            thumbnail = None if self.thumbnail_px is None else thumbnail_of(picture, self.thumbnail_px)
+            return _Prepared(kept or prepare(picture), identity, thumbnail)
 
 
 class _Picture:
     """A picture being prepared by a thread, then its features or an error; records that show it share it."""
 
-    __slots__ = ("error", "features", "future", "held", "thumbnail")
+    __slots__ = ("encoded", "error", "future", "held", "identity", "thumbnail")
 
     def __init__(self, future: Future[_Prepared], image: object) -> None:
         # A picture of the caller's is known by its identity, which another may have once it is gone.
         self.held = None if isinstance(image, str | Path | bytes) else weakref.ref(image)
         self.future: Future[_Prepared] | None = future
-        self.features: Tensor | None = None
+        self.encoded: Any = None
+        self.identity = ""
         self.error: ClipalignError | None = None
         self.thumbnail: bytes | None = None
 
@@ -154,6 +167,7 @@ class _Run(Generic[R]):
         self.waits = False  # the next record was late when this window was gathered
         self.records = records
         self.scorer = scorer
+        self.with_note = replace(scorer.provenance, notes=(*scorer.provenance.notes, KEPT_NOTE))
         self.threads = threads
         self.prepare = prepare
         self.ended = False
@@ -166,7 +180,7 @@ class _Run(Generic[R]):
     def window(self) -> list[_Waiting]:
         """Return the next records, their pictures encoded; empty at the end of the input."""
         window: list[_Waiting] = []
-        group: list[tuple[_Picture, Tensor]] = []
+        group: list[tuple[_Picture, Any]] = []
         together = max(1, self.scorer.pictures_ahead // 2)
         self.waits = False
         left = WINDOW_CHARACTERS
@@ -187,7 +201,7 @@ class _Run(Generic[R]):
             self._encode(group)
         return window
 
-    def _top_up(self, group: list[tuple[_Picture, Tensor]], together: int) -> None:
+    def _top_up(self, group: list[tuple[_Picture, Any]], together: int) -> None:
         """Add pictures prepared for the next window, as large batches are faster."""
         self._read_ahead()
         for record, picture in self.ahead:
@@ -198,15 +212,20 @@ class _Run(Generic[R]):
 
     def scored(self, window: list[_Waiting]) -> Iterator[RecordOutcome[R]]:
         items = [
-            ScoreItem(record, picture.features)
+            ScoreItem(record, picture.encoded)
             for record, picture in window
-            if picture is not None and picture.features is not None
+            if picture is not None and picture.encoded is not None
         ]
         outcomes = iter(each_alone(self.scorer.score, items, "the text") if items else ())
         for record, picture in window:
             outcome: R | ClipalignError | None = record.problem or (picture.error if picture is not None else None)
             thumbnail = picture.thumbnail if picture is not None else None
-            yield RecordOutcome(record, next(outcomes) if outcome is None else outcome, thumbnail)
+            if outcome is None:
+                outcome = next(outcomes)
+                kept = picture is not None and isinstance(picture.encoded, EncodedPicture) and picture.encoded.is_kept
+                if kept and not isinstance(outcome, ClipalignError):
+                    outcome = replace(outcome, provenance=self.with_note)  # type: ignore[type-var]
+            yield RecordOutcome(record, outcome, thumbnail)
 
     def _read_ahead(self, *, wait: bool = False) -> None:
         """Read records and submit their pictures up to the limits; ``wait`` for one if there is none."""
@@ -249,27 +268,31 @@ class _Run(Generic[R]):
         self.number += record is not None
         return record
 
-    def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Tensor]]) -> None:
+    def _await(self, picture: _Picture, record: InputRecord, group: list[tuple[_Picture, Any]]) -> None:
         assert picture.future is not None
         future, picture.future = picture.future, None
         prepared = self.threads.outcome(future, record.image_name)
         if isinstance(prepared, ClipalignError):
             picture.error = prepared
             self.held -= 1
+            return
+        found, picture.identity, picture.thumbnail = prepared
+        if isinstance(found, EncodedPicture):
+            picture.encoded = found
+            self.held -= 1
         else:
-            tensor, picture.thumbnail = prepared
-            group.append((picture, tensor))
+            group.append((picture, found))
 
-    def _encode(self, group: list[tuple[_Picture, Tensor]]) -> None:
+    def _encode(self, group: list[tuple[_Picture, Any]]) -> None:
         pictures = [picture for picture, _ in group]
         tensors = [tensor for _, tensor in group]
         group.clear()
         self._read_ahead()
-        for picture, features in zip(pictures, each_alone(self.scorer.encode, tensors, "the picture"), strict=True):
-            if isinstance(features, ClipalignError):
-                picture.error = features
+        for picture, found in zip(pictures, each_alone(self.scorer.encode, tensors, "the picture"), strict=True):
+            if isinstance(found, ClipalignError):
+                picture.error = found
             else:
-                picture.features = features
+                picture.encoded = self.prepare.store.keep(picture.identity, found)
         self.held -= len(pictures)
 
 

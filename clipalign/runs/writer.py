@@ -29,6 +29,7 @@ from clipalign.output.json import encode, line_of
 from clipalign.output.progress import Progress
 from clipalign.output.records import Entry, RecordFormatter, count_text, is_error, summary_lines
 from clipalign.plain import plain, plain_text
+from clipalign.results import KEPT_NOTE
 from clipalign.runs.destination import Destination, find_destination
 from clipalign.runs.distributed import Shard, sum_of_processes
 from clipalign.runs.log import ENTRIES, Difference, Log, LogFormat, first_difference, json_object, write_all
@@ -223,7 +224,7 @@ class ResultWriter:
         elif difference := _record_difference(entry.record, asked):
             said = f"in record {number} {difference}"
         elif isinstance(before := entry.record.get("provenance"), dict) and (
-            difference := first_difference(before, self._provenance)
+            difference := first_difference(_without_kept(before), self._provenance)
         ):
             said, hint = str(difference), "give the settings it was begun with, another --output, or --overwrite"
         if said:
@@ -415,6 +416,12 @@ def _read_again(picture: Callable[[], bytes]) -> bytes | None:
     except ClipalignError as error:
         notices.warn(f"{error.message}, when it was read once more")
         return None
+
+
+def _without_kept(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    notes = provenance.get("notes")
+    kept = isinstance(notes, list) and KEPT_NOTE in notes
+    return {**provenance, **({"notes": [note for note in notes if note != KEPT_NOTE]} if kept else {})}
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:

@@ -22,12 +22,12 @@ from PIL import Image
 
 from clipalign.data.images import open_image
 from clipalign.data.readers import open_input
-from clipalign.data.transforms import to_tensor
+from clipalign.data.transforms import prepare_whole, to_tensor
 from clipalign.errors import ClipalignError
 from clipalign.methods.detect import DetectScorer, Pair, detect_pairs
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.models.attribution import attribute
-from clipalign.models.encode import encode_prepared
+from clipalign.models.encode import EncodedPicture, encode_prepared
 from clipalign.models.model import LoadedModel
 from clipalign.models.tokenize import tokenize_text
 from clipalign.output.json import line_of
@@ -44,13 +44,13 @@ MARGINS: Final = (2, 3, 4)
 
 def in_memory(loaded: LoadedModel, files: Files) -> Callable[[], object]:
     """The model alone, on what the files hold."""
-    tensors = {path: to_tensor(open_image(path), loaded) for path in dict.fromkeys(files.pictures)}
+    prepared = {path: prepare_whole(open_image(path), loaded) for path in dict.fromkeys(files.pictures)}
     texts = [tokenize_text(loaded, DEFAULT_TEMPLATE + caption) for caption in files.captions]
 
     def run() -> None:
-        vectors = encode_prepared(loaded, list(tensors.values()), batch_size=SETTINGS.batch_size)
-        rows = dict(zip(tensors, vectors, strict=True))
-        images = torch.stack([row for path in files.pictures if isinstance(row := rows[path], torch.Tensor)])
+        encoded = encode_prepared(loaded, list(prepared.values()), batch_size=SETTINGS.batch_size)
+        rows = dict(zip(prepared, encoded, strict=True))
+        images = torch.cat([row.vectors for path in files.pictures if isinstance(row := rows[path], EncodedPicture)])
         attribute(loaded, images, texts, layers=LAYERS, batch_size=SETTINGS.batch_size)
 
     return run

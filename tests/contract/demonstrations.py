@@ -140,6 +140,8 @@ MANY: Final = {
 }
 """Of two pictures, one of them beside the table, the other in ``photos/``."""
 
+CACHED: Final = ("--cache-dir", "kept")
+
 Table = dict[tuple[str, str], Demonstration]
 
 
@@ -206,6 +208,7 @@ def many() -> Table:
         table[command, "on_error"] = Demonstration(line, ("--on-error", "fail"), lines_out)
         table[command, "timeout"] = Demonstration(line, ("--timeout", "0"), status)
         table[command, "shard"] = Demonstration(line, ("--shard", "1/2"), lines_out)
+        table[command, "keep_vectors"] = Demonstration((*line, *CACHED), ("--keep-vectors", "1"), files)
         written = (*line, "--output", "found.jsonl")
         table[command, "output"] = Demonstration(line, ("--output", "found.jsonl"), files)
         table[command, "resume"] = Demonstration(written, ("--resume",), status, before=(written,))
@@ -333,6 +336,7 @@ def evaluating() -> Table:
         "descriptions": Demonstration((*pets, "wca"), ("--descriptions", "gone.json"), says("gone.json")),
         "templates": Demonstration((*pets, "clip-e"), ("--templates", "gone.txt"), says("gone.txt")),
         "words": Demonstration((*pets, "waffle"), ("--words", "gone.txt"), says("gone.txt")),
+        "keep_vectors": Demonstration((*EVAL, *CACHED), ("--keep-vectors", "1"), files),
         "output": Demonstration(EVAL, folder, files),
         "report": Demonstration(written, ("--report", "html"), files),
         "compare": Demonstration(("eval", *JSON), ("--compare", "run", "run"), status, before=(written,)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from clipalign.data.class_texts import class_texts
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, ImageUnreadable, UsageError
 from clipalign.eval_results import EvalResult
+from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.evaluate import run_benchmark
-from clipalign.evaluation.score_cache import CropStore
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks import class_evaluator, pictograms
 from clipalign.evaluation.tasks.class_evaluator import (
@@ -27,14 +26,14 @@ from clipalign.evaluation.tasks.class_evaluator import (
     ClassOutcome,
     ClassSample,
     ClassTask,
-    file_identity,
 )
 from clipalign.evaluation.tasks.classes import ClassBenchmark, FoundPicture, class_metrics
 from clipalign.evaluation.tasks.pictograms import LABELS, PARTS, PictogramClassify, compose, task
 from clipalign.methods.classify import make_classifier
 from clipalign.methods.settings import ClassifySettings
+from clipalign.models.encode import EncodedPicture
 from clipalign.pictogram.scenes import KINDS, scene_random
-from tests.tiny import load_tiny
+from tests.tiny import hashed, load_tiny
 
 NAMES = ("cat", "dog", "fish")
 DESCRIBED = Classes(NAMES, {name: (f"a {name} with a tail.", f"the {name} of a friend.") for name in NAMES})
@@ -51,7 +50,7 @@ def measured(outcomes: list[ClassOutcome], **more: Any) -> dict[str, float]:
 
 
 def evaluator_for(tmp_path: Path, task: ClassTask = TASK, *, pool: int = 4, **settings: Any) -> ClassEvaluator:
-    loaded = replace(load_tiny(), weights_sha256="of the test")  # vectors of nameless weights are not kept
+    loaded = hashed(load_tiny())
     return ClassEvaluator(loaded, EvalSettings(cache_dir=tmp_path, crops=3, **settings), task, pool=pool)
 
 
@@ -122,8 +121,9 @@ def test_without_crops_drawn_at_random_the_evaluator_says_what_classify_says(tmp
 def test_a_crop_drawn_twice_weighs_twice(tmp_path: Path, place: Path) -> None:
     evaluator = evaluator_for(tmp_path)
     sample = ClassSample("1", place, "a.png", 1)
-    features = evaluator.vectors([sample])[sample.id]
-    assert isinstance(features, torch.Tensor)
+    picture = evaluator.pictures([sample])[place]
+    assert isinstance(picture, EncodedPicture)
+    features = picture.vectors
     assert features.shape[0] == 1 + 4
     drawn = evaluator._drawn_pictures(sample, features)
     assert drawn.shape == (DRAWS, features.shape[1])
@@ -193,86 +193,52 @@ def test_seeds_draw_other_crops_and_settings_are_told(tmp_path: Path) -> None:
 # --- crops that are kept ---------------------------------------------------------------------------------------------
 
 
-def count_preparations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the pictures that are opened from now on."""
-    opened: list[str] = []
-    whole = ClassEvaluator._prepared
+def count_preparations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the pictures that are decoded from now on."""
+    opened: list[int] = []
 
-    def counting(self: ClassEvaluator, sample: ClassSample) -> Any:
-        opened.append(sample.id)
-        return whole(self, sample)
+    def counting(*given: Any, **more: Any) -> Image.Image:
+        picture = open_picture(*given, **more)
+        opened.append(picture.width)
+        return picture
 
-    monkeypatch.setattr(ClassEvaluator, "_prepared", counting)
+    monkeypatch.setattr("clipalign.evaluation.picture_evaluator.open_picture", counting)
     return opened
 
 
-def test_a_second_run_with_other_scales_opens_no_picture(
+def test_a_second_run_with_other_scales_decodes_no_picture_and_says_so(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = ClassSample("1", place, "a.png", 1, identity=file_identity(place, tmp_path))
+    sample = ClassSample("1", place, "a.png", 1)
     opened = count_preparations(monkeypatch)
     first = scored(evaluator_for(tmp_path), sample)
-    assert scored(evaluator_for(tmp_path), sample) == first
+    again = evaluator_for(tmp_path)
+    assert scored(again, sample) == first
+    assert "vectors of 1 of 1 images are kept ones (--keep-vectors)" in again.notes(first)
     scored(evaluator_for(tmp_path, image_logscale=1.0), sample)
-    assert opened == ["1"]
+    assert opened == [90]
+    scored(evaluator_for(tmp_path, keep_vectors=0), sample)
+    assert opened == [90, 90]
 
 
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"alpha": 0.2}, {"protocol": "exif"}, {"pool": 5}])
 def test_other_crops_are_made_anew(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
-    sample = ClassSample("1", place, "a.png", 1, identity=file_identity(place, tmp_path))
+    sample = ClassSample("1", place, "a.png", 1)
     opened = count_preparations(monkeypatch)
     scored(evaluator_for(tmp_path), sample)
     scored(evaluator_for(tmp_path, **changed), sample)
-    assert opened == ["1", "1"]
+    assert opened == [90, 90]
 
 
-def test_a_file_that_changed_is_another_picture(tmp_path: Path, place: Path) -> None:
-    before = file_identity(place, tmp_path)
-    assert before.startswith("pictures/a.png ")
+def test_a_file_that_changed_is_another_picture(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = ClassSample("1", place, "a.png", 1)
+    opened = count_preparations(monkeypatch)
+    scored(evaluator_for(tmp_path), sample)
     Image.new("RGB", (70, 70), "red").save(place)
-    assert file_identity(place, tmp_path) != before
-    assert file_identity(tmp_path / "none.png", tmp_path) == ""
-
-
-def test_kept_vectors_survive_and_damaged_ones_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store = CropStore(tmp_path, {"weights": "w"})
-    vectors = torch.randn(3, 8)
-    assert store.get("a") is None
-    store.put("a", vectors)
-    kept = store.get("a")
-    assert kept is not None
-    assert torch.equal(kept, vectors)
-    assert CropStore(tmp_path, {"weights": "other"}).get("a") is None
-    assert store.get("b") is None
-    (file,) = tmp_path.rglob("*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    assert store.get("a") is None
-    assert "damaged" in caplog.text
-    file.write_bytes(content[:50])
-    assert store.get("a") is None
-    store.put("a", vectors)
-    assert store.get("a") is not None
-
-
-def test_a_cache_that_cannot_be_written_costs_a_warning_and_nothing_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "crops").write_text("a file where a folder should be")
-    store = CropStore(tmp_path, {})
-    store.put("a", torch.zeros(1, 1))
-    store.put("b", torch.zeros(1, 1))
-    assert store.get("a") is None
-    assert caplog.text.count("vectors of crops are not kept") == 1
-
-
-def test_nothing_is_kept_without_a_folder_or_an_identity(tmp_path: Path) -> None:
-    CropStore(None, {}).put("a", torch.zeros(1, 1))
-    CropStore(tmp_path, {}).put("", torch.zeros(1, 1))
-    assert list(tmp_path.iterdir()) == []
+    scored(evaluator_for(tmp_path), sample)
+    assert opened == [90, 70]
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -332,16 +298,20 @@ def test_every_scene_holds_its_class_once_in_its_size_and_no_other_class() -> No
         assert all(group.size in PARTS[part][1] and group.kind not in LABELS for group in others)
 
 
+def picture_bytes(sample: ClassSample) -> bytes:
+    return open_picture(sample.image).tobytes()
+
+
 def test_pictogram_samples_are_decided_by_the_seed_and_parts_take_turns() -> None:
-    def listed(limit: int, seed: int) -> list[tuple[str, int, str]]:
-        return [(s.id, s.label, s.identity) for s in PictogramClassify().samples(limit=limit, seed=seed)]
+    def listed(limit: int, seed: int) -> list[tuple[str, int, bytes]]:
+        return [(s.id, s.label, picture_bytes(s)) for s in PictogramClassify().samples(limit=limit, seed=seed)]
 
     assert listed(6, 0) == listed(6, 0)
     assert listed(5, 0) == listed(6, 0)[:5]
     assert not set(listed(6, 0)) & set(listed(6, 1))
     samples = list(PictogramClassify().samples(limit=6, seed=0))
     assert [sample.part for sample in samples] == [*PARTS, *PARTS]
-    assert len({sample.identity for sample in samples}) == 6
+    assert len({picture_bytes(sample) for sample in samples}) == 6
 
 
 def test_descriptions_are_in_the_models_own_words_and_always_the_same() -> None:

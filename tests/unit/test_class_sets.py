@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipalign.errors import InputUnreadable, MissingDataset
+from clipalign.errors import ImageUnreadable, InputUnreadable, MissingDataset
+from clipalign.evaluation.dataset_files import open_picture
 from clipalign.evaluation.registry import find_benchmark
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks import imagenet
@@ -125,7 +126,9 @@ def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path: Path) -> None:
 def test_a_picture_under_a_name_that_is_none_here_is_a_sample_that_cannot_be_read(name: str, tmp_path: Path) -> None:
     lines(tmp_path / "dtd/labels/test1.txt", f"{name}/{name}")
     (sample,) = dataset("dtd", tmp_path).samples(limit=None, seed=0)
-    assert isinstance(sample, ClassSample) and sample.identity == ""
+    assert isinstance(sample, ClassSample)
+    with pytest.raises(ImageUnreadable):
+        open_picture(sample.image)
 
 
 # --- ImageNet's validation set as it is downloaded ------------------------------------------------------------------

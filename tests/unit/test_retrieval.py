@@ -18,7 +18,7 @@ from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.retrieval import ranks, recall_statistics
 from clipalign.methods.score_long import LongScorer
 from clipalign.methods.settings import LongSettings
-from clipalign.models.encode import encode_texts
+from clipalign.models.encode import EncodedPicture, encode_texts
 from tests.evaluated import run_benchmark
 from tests.tiny import load_tiny
 
@@ -129,7 +129,7 @@ class TestUrban1k:
         scorer = LongScorer(load_tiny(), LongSettings(stretch=False))
         paths = [tmp_path / inner / "image" / f"{number}.jpg" for number in range(1, 5)]
         vectors = scorer.encode([scorer.prepare(Image.open(path).convert("RGB")) for path in paths])
-        images = torch.stack([vector for vector in vectors if isinstance(vector, torch.Tensor)])
+        images = torch.cat([one.vectors for one in vectors if isinstance(one, EncodedPicture)])
         to_text, to_image = naive_recall(images.numpy(), encode_texts(load_tiny(), CAPTIONS).numpy(), np.arange(4), 1)
         assert found == {"r1_image_to_text": pytest.approx(to_text), "r1_text_to_image": pytest.approx(to_image)}
         assert any("4 of its 1,000 samples" in note for note in result.notes)

@@ -34,6 +34,7 @@ class Colours:
         self.window_records = window
         self.pictures_ahead = ahead
         self.provenance = PROVENANCE
+        self.picture_key = None
         self.seconds = prepare_seconds
         self.prepared: list[int] = []
         self.encoded: list[int] = []
@@ -363,7 +364,7 @@ class Faulty(Colours):
         return super().encode(prepared)
 
     def score(self, items: Sequence[ScoreItem]) -> list[Any]:
-        if self.stage == "score" and any(item.features[0] == 2 for item in items):
+        if self.stage == "score" and any(item.picture[0] == 2 for item in items):
             raise KeyError("a word")
         return super().score(items)
 

@@ -8,14 +8,13 @@ from itertools import pairwise
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from clipalign.errors import TextUnusable, UsageError
 from clipalign.methods.detect import Pair
 from clipalign.methods.score_long import LongScorer, score_long_pairs
 from clipalign.methods.scores import specs_score
 from clipalign.methods.settings import LongSettings
-from clipalign.models.encode import encode_texts
+from clipalign.models.encode import EncodedPicture, encode_texts
 from clipalign.models.long_context import stretched
 from clipalign.models.model import LoadedModel
 from clipalign.models.text_encoder import CausalTextTower
@@ -36,8 +35,8 @@ def alone(loaded: LoadedModel, text: str) -> float:
     """The cosine of one text, encoded by itself."""
     features = LongScorer(loaded, LongSettings(stretch=False))
     image = features.encode([features.prepare(PICTURE)])[0]
-    assert isinstance(image, Tensor)
-    return float(encode_texts(loaded, [text])[0] @ image)
+    assert isinstance(image, EncodedPicture)
+    return float(encode_texts(loaded, [text])[0] @ image.vectors[0])
 
 
 class TestPrefixes:

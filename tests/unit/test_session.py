@@ -27,7 +27,7 @@ from clipalign import keywords
 from clipalign.config.settings import declared
 from clipalign.data.images import open_image
 from clipalign.data.in_memory import Prepared, image_of
-from clipalign.data.transforms import to_tensor
+from clipalign.data.transforms import prepare_whole, to_tensor
 from clipalign.errors import (
     ClipalignError,
     DeviceUnavailable,
@@ -133,8 +133,8 @@ class TestDetect:
 
     def test_many_pairs_read_each_picture_once(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         prepared: list[object] = []
-        noted = noting(to_tensor, lambda picture, *_: prepared.append(picture))
-        monkeypatch.setattr("clipalign.methods.detect.to_tensor", noted)
+        noted = noting(prepare_whole, lambda picture, *_: prepared.append(picture))
+        monkeypatch.setattr("clipalign.methods.detect.prepare_whole", noted)
         content = PICTURE.read_bytes()
         pairs = [(PICTURE, "a red car"), (content, "a cup"), (PICTURE, "a blue car", ["a car"]), (content, "a car")]
         results = session.detect_many([*pairs, clipalign.Pair(Image.open(PICTURE), "a cup", id="last")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from clipalign.methods.detect import detect_each
 from clipalign.models import encode as encoder
 from clipalign.models.model import LoadedModel
 from clipalign.output.eval import sweep_record, sweep_table
-from tests.tiny import load_random, load_tiny
+from tests.tiny import hashed, load_random, load_tiny
 from tests.word_datasets import word_set, write_nocaps
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -125,7 +124,7 @@ def test_scales_and_draws_of_wca_are_swept_over_crops_that_are_encoded_once(
     monkeypatch.setattr(classify, "encode_images", _counting(encoded, encoder.encode_images))
 
     def named(model: str) -> LoadedModel:
-        return replace(load_tiny(), weights_sha256="of the test")  # vectors of nameless weights are not kept
+        return hashed(load_tiny())
 
     axes = read_axes(["image-logscale=0,4", "crops=2,4", "text_logscale=2", "alpha=0.5,0.7"])
     settings = EvalSettings(limit=3, method="wca", cache_dir=tmp_path, batch_size=5)

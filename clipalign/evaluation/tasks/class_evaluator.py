@@ -1,8 +1,8 @@
 """Score pictures of known classes by every method of ``classify`` at once.
 
 WCA is run as published: of ``POOL_CROPS`` crops of a picture, each of ``DRAWS`` runs draws as many as ``classify``
-takes, with replacement. Vectors of pictures and crops are cached (:mod:`clipalign.evaluation.score_cache`), since they
-take nearly all the time. An outcome is the rank of the true class by each method.
+takes, with replacement. Vectors of pictures and crops are kept on disk (:mod:`clipalign.models.vector_store`) by
+default, since they take nearly all the time. An outcome is the rank of the true class by each method.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -23,23 +22,26 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.cache import VECTORS_FOLDER, cache_folder
 from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, UsageError
-from clipalign.evaluation.benchmark import Outcome, PictureEvaluator, source_key
+from clipalign.evaluation.benchmark import Outcome
 from clipalign.evaluation.dataset_files import PictureSource
-from clipalign.evaluation.score_cache import CropStore
-from clipalign.methods.classify import make_classifier
+from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
+from clipalign.methods.classify import ClassifyScorer, make_classifier
 from clipalign.methods.scores import provenance_of
 from clipalign.methods.settings import ClassifySettings
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from clipalign.data.transforms import PreparedPicture
     from clipalign.evaluation.settings import EvalSettings
+    from clipalign.models.encode import EncodedPicture
     from clipalign.models.model import LoadedModel
     from clipalign.results import Provenance
 
 POOL_CROPS: Final = 100  # of a picture (WCA; 60 for ImageNet)
 
 DRAWS: Final = 20  # runs, each with its own draw of crops (WCA)
+
+KEEP_GB: Final = 4.0
+"""Size of the folder of vectors where crops are drawn and the user says nothing."""
 
 CROPPED_CHUNK: Final = 4
 WHOLE_CHUNK: Final = 128
@@ -50,14 +52,13 @@ CROPLESS: Final = "wca-whole"  # WCA's class vectors against the whole picture
 
 @dataclass(frozen=True, slots=True)
 class ClassSample:
-    """A picture of a class; ``identity`` is its cache key, empty where its vectors are not cached."""
+    """A picture of a class."""
 
     id: str
     image: PictureSource
     image_name: str
     label: int
     part: str = ""
-    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         pool: int = POOL_CROPS,
         alpha: float | None = None,
     ) -> None:
-        super().__init__(settings)
-        self._loaded, self._task = loaded, task
+        self._task = task
         self._seed = settings.seed
         methods = _chosen_methods(task, settings.method)
         chosen = _settings(settings, alpha)
@@ -154,15 +154,14 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
             for method in methods
         }
         self._class_vectors = {method: one.vectors.vectors.cpu() for method, one in self._classifiers.items()}
-        self._maker = self._classifiers["wca" if self._pool else methods[0]]
+        maker = ClassifyScorer(self._classifiers["wca" if self._pool else methods[0]])
+        super().__init__(maker, settings, keep_gb=KEEP_GB if self._pool else 0)
         self.chunk_samples = CROPPED_CHUNK if self._pool else WHOLE_CHUNK
         self.provenance = provenance_of(loaded, self._record_of_settings(chosen), seed=settings.seed)
-        self._store = CropStore(cache if loaded.weights_sha256 else None, self._key(chosen))
-        self._kept: dict[str, Tensor | None] = {}
 
     def notes(self, outcomes: Sequence[ClassOutcome]) -> tuple[str, ...]:
         notes = [note for one in self._classifiers.values() for note in one.notes]
-        return (*self._task.notes, *dict.fromkeys(notes))
+        return (*self._task.notes, *dict.fromkeys(notes), *super().notes(outcomes))
 
     def _record_of_settings(self, chosen: ClassifySettings) -> dict[str, object]:
         record: dict[str, object] = {"methods": list(self._classifiers), "classes": len(self._task.names)}
@@ -178,58 +177,18 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         hashes = {method: one.provenance.settings["classes_sha256"] for method, one in self._classifiers.items()}
         return record | {"prompt": chosen.prompt, "classes_sha256": hashes}
 
-    def _key(self, chosen: ClassifySettings) -> dict[str, object]:
-        loaded = self._loaded
-        return {
-            "weights": loaded.weights_sha256,
-            "architecture": loaded.architecture,
-            "quick_gelu": loaded.quick_gelu,
-            "preprocessing": [loaded.image_size, loaded.mean, loaded.std, loaded.interpolation, loaded.resize_mode],
-            "device": loaded.choice.device.partition(":")[0],
-            "precision": loaded.choice.precision,
-            "crops": self._pool,
-            "alpha": chosen.alpha if self._pool else None,
-            "seed": chosen.seed if self._pool else None,
-            "exif": self._exif,
-        }
-
-    def prepare(self, picture: Image.Image) -> Tensor:
-        return self._maker.prepare(picture).pixels
-
-    def expect(self, samples: Sequence[ClassSample]) -> None:
-        for one in samples:
-            if one.id not in self._kept:
-                self._kept[one.id] = self._store.get(one.identity)
-        super().expect([one for one in samples if self._kept[one.id] is None])
-
     def score(self, samples: Sequence[ClassSample]) -> list[ClassOutcome | ClipalignError]:
-        vectors = self.vectors(samples)
+        pictures = self.pictures(samples)
+        found = [pictures[source_key(one)] for one in samples]
         return [
-            found if isinstance(found := vectors[one.id], ClipalignError) else self._classified(one, found)
-            for one in samples
+            picture if isinstance(picture, ClipalignError) else self._classified(one, picture.vectors.cpu())
+            for one, picture in zip(samples, found, strict=True)
         ]
 
-    def vectors(self, samples: Sequence[ClassSample]) -> dict[str, Tensor | ClipalignError]:
-        """Vectors of each picture and its crops, (1 + N, E), cached or computed, or the error, by sample."""
-        self.expect(samples)
-        distinct = {one.id: one for one in samples}
-        kept = {id: self._kept.pop(id) for id in distinct}
-        found: dict[str, Tensor | ClipalignError] = {id: vectors for id, vectors in kept.items() if vectors is not None}
-        missing = [one for id, one in distinct.items() if id not in found]
-        pictures = self.pictures(missing)
-        whole = []
-        for one in missing:
-            picture = pictures[source_key(one)]
-            if isinstance(picture, ClipalignError):
-                found[one.id] = picture
-            else:
-                whole.append((one, picture))
-        # Without crops pictures share batches.
-        for batch in [[pair] for pair in whole] if self._pool else [whole] if whole else []:
-            for (one, _), vectors in zip(batch, self._maker.encode([picture for _, picture in batch]), strict=True):
-                found[one.id] = vectors.cpu()
-                self._store.put(one.identity, vectors.cpu())
-        return found
+    def _encode(self, prepared: Sequence[PreparedPicture]) -> Sequence[EncodedPicture | ClipalignError]:
+        # Only without crops pictures share batches.
+        groups = [[one] for one in prepared] if self._pool else [prepared]
+        return [found for group in groups for found in self._scorer.encode(group)]
 
     def _classified(self, sample: ClassSample, vectors: Tensor) -> ClassOutcome:
         ranks: dict[str, tuple[int, ...]] = {}
@@ -281,12 +240,3 @@ def _settings(settings: EvalSettings, alpha: float | None) -> ClassifySettings:
     if alpha is not None:
         given.setdefault("alpha", alpha)
     return ClassifySettings(**given)
-
-
-def file_identity(path: Path, folder: Path) -> str:
-    """Identify a file by its name within its data set, size and modification time; empty when it is missing."""
-    try:
-        state = path.stat()
-        return f"{path.relative_to(folder).as_posix()} {state.st_size} {state.st_mtime_ns}"
-    except (OSError, ValueError):  # a damaged list may name what is no file name, or lies elsewhere
-        return ""

@@ -21,7 +21,7 @@ from clipalign.errors import InputUnreadable
 from clipalign.eval_results import Metric
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import CLASS_FILES, CLASS_OPTIONS, Benchmark, BrokenSample
-from clipalign.evaluation.dataset_files import FileInTar, find_in
+from clipalign.evaluation.dataset_files import find_in
 from clipalign.evaluation.metrics import Array, Statistic
 from clipalign.evaluation.tasks.class_evaluator import (
     CROPLESS,
@@ -29,7 +29,6 @@ from clipalign.evaluation.tasks.class_evaluator import (
     ClassEvaluator,
     ClassOutcome,
     ClassSample,
-    file_identity,
 )
 from clipalign.evaluation.tasks.class_texts import read_task
 
@@ -95,7 +94,7 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
                 if not 0 <= one.label < classes:
                     raise ValueError(f"{one.name} is of class {one.label}, and there are {classes} classes")
         for one in found[:limit]:
-            yield ClassSample(one.name, one.image, one.name, one.label, identity=self._identity(one))
+            yield ClassSample(one.name, one.image, one.name, one.label)
 
     @contextmanager
     def _lists_read(self) -> Iterator[None]:
@@ -107,16 +106,6 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
                 hint="is the data set complete, and the right one?",
                 input=str(self.folder),
             ) from error
-
-    def _identity(self, one: FoundPicture) -> str:
-        if isinstance(one.image, Path):
-            found = file_identity(one.image, self.folder)
-        elif isinstance(one.image, FileInTar):
-            found = file_identity(one.image.tar, self.folder)
-        else:
-            content = one.image if isinstance(one.image, bytes) else one.image.tobytes()
-            found = hashlib.sha256(content).hexdigest()
-        return found and f"{self.name} {one.name} {found}"
 
     def task(self, settings: EvalSettings) -> ClassTask:
         with self._lists_read():

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import torch
 
-from clipalign.data.transforms import to_tensor
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
-from clipalign.evaluation.benchmark import LONG_OPTIONS, Benchmark, Outcome, PictureEvaluator, source_key
+from clipalign.evaluation.benchmark import LONG_OPTIONS, Benchmark, Outcome
 from clipalign.evaluation.dataset_files import PictureSource
-from clipalign.methods.score_long import with_long_context
+from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
+from clipalign.methods.score_long import LongScorer
 from clipalign.methods.scores import provenance_of
-from clipalign.models.encode import encode_images, encode_tokens
+from clipalign.methods.settings import LongSettings
+from clipalign.models.encode import encode_tokens
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import tokenize_text
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
     from clipalign.evaluation.settings import EvalSettings
@@ -86,11 +86,12 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
     def __init__(
         self, loaded: LoadedModel, settings: EvalSettings, outcome_type: type[L], *, template: str = ""
     ) -> None:
-        super().__init__(settings)
         self._template = template
-        self._loaded = with_long_context(loaded, stretch=bool(settings.stretch))
         self._outcome_type = outcome_type
         self._batch_size = settings.batch_size or DEFAULT_BATCH
+        scorer = LongScorer(loaded, LongSettings(stretch=bool(settings.stretch), batch_size=self._batch_size))
+        self._loaded = scorer.loaded
+        super().__init__(scorer, settings)
         shaped: dict[str, object] = {
             "stretch": bool(settings.stretch),
             "context_tokens": self._loaded.context_tokens,
@@ -98,9 +99,6 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
             "batch_size": self._batch_size,
         }
         self.provenance = provenance_of(self._loaded, shaped, seed=settings.seed)
-
-    def prepare(self, picture: Image.Image) -> Tensor:
-        return to_tensor(picture, self._loaded)
 
     def score(self, samples: Sequence[LongSample]) -> list[L | ClipalignError]:
         pictures = self.pictures(samples)
@@ -113,9 +111,8 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
             elif not sample.texts or not all(text.strip() for text in sample.texts):
                 found[sample.id] = TextUnusable("a text of the sample is empty", input=sample.id)
             else:
-                usable.append((sample, picture))
+                usable.append((sample, picture.vectors[0].cpu()))
         if usable:
-            images = self._images([picture for _, picture in usable])
             tokens = [
                 [tokenize_text(self._loaded, self._template + text) for text in sample.texts] for sample, _ in usable
             ]
@@ -124,24 +121,18 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
                 self._batch_size, lambda size: encode_tokens(self._loaded, flat, batch_size=size)
             ).cpu()
             rows = torch.split(vectors, [len(texts) for texts in tokens])
-            for (sample, _), image, texts, encoded in zip(usable, images, rows, tokens, strict=True):
+            for (sample, image), texts, encoded in zip(usable, rows, tokens, strict=True):
                 cut = sum(text.truncated for text in encoded)
                 found[sample.id] = self._outcome_type.of(sample, image, texts, cut=cut)
         return [found[sample.id] for sample in samples]
 
-    def _images(self, prepared: list[Tensor]) -> Tensor:
-        pictures = torch.stack(prepared)
-        return with_oom_retry(
-            self._batch_size,
-            lambda size: torch.cat([encode_images(self._loaded, batch) for batch in torch.split(pictures, size)]),
-        ).cpu()
-
     def notes(self, outcomes: Sequence[L]) -> tuple[str, ...]:
         cut = sum(outcome.cut for outcome in outcomes)
         if not cut:
-            return ()
+            return super().notes(outcomes)
         hint = "" if self._loaded.context_tokens >= LONG_CONTEXT_TOKENS else "; --stretch has it read longer ones"
-        return (f"{cut:,} texts did not fit the model's {self._loaded.context_tokens} tokens and were cut{hint}",)
+        said = f"{cut:,} texts did not fit the model's {self._loaded.context_tokens} tokens and were cut{hint}"
+        return (said, *super().notes(outcomes))
 
 
 class LongBenchmark(Benchmark[LongSample, L]):

@@ -152,8 +152,7 @@ class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
             label = rng.randrange(len(LABELS))
             scene = compose(rng, LABELS[label], part)
             name = f"scene-{place}-{part}"
-            identity = f"{self.name} {place} {part} {scene}"
-            yield ClassSample(name, draw_scene(scene, side_px=DRAWN_PX), name, label, part, identity)
+            yield ClassSample(name, draw_scene(scene, side_px=DRAWN_PX), name, label, part)
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> ClassEvaluator:
         return ClassEvaluator(loaded, settings, task(), pool=POOL_CROPS)

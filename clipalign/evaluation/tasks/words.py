@@ -17,9 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from clipalign.data.transforms import to_tensor
 from clipalign.data.words import Mode
-from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, MissingDataset
 from clipalign.evaluation import metrics
 from clipalign.evaluation.benchmark import (
@@ -27,23 +25,19 @@ from clipalign.evaluation.benchmark import (
     Benchmark,
     CaptionOutcome,
     CaptionSample,
-    PictureEvaluator,
-    source_key,
 )
 from clipalign.evaluation.dataset_files import find_in
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.score_cache import ScoreCache, picture_key
+from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
+from clipalign.evaluation.score_cache import ScoreCache
 from clipalign.files import is_file
-from clipalign.methods.detect import Pair, detect_each, detect_provenance
+from clipalign.methods.detect import DetectScorer, Pair, detect_each
 from clipalign.methods.settings import DetectSettings
-from clipalign.models.encode import encode_each
 from clipalign.results import DetectResult, WordScore
 
 if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
     from clipalign.evaluation.settings import EvalSettings
+    from clipalign.models.encode import EncodedPicture
     from clipalign.models.model import LoadedModel
 
 CHUNK_SAMPLES: Final = 256
@@ -69,7 +63,7 @@ _TRIED: Final = 50  # pictures looked for before a folder counts as the wrong on
 class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
     """Score captions word by word, for a benchmark with its published ``mode`` and ``epsilon`` (None: the model's own).
 
-    Settings that are None are as published. ``cache`` is what this run shares with others of a sweep.
+    Settings that are None are as published.
     """
 
     chunk_samples = CHUNK_SAMPLES
@@ -77,7 +71,6 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
     def __init__(
         self, loaded: LoadedModel, settings: EvalSettings, *, mode: str = "threshold", epsilon: float | None = None
     ) -> None:
-        super().__init__(settings)
         names = ("template", "batch_size")
         given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
         self._detect = DetectSettings(
@@ -88,29 +81,29 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
             **given,
         )
         self._loaded = loaded
-        self.cache: ScoreCache | None = None
-        self.provenance = detect_provenance(loaded, self._detect)
+        self._cache: ScoreCache | None = None
+        scorer = DetectScorer.of(loaded, self._detect)
+        self.provenance = scorer.provenance
+        super().__init__(scorer, settings)
 
-    def prepare(self, picture: Image.Image) -> Tensor:
-        return to_tensor(picture, self._loaded)
-
-    def expect(self, samples: Sequence[CaptionSample]) -> None:
-        super().expect([one for one in samples if not (self.cache and picture_key(one) in self.cache.features)])
+    def share(self, cache: ScoreCache) -> None:
+        """Take from ``cache``, and add to it, what this run has in common with others of the same model."""
+        self._cache, self.known = cache, cache.pictures
 
     def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
-        if self.cache is None:
-            return self._scored(samples, self.pictures(samples))
-        found = self.cache.found(samples, self.provenance)
+        pictures = self.pictures(samples)
+        found = None if self._cache is None else self._cache.found(samples, self.provenance)
         if found is None:
-            found = self._scored(samples, self._vectors(samples, self.cache))
-            self.cache.keep(samples, found, self.provenance)
+            found = self._scored(samples, pictures)
+            if self._cache is not None:
+                self._cache.keep(samples, found, self.provenance)
         return found
 
     def _scored(
-        self, samples: Sequence[CaptionSample], pictures: Mapping[object, Tensor | ClipalignError]
+        self, samples: Sequence[CaptionSample], pictures: Mapping[object, EncodedPicture | ClipalignError]
     ) -> list[CaptionOutcome | ClipalignError]:
         pairs = [
-            Pair(picture, one.text, references=one.references, id=one.id, image_name=one.image_name)
+            Pair(picture.vectors[0], one.text, references=one.references, id=one.id, image_name=one.image_name)
             for one in samples
             if not isinstance(picture := pictures[source_key(one)], ClipalignError)
         ]
@@ -130,21 +123,8 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
         words = (word for outcome in outcomes for word in outcome.result.words if word.misaligned)
         counts = Counter(word.text[:WORD_CHARACTERS].lower() for word in words)
         most = [f"{word} {count / counts.total():.1%}" for word, count in counts.most_common(FREQUENT_WORDS)]
-        return (f"most frequent of {counts.total():,} misaligned words: {', '.join(most)}",) if most else ()
-
-    def _vectors(self, samples: Sequence[CaptionSample], cache: ScoreCache) -> dict[object, Tensor | ClipalignError]:
-        """Vectors of pictures, (E) each, by :func:`source_key`, encoding those that are not known yet."""
-        unknown = {source_key(one): one for one in samples if picture_key(one) not in cache.features}
-        pictures = self.pictures(list(unknown.values()))
-        tensors = {key: picture for key, picture in pictures.items() if not isinstance(picture, ClipalignError)}
-        names = [unknown[key].image_name for key in tensors]
-        vectors = with_oom_retry(
-            self._detect.batch_size,
-            lambda size: encode_each(self._loaded, list(tensors.values()), names=names, batch_size=size),
-        )
-        for key, vector in (pictures | dict(zip(tensors, vectors, strict=True))).items():
-            cache.features[picture_key(unknown[key])] = vector
-        return {source_key(one): cache.features[picture_key(one)] for one in samples}
+        named = (f"most frequent of {counts.total():,} misaligned words: {', '.join(most)}",) if most else ()
+        return (*named, *super().notes(outcomes))
 
 
 class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
