@@ -172,12 +172,11 @@ def _check_many(settings: DetectOptions) -> None:
         raise UsageError("--reference is for one pair", hint=hint, input="--reference")
     if "top" in settings.typed:
         raise UsageError("--top is for one pair", hint="the table of many has a line per pair", input="--top")
-    if settings.update_baseline and (settings.shard or launched_processes().size > 1):
-        raise UsageError(
-            "--update-baseline needs all records",
-            hint="run it in one process, without --shard",
-            input="--update-baseline",
-        )
+    if settings.shard or launched_processes().size > 1:
+        for name in ("update_baseline", "max_misaligned"):
+            if name in settings.typed:
+                hint = "run it in one process, without --shard"
+                raise UsageError(f"{flag_name(name)} needs all records", hint=hint, input=flag_name(name))
 
 
 _POLICY: Final = ("max_misaligned", "min_clip_score", "ignore_words", "baseline", "update_baseline", "exit_zero")

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from clipalign.data.records import InputRecord, Place, bad_record
-from clipalign.data.sources import HTTP, STDIN, is_file_name, origin_of, scheme_of, short_name
+from clipalign.data.sources import HTTP, NO_STORES, STDIN, is_file_name, origin_of, scheme_of, short_name
 from clipalign.data.words import too_long
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.files import address_in
@@ -150,7 +150,7 @@ class RowReader:
                 return f"{root.rstrip('/') if root else own.rpartition('/')[0]}/{image}"
         elif scheme_of(image) not in (*HTTP, "data") and origin_of(image) not in map(origin_of, (root, own)):
             origin = "://".join(origin_of(image))
-            hint = f"--image-root {origin}/ allows it"
+            hint = "give a path" if scheme_of(image) in NO_STORES else f"--image-root {origin}/ allows it"
             raise InputUnreadable(f"a picture at {origin} is not read for {place.file}", hint=hint, input=str(place))
         return image
 

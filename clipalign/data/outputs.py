@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -12,7 +12,7 @@ from clipalign.data.lines import lines_of, whole_file
 from clipalign.errors import InputUnreadable
 from clipalign.files import read_text_bytes
 
-_HINT = "give an output of clipalign as .jsonl or .json"
+OUTPUTS: Final = "give an output of detect or score-long as .jsonl or .json"
 
 
 def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
@@ -23,7 +23,7 @@ def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
     """
     for place, record in _documents(path):
         if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-            raise InputUnreadable(f"{path}{place} is no record of a result", hint=_HINT, input=str(path))
+            raise InputUnreadable(f"{path}{place} is no record of a result", hint=OUTPUTS, input=str(path))
         if "error" not in record:
             yield record
 
@@ -40,9 +40,9 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
             place = f":{line.number}"
             yield place, orjson.loads(line.content)
     except orjson.JSONDecodeError as error:
-        raise InputUnreadable(f"{path} is damaged: {error}", hint=_HINT, input=str(path)) from None
+        raise InputUnreadable(f"{path} is damaged: {error}", hint=OUTPUTS, input=str(path)) from None
     except OSError as error:
-        raise InputUnreadable(f"{path} cannot be read: {error.strerror}", hint=_HINT, input=str(path)) from None
+        raise InputUnreadable(f"{path} cannot be read: {error.strerror}", hint=OUTPUTS, input=str(path)) from None
 
 
 def _listed(found: Any) -> list[Any]:

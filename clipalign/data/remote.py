@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar, cast
 
-from clipalign.data.sources import ATTEMPTS, HTTP, origin_of, scheme_of
+from clipalign.data.sources import ATTEMPTS, HTTP, NO_STORES, origin_of, scheme_of
 from clipalign.download.web import RefusedError, RetryableError, RetryPolicy, TooLargeError, Web
 from clipalign.errors import (
     DownloadFailed,
@@ -36,14 +36,6 @@ MAX_BLOCK_BYTES: Final = 1 << 23
 
 CONNECTIONS_PER_HOST: Final = 8
 """Pictures fetched from one host at once; a browser opens six connections."""
-
-_NO_STORES: Final = frozenset(
-    (
-        *("file", "local", "data", "dir", "generic", "reference", "async_wrapper", "git", "dask", "jlab", "jupyter"),
-        *("blockcache", "cached", "filecache", "simplecache", "tar", "zip", "libarchive", "pyscript", "ftp"),
-    )
-)
-"""What fsspec opens beside stores: files of this machine, protocols that wrap others, and FTP, which has no secrets."""
 
 POLICY: Final = RetryPolicy()
 
@@ -268,7 +260,7 @@ def _filesystem(address: str) -> tuple[Any, str]:
     scheme = scheme_of(address)
     fsspec = need("fsspec", extra="remote", what=f"{scheme}://")
     known = need("fsspec.registry", extra="remote", what=f"{scheme}://")
-    if scheme in _NO_STORES or (scheme not in known.known_implementations and scheme not in known.registry):
+    if scheme in NO_STORES or (scheme not in known.known_implementations and scheme not in known.registry):
         raise UsageError(f"{scheme}:// is not read", hint="give a path, s3://, gs://, hf:// or https://", input=address)
     try:
         kind = fsspec.get_filesystem_class(scheme)

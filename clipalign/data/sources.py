@@ -52,6 +52,14 @@ _DIGITS: Final = 12
 
 HTTP: Final = ("http", "https")
 
+NO_STORES: Final = frozenset(
+    (
+        *("file", "local", "data", "dir", "generic", "reference", "async_wrapper", "git", "dask", "jlab", "jupyter"),
+        *("blockcache", "cached", "filecache", "simplecache", "tar", "zip", "libarchive", "pyscript", "ftp"),
+    )
+)
+"""What fsspec opens beside stores: files of this machine, protocols that wrap others, and FTP, which has no secrets."""
+
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://|data:", re.IGNORECASE)
 
 

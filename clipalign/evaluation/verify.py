@@ -1,7 +1,7 @@
 """Score a sample of an output's records again: whether the numbers come out, and if not, what differs.
 
-An output of ``detect`` or ``score-long`` is an input as well, so its records are read as one. Settings are those of its
-provenance; the model is the caller's, since a file of somebody else's must not choose what is loaded.
+Settings are those of the output's provenance; the model is the caller's, since a file of somebody else's must not
+choose what is loaded.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.config.settings import declared
-from clipalign.data.columns import ALL_COLUMNS
-from clipalign.data.readers import open_input
-from clipalign.data.records import InputRecord
+from clipalign.data.columns import ALL_COLUMNS, RowReader
+from clipalign.data.outputs import OUTPUTS, read_outputs
+from clipalign.data.records import InputRecord, Place
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError
 from clipalign.eval_results import Verification
 from clipalign.evaluation.compare import differing
@@ -48,24 +48,23 @@ def read_sample(place: Path, *, size: int, seed: int, pictures: Path | None) -> 
     Raises:
         InputUnreadable: no record of it was scored, or they have no provenance.
     """
-    rng, kept = random.Random(seed), []
-    source = open_input([str(place)], image_root=pictures, keep=(ALL_COLUMNS,))
-    for number, record in enumerate(one for one in source.records() if _was_scored(one)):
+    rng, kept = random.Random(seed), list[InputRecord]()
+    reader = RowReader(pictures, keep=(ALL_COLUMNS,))
+    for number, found in enumerate(filter(_was_scored, read_outputs(place))):
+        record = reader.record(found, Place(str(place), 0, number))
         if number < size:
             kept.append(record)
         elif (drawn := rng.randrange(number + 1)) < size:
             kept[drawn] = record
     if not kept:
-        hint = "give an output of detect or score-long as .jsonl or .json"
-        raise InputUnreadable(f"{place} has no record of a result", hint=hint, input=str(place))
+        raise InputUnreadable(f"{place} has no record of a result", hint=OUTPUTS, input=str(place))
     return kept
 
 
-def _was_scored(record: InputRecord) -> bool:
-    found = record.columns
+def _was_scored(found: Mapping[str, Any]) -> bool:
     origin = found.get("provenance")
     known = isinstance(origin, dict) and isinstance(origin.get("settings"), dict)
-    return record.problem is None and known and isinstance(found.get("cosine"), int | float)
+    return known and isinstance(found.get("cosine"), int | float)
 
 
 def verify(place: Path, records: Iterable[InputRecord], loaded: LoadedModel) -> Verification:

@@ -150,7 +150,7 @@ class DetectFormatter(RecordFormatter):
         text = Text(f"{shape.wrong if wrong else ' '} ", style="bold red" if wrong else "")
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
-        if record["image"] != record["id"]:
+        if not record["id"].startswith(record["image"]):  # a.jpg#2 names it too
             text.append(f"{visible(record['image'])}  ", style="dim")
         caption = _caption(record, _misaligned(record))
         if wrong and text.cell_len + caption.cell_len > width():

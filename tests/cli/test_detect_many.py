@@ -395,6 +395,7 @@ def test_a_baseline_is_what_an_earlier_run_found(capsys: Capture, tmp_path: Path
         (("--exit-zero",), "--exit-zero needs --check"),
         (("--check", "--update-baseline"), "--update-baseline needs --baseline"),
         (("--check", "--baseline", "b", "--update-baseline", "--shard", "1/2"), "--update-baseline needs all records"),
+        (("--check", "--max-misaligned", "5%", "--shard", "1/2"), "--max-misaligned needs all records"),
         (("--check", "--max-misaligned", "5.5"), "--max-misaligned must be a whole number or a share"),
         (("--check", "--max-misaligned", "150%"), "--max-misaligned must be a whole number or a share"),
     ],

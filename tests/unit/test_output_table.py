@@ -319,6 +319,12 @@ class TestIdColumn:
         lines = [formatter.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
         assert {line.index("red dogs") for line in lines} == {len(f"  0.5246  {ids[0]}  cup.jpg  ")}
 
+    def test_an_id_that_numbers_the_picture_names_it(self) -> None:
+        formatter = DetectFormatter()
+        ids = ["cup.jpg", "cup.jpg#2"]
+        lines = [formatter.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
+        assert lines[1] == f"  0.5246  {ids[1]}  red dogs"
+
     def test_after_a_longer_id_shorter_ones_are_filled_up(self) -> None:
         column = IdColumn()
         assert [column.cell(name) for name in ("cat", "breakfast", "cat")] == ["cat     ", "breakfast", "cat      "]

@@ -102,6 +102,14 @@ class TestAnUntrustedList:
     def test_no_store(self, tmp_path: Path, image: str) -> None:
         assert "is not read for" in self.problem(tmp_path, image)
 
+    @pytest.mark.parametrize(
+        ("image", "hint"), [("file:///x/a.png", "give a path"), ("s3://b/a.png", "--image-root s3://b/ allows it")]
+    )
+    def test_the_hint_is_what_helps(self, tmp_path: Path, image: str, hint: str) -> None:
+        (tmp_path / "a.jsonl").write_text(json.dumps({"image": image, "text": "a pear"}))
+        (record,) = open_input([str(tmp_path / "a.jsonl")]).records()
+        assert record.problem is not None and record.problem.hint == hint
+
     def test_a_store_that_the_user_named(self, tmp_path: Path) -> None:
         root = {"image_root": Path("memory://data/")}
         assert self.problem(tmp_path, "memory://data/a.png", **root) == ""
