@@ -246,8 +246,8 @@ class Example:
     """A sample worth looking at.
 
     Attributes:
-        record: of its result, as ``detect`` has it in JSON.
-        truth: what the data set says, a sentence.
+        record: of its result, as ``detect`` has it in JSON; its words also have ``false`` where the data set says so.
+        truth: what the data set says about no single word, a sentence; else empty.
         picture: a small JPEG, or None where the picture is gone.
     """
 

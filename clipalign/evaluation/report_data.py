@@ -39,8 +39,11 @@ def report_data(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> EvalR
     pictures = _pictures(benchmark, {outcome.id for outcome in (*worst, *best)}, settings)
 
     def example(outcome: CaptionOutcome) -> Example:
-        record = asdict(outcome.result)
-        return Example(record | {"id": outcome.id}, _truth(outcome), pictures.get(outcome.id))
+        record = asdict(outcome.result) | {"id": outcome.id}
+        if NLI_KEY not in outcome.truth:
+            words = outcome.result.words
+            record["words"] = [asdict(word) | {"false": is_false(outcome, word)} for word in words]
+        return Example(record, _truth(outcome), pictures.get(outcome.id))
 
     return EvalReport(
         document=run.document,
@@ -104,11 +107,10 @@ def _distribution(title: str, groups: dict[str, tuple[float, ...]]) -> Iterator[
 
 
 def _truth(outcome: CaptionOutcome) -> str:
-    if NLI_KEY in outcome.truth:
-        feedback = outcome.truth.get("feedback", "")
-        return f"people said: {feedback} (the prediction follows with {float(outcome.truth[NLI_KEY]):.3f})"
-    false = [word.text for word in outcome.result.words if is_false(outcome, word)]
-    return f"false according to the data set: {', '.join(false) or 'nothing that is a word here'}"
+    if NLI_KEY not in outcome.truth:
+        return ""
+    feedback = outcome.truth.get("feedback", "")
+    return f"people said: {feedback} (the prediction follows with {float(outcome.truth[NLI_KEY]):.3f})"
 
 
 def _pictures(benchmark: Benchmark[Any, Any], wanted: set[str], settings: EvalSettings) -> dict[str, bytes]:

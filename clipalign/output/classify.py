@@ -36,8 +36,8 @@ SHADES: Final = 9
 
 UNIT: Final = 1e-4
 
-STROKE_PX: Final = (0.4, 4.0)
-"""Width of the lines around the lightest and the heaviest crop."""
+BEST_CROPS: Final = 5
+"""Crops that a card shows, those with the largest share of the best class's score."""
 
 MOST_CELLS: Final = 4000
 """Cells of the best class's heat map, 60 crops and 66 sentences; sentences with the least share are left out."""
@@ -79,22 +79,33 @@ class ClassifyFormatter(RecordFormatter):
         classes = record["classes"]
         return -(classes[0]["score"] - classes[1]["score"]) if len(classes) > 1 else -2.0
 
-    def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def scale_of(self, records: Sequence[Mapping[str, Any]]) -> html.Scale:
+        scores = [one["score"] for record in records for one in record["classes"]]
+        largest = max(map(abs, scores), default=0.0)
+        return html.Scale(min(0.0, *scores) if scores else 0.0, largest, (html.AXIS,))
+
+    def card(self, record: Mapping[str, Any], scale: html.Scale) -> dict[str, Any]:
         evidence = read_evidence(record)
-        largest = max(abs(one["score"]) for one in record["classes"])
-        rows = [
-            {
-                "text": one["name"],
-                "wrong": None,
-                "numbers": [number_of(one)],
-                "bar": html.signed_bar(one["score"], largest=largest),
-            }
-            for one in record["classes"]
-        ]
-        cropped = bool(evidence) and len(evidence[0].crops) > 1
+        first = evidence[0] if evidence else None
+        crops = first.best_crops(BEST_CROPS) if first and len(first.crops) > 1 else []
         return {
-            "rows": rows,
-            "frames": _frames(evidence[0].crops) if cropped else [],
+            "rows": [
+                {
+                    "text": one["name"],
+                    "kind": None,
+                    "place": None,
+                    "numbers": [number_of(one)],
+                    "bar": html.signed_bar(one["score"], largest=scale.high),
+                }
+                for one in record["classes"]
+            ],
+            "view": (
+                html.BAR_UNITS - 1 if scale.low >= 0 else 0,
+                html.BAR_UNITS + 1 if scale.low >= 0 else 2 * html.BAR_UNITS,
+            ),
+            "outlines": _outlines(first.crops) if first and crops else "",
+            "wide": bool(evidence),
+            "crops": [_best_crop(crop, place, crops[0].share) for place, crop in enumerate(crops, 1)],
             "maps": [_heat_map(one, first=place == 0) for place, one in enumerate(evidence)],
         }
 
@@ -262,27 +273,25 @@ def _add_left_out(table: Table, count: int, noun: tuple[str, str]) -> None:
         table.add_row("", "", Text(f"{count} more {noun[count > 1]}", style="dim"))
 
 
-def _frames(crops: Sequence[Crop]) -> list[dict[str, object]]:
-    """Return the crops' frames, the heaviest last; cubing the shares makes a few lines stand out among sixty."""
-    ordered = sorted(crops, key=lambda crop: crop.weight)
-    lightest, heaviest = ordered[0].weight, ordered[-1].weight
-    thin, thick = STROKE_PX
-    frames: list[dict[str, object]] = []
-    for crop in ordered:
-        left, top, right, bottom = crop.box
-        share = ((crop.weight - lightest) / (heaviest - lightest or 1.0)) ** 3
-        frames.append(
-            {
-                "title": crop.title,
-                "x": left,
-                "y": top,
-                "width": right - left,
-                "height": bottom - top,
-                "stroke_px": round(thin + (thick - thin) * share, 2),
-                "opacity": round(0.12 + 0.88 * share, 2),
-            }
-        )
-    return frames
+def _outlines(crops: Sequence[Crop]) -> str:
+    """Return the frames of all crops as one SVG path."""
+    boxes = (crop.box for crop in crops)
+    return "".join(f"M{left} {top}H{right}V{bottom}H{left}z" for left, top, right, bottom in boxes)
+
+
+def _best_crop(crop: Crop, place: int, largest: float) -> dict[str, object]:
+    left, top, right, bottom = crop.box
+    return {
+        "place": place,
+        "title": crop.title,
+        "number": crop.number,
+        "x": left,
+        "y": top,
+        "width": right - left,
+        "height": bottom - top,
+        "numbers": [f"{crop.share:+.4f}", f"{crop.weight:.3f}"],
+        "bar": html.signed_bar(crop.share, largest=abs(largest)),
+    }
 
 
 def _heat_map(evidence: Evidence, *, first: bool) -> dict[str, object]:

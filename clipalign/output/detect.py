@@ -6,7 +6,7 @@ Words are shown as in the caption, never as markup.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from rich.cells import cell_len
@@ -51,6 +51,14 @@ GAPS_CELLS: Final = 6
 """Columns for mark, spaces and axis of a row."""
 
 BARLESS_GAPS_CELLS: Final = 3
+
+NEAR_ZERO: Final = 0.05
+"""Share of a page's largest attribution below which a word folds away, if :data:`LEAST_FOLDED` of its caption are."""
+
+LEAST_FOLDED: Final = 3
+
+HEAT_MAPS: Final = 20
+"""Heat maps of a card, those of misaligned words, then the hottest: as many as page.css has rules for."""
 
 Word = Mapping[str, Any]
 
@@ -111,26 +119,43 @@ class DetectFormatter(RecordFormatter):
             return 1e6 - float(record["f_clip_score"])
         return -float(record["clip_score"])
 
-    def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        words = record["words"]
-        largest = _largest(words)
+    def scale_of(self, records: Sequence[Mapping[str, Any]]) -> html.Scale:
+        """Return one scale for the words of all records, with epsilon drawn in where it decided."""
+        largest = max((_largest(record["words"]) for record in records), default=0.0)
+        epsilon = _epsilon(records[0]) if records else None
+        legend, shapes = f"Bars of all words are on one scale, ±{number_text(largest)}", [html.AXIS]
+        if epsilon is not None and abs(epsilon) <= largest:
+            shapes.append(html.Rect("epsilon", html.BAR_UNITS * (1 + epsilon / largest) - 0.5, 0, 1, 10))
+            legend += f"; the line is epsilon, {_epsilon_text(epsilon)}"
+        return html.Scale(-largest, largest, tuple(shapes), f"{legend}." if largest else "")
+
+    def card(self, record: Mapping[str, Any], scale: html.Scale) -> dict[str, Any]:
+        words, heat = record["words"], _heat(record)
+        decimals = _largest(words)
+        mapped = {one["start"]: one["place"] for one in heat}
         rows = [
             {
                 "text": word["text"],
-                "wrong": word["misaligned"],
-                "numbers": ["not scored" if (value := word["attribution"]) is None else signed_text(value, largest)],
-                "bar": html.signed_bar(value, largest=largest, wrong=word["misaligned"]),
+                "kind": (kind := _kind(word)),
+                "place": mapped.get(word["start"]),
+                "numbers": ["not scored" if (value := word["attribution"]) is None else signed_text(value, decimals)],
+                "bar": html.signed_bar(value, largest=scale.high, wrong=kind == "wrong"),
             }
             for word in words
         ]
+        small = [not row["kind"] and _is_near_zero(word, scale.high) for row, word in zip(rows, words, strict=True)]
+        if sum(small) < LEAST_FOLDED:
+            small = [False] * len(words)
         tokens = ("tokens", f"{record['n_tokens']}{', cut off' if record['truncated'] else ''}")
         return {
-            "pieces": pieces_of(record["text"], _misaligned(record)),
-            "wrong": list(self.frequent(record)),
+            "pieces": _pieces(record),
+            "verdicts": _verdicts(record),
             "meant": _meant(record),
-            "heat": _heat(record),
+            "heat": heat,
+            "wide": bool(heat),
             "scores": [*_scores(record), tokens],
-            "rows": rows,
+            "rows": [row for row, folds in zip(rows, small, strict=True) if not folds],
+            "folded": [row for row, folds in zip(rows, small, strict=True) if folds],
         }
 
     def annotation(self, record: Mapping[str, Any]) -> str:
@@ -233,6 +258,36 @@ def _misaligned(record: Mapping[str, Any]) -> list[Word]:
     return [word for word in record["words"] if word["misaligned"]]
 
 
+KINDS: Final = {
+    "hit": "false, and called misaligned",
+    "wrong": "called misaligned, but true",
+    "missed": "false, but not called misaligned",
+}
+"""What a word of each kind is, where a data set says which words are false."""
+
+
+def _kind(word: Word) -> str:
+    """Return "wrong" for a misaligned word; if a data set says whether it is false, whether that is right."""
+    if word.get("false"):
+        return "hit" if word["misaligned"] else "missed"
+    return "wrong" if word["misaligned"] else ""
+
+
+def _pieces(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the pieces of the caption, each with what is said about it and its kind; both empty for most."""
+    for piece, word in pieces_of(record["text"], (word for word in record["words"] if _kind(word))):
+        kind = "" if word is None else _kind(word)
+        yield piece, KINDS[kind] if word and "false" in word else "misaligned" if word else "", kind
+
+
+def _verdicts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is said about the whole caption, by kind."""
+    named = {kind: dict.fromkeys(word["text"] for word in record["words"] if _kind(word) == kind) for kind in KINDS}
+    labels = KINDS if any("false" in word for word in record["words"]) else {"wrong": "misaligned"}
+    verdicts = [(kind, f"{labels[kind]}: {', '.join(words)}") for kind, words in named.items() if words]
+    return verdicts or [("", "no misaligned word")]
+
+
 def _largest(words: Sequence[Word]) -> float:
     return max((abs(word["attribution"]) for word in words if word["attribution"] is not None), default=0.0)
 
@@ -305,7 +360,7 @@ def _verdict(record: Mapping[str, Any]) -> Text:
     count, scored = len(record["misaligned"]), sum(word["scored"] for word in words)
     rule = "the most negative one"
     if settings.get("mode") != "most-negative":
-        rule = f"attribution below epsilon {str(settings.get('epsilon')).replace('e-0', 'e-')}"  # -5e-5, not -5e-05
+        rule = f"attribution below epsilon {_epsilon_text(settings.get('epsilon'))}"
     text = Text(overflow="fold")
     if count:
         named = ", ".join(visible(word) for word in dict.fromkeys(record["misaligned"]))
@@ -335,13 +390,34 @@ def _meant(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _epsilon(record: Mapping[str, Any]) -> float | None:
+    """Return the epsilon that decided which words are misaligned, if one did."""
+    settings = record["provenance"]["settings"]
+    return None if settings.get("mode") == "most-negative" else settings.get("epsilon")
+
+
+def _epsilon_text(epsilon: float | None) -> str:
+    return str(epsilon).replace("e-0", "e-")  # -5e-5, not -5e-05
+
+
+def _is_near_zero(word: Word, largest: float) -> bool:
+    return word["attribution"] is None or abs(word["attribution"]) < NEAR_ZERO * largest
+
+
 def _heat(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return for each explained word its cells: place, size and strength, as shares of the picture and the hottest."""
-    maps = record.get("heat_maps") or ()
-    hottest = max((value for one in maps for row in one["rows"] for value in row), default=0.0) or 1.0
+    """Return the heat maps that are shown, each with its cells: place, and strength as a share of the hottest."""
+
+    def heat_of(one: Mapping[str, Any]) -> float:
+        return max((value for row in one["rows"] for value in row), default=0.0)
+
+    misaligned = {word["start"] for word in _misaligned(record)}
+    maps = sorted(record.get("heat_maps") or (), key=lambda one: (one["start"] not in misaligned, -heat_of(one)))
+    hottest = max(map(heat_of, maps), default=0.0) or 1.0
     return [
         {
+            "place": place,
             "text": one["text"],
+            "start": one["start"],
             "columns": len(one["rows"][0]),
             "rows": len(one["rows"]),
             "cells": [
@@ -351,7 +427,7 @@ def _heat(record: Mapping[str, Any]) -> list[dict[str, Any]]:
                 if value / hottest >= 0.01
             ],
         }
-        for one in maps
+        for place, one in enumerate(maps[:HEAT_MAPS], 1)
     ]
 
 

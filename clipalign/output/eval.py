@@ -5,6 +5,7 @@ Published numbers are shown for comparison only; nothing passes or fails by them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,7 @@ from clipalign.eval_results import (
 from clipalign.files import write_whole
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
-from clipalign.output.html import Rect, card_of, data_url, render_template
+from clipalign.output.html import Rect, Scale, card_of, data_url, render_template
 from clipalign.output.json import encode
 from clipalign.output.records import Entry
 from clipalign.output.table import Columns, column_table, fitting, folding, printed, provenance_line
@@ -293,6 +294,8 @@ def eval_page(shown: EvalReport) -> str:
     worst and best results.
     """
     document: Mapping[str, Any] = shown.document
+    formatter = DetectFormatter()
+    scale = formatter.scale_of([one.record for one in (*shown.worst, *shown.best)])
     origin = {name: value for name, value in document["provenance"].items() if name not in ("model", "settings")}
     return render_template(
         "eval.html",
@@ -301,9 +304,14 @@ def eval_page(shown: EvalReport) -> str:
         provenance={"model": document["model"], **origin, "settings": document["settings"]},
         legend=[one for one in LEGEND if one[0] != "published" or document["published"]],
         scale_units=SCALE_UNITS,
-        metrics=[_metric(document, name) for name in document["metrics"]],
+        metrics=[_metric(document, name) | {"about": said} for name, said in _explained(document["metrics"])],
         plots=[_plot(one) for one in shown.distributions],
-        examples=[("Most wrong", _cards(shown.worst)), ("Most right", _cards(shown.best))],
+        scale=scale.shapes,
+        bars=scale.legend,
+        examples=[
+            ("Most wrong", _cards(formatter, scale, shown.worst, 0)),
+            ("Most right", _cards(formatter, scale, shown.best, len(shown.worst))),
+        ],
         styles=("page.css", "eval.css"),
         scripts=(),
     )
@@ -383,9 +391,60 @@ def _shares(values: Sequence[float], low: float, high: float) -> list[float]:
     return [count / len(values) for count in counts]
 
 
-def _cards(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    formatter = DetectFormatter()
-    return [
-        card_of(formatter, Entry(dict(one.record), thumbnail=data_url(one.picture))) | {"truth": one.truth}
-        for one in examples
-    ]
+def _cards(
+    formatter: DetectFormatter, scale: Scale, examples: Sequence[Example], first: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the cards of examples: one is shown as wrong if a word of it is, by what the data set says."""
+    for number, one in enumerate(examples, first):
+        card = card_of(formatter, Entry(dict(one.record), thumbnail=data_url(one.picture)), scale, number)
+        wrong = any(kind in ("wrong", "missed") for kind, _ in card["verdicts"])
+        yield card | {"truth": one.truth, "kind": "found" if wrong else "fine"}
+
+
+ABOUT: Final = {
+    "la": "Of the false captions, how many have a false word as their lowest one, whatever epsilon is.",
+    "published_la": "The same as the paper's own code counts it.",
+    "f1": "Of words called misaligned: the harmonic mean of precision and recall.",
+    "precision": "Of the words called misaligned, how many are false.",
+    "recall": "Of the false words, how many are called misaligned.",
+    "published_f1": "The same with words that equal the data set's tokens.",
+    "ap_clip_score": "Average precision of CLIPScore at telling true captions from false ones.",
+    "ap_f_clip_score": "The same of F-CLIPScore, which counts misaligned words.",
+    "ap_sum_negative_attribution": "The same of the sum of the misaligned words' attributions.",
+    "ap_ref_clip_score": "The same of RefCLIPScore, which also compares with references.",
+    "pair_accuracy": "How many pictures have every true caption above every false one.",
+    "text_accuracy": "Without the picture: how often two true captions are nearer to each other than to the false one.",
+    "best_accuracy": "How many captions are on the right side of the cosine that parts true from false best.",
+    "pairs_ranked_right": "How often the true caption of a picture scores above its false one.",
+    "tau": "Rank correlation (Kendall) of the score with people's ratings.",
+    "spearman": "Rank correlation (Spearman) of the score with people's ratings.",
+    "pearson": "Linear correlation of the score with people's ratings.",
+    "monotonicity": "Correlation of a caption's place, from short to long, with its cosine.",
+    "nli": "Probability, by a model of inference, that the words called misaligned follow from what people said.",
+    "published_nli": "The same with both texts in lower case.",
+    "top1": "How often the best class is the right one.",
+    "top1_wca_std": "Spread of that share over repeated random crops.",
+    "top5": "How often the right class is among the best five.",
+    "gain": "Difference of two methods' top-1.",
+    "positive": "How often a true detail raises the score.",
+    "negative": "How often a wrong detail lowers it.",
+    "average": "The mean of both.",
+    "published_positive": "Positive, negative and their mean as SPECS' own script counts them.",
+    "r": "Recall: how often what belongs together is among the first k.",
+}
+"""What a metric says, by the beginning of its name."""
+
+
+def about(name: str) -> str:
+    """Return the entry of :data:`ABOUT` with the longest beginning of ``name``; empty for none."""
+    known = [begin for begin in ABOUT if re.match(rf"{begin}(?![a-z])", name)]
+    return ABOUT[max(known, key=len)] if known else ""
+
+
+def _explained(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each metric with its explanation, which is said once."""
+    said = {""}
+    for name in names:
+        sentence = about(name)
+        yield name, "" if sentence in said else sentence
+        said.add(sentence)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from clipalign.output.html import Scale
 
 Record = dict[str, Any]
 
@@ -108,7 +109,15 @@ class RecordFormatter:
         """Return the sort key of the page: higher is worse."""
         raise NotImplementedError
 
-    def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def rank(self, record: Mapping[str, Any]) -> float:
+        """Return the sort key among the records of one command line, all about one picture: lower comes first."""
+        return 0.0
+
+    def scale_of(self, records: Sequence[Mapping[str, Any]]) -> Scale:
+        """Return what the bars of these records, which share a page, have in common."""
+        raise NotImplementedError
+
+    def card(self, record: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
         """Return what ``templates/COMMAND.html`` shows besides the record."""
         raise NotImplementedError
 

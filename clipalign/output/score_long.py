@@ -7,13 +7,13 @@ as markup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
 
 from clipalign.output.console import MAX_WIDTH, visible, width
-from clipalign.output.html import BAR_UNITS, Rect
+from clipalign.output.html import BAR_UNITS, Rect, Scale
 from clipalign.output.records import RecordFormatter, Sort, named_scores, number_text, pieces_of
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, score_line, shortened, signs
 
@@ -74,8 +74,17 @@ class ScoreLongFormatter(RecordFormatter):
         falls = [-sentence["contribution"] for sentence in _lowering(record)]
         return 2.0 + max(falls) if falls else 1.0 - float(record["specs_score"])
 
-    def card(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        scale = scale_of([record])
+    def rank(self, record: Mapping[str, Any]) -> float:
+        return -float(record["specs_score"])
+
+    def scale_of(self, records: Sequence[Mapping[str, Any]]) -> Scale:
+        """Return one scale for all scores; it does not begin at 0, so that differences are visible."""
+        known = [sentence["specs_score"] for record in records for sentence in _scored(record)]
+        low, high = min(known, default=0.0), max(known, default=1.0)
+        low -= SHORTEST_BAR * ((high - low) or 0.01)
+        return Scale(low, high, legend=f"Bars are the score so far, from {low:.4f} to {high:.4f}: green is gained.")
+
+    def card(self, record: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
         rows = []
         before: float | None = None
         for sentence in record["sentences"]:
@@ -84,7 +93,8 @@ class ScoreLongFormatter(RecordFormatter):
             rows.append(
                 {
                     "text": sentence["text"],
-                    "wrong": sentence["lowers"],
+                    "kind": "wrong" if sentence["lowers"] else "",
+                    "place": None,
                     "numbers": [
                         "not scored" if score is None else f"{score:.4f}",
                         *(_signed(sentence[name], DECIMALS[0]) for name in CHANGES),
@@ -95,8 +105,11 @@ class ScoreLongFormatter(RecordFormatter):
             before = share
         lowering = _lowering(record)
         return {
-            "pieces": pieces_of(record["text"], lowering),
+            "pieces": [
+                (text, "lowers the score" if one else "", "") for text, one in pieces_of(record["text"], lowering)
+            ],
             "lowers": bool(lowering),
+            "wide": True,
             "verdict": _finding(record),
             "scores": _scores(record),
             "rows": rows,
@@ -123,8 +136,8 @@ class ScoreLongFormatter(RecordFormatter):
         return text.append(visible(" ".join(record["text"].split())))
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
-        scale = scale_of(records)
-        ranked = sorted(records, key=lambda record: -record["specs_score"])
+        scale = self.scale_of(records)
+        ranked = sorted(records, key=self.rank)
         parts: list[Text | Table] = [folding(ranked[0]["image"], "bold"), Text("")]
         if len(ranked) > 1:
             parts += [_ranking(ranked), Text("")]
@@ -139,22 +152,6 @@ class ScoreLongFormatter(RecordFormatter):
         context = f"{origin['settings'].get('context_tokens')} tokens"
         provenance = provenance_line(origin, first=[origin["model"]], also=[context])
         return printed([*parts, folding(legend, "dim"), provenance])
-
-
-class Scale(NamedTuple):
-    low: float
-    high: float
-
-    def share(self, score: float) -> float:
-        return (score - self.low) / (self.high - self.low)
-
-
-def scale_of(records: Sequence[Mapping[str, Any]]) -> Scale:
-    """Return one scale for all scores; it does not begin at 0, so that differences are visible."""
-    known = [sentence["specs_score"] for record in records for sentence in _scored(record)]
-    low, high = min(known), max(known)
-    spread = (high - low) or 0.01
-    return Scale(low - SHORTEST_BAR * spread, high)
 
 
 def _lowering(record: Mapping[str, Any]) -> list[Sentence]:

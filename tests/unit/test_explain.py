@@ -73,6 +73,7 @@ def test_the_page_draws_them_over_the_picture_and_escapes_words() -> None:
         "heat_maps": [{"text": hot.text, "start": 0, "end": 10, "rows": [list(row) for row in hot.rows]}]
     }
     entry = Entry(record, thumbnail=data_url((GOLDEN / "images" / "0.png").read_bytes()))
-    page = render_template("detect.html", card=card_of(DetectFormatter(), entry) | {"number": 7})
+    formatter = DetectFormatter()
+    page = render_template("detect.html", card=card_of(formatter, entry, formatter.scale_of([record]), 7))
     assert '<image id="seen-7"' in page and '<rect x="0" y="1" width="1" height="1" fill-opacity="1.0"/>' in page
     assert page.count("<rect x=") >= 3 and "<b>dog" not in page and "<script" not in page

@@ -47,8 +47,9 @@ def table(record: Record) -> str:
 
 
 def card(record: Record, thumbnail: str) -> str:
-    shown = card_of(ClassifyFormatter(), Entry(record, thumbnail=thumbnail))
-    return render_template("classify.html", card=shown)
+    formatter = ClassifyFormatter()
+    shown = card_of(formatter, Entry(record, thumbnail=thumbnail), formatter.scale_of([record]), 0)
+    return render_template("classify.html", card=shown, several=False)
 
 
 class TestEvidence:
@@ -105,12 +106,13 @@ class TestTable:
 
 
 class TestPage:
-    def test_the_heaviest_crop_has_the_thickest_line_and_lies_on_top(self) -> None:
+    def test_each_of_the_best_crops_has_a_thumbnail_and_a_frame_that_its_row_marks(self) -> None:
         markup = card(record_of(EXPLAINED), THUMBNAIL)
-        widths = [float(width) for width in re.findall(r'stroke-width="([\d.]+)"', markup)]
-        assert widths == sorted(widths) and widths[0] < 1 < widths[-1]
-        assert 'viewBox="0 0 200 100"' in markup and 'x="100" y="20" width="80" height="80"' in markup
-        assert f'href="{THUMBNAIL}"' in markup
+        rows = re.findall(r'<tr class=" ?r(\d)" tabindex="0">.*?viewBox="([\d ]+)".*?href="#seen-0"', markup, re.DOTALL)
+        frames = re.findall(r'class="mark h(\d)" x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', markup)
+        assert rows == [(place, " ".join(box)) for place, *box in frames]
+        assert 'viewBox="0 0 200 100"' in markup and ("1", "100", "20", "80", "80") in frames
+        assert markup.count(THUMBNAIL) == 1  # the thumbnails are parts of the one picture
 
     def test_the_heat_map_has_a_number_in_every_cell(self) -> None:
         markup = card(record_of(EXPLAINED), THUMBNAIL)
@@ -125,7 +127,7 @@ class TestPage:
     def test_equal_weights_and_no_contribution_divide_by_nothing(self) -> None:
         crops = tuple(replace(crop, weight=0.5) for crop in EXPLAINED.crops)
         even = replace(EXPLAINED, crops=crops, contributions=((0.0,) * 4,) * 2)
-        assert card(record_of(even), "").count('class="crop"') == 2
+        assert card(record_of(even), "").count('class="mark ') == 2
 
     def test_names_and_sentences_cannot_break_out(self) -> None:
         evil = '"><script>alert(1)</script>'

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from clipalign.eval_results import Distribution, EvalReport
+from clipalign.eval_results import Distribution, EvalReport, Example
 from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.report_data import report_data
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
-from clipalign.output.eval import eval_page
+from clipalign.output.eval import about, eval_page
+from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.word_datasets import nocaps_rows, word_set, write_nocaps
 
@@ -34,7 +35,7 @@ def test_the_page_has_numbers_intervals_plots_and_pictures(tmp_path: Path) -> No
     assert f"{document['metrics']['la']:.4f}" in page
     assert f"{document['intervals']['la']['low']:.3f} to" in page
     assert 'class="known"' not in page  # twenty captions of our own are not the published data
-    assert page.count("<figure") == 4
+    assert page.count('<figure class="plot"') == 4
     assert page.count("data:image/jpeg;base64,") == 10
     assert "2 of the 10 foils have several words" in page
     assert re.search(r"\.metrics \.known div \{ min-width: \d+rem", page)  # else a narrow window makes it a tower
@@ -67,18 +68,52 @@ def test_examples_are_false_captions_by_how_far_the_false_word_lies_below_the_ot
     found = shown(benchmark, tmp_path, limit=100)
     assert len(found.worst) == len(found.best) == 12
 
-    def margin(record: Any, truth: str) -> float:
-        false = truth.removeprefix("false according to the data set: ").split(", ")
-        inside: list[float] = [word["attribution"] for word in record["words"] if word["text"] in false]
-        outside: list[float] = [word["attribution"] for word in record["words"] if word["text"] not in false]
+    def margin(record: Any) -> float:
+        inside: list[float] = [word["attribution"] for word in record["words"] if word["false"]]
+        outside: list[float] = [word["attribution"] for word in record["words"] if not word["false"]]
         return min(outside) - min(inside)
 
-    worst = [margin(example.record, example.truth) for example in found.worst]
-    best = [margin(example.record, example.truth) for example in found.best]
+    worst = [margin(example.record) for example in found.worst]
+    best = [margin(example.record) for example in found.best]
     assert max(worst) <= min(best)
     ids = {str(example.record["id"]) for example in (*found.worst, *found.best)}
     assert len(ids) == 24
     assert not any(id.endswith("-true") for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("attributions", "kind", "said"),
+    [
+        ((1e-4, -4e-4), "fine", "✓ false, and called misaligned: coke"),
+        ((-4e-4, 1e-4), "found", "– false, but not called misaligned: coke"),
+        ((-4e-4, -4e-4), "found", "✗ called misaligned, but true: hot"),
+    ],
+)
+def test_an_example_is_shown_as_wrong_only_where_it_is(attributions: tuple[float, ...], kind: str, said: str) -> None:
+    record: dict[str, Any] = result_of("hot coke", *attributions).to_dict()
+    for word in record["words"]:
+        word["false"] = word["text"] == "coke"
+    document: dict[str, object] = {
+        "dataset": "x", "model": "m", "counts": {}, "notes": [], "metrics": {}, "published": {}, "intervals": {},
+        "provenance": {"seed": 0}, "settings": {},
+    }  # fmt: skip
+    page = eval_page(EvalReport(document, worst=(Example(record, ""),)))
+    assert f'<article class="card {kind}">' in page
+    assert said in page
+    assert ('<mark class="hit"' in page) == (attributions[1] < 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("la", "have a false word as their lowest"), ("la_in_domain", "have a false word as their lowest"),
+        ("top1_wca_std", "Spread"), ("top1_wca_small", "best class"), ("tau_b_f_clip_score", "Kendall"),
+        ("r5_text_to_image", "among the first k"), ("average", "mean of both"), ("latency", ""),
+    ],
+)  # fmt: skip
+def test_a_metric_is_explained_by_the_beginning_of_its_name(name: str, said: str) -> None:
+    assert said in about(name)
+    assert bool(said) == bool(about(name))
 
 
 def test_pictures_that_are_gone_leave_an_empty_frame(tmp_path: Path) -> None:

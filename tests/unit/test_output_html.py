@@ -18,7 +18,7 @@ from jinja2 import UndefinedError
 from clipalign.output import html as module
 from clipalign.output.console import visible
 from clipalign.output.detect import DetectFormatter
-from clipalign.output.html import HtmlWriter, Rect, card_of, data_url, signed_bar
+from clipalign.output.html import HtmlWriter, Rect, Scale, card_of, data_url, signed_bar
 from clipalign.output.records import Entry, EntryList, Record, Tally, pieces_of
 from clipalign.plain import plain
 from tests.records import HOSTILE, asked, finished
@@ -76,17 +76,22 @@ def shown(template: str, **values: Any) -> str:
     return module._environment().from_string(template).render(**values)
 
 
+def shown_text(text: str) -> str:
+    """The text with what is hidden written out; lines stay lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 @given(ANYTHING)
 def test_text_stays_text(text: str) -> None:
     read = Reader(shown("<p>{{ text }}</p>", text=text))
     assert (read.elements, read.other) == ([("p", {})], [])
-    assert "".join(read.texts) == visible(text)
+    assert "".join(read.texts) == shown_text(text)
 
 
 @given(ANYTHING)
 def test_attribute_values_stay_values(text: str) -> None:
     read = Reader(shown('<p title="{{ text }}" class="x">', text=text))
-    assert read.elements == [("p", {"title": visible(text), "class": "x"})]
+    assert read.elements == [("p", {"title": shown_text(text), "class": "x"})]
 
 
 @given(ANYTHING)
@@ -108,7 +113,8 @@ def test_templates_escape_everything_and_quote_every_attribute(template: Path) -
     assert not re.search(r"=\s*{{", text)  # an attribute without quotes
     assert not re.search(r"\s(on\w+|style)\s*=", text)
     addresses = set(re.findall(r"\s(?:src|href)=\"([^\"]*)\"", text))
-    assert addresses <= {"{{ card.thumbnail }}", "#unreadable", "#seen-{{ card.number }}"}
+    places = {"#unreadable", "#scale", "#seen-{{ card.number }}", "#heat-{{ card.number }}-{{ map.place }}"}
+    assert addresses <= {"{{ card.thumbnail }}", *places}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_templates_escape_everything_and_quote_every_attribute(template: Path) -
 )  # fmt: skip
 def test_a_thumbnail_that_is_no_picture_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="a picture as a data: URL"):
-        card_of(FORMATTER, Entry(record_of(COKE), thumbnail=address))
+        card_of(FORMATTER, Entry(record_of(COKE), thumbnail=address), Scale(), 0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -152,7 +158,7 @@ def test_hostile_captions_are_there_to_be_read() -> None:
     page = page_of(*entries)
     said = "".join(Reader(page).texts)
     for text in HOSTILE:
-        assert visible(plain({"x": text})["x"]) in said
+        assert shown_text(plain({"x": text})["x"]) in said
     assert page.count("<script") == 1
     assert not re.search("[\0\u202e\x07]", page)
 
@@ -222,13 +228,15 @@ def test_the_thumbnail_is_in_the_page() -> None:
     assert "no picture" in page_of(Entry(record_of(COKE)))
 
 
-def test_pages_that_grow_too_large_say_what_they_leave_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = [
+def many(count: int) -> list[Entry]:
+    return [
         Entry(record_of(replace(COKE, id=str(n), f_clip_score=-float(n))), thumbnail=data_url(PICTURE))
-        for n in range(30)
+        for n in range(count)
     ]
-    monkeypatch.setattr(module, "LARGE", 20)
-    assert "This page is large: 30 pairs." in page_of(*entries)
+
+
+def test_pages_that_grow_too_large_say_what_they_leave_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = many(30)
     monkeypatch.setattr(module, "MAX_CARDS", 10)
     monkeypatch.setattr(module, "MAX_PICTURE_CHARACTERS", 4 * len(entries[0].thumbnail))
     page = page_of(*entries)
@@ -238,12 +246,55 @@ def test_pages_that_grow_too_large_say_what_they_leave_out(monkeypatch: pytest.M
     assert re.findall(r'class="id" dir="auto">([^<]*)<', page)[:2] == ["29", "28"]
 
 
+def test_many_records_fold_into_batches_of_which_the_first_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(module, "MAX_PICTURE_CHARACTERS", 12 * len(many(1)[0].thumbnail))
+    error = finished(asked(4)).answer.to_dict()
+    page = page_of(*many(25), Entry(error))
+    batches = re.findall(r'<details class="batch"( id="unreadable")?( open)?><summary>(.*?)</summary>', page)
+    assert batches == [
+        ("", " open", "1 to 10 of 25 pairs"),
+        ("", "", "11 to 20 of 25 pairs"),
+        ("", "", "21 to 25 of 25 pairs"),
+        (' id="unreadable"', "", "1 pair unreadable"),
+    ]
+    assert [len(re.findall("<article", part)) for part in page.split('<details class="batch"')] == [0, 10, 10, 5, 1]
+    assert page.count("<img") == 12
+    assert 'class="batch"' not in page_of(*many(10))
+
+
 def test_bars_lie_on_their_side_of_the_axis() -> None:
-    axis = Rect("axis", 99.5, 0, 1, 10)
-    assert signed_bar(-1.0, largest=2.0, wrong=True) == [Rect("wrong", 50.0, 1, 50.0, 8), axis]
-    assert signed_bar(2.0, largest=2.0) == [Rect("plus", 100, 1, 100.0, 8), axis]
-    assert signed_bar(-1e-9, largest=1.0)[0].width == 1.0
-    assert signed_bar(None, largest=0.0)[0].width == 0.0
+    assert signed_bar(-1.0, largest=2.0, wrong=True) == [Rect("wrong", 50.0, 1, 50.0, 8)]
+    assert signed_bar(2.0, largest=2.0) == [Rect("plus", 100, 1, 100.0, 8)]
+    assert signed_bar(-1e-9, largest=1.0) == signed_bar(None, largest=0.0) == []
+
+
+def test_the_bars_of_a_page_share_one_scale_on_which_epsilon_is_drawn() -> None:
+    strong, weak = result_of("a cup", 1e-3, -2e-4), result_of("a cup", 5e-4, 1e-4)
+    page = page_of(*(Entry(record_of(one)) for one in (strong, weak)))
+    bars = re.findall(r'<rect class="(plus|minus|wrong)" x="[\d.]+" y="1" width="([\d.]+)"', page)
+    assert bars == [("plus", "100.0"), ("wrong", "20.0"), ("plus", "50.0"), ("plus", "10.0")]
+    assert 'class="epsilon" x="94.5"' in page and page.count('id="scale"') == 1
+    assert "Bars of all words are on one scale, ±0.00100; the line is epsilon, -5e-5." in page
+
+
+def test_words_near_zero_fold_away_if_there_are_several() -> None:
+    text = "a cup of hot coke"
+    page = page_of(Entry(record_of(result_of(text, 1e-6, 2e-4, -2e-6, 3e-6, -4e-4))))
+    folded = page[page.index("<summary>3 words near zero</summary>") :]
+    assert re.findall(r'<th scope="row" dir="auto">(.*?)</th>', folded)[:3] == ["a", "of", "hot"]
+    assert "near zero" not in page_of(Entry(record_of(result_of(text, 1e-6, 2e-4, -2e-6, 3e-4, -4e-4))))
+
+
+def test_texts_about_one_picture_are_ranked_with_the_picture_once() -> None:
+    from clipalign.output.score_long import ScoreLongFormatter
+    from tests.unit.test_output_score_long import record
+
+    entries = [Entry(record(score, id=str(n)), thumbnail=data_url(PICTURE)) for n, score in enumerate((0.5, 0.7, 0.6))]
+    page = HtmlWriter().results(ScoreLongFormatter(), entries).decode()
+    assert re.findall(r'class="id" dir="auto">([^<]*)<', page) == ["1", "2", "0"]
+    assert page.count("<img") == 1
+    assert "<nav" not in page and "<script" not in page
 
 
 def test_marks_keep_the_text_whole() -> None:

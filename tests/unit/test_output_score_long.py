@@ -11,7 +11,7 @@ import pytest
 
 from clipalign.output.html import card_of, render_template
 from clipalign.output.records import Entry, Record
-from clipalign.output.score_long import ScoreLongFormatter, scale_of
+from clipalign.output.score_long import ScoreLongFormatter
 from clipalign.results import LongResult, SentenceScore
 from tests.results import PROVENANCE
 
@@ -94,7 +94,8 @@ class TestTable:
         lines = score_long_table([low, high]).splitlines()
         assert [line.split()[:2] for line in lines[3:5]] == [["1", "0.7000"], ["2", "0.4000"]]
         assert "0 of 2" in lines[3] and "1 of 2" in lines[4]
-        assert scale_of([low, high]) == pytest.approx((0.37, 0.7))
+        scale = ScoreLongFormatter().scale_of([low, high])
+        assert (scale.low, scale.high) == pytest.approx((0.37, 0.7))
 
     @pytest.mark.parametrize("columns", ["20", "40", "80", "100"])
     def test_fits_the_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
@@ -142,7 +143,10 @@ class TestFormatter:
 
     def test_the_card_escapes_and_marks(self) -> None:
         texts = ("<b>A & B.</b>", "<script>alert(1)</script>.")
-        card = render_template("score-long.html", card=card_of(self.formatter, Entry(record(0.5, 0.4, texts=texts))))
+        entry = Entry(record(0.5, 0.4, texts=texts))
+        card = render_template(
+            "score-long.html", card=card_of(self.formatter, entry, self.formatter.scale_of([entry.record]), 0)
+        )
         assert "<script>" not in card and "&lt;script&gt;" in card and "<mark" in card
         assert 'class="wrong"' in card and "-0.1000" in card and "✗ 1 of 2 sentences lowers the score" in card
 

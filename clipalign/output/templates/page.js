@@ -1,7 +1,7 @@
 (() => {
   "use strict";
-  const main = document.querySelector("main");
-  const cards = [...main.children].map((card, worst) => ({ card, worst, text: null }));
+  const box = document.querySelector(".cards");
+  const cards = [...document.querySelectorAll(".card")].map((card, worst) => ({ card, worst, text: null }));
   const find = document.getElementById("find");
   const order = document.getElementById("order");
   const shown = document.getElementById("shown");
@@ -14,7 +14,19 @@
     return one.text;
   };
 
+  const place = (ordered) => {
+    const after = box.nextSibling;
+    const parent = box.parentNode;
+    box.remove(); // thousands of moves in a page that is shown would cost a second
+    box.append(...ordered.map((one) => one.card));
+    parent.insertBefore(box, after);
+    for (const batch of document.querySelectorAll(".batch")) batch.hidden = !batch.contains(box); // all are in one now
+    const label = document.querySelector(".batch:not([hidden]) > summary");
+    if (label) label.hidden = label.parentNode.open = true;
+  };
+
   const filter = () => {
+    if (document.querySelector(".batch:not([hidden]) ~ .batch:not([hidden])")) place(cards);
     const wanted = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     for (const one of cards) {
@@ -41,10 +53,7 @@
       }
       return sign * (a.value - b.value) || a.one.worst - b.one.worst;
     });
-    const after = main.nextSibling;
-    main.remove(); // thousands of moves in a page that is shown would cost a second
-    main.append(...keyed.map(({ one }) => one.card));
-    document.body.insertBefore(main, after);
+    place(keyed.map(({ one }) => one));
   };
 
   let waiting = 0;
