@@ -22,7 +22,7 @@ from clipalign.commands import COMMANDS, command_function
 from clipalign.commands.options import typer_option
 from clipalign.config.readers import truth
 from clipalign.config.settings import CommandSettings, declared
-from clipalign.config.suggest import suggestion
+from clipalign.config.suggest import suggestion, translation
 from clipalign.errors import EXIT_DONE, EXIT_INTERRUPTED, NO_RIGHTS, ClipalignError, Interrupted, UsageError
 from clipalign.help import page
 from clipalign.output.console import (
@@ -49,6 +49,11 @@ CLOSING = (
 )
 
 
+_HELP = ("quiet", "help", "help_all")
+MOST_EXAMPLES = 5
+"""Options and examples of ``--help``."""
+
+
 class InternalError(ClipalignError):
     """An unexpected exception: a defect of ours or of a library."""
 
@@ -70,10 +75,17 @@ class _OwnHelp:
 
 
 class Command(_OwnHelp, TyperCommand):
-    def help_page(self, ctx: Any) -> str:
+    def help_page(self, ctx: Any, *, everything: bool = False) -> str:
+        """Return the page of the options that people need, or of every one."""
         arguments = [p.metavar or p.name.upper() for p in self.params if p.param_type_name == "argument"]
         usage = " ".join([ctx.command_path, "[OPTIONS]", *arguments])
-        return page(usage=usage, text=self.help or "", parameters=self.get_params(ctx), closing=CLOSING)
+        shown, parameters = COMMANDS[str(self.name)].shown.split(), self.get_params(ctx)
+        if everything or not shown:
+            return page(usage=usage, text=self.help or "", parameters=parameters, closing=CLOSING)
+        some = [p for p in parameters if p.param_type_name == "argument" or p.name in (*shown, *_HELP)]
+        more = len(parameters) - len(some)
+        closing = f"{more} more options, settings files, exit statuses: {ctx.command_path} --help-all"
+        return page(usage=usage, text=self.help or "", parameters=some, closing=closing, examples=MOST_EXAMPLES)
 
 
 class App(_OwnHelp, TyperGroup):
@@ -311,8 +323,20 @@ def _unknown_option(option: str, ctx: Any, typed: Sequence[str]) -> UsageError:
     elif command == PROGRAM:
         hint = suggestion(option, known) or f"see {PROGRAM} --help; a command's options follow its name"
     else:
-        hint = suggestion(option, [*known, "--help"]) or f"see {command} --help"
+        hint = _argument_hint(option, ctx) or translation(option, known) or suggestion(option, [*known, "--help"])
+        hint = hint or f"see {command} --help-all"
     return UsageError(f"there is no option {whole if ' ' in whole else option}", hint=hint, input=option)
+
+
+_ARGUMENTS = {"--image": "IMAGE", "--img": "IMAGE", "--text": "TEXT", "--caption": "TEXT", "--prompt": "TEXT"}
+
+
+def _argument_hint(option: str, ctx: Any) -> str:
+    """Return a hint where other tools have an option for what is an argument here."""
+    params = ctx.command.params if ctx is not None else []
+    names = [p.metavar for p in params if p.param_type_name == "argument"]
+    named = any(name.rstrip("…") == _ARGUMENTS.get(option) for name in names)
+    return f"it is an argument: {' '.join([ctx.command_path, *names])}" if named else ""
 
 
 def _missing_names(ctx: Any, parameter: Any) -> list[str]:

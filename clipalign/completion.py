@@ -82,7 +82,8 @@ def _tree() -> tuple[Branch, list[Branch]]:
     begins = (Flag(("-V", "--version"), "Print the version", "nothing"),)
     common = tuple(_flag(declared(CommandSettings)[name]) for name in ("quiet", "verbose", "debug"))
     root = Branch(PROGRAM, "", (*begins, *common, *ends), files=False)
-    return root, [_branch(name, row.summary, ends) for name, row in COMMANDS.items()]
+    every = Flag(("--help-all",), "Show this page with every option", "nothing")
+    return root, [_branch(name, row.summary, (every, *ends)) for name, row in COMMANDS.items()]
 
 
 def _branch(name: str, summary: str, ends: tuple[Flag, ...]) -> Branch:
@@ -99,7 +100,11 @@ def _branch(name: str, summary: str, ends: tuple[Flag, ...]) -> Branch:
 
 
 def _flag(setting: Setting) -> Flag:
-    names = [setting.short, setting.flag, f"--no-{setting.flag[2:]}" if setting.switch and not setting.plain else ""]
+    names = [
+        *setting.short.split(),
+        setting.flag,
+        f"--no-{setting.flag[2:]}" if setting.switch and not setting.plain else "",
+    ]
     choices = tuple(setting.choices() if callable(setting.choices) else setting.choices)
     takes = "choice" if choices else "text"
     if setting.switch:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from clipalign.output.console import styled, width
 
 COMMON_PANEL: Final = "Options"
-NAME_CELLS: Final = 30
+NAME_CELLS: Final = 24
 """Columns for names; a longer one gets a line of its own."""
 
 NARROW_CELLS: Final = 60
@@ -30,10 +30,18 @@ def page(
     parameters: Sequence[Any] = (),
     commands: Iterable[tuple[str, str]] = (),
     closing: str = "",
+    examples: int | None = None,
 ) -> str:
-    """Return the page: ``text`` is a docstring, ``parameters`` are Typer's, ``commands`` names with their one line."""
+    """Return the page.
+
+    Args:
+        text: a docstring.
+        parameters: Typer's.
+        commands: names with their one line.
+        examples: how many of the docstring are shown, at most; None for all.
+    """
     columns = width()
-    blocks = [_filled(f"{_bold('Usage:')} {usage}", columns, hanging="  "), _prose(text, columns)]
+    blocks = [_filled(f"{_bold('Usage:')} {usage}", columns, hanging="  "), _prose(text, columns, examples)]
     blocks.append(_section("Commands", list(commands), columns))
     blocks.append(_section("Arguments", [_entry(p) for p in parameters if p.param_type_name == "argument"], columns))
     panels: dict[str, list[tuple[str, str]]] = {}
@@ -65,7 +73,7 @@ def _section(title: str, rows: list[tuple[str, str]], columns: int) -> str:
     if not rows:
         return ""
     lines = [_bold(f"{title}:")]
-    widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=0)
+    widest = max((len(name) for name, _ in rows if len(name) <= NAME_CELLS), default=NAME_CELLS)
     indent = 6 if columns < NARROW_CELLS else widest + 4
     for name, description in rows:
         # textwrap breaks at any space but this one
@@ -86,13 +94,13 @@ def _filled(text: str, columns: int, *, hanging: str = "") -> str:
     return textwrap.fill(text, columns, subsequent_indent=hanging, break_on_hyphens=False, break_long_words=False)
 
 
-def _prose(text: str, columns: int) -> str:
-    """Fill paragraphs to the width, keep indented lines, and set the line above those as a heading."""
+def _prose(text: str, columns: int, most: int | None = None) -> str:
+    """Fill paragraphs to the width, keep indented lines, at most so many, and set the line above as a heading."""
     blocks = []
     for paragraph in text.strip().split("\n\n"):
         first, *rest = paragraph.splitlines() or [""]
         if any(line.startswith("  ") for line in rest):
-            blocks.append("\n".join([_bold(first), *rest]))
+            blocks.append("\n".join([_bold(first), *rest[:most]]))
         else:
             blocks.append(_filled(" ".join([first, *rest]), columns))
     return "\n\n".join(blocks)

@@ -15,24 +15,45 @@ if TYPE_CHECKING:
 
 
 class CommandRow(NamedTuple):
-    """A command's function, as ``module:function``, and its one line for ``--help``."""
+    """A command's function, as ``module:function``, its one line for ``--help``, and the settings that people need.
+
+    ``--help`` of the command shows these, ``--help-all`` every one; without any both show all.
+    """
 
     target: str
     summary: str
+    shown: str = ""
 
 
 COMMANDS: Final[dict[str, CommandRow]] = {
     "download": CommandRow(
         "clipalign.commands.download:download", "List, fetch, verify and remove models and data sets."
     ),
-    "detect": CommandRow("clipalign.commands.detect:detect", "Which words of a text do not fit an image."),
-    "classify": CommandRow("clipalign.commands.classify:classify", "Which class an image shows, and why."),
-    "score-long": CommandRow(
-        "clipalign.commands.score_long:score_long", "How well a long text fits an image, sentence by sentence."
+    "detect": CommandRow(
+        "clipalign.commands.detect:detect",
+        "Which words of a text do not fit an image.",
+        "epsilon suggest explain input columns image_root output resume format check max_misaligned model device",
     ),
-    "eval": CommandRow("clipalign.commands.eval:evaluate", "Measure a model on a benchmark."),
+    "classify": CommandRow(
+        "clipalign.commands.classify:classify",
+        "Which class an image shows, and why.",
+        "labels descriptions dataset method input columns image_root limit output resume top probabilities "
+        "explain format model device",
+    ),
+    "score-long": CommandRow(
+        "clipalign.commands.score_long:score_long",
+        "How well a long text fits an image, sentence by sentence.",
+        "text_file by margin input columns image_root limit output resume check format model device",
+    ),
+    "eval": CommandRow(
+        "clipalign.commands.eval:evaluate",
+        "Measure a model on a benchmark.",
+        "dataset data_root limit calibrate compare output report resume format model device",
+    ),
     "train-specs": CommandRow(
-        "clipalign.commands.train_specs:train_specs", "Train a model on long captions with right and wrong details."
+        "clipalign.commands.train_specs:train_specs",
+        "Train a model on long captions with right and wrong details.",
+        "data prepare columns image_root objective epochs batch_size learning_rate freeze init output resume device",
     ),
 }
 

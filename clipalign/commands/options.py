@@ -19,8 +19,9 @@ from clipalign.config.settings import (
     resolve,
     unknown_variables,
 )
+from clipalign.errors import EXIT_DONE
 from clipalign.output import configure
-from clipalign.output.console import notices
+from clipalign.output.console import notices, write_output
 
 PANELS: Final = (
     *(
@@ -43,12 +44,23 @@ def typer_option(setting: Setting) -> Any:
     flag = setting.flag
     return typer.Option(
         f"{flag}/--no-{flag[2:]}" if setting.switch and not setting.plain else flag,
-        *([setting.short] if setting.short else []),
+        *setting.short.split(),
         metavar=setting.value or None,
         help=setting.help + (f" [default: {setting.default}]" if setting.default else ""),
         autocompletion=_completing(setting) if setting.choices else None,
         rich_help_panel=setting.panel or None,
     )
+
+
+def _show_all(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        write_output(ctx.command.help_page(ctx, everything=True))  # type: ignore[attr-defined]
+        raise typer.Exit(EXIT_DONE)
+
+
+_HELP_ALL: Final = Annotated[
+    bool, typer.Option("--help-all", help="Show this page with every option.", is_eager=True, callback=_show_all)
+]
 
 
 def _annotation(setting: Setting) -> Any:
@@ -82,6 +94,7 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
 
         @wraps(function)
         def run(**typed: Any) -> int:
+            del typed["help_all"]
             flags = {name: typed.pop(name) for name in own}
             return function(**typed, settings=resolve_settings(command, kind, flags))
 
@@ -93,6 +106,9 @@ def expand_options(command: str) -> Callable[[Callable[..., int]], Callable[...,
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(setting))
             for name, setting in own.items()
         ]
+        options.append(
+            inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_HELP_ALL)
+        )
         run.__signature__ = signature.replace(parameters=[*arguments, *options])  # type: ignore[attr-defined]
         run.settings = kind  # type: ignore[attr-defined]
         return run

@@ -44,7 +44,7 @@ MAX_TEXT_BYTES: Final = 10_000_000
 class ScoreLongOptions(LongSettings, RecordSettings):
     panel = "Scoring"
 
-    model: Annotated[str, SameAs(ModelSettings)] = LONG_MODEL
+    model: Annotated[str, SameAs(ModelSettings, default=LONG_MODEL)] = LONG_MODEL
     text_file: Annotated[
         tuple[str, ...],
         Setting("A file with one text, in UTF-8; - for standard input. May be repeated.", value="FILE", file=False),

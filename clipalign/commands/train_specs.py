@@ -54,7 +54,8 @@ class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, 
     init: Annotated[
         str,
         Setting(
-            "Model to start from, as for --model; fewer than 248 tokens are stretched.",
+            "Model to start from, as for --model of the others; fewer than 248 tokens are stretched.",
+            short="-m --model",
             value="NAME[@WEIGHTS]",
             choices=model_names,
             beside_file=True,

@@ -25,7 +25,7 @@ from clipalign.config.readers import (
 )
 from clipalign.config.settings import CommandSettings, Setting
 from clipalign.errors import UsageError
-from clipalign.models.registry import DEFAULT_MODEL, LONG_MODEL, model_names
+from clipalign.models.registry import DEFAULT_MODEL, model_names
 
 FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "tar", "html", "github")
 
@@ -107,11 +107,10 @@ class ModelSettings(MachineSettings):
     model: Annotated[
         str,
         Setting(
-            "Registry name (pictogram works offline), an open_clip architecture with a pretrained tag or a file, "
-            "CONFIG.json@FILE, a checkpoint, a folder, or a repository of the Hub (owner/name).",
+            "A name (pictogram works offline), an open_clip architecture with a tag or a file, CONFIG.json@FILE, a "
+            "checkpoint, a folder, or a repository of the Hub (owner/name).",
             short="-m",
             value="NAME[@WEIGHTS]",
-            default=f"{DEFAULT_MODEL}; of score-long: {LONG_MODEL}",
             choices=model_names,
             beside_file=True,
         ),
@@ -145,9 +144,9 @@ class RecordSettings(RunSettings, ModelSettings):
     input: Annotated[
         tuple[str, ...],
         Setting(
-            "Read many records: .jsonl, .json, .csv, .tsv, .parquet, a folder of images with .txt captions, "
-            "WebDataset .tar, their addresses (https://, s3://), or - for JSON lines on standard input. Several, "
-            "patterns, and ranges such as {000..099}.tar are read one after another.",
+            "Read many records: .jsonl, .json, .csv, .tsv, .parquet, WebDataset .tar, a folder of images with .txt "
+            "captions, addresses, or - for JSON lines on standard input. May be repeated, or be a pattern or a range "
+            "such as {000..099}.tar.",
             short="-i",
             value="FILE|DIR|-",
             file=False,
@@ -183,7 +182,8 @@ class RecordSettings(RunSettings, ModelSettings):
         ),
     ] = None
     limit: Annotated[
-        int | None, Setting("Use only the first N records, of each shard.", whole(1), value="N", default="all")
+        int | None,
+        Setting("Use only the first N records, of each shard.", whole(1), short="-n", value="N", default="all"),
     ] = None
     output: Annotated[
         Path | None,
@@ -199,6 +199,7 @@ class RecordSettings(RunSettings, ModelSettings):
         str | None,
         Setting(
             "Output format.",
+            short="-f",
             choices=FORMATS,
             default="table on a terminal, json elsewhere; for many, jsonl elsewhere, or by the ending of --output",
             panel="Output",

@@ -35,6 +35,7 @@ class Setting:
         value: placeholder in the help, choices separated by ``|``, two values by a space.
         default: in words; by default the field's own default.
         choices: what completes the value.
+        short: other spellings of the flag, separated by spaces.
         plain: whether a switch has no ``--no-`` form.
         file: whether a settings file may set it. As a file may come with somebody else's data, it must not say where to
             read or write, nor replace, fetch, accept or send anything.
@@ -93,6 +94,7 @@ class CommandSettings(Checked):
         str | None,
         Setting(
             "Output format.",
+            short="-f",
             choices=("table", "json"),
             default="table on a terminal, json elsewhere",
             panel="Output",

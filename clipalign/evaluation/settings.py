@@ -55,7 +55,9 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
             variable=False,
         ),
     ] = False
-    limit: Annotated[int | None, Setting("Use only the first N samples.", whole(1), value="N", default="all")] = None
+    limit: Annotated[
+        int | None, Setting("Use only the first N samples.", whole(1), short="-n", value="N", default="all")
+    ] = None
     protocol: Annotated[
         str | None,
         Setting(

@@ -49,7 +49,9 @@ class PrepareSettings(Checked):
     min_words: Annotated[
         int, Setting("Leave out sentences or phrases of fewer words.", whole(1), value="N", default="1, all of them")
     ] = 1
-    limit: Annotated[int | None, Setting("Use only the first N samples.", whole(1), value="N", default="all")] = None
+    limit: Annotated[
+        int | None, Setting("Use only the first N samples.", whole(1), short="-n", value="N", default="all")
+    ] = None
     seed: Annotated[int, SameAs(MachineSettings)] = 0
 
 

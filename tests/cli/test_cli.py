@@ -45,7 +45,7 @@ def test_every_command_has_help_with_examples(capsys: Capture, command: str) -> 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_the_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: str, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    page = run_here(capsys, command, "--help").out
+    page = run_here(capsys, command, "--help-all").out
     examples = ("  clipalign", "  curl")  # stand as they are, and fit 80 columns
     assert all(len(line) <= (80 if line.startswith(examples) else int(columns)) for line in page.splitlines())
 
@@ -73,7 +73,7 @@ def test_help_names_the_formats_that_the_command_has(capsys: Capture, command: s
         if command in ("detect", "classify", "score-long")
         else "table|json"
     )
-    assert f"--format {formats}\n" in run_here(capsys, command, "--help").out.replace("  Output", "\n")
+    assert f"--format {formats}\n" in run_here(capsys, command, "--help-all").out.replace("  Output", "\n")
 
 
 def test_help_has_no_escape_codes_even_on_a_ci_service(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clipalign.commands import COMMANDS
+from clipalign.config.suggest import OTHER_TOOLS, translation
 from tests.cli.run import run_here
 from tests.contract.test_options import options_of
 
@@ -35,7 +36,7 @@ NOTHING_BY_DEFAULT = {
     "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
     "--accept-license", "--data", "--prepare", "--sweep", "--compare", "--report", "--save", "--from", "--list",
     "--dry-run", "--self", "--update-baseline", "--exit-zero", "--verify", "--remove", "--quiet", "--verbose",
-    "--debug", "--help",
+    "--debug", "--help", "--help-all",
 }  # fmt: skip
 """Without them there is none of what they name."""
 
@@ -55,6 +56,7 @@ MEANINGS = {
     "--format": "with records; without",
     "--limit": "records; samples",
     "--columns": "of an input; of labeled texts",
+    "--model": "the same, but for the default",
     "--dry-run": "what would be fetched; what can be measured",
 }
 """Options whose help differs between commands because they mean something else there."""
@@ -119,7 +121,51 @@ def test_a_default_that_help_names_is_the_one_that_holds() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_line_ends_before_a_default(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_help_is_a_screen_and_a_half_and_help_all_says_the_rest_in_the_same_words(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     page = run_here(capsys, command, "--help").out
+    some, everything = (" ".join(text.split()) for text in (page, run_here(capsys, command, "--help-all").out))
+    assert len(page.splitlines()) <= 75
+    shown = COMMANDS[command].shown.split()
+    assert set(shown) <= options_of(command).keys()
+    for name, option in options_of(command).items():
+        entry = f"{option.metavar or ''} {option.help}".strip()
+        assert entry in everything
+        assert entry in some or name not in shown
+    assert f"more options, settings files, exit statuses: clipalign {command} --help-all" in some or not shown
+
+
+def test_the_names_of_other_tools_are_translated() -> None:
+    for ours, theirs in OTHER_TOOLS.items():
+        options = [one for command in COMMANDS for one in options_of(command).values()]
+        known = {name for one in options for name in one.opts}
+        assert ours.split()[0] in known
+        for name in theirs.split():
+            assert name not in known, f"{name} is an option here"
+            assert translation(name.replace("-", "_").replace("__", "--", 1), known).startswith("here it is --")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("detect a.png text --json", "here it is --format json"),
+        ("detect a.png --caption text", "it is an argument: clipalign detect IMAGE TEXT"),
+        ("detect --image_column path", "here it is --columns image=NAME"),
+        ("eval --tasks foil", "here it is --dataset"),
+        ("train-specs --lr 1", "here it is --learning-rate"),
+        ("score-long a.png --prompt text", "it is an argument: clipalign score-long IMAGE TEXT…"),
+    ],
+)
+def test_an_option_of_another_tool_is_answered_with_ours(
+    capsys: pytest.CaptureFixture[str], line: str, hint: str
+) -> None:
+    run = run_here(capsys, *line.split())
+    assert run.status == 2 and f"hint: {hint}\n" in run.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_line_ends_before_a_default(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    page = run_here(capsys, command, "--help-all").out
     assert "[default:\n" not in page
     assert "\N{NO-BREAK SPACE}" not in page

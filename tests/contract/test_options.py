@@ -30,6 +30,7 @@ def options_of(command: str) -> dict[str, Any]:
     return {one.name: one for one in built_command(command).params if one.param_type_name == "option"}
 
 
+PAGES = ("help", "help_all")
 PAIRS = [(command, name) for command in COMMANDS for name in options_of(command)]
 
 
@@ -157,8 +158,8 @@ def world(
 
 @pytest.mark.parametrize(("command", "name"), PAIRS, ids=lambda value: value)
 def test_the_option_changes_what_is_seen(world: World, command: str, name: str) -> None:
-    if name == "help":
-        assert main([command, "--help"]) == 0
+    if name in PAGES:
+        assert main([command, f"--{name.replace('_', '-')}"]) == 0
         return
     one: Demonstration = DEMONSTRATIONS[command, name]
     option = options_of(command)[name]
@@ -169,7 +170,7 @@ def test_the_option_changes_what_is_seen(world: World, command: str, name: str) 
 
 
 def test_every_option_has_a_demonstration_and_nothing_else_has() -> None:
-    assert set(DEMONSTRATIONS) == {(command, name) for command, name in PAIRS if name != "help"}
+    assert set(DEMONSTRATIONS) == {(command, name) for command, name in PAIRS if name not in PAGES}
 
 
 SOURCES = ("pyproject.toml", "its table in pyproject.toml", "clipalign.toml", "its table in clipalign.toml", "variable")
