@@ -50,7 +50,7 @@ OTHER_TOOLS: Final[dict[str, str]] = {
     "--weight-decay": "--wd",
     "--warmup-steps": "--warmup",
     "--cache-dir": "--cache --download-root",
-    "--accept-license": "--accept-licence --yes",
+    "--accept-license": "--yes",
 }
 """What clipalign calls the options of other tools: torchmetrics, open_clip, img2dataset, lm-eval and transformers."""
 
