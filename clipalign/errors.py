@@ -212,8 +212,8 @@ def in_arguments(text: str) -> str:
 
 
 def unwritable(error: OSError) -> type[OutputError]:
-    """Which of the two a failed write is."""
-    # What cannot be made in a file system of the kernel's "is not there".
+    """Return ``OutputDenied`` where permission lacks, else ``OutputError``."""
+    # Creating a file in /proc raises ENOENT.
     return OutputDenied if error.errno in NO_RIGHTS | {errno.ENOENT} else OutputError
 
 

@@ -159,6 +159,13 @@ def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = Tr
         stream.writelines([content] if isinstance(content, bytes) else content)
 
 
+def write_all(stream: BinaryIO, data: bytes) -> None:
+    """Write all of ``data`` to an unbuffered stream, which may write less at once."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
+
+
 def sync_file(handle: int) -> None:
     """Flush an open file to the disk; some file systems raise ``OSError`` for a full disk only here."""
     try:

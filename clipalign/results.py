@@ -8,14 +8,11 @@ model was not trained on (none for an open vocabulary), ``warnings`` what a read
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from clipalign.errors import ClipalignError
 from clipalign.notebook import html_of
 from clipalign.plain import plain
-
-if TYPE_CHECKING:
-    pass
 
 _SHOWN_CHARACTERS = 60
 """Of a text, in a ``repr``."""

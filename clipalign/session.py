@@ -170,8 +170,8 @@ class Session:
             image: see :class:`Session`.
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
-            settings: ``mode``, ``epsilon``, ``layers``, ``template``, ``suggest``, ``candidates``, ``explain``,
-                ``batch_size``, ``seed``.
+            settings: ``mode``, ``epsilon``, ``layers``, ``template``, ``calibration``, ``suggest``, ``candidates``,
+                ``explain``, ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.
@@ -242,7 +242,7 @@ class Session:
             templates: of ``clip-e``, with ``{}`` for the name; OpenAI's 80 without any.
             words: that ``waffle`` draws from.
             settings: ``method``, ``crops``, ``alpha``, ``image_logscale``, ``text_logscale``, ``prompt``, ``top``,
-                ``explain``, ``batch_size``, ``seed``.
+                ``probabilities``, ``reject_below``, ``explain``, ``batch_size``, ``seed``.
 
         Raises:
             UsageError: a setting out of its range, a class without descriptions, two of one name.

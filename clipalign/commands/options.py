@@ -24,18 +24,8 @@ from clipalign.output import configure
 from clipalign.output.console import notices, write_output
 
 PANELS: Final = (
-    *(
-        "Task",
-        "Data",
-        "Scoring",
-        "Training",
-        "Beyond what was published",
-        "Many at once",
-        "Output",
-        "Check",
-        "Model",
-        "",
-    ),
+    *("Task", "Data", "Scoring", "Training", "Beyond what was published", "Many at once", "Output", "Check", "Model"),
+    "",
 )
 """Groups of the help, in order."""
 

@@ -95,7 +95,7 @@ def read_dataset(folders: Sequence[Path], name: str, *, method: str) -> Classes:
         )
     descriptions = read_descriptions(described) if described else None
     # A list may hold one name for several classes (Places365), and need not spell them as the descriptions do.
-    names = tuple(descriptions) if descriptions else tuple(dict.fromkeys(map(_spoken, _strings(listed))))
+    names = tuple(descriptions) if descriptions else tuple(dict.fromkeys(map(spoken, _strings(listed))))
     templates = _published(folders, name, "clip-e.json") if method == "clip-e" else None
     return Classes(
         names=names,
@@ -117,7 +117,8 @@ def _strings(path: Path | None) -> list[str]:
     return [str(row[0]) if isinstance(row, list) and row else str(row) for row in rows]
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
+    """Return a class's name as written in a sentence: with spaces for ``_``."""
     return name.replace("_", " ").strip()
 
 

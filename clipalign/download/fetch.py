@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.download.web import RetryableError, Web, length_of
 from clipalign.errors import DISK_FULL, Busy, DownloadFailed, OutputError, VerificationFailed, unwritable
-from clipalign.files import exclusive
+from clipalign.files import exclusive, write_all
 
 if TYPE_CHECKING:
     import requests
@@ -410,7 +410,7 @@ class _Download:
             for chunk in self.web.chunks(response):
                 if self.hashes.size_bytes + len(chunk) > limit:
                     raise _WrongFileError(f"it has more than {limit:,} bytes")
-                _write(stream, chunk)
+                write_all(stream, chunk)
                 self.hashes.add(chunk)
                 self.progress(self.hashes.size_bytes, total)
             os.fsync(stream.fileno())
@@ -426,13 +426,6 @@ class _Download:
             "total": total,
         }
         self.note.write_text(json.dumps(note), encoding="utf-8")
-
-
-def _write(stream: Any, chunk: bytes) -> None:
-    """Write all of it: an unbuffered write may write less when a disk fills up."""
-    view = memoryview(chunk)
-    while view:
-        view = view[stream.write(view) :]
 
 
 def _is_page(response: requests.Response) -> bool:

@@ -103,7 +103,7 @@ def compare_outputs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
         ) from error
     origins: list[dict[str, Any]] = [one[0].get("provenance") or {} for one in records]
     return Comparison(
-        dataset="outputs",
+        dataset="",
         models=(str(records[0][0]["model"]), str(records[1][0]["model"])),
         places=(str(first), str(second)),
         metrics=metrics,

@@ -30,7 +30,7 @@ class Statistic:
     """One number of a benchmark, before it is computed over the samples ``ids`` (N).
 
     Attributes:
-        of: how often each sample counts (N) to the number.
+        of: computes the number from how often each sample counts (N).
         chance: what guessing would reach, where that is known.
         per_sample: (N) what is averaged, where the number is a plain mean; else None.
     """

@@ -21,12 +21,12 @@ BENCHMARKS: Final[dict[str, dict[str, Any]]] = {
 
 
 def benchmark_names() -> list[str]:
-    """All names, in the order of lists, and those of several."""
+    """Names of benchmarks and of groups of them."""
     return [*BENCHMARKS, *GROUPS]
 
 
 GROUPS: Final[dict[str, list[str]]] = {}
-"""Name of several benchmarks → those."""
+"""Name of a group → its benchmarks; a row names its group in ``of``."""
 
 for _name, _row in BENCHMARKS.items():
     if _group := _row.pop("of", ""):
@@ -34,7 +34,7 @@ for _name, _row in BENCHMARKS.items():
 
 
 def named_benchmarks(names: str) -> dict[str, bool]:
-    """Benchmarks, files and folders named with commas between → whether it may be missing, as one of a group may."""
+    """Each benchmark, file or folder named, with commas between → whether missing data is tolerated, as in a group."""
     found: dict[str, bool] = {}
     for name in [names] if is_file(Path(names).expanduser()) else names.split(","):
         found |= dict.fromkeys(GROUPS[name.strip()], True) if name.strip() in GROUPS else {name.strip(): False}

@@ -33,10 +33,10 @@ SAMPLE: Final = 20
 
 TOLERANCES: Final = {"fp32": 1e-4}
 LOW_PRECISION: Final = 5e-3
-"""By which cosines of the same weights may differ between machines and versions, in fp32 and else."""
+"""Allowed differences of cosines between machines and versions, in fp32 and in any other precision."""
 
 _NOT_THE_NUMBERS: Final = ("calibration", "batch_size", "suggest", "candidates", "explain")
-"""Settings that the file must not choose, as one names a file to read, and that cosines and verdicts do not need."""
+"""Settings not taken from the file: one names a file to read, and none changes a cosine or a verdict."""
 
 
 def read_sample(place: Path, *, size: int, seed: int, pictures: Path | None) -> list[InputRecord]:

@@ -30,10 +30,10 @@ from clipalign.data.transforms import Box, PreparedPicture, crop_boxes, cut_and_
 from clipalign.data.words import reported_words, split_words, unknown_words
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch
-from clipalign.methods.scores import ScoreItem, not_finite, provenance_of, unknown_warning
+from clipalign.methods.scores import ScoreItem, provenance_of, unknown_warning
 from clipalign.methods.settings import ClassifySettings
 from clipalign.models.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
-from clipalign.models.encode import EncodedPicture, encode_images
+from clipalign.models.encode import EncodedPicture, encode_images, not_finite
 from clipalign.models.load import import_open_clip
 from clipalign.models.vector_store import picture_key
 from clipalign.results import ClassifyResult, ClassScore, CropWeight, DescriptionWeight, Provenance

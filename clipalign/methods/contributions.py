@@ -23,10 +23,10 @@ Chosen = tuple[int, ...]
 """Indices of some of a text's sentences, ascending."""
 
 ALL_ORDERS: Final = 6
-"""Sentences of which all orders are taken: 2^6 texts give all 720."""
+"""Up to this many sentences, all orders are taken: 2^6 texts give all 720."""
 
 ORDERS: Final = 16
-"""Orders of more sentences."""
+"""Orders that are drawn for more sentences."""
 
 MOST_SHAPLEY: Final = 16
 """Sentences beyond which the orders cost more than 50 encodings of the whole text."""

@@ -30,7 +30,7 @@ from clipalign.data.words import (
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch, TextUnusable, UsageError, name_some
 from clipalign.methods.explain import explain
-from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, not_finite, provenance_of, ref_clip_score
+from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, provenance_of, ref_clip_score
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.methods.suggest import lexicon_for, suggest
 from clipalign.models.attribution import TokenAttribution, attribute
@@ -40,6 +40,7 @@ from clipalign.models.encode import (
     encode_each,
     encode_prepared,
     encode_tokens,
+    not_finite,
     prepared,
 )
 from clipalign.models.heat import check_explainable

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from clipalign.data.records import InputRecord
-from clipalign.errors import ClipalignError, ModelMismatch, name_some
+from clipalign.errors import ClipalignError, name_some
 from clipalign.results import Provenance
 from clipalign.version import versions
 
@@ -75,15 +75,6 @@ def provenance_of(
 def unknown_warning(loaded: LoadedModel, words: Sequence[str]) -> str:
     """The warning about words that an embedded model was not trained on."""
     return f"not in the vocabulary of {loaded.row.name}, scores unreliable: {name_some(words)}"
-
-
-def not_finite(loaded: LoadedModel, name: str) -> ModelMismatch:
-    """The error of a picture or text, called ``name``, for which the model gives NaN or infinity."""
-    return ModelMismatch(
-        f"{loaded.row.name} gave numbers that are not finite in {loaded.choice.precision}",
-        hint="try --precision fp32; if that is what failed, the weights are damaged",
-        input=name,
-    )
 
 
 R_co = TypeVar("R_co", covariant=True)

@@ -36,7 +36,7 @@ _PLURAL_RULES: Final = ((r"([^aeiou])y$", r"\1ies"), (r"(s|x|z|ch|sh|to)$", r"\1
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing: the names that mean it, the same names for several of it, and the row of words that it is of."""
+    """One thing: its names in the singular and in the plural, and the row of words that may replace it."""
 
     row: int | None
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Entry:
 
 
 class Place(NamedTuple):
-    """The characters of a caption that a candidate replaces, what stands there, and whether it is of several."""
+    """The characters of a caption that a candidate replaces, what stands there, and whether that is a plural."""
 
     start: int
     end: int

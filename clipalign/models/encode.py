@@ -146,7 +146,9 @@ def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMi
     features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
     good = torch.isfinite(features).all(-1).tolist()
     vectors = F.normalize(features.float(), dim=-1)
-    return [vector if finite else _not_finite(loaded) for vector, finite in zip(vectors, good, strict=True)]
+    return [
+        vector if finite else not_finite(loaded, loaded.row.name) for vector, finite in zip(vectors, good, strict=True)
+    ]
 
 
 def _opened(image: str | Path | Image) -> Image:
@@ -207,13 +209,14 @@ def _chains(texts: Sequence[TokenizedText]) -> list[list[TokenizedText]]:
 
 def _unit(loaded: LoadedModel, features: Tensor) -> Tensor:
     if not torch.isfinite(features).all():
-        raise _not_finite(loaded)
+        raise not_finite(loaded, loaded.row.name)
     return F.normalize(features.float(), dim=-1)
 
 
-def _not_finite(loaded: LoadedModel) -> ModelMismatch:
+def not_finite(loaded: LoadedModel, name: str) -> ModelMismatch:
+    """Return the error of a picture or text, called ``name``, for which the model gives NaN or infinity."""
     return ModelMismatch(
-        f"{loaded.row.name} gave vectors that are not finite in {loaded.choice.precision}",
+        f"{loaded.row.name} gave numbers that are not finite in {loaded.choice.precision}",
         hint="try --precision fp32; if that is what failed, the weights are damaged",
-        input=loaded.row.name,
+        input=name,
     )

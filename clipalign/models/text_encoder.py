@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # noqa: N812
+from torch.nn import functional as F  # noqa: N812
 
 
 def can_read(block: Any) -> bool:

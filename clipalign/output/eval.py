@@ -31,7 +31,7 @@ from clipalign.output.detect import DetectFormatter
 from clipalign.output.html import Rect, Scale, card_of, data_url, render_template
 from clipalign.output.json import encode
 from clipalign.output.records import Entry
-from clipalign.output.table import Columns, column_table, fitting, folding, printed, provenance_line
+from clipalign.output.table import column_table, fitting, folding, hidden_columns, printed, provenance_line
 from clipalign.plain import plain
 
 MOST_NUMBERS: Final = 3
@@ -80,18 +80,11 @@ def eval_table(result: EvalResult) -> str:
     measured = [number for number in result.published if number.metric in numbers]
     if left_out := len(measured) - sum(map(len, numbers.values())):
         notes.append(f"{left_out} more published numbers, of other backbones: --format json")
-    notes += [f"note: {note}" for note in (*result.notes, *_left_out(every, columns))]
+    notes += [f"note: {note}" for note in (*result.notes, *hidden_columns(every, columns))]
     title = folding(f"{result.dataset}: {result.model}, {_counts(result)}", "bold")
     origin = plain(result.provenance)
     provenance = provenance_line(origin, also=[f"seed {origin['seed']}"])
     return printed([title, Text(""), column_table(columns), Text(""), *map(folding, notes), provenance])
-
-
-def _left_out(columns: Columns, shown: Columns) -> Iterator[str]:
-    """Yield the names of nonempty columns that are not shown."""
-    missing = [name for name, cells in columns.items() if any(cells) and name not in shown]
-    if missing:
-        yield f"not shown, for the terminal is too narrow: {', '.join(missing)}; all is in --format json"
 
 
 def _columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> dict[str, list[str]]:
@@ -170,8 +163,8 @@ def comparison_table(comparison: Comparison) -> str:
     }
     differing = [folding(f"{name}: A {first}, B {second}", "dim") for name, first, second in comparison.differing]
     shown = fitting(columns, ("n", "95% interval", "p"))
-    notes = [folding(f"note: {note}") for note in (*comparison.notes, *_left_out(columns, shown))]
-    title = folding("two outputs" if comparison.dataset == "outputs" else f"{comparison.dataset}: two runs", "bold")
+    notes = [folding(f"note: {note}") for note in (*comparison.notes, *hidden_columns(columns, shown))]
+    title = folding(f"{comparison.dataset}: two runs" if comparison.dataset else "two outputs", "bold")
     verdict = folding(
         f"B is worse: {', '.join(comparison.worse)}" if comparison.worse else "B is not shown to be worse"
     )
@@ -218,7 +211,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
     columns |= {name: _starred([metrics.get(name) for metrics in found]) for name in names}
     shown = fitting(columns, reversed(names))
     notes = [note for note in first.notes if all(note in result.notes for _, result in rows)]
-    notes += _left_out(columns, shown)
+    notes += hidden_columns(columns, shown)
     if any("*" in cell for name in names for cell in shown.get(name, ())):
         notes.append("* is the highest of its column, on the data it was chosen on")
     title = folding(f"{first.dataset}: {len(rows)} runs, {_counts(first)}", "bold")
@@ -269,7 +262,7 @@ def calibration_table(calibration: Calibration) -> str:
         lines.append(best.promise)
     if calibration.found is not None:
         lines.append(f"found: {calibration.found:.1%} of {calibration.counts['false_captions']:,} false captions")
-    lines += [f"note: {note}" for note in (*calibration.notes, *_left_out(every, columns))]
+    lines += [f"note: {note}" for note in (*calibration.notes, *hidden_columns(every, columns))]
     table: list[Any] = [column_table(columns), Text("")] if rows else []
     return printed([title, Text(""), *table, *map(folding, lines)])
 

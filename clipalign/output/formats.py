@@ -22,11 +22,15 @@ class Format(NamedTuple):
         writer: module and class, imported on use.
         endings: of output files; hints suggest the first.
         verbatim: texts are unchanged; escaped on a terminal only.
+        binary: nothing that a terminal could show.
         streamed: it can be written record by record.
         appended: a file of it grows record by record, so that a run can resume.
         joined: its files can be concatenated, so that it may be written in shards.
         provenance_beside: the provenance goes into a second file.
+        has_summary: it holds the summary of the run.
         shows_errors: it shows which records could not be scored.
+        has_pictures: it shows the pictures, so that their names are needed.
+        has_originals: it repeats the rows of the input with their pictures.
     """
 
     writer: str

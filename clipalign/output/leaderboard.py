@@ -14,7 +14,7 @@ from rich.text import Text
 
 from clipalign.output.console import visible
 from clipalign.output.html import render_template
-from clipalign.output.table import column_table, fitting, folding, printed
+from clipalign.output.table import column_table, fitting, folding, hidden_columns, printed
 
 LOCALIZED: Final = ("la", "published_la", "pair_accuracy", "text_accuracy", "best_accuracy", "pairs_ranked_right")
 _OF_NO_RUN: Final = ("metric", "n", "chance", "published")
@@ -66,10 +66,7 @@ def leaderboard_table(board: Leaderboard) -> str:
     runs = [name for name in columns if name not in _OF_NO_RUN]
     shown = fitting(columns, ("published", "n", "chance", *reversed(runs[1:])))
     notes = [f"[{place}] {source}" for place, source in enumerate(sources, 1)]
-    notes += [f"note: {note}" for note in board.notes]
-    hidden = [name for name in columns if any(columns[name]) and name not in shown]
-    if hidden:
-        notes.append(f"note: not shown, for the terminal is too narrow: {', '.join(hidden)}; all is in --format json")
+    notes += [f"note: {note}" for note in (*board.notes, *hidden_columns(columns, shown))]
     notes.append("note: ± is half of the 95% interval; * is the highest of its row")
     title = folding(board.title, "bold")
     return printed([title, Text(""), column_table(shown), Text(""), *map(folding, notes)])

@@ -42,12 +42,12 @@ class Policy:
             yield LOW_SCORE
 
     def allows(self, found: int, records: int) -> bool:
-        """Return whether a run passes in which ``found`` of so many captions have a finding."""
+        """Return whether a run passes with findings in ``found`` of ``records`` captions."""
         share = isinstance(self.max_misaligned, float)
         return found <= (self.max_misaligned * records if share else self.max_misaligned)
 
     def knowing(self, baseline: Iterable[Mapping[str, Any]]) -> Policy:
-        """Return the policy to which findings of earlier records are none: same picture, text and word."""
+        """Return the policy that ignores the findings of an earlier output: same picture, text and word."""
         return replace(self, known=frozenset(_digest(one, finding) for one in baseline for finding in self._all(one)))
 
     def baseline_line(self, record: Mapping[str, Any]) -> bytes:

@@ -179,6 +179,12 @@ def fitting(columns: Columns, dropped_first: Iterable[str]) -> dict[str, Sequenc
     return kept
 
 
+def hidden_columns(columns: Columns, shown: Columns) -> list[str]:
+    """Return a note that names the columns with content that are not shown, or none."""
+    hidden = [name for name, cells in columns.items() if any(cells) and name not in shown]
+    return [f"columns left out, as the terminal is narrow: {', '.join(hidden)}; see --format json"] if hidden else []
+
+
 def column_table(columns: Columns) -> Table:
     """Return a table; only the column "metric" is left-aligned and shortened, as numbers are never cut."""
     table = Table(box=None, padding=(0, GAP_CELLS, 0, 0), pad_edge=False, header_style="bold")

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
 import orjson
 
 from clipalign.errors import UsageError
-from clipalign.files import sync_file, write_failed
+from clipalign.files import sync_file, write_all, write_failed
 from clipalign.output.json import encode, line_of
 from clipalign.output.records import Entry
 
@@ -174,13 +174,6 @@ def open_log(
     """Open a log of JSON objects, empty if the file is new."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     return Log(os.fdopen(handle, "r+b", buffering=0), JSON_LINES, name=str(path), hint=hint, kept=lambda: kept)
-
-
-def write_all(stream: BinaryIO, data: bytes) -> None:
-    """Write all of ``data`` to an unbuffered stream, which may write less at once."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[stream.write(rest) or 0 :]
 
 
 class Difference(NamedTuple):

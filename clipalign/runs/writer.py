@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
-from clipalign.files import exclusive, open_special, remove_leftovers, write_failed, write_whole
+from clipalign.files import exclusive, open_special, remove_leftovers, write_all, write_failed, write_whole
 from clipalign.output.console import notices, shown_on_terminal, write_output
 from clipalign.output.csv import provenance_path
 from clipalign.output.formats import FORMATS, writer_of
@@ -32,7 +32,7 @@ from clipalign.plain import plain, plain_text
 from clipalign.results import KEPT_NOTE
 from clipalign.runs.destination import Destination, find_destination
 from clipalign.runs.distributed import Shard, sum_of_processes
-from clipalign.runs.log import ENTRIES, Difference, Log, LogFormat, first_difference, json_object, write_all
+from clipalign.runs.log import ENTRIES, Difference, Log, LogFormat, first_difference, json_object
 from clipalign.runs.parts import Parts
 from clipalign.runs.selection import Selection
 

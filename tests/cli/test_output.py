@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from clipalign.errors import UsageError
-from clipalign.files import open_special
-from clipalign.runs.log import write_all
+from clipalign.files import open_special, write_all
 from tests.cli.run import GOLDEN, GUESSED, IMAGE, PROGRAM, ROOT, TINY, run_here
 from tests.hardening.kills_scenes import write_pairs
 

@@ -246,7 +246,7 @@ def _compare_case(random: Random) -> Case:
         good = _baseline()
         return {"a.jsonl": good, "b.jsonl": _changed(random, good)}
 
-    line = ("--compare", "a.jsonl", "b.jsonl", "--format", random.choice(("json", "table")))
+    line: tuple[str, ...] = ("--compare", "a.jsonl", "b.jsonl", "--format", random.choice(("json", "table")))
     line += ("--check",) if random.random() < 0.5 else ()
     return Case("compare", "eval", line, Later(random, files), statuses=frozenset({0, 1, 2, 3}))
 
@@ -267,6 +267,17 @@ def _prepare_case(random: Random) -> Case:
         stream = io.BytesIO()
         parquet.write_table(pyarrow.Table.from_pylist(rows), stream)
         files["raw.parquet"] = mutated(random, stream.getvalue(), text=False)
-    line = ("--prepare", f"raw{ending}", "--image-root", ".", "--data", "made", "--workers", "1", "--init", TINY_LONG)
+    line: tuple[str, ...] = (
+        "--prepare",
+        f"raw{ending}",
+        "--image-root",
+        ".",
+        "--data",
+        "made",
+        "--workers",
+        "1",
+        "--init",
+        TINY_LONG,
+    )
     line += ("--held-out", random.choice(("0", "1", "9")))
     return Case("prepare", "train-specs", line, files, statuses=frozenset({0, 2, 3}))

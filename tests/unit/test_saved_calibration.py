@@ -93,7 +93,8 @@ def test_a_resumed_run_goes_on_from_the_counts_of_the_earlier_one() -> None:
     earlier, later = drift(0.6, 200, seed=1), drift(0.0, 0, seed=1)
     later.restore(json.loads(json.dumps(earlier.counts)))
     assert later.warning() == earlier.warning() != ""
-    for damaged in ({}, {**earlier.counts, "words": [1]}, {**earlier.counts, "cosine": ["x"] * 22}):
+    states: list[Any] = [{}, {**earlier.counts, "words": [1]}, {**earlier.counts, "cosine": ["x"] * 22}]
+    for damaged in states:
         with pytest.raises((KeyError, ValueError)):
             later.restore(damaged)
 

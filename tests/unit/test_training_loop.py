@@ -425,7 +425,7 @@ def test_a_kill_while_weights_are_written_leaves_nothing_that_is_not_removed(tmp
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(checkpoints, "save_file", killed)
-        patch.setattr(checkpoints.shutil, "rmtree", lambda *args, **more: None)
+        patch.setattr("shutil.rmtree", lambda *args, **more: None)
         save_weights(tmp_path / BEST_FILE, {"a": torch.zeros(1)}, {})
     assert started and [*tmp_path.iterdir()]
     remove_leftovers(tmp_path)

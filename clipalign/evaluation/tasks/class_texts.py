@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from clipalign.cache import data_folder
-from clipalign.data.classes import PLACE, PUBLISHED, Classes, read_descriptions, read_lines
+from clipalign.data.classes import PLACE, PUBLISHED, Classes, read_descriptions, read_lines, spoken
 from clipalign.errors import UsageError
 from clipalign.evaluation.tasks.class_evaluator import ClassTask
 
@@ -89,11 +89,6 @@ def read_task(
             "others are never right"
         )
     return ClassTask(names, by_method, tuple(notes))
-
-
-def spoken(name: str) -> str:
-    """A class's name as written in a sentence: with spaces for ``_``."""
-    return name.replace("_", " ").strip()
 
 
 def _bases(folder: Path, settings: EvalSettings) -> tuple[Path, ...]:

@@ -41,7 +41,6 @@ class LongSample:
     Attributes:
         captions: true texts; where they grow, each begins with the one before (n).
         negatives: growing captions, each with a wrong detail after it (n or n - 1).
-        human: rating of the one caption, if any.
     """
 
     id: str
@@ -49,7 +48,6 @@ class LongSample:
     image_name: str
     captions: tuple[str, ...]
     negatives: tuple[str, ...] = ()
-    human: float = 0.0
 
     @property
     def texts(self) -> tuple[str, ...]:
