@@ -213,10 +213,14 @@ def _before_dashes(typed: Sequence[str]) -> list[str]:
 
 def _asked_format(typed: Sequence[str]) -> str | None:
     """Return the format as far as known before parsing; settings files are not read."""
+    return _value_of("--format", typed) or _value_of("-f", typed) or os.environ.get("CLIPALIGN_FORMAT")
+
+
+def _value_of(option: str, typed: Sequence[str]) -> str | None:
     words = _before_dashes(typed)
-    values = [word.removeprefix("--format=") for word in words if word.startswith("--format=")]
-    values += [after for word, after in pairwise(words) if word == "--format"]
-    return values[-1] if values else os.environ.get("CLIPALIGN_FORMAT")
+    values = [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
+    values += [after for word, after in pairwise(words) if word == option]
+    return values[-1] if values else None
 
 
 def _run(typed: list[str]) -> int:
@@ -237,6 +241,10 @@ def _fail(error: Exception, typed: Sequence[str]) -> int:
         for line in traceback.format_exception(error):
             write_stderr(line.rstrip("\n"))
     known = as_clipalign_error(error, typed)
+    if "clipalign download" in known.hint:
+        from clipalign.download.catalog import with_flags  # only here: it costs --help a little
+
+        known.hint = with_flags(known.hint, _value_of("--cache-dir", typed) or "")
     notices.waiting.clear() if notices.json else notices.release()
     for line in error_lines(known, json=notices.json):
         write_stderr(line)

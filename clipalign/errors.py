@@ -188,7 +188,7 @@ class OutputDenied(OutputError):
     type = "output_denied"
 
 
-_DOWNLOAD: Final = re.compile(r"clipalign download (?!lists\b)(?:'([^']+)'|([\w.@/:-]+))( --accept-license \S+)?")
+DOWNLOAD_LINE: Final = re.compile(r"clipalign download (?!lists\b|-)(?:'([^']+)'|([\w.@/:-]+))( --accept-license \S+)?")
 _FLAG: Final = re.compile(
     r"--(?:no-(?P<off>[a-z-]+)|(?P<name>[a-z]+(?:-[a-z]+)*)"
     r"(?: (?P<value>(?=\S*[A-Z\d])[\w./@-]*\w|auto|cpu|cuda|mps|clip|pictogram))?)"
@@ -208,7 +208,7 @@ def in_arguments(text: str) -> str:
     def call(line: re.Match[str]) -> str:
         return f"clipalign.download({line[1] or line[2]!r}{', accept_license=True' if line[3] else ''})"
 
-    return _FLAG.sub(argument, _DOWNLOAD.sub(call, text))
+    return _FLAG.sub(argument, DOWNLOAD_LINE.sub(call, text))
 
 
 def unwritable(error: OSError) -> type[OutputError]:

@@ -102,6 +102,9 @@ def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tup
     check_image(image, settings)
     given = [("TEXT", text) for text in typed] + [(name, _read(name)) for name in settings.text_file]
     for name, text in given:
+        if name == "TEXT" and text.lower().endswith(".txt") and not text.split()[1:]:
+            hint = f"to score what it holds: --text-file {text}"
+            raise UsageError(f"{text} is the name of a file, not a text", hint=hint, input=text)
         check_text(name, text)
     if len(given) == 1:
         return [(image, given[0][1])]

@@ -7,6 +7,7 @@ the one on record.
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,14 @@ from clipalign.download.hub import storage
 from clipalign.download.licenses import LicenseClass, license_class, license_of_family
 from clipalign.download.manifest import damaged, is_there, read_manifest
 from clipalign.download.models import described, place_of_address, with_files
-from clipalign.errors import LicenseNotAccepted, UnknownDataset, UnknownModel, UsageError
+from clipalign.errors import (
+    DOWNLOAD_LINE,
+    ClipalignError,
+    LicenseNotAccepted,
+    UnknownDataset,
+    UnknownModel,
+    UsageError,
+)
 from clipalign.models.folders import weight_files
 from clipalign.models.registry import LISTED, ROWS, ModelRow, WeightSource, find_model
 from clipalign.models.weights import (
@@ -171,7 +179,7 @@ def _dataset(row: DatasetRow, cache_dir: Path | None) -> Status:
         state = "here"
     elif any(there) or any(partial_path(folder / file.path).is_file() for file in row.files):
         state = "part"
-    elif all(file.by_hand for file in row.files):
+    elif row.by_hand_alone:
         state = "by hand"
     return Status(
         name=row.name,
@@ -209,6 +217,29 @@ def check_license(row: ModelRow | DatasetRow, accepted: Iterable[str]) -> None:
     raise LicenseNotAccepted(
         f"{why}; see {page}", hint=f"clipalign download {name} --accept-license {name}", input=row.name
     )
+
+
+def with_flags(hint: str, folder: str) -> str:
+    """Complete the lines to fetch something in ``hint``: its license where that must be accepted, ``--cache-dir``."""
+
+    def complete(line: re.Match[str]) -> str:
+        name = line[1] or line[2]
+        accepted = "" if line[3] or not _needs_consent(name) else f" --accept-license {shlex.quote(name)}"
+        return line[0] + accepted + (f" --cache-dir {shlex.quote(folder)}" if folder else "")
+
+    return hint if "--cache-dir" in hint else DOWNLOAD_LINE.sub(complete, hint)
+
+
+def _needs_consent(name: str) -> bool:
+    try:
+        row = find(name)
+        if not (isinstance(row, DatasetRow) and row.by_hand_alone):
+            check_license(row, ())
+    except LicenseNotAccepted:
+        return True
+    except ClipalignError:
+        pass
+    return False
 
 
 def verify(row: ModelRow | DatasetRow, cache_dir: Path | None) -> list[str]:

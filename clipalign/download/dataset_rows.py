@@ -76,6 +76,11 @@ class DatasetRow:
     note: str = ""
 
     @property
+    def by_hand_alone(self) -> bool:
+        """Whether no program may fetch any of its files."""
+        return all(file.by_hand for file in self.files)
+
+    @property
     def size_bytes(self) -> int:
         """Total of all known file sizes, ``pictures`` not counted."""
         return sum(file.size_bytes or file.about_bytes for file in self.files)

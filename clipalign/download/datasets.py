@@ -88,6 +88,8 @@ def fetch_dataset(
     folder = data_folder(row.name, cache_dir=context.cache_dir)
     given = _matched(row, handed_over, folder)
     dataset = _Dataset(row, folder, context)
+    if not given and row.by_hand_alone and not folder.exists():
+        _refuse_by_hand(row, folder)  # before a folder is made
     try:
         (folder / MANIFEST_FOLDER).mkdir(parents=True, exist_ok=True)
         waiting = f"another process is at work on {row.name}; waiting for it"
@@ -100,13 +102,17 @@ def fetch_dataset(
                 results.append(dataset.fetch_pictures(row.pictures))
     except OSError as error:
         raise disk_error(error, row.name, folder) from error
+    _refuse_by_hand(row, folder)
+    return results
+
+
+def _refuse_by_hand(row: DatasetRow, folder: Path) -> None:
     if lines := by_hand(row, folder):
         raise MissingDataset(
             f"{row.name} has to be fetched by hand, at least in part (license: {row.license}), see {row.page}",
             hint="; ".join(lines),
             input=row.name,
         )
-    return results
 
 
 def _matched(row: DatasetRow, handed_over: Sequence[Path], folder: Path) -> dict[str, Path]:

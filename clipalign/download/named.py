@@ -94,7 +94,7 @@ def fetch_row(
     files = row.files if isinstance(row, DatasetRow) else row.weights
     here = bool(files) and status_of(row, settings.cache_dir).state in ("here", "damaged")
     if not here and not handed_over:
-        if not (isinstance(row, DatasetRow) and all(file.by_hand for file in row.files)):
+        if not (isinstance(row, DatasetRow) and row.by_hand_alone):
             check_license(row, settings.accept_license)
         if settings.offline:
             raise MissingWeights(

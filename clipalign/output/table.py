@@ -17,7 +17,7 @@ from rich.text import Text
 
 from clipalign.output.console import color_allowed, speaks_unicode, visible, width
 from clipalign.output.formats import Writer
-from clipalign.output.records import Entry, RecordFormatter, is_error, summary_lines
+from clipalign.output.records import Entry, RecordFormatter, decimals_of, is_error, summary_lines
 
 
 class Signs(NamedTuple):
@@ -92,8 +92,8 @@ def signed_bar(value: float | None, *, largest: float, cells: int) -> Bar:
     shape = signs()
     share = 0.0 if value is None or largest == 0.0 else min(1.0, abs(value) / largest)
     halves = round(share * cells * 2)  # half blocks double the resolution of a bar
-    if value and not halves:
-        halves = 1  # a bar that is not nothing shows
+    if value and not halves and round(value, decimals_of(largest)):
+        halves = 1  # what is not zero as it is written shows
     full, half = divmod(halves, 2)
     if half and not shape.half_left:
         full, half = full + 1, 0

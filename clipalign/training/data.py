@@ -257,6 +257,9 @@ def _check_texts(record: Mapping[str, Any]) -> None:
 
 
 def _about(folder: Path) -> dict[str, Any]:
+    if folder.is_file():
+        hint = f"make samples of it first: --prepare {folder} --data FOLDER"
+        raise UsageError(f"{folder} is a file, not a folder of samples", hint=hint, input="--data")
     if not folder.is_dir():
         raise UsageError(
             f"there is no data folder {folder}",

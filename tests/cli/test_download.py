@@ -71,6 +71,33 @@ class TestTheList:
         assert by_name["foil"]["needs"] == ["coco-val2014"]
         assert by_name["cub"]["path"] == str(tmp_path / ".cache" / "clipalign" / "datasets" / "cub")
 
+    @pytest.mark.parametrize(
+        ("line", "hint"),
+        [
+            ("download cub --cache-dir there", "clipalign download cub --accept-license cub --cache-dir there"),
+            (
+                "eval --dataset cub --model pictogram --cache-dir=there",
+                "clipalign download cub --accept-license cub --cache-dir there, or --data-root DIR",
+            ),
+            (
+                "detect {image} cat --model MobileCLIP2-S0",
+                "download MobileCLIP2-S0 --accept-license MobileCLIP2-S0;",
+            ),
+            ("detect {image} cat --cache-dir there", "clipalign download ViT-B-32 --cache-dir there;"),
+            (
+                "download imagenet --cache-dir there",
+                "clipalign download imagenet --cache-dir there --from ILSVRC",
+            ),
+        ],
+    )
+    def test_hints_hold_the_whole_line(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, hint: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        run = run_here(capsys, *line.format(image=IMAGE).split())
+        assert run.status == 4 and hint in run.err
+        assert not (tmp_path / "there").exists()
+
     def test_may_be_of_some(self, capsys: pytest.CaptureFixture[str]) -> None:
         run = run_here(capsys, "download", "cub", "--list", "--format", "table")
         assert run.out.splitlines()[0] == "Data sets" and "dtd" not in run.out

@@ -132,6 +132,7 @@ class TestMistakes:
         ("arguments", "said"),
         [
             ((), "missing IMAGE"),
+            (("a.png", "long.txt"), "to score what it holds: --text-file long.txt"),
             (("a.png",), "missing TEXT"),
             (("a.png", " "), "TEXT is empty"),
             (("a.png", "..."), "TEXT has no word to score"),

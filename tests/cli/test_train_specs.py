@@ -110,6 +110,7 @@ def test_raw_captions_are_prepared_and_trained_on(tmp_path: Path, capsys: pytest
         ),
         (("--data", "gone", "--output", "run"), "there is no data folder gone"),
         (("--data", "empty", "--output", "run"), "empty is empty"),
+        (("--data", "old/metrics.jsonl", "--output", "run"), "--prepare old/metrics.jsonl --data FOLDER"),
         (("--data", "pictogram", "--output", "run", "--epsilon", "-1"), "--epsilon must be a number, 0 or more"),
         (
             ("--data", "pictogram", "--output", "run", "--learning-rate", "0"),

@@ -287,6 +287,7 @@ class TestByHand:
         assert "clipalign download tiny --from val.tar --from kit.json" in caught.value.hint
         assert str(data_folder("tiny", cache_dir=context.cache_dir)) in caught.value.hint
         assert status_of(self.ROW, context.cache_dir).state == "by hand"
+        assert not data_folder("tiny", cache_dir=context.cache_dir).exists()
 
     def test_takes_what_is_handed_over_and_leaves_it_where_it_is(
         self, context: DownloadContext, tmp_path: Path, folder: Path

@@ -212,9 +212,10 @@ def test_a_bar_grows_from_the_axis(value: float, left: str, right: str) -> None:
 
 
 def test_a_tiny_value_still_shows_which_side_it_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert signed_bar(-1e-9, largest=1.0, cells=4).left == "   ▐"
+    assert signed_bar(-0.002, largest=1.0, cells=4).left == "   ▐"
+    assert signed_bar(-1e-9, largest=1.0, cells=4).left == "    "  # it is written as 0
     monkeypatch.setattr("clipalign.output.table.speaks_unicode", lambda stream: False)
-    assert signed_bar(-1e-9, largest=1.0, cells=4).left == "   #"
+    assert signed_bar(-0.002, largest=1.0, cells=4).left == "   #"
 
 
 def test_no_word_scored_is_no_crash() -> None:
