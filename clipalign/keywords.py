@@ -21,6 +21,7 @@ class DetectKeywords(TypedDict, total=False):
     suggest: int
     candidates: Path | None
     explain: bool
+    fast_decode: bool
     batch_size: int
     seed: int
 
@@ -57,5 +58,6 @@ class LongKeywords(TypedDict, total=False):
     contribution: Literal["shapley", "leave-one-out", "increment"]
     margin: float
     stretch: bool
+    fast_decode: bool
     batch_size: int
     seed: int

@@ -171,7 +171,7 @@ class Session:
             text: the caption.
             references: other captions of the image, for RefCLIPScore.
             settings: ``mode``, ``epsilon``, ``layers``, ``template``, ``calibration``, ``suggest``, ``candidates``,
-                ``explain``, ``batch_size``, ``seed``.
+                ``explain``, ``fast_decode``, ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.
@@ -333,7 +333,8 @@ class Session:
         Args:
             image: see :class:`Session`.
             text: of any length; what lies beyond the model's context is reported, not scored.
-            settings: ``by``, ``contribution``, ``margin``, ``stretch``, ``batch_size``, ``seed``.
+            settings: ``by``, ``contribution``, ``margin``, ``stretch``, ``fast_decode``,
+                ``batch_size``, ``seed``.
 
         Raises:
             ImageUnreadable, TextUnusable, InputUnreadable (a pair that is none), UsageError.

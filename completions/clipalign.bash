@@ -85,7 +85,7 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--explain\n--no-explain\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--explain\n--no-explain\n--fast-decode\n--no-fast-decode\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
@@ -99,14 +99,14 @@ _clipalign() {
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--contribution\n--margin\n--stretch\n--no-stretch\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--contribution\n--margin\n--stretch\n--no-stretch\n--fast-decode\n--no-fast-decode\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--columns\n--dry-run\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--false-alarms\n--self\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--on-error\n--keep-vectors\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--verify\n--save\n--format\n--check\n--no-check\n--margin\n--model\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--columns\n--dry-run\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--false-alarms\n--self\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--fast-decode\n--no-fast-decode\n--on-error\n--keep-vectors\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--verify\n--save\n--format\n--check\n--no-check\n--margin\n--model\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, cast
 
@@ -150,6 +150,7 @@ def detect(
         "keep_columns",
         "image_root",
         "keep_vectors",
+        "fast_decode",
         "limit",
         "resume",
         "shard",
@@ -216,6 +217,8 @@ def _detect_one(image: str, text: str, settings: DetectOptions) -> int:
     from clipalign.output.detect import DetectFormatter
 
     policy = _policy(settings)
+
+    settings = replace(settings, fast_decode=False)  # of a settings file; one image is decoded in full
 
     def score(loaded: LoadedModel, picture: Image) -> list[DetectResult]:
         from clipalign.methods.detect import Pair, detect_pairs

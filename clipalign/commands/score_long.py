@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -85,7 +85,9 @@ def score_long(
         said = "missing IMAGE" if image is None else "IMAGE is empty"
         hint = "clipalign score-long IMAGE TEXT, or --input FILE for many; see clipalign score-long --help"
         raise UsageError(said, hint=hint, input="IMAGE")
-    refuse_for_one(settings, ("columns", "keep_columns", "image_root", "keep_vectors", "limit", "resume", "shard"))
+    refuse_for_one(
+        settings, ("columns", "keep_columns", "image_root", "keep_vectors", "fast_decode", "limit", "resume", "shard")
+    )
     texts = _texts(image, text or [], settings)
     refuse_sources(settings.output, settings.text_file, "a --text-file")
     if settings.on_error == "skip":
@@ -134,6 +136,8 @@ def _score_one(image: str, texts: list[tuple[str, str]], settings: ScoreLongOpti
     find_model(settings.model)  # a mistyped name is told before anything heavy is imported
 
     from clipalign.output.score_long import ScoreLongFormatter
+
+    settings = replace(settings, fast_decode=False)  # of a settings file; one image is decoded in full
 
     def score(loaded: LoadedModel, picture: Image) -> list[LongResult]:
         from clipalign.methods.detect import Pair

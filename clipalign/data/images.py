@@ -198,6 +198,7 @@ def open_image(
     offline: bool = False,
     timeout: float | None = None,
     name: str | None = None,
+    shorter_px: int | None = None,
 ) -> Image.Image:
     """Return a picture in RGB, 8 bits a channel.
 
@@ -206,6 +207,8 @@ def open_image(
         exif: whether to apply the EXIF orientation.
         timeout: seconds for a picture at an address; None for 30.
         name: for errors; None for its own name.
+        shorter_px: decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest that leaves its shorter side this many
+            pixels; None for in full.
 
     Raises:
         ImageUnreadable: with the name of the source, why, and what to try.
@@ -218,7 +221,7 @@ def open_image(
         content = read_image(source, offline=offline, timeout=timeout, name=name)
     with _without_warnings():
         try:
-            return _opened(source, content, name, exif=exif)
+            return _opened(source, content, name, exif=exif, shorter_px=shorter_px)
         except UnidentifiedImageError as error:
             raise why_unreadable(content, name, "") from error
         except Image.DecompressionBombError as error:
@@ -233,7 +236,7 @@ def open_image(
             raise why_unreadable(content, name, str(error).partition("\n")[0] or type(error).__name__) from error
 
 
-def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Image.Image:
+def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool, shorter_px: int | None) -> Image.Image:
     if isinstance(source, Image.Image):
         return _decode(source, name, exif=exif)
     if content.startswith(_PROGRAMS) or content[40:44] == b" EMF":
@@ -251,6 +254,8 @@ def _opened(source: ImageSource, content: bytes, name: str, *, exif: bool) -> Im
             )
         if image.format == "PNG" and image.mode == "L" and content[24] in (2, 4) and "transparency" in image.info:
             image.info["transparency"] *= 255 // (2 ** content[24] - 1)  # Pillow scales the pixels alone
+        if shorter_px is not None and width * height <= MAX_PIXELS:
+            image.draft(None, (shorter_px, shorter_px))  # does nothing to formats that cannot
         return _decode(image, name, exif=exif)
 
 

@@ -129,15 +129,18 @@ def read_picture(image: PictureSource, name: str | None = None) -> tuple[Image.I
     return image, name
 
 
-def open_picture(image: PictureSource, *, exif: bool = False, name: str | None = None) -> Image.Image:
+def open_picture(
+    image: PictureSource, *, exif: bool = False, name: str | None = None, shorter_px: int | None = None
+) -> Image.Image:
     """The picture in RGB, a generated one as it is; ImageUnreadable if a file is missing, damaged or no picture.
 
-    ``exif`` applies the EXIF orientation, which the papers did not; ``name`` is that of bytes in errors.
+    ``exif`` applies the EXIF orientation, which the papers did not; ``name`` is that of bytes in errors; ``shorter_px``
+    is as for :func:`clipalign.data.images.open_image`.
     """
     from clipalign.data.images import open_image  # names of benchmarks need neither this nor numpy
 
     found, name = read_picture(image, name)
-    return open_image(found, exif=exif, name=name) if isinstance(found, bytes) else found
+    return open_image(found, exif=exif, name=name, shorter_px=shorter_px) if isinstance(found, bytes) else found
 
 
 @dataclass(frozen=True, slots=True)

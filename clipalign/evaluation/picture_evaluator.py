@@ -85,7 +85,8 @@ class PictureEvaluator(Evaluator[S, O]):
         identity = self._store.identity(content, exif=self._exif)
         if (kept := self._store.get(identity)) is not None:
             return kept
-        return _ToEncode(self._scorer.prepare(open_picture(content, exif=self._exif, name=name)), identity)
+        picture = open_picture(content, exif=self._exif, name=name, shorter_px=self._scorer.shorter_px)
+        return _ToEncode(self._scorer.prepare(picture), identity)
 
 
 def source_key(sample: Sample) -> object:

@@ -119,6 +119,8 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         ),
     ] = None
 
+    fast_decode: Annotated[bool, SameAs(DetectSettings)] = False
+
     output: Annotated[
         Path | None,
         Setting(

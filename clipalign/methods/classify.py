@@ -386,6 +386,11 @@ class ClassifyScorer:
         return max(4, AHEAD_SQUARES // (1 + self.classifier.crops))
 
     @property
+    def shorter_px(self) -> None:
+        """Crops are drawn by the pixels of the whole picture, and results have its size."""
+        return
+
+    @property
     def picture_key(self) -> dict[str, object] | None:
         chosen, crops = self.classifier.settings, self.classifier.crops
         cut = {"alpha": chosen.alpha, "seed": chosen.seed} if crops else {}

@@ -30,7 +30,14 @@ from clipalign.data.words import (
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch, TextUnusable, UsageError, name_some
 from clipalign.methods.explain import explain
-from clipalign.methods.scores import ScoreItem, clip_score, f_clip_score, provenance_of, ref_clip_score
+from clipalign.methods.scores import (
+    ScoreItem,
+    clip_score,
+    decoding_fast,
+    f_clip_score,
+    provenance_of,
+    ref_clip_score,
+)
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
 from clipalign.methods.suggest import lexicon_for, suggest
 from clipalign.models.attribution import TokenAttribution, attribute
@@ -126,7 +133,8 @@ def detect_each(
     Raises:
         UsageError: a setting out of its range, or a text tower without attention to read.
     """
-    chosen = resolved(loaded, settings or DetectSettings())
+    settings = settings or DetectSettings()
+    loaded, chosen = decoding_fast(loaded, settings.fast_decode), resolved(loaded, settings)
     outcomes: dict[int, DetectResult | ClipalignError] = {}
     words: dict[int, list[Word]] = {}
     for index, pair in enumerate(pairs):
@@ -260,7 +268,8 @@ def _encode_images(
 
 def detect_provenance(loaded: LoadedModel, settings: DetectSettings | None = None) -> Provenance:
     """The provenance of every result, known before anything is scored; UsageError for a setting out of its range."""
-    return _provenance(loaded, resolved(loaded, settings or DetectSettings()))
+    settings = settings or DetectSettings()
+    return _provenance(decoding_fast(loaded, settings.fast_decode), resolved(loaded, settings))
 
 
 def _provenance(loaded: LoadedModel, chosen: ResolvedSettings) -> Provenance:
@@ -407,6 +416,7 @@ class DetectScorer:
     @classmethod
     def of(cls, loaded: LoadedModel, settings: DetectSettings) -> DetectScorer:
         """Check the settings; UsageError for a setting out of its range."""
+        loaded = decoding_fast(loaded, settings.fast_decode)
         return cls(loaded, settings, detect_provenance(loaded, settings))
 
     @property
@@ -416,6 +426,10 @@ class DetectScorer:
     @property
     def pictures_ahead(self) -> int:
         return 2 * self.settings.batch_size
+
+    @property
+    def shorter_px(self) -> int | None:
+        return self.loaded.shorter_px
 
     @property
     def picture_key(self) -> dict[str, object] | None:

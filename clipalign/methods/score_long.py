@@ -22,7 +22,7 @@ from clipalign.data.words import reported_words, split_words, unknown_words, wor
 from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
 from clipalign.methods.contributions import MOST_SHAPLEY, Chosen, Contribution, Kind, contributions, needed
-from clipalign.methods.scores import clip_score, provenance_of, specs_score, unknown_warning
+from clipalign.methods.scores import clip_score, decoding_fast, provenance_of, specs_score, unknown_warning
 from clipalign.methods.settings import LongSettings
 from clipalign.models.encode import EncodedPicture, encode_distinct, encode_prepared, encode_tokens
 from clipalign.models.long_context import KEPT_POSITIONS, can_be_stretched, stretched
@@ -118,8 +118,9 @@ class LongScorer:
     def __init__(self, loaded: LoadedModel, settings: LongSettings | None = None) -> None:
         self.settings = settings = settings or LongSettings()
         self._by = Cut(settings.by)
-        self.loaded = with_long_context(loaded, stretch=settings.stretch)
-        self._stretched = self.loaded is not loaded
+        longer = with_long_context(loaded, stretch=settings.stretch)
+        self._stretched = longer is not loaded
+        self.loaded = decoding_fast(longer, settings.fast_decode)
         self.provenance = provenance_of(
             self.loaded,
             {
@@ -132,6 +133,10 @@ class LongScorer:
             },
             seed=settings.seed,
         )
+
+    @property
+    def shorter_px(self) -> int | None:
+        return self.loaded.shorter_px
 
     @property
     def picture_key(self) -> dict[str, object] | None:

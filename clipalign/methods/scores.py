@@ -6,6 +6,7 @@ CLIPScore and RefCLIPScore (Hessel et al., EMNLP 2021), F-CLIPScore (CLIP4DM), S
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from clipalign.data.records import InputRecord
@@ -51,6 +52,14 @@ def specs_score(cosine: float) -> float:
     return min(1.0, max(0.0, (cosine + 1.0) / 2.0))
 
 
+FAST_DECODE_MARGIN = 3  # how many times the model's input the shorter side of a reduced picture has, at least
+
+
+def decoding_fast(loaded: LoadedModel, wanted: bool) -> LoadedModel:
+    """Return the model with large JPEG files decoded at reduced scale, if wanted."""
+    return replace(loaded, shorter_px=FAST_DECODE_MARGIN * loaded.image_size) if wanted else loaded
+
+
 def provenance_of(
     loaded: LoadedModel, settings: Mapping[str, object], *, seed: int, notes: Sequence[str] = ()
 ) -> Provenance:
@@ -67,7 +76,7 @@ def provenance_of(
         precision=loaded.choice.precision,
         seed=seed,
         versions=versions(),
-        settings=dict(settings),
+        settings={**settings, **({"fast_decode": True} if loaded.shorter_px else {})},
         notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes, *notes))),
     )
 
@@ -109,6 +118,11 @@ class Scorer(Protocol[R_co]):
     @property
     def picture_key(self) -> dict[str, object] | None:
         """What encoded pictures depend on besides the picture; None where they are not to be kept on disk."""
+        ...
+
+    @property
+    def shorter_px(self) -> int | None:
+        """For :func:`~clipalign.data.images.open_image`."""
         ...
 
     def prepare(self, picture: Image) -> Any:

@@ -64,6 +64,14 @@ class DetectSettings(Checked):
     explain: Annotated[
         bool, Setting("Show where in the picture each word is seen: heat maps, drawn with --format html.")
     ] = False
+    fast_decode: Annotated[
+        bool,
+        Setting(
+            "Decode large JPEG images at a reduced scale, with at least three times the model's pixels a side. Cosines "
+            "move by up to 0.002, and 3 words of 10,000 change sides.",
+            panel="Many at once",
+        ),
+    ] = False
     batch_size: Annotated[int, SameAs(ModelSettings)] = 32
     seed: Annotated[int, SameAs(MachineSettings)] = 0
 
@@ -191,5 +199,6 @@ class LongSettings(Checked):
             "and no further.",
         ),
     ] = True
+    fast_decode: Annotated[bool, SameAs(DetectSettings)] = False
     batch_size: Annotated[int, SameAs(ModelSettings)] = 32
     seed: Annotated[int, SameAs(MachineSettings)] = 0

@@ -129,7 +129,7 @@ def _encode_mixture(
 def prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
     """A picture as the image tower takes it (3, S, S); InputUnreadable if it cannot be used."""
     side = loaded.image_size
-    picture = image if isinstance(image, Tensor) else to_tensor(_opened(image), loaded)
+    picture = image if isinstance(image, Tensor) else to_tensor(_opened(image, loaded), loaded)
     if tuple(picture.shape) != (3, side, side):
         raise InputUnreadable(
             f"an image tensor must have the shape (3, {side}, {side}), not {tuple(picture.shape)}",
@@ -151,8 +151,8 @@ def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMi
     ]
 
 
-def _opened(image: str | Path | Image) -> Image:
-    return open_image(image, exif=not isinstance(image, Image))
+def _opened(image: str | Path | Image, loaded: LoadedModel) -> Image:
+    return open_image(image, exif=not isinstance(image, Image), shorter_px=loaded.shorter_px)
 
 
 def _given_features(features: Tensor, name: str, device: str) -> Tensor:

@@ -23,6 +23,8 @@ class LoadedModel:
         interpolation: of the resize, ``bicubic`` or ``bilinear``.
         resize_mode: ``shortest`` (side, then center crop), ``longest`` (then padding) or ``squash``.
         fill_color: of the padding, 0 to 255.
+        shorter_px: JPEG files may be decoded at a reduced scale that leaves their shorter side this many pixels; None
+            for in full.
         notes: what a reader of the results must know about the loading.
         config: arguments of open_clip's model class, for a network that is trained and saved.
     """
@@ -42,5 +44,6 @@ class LoadedModel:
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
     fill_color: int = 0
+    shorter_px: int | None = None
     notes: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)

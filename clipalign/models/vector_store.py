@@ -84,6 +84,7 @@ def picture_key(loaded: LoadedModel, *, crops: int = 0, **cut: object) -> dict[s
         **model_key(loaded, without={"text_cfg", "multimodal_cfg"}),
         "image_size": loaded.image_size,
         "preprocessing": [loaded.mean, loaded.std, loaded.interpolation, loaded.resize_mode, loaded.fill_color],
+        "shorter_px": loaded.shorter_px,
         "crops": crops,
         "cut": cut,
     }

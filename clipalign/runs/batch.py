@@ -127,7 +127,7 @@ class _Preparation:
             kept = self.store.get(identity)
             if kept is not None and self.thumbnail_px is None:
                 return _Prepared(kept, identity)
-            picture = open_image(content, name=name)
+            picture = open_image(content, name=name, shorter_px=self.scorer.shorter_px)
             del content
             thumbnail = None if self.thumbnail_px is None else thumbnail_of(picture, self.thumbnail_px)
             return _Prepared(kept or prepare(picture), identity, thumbnail)

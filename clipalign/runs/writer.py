@@ -420,8 +420,9 @@ def _read_again(picture: Callable[[], bytes]) -> bytes | None:
 
 def _without_kept(provenance: Mapping[str, Any]) -> dict[str, Any]:
     notes = provenance.get("notes")
-    kept = isinstance(notes, list) and KEPT_NOTE in notes
-    return {**provenance, **({"notes": [note for note in notes if note != KEPT_NOTE]} if kept else {})}
+    if not isinstance(notes, list):
+        return dict(provenance)
+    return {**provenance, "notes": [note for note in notes if note != KEPT_NOTE]}
 
 
 def _record_difference(before: Mapping[str, Any], asked: InputRecord) -> Difference | None:

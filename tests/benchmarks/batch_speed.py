@@ -5,24 +5,24 @@
 The baseline is the model alone: pictures that are tensors already and texts that are tokens already, encoded and
 attributed in memory. The candidate is what ``detect --input pairs.jsonl`` does with a loaded model: JSON lines read,
 JPEG files opened and decoded in threads, words and scores found, JSON lines written to a file. The figure is 1 where
-all the rest is free. Then the same with pictures of 12 million pixels, and what decoding JPEG at a fraction of its size
-(``Image.draft``) would gain, and how far it would move results.
+all the rest is free. Then the same with pictures of 12 million pixels, in full and with ``--fast-decode``, and how far
+that moves results; and a run whose vectors were kept (``--keep-vectors``) against the run that kept them.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import torch
-from PIL import Image
 
 from clipalign.data.images import open_image
 from clipalign.data.readers import open_input
-from clipalign.data.transforms import prepare_whole, to_tensor
+from clipalign.data.transforms import prepare_whole
 from clipalign.errors import ClipalignError
 from clipalign.methods.detect import DetectScorer, Pair, detect_pairs
 from clipalign.methods.settings import DEFAULT_TEMPLATE, DetectSettings
@@ -30,16 +30,17 @@ from clipalign.models.attribution import attribute
 from clipalign.models.encode import EncodedPicture, encode_prepared
 from clipalign.models.model import LoadedModel
 from clipalign.models.tokenize import tokenize_text
+from clipalign.models.vector_store import VectorStore
 from clipalign.output.json import line_of
 from clipalign.runs.batch import run_batch
-from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
-from tests.benchmarks.subjects import LAYERS, PHOTO, Files, random_vit_b_32, real_captions, written
+from tests.benchmarks.detect_speed import changes
+from tests.benchmarks.measure import Bench, Measured, Reading, Row, Turns, alone
+from tests.benchmarks.subjects import LAYERS, Files, random_vit_b_32, real_captions, written
+from tests.tiny import hashed
 
 SETTINGS: Final = DetectSettings(layers=LAYERS)
 SMALL: Final = (500, 375)
 LARGE: Final = (4000, 3000)
-MARGINS: Final = (2, 3, 4)
-"""How many times the model's input the shorter side of a drafted picture must have."""
 
 
 def in_memory(loaded: LoadedModel, files: Files) -> Callable[[], object]:
@@ -56,13 +57,16 @@ def in_memory(loaded: LoadedModel, files: Files) -> Callable[[], object]:
     return run
 
 
-def from_files(loaded: LoadedModel, files: Files, output: Path) -> Callable[[], object]:
-    """Everything that ``detect --input --output`` does with a loaded model."""
+def from_files(
+    loaded: LoadedModel, files: Files, output: Path, *, fast: bool = False, cache: Path | None = None
+) -> Callable[[], object]:
+    """Everything that ``detect --input --output`` does with a loaded model; vectors are kept in ``cache``."""
 
     def run() -> None:
-        scorer = DetectScorer.of(loaded, SETTINGS)
+        scorer = DetectScorer.of(loaded, replace(SETTINGS, fast_decode=fast))
+        store = VectorStore(scorer.picture_key, keep_gb=0 if cache is None else 1, cache_dir=cache)
         with output.open("wb") as stream:
-            for finished in run_batch(open_input([str(files.table)]).records(), scorer):
+            for finished in run_batch(open_input([str(files.table)]).records(), scorer, store=store):
                 assert not isinstance(finished.result, ClipalignError)
                 stream.write(line_of(finished.answer.to_dict()))
                 stream.flush()
@@ -70,71 +74,47 @@ def from_files(loaded: LoadedModel, files: Files, output: Path) -> Callable[[], 
     return run
 
 
-def measure_files(bench: Bench, loaded: LoadedModel, files: Files, output: Path, row: tuple[str, str, float]) -> Row:
-    """One input; ``row`` is its key, its words and its goal (0 for none)."""
+def measure_files(
+    bench: Bench, loaded: LoadedModel, files: Files, output: Path, row: tuple[str, str, float], *, fast: bool = False
+) -> Row:
+    """One input; ``row`` is its key, its words and its goal."""
     key, what, wanted = row
-    turns = bench.turns(
-        in_memory(loaded, files), len(files.captions), from_files(loaded, files, output), len(files.captions), rounds=5
-    )
+    count, run = len(files.captions), from_files(loaded, files, output, fast=fast)
+    turns = bench.turns(in_memory(loaded, files), count, run, count, rounds=5)
     baseline = "encoding and attributing in memory"
-    return turns.row(
-        key, f"`detect --input`, {what}", baseline, Reading.RATE, bench, goal=wanted or None, item="record"
-    )
+    return turns.row(key, f"`detect --input`, {what}", baseline, Reading.RATE, bench, goal=wanted, item="record")
 
 
-def decoding(path: Path, loaded: LoadedModel) -> list[str]:
-    """What the parts of reading one picture cost, in words."""
+def measure_kept(bench: Bench, loaded: LoadedModel, files: Files, folder: Path) -> Row:
+    """A run that reads the vectors that the run before it kept; pictures are told apart by their bytes."""
+    for number, path in enumerate(dict.fromkeys(files.pictures)):
+        path.write_bytes(path.read_bytes() + bytes(number + 1))
+    run = from_files(loaded, files, folder / "out.jsonl", cache=folder / "cache")
 
-    def best_ms(run: Callable[[], object]) -> float:
-        times = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begin)
-        return 1000 * min(times)
+    def first() -> None:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        run()
 
-    picture = open_image(path)
-    lines = [
-        f"{picture.width} × {picture.height}: opening and decoding {best_ms(lambda: open_image(path)):.1f} ms, "
-        f"resizing and normalizing {best_ms(lambda: to_tensor(picture, loaded)):.1f} ms"
+    def second() -> None:
+        run()
+
+    count = len(files.captions)
+    pairs = [
+        (bench.seconds(first) / count, bench.seconds(second) / count) for _ in range(bench.rounds or bench.of(5, 2))
     ]
-    for margin in MARGINS:
-        drafted = draft(path, margin * loaded.image_size)
-        lines.append(
-            f"draft of it, shorter side at least {margin} × {loaded.image_size}: decoded as {drafted.width} × "
-            f"{drafted.height}, {best_ms(lambda margin=margin: draft(path, margin * loaded.image_size)):.1f} ms"  # type: ignore[misc]
-        )
-    return lines
+    what = "`detect --input --keep-vectors`, JPEG of 500 × 375, a caption each"
+    return Turns(pairs).row("batch-kept", what, "the run that kept them", Reading.TIMES, bench, goal=6.0, item="record")
 
 
-def draft(path: Path, shorter: int) -> Image.Image:
-    """A JPEG decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size whose shorter side is ``shorter`` at least."""
-    with Image.open(path) as image:
-        scale = shorter / min(image.size)
-        if scale <= 1:
-            image.draft("RGB", (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-        decoded: Image.Image = image.convert("RGB")
-        return decoded
-
-
-def moved(loaded: LoadedModel, paths: Sequence[Path], captions: Sequence[str], margin: int) -> tuple[float, float]:
-    """How far drafting moves cosines, absolutely, and attributions, as a share of the caption's largest."""
-    cosine = attribution = 0.0
-    for path in paths:
-        pictures = (open_image(path), draft(path, margin * loaded.image_size))
-        exact, drafted = (detect_pairs(loaded, [Pair(p, c) for c in captions], SETTINGS) for p in pictures)
-        for one, two in zip(exact, drafted, strict=True):
-            cosine = max(cosine, abs(one.cosine - two.cosine))
-            largest = max(abs(word.attribution or 0.0) for word in one.words)
-            change = max(
-                abs((a.attribution or 0.0) - (b.attribution or 0.0)) for a, b in zip(one.words, two.words, strict=True)
-            )
-            attribution = max(attribution, change / largest)
-    return cosine, attribution
+def effect_of_fast_decode(loaded: LoadedModel, files: Files) -> str:
+    """How far decoding at reduced scale moves results, in words."""
+    pairs = [Pair(path, caption) for path in dict.fromkeys(files.pictures) for caption in files.captions[:8]]
+    exact, fast = (detect_pairs(loaded, pairs, replace(SETTINGS, fast_decode=fast)) for fast in (False, True))
+    return " and ".join(changes(exact, fast))
 
 
 def measure(bench: Bench) -> Measured:
-    """All rows, and what drafting would do."""
+    """All rows."""
     loaded = random_vit_b_32()
     captions, source = real_captions()
     records, large = bench.of((128, 32), (32, 8))
@@ -144,21 +124,16 @@ def measure(bench: Bench) -> Measured:
         inputs = {
             ("batch-1", "JPEG of 500 × 375, a caption each", 0.9): (many, records, SMALL, 16),
             ("batch-4", "JPEG of 500 × 375, four captions each", 0.9): (many, records // 4, SMALL, 16),
-            ("batch-large", "JPEG of 12 megapixels, a caption each", 0.0): (many[:large], large, LARGE, 4),
+            ("batch-large", "JPEG of 12 megapixels, a caption each", 0.5): (many[:large], large, LARGE, 4),
         }
         rows, notes, found = [], [f"captions of {source}"], {}
         for row, (texts, pictures, size, distinct) in inputs.items():
             found[row[0]] = files = written(folder / row[0], texts, pictures, size, distinct=distinct)
             rows.append(measure_files(bench, loaded, files, folder / "out.jsonl", row))
-        for key in ("batch-1", "batch-large"):
-            notes += decoding(found[key].pictures[0], loaded)
-        big = list(dict.fromkeys(found["batch-large"].pictures))[: bench.of(4, 1)]
-        for margin in bench.of(MARGINS, MARGINS[:1]):
-            cosine, attribution = moved(loaded, big + ([PHOTO] if PHOTO.exists() else []), captions[:8], margin)
-            notes.append(
-                f"draft, shorter side at least {margin} × {loaded.image_size}: cosines move by {cosine:.1e} at most, "
-                f"attributions by {attribution:.1e} of the caption's largest; so it is not done"
-            )
+        fast = ("batch-fast", "the same with `--fast-decode`", 0.8)
+        rows.append(measure_files(bench, loaded, found["batch-large"], folder / "out.jsonl", fast, fast=True))
+        notes.append(f"`--fast-decode`: {effect_of_fast_decode(loaded, found['batch-large'])}")
+        rows.append(measure_kept(bench, hashed(loaded), found["batch-1"], folder))
     return Measured(rows, notes)
 
 

@@ -57,7 +57,7 @@ WORKERS: Final[dict[str, tuple[str, ...]]] = {
     "reading files": ("clipalign.data.sources:read_image",),
     "decoding": ("clipalign.data.images:open_image",),
     "resizing": ("clipalign.data.transforms:to_square",),
-    "to numbers": ("clipalign.methods.detect:to_tensor",),
+    "to numbers": ("clipalign.methods.detect:prepare_whole",),
 }
 """Steps of the threads beside it."""
 

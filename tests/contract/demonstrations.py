@@ -141,6 +141,7 @@ MANY: Final = {
 """Of two pictures, one of them beside the table, the other in ``photos/``."""
 
 CACHED: Final = ("--cache-dir", "kept")
+FAST: Final = ("--fast-decode",)
 
 Table = dict[tuple[str, str], Demonstration]
 
@@ -193,7 +194,7 @@ def machine() -> Table:
 
 def many() -> Table:
     """Options of the three that read records."""
-    table: Table = {}
+    table: Table = {("eval", "fast_decode"): Demonstration((*EVAL, *JSON), FAST, setting("fast_decode"))}
     for command, line in MANY.items():
         noun = line[1:3]
         nothing = (command, *line[3:])
@@ -208,6 +209,8 @@ def many() -> Table:
         table[command, "on_error"] = Demonstration(line, ("--on-error", "fail"), lines_out)
         table[command, "timeout"] = Demonstration(line, ("--timeout", "0"), status)
         table[command, "shard"] = Demonstration(line, ("--shard", "1/2"), lines_out)
+        if command != "classify":
+            table[command, "fast_decode"] = Demonstration(line, FAST, out)
         table[command, "keep_vectors"] = Demonstration((*line, *CACHED), ("--keep-vectors", "1"), files)
         written = (*line, "--output", "found.jsonl")
         table[command, "output"] = Demonstration(line, ("--output", "found.jsonl"), files)

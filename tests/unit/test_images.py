@@ -458,3 +458,37 @@ def test_the_warning_filters_stay_as_they_were() -> None:
     before = list(warnings.filters)
     open_image(encoded(random_image(5, 4)))
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize(
+    ("size", "format", "shorter_px", "expected"),
+    [
+        ((900, 700), "JPEG", 175, (225, 175)),
+        ((900, 700), "JPEG", 176, (450, 350)),
+        ((900, 700), "JPEG", 80, (113, 88)),  # 1/8 at most
+        ((900, 700), "JPEG", 351, (900, 700)),
+        ((900, 700), "JPEG", None, (900, 700)),
+        ((900, 700), "PNG", 80, (900, 700)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_smaller_than_asked(
+    size: tuple[int, int], format: str, shorter_px: int | None, expected: tuple[int, int]
+) -> None:
+    for mode in ("RGB", "L", "CMYK"):
+        if format == "PNG" and mode == "CMYK":
+            continue
+        stream = io.BytesIO()
+        Image.effect_mandelbrot(size, (-2, -1, 1, 1), 20).convert(mode).save(stream, format)
+        found = open_image(stream.getvalue(), shorter_px=shorter_px)
+        assert (found.size, found.mode) == (expected, "RGB")
+        exact = open_image(stream.getvalue()).resize(expected, Image.Resampling.BOX)
+        assert numpy.abs(numpy.asarray(found, float) - numpy.asarray(exact, float)).mean() < 4
+
+
+def test_a_turned_or_truncated_jpeg_is_told_at_reduced_scale_too() -> None:
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    random_image(900, 700).save(stream, "JPEG", exif=exif)
+    assert open_image(stream.getvalue(), shorter_px=175).size == (175, 225)
+    with pytest.raises(ImageUnreadable, match="damaged or cut short"):
+        open_image(stream.getvalue()[:20_000], shorter_px=175)

@@ -35,6 +35,7 @@ class Colours:
         self.pictures_ahead = ahead
         self.provenance = PROVENANCE
         self.picture_key = None
+        self.shorter_px = None
         self.seconds = prepare_seconds
         self.prepared: list[int] = []
         self.encoded: list[int] = []

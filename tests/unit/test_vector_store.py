@@ -390,3 +390,12 @@ def test_the_command_keeps_resumes_and_draws_pages(
     assert (tmp_path / "found.html").read_text().count("data:image/jpeg") == len(photos)
     refused = run_here(capsys, "detect", str(photos[0]), "a car", "--model", TINY, "--keep-vectors", "1")
     assert refused.status == 2 and "--keep-vectors is for many pairs" in refused.err
+
+
+def test_a_picture_decoded_at_reduced_scale_is_not_the_whole_one(tmp_path: Path, decoded: list[str]) -> None:
+    Image.effect_mandelbrot((900, 900), (-2, -1, 1, 1), 20).convert("RGB").save(tmp_path / "a.jpg")
+    one = session(tmp_path)
+    exact, fast = (one.detect(tmp_path / "a.jpg", TEXT, fast_decode=fast) for fast in (False, True))
+    assert len(decoded) == 2 and exact.cosine != fast.cosine
+    assert one.detect(tmp_path / "a.jpg", TEXT, fast_decode=True).cosine == fast.cosine
+    assert len(decoded) == 2

@@ -137,7 +137,7 @@ class CaptionSets(WordBenchmark):
     least_votes: int = 0
     remarks: tuple[str, ...] = ()
     mode = "most-negative"
-    options = (*WORD_OPTIONS, *LONG_OPTIONS)
+    options = tuple(dict.fromkeys((*WORD_OPTIONS, *LONG_OPTIONS)))
 
     def check(self) -> None:
         places = {name: place for name in self.files if (place := self._place(name))}

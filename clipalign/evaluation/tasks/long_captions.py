@@ -87,7 +87,10 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
         self._template = template
         self._outcome_type = outcome_type
         self._batch_size = settings.batch_size or DEFAULT_BATCH
-        scorer = LongScorer(loaded, LongSettings(stretch=bool(settings.stretch), batch_size=self._batch_size))
+        shape = LongSettings(
+            stretch=bool(settings.stretch), fast_decode=settings.fast_decode, batch_size=self._batch_size
+        )
+        scorer = LongScorer(loaded, shape)
         self._loaded = scorer.loaded
         super().__init__(scorer, settings)
         shaped: dict[str, object] = {

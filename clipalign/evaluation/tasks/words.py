@@ -71,7 +71,7 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
     def __init__(
         self, loaded: LoadedModel, settings: EvalSettings, *, mode: str = "threshold", epsilon: float | None = None
     ) -> None:
-        names = ("template", "batch_size")
+        names = ("template", "batch_size", "fast_decode")
         given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
         self._detect = DetectSettings(
             mode=settings.mode or mode,
