@@ -238,7 +238,7 @@ complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l weight-dec
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l lambda-contrastive -x -d 'Weight of the contrastive loss over the captions of a batch'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l lambda-detail -x -d 'Weight of the hinge loss for true details, which should raise the score'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l lambda-negative -x -d 'Weight of the hinge loss for wrong details, which should lower it'
-complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l epsilon -x -d 'Margin of both hinge losses, in units of the scaled cosine; 0 adapts it'
+complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l hinge-margin -x -d 'Margin of both hinge losses, in units of the scaled cosine; 0 adapts it'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l recompute -l no-recompute -d 'Recompute activations in the backward pass, to save memory'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l validate-every -x -d 'Steps between validations'
 complete -c clipalign -n '__fish_seen_subcommand_from train-specs' -l save-every -x -d 'Steps between checkpoints'

@@ -116,7 +116,15 @@ def _check(settings: TrainSpecsOptions) -> None:
         names = ("image_root", "columns", *(field.name for field in fields(PrepareSettings) if field.name != "seed"))
         _refuse(settings, names, "for --prepare", "samples are used as they were prepared")
     if settings.objective != "specs":
-        names = ("lambda_contrastive", "lambda_detail", "lambda_negative", "lambda_short", "epsilon", "draws", "gather")
+        names = (
+            "lambda_contrastive",
+            "lambda_detail",
+            "lambda_negative",
+            "lambda_short",
+            "hinge_margin",
+            "draws",
+            "gather",
+        )
         _refuse(settings, names, "for --objective specs", "longclip has two terms of equal weight")
     if settings.prepare is not None and launched_processes().size > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")

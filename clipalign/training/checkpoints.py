@@ -37,11 +37,6 @@ METRICS_FILE: Final = "metrics.jsonl"
 TENSORBOARD_FOLDER: Final = "tensorboard"
 
 _FLAGS: Final = {
-    "weight of contrastive": "--lambda-contrastive",
-    "weight of detail": "--lambda-detail",
-    "weight of negative": "--lambda-negative",
-    "weight of short": "--lambda-short",
-    "frozen": "--freeze",
     "start": "--init with the weights",
     "data": "--data with the fingerprint",
     "processes": "torchrun --nproc-per-node",

@@ -81,7 +81,7 @@ def specs_loss(
         first_row: the row of this batch's first picture in ``all_images``.
         mean: of the lead of the better texts, for the adaptive epsilon; several processes average over all of them.
     """
-    margin = settings.epsilon or epsilon
+    margin = settings.hinge_margin or epsilon
     scale = logit_scale.float().exp()
     images = features.images.float()
     others = images if all_images is None else all_images.float()
@@ -93,10 +93,10 @@ def specs_loss(
         scale * (pictures * texts.float()).sum(-1) for texts in (features.bases, features.details, features.negatives)
     )  # (N)
     detail_term = settings.lambda_detail * (F.relu(margin + base - detail) * shares).mean()
-    if not settings.epsilon:
+    if not settings.hinge_margin:
         margin = _lead((detail - base) * shares, mean)
     negative_term = settings.lambda_negative * (F.relu(margin + negative - base) * shares).mean()
-    if not settings.epsilon:
+    if not settings.hinge_margin:
         margin = _lead((base - negative) * shares, mean)
     return SpecsLoss(contrastive + detail_term + negative_term, contrastive, detail_term, negative_term, margin)
 

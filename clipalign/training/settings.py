@@ -99,7 +99,7 @@ class SpecsSettings(Checked):
     lambda_negative: Annotated[
         float, Setting("Weight of the hinge loss for wrong details, which should lower it.", between(0.0), value="X")
     ] = 0.8
-    epsilon: Annotated[
+    hinge_margin: Annotated[
         float,
         Setting("Margin of both hinge losses, in units of the scaled cosine; 0 adapts it.", between(0.0), value="X"),
     ] = 0.0
@@ -158,11 +158,7 @@ class SpecsSettings(Checked):
     def identity(self) -> dict[str, Any]:
         """Plain numbers and words, for a checkpoint: what must be the same when a run is resumed."""
         named = {field.name: getattr(self, field.name) for field in fields(SpecsSettings)}
-        named["frozen"] = sorted(set(named.pop("freeze")))
-        return {
-            f"weight of {name.removeprefix('lambda_')}" if name.startswith("lambda_") else name: value
-            for name, value in named.items()
-        }
+        return named | {"freeze": sorted(set(self.freeze))}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,10 @@ def test_raw_captions_are_prepared_and_trained_on(tmp_path: Path, capsys: pytest
         (("--data", "gone", "--output", "run"), "there is no data folder gone"),
         (("--data", "empty", "--output", "run"), "empty is empty"),
         (("--data", "old/metrics.jsonl", "--output", "run"), "--prepare old/metrics.jsonl --data FOLDER"),
-        (("--data", "pictogram", "--output", "run", "--epsilon", "-1"), "--epsilon must be a number, 0 or more"),
+        (
+            ("--data", "pictogram", "--output", "run", "--hinge-margin", "-1"),
+            "--hinge-margin must be a number, 0 or more",
+        ),
         (
             ("--data", "pictogram", "--output", "run", "--learning-rate", "0"),
             "--learning-rate must be a number above",
@@ -190,7 +193,7 @@ def test_two_processes_are_one_with_the_same_global_batch(
 def test_two_processes_with_local_pictures_are_one_that_accumulates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], program: list[str]
 ) -> None:
-    common = (*SMALL, "--batch-size", "2", "--epsilon", "0.3")
+    common = (*SMALL, "--batch-size", "2", "--hinge-margin", "0.3")
     together(program, tmp_path / "two", *common)
     alone(capsys, tmp_path / "one", *common, "--accumulate", "2")
     for mine, other in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):

@@ -413,7 +413,7 @@ def training() -> Table:
         "lambda_detail": Demonstration(TRAIN, ("--lambda-detail", "5"), losses),
         "lambda_negative": Demonstration(quick, ("--lambda-negative", "50"), weights),
         "lambda_short": Demonstration(TRAIN, ("--lambda-short", "5"), losses),
-        "epsilon": Demonstration(TRAIN, ("--epsilon", "0.5"), losses),
+        "hinge_margin": Demonstration(TRAIN, ("--hinge-margin", "0.5"), losses),
         "gather": Demonstration(TRAIN, ("--gather",), checkpoint),
         "freeze": Demonstration(quick, ("--freeze", "text"), weights),
         "blend": Demonstration(held, ("--blend", "0.5"), losses),

@@ -15,6 +15,7 @@ QUANTITIES = {
     "--threads": "threads", "--batch-size": "per batch", "--layers": "layers", "--epsilon": "attribution",
     "--top": "N", "--suggest": "up to N",
     "--limit": "first N", "--crops": "crops", "--alpha": "share of the image", "--margin": "score",
+    "--hinge-margin": "units of the scaled cosine",
     "--reject-below": "score", "--max-misaligned": "captions", "--min-clip-score": "CLIPScore",
     "--false-alarms": "share of right captions",
     "--shard": "part I of N", "--held-out": "samples", "--workers": "threads", "--epochs": "over the data",
@@ -29,7 +30,6 @@ QUANTITIES = {
 
 OTHER_MEANINGS = {
     ("train-specs", "--batch-size"): "samples",
-    ("train-specs", "--epsilon"): "units of the scaled cosine",
 }
 NOTHING_BY_DEFAULT = {
     "--input", "--output", "--label", "--labels",
@@ -42,8 +42,8 @@ NOTHING_BY_DEFAULT = {
 
 MEANINGS = {
     "--output": "a file of records; a folder of a run",
-    "--epsilon": "where a word is wrong; how much a detail should weigh",
     "--mode": "of one's own captions; as published",
+    "--epsilon": "of one's own captions; as published",
     "--batch-size": "of a model that is asked; of one that learns",
     "--by": "of what is scored; of what is learned from",
     "--check": "words; sentences",

@@ -170,7 +170,9 @@ def test_two_small_batches_are_one_large_one(tmp_path: Path) -> None:
 
     The learning rate is low, since each step multiplies what rounding differs by, on some versions of torch too far.
     """
-    settings = replace(SETTINGS, draws=1, learning_rate=1e-5, lambda_contrastive=0.0, lambda_short=0.0, epsilon=0.2)
+    settings = replace(
+        SETTINGS, draws=1, learning_rate=1e-5, lambda_contrastive=0.0, lambda_short=0.0, hinge_margin=0.2
+    )
     make_run(tmp_path / "two", settings).train()
     make_run(tmp_path / "one", replace(settings, batch_size=4, accumulate=1)).train()
     for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):

@@ -58,7 +58,7 @@ def test_three_steps_are_the_published_ones(run: dict[str, Any], encoded: tuple[
         lambda_contrastive=given["lambda_contrast"],
         lambda_detail=given["lambda_details"],
         lambda_negative=given["lambda_neg"],
-        epsilon=given["epsilon"],
+        hinge_margin=given["epsilon"],
     )
     epsilon = 0.0
     for step in run["steps"]:
@@ -90,7 +90,7 @@ def test_the_adaptive_epsilon_stays_within_its_limits_and_carries_no_gradient() 
 
 
 def test_a_fixed_epsilon_is_neither_taken_from_the_last_batch_nor_changed() -> None:
-    fixed = SpecsSettings(epsilon=0.1)
+    fixed = SpecsSettings(hinge_margin=0.1)
     one, other = (specs_loss(some_features(), torch.tensor(2.0), fixed, epsilon=e) for e in (0.0, 1.2))
     assert one.epsilon == other.epsilon == 0.1
     assert float(one.total) == float(other.total)
@@ -100,9 +100,11 @@ def test_pictures_of_other_processes_are_further_wrong_answers() -> None:
     whole = some_features(6)
     parts = [SpecsFeatures(*(getattr(whole, name)[rows] for name in PARTS)) for rows in (slice(0, 3), slice(3, 6))]
     scale = torch.tensor(2.0)
-    together = specs_loss(whole, scale, SpecsSettings(epsilon=0.1), epsilon=0.0)
+    together = specs_loss(whole, scale, SpecsSettings(hinge_margin=0.1), epsilon=0.0)
     shares = [
-        specs_loss(part, scale, SpecsSettings(epsilon=0.1), epsilon=0.0, all_images=whole.images, first_row=3 * rank)
+        specs_loss(
+            part, scale, SpecsSettings(hinge_margin=0.1), epsilon=0.0, all_images=whole.images, first_row=3 * rank
+        )
         for rank, part in enumerate(parts)
     ]
     for term in TERMS:
@@ -114,13 +116,13 @@ def test_the_total_is_the_sum_of_its_weighted_terms() -> None:
     loss = specs_loss(
         some_features(),
         torch.tensor(2.0),
-        SpecsSettings(lambda_contrastive=2.0, lambda_detail=3.0, lambda_negative=4.0, epsilon=0.2),
+        SpecsSettings(lambda_contrastive=2.0, lambda_detail=3.0, lambda_negative=4.0, hinge_margin=0.2),
         epsilon=0.0,
     )
     plain = specs_loss(
         some_features(),
         torch.tensor(2.0),
-        SpecsSettings(lambda_detail=1.0, lambda_negative=1.0, epsilon=0.2),
+        SpecsSettings(lambda_detail=1.0, lambda_negative=1.0, hinge_margin=0.2),
         epsilon=0.0,
     )
     assert float(loss.total) == pytest.approx(float(loss.contrastive + loss.detail + loss.negative))
@@ -132,7 +134,7 @@ def test_pictures_count_alike_however_many_beginnings_each_has() -> None:
     one = some_features(2)
     rows = torch.tensor([0, 0, 0, 1])
     many = SpecsFeatures(one.images, one.captions, one.bases[rows], one.details[rows], one.negatives[rows], owners=rows)
-    for weights in (SpecsSettings(), SpecsSettings(epsilon=0.3)):
+    for weights in (SpecsSettings(), SpecsSettings(hinge_margin=0.3)):
         found, wanted = (specs_loss(f, torch.tensor(2.0), weights, epsilon=0.0) for f in (many, one))
         assert float(found.total) == pytest.approx(float(wanted.total), rel=1e-5)
         assert found.epsilon == pytest.approx(wanted.epsilon, rel=1e-5)
