@@ -10,7 +10,7 @@ import io
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from clipalign.errors import InputUnreadable
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+_ALSO_CSV: Final = (";", "|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,10 @@ class TextTable(Source):
         if isinstance(first.value, InputUnreadable):
             raise first.value
         header = [name.strip() for name in first.value]
+        other = next((mark for mark in _ALSO_CSV if mark in header[0]), "") if len(header) == 1 else ""
+        if other and self.delimiter == ",":  # as spreadsheets save it where the comma is the decimal point
+            yield from replace(self, delimiter=other).rows()
+            return
         self._check(header)
         said = self.delimiter != "\t"
         for row in rows:
@@ -125,7 +130,7 @@ class TextTable(Source):
     def _named(self, header: list[str], row: Row) -> Any:
         if len(row.value) > len(header):
             extra = f"the row has {len(row.value)} fields for {len(header)} columns"
-            hint = "put quotes around a text that holds the separator" if self.delimiter == "," else ""
+            hint = "put quotes around a text that holds the separator" if self.delimiter != "\t" else ""
             return InputUnreadable(extra, hint=hint, input=f"{self.name}:{row.line}")
         fields = dict.fromkeys(header) | dict(zip(header, row.value, strict=False))
         return _with_file_name(fields, self.path)

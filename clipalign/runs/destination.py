@@ -72,7 +72,8 @@ def find_destination(settings: RecordSettings, output: Path | None = None) -> De
     format = chosen_batch_format(settings)
     if chosen is None:
         _refuse_stdout(format)
-        return Destination(format, None, "stdout", resume=False, overwrite=False)
+        selects = settings.top_share is not None
+        return Destination(format, None, "stdout", resume=False, overwrite=False, selects=selects)
     if address_in(chosen) or chosen.is_dir():
         return _in_parts(settings, chosen, format)
     path = _checked(chosen, settings.input)

@@ -53,6 +53,14 @@ def test_a_pipe_gets_a_json_record_a_line(capsys: Capture, tmp_path: Path) -> No
     assert all(one["provenance"]["precision"] == "fp32" and one["words"] for one in found)
 
 
+def test_the_best_share_goes_to_a_pipe_too(capsys: Capture, tmp_path: Path) -> None:
+    line = ("detect", "--input", table(tmp_path), *MODEL, "--format", "jsonl")
+    every = sorted(one["cosine"] for one in records(run_here(capsys, *line).out))
+    best = run_here(capsys, *line, "--top-share", "cosine=0.5")
+    assert "kept 3 of 6 pairs" in best.err
+    assert sorted(one["cosine"] for one in records(best.out)) == every[3:]
+
+
 def test_the_numbers_are_those_of_one_pair_alone(capsys: Capture, tmp_path: Path) -> None:
     many = records(run_here(capsys, "detect", "--input", table(tmp_path), *MODEL).out)
     for one in many[:3]:

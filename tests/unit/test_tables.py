@@ -266,7 +266,7 @@ def test_other_columns_are_left_alone(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("", "is empty"),
-        ("image;text\na;x\n", "are separated by semicolons, not by commas"),
+        ("image\ttext\na\tx\n", "are separated by tabs, not by commas"),
         ("image,text,image\na,x,b\n", "has two columns image"),
         ("a.jpg,a cup\n", "has no column image; it has a.jpg, a cup"),
     ],
@@ -276,6 +276,16 @@ def test_a_csv_without_its_columns_is_refused(tmp_path: Path, content: str, said
     path.write_text(content)
     with pytest.raises(InputUnreadable, match=said):
         open_input([str(path)])
+
+
+@pytest.mark.parametrize("mark", [";", "|"])
+def test_a_csv_may_have_another_separator(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "p.csv").write_text(f'\ufeffimage{mark}text\na{mark}x, y\nb{mark}"z{mark} w"\n')
+    found = read(tmp_path / "p.csv")
+    assert [(record.image_name, record.text, record.place.line) for record in found] == [
+        ("a", "x, y", 2),
+        ("b", f"z{mark} w", 3),
+    ]
 
 
 def test_rows_of_csv_that_do_not_fit(tmp_path: Path) -> None:
