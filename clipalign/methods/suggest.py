@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -147,13 +148,22 @@ def _ranked(
     return list(best.values())
 
 
-@cache
 def lexicon_for(vocabulary: frozenset[str] | None, path: Path | None) -> Lexicon:
     """The candidates in a file, or for an embedded model its own things, else common ones; and words of other kinds.
 
     Raises:
         ClipalignError: the file cannot be read, or holds nothing.
     """
+    state = None
+    if path is not None:
+        with suppress(OSError, ValueError):  # what reads it says why
+            state = path.stat().st_mtime_ns, path.stat().st_size
+    return _lexicon(vocabulary, path, state)
+
+
+@lru_cache(8)
+def _lexicon(vocabulary: frozenset[str] | None, path: Path | None, state: tuple[int, int] | None) -> Lexicon:
+    """The same for a ``state`` of the file, which a program may change while it runs."""
     if path is not None:
         return Lexicon(_entries(read_lines(path, what="candidates")))
     if vocabulary is None:

@@ -100,6 +100,14 @@ class TestLexicons:
         with pytest.raises(UsageError, match=r"none\.txt"):
             lexicon_for(None, tmp_path / "none.txt")
 
+    def test_a_file_that_changed_is_read_again(self, tmp_path: Path) -> None:
+        file = tmp_path / "candidates.txt"
+        file.write_text("pear")
+        first = lexicon_for(None, file)
+        assert lexicon_for(None, file) is first
+        file.write_text("two plums")
+        assert lexicon_for(None, file) is not first
+
 
 def picture() -> torch.Tensor:
     width = len(encode_texts(load_tiny(), ["a"])[0])
