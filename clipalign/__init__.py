@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from clipalign.mapping import Mapper, mapper
     from clipalign.measure import evaluate
     from clipalign.methods.detect import Pair
+    from clipalign.notebook import progress_bar
     from clipalign.results import (
         ClassifyResult,
         ClassScore,
@@ -72,6 +73,7 @@ _MODULES = {
     "VerificationFailed",
     "frames": "to_frame",
     "methods.detect": "Pair",
+    "notebook": "progress_bar",
     "eval_results": "EvalResult",
     "results": "ClassScore ClassifyResult DetectResult Failure LongResult Provenance SentenceScore WordScore",
     "session": "Session load wrap",
@@ -115,6 +117,7 @@ __all__ = [
     "list_models",
     "load",
     "mapper",
+    "progress_bar",
     "to_frame",
     "wrap",
 ]

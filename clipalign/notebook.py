@@ -1,11 +1,14 @@
-"""Results as HTML for notebooks: texts with what does not fit marked, and numbers; every text escaped."""
+"""Results and progress as HTML for notebooks: texts with what does not fit marked, and numbers; every text escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+_SECONDS = 0.2  # between two pictures of a bar
 _MARK = "background:#fdd;color:#900;text-decoration:underline"
 
 
@@ -19,10 +22,43 @@ def html_of(record: Mapping[str, Any]) -> str:
     metrics = record.get("metrics") or {one["name"]: one["score"] for one in record.get("classes", ())}
     numbers = metrics or {name: value for name, value in record.items() if isinstance(value, float)}
     if numbers:
-        rows = "".join(f"<tr><th>{escape(name)}</th><td>{value:.4f}</td></tr>" for name, value in numbers.items())
-        parts.append(f"<table>{rows}</table>")
+        parts.append(table_of({name: f"{value:.4f}" for name, value in numbers.items()}))
     parts += [f"<p><small>{escape(warning)}</small></p>" for warning in record.get("warnings", ())]
     return f"<div>{''.join(parts)}</div>"
+
+
+def table_of(values: Mapping[str, object]) -> str:
+    """A row a value, after its name."""
+    rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in values.items())
+    return f"<table>{''.join(rows)}</table>"
+
+
+def progress_bar(total: int, *, clock: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
+    """A bar below the cell of a notebook, for ``on_progress``; gone when ``total`` are done, nothing elsewhere.
+
+    Example:
+        >>> pairs = [("images/fruit.png", "two apples"), ("images/cat.png", "a cat")]
+        >>> session = clipalign.load("pictogram")
+        >>> results = list(session.detect_iter(pairs, on_progress=clipalign.progress_bar(len(pairs))))
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return lambda done: None
+    from IPython.display import HTML, display
+
+    handle = display(HTML(""), display_id=True)
+    began = shown = clock()
+
+    def update(done: int) -> None:
+        nonlocal shown
+        now = clock()
+        if done < total and now - shown < _SECONDS:
+            return
+        shown, left = now, (now - began) / max(done, 1) * (total - done)
+        bar = f'<progress value="{done}" max="{total}"></progress> {done:,} of {total:,}, {left:.0f} s left'
+        handle.update(HTML(bar if done < total else ""))
+
+    return update
 
 
 def _marked(text: str, pieces: Sequence[Mapping[str, Any]]) -> str:

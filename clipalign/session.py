@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 from clipalign.device import choose_device
 from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL
+from clipalign.notebook import table_of
 from clipalign.results import ClassifyResult, DetectResult, Failure, LongResult
 
 if TYPE_CHECKING:
@@ -155,6 +156,19 @@ class Session:
     cache_dir: str | Path | None = None
     timeout: float | None = None
     keep_vectors: float = 0
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: which model this is, and where it runs."""
+        loaded = self.loaded
+        return table_of(
+            {
+                "model": loaded.row.name,
+                "weights": loaded.weights_sha256[:12],
+                "runs on": f"{loaded.choice.device} {loaded.choice.precision}",
+                "reads": f"{loaded.context_tokens} tokens, {loaded.image_size} pixels a side",
+                "notes": "; ".join(loaded.notes) or "none",
+            }
+        )
 
     def detect(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -94,18 +94,16 @@ def _run(settings: EvalSettings) -> int:
     benchmark.check()
     if settings.dry_run:
         return _explain([benchmark], {}, settings)
-    total = settings.limit or benchmark.size
-    if axes or settings.calibrate:
-        with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
-            if axes:
-                return _sweep(benchmark, settings, axes, progress.advance)
-            return _calibrate(benchmark, settings, progress.advance)
+    if axes:
+        return _sweep(benchmark, settings, axes)
+    if settings.calibrate:
+        return _calibrate(benchmark, settings)
     loaded = choose_model(row, settings).load()
 
     from clipalign.evaluation.evaluate import run_benchmark
     from clipalign.output.eval import eval_table
 
-    with Progress(SAMPLES, total=total, shown=launched_processes().is_first) as progress:
+    with _progress([benchmark], settings) as progress:
         result = run_benchmark(benchmark, loaded, settings, progress=progress.advance)
     if result is None:  # one of several processes; the first reports for all
         return EXIT_DONE
@@ -118,11 +116,18 @@ def _run(settings: EvalSettings) -> int:
     return EXIT_INPUTS if lost else EXIT_DONE
 
 
+def _progress(benchmarks: Sequence[Benchmark[Any, Any]], settings: EvalSettings, *, runs: int = 1) -> Progress:
+    """Return the progress of ``runs`` over the samples of each benchmark."""
+    sizes = [settings.limit if one.size is None else min(one.size, settings.limit or one.size) for one in benchmarks]
+    total = None if None in sizes else runs * sum(filter(None, sizes))
+    return Progress(SAMPLES, total=total, shown=launched_processes().is_first)
+
+
 def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str, list[object]]) -> int:
     """Run several benchmarks; those that may be missing are left out with a note."""
     if settings.calibrate:
         raise UsageError("--calibrate is about one data set", hint="name one", input="--calibrate")
-    from clipalign.evaluation.sweep import run_many
+    from clipalign.evaluation.sweep import combinations, run_many
     from clipalign.output.leaderboard import Leaderboard
 
     benchmarks, missing = _here(named, settings)
@@ -137,7 +142,7 @@ def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str,
             loaded[model] = choose_model(find_model(model), settings).load()
         return loaded[model]
 
-    with Progress(SAMPLES, shown=launched_processes().is_first) as progress:
+    with _progress(benchmarks, settings, runs=len(list(combinations(axes)))) as progress:
         found = run_many(benchmarks, load, settings, axes, progress=progress.advance)
     if not found:  # one of several processes; the first reports for all
         return EXIT_DONE
@@ -248,24 +253,22 @@ def _verify(place: Path, settings: EvalSettings) -> int:
     from clipalign.output.eval import verification_table
 
     sample = read_sample(place, size=settings.limit or SAMPLE, seed=settings.seed, pictures=settings.data_root)
-    found = verify(place, sample, choose_model(find_model(settings.model), settings).load())
+    loaded = choose_model(find_model(settings.model), settings).load()
+    with Progress(("record", "records"), total=len(sample)) as progress:
+        found = verify(place, sample, loaded, progress=progress.advance)
     write_record(plain(found), verification_table(found), format=chosen_format(settings))
     return EXIT_INPUTS if found.unreadable else EXIT_FOUND if found.different else EXIT_DONE
 
 
-def _sweep(
-    benchmark: Benchmark[Any, Any],
-    settings: EvalSettings,
-    axes: dict[str, list[object]],
-    progress: Callable[[int], None],
-) -> int:
-    from clipalign.evaluation.sweep import run_sweep
+def _sweep(benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: dict[str, list[object]]) -> int:
+    from clipalign.evaluation.sweep import combinations, run_sweep
     from clipalign.output.eval import sweep_record, sweep_table
 
     def load(model: str) -> LoadedModel:
         return choose_model(find_model(model), settings).load()
 
-    found = run_sweep(benchmark, load, settings, axes, progress=progress)
+    with _progress([benchmark], settings, runs=len(list(combinations(axes)))) as progress:
+        found = run_sweep(benchmark, load, settings, axes, progress=progress.advance)
     if not found:  # one of several processes; the first reports for all
         return EXIT_DONE
     if settings.report is not None:
@@ -277,13 +280,14 @@ def _sweep(
     return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
 
 
-def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress: Callable[[int], None]) -> int:
+def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> int:
     """Choose layers and epsilon for the model; under ``torchrun`` in the first process only."""
     if not launched_processes().is_first:
         return EXIT_DONE
     loaded = choose_model(find_model(settings.model), settings).load()
 
     from clipalign.evaluation.calibrate import calibrate as fitted
+    from clipalign.evaluation.calibrate import layers_tried
     from clipalign.evaluation.self_labels import SelfLabeled
     from clipalign.evaluation.tasks.words import WordBenchmark
     from clipalign.output.eval import calibration_record, calibration_table, save_calibration
@@ -292,7 +296,8 @@ def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings, progress:
         if not isinstance(benchmark, WordBenchmark):
             raise UsageError(f"{benchmark.name} has no captions that are true", hint="leave out --self", input="--self")
         benchmark = SelfLabeled(benchmark)
-    calibration = fitted(benchmark, loaded, settings, progress=progress)
+    with _progress([benchmark], settings, runs=len(layers_tried(loaded, settings))) as progress:
+        calibration = fitted(benchmark, loaded, settings, progress=progress.advance)
     if settings.save is not None:
         save_calibration(calibration, settings.save)
     write_record(calibration_record(calibration), calibration_table(calibration), format=chosen_format(settings))

@@ -70,8 +70,7 @@ def calibrate(
         )
     benchmark.check()
     cache, tried, saved = ScoreCache(), [], []
-    given = settings.layers or (loaded.row.layers if bounded else None)
-    for layers in [given] if given else range(1, text_layers(loaded) + 1):
+    for layers in layers_tried(loaded, settings):
         evaluator = benchmark.evaluator(loaded, replace(settings, layers=layers, mode=Mode.MOST_NEGATIVE.value))
         assert isinstance(evaluator, DetectEvaluator)
         evaluator.share(cache)
@@ -108,6 +107,12 @@ def calibrate(
         provenance=provenance,
         notes=tuple(_notes(benchmark, counts)),
     )
+
+
+def layers_tried(loaded: LoadedModel, settings: EvalSettings) -> Sequence[int]:
+    """Return each k that :func:`calibrate` measures."""
+    given = settings.layers or (loaded.row.layers if settings.false_alarms is not None else None)
+    return [given] if given else range(1, text_layers(loaded) + 1)
 
 
 def _lowest(outcome: CaptionOutcome) -> float:

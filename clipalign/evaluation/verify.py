@@ -7,7 +7,7 @@ choose what is loaded.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,13 +67,20 @@ def _was_scored(found: Mapping[str, Any]) -> bool:
     return known and isinstance(found.get("cosine"), int | float)
 
 
-def verify(place: Path, records: Iterable[InputRecord], loaded: LoadedModel) -> Verification:
+def verify(
+    place: Path,
+    records: Iterable[InputRecord],
+    loaded: LoadedModel,
+    *,
+    progress: Callable[[int], None] = lambda records: None,
+) -> Verification:
     """Score the records of :func:`read_sample` again; UsageError where they are of no command that can be repeated."""
     left = list(records)
     then: Mapping[str, Any] = left[0].columns["provenance"]
     scorer = _scorer(loaded, then["settings"], left[0].columns, place)
     largest, wrong, unreadable = 0.0, [], []
     for outcome in run_batch(left, scorer):
+        progress(1)
         if isinstance(outcome.result, ClipalignError):
             unreadable.append(outcome.record.id)
             continue

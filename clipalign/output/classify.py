@@ -109,6 +109,9 @@ class ClassifyFormatter(RecordFormatter):
             "maps": [_heat_map(one, first=place == 0) for place, one in enumerate(evidence)],
         }
 
+    def head(self) -> str:
+        return f"score   {self._ids.cell('id')}  {self._names[0].cell('class')}  next best"
+
     def line(self, record: Mapping[str, Any]) -> Text:
         shown = record["classes"][: 1 + RUNNERS_UP]
         text = Text(f"{number_of(shown[0])}  ", style="bold")

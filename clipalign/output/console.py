@@ -30,7 +30,7 @@ HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 MAX_SAID: Final = 2_000
 
-MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 100
+MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 20, 80, 120
 """Columns: the least that layouts support, the default without a terminal, and the most used."""
 
 ANSI: Final = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33", "cyan": "36"}
@@ -94,7 +94,7 @@ def styled(text: str, style: str, *, stream: TextIO | None) -> str:
 
 
 def width() -> int:
-    """Return the columns to lay out for: ``COLUMNS``, else the terminal's, else 80; at most 100."""
+    """Return the columns to lay out for: ``COLUMNS``, else the terminal's, else 80; at most 120."""
     columns = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
     return max(MIN_WIDTH, min(columns, MAX_WIDTH))
 

@@ -102,7 +102,7 @@ class DetectFormatter(RecordFormatter):
         self.policy = policy
         self.drift = drift
         self.baseline: BinaryIO | None = None
-        self._ids = IdColumn()
+        self._ids, self._images = IdColumn(), IdColumn()
 
     def found(self, record: Mapping[str, Any]) -> bool:
         return bool(record.get("misaligned"))
@@ -169,6 +169,9 @@ class DetectFormatter(RecordFormatter):
         meant = "; ".join(_meant(record))
         return f"{said} in: {record['text']}{f' ({meant})' if meant else ''}"
 
+    def head(self) -> str:
+        return f"  score   {self._ids.cell('id')}  image and caption"
+
     def line(self, record: Mapping[str, Any]) -> Text:
         """Return mark, CLIPScore, id and marked caption; a long one starts with its misaligned words."""
         wrong, shape = self.found(record), signs()
@@ -176,8 +179,10 @@ class DetectFormatter(RecordFormatter):
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
         if not record["id"].startswith(record["image"]):  # a.jpg#2 names it too
-            text.append(f"{visible(record['image'])}  ", style="dim")
+            text.append(f"{self._images.cell(record['image'])}  ", style="dim")
         caption = _caption(record, _misaligned(record))
+        for one in record.get("suggestions") or ():
+            caption.append(f"  {visible(one['text'])}: {visible(', '.join(c['text'] for c in one['candidates']))}?")
         if wrong and text.cell_len + caption.cell_len > width():
             named = ", ".join(visible(word) for word in self.frequent(record))
             text.append(f"{shape.opening}{named}{shape.closing}", style="bold red").append(" in: ")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from clipalign.output.console import visible, width
+from clipalign.output.console import notices, visible, width
 from clipalign.output.progress import BYTES, Progress
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ STATES: Final = {
     ("by hand", False): "by hand",
     ("damaged", False): "damaged",
 }
-NAME_CELLS: Final = (18, 30)
-"""Columns of a name: minimum, maximum."""
+NAME_CELLS, LICENSE_CELLS = 30, 18
 
 
 def size_of(size: int) -> str:
@@ -32,30 +31,33 @@ def size_of(size: int) -> str:
 
 
 def listing(rows: Sequence[Status]) -> str:
-    """Return a text of models and data sets: name, size and state, then license and source, then title."""
-    space = width()
-    least, most = NAME_CELLS
-    cells = min(most, max([least, *(len(visible(row.name)) for row in rows)]))
+    """Return a line a model and data set; with ``-v`` each with license, source, use and title below it."""
     lines: list[str] = []
     for kind, heading in (("model", "Models"), ("dataset", "Data sets")):
         chosen = [row for row in rows if row.kind == kind]
         if not chosen:
             continue
-        lines += [*([""] if lines else []), heading]
+        lines += [*([""] if lines else []), f"{heading:{NAME_CELLS}}     size  {'license':{LICENSE_CELLS}} state"]
         for row in chosen:
             state = STATES.get((row.state, row.verified), row.state)
-            lines.append(f"  {visible(row.name):{cells}} {size_of(row.size_bytes):>8}  {state}")
-            license = visible(row.license or "not stated")
-            about = [row.license_class if license == "not stated" else f"{row.license_class} ({license})"]
-            about.append(visible(row.source))
-            if row.commands:
-                about.append(f"for {', '.join(row.commands)}")
-            if row.needs:
-                about.append(f"needs {', '.join(row.needs)}")
-            lines += _wrapped(" · ".join(about), space)
-            if row.title:
-                lines += _wrapped(visible(row.title + (f" ({row.note})" if row.note else "")), space)
+            name = f"{visible(row.name):{NAME_CELLS}} {size_of(row.size_bytes):>8}  "
+            space = max(0, LICENSE_CELLS + NAME_CELLS + 11 - len(name))  # a long name takes it from the next column
+            lines.append(f"{name}{row.license_class:{space}} {state}")
+            if notices.verbose:
+                lines += _details(row)
+    if not notices.verbose:
+        lines += ["", "-v: license, source and use of each"]
     return "\n".join([*lines, ""])
+
+
+def _details(row: Status) -> list[str]:
+    about = [visible(row.license or "license not stated"), visible(row.source)]
+    if row.commands:
+        about.append(f"for {', '.join(row.commands)}")
+    if row.needs:
+        about.append(f"needs {', '.join(row.needs)}")
+    title = visible(row.title + (f" ({row.note})" if row.note else "")) if row.title else ""
+    return [*_wrapped(" · ".join(about), width()), *_wrapped(title, width())]
 
 
 def _wrapped(text: str, space: int) -> list[str]:

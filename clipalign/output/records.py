@@ -125,6 +125,10 @@ class RecordFormatter:
         """Return one sentence for a workflow annotation, or empty."""
         return ""
 
+    def head(self) -> str:
+        """Return the names of the columns of :meth:`line`."""
+        raise NotImplementedError
+
     def line(self, record: Mapping[str, Any]) -> Text:
         """Return the record as one line of the table of many, of any width."""
         raise NotImplementedError

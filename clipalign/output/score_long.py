@@ -124,12 +124,15 @@ class ScoreLongFormatter(RecordFormatter):
         more = f"; and {len(lowering) - NAMED_SENTENCES} more" if lowering[NAMED_SENTENCES:] else ""
         return f"lowers the score {number_text(record['specs_score'])} with {record['image']}: {named}{more}"
 
+    def head(self) -> str:
+        return f"  score   lowers  {self._ids.cell('id')}  text"
+
     def line(self, record: Mapping[str, Any]) -> Text:
         lowering = [sentence["text"] for sentence in _lowering(record)]
         text = Text(f"{signs().wrong if lowering else ' '} ", style="bold red" if lowering else "")
         text.append(f"{record['specs_score']:.4f}  ", style="bold")
         share = f"{len(lowering)}/{len(_scored(record))}"
-        text.append(f"{share:>5}  ", style="bold red" if lowering else "dim")
+        text.append(f"{share:>6}  ", style="bold red" if lowering else "dim")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
         if lowering:
             text.append(visible(" ".join(lowering[0].split())), style="bold red").append(" in: ")

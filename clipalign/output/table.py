@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clipalign.output.console import color_allowed, speaks_unicode, visible, width
+from clipalign.output.console import color_allowed, notices, speaks_unicode, visible, width
 from clipalign.output.formats import Writer
 from clipalign.output.records import Entry, RecordFormatter, decimals_of, is_error, summary_lines
 
@@ -45,17 +45,20 @@ HASH_DIGITS: Final = 12
 
 GAP_CELLS: Final = 2
 
-ID_CELLS: Final = (8, 24)
+ID_CELLS: Final = (12, 24)
 """Columns of an id in the table of many: minimum, maximum."""
 
 
 class TableWriter(Writer):
     """Write a line a record, then the summary; for one command line, the command's own table."""
 
+    def header(self, formatter: RecordFormatter) -> bytes:
+        return _encoded([Text(formatter.head())], to_file=True)
+
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
         record = entry.record
         if is_error(record):
-            line = Text("! unreadable  ", style="bold yellow").append(visible(str(record["id"])) + "  ", style="dim")
+            line = Text("! unreadable  ", style="bold yellow").append(f"{visible(str(record['id']))}  ", style="dim")
             line.append(visible(str(record["error"].get("message", ""))))
         else:
             line = formatter.line(record)
@@ -162,7 +165,8 @@ def provenance_line(provenance: Mapping[str, Any], *, first: Sequence[str] = (),
     if provenance["weights_sha256"]:
         pieces.append(f"weights {provenance['weights_sha256'][:HASH_DIGITS]}")
     pieces += [f"{provenance['device']} {provenance['precision']}", *also]
-    pieces += [f"{name} {number}" for name, number in provenance["versions"].items()]
+    if notices.verbose:
+        pieces += [f"{name} {number}" for name, number in provenance["versions"].items()]
     return flowing(pieces, gap=f" {signs().dot} ", style="dim")
 
 
@@ -203,7 +207,7 @@ def _cell_count(name: str, cells: Sequence[str]) -> int:
 
 
 class IdColumn:
-    """The ids in a table written line by line: as wide as the longest so far, so that columns align."""
+    """Names in a table written line by line: as wide as the longest so far, so that columns align."""
 
     def __init__(self, at_least: int = ID_CELLS[0]) -> None:
         self._cells = min(at_least, ID_CELLS[1])

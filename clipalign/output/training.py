@@ -25,6 +25,7 @@ class TrainingDisplay(Progress):
 
     def begins(self, step: int, steps: int) -> None:
         self.restart(STEPS, total=steps, done=step)
+        self.update(step)
         if self._tells and step:
             notices.tell(f"going on after step {step} of {steps}")
 

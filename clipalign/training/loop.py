@@ -251,6 +251,7 @@ class SpecsRun:
             done += pictures * self._processes.size
             self._listener.pictures(min(done, len(self._data)), len(self._data))
 
+        on_progress(0)
         return picture_vectors(
             self._data,
             self._trainee,

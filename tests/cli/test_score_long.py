@@ -223,7 +223,7 @@ class TestManyPairs:
 
     def test_a_line_each_in_the_table(self, capsys: Capture, tmp_path: Path) -> None:
         run = run_here(capsys, "score-long", "--input", str(pairs_file(tmp_path)), *LONG, "--format", "table")
-        lines = run.out.splitlines()
+        lines = run.out.splitlines()[1:]
         assert lines[1].startswith("✗ 0.") and " 1/4 " in lines[1] and "There is a dog. in: There is a cat." in lines[1]
         assert lines[2].startswith("! unreadable  gone")
 

@@ -22,7 +22,7 @@ GROUPS: Final = {
     "Models": ("load", "wrap", "Session", "Pair", "Prepared"),
     "Results": (
         *("DetectResult", "WordScore", "ClassifyResult", "ClassScore", "LongResult", "SentenceScore", "EvalResult"),
-        *("Failure", "Provenance", "to_frame"),
+        *("Failure", "Provenance", "to_frame", "progress_bar"),
     ),
     "Data frameworks": ("mapper", "Mapper", "metrics.ClipScore", "metrics.FClipScore", "metrics.SpecsScore"),
     "Benchmarks and downloads": ("evaluate", "download", "list_models", "list_datasets"),

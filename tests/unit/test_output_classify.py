@@ -154,7 +154,7 @@ class TestPage:
 class TestMany:
     def test_a_line_and_a_summary(self) -> None:
         formatter, record = ClassifyFormatter(), record_of(PLAIN)
-        assert formatter.line(record).plain == "0.3000  a         cat  dog 0.2500"
+        assert formatter.line(record).plain == "0.3000  a             cat  dog 0.2500"
         tally = Tally(formatter)
         tally.add(record)
         assert summary_lines(formatter, tally.summary()) == [

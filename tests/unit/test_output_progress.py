@@ -37,7 +37,7 @@ def test_where_nobody_watches_a_line_comes_every_thirty_seconds(capsys: pytest.C
         for number in range(100):
             clock.now += 0.5
             progress.advance(unreadable=number % 50 == 0)
-    assert capsys.readouterr().err == "160 of 300 pairs, 2.0/s, 2 unreadable, 70 s left\n"
+    assert capsys.readouterr().err == "160 of 300 pairs, 2.0/s, 70 s left, 2 unreadable\n"
 
 
 @pytest.mark.parametrize("silent", ["quiet", "json"])
@@ -86,7 +86,7 @@ def test_another_count_begins_anew_and_earlier_steps_do_not_speed_it_up() -> Non
     progress.restart(("step", "steps"), total=100, done=50)
     clock.now = 20.0
     progress.update(60, note="loss 0.300")
-    assert progress.line() == "60 of 100 steps, 0.5/s, loss 0.300, 80 s left"
+    assert progress.line() == "60 of 100 steps, 0.5/s, 80 s left, loss 0.300"
 
 
 def test_on_a_terminal_a_bar_moves_and_is_gone_at_the_end(

@@ -151,5 +151,5 @@ class TestFormatter:
         assert 'class="wrong"' in card and "-0.1000" in card and "✗ 1 of 2 sentences lowers the score" in card
 
     def test_the_line_of_many(self) -> None:
-        assert self.formatter.line(record(0.5, 0.4)).plain.startswith("✗ 0.4000    1/2  a.jpg")
+        assert self.formatter.line(record(0.5, 0.4)).plain.startswith("✗ 0.4000     1/2  a.jpg")
         assert "Two dogs sit. in: A red car." in self.formatter.line(record(0.5, 0.4)).plain

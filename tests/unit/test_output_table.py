@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from clipalign.eval_results import Published
+from clipalign.output.console import notices
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.eval import eval_table
 from clipalign.output.json import encode
-from clipalign.output.records import Record
-from clipalign.output.table import IdColumn, signed_bar
+from clipalign.output.records import Entry, Record
+from clipalign.output.table import IdColumn, TableWriter, signed_bar
 from clipalign.results import DetectResult
 from tests.results import COKE, EVALUATION, PROVENANCE, result_of
 
@@ -40,8 +41,7 @@ cup.jpg
 
 ✗ misaligned: coke  (1 of 4 words, attribution below epsilon -5e-5)
 CLIPScore 0.5246   F-CLIPScore -0.000351   cosine 0.2098
-ViT-H-14 · weights 9a78ef8e8c73 · cpu fp32 · clipalign 0.1.0 · torch 2.13.0
-open_clip 3.3.0 · pillow 12.0.0
+ViT-H-14 · weights 9a78ef8e8c73 · cpu fp32
 """
 
 COKE_AT_40 = """\
@@ -58,14 +58,25 @@ attribution below epsilon -5e-5)
 CLIPScore 0.5246   F-CLIPScore -0.000351
 cosine 0.2098
 ViT-H-14 · weights 9a78ef8e8c73
-cpu fp32 · clipalign 0.1.0
-torch 2.13.0 · open_clip 3.3.0
-pillow 12.0.0
+cpu fp32
 """
 
 
 def test_the_published_example_at_80_columns() -> None:
     assert detect_table(COKE) == COKE_AT_80
+
+
+def test_versions_are_for_verbose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "verbose", True)
+    assert detect_table(COKE).endswith("cpu fp32 · clipalign 0.1.0 · torch 2.13.0\nopen_clip 3.3.0 · pillow 12.0.0\n")
+
+
+def test_a_table_of_many_has_a_header_and_suggestions() -> None:
+    record = COKE.to_dict() | {"suggestions": [{"text": "coke", "candidates": [{"text": "tea", "gain": 0.1}]}]}
+    writer, formatter = TableWriter(), DetectFormatter()
+    head, line = (text.decode() for text in (writer.header(formatter), writer.entry(formatter, Entry(record))))
+    assert head == "  score   id            image and caption\n"
+    assert line == "✗ 0.5246  cup.jpg       a cup of ‹coke›  coke: tea?\n"
 
 
 def test_the_published_example_at_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +190,7 @@ def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", str(columns))
     text = "一杯 可乐 👨‍👩‍👧‍👦 כוס " + "w" * 200
     page = detect_table(result_of(text, -1e-3, 1e-4, 1e-4, -2e-4, None))
-    assert max(cell_len(line) for line in page.splitlines()) <= min(columns, 100)
+    assert max(cell_len(line) for line in page.splitlines()) <= min(columns, 120)
 
 
 def test_bars_of_wide_words_start_in_the_same_column() -> None:
@@ -234,8 +245,7 @@ pairs_ranked_right  0.9000                   5000
 [1] ViT-B/32, CLIP4DM table 2
 [2] ViT-H/14, CLIP4DM table 2
 note: a part of the data set
-weights 9a78ef8e8c73 · cpu fp32 · seed 0 · clipalign 0.1.0 · torch 2.13.0
-open_clip 3.3.0 · pillow 12.0.0
+weights 9a78ef8e8c73 · cpu fp32 · seed 0
 """
 
 
@@ -318,17 +328,18 @@ class TestIdColumn:
         formatter = DetectFormatter()
         ids = [f"pr-1234/scene-{number:05}" for number in range(3)] + ["short"]
         lines = [formatter.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
-        assert {line.index("red dogs") for line in lines} == {len(f"  0.5246  {ids[0]}  cup.jpg  ")}
+        assert {line.index("red dogs") for line in lines} == {len(f"  0.5246  {ids[0]}  {'cup.jpg':12}  ")}
 
     def test_an_id_that_numbers_the_picture_names_it(self) -> None:
         formatter = DetectFormatter()
         ids = ["cup.jpg", "cup.jpg#2"]
         lines = [formatter.line(record_of("red dogs", 1e-4, 1e-4, id=id)).plain for id in ids]
-        assert lines[1] == f"  0.5246  {ids[1]}  red dogs"
+        assert lines[1] == f"  0.5246  {ids[1]:12}  red dogs"
 
     def test_after_a_longer_id_shorter_ones_are_filled_up(self) -> None:
         column = IdColumn()
-        assert [column.cell(name) for name in ("cat", "breakfast", "cat")] == ["cat     ", "breakfast", "cat      "]
+        cells = [column.cell(name) for name in ("cat", "breakfast.png", "cat")]
+        assert cells == ["cat".ljust(12), "breakfast.png", "cat".ljust(13)]
 
     def test_cells_of_the_terminal_count(self) -> None:
         column = IdColumn()
@@ -344,4 +355,4 @@ class TestIdColumn:
 
     def test_every_run_begins_anew(self) -> None:
         first, second = (DetectFormatter().line(record_of("dogs", 1e-4, id=id)).plain for id in ("a" * 20, "7"))
-        assert first.index("dogs") == second.index("dogs") + 12
+        assert first.index("dogs") == second.index("dogs") + 8
