@@ -11,7 +11,7 @@ from clipalign.eval_results import EvalResult
 from clipalign.models.registry import DEFAULT_MODEL
 from clipalign.session import Session, load
 
-_OF_EVERY_BENCHMARK: Final = ("seed", "protocol", "batch_size", "on_error", "resume", "overwrite")
+_OF_EVERY_BENCHMARK: Final = ("seed", "protocol", "batch_size", "keep_vectors", "on_error", "resume", "overwrite")
 
 
 def evaluate(
@@ -38,7 +38,7 @@ def evaluate(
         device: of a model that is named.
         on_progress: called with the number of samples just done.
         settings: what the benchmark makes use of (``layers``, ``epsilon``, ``method``, …), ``seed``, ``protocol``,
-            ``batch_size``, ``on_error``, ``resume``, ``overwrite``.
+            ``batch_size``, ``keep_vectors``, ``on_error``, ``resume``, ``overwrite``.
 
     Returns:
         The result; under ``torchrun`` None in all processes but the first.
