@@ -18,6 +18,8 @@ VECTORS_FOLDER: Final = "class-vectors"
 
 IMAGE_VECTORS_FOLDER: Final = "image-vectors"
 
+ENGINES_FOLDER: Final = "image-towers"
+
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """Return ``cache_dir``, else ``CLIPALIGN_CACHE``, else ``clipalign`` in the platform's cache; may not exist."""

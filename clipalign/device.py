@@ -1,4 +1,4 @@
-"""Which device and precision a model runs on, and why; batches that shrink when memory runs out.
+"""Which device, engine and precision a model runs on, and why; batches that shrink when memory runs out.
 
 A request ("auto", "cuda:1", "bf16") becomes a ``DeviceChoice`` with its reason, for the provenance of results. fp32 is
 the reference everywhere: attributions are near 1e-4 and half precision changes them. Nothing here seeds, moves tensors
@@ -7,6 +7,7 @@ or changes torch's settings, and torch is imported only when needed.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import platform
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PRECISIONS: Final = ("fp32", "bf16", "fp16")
+PRECISIONS: Final = ("fp32", "bf16", "fp16", "int8")
+TORCH: Final = "torch"
+ENGINES: Final = ("auto", TORCH, "openvino")
 DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
 
 _OUT_OF_MEMORY_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory", "can't start new thread")
@@ -37,30 +40,42 @@ class DeviceChoice:
 
     Attributes:
         device: ``cpu``, ``cuda:N`` or ``mps``.
-        precision: of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
+        precision: of weights and activations: ``fp32``, ``bf16``, ``fp16`` or, of image towers alone, ``int8``.
         reason: one line, for provenance and ``-v``.
         threads: CPU threads of torch; None for its own default.
+        engine: of image towers: ``torch`` or ``openvino``; ``auto`` before the model is loaded, for OpenVINO where it
+            works and torch elsewhere.
     """
 
     device: str
     precision: str
     reason: str
     threads: int | None = None
+    engine: str = TORCH
 
 
-def choose_device(device: str = "auto", precision: str = "auto", threads: int | None = None) -> DeviceChoice:
-    """Resolve a request for a device and a precision.
+def choose_device(
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    *,
+    engine: str = "auto",
+    many: bool = False,
+) -> DeviceChoice:
+    """Resolve a request for a device, a precision and an engine.
 
     Args:
         device: ``auto`` (the first CUDA device, under ``torchrun`` that of the process, else MPS, else the CPU),
             ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``. One that the device cannot compute in falls back to
-            fp32, and the reason says so.
+        precision: ``auto`` (fp32), ``fp32``, ``bf16``, ``fp16`` or ``int8``. One that the device cannot compute in
+            falls back to fp32, and the reason says so.
         threads: at least 1, or None.
+        engine: ``torch``, ``openvino`` (on CPUs), or ``auto``: OpenVINO where it is installed, for ``many`` pictures
+            or int8, else torch, as compiling a tower takes longer than a few pictures.
 
     Raises:
-        DeviceUnavailable: an unknown name, or a device that is not in this machine.
-        UsageError: ``threads`` below 1.
+        DeviceUnavailable: an unknown name, or a device or an engine that is not there.
+        UsageError: ``threads`` below 1, or int8 by torch.
     """
     if precision not in ("auto", *PRECISIONS):
         raise DeviceUnavailable(
@@ -70,14 +85,32 @@ def choose_device(device: str = "auto", precision: str = "auto", threads: int | 
         raise UsageError(f"threads must be at least 1, not {threads}", input="--threads")
     _fitting.clear()
     name, device_reason = _find_device(device.strip().lower())
-    chosen, precision_reason = _find_precision(name, precision)
-    return DeviceChoice(name, chosen, f"{device_reason}; {precision_reason}", threads)
+    found = _find_engine(name, engine, wanted=many or precision == "int8")
+    if precision == "int8" and engine == TORCH:
+        raise UsageError("torch has no int8", hint="--engine openvino, or --precision bf16", input="--precision")
+    chosen, precision_reason = _find_precision(name, precision, found)
+    return DeviceChoice(name, chosen, f"{device_reason}; {precision_reason}", threads, found)
+
+
+def _find_engine(device: str, request: str, *, wanted: bool) -> str:
+    if request not in ENGINES:
+        raise DeviceUnavailable(f"unknown engine {request!r}", hint=f"one of {', '.join(ENGINES)}", input="--engine")
+    installed = importlib.util.find_spec("openvino") is not None
+    if request != "openvino":
+        return "auto" if request == "auto" and wanted and installed and device == "cpu" else TORCH
+    if device != "cpu":
+        hint = "--device cpu, or --engine torch"
+        raise DeviceUnavailable(f"OpenVINO runs on the CPU here, not on {device}", hint=hint, input="--engine")
+    if not installed:
+        raise openvino_missing()
+    return request
 
 
 def torch_dtype(choice: DeviceChoice) -> torch.dtype:
+    """Return that of the network; int8 is of OpenVINO's image tower alone."""
     import torch
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[choice.precision]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(choice.precision, torch.float32)
 
 
 def available_devices() -> list[str]:
@@ -125,18 +158,25 @@ def _best(there: list[str]) -> tuple[str, str]:
     return there[0], f"{there[0]} is the first of {', '.join(there)}" if len(there) > 1 else "cpu is the only device"
 
 
-def _find_precision(device: str, request: str) -> tuple[str, str]:
+def openvino_missing() -> DeviceUnavailable:
+    hint = "pip install 'clipalign[openvino]'"
+    return DeviceUnavailable("the package openvino is not installed", hint=hint, input="--engine")
+
+
+def _find_precision(device: str, request: str, engine: str) -> tuple[str, str]:
     if request == "auto":
         return "fp32", "fp32 is the reference precision"
-    obstacle = "" if request == "fp32" else _obstacle(device, request)
+    obstacle = "" if request == "fp32" else _obstacle(device, request, engine)
     if obstacle:
         return "fp32", f"fp32 instead of {request}: {obstacle}"
     return request, f"{request} as asked"
 
 
-def _obstacle(device: str, precision: str) -> str:
+def _obstacle(device: str, precision: str, engine: str) -> str:
     import torch
 
+    if precision == "int8":
+        return "" if engine != TORCH else openvino_missing().message if device == "cpu" else "int8 is for CPUs"
     if device == "cpu":
         if precision == "fp16":
             return "CPUs emulate fp16, slower than fp32 and with less range than bf16"

@@ -63,11 +63,12 @@ class Provenance:
         weights_sha256: hash of the weights file.
         quick_gelu: whether the towers used QuickGELU.
         device: resolved device, for example ``cpu`` or ``cuda:0``.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``int8`` where the image tower alone is in it.
         seed: the seed of the command; detect itself draws nothing.
         versions: of clipalign, torch, open_clip and pillow.
         settings: every setting that reached the computation, defaults included.
         notes: fallbacks in device or precision, and other things a reader must know.
+        engine: what ran the image tower, ``torch`` or ``openvino``.
     """
 
     model: str
@@ -80,6 +81,7 @@ class Provenance:
     versions: dict[str, str] = field(hash=False)
     settings: dict[str, object] = field(hash=False)
     notes: tuple[str, ...] = ()
+    engine: str = "torch"
 
 
 KEPT_NOTE: Final = "the image's vector is a kept one (--keep-vectors)"

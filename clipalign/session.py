@@ -41,6 +41,7 @@ def load(
     *,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     cache_dir: str | Path | None = None,
     offline: bool = False,
     timeout: float | None = None,
@@ -54,7 +55,9 @@ def load(
         model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE``, a checkpoint, a folder,
             or a repository of the Hub.
         device: ``auto`` (the first GPU, or the process's own), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16``, ``fp16``, or ``int8``, which is for image towers
+            and needs OpenVINO.
+        engine: of image towers: ``torch``, ``openvino``, or ``auto`` (OpenVINO for int8, else torch).
         cache_dir: clipalign's cache folder, where it is not the usual one.
         offline: whether pictures at addresses are refused.
         timeout: seconds for a picture at an address, headers, body and retries together, 0.1 to 3600; None for 30.
@@ -81,7 +84,7 @@ def load(
         timeout = read_value(declared(RecordSettings)["timeout"], timeout, origin="timeout")
     keep_vectors = read_value(declared(RecordSettings)["keep_vectors"], keep_vectors, origin="keep_vectors")
     row = with_activation(find_model(model), quick_gelu)
-    choice = choose_device(device, precision, threads)
+    choice = choose_device(device, precision, threads, engine=engine)
     loaded = load_model(row, choice=choice, cache_dir=cache_dir, offline=offline)
     return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout, keep_vectors=keep_vectors)
 
@@ -468,7 +471,8 @@ class Session:
             'cpu'
         """
         loaded = self.loaded
-        loaded.choice = choose_device(device, loaded.choice.precision, loaded.choice.threads)
+        before = loaded.choice
+        loaded.choice = choose_device(device, before.precision, before.threads, engine=before.engine)
         loaded.network.to(loaded.choice.device)
         return self
 

@@ -23,7 +23,7 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A directory -- "$current"))
             return ;;
-        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --suggest|*\ --columns|*\ --keep-columns|*\ -n|*\ --limit|*\ --where|*\ --top-share|*\ --timeout|*\ --keep-vectors|*\ --shard|*\ --top|*\ --max-misaligned|*\ --min-clip-score|*\ --batch-size|*\ --seed|*\ --threads|*\ --label|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --reject-below|*\ --margin|*\ --false-alarms|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --hinge-margin|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
+        *\ --accept-license|*\ --reference|*\ --epsilon|*\ --layers|*\ --template|*\ --suggest|*\ --columns|*\ --keep-columns|*\ -n|*\ --limit|*\ --where|*\ --top-share|*\ --timeout|*\ --keep-vectors|*\ --shard|*\ --top|*\ --max-misaligned|*\ --min-clip-score|*\ --batch-size|*\ --seed|*\ --threads|*\ --label|*\ --describe-with|*\ --crops|*\ --alpha|*\ --image-logscale|*\ --text-logscale|*\ --prompt|*\ --reject-below|*\ --margin|*\ --compare-precision|*\ --false-alarms|*\ --held-out|*\ --caption-tokens|*\ --shuffled|*\ --min-words|*\ --workers|*\ --epochs|*\ --accumulate|*\ --learning-rate|*\ --warmup-steps|*\ --weight-decay|*\ --lambda-contrastive|*\ --lambda-detail|*\ --lambda-negative|*\ --hinge-margin|*\ --validate-every|*\ --save-every|*\ --clip-norm|*\ --draws|*\ --lambda-short|*\ --blend)
             return ;;
         *\ --mode)
             COMPREPLY=($(compgen -W $'threshold\nmost-negative' -- "$current"))
@@ -39,11 +39,14 @@ _clipalign() {
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -A file -- "$current"))
             return ;;
+        *\ --engine)
+            COMPREPLY=($(compgen -W $'auto\ntorch\nopenvino' -- "$current"))
+            return ;;
         *\ --device)
             COMPREPLY=($(compgen -W $'auto\ncpu\ncuda\nmps' -- "$current"))
             return ;;
-        *\ --precision)
-            COMPREPLY=($(compgen -W $'auto\nfp32\nbf16\nfp16' -- "$current"))
+        detect\ --precision|classify\ --precision|score-long\ --precision|eval\ --precision)
+            COMPREPLY=($(compgen -W $'auto\nfp32\nbf16\nfp16\nint8' -- "$current"))
             return ;;
         classify\ --dataset)
             COMPREPLY=($(compgen -W $'cub\ndtd\nfood101\nimagenet\noxford_pet\nplace365' -- "$current"))
@@ -69,6 +72,9 @@ _clipalign() {
         *\ --report)
             COMPREPLY=($(compgen -W $'html' -- "$current"))
             return ;;
+        train-specs\ --precision)
+            COMPREPLY=($(compgen -W $'auto\nfp32\nbf16\nfp16' -- "$current"))
+            return ;;
         *\ --objective)
             COMPREPLY=($(compgen -W $'specs\nlongclip' -- "$current"))
             return ;;
@@ -85,32 +91,32 @@ _clipalign() {
             fi ;;
         detect)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--explain\n--no-explain\n--fast-decode\n--no-fast-decode\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--reference\n--mode\n--epsilon\n--layers\n--template\n--calibration\n--suggest\n--candidates\n--explain\n--no-explain\n--fast-decode\n--no-fast-decode\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--format\n--check\n--no-check\n--max-misaligned\n--min-clip-score\n--ignore-words\n--baseline\n--update-baseline\n--exit-zero\n--batch-size\n--seed\n--model\n--engine\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         classify)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--label\n--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--probabilities\n--no-probabilities\n--reject-below\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--label\n--labels\n--dataset\n--describe-with\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--descriptions\n--templates\n--words\n--data-root\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--top\n--probabilities\n--no-probabilities\n--reject-below\n--explain\n--no-explain\n--format\n--batch-size\n--seed\n--model\n--engine\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         score-long)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--text-file\n--by\n--contribution\n--margin\n--stretch\n--no-stretch\n--fast-decode\n--no-fast-decode\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--text-file\n--by\n--contribution\n--margin\n--stretch\n--no-stretch\n--fast-decode\n--no-fast-decode\n--input\n--columns\n--keep-columns\n--image-root\n--limit\n--output\n--where\n--top-share\n--on-error\n--timeout\n--keep-vectors\n--shard\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--check\n--no-check\n--format\n--model\n--batch-size\n--seed\n--engine\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             else
                 compopt -o filenames 2>/dev/null
                 COMPREPLY=($(compgen -A file -- "$current"))
             fi ;;
         eval)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--dataset\n--columns\n--dry-run\n--limit\n--protocol\n--sweep\n--calibrate\n--no-calibrate\n--false-alarms\n--self\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--fast-decode\n--no-fast-decode\n--on-error\n--keep-vectors\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--verify\n--save\n--format\n--check\n--no-check\n--margin\n--model\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--dataset\n--columns\n--dry-run\n--limit\n--protocol\n--sweep\n--compare-precision\n--calibrate\n--no-calibrate\n--false-alarms\n--self\n--mode\n--epsilon\n--layers\n--template\n--method\n--crops\n--alpha\n--image-logscale\n--text-logscale\n--prompt\n--stretch\n--no-stretch\n--descriptions\n--templates\n--words\n--data-root\n--fast-decode\n--no-fast-decode\n--on-error\n--keep-vectors\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--report\n--compare\n--verify\n--save\n--format\n--check\n--no-check\n--margin\n--model\n--engine\n--batch-size\n--device\n--precision\n--quick-gelu\n--no-quick-gelu\n--threads\n--seed\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             fi ;;
         train-specs)
             if [[ $current == -* ]]; then
-                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--by\n--caption-tokens\n--shuffled\n--min-words\n--limit\n--workers\n--objective\n--epochs\n--batch-size\n--accumulate\n--learning-rate\n--warmup-steps\n--weight-decay\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--hinge-margin\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--clip-norm\n--draws\n--lambda-short\n--gather\n--no-gather\n--freeze\n--blend\n--columns\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--model\n--init\n--precision\n--seed\n--device\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
+                COMPREPLY=($(compgen -W $'--data\n--prepare\n--held-out\n--precision\n--by\n--caption-tokens\n--shuffled\n--min-words\n--limit\n--workers\n--objective\n--epochs\n--batch-size\n--accumulate\n--learning-rate\n--warmup-steps\n--weight-decay\n--lambda-contrastive\n--lambda-detail\n--lambda-negative\n--hinge-margin\n--recompute\n--no-recompute\n--validate-every\n--save-every\n--clip-norm\n--draws\n--lambda-short\n--gather\n--no-gather\n--freeze\n--blend\n--columns\n--image-root\n--resume\n--no-resume\n--overwrite\n--no-overwrite\n--output\n--format\n--model\n--init\n--seed\n--device\n--quick-gelu\n--no-quick-gelu\n--threads\n--download\n--no-download\n--cache-dir\n--offline\n--no-offline\n--accept-license\n--quiet\n--verbose\n--debug\n--help-all\n--help' -- "$current"))
             fi ;;
         *)
             COMPREPLY=($(compgen -W $'download\ndetect\nclassify\nscore-long\neval\ntrain-specs\n--version\n--quiet\n--verbose\n--debug\n--help' -- "$current")) ;;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import os
 import signal
@@ -23,6 +24,8 @@ from tests.fetching import CONTENT, PATH, patient
 from tests.server import Server, running
 
 PINNED = {"COLUMNS": "80", "LINES": "24", "NO_COLOR": "1", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+if importlib.util.find_spec("openvino"):
+    PINNED["CLIPALIGN_ENGINE"] = "torch"  # tests of the other engine ask for it
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Two processes on two cores want no more; ``OMP_NUM_THREADS=2 python -m pytest`` runs the suite with two."""
 DROPPED = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "CI", "PYTHONDONTWRITEBYTECODE")

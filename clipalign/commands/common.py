@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from clipalign.config.groups import MachineSettings, RecordSettings
+from clipalign.config.groups import MachineSettings, ModelSettings, RecordSettings
 from clipalign.config.settings import flag_name
 from clipalign.errors import EXIT_DONE, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
@@ -114,8 +114,13 @@ class ChosenModel:
         return loaded
 
 
-def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--model") -> ChosenModel:
-    """Check the weights, choose the device, and warn of a precision that is not available."""
+def choose_model(
+    row: ModelRow, settings: MachineSettings, *, option: str = "--model", many: bool = True
+) -> ChosenModel:
+    """Check the weights, choose the device, and warn of a precision that is not available.
+
+    ``many``: whether so many pictures come that an engine that takes seconds to compile may pay.
+    """
     row = with_activation(row, settings.quick_gelu)
     if settings.accept_license:
         from clipalign.commands.download import check_accepted
@@ -123,9 +128,10 @@ def choose_model(row: ModelRow, settings: MachineSettings, *, option: str = "--m
         check_accepted(settings)
     with _other_model_hinted(row, option):
         _check_weights(row, settings)
-    from clipalign.device import choose_device
+    from clipalign.device import TORCH, choose_device
 
-    choice = choose_device(settings.device, settings.precision, settings.threads)
+    engine = settings.engine if isinstance(settings, ModelSettings) else TORCH
+    choice = choose_device(settings.device, settings.precision, settings.threads, engine=engine, many=many)
     if settings.precision not in ("auto", choice.precision):
         notices.warn(choice.reason)
     notices.inform(choice.reason)
@@ -184,7 +190,7 @@ def run_one(
     score: Callable[[LoadedModel, Image], Sequence[R]],
 ) -> Sequence[R]:
     format = document_format(settings)
-    chosen = choose_model(find_model(settings.model), settings)
+    chosen = choose_model(find_model(settings.model), settings, many=False)
 
     from clipalign.data.images import open_image, thumbnail_of
     from clipalign.output.html import LARGE_PX

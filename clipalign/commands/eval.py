@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,6 +57,7 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset hat --sweep layers=1,3 --sweep epsilon=-1e-5,-5e-5
       clipalign eval --dataset hat --calibrate --save calibration.json
       clipalign eval --dataset ok.csv --calibrate --false-alarms 5% --save my.json
+      clipalign eval --dataset foil --compare-precision bf16,int8
       clipalign eval --dataset cifar10 --method clip-e --data-root cifar/
       clipalign eval --dataset mine.csv --columns wrong_words=errors --dry-run
     """
@@ -96,6 +97,8 @@ def _run(settings: EvalSettings) -> int:
         return _explain([benchmark], {}, settings)
     if axes:
         return _sweep(benchmark, settings, axes)
+    if settings.compare_precision:
+        return _compare_precisions(benchmark, settings)
     if settings.calibrate:
         return _calibrate(benchmark, settings)
     loaded = choose_model(row, settings).load()
@@ -125,8 +128,8 @@ def _progress(benchmarks: Sequence[Benchmark[Any, Any]], settings: EvalSettings,
 
 def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str, list[object]]) -> int:
     """Run several benchmarks; those that may be missing are left out with a note."""
-    if settings.calibrate:
-        raise UsageError("--calibrate is about one data set", hint="name one", input="--calibrate")
+    for flag in (flag for flag, asked in _tasks(settings) if asked and flag != "--sweep"):
+        raise UsageError(f"{flag} is about one data set", hint="name one", input=flag)
     from clipalign.evaluation.sweep import combinations, run_many
     from clipalign.output.leaderboard import Leaderboard
 
@@ -280,6 +283,23 @@ def _sweep(benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: dict[st
     return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
 
 
+def _compare_precisions(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> int:
+    """Compare engines and precisions; under ``torchrun`` in the first process only."""
+    if not launched_processes().is_first:
+        return EXIT_DONE
+    from clipalign.evaluation.precisions import compare_precisions
+    from clipalign.output.eval import precision_table, sweep_record
+
+    def load(engine: str, precision: str) -> LoadedModel:
+        return choose_model(find_model(settings.model), replace(settings, engine=engine, precision=precision)).load()
+
+    with _progress([benchmark], settings, runs=1 + len(settings.compare_precision)) as progress:
+        found = compare_precisions(benchmark, load, settings, progress=progress.advance)
+    rows = [(one.values, one.result) for one in found]
+    write_record(sweep_record(rows), precision_table(rows), format=chosen_format(settings))
+    return EXIT_INPUTS if any(result.counts["unreadable"] for _, result in rows) else EXIT_DONE
+
+
 def _calibrate(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> int:
     """Choose layers and epsilon for the model; under ``torchrun`` in the first process only."""
     if not launched_processes().is_first:
@@ -357,6 +377,12 @@ def _flag(name: str) -> str:
     return declared(EvalSettings)[name].flag
 
 
+def _tasks(settings: EvalSettings) -> Iterator[tuple[str, bool]]:
+    yield "--calibrate", settings.calibrate
+    yield "--compare-precision", bool(settings.compare_precision)
+    yield "--sweep", bool(settings.sweep)
+
+
 def _check_together(settings: EvalSettings) -> None:
     for flag in ("check", "margin"):
         if flag in settings.typed:
@@ -367,8 +393,17 @@ def _check_together(settings: EvalSettings) -> None:
             raise UsageError(f"{flag} needs --calibrate", hint="add --calibrate", input=flag)
     if settings.save is not None and settings.save.suffix != ".json":
         raise UsageError(f"--save {settings.save} is no .json file", hint="such as calibration.json", input="--save")
-    if settings.calibrate and settings.sweep:
-        raise UsageError("--calibrate and --sweep exclude each other", hint="take one of them", input="--calibrate")
+    tasks = [flag for flag, asked in _tasks(settings) if asked]
+    if len(tasks) > 1:
+        raise UsageError(f"{' and '.join(tasks)} exclude each other", hint="take one of them", input=tasks[0])
+    if settings.compare_precision:
+        from clipalign.evaluation.precisions import read_variants
+
+        read_variants(settings.compare_precision)
+        for flag in ("engine", "precision", "output", "report", "resume", "overwrite"):
+            if flag in settings.typed:
+                message = f"--compare-precision makes no use of --{flag}"
+                raise UsageError(message, hint="leave it out", input=f"--{flag}")
     unused = sorted(settings.typed & {"mode", "epsilon"}) if settings.calibrate else ()
     if unused:
         flag = flag_name(unused[0])

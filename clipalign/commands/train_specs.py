@@ -62,7 +62,9 @@ class TrainSpecsOptions(SpecsSettings, PrepareSettings, Intervals, RunSettings, 
             panel="Model",
         ),
     ] = "specs-base"
-    precision: Annotated[str, SameAs(MachineSettings)] = "auto"
+    precision: Annotated[
+        str, Setting("Precision of the arithmetic; auto is fp32.", choices=("auto", "fp32", "bf16", "fp16"))
+    ] = "auto"
     output: Annotated[
         Path | None,
         Setting(

@@ -24,6 +24,7 @@ from clipalign.config.readers import (
     whole,
 )
 from clipalign.config.settings import CommandSettings, Setting
+from clipalign.device import ENGINES, PRECISIONS
 from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, model_names
 
@@ -76,8 +77,9 @@ class MachineSettings(FetchSettings):
     precision: Annotated[
         str,
         Setting(
-            "Precision of weights and activations; auto is fp32, the reference.",
-            choices=("auto", "fp32", "bf16", "fp16"),
+            "Precision of weights and activations; auto is fp32, the reference. int8 is for image towers and needs "
+            "OpenVINO.",
+            choices=("auto", *PRECISIONS),
         ),
     ] = "auto"
     quick_gelu: Annotated[
@@ -115,6 +117,14 @@ class ModelSettings(MachineSettings):
             beside_file=True,
         ),
     ] = DEFAULT_MODEL
+    engine: Annotated[
+        str,
+        Setting(
+            "What runs image towers: torch, or OpenVINO on CPUs; auto takes OpenVINO for --input, eval and int8, where "
+            "it is installed and as exact.",
+            choices=ENGINES,
+        ),
+    ] = "auto"
     batch_size: Annotated[
         int | None, Setting("Images, and texts, per batch.", auto_or_count, value="auto|N", default="auto")
     ] = None

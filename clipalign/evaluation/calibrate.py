@@ -75,7 +75,7 @@ def calibrate(
         assert isinstance(evaluator, DetectEvaluator)
         evaluator.share(cache)
         with closing(evaluator):
-            outcomes, unreadable = _scored(benchmark, evaluator, settings, progress)
+            outcomes, unreadable = scored(benchmark, evaluator, settings, progress)
         if bounded:
             saved.append(_bounded(benchmark.name, outcomes, evaluator.provenance, settings.false_alarms or 0.0))
             continue
@@ -155,9 +155,10 @@ def text_layers(loaded: LoadedModel) -> int:
     return layers_of(loaded.network, loaded.architecture)
 
 
-def _scored(
+def scored(
     benchmark: Benchmark[Any, Any], evaluator: DetectEvaluator, settings: EvalSettings, progress: Callable[[int], None]
 ) -> tuple[list[CaptionOutcome], int]:
+    """Outcomes of all samples that can be read, and how many cannot; InputUnreadable where there are none."""
     samples = benchmark.samples(limit=settings.limit, seed=settings.seed)
     found: list[CaptionOutcome | Unreadable] = []
     while chunk := tuple(itertools.islice(samples, evaluator.chunk_samples)):

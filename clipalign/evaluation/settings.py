@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
-from clipalign.config.readers import between, name, named_columns, pair_of, path, share, whole
+from clipalign.config.readers import between, name, named_columns, pair_of, parted, path, share, whole
 from clipalign.config.settings import SameAs, Setting
 from clipalign.evaluation.registry import OWN_COLUMNS, benchmark_names
 from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
@@ -73,6 +73,16 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
             "image-logscale or text-logscale; images are encoded once per model, and per alpha. May be repeated.",
             value="NAME=V,V",
             choices=_swept_names,
+            file=False,
+        ),
+    ] = ()
+    compare_precision: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Say what precisions (bf16, int8), or engines with them (torch:bf16), do to the words that detect marks, "
+            "against torch in fp32.",
+            parted,
+            value="bf16,int8",
             file=False,
         ),
     ] = ()

@@ -74,8 +74,9 @@ def provenance_of(
         quick_gelu=loaded.quick_gelu,
         device=loaded.choice.device,
         precision=loaded.choice.precision,
+        engine=loaded.choice.engine,
         seed=seed,
-        versions=versions(),
+        versions=versions(loaded.choice.engine),
         settings={**settings, **({"fast_decode": True} if loaded.shorter_px else {})},
         notes=tuple(filter(None, (loaded.choice.reason, *loaded.notes, *notes))),
     )

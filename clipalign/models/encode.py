@@ -49,8 +49,13 @@ class EncodedPicture(NamedTuple):
 @torch.no_grad()
 def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
     """Unit vectors of preprocessed pictures: (B, 3, S, S) to (B, E); ModelMismatch if they are not finite."""
-    features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
-    return _unit(loaded, features)
+    return _unit(loaded, _features(loaded, images))
+
+
+def _features(loaded: LoadedModel, images: Tensor) -> Tensor:
+    if loaded.engine is not None:
+        return loaded.engine.encode(images)
+    return encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
 
 
 def encode_distinct(
@@ -143,7 +148,7 @@ def prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
 
 @torch.no_grad()
 def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMismatch]:
-    features = encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
+    features = _features(loaded, images)
     good = torch.isfinite(features).all(-1).tolist()
     vectors = F.normalize(features.float(), dim=-1)
     return [

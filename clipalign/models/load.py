@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from clipalign.device import DeviceChoice, torch_dtype
+from clipalign.device import TORCH, DeviceChoice, torch_dtype
 from clipalign.errors import MissingWeights, ModelMismatch, UnknownModel
 from clipalign.models.architecture import Architecture, infer_architecture, read_config
 from clipalign.models.build import image_size_of, load_network
@@ -67,7 +67,7 @@ def load_model(
 
     Args:
         row_or_spec: a registry row, or what ``--model`` takes (see ``clipalign.models.registry``).
-        choice: device, precision and threads; the number of threads is set for the whole process.
+        choice: device, engine, precision and threads; the number of threads is set for the whole process.
         offline: whether the user forbade the network; only mentioned in the error.
 
     Raises:
@@ -77,6 +77,7 @@ def load_model(
         ModelMismatch: weights that do not fit the architecture in keys, shapes, activation or values; an architecture
             that open_clip cannot build, or that is unsupported.
         UsageError: the text side needs the package transformers, and it is not installed.
+        DeviceUnavailable: the engine that was asked for by name cannot run the image tower.
     """
     row = find_model(row_or_spec) if isinstance(row_or_spec, str) else row_or_spec
     if choice.threads is not None:
@@ -100,9 +101,9 @@ def load_model(
     )
     preprocess = architecture.preprocess | tag
     tokenizer, assumed = make_tokenizer(architecture, context_tokens, open_clip, row)
-    return LoadedModel(
+    loaded = LoadedModel(
         row=row,
-        network=network.to(choice.device, torch_dtype(choice)),
+        network=network,
         tokenizer=tokenizer,
         choice=choice,
         weights_sha256="#".join(filter(None, (found.sha256, source.set))),
@@ -119,6 +120,12 @@ def load_model(
         notes=(*architecture.notes, *assumed, *_of_averages(checkpoint, found)),
         config=config,
     )
+    if choice.engine != TORCH:
+        from clipalign.models.engines import attach_engine
+
+        attach_engine(loaded, cache_dir=cache_dir)
+    network.to(choice.device, torch_dtype(loaded.choice))
+    return loaded
 
 
 def _of_averages(checkpoint: Weights, found: WeightsFile) -> tuple[str, ...]:

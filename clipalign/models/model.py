@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipalign.device import DeviceChoice
 from clipalign.models.registry import ModelRow
+
+if TYPE_CHECKING:
+    from clipalign.models.engines import Engine
 
 
 @dataclass(eq=False)
@@ -27,6 +30,7 @@ class LoadedModel:
             for in full.
         notes: what a reader of the results must know about the loading.
         config: arguments of open_clip's model class, for a network that is trained and saved.
+        engine: what encodes pictures instead of the network (:mod:`clipalign.models.engines`); None for the network.
     """
 
     row: ModelRow
@@ -47,3 +51,4 @@ class LoadedModel:
     shorter_px: int | None = None
     notes: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+    engine: Engine | None = None

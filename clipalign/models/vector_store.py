@@ -69,7 +69,7 @@ def model_key(loaded: LoadedModel, *, without: AbstractSet[str] = frozenset()) -
         "config": {name: value for name, value in loaded.config.items() if name not in without},
         "quick_gelu": loaded.quick_gelu,
         "choice": {name: value for name, value in choice.items() if name not in ("reason", "threads")},
-        "versions": versions(),
+        "versions": versions(loaded.choice.engine),
     }
 
 

@@ -218,6 +218,27 @@ def sweep_table(rows: Sequence[Row]) -> str:
     return printed([title, Text(""), column_table(shown), Text(""), *(folding(f"note: {note}") for note in notes)])
 
 
+def precision_table(rows: Sequence[Row]) -> str:
+    """Return a row an engine and precision and metric, with its interval."""
+    first = rows[0][1]
+    cells = [
+        (
+            *(map(str, values.values()) if not place else ("", "")),
+            metric.name,
+            f"{metric.value:.4g}",
+            "" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}",
+            f"{metric.n}",
+        )
+        for values, result in rows
+        for place, metric in enumerate(result.metrics)
+    ]
+    every = _columns(("engine", "precision", "against torch in fp32", "value", "95% interval", "n"), cells)
+    title = folding(f"{first.dataset}: {first.model}, {_counts(first)}", "bold")
+    notes = dict.fromkeys(note for _, result in rows for note in result.notes)
+    shown = column_table(fitting(every, ("n",)))
+    return printed([title, Text(""), shown, Text(""), *(folding(f"note: {note}") for note in notes)])
+
+
 def _wholes_first(names: Sequence[str]) -> list[str]:
     """Put ``la`` before ``la_object`` and ``published_la``: subsets and others' counts come last."""
     return sorted(

@@ -186,6 +186,7 @@ def machine() -> Table:
         table[command, "download"] = Demonstration(missing, ("--download",), says("nothing is fetched in tests"))
         if training:
             continue
+        table[command, "engine"] = Demonstration(asked, ("--engine", "openvino"), out)  # nothing, where it is missing
         table[command, "batch_size"] = Demonstration(asked, ("--batch-size", "3"), setting("batch_size"))
         other = (*[word for word in asked if word not in ("--model", TINY, LONG)],)
         table[command, "model"] = Demonstration((*other, "--no-download"), ("--model", "pictogram"), status)
@@ -322,6 +323,9 @@ def evaluating() -> Table:
         "protocol": Demonstration(hat, ("--protocol", "exif"), field("settings", "protocol")),
         "stretch": Demonstration(long, ("--stretch",), field("settings", "context_tokens")),
         "sweep": Demonstration(asked, ("--sweep", "layers=1,2"), lambda seen: sorted(seen.record)),
+        "compare_precision": Demonstration(
+            asked, ("--compare-precision", "torch:fp32"), lambda seen: sorted(seen.record)
+        ),
         "calibrate": Demonstration(asked, ("--calibrate",), lambda seen: sorted(seen.record)),
         "false_alarms": Demonstration((*asked, "--calibrate"), ("--false-alarms", "90%"), field("chosen")),
         "self_labeled": Demonstration((*asked, "--calibrate", "--limit", "8"), ("--self",), field("notes")),

@@ -32,7 +32,7 @@ OTHER_MEANINGS = {
     ("train-specs", "--batch-size"): "samples",
 }
 NOTHING_BY_DEFAULT = {
-    "--input", "--output", "--label", "--labels",
+    "--input", "--output", "--label", "--labels", "--compare-precision",
     "--descriptions", "--dataset", "--describe-with", "--reference", "--text-file",
     "--accept-license", "--data", "--prepare", "--sweep", "--compare", "--report", "--save", "--from", "--list",
     "--dry-run", "--self", "--update-baseline", "--exit-zero", "--verify", "--remove", "--quiet", "--verbose",
@@ -44,6 +44,7 @@ MEANINGS = {
     "--output": "a file of records; a folder of a run",
     "--mode": "of one's own captions; as published",
     "--epsilon": "of one's own captions; as published",
+    "--precision": "of a model that is asked; of one that learns",
     "--batch-size": "of a model that is asked; of one that learns",
     "--by": "of what is scored; of what is learned from",
     "--check": "words; sentences",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable
 
@@ -100,8 +101,8 @@ def test_bf16_on_a_cpu_depends_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(DeviceUnavailable, match="unknown precision 'int8'"):
-        choose_device("cpu", "int8")
+    with pytest.raises(DeviceUnavailable, match="unknown precision 'int4'"):
+        choose_device("cpu", "int4")
 
 
 def test_threads_are_at_least_one() -> None:
@@ -166,3 +167,51 @@ class TestHalving:
     def test_leaves_other_errors_alone(self) -> None:
         with pytest.raises(RuntimeError, match="shapes"):
             with_oom_retry(2, self.run(0, RuntimeError("shapes do not fit"))[1])
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Pretend that OpenVINO is there, or is not."""
+
+    def pretend(there: bool) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
+
+    return pretend
+
+
+def test_auto_takes_openvino_for_many_pictures_and_for_int8_on_a_cpu_alone(
+    machine: Machine, installed: Callable[[bool], None]
+) -> None:
+    installed(True)
+    machine("cuda:0", "cpu")
+    assert choose_device("cpu").engine == "torch"
+    assert choose_device("cpu", many=True).engine == "auto"
+    assert choose_device("cpu", precision="int8").engine == "auto"
+    assert choose_device("cuda", many=True).engine == "torch"
+    assert choose_device("cpu", engine="openvino").engine == "openvino"
+    installed(False)
+    assert choose_device("cpu", many=True).engine == "torch"
+
+
+def test_int8_falls_back_to_fp32_where_nothing_can_compute_in_it(
+    machine: Machine, installed: Callable[[bool], None]
+) -> None:
+    installed(False)
+    machine("cuda:0", "cpu")
+    for device, reason in {"cpu": "openvino is not installed", "cuda": "int8 is for CPUs"}.items():
+        choice = choose_device(device, "int8")
+        assert choice.precision == "fp32" and reason in choice.reason
+    assert torch_dtype(DeviceChoice("cpu", "int8", "")) == torch.float32
+
+
+def test_an_engine_asked_for_by_name_is_there_or_an_error(machine: Machine, installed: Callable[[bool], None]) -> None:
+    installed(False)
+    machine("cuda:0", "cpu")
+    with pytest.raises(DeviceUnavailable, match="not installed"):
+        choose_device("cpu", engine="openvino")
+    with pytest.raises(DeviceUnavailable, match="runs on the CPU here, not on cuda:0"):
+        choose_device("cuda", engine="openvino")
+    with pytest.raises(DeviceUnavailable, match="unknown engine 'onnx'"):
+        choose_device("cpu", engine="onnx")
+    with pytest.raises(UsageError, match="torch has no int8"):
+        choose_device("cpu", "int8", engine="torch")

@@ -110,7 +110,7 @@ def test_places_fetching_and_what_starts_tasks_are_not_said_by_files() -> None:
         *("columns", "keep_columns", "where", "top_share", "candidates", "calibration", "ignore_words", "baseline"),
         *("labels", "descriptions", "templates", "words"),
         *("output", "save", "report", "prepare", "resume", "overwrite", "download", "accept_license"),
-        *("sweep", "calibrate", "false_alarms", "self_labeled", "verify", "keep_vectors"),
+        *("sweep", "compare_precision", "calibrate", "false_alarms", "self_labeled", "verify", "keep_vectors"),
     }
     assert {name for _, name in ONLY_TYPED} == {
         *("label", "describe_with", "reference", "list_them", "dry_run", "verify", "remove", "handed_over"),
