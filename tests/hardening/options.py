@@ -42,6 +42,8 @@ def cases(random: Random, number: int) -> Iterator[Case]:
         _verify_case,
         _compare_case,
         _prepare_case,
+        _kept_case,
+        _state_case,
     )
     for index in range(number):
         yield kinds[index % len(kinds)](random)
@@ -281,3 +283,40 @@ def _prepare_case(random: Random) -> Case:
     )
     line += ("--held-out", random.choice(("0", "1", "9")))
     return Case("prepare", "train-specs", line, files, statuses=frozenset({0, 2, 3}))
+
+
+def _kept_case(random: Random) -> Case:
+    """Vectors that an earlier run kept, one of them damaged, exchanged or of somebody else's making."""
+    line = (*_earlier("found.jsonl"), "--keep-vectors", "1", "--cache-dir", "cache")
+
+    def files(random: Random) -> dict[str, bytes]:
+        left = dict(left_by(Case("", "detect", line, _earlier_files())))
+        del left["found.jsonl"]
+        kept = sorted(name for name in left if name.endswith(".safetensors"))
+        one, other = random.sample(kept, 2)
+        change = random.randrange(3)
+        if change == 0:
+            left[one] = left[other]
+        else:
+            left[one] = mutated(random, left[one], text=False) if change == 1 else random.choice((b"", bytes(99_999)))
+        return left
+
+    def check(outcome: Any) -> Iterator[str]:
+        found = [json.loads(line)["cosine"] for line in (outcome.folder / "found.jsonl").read_bytes().splitlines()]
+        right = [json.loads(line)["cosine"] for line in _baseline().splitlines()]
+        if any(abs(one - other) > 1e-5 for one, other in zip(found, right, strict=True)):
+            yield "a cosine is not that of the picture"
+
+    return Case("kept vectors", "detect", line, Later(random, files), statuses=frozenset({0}), check=check)
+
+
+def _state_case(random: Random) -> Case:
+    """A run in parts whose state is damaged, and which is gone on with."""
+    line = _earlier("parts")
+
+    def files(random: Random) -> dict[str, bytes]:
+        left = dict(left_by(Case("", "detect", line, _earlier_files() | {"parts/": b""})))
+        left["parts/_state.json"] = _changed(random, left["parts/_state.json"])
+        return left
+
+    return Case("state of parts", "detect", (*line, "--resume"), Later(random, files), statuses=frozenset({0, 2}))

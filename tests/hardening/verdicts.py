@@ -117,7 +117,7 @@ class Tags(HTMLParser):
         "html|head|meta|title|style|script|body|main|header|footer|section|article|h[1-4]|p|div|span|table|thead|tbody|"
         "tfoot|caption|colgroup|col|tr|th|td|ul|ol|li|dl|dt|dd|a|b|i|em|strong|small|code|pre|br|hr|img|svg|g|rect|line|"
         "circle|path|text|tspan|polyline|polygon|figure|figcaption|label|input|select|option|button|details|summary|"
-        "form|mark|nav|noscript|fieldset|legend|output|image|abbr|sub|sup|link|time|meter|progress|desc|defs"
+        "form|mark|nav|noscript|fieldset|legend|output|image|abbr|sub|sup|link|time|meter|progress|desc|defs|symbol|use"
     )
 
     def __init__(self) -> None:
@@ -131,6 +131,8 @@ class Tags(HTMLParser):
             self.strange.append(f"<{tag}>")
         for name, value in attrs:
             if name.startswith("on") or (value or "").strip().lower().startswith(("javascript:", "http:", "//")):
+                self.strange.append(f"{name}={value!r}"[:80])
+            if tag == "use" and name.endswith("href") and not (value or "").startswith("#"):
                 self.strange.append(f"{name}={value!r}"[:80])
             if (name == "src" or (tag == "image" and name.endswith("href"))) and not (value or "").startswith(
                 "data:image/"
