@@ -92,6 +92,7 @@ def page_shot(browser: str, page: Path, scheme: str, height: int, folder: Path) 
     """The upper part of a page as a browser shows it."""
     shot = folder / "shot.png"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
+    options += ["--disable-quic", "--no-first-run", "--disable-component-update", "--disable-sync"]
     subprocess.run(
         [
             browser,

@@ -39,7 +39,7 @@ PAGES: Final = tuple(
         path.relative_to(ROOT).as_posix()
         for place in (ROOT, ROOT / "clipalign", ROOT / "completions", ROOT / "tests", ROOT / ".assets")
         for path in (place.glob("*.md") if place == ROOT else place.rglob("*.md"))
-        if path.name in ("README.md", "MODEL_CARD.md", "API.md")
+        if path.name in ("README.md", "MODEL_CARD.md", "API.md", "RECIPES.md")
     )
 )
 SCRIPTS: Final = frozenset({"sh", "python"})

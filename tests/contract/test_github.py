@@ -42,6 +42,21 @@ def test_the_citation_names_this_version() -> None:
     assert read(".github/CITATION.cff")["version"] == __version__
 
 
+def test_the_container_file_copies_what_is_there_and_runs_the_command() -> None:
+    lines = (ROOT / ".github" / "Containerfile").read_text(encoding="utf-8").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    given = {name: [value for step, value in steps if step == name] for name, _ in steps}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = given["FROM"][0].removeprefix("python:").removesuffix("-slim")
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    copied = [Path(name) for value in given["COPY"] for name in value.split()[:-1]]
+    assert all((ROOT / name).exists() for name in copied)
+    needed = {"pyproject.toml", "clipalign", ".ci", "completions", *project["license-files"][:2]}
+    assert needed <= {str(name) for name in copied}
+    assert given["ENTRYPOINT"] == ['["clipalign"]'] and "clipalign" in project["scripts"]
+    assert "root" not in given["USER"]
+
+
 @pytest.mark.parametrize(("captions", "status"), [("captions.jsonl", 1), ("right.jsonl", 0)])
 def test_the_hook_fails_where_a_caption_does_not_fit(
     tmp_path: Path, commands: dict[str, str], captions: str, status: int
