@@ -27,6 +27,7 @@ from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import (
     LAYERS,
     in_bf16,
+    in_openvino,
     one_by_one,
     random_pictures,
     random_vectors,
@@ -40,6 +41,7 @@ IMAGES: Final = {1: 32, 5: 8}
 """How many images the candidate gets, for one and for five captions an image."""
 BASELINE_PAIRS: Final = 6
 GOALS: Final = {1: 3.0, 5: 9.0}
+GOALS_OPENVINO: Final = {"fp32": {1: 4.0, 5: 12.0}, "int8": {1: 8.0, 5: 20.0}}
 GOALS_BF16: Final = {1: 4.5, 5: 13.0}
 SPELLED: Final = {1: "a caption", 5: "five captions"}
 
@@ -148,9 +150,19 @@ def measure(bench: Bench) -> Measured:
         what = f"`detect`, {SPELLED[per_image]} an image"
         row = planned(f"detect-{per_image}", what, against, wanted)
         rows.append(measure_pairs(bench, loaded, loaded, pairs[per_image], row))
+    missing: dict[str, str] = {}
+    for precision, goals in GOALS_OPENVINO.items():
+        other = in_openvino(loaded, precision)
+        for per_image, wanted in goals.items():
+            what = f"`detect`, image tower in OpenVINO, {precision}, {SPELLED[per_image]} an image"
+            if isinstance(other, str):
+                missing[what] = other
+                continue
+            row = planned(f"detect-openvino-{precision}-{per_image}", what, f"{against}, fp32", wanted, precision)
+            rows.append(measure_pairs(bench, loaded, other, pairs[per_image], row))
     half = in_bf16(loaded)
     if isinstance(half, str):
-        missing = {f"`detect` in bf16, {SPELLED[n]} an image": half for n in GOALS_BF16}
+        missing |= {f"`detect` in bf16, {SPELLED[n]} an image": half for n in GOALS_BF16}
         return Measured(rows, notes, missing)
     for per_image, wanted in GOALS_BF16.items():
         what = f"`detect` in bf16, {SPELLED[per_image]} an image"
@@ -158,7 +170,7 @@ def measure(bench: Bench) -> Measured:
         rows.append(measure_pairs(bench, loaded, half, pairs[per_image], row))
     settings = DetectSettings(layers=LAYERS)
     exact, rounded = (detect_pairs(model, pairs[5], settings) for model in (loaded, half))
-    return Measured(rows, [*notes, *(f"bf16: {line}" for line in changes(exact, rounded))])
+    return Measured(rows, [*notes, *(f"bf16: {line}" for line in changes(exact, rounded))], missing)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipalign.device import DeviceChoice, choose_device
+from clipalign.device import TORCH, DeviceChoice, choose_device
 from clipalign.methods.settings import DEFAULT_TEMPLATE
+from clipalign.models.engines import attach_engine
 from clipalign.models.load import import_open_clip
 from clipalign.models.model import LoadedModel
 from clipalign.models.tokenize import tokenize_text
@@ -55,6 +56,16 @@ def in_bf16(loaded: LoadedModel) -> LoadedModel | str:
     """The same model with its weights held in bf16, or why the device manager would refuse it."""
     choice = choose_device("cpu", "bf16")
     return at(loaded, "cpu", "bf16") if choice.precision == "bf16" else choice.reason.rpartition(": ")[2]
+
+
+def in_openvino(loaded: LoadedModel, precision: str) -> LoadedModel | str:
+    """The same model with its image tower in OpenVINO, or why it cannot be."""
+    choice = choose_device("cpu", precision, engine="auto", many=True)
+    if choice.engine == TORCH or choice.precision != precision:
+        return "OpenVINO is not installed" if choice.engine == TORCH else choice.reason.rpartition(": ")[2]
+    found = dataclasses.replace(loaded, choice=dataclasses.replace(choice, engine="openvino"))
+    attach_engine(found)
+    return found
 
 
 def real_captions() -> tuple[list[str], str]:
