@@ -44,9 +44,8 @@ def progress_bar(total: int, *, clock: Callable[[], float] = time.monotonic) -> 
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return lambda done: None
-    from IPython.display import HTML, display
-
-    handle = display(HTML(""), display_id=True)
+    ipython = sys.modules["IPython.display"]  # which every shell of IPython has imported
+    handle = ipython.display(ipython.HTML(""), display_id=True)
     began = shown = clock()
 
     def update(done: int) -> None:
@@ -56,7 +55,7 @@ def progress_bar(total: int, *, clock: Callable[[], float] = time.monotonic) -> 
             return
         shown, left = now, (now - began) / max(done, 1) * (total - done)
         bar = f'<progress value="{done}" max="{total}"></progress> {done:,} of {total:,}, {left:.0f} s left'
-        handle.update(HTML(bar if done < total else ""))
+        handle.update(ipython.HTML(bar if done < total else ""))
 
     return update
 
