@@ -173,7 +173,7 @@ class DetectFormatter(RecordFormatter):
         return f"  score   {self._ids.cell('id')}  image and caption"
 
     def line(self, record: Mapping[str, Any]) -> Text:
-        """Return mark, CLIPScore, id and marked caption; a long one starts with its misaligned words."""
+        """Return mark, CLIPScore, id and caption, behind its misaligned words if long or if others are suggested."""
         wrong, shape = self.found(record), signs()
         text = Text(f"{shape.wrong if wrong else ' '} ", style="bold red" if wrong else "")
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
@@ -181,10 +181,9 @@ class DetectFormatter(RecordFormatter):
         if not record["id"].startswith(record["image"]):  # a.jpg#2 names it too
             text.append(f"{self._images.cell(record['image'])}  ", style="dim")
         caption = _caption(record, _misaligned(record))
-        for one in record.get("suggestions") or ():
-            caption.append(f"  {visible(one['text'])}: {visible(', '.join(c['text'] for c in one['candidates']))}?")
-        if wrong and text.cell_len + caption.cell_len > width():
-            named = ", ".join(visible(word) for word in self.frequent(record))
+        meant = {one["text"]: one["candidates"] for one in record.get("suggestions") or ()}
+        if wrong and (meant or text.cell_len + caption.cell_len > width()):
+            named = ", ".join(visible(_with_candidates(word, meant.get(word, ()))) for word in self.frequent(record))
             text.append(f"{shape.opening}{named}{shape.closing}", style="bold red").append(" in: ")
         return text.append_text(caption)
 
@@ -385,6 +384,10 @@ def _verdict(record: Mapping[str, Any]) -> Text:
         first = shortened(beyond[0]["text"], WORD_CELLS[1])
         text.append(f"\n{shape.none} not scored, beyond the context: {_words(len(beyond))} (first: {first})")
     return text
+
+
+def _with_candidates(word: str, candidates: Sequence[Mapping[str, Any]]) -> str:
+    return f"{word}: {', '.join(one['text'] for one in candidates)}?" if candidates else word
 
 
 def _meant(record: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,7 @@ def test_a_table_of_many_has_a_header_and_suggestions() -> None:
     writer, formatter = TableWriter(), DetectFormatter()
     head, line = (text.decode() for text in (writer.header(formatter), writer.entry(formatter, Entry(record))))
     assert head == "  score   id            image and caption\n"
-    assert line == "✗ 0.5246  cup.jpg       a cup of ‹coke›  coke: tea?\n"
+    assert line == "✗ 0.5246  cup.jpg       ‹coke: tea?› in: a cup of ‹coke›\n"
 
 
 def test_the_published_example_at_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
