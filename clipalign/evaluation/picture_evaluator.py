@@ -40,6 +40,7 @@ class PictureEvaluator(Evaluator[S, O]):
         self._scorer = scorer
         self._exif = settings.protocol == "exif"
         self._prefetcher: Prefetcher[EncodedPicture | _ToEncode] = Prefetcher()
+        self._asked = settings.keep_vectors is not None  # else a resumed run would have another note than a whole one
         keep_gb = keep_gb if settings.keep_vectors is None else settings.keep_vectors
         self._store = VectorStore(scorer.picture_key, keep_gb=keep_gb, cache_dir=settings.cache_dir)
         self._encoded = self._kept = 0
@@ -67,7 +68,7 @@ class PictureEvaluator(Evaluator[S, O]):
         return found
 
     def notes(self, outcomes: Sequence[O]) -> tuple[str, ...]:
-        if not self._kept:
+        if not self._kept or not self._asked:
             return ()
         return (f"vectors of {self._kept:,} of {self._encoded:,} images are kept ones (--keep-vectors)",)
 

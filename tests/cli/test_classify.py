@@ -392,8 +392,9 @@ class TestDescribeWith:
 
 def test_the_page_of_help_shows_options_with_their_values(capsys: Capture) -> None:
     out = run_here(capsys, "classify", "--help").out
-    for option in ("--labels", "--describe-with URL MODEL", "--method wca|clip", "--[no-]explain", "--input"):
+    for option in ("--labels", "--descriptions FILE", "--method wca|clip", "--[no-]explain", "--input"):
         assert option in out
+    assert "--describe-with URL MODEL" in run_here(capsys, "classify", "--help-all").out
 
 
 def test_another_picture_than_the_golden_one(here: Path, capsys: Capture) -> None:

@@ -203,7 +203,7 @@ def test_a_data_set_that_is_not_here_ends_with_status_4_before_the_model_is_look
     assert (status, out) == (4, "")
     assert err.splitlines()[0].startswith("error: the data set food101 is not in ")
     assert err.splitlines()[0].endswith(": there is no such folder")
-    assert err.splitlines()[1] == "hint: clipalign download food101, or --data-root DIR"
+    assert err.splitlines()[1] == "hint: clipalign download food101 --accept-license food101, or --data-root DIR"
 
 
 def test_a_data_root_that_is_a_file_is_called_one(capsys: Capture, tmp_path: Path) -> None:
