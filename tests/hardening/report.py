@@ -22,7 +22,7 @@ FIGURES: Final = HERE / "figures.json"
 REPORT: Final = HERE / "REPORT.md"
 DEFECTS: Final = HERE / "DEFECTS.md"
 
-INPUTS: Final = ("pictures", "captions", "checkpoints", "annotations", "tables", "folders")
+INPUTS: Final = ("pictures", "captions", "checkpoints", "annotations", "tables", "options", "folders")
 ORDER: Final = (*INPUTS, "kills", "limits", "soak")
 """Parts as the report shows them."""
 
