@@ -140,9 +140,10 @@ def _open(loaded: LoadedModel, folder: Path) -> Engine | None:
     choice = loaded.choice
     pictures = generated_pictures(loaded, CALIBRATION_PICTURES)
     try:
-        export = _kept_export(loaded, folder, pictures)
-        if choice.engine == "auto" and choice.precision == "fp32" and export.speed <= 1:
-            logger.info("torch is as fast as OpenVINO with this model")
+        export, is_kept = _kept_export(loaded, folder, pictures)
+        # Where nothing is kept every process would measure anew, and a resumed run might take another engine.
+        if choice.engine == "auto" and choice.precision == "fp32" and (export.speed <= 1 or not is_kept):
+            logger.info("torch is as fast as OpenVINO with this model, or the export could not be kept")
             return None
         engine = export.compiled(choice.precision)
         away = _difference(loaded, engine, pictures[:2])
@@ -187,10 +188,11 @@ def generated_pictures(loaded: LoadedModel, count: int) -> Tensor:
 # --- exports that are kept ---
 
 
-def _kept_export(loaded: LoadedModel, folder: Path, pictures: Tensor) -> _Export:
+def _kept_export(loaded: LoadedModel, folder: Path, pictures: Tensor) -> tuple[_Export, bool]:
+    """Return the export, and whether it is kept for later processes."""
     key = _key(loaded)
     if key is None:
-        return _export(loaded, pictures)
+        return _export(loaded, pictures), False
     name = entry_name(key)
     file, found = folder / f"{name}.safetensors", None
     try:
@@ -201,9 +203,10 @@ def _kept_export(loaded: LoadedModel, folder: Path, pictures: Tensor) -> _Export
                 found = _export(loaded, pictures)
                 write_kept(file, entry_bytes(name, found.arrays))
                 forget_oldest(folder, CACHE_BYTES)
+        return found, True
     except (OSError, Busy) as error:
         logger.info("the exported image tower could not be kept in %s: %s", folder, error)
-    return found or _export(loaded, pictures)
+    return found or _export(loaded, pictures), False
 
 
 def _key(loaded: LoadedModel) -> dict[str, object] | None:

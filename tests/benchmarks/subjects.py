@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from clipalign.device import TORCH, DeviceChoice, choose_device
+from clipalign.errors import DeviceUnavailable
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.models.engines import attach_engine
 from clipalign.models.load import import_open_clip
@@ -64,7 +65,10 @@ def in_openvino(loaded: LoadedModel, precision: str) -> LoadedModel | str:
     if choice.engine == TORCH or choice.precision != precision:
         return "OpenVINO is not installed" if choice.engine == TORCH else choice.reason.rpartition(": ")[2]
     found = dataclasses.replace(loaded, choice=dataclasses.replace(choice, engine="openvino"))
-    attach_engine(found)
+    try:
+        attach_engine(found)
+    except DeviceUnavailable as error:
+        return error.message
     return found
 
 

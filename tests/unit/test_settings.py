@@ -29,8 +29,9 @@ NOT_IN_FILES = [(command, name) for command, name, setting in EVERY if not setti
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """The root of a repository: nothing above it counts."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a repository: nothing above it counts, nor does what the tests set for all."""
+    monkeypatch.delenv("CLIPALIGN_ENGINE", raising=False)
     (tmp_path / ".git").mkdir()
     return tmp_path
 
