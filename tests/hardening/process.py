@@ -149,6 +149,7 @@ def clean_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT") if name in os.environ}
     fixed = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "80", "LINES": "24"}
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "PYTHONPATH": str(ROOT)}
+    fixed |= {"CLIPALIGN_ENGINE": "torch"}  # "auto" goes by what was measured, which may differ from run to run
     return {**kept, **fixed, "LC_ALL": "C.UTF-8", "TERM": "dumb", **places, **more}
 
 

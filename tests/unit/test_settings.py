@@ -28,10 +28,14 @@ ONLY_TYPED = [(command, name) for command, name, setting in EVERY if not setting
 NOT_IN_FILES = [(command, name) for command, name, setting in EVERY if not setting.file and setting.variable]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIPALIGN_ENGINE", raising=False)  # which the tests set for all where OpenVINO is installed
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a repository: nothing above it counts, nor does what the tests set for all."""
-    monkeypatch.delenv("CLIPALIGN_ENGINE", raising=False)
+def project(tmp_path: Path) -> Path:
+    """The root of a repository: nothing above it counts."""
     (tmp_path / ".git").mkdir()
     return tmp_path
 
