@@ -153,6 +153,11 @@ def part_beside(path: Path) -> Path:
     return path.with_name(f"{_part_prefix(path.name)}{os.urandom(4).hex()}.part")
 
 
+def is_part(name: str) -> bool:
+    """Return whether a killed process may have left a file of this name."""
+    return name.startswith(_PART_PREFIX) and name.endswith(".part")
+
+
 def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = True) -> None:
     """Write a file whole or not at all, as :func:`replacing`."""
     with replacing(path, sync=sync) as part, part.open("wb") as stream:

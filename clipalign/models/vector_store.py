@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -25,7 +26,7 @@ from PIL import Image
 from safetensors import numpy as safetensors
 
 from clipalign.cache import IMAGE_VECTORS_FOLDER, cache_folder, write_kept
-from clipalign.files import open_plain
+from clipalign.files import is_part, open_plain
 from clipalign.models.encode import EncodedPicture
 from clipalign.version import versions
 
@@ -47,6 +48,8 @@ _DIGEST: Final = "sha256"
 _HEADER_BYTES: Final = 4096
 _BLOCK_BYTES: Final = 4096
 """What a file takes on most disks is a multiple of this."""
+
+_ENTRY: Final = re.compile(r"[0-9a-f]{62,64}\.safetensors")
 
 _STEPS: Final = 16
 """The folder is looked through each time that a process has written this fraction of the limit."""
@@ -154,7 +157,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int, int]]:
     """Yield file, tenth of a second of the last use, and bytes on disk, parts of killed processes included."""
     for place, _, names in os.walk(folder):  # follows no links
         for name in names:
-            if name.endswith((".safetensors", ".part")):
+            if _ENTRY.fullmatch(name) or is_part(name):  # the folder may be a link to one of models
                 with suppress(OSError):
                     file = Path(place, name)
                     state = file.lstat()

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional as F  # noqa: N812
 
 from clipalign.errors import ClipalignError, ImageUnreadable
+from clipalign.files import part_beside
 from clipalign.methods.classify import ClassifyScorer
 from clipalign.methods.scores import Scorer
 from clipalign.models import vector_store
@@ -264,10 +265,22 @@ def test_nothing_outside_the_folder_is_removed(tmp_path: Path) -> None:
     (outside / "mine.safetensors").write_bytes(b"1" * 9000)
     store(tmp_path).keep("a", encoded())
     (tmp_path / "image-vectors" / "ff").symlink_to(outside)
-    (tmp_path / "image-vectors" / "of-a-kill.part").write_bytes(b"1" * 9000)
+    part_beside(tmp_path / "image-vectors" / "of-a-kill").write_bytes(b"1" * 9000)
     assert forget_oldest(tmp_path / "image-vectors", 0) == 0
     assert (outside / "mine.safetensors").exists()
     assert not files(tmp_path / "image-vectors") and not list(tmp_path.rglob("*.part"))
+
+
+def test_models_of_the_user_stay_where_the_folder_is_a_link_to_theirs(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("my-model.safetensors", "download.part"):
+        (models / name).write_bytes(b"1" * 9000)
+    (tmp_path / "image-vectors").symlink_to(models)
+    store(tmp_path).keep("a", encoded())
+    assert len(files(models)) == 2
+    assert forget_oldest(tmp_path / "image-vectors", 0) == 0
+    assert sorted(one.name for one in models.iterdir() if one.is_file()) == ["download.part", "my-model.safetensors"]
 
 
 def _fill(folder: Path) -> None:
