@@ -138,15 +138,14 @@ def _open(loaded: LoadedModel, folder: Path) -> Engine | None:
     except (ImportError, OSError) as error:
         raise openvino_missing() from error
     choice = loaded.choice
-    pictures = generated_pictures(loaded, CALIBRATION_PICTURES)
     try:
-        export, is_kept = _kept_export(loaded, folder, pictures)
+        export, is_kept = _kept_export(loaded, folder)
         # Where nothing is kept every process would measure anew, and a resumed run might take another engine.
         if choice.engine == "auto" and choice.precision == "fp32" and (export.speed <= 1 or not is_kept):
             logger.info("torch is as fast as OpenVINO with this model, or the export could not be kept")
             return None
         engine = export.compiled(choice.precision)
-        away = _difference(loaded, engine, pictures[:2])
+        away = _difference(loaded, engine, generated_pictures(loaded, 2))
     except Exception as error:  # nearly anything, of a tower that cannot be traced or read
         why = str(error).strip().partition("\n")[0][:200]
         raise DeviceUnavailable(
@@ -172,7 +171,8 @@ def _difference(loaded: LoadedModel, engine: Engine, pictures: Tensor) -> float:
 def generated_pictures(loaded: LoadedModel, count: int) -> Tensor:
     """Dead leaves, whose statistics are near those of photographs (Lee, Mumford and Huang, IJCV 2001): (N, 3, S, S).
 
-    Rectangles of any color cover each other, their sides s drawn with a density of 1 / s^3; always the same ones.
+    Rectangles of any color cover each other, their sides s drawn with a density of 1 / s^3; always the same ones, fewer
+    of them the first of more.
     """
     side, random = loaded.image_size, np.random.default_rng(0)
     values = np.empty((count, side, side, 3), dtype=np.float32)
@@ -188,11 +188,11 @@ def generated_pictures(loaded: LoadedModel, count: int) -> Tensor:
 # --- exports that are kept ---
 
 
-def _kept_export(loaded: LoadedModel, folder: Path, pictures: Tensor) -> tuple[_Export, bool]:
+def _kept_export(loaded: LoadedModel, folder: Path) -> tuple[_Export, bool]:
     """Return the export, and whether it is kept for later processes."""
     key = _key(loaded)
     if key is None:
-        return _export(loaded, pictures), False
+        return _export(loaded), False
     name = entry_name(key)
     file, found = folder / f"{name}.safetensors", None
     try:
@@ -200,13 +200,13 @@ def _kept_export(loaded: LoadedModel, folder: Path, pictures: Tensor) -> tuple[_
         with exclusive(file.with_suffix(".lock"), wait_seconds=_WAIT_SECONDS, remove=True):
             found = _read(file, name)
             if found is None:
-                found = _export(loaded, pictures)
+                found = _export(loaded)
                 write_kept(file, entry_bytes(name, found.arrays))
                 forget_oldest(folder, CACHE_BYTES)
         return found, True
     except (OSError, Busy) as error:
         logger.info("the exported image tower could not be kept in %s: %s", folder, error)
-    return found or _export(loaded, pictures), False
+    return found or _export(loaded), False
 
 
 def _key(loaded: LoadedModel) -> dict[str, object] | None:
@@ -229,8 +229,8 @@ def _read(file: Path, name: str) -> _Export | None:
 # --- the export ---
 
 
-def _export(loaded: LoadedModel, pictures: Tensor) -> _Export:
-    model = _traced(loaded)
+def _export(loaded: LoadedModel) -> _Export:
+    model, pictures = _traced(loaded), generated_pictures(loaded, CALIBRATION_PICTURES)
     if loaded.choice.precision == "int8":
         _round(model, pictures)
     export = _Export(_serialized(model))
