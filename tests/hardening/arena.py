@@ -11,9 +11,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
@@ -112,6 +113,12 @@ class Verdict:
     seconds: float
     peak_bytes: int
     failures: Mapping[str, str]
+
+
+def in_turn(kinds: Sequence[Callable[[Random], Case]], random: Random, number: int) -> Iterator[Case]:
+    """``number`` cases, every kind in turn."""
+    for index in range(number):
+        yield kinds[index % len(kinds)](random)
 
 
 class _Fighter(NamedTuple):

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.hardening.annotations import MARKER, Harmful, checks, eval_case, no_marker, roots
-from tests.hardening.arena import TINY, TINY_LONG, Case, Check, Link, Outcome
+from tests.hardening.arena import TINY, TINY_LONG, Case, Check, Link, Outcome, in_turn
 from tests.hardening.earlier import Later, left_by
 from tests.hardening.mutations import ODD_NAMES, mutated, mutated_json
 from tests.hardening.tables import MODEL, TEXTS, pictures
@@ -41,8 +41,7 @@ def cases(random: Random, number: int) -> Iterator[Case]:
         _prepared_case,
         _trained_case,
     )
-    for index in range(number):
-        yield kinds[index % len(kinds)](random)
+    return in_turn(kinds, random, number)
 
 
 # --- data roots -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, Final
 
-from tests.hardening.arena import TINY_LONG, Case
+from tests.hardening.arena import TINY_LONG, Case, in_turn
 from tests.hardening.earlier import Later, left_by
 from tests.hardening.mutations import ODD_NAMES, ODD_VALUES, encoded, mutated, mutated_json, mutated_list
 from tests.hardening.tables import MANY, MODEL, TEXTS, pictures
@@ -45,8 +45,7 @@ def cases(random: Random, number: int) -> Iterator[Case]:
         _kept_case,
         _state_case,
     )
-    for index in range(number):
-        yield kinds[index % len(kinds)](random)
+    return in_turn(kinds, random, number)
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from clipalign.commands import settings_tables
-from tests.hardening.arena import TINY_LONG, Case, Outcome
+from tests.hardening.arena import TINY_LONG, Case, Outcome, in_turn
 from tests.hardening.earlier import Later, left_by
 from tests.hardening.mutations import ODD_NAMES, ODD_VALUES, encoded, mutated, mutated_json, mutated_list, mutated_table
 
@@ -50,8 +50,7 @@ def cases(random: Random, number: int) -> Iterator[Case]:
         _variable_case,
         *(_list_case,) * 2,
     )
-    for index in range(number):
-        yield kinds[index % len(kinds)](random)
+    return in_turn(kinds, random, number)
 
 
 @cache
