@@ -80,7 +80,7 @@ def short_table(figures: Mapping[str, Any]) -> str:
     lines = [
         "| measured | against | figure | goal |",
         "|---|---|---|---|",
-        *(f"| {row.what} | {row.baseline} | {figure(row)} | {goal(row)} |" for row in rows),
+        *(f"| {row.what} | {row.baseline} | {figure(row)} | {_goal(row)} |" for row in rows),
     ]
     where = _where(figures)
     lines += [
@@ -130,8 +130,12 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         yield (
             f"| {row.what} | {row.baseline} | {figure(row)} | {spread(row)} | "
-            f"{goal(row)}{'' if row.reached else ', missed'} | {_milliseconds(row)} | {row.clock} |"
+            f"{_goal(row)} | {_milliseconds(row)} | {row.clock} |"
         )
+
+
+def _goal(row: Row) -> str:
+    return goal(row) + ("" if row.reached else ", missed")
 
 
 def _milliseconds(row: Row) -> str:
@@ -169,11 +173,14 @@ def _where(figures: Mapping[str, Any]) -> str:
     entries = [entry for entry in figures["benchmarks"].values() if entry["rows"]]
     if not entries:
         return ""
-    last = max(entries, key=lambda entry: str(entry["date"]))
+    dates = sorted({str(entry["date"]) for entry in entries})
+    machines = {_machine(entry) for entry in entries}
+    when = " to ".join(dates[:1] + dates[1:][-1:]) + (", not all on one machine" if len(machines) > 1 else "")
     clocks = sorted({row["clock"] for entry in entries for row in entry["rows"]})
     return (
-        f"ViT-B/32 architecture with random weights, fp32, {last['machine']['cores']} CPU cores; baseline and "
-        f"candidate in turns, medians of their ratios, clock: {' and '.join(clocks)}; {last['date']}."
+        f"ViT-B/32 architecture with random weights, fp32 unless a row says otherwise, "
+        f"{entries[0]['machine']['cores']} CPU cores; baseline and candidate in turns, medians of their ratios, "
+        f"clock: {' and '.join(clocks)}; {when}."
     )
 
 
