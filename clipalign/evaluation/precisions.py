@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from clipalign.data.words import Mode
 from clipalign.device import ENGINES, PRECISIONS, TORCH
 from clipalign.errors import UsageError
 from clipalign.eval_results import EvalResult, Metric
@@ -58,6 +59,9 @@ def compare_precisions(
     if not isinstance(benchmark, WordBenchmark):
         hint = "use one of detect, such as foil or pictogram-foil"
         raise UsageError(f"{benchmark.name} has no verdicts on words", hint=hint, input="--compare-precision")
+
+    # As detect marks words, unless another mode is given: a published one may mark the lowest word of every caption.
+    settings = replace(settings, mode=settings.mode or Mode.THRESHOLD.value)
 
     def run(engine: str, precision: str) -> tuple[DetectEvaluator, list[CaptionOutcome], int]:
         loaded = load(engine, precision)

@@ -53,6 +53,7 @@ def test_torch_in_fp32_changes_nothing(capsys: pytest.CaptureFixture[str]) -> No
     status, out, _ = run_here(capsys, *ASKED, "--compare-precision", "torch:fp32", "--format", "json")
     (run,) = json.loads(out)["runs"]
     assert status == 0 and run["swept"] == {"engine": "torch", "precision": "fp32"}
+    assert run["settings"]["mode"] == "threshold"
     assert run["metrics"]["words_changed"] == 0 and run["metrics"]["tau_b_clip_score"] == pytest.approx(1)
     assert any("fewer than 50.00%" in note for note in run["notes"])
     table = run_here(capsys, *ASKED, "--compare-precision", "torch:fp32", "--format", "table").out
