@@ -34,7 +34,7 @@ class ClassifyKeywords(TypedDict, total=False):
     alpha: float
     image_logscale: float
     text_logscale: float
-    prompt: str
+    template: str
     top: int
     probabilities: bool
     reject_below: float | None

@@ -258,7 +258,7 @@ class Session:
             descriptions: sentences by class, for ``wca``, ``cupl`` and ``clip-d``.
             templates: of ``clip-e``, with ``{}`` for the name; OpenAI's 80 without any.
             words: that ``waffle`` draws from.
-            settings: ``method``, ``crops``, ``alpha``, ``image_logscale``, ``text_logscale``, ``prompt``, ``top``,
+            settings: ``method``, ``crops``, ``alpha``, ``image_logscale``, ``text_logscale``, ``template``, ``top``,
                 ``probabilities``, ``reject_below``, ``explain``, ``batch_size``, ``seed``.
 
         Raises:

@@ -276,7 +276,9 @@ def _check(classes: Classes, settings: ClassifyOptions) -> None:
     """Check the classes before torch is imported; the method checks them again."""
     if not classes.templates:
         classes = replace(classes, templates=(PLACE,))  # the method has its own
-    class_texts(classes, method=settings.method or default_method(classes), prompt=settings.prompt, seed=settings.seed)
+    class_texts(
+        classes, method=settings.method or default_method(classes), template=settings.template, seed=settings.seed
+    )
 
 
 def ready_classifier(loaded: LoadedModel, classes: Classes, settings: ClassifyOptions) -> Classifier:

@@ -148,6 +148,14 @@ def text(value: object) -> str:
     return value
 
 
+def prefix(value: object) -> str:
+    """Read the template of a caption, which stands at its end, whether ``{}`` says so or not."""
+    before, _, after = text(value).partition("{}")
+    if after:
+        raise BadValueError("text with the caption at its end, such as 'A photo depicts {}'")
+    return before
+
+
 def name(value: object) -> str:
     if not text(value).strip():
         raise BadValueError("a name or a path")

@@ -38,7 +38,7 @@ OTHER_TOOLS: Final[dict[str, str]] = {
     "--epsilon": "--threshold",
     "--top": "--top-k --topk",
     "--labels": "--classes --class-names --classnames",
-    "--template": "--prompt-template --prefix",
+    "--template": "--prompt --prompt-template --prefix",
     "--dataset": "--task --tasks --benchmark",
     "--data-root": "--dataset-root --data-dir",
     "--data": "--train-data --dataset-path",

@@ -1,6 +1,6 @@
 """Classes become texts, as each method of ``classify`` wants them; torch-free.
 
-By method (WCA, Li et al., ICML 2024, section 4) these are the prompt alone, the prompt in many templates, descriptors
+By method (WCA, Li et al., ICML 2024, section 4) these are one template, many templates, descriptors
 turned into relative clauses, random words (WaffleCLIP, Roth et al., ICCV 2023), or sentences unchanged.
 """
 
@@ -18,7 +18,7 @@ from clipalign.errors import UsageError
 
 METHODS: Final = ("wca", "clip", "clip-e", "clip-d", "waffle", "cupl")
 
-DEFAULT_PROMPT: Final = "a photo of a {}."
+CLASS_TEMPLATE: Final = "a photo of a {}."
 """The text of a class by its name (CLIP); WCA weights sentences by their similarity to it."""
 
 WAFFLE_PAIRS: Final = 15
@@ -45,9 +45,9 @@ def default_method(classes: Classes) -> str:
 
 
 def class_texts(
-    classes: Classes, *, method: str, prompt: str = DEFAULT_PROMPT, seed: int = 0
+    classes: Classes, *, method: str, template: str = CLASS_TEMPLATE, seed: int = 0
 ) -> tuple[ClassTexts, ...]:
-    """Return the texts of every class, in the order of their names; ``prompt`` has ``{}`` for the name.
+    """Return the texts of every class, in the order of their names; ``template`` has ``{}`` for the name.
 
     Raises:
         UsageError: no classes, two of one name, a class without descriptions, a template without ``{}``, no words.
@@ -58,9 +58,9 @@ def class_texts(
             f"unknown value {method!r} for --method", hint=f"one of {', '.join(METHODS)}", input="--method"
         )
     check_names(names)
-    _check_templates([prompt], "--prompt")
+    _check_templates([template], "--template")
     if method == "clip":
-        return tuple(ClassTexts(name, (_filled(prompt, name),)) for name in names)
+        return tuple(ClassTexts(name, (_filled(template, name),)) for name in names)
     if method == "clip-e":
         _check_templates(classes.templates, "--templates")
         return tuple(ClassTexts(name, tuple(_filled(one, name) for one in classes.templates)) for name in names)
@@ -78,7 +78,7 @@ def class_texts(
         return tuple(
             ClassTexts(name, tuple(f"{name}, {relative_clause(one)}" for one in sentences[name])) for name in names
         )
-    labels = [_filled(prompt, name) if method == "wca" else "" for name in names]
+    labels = [_filled(template, name) if method == "wca" else "" for name in names]
     return tuple(ClassTexts(name, tuple(sentences[name]), label) for name, label in zip(names, labels, strict=True))
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RECORD_ERRORS: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # of malformed records
 
 WORD_OPTIONS: Final = ("mode", "epsilon", "layers", "template", "fast_decode")
-CLASS_OPTIONS: Final = ("method", "crops", "alpha", "image_logscale", "text_logscale", "prompt")
+CLASS_OPTIONS: Final = ("method", "crops", "alpha", "image_logscale", "text_logscale", "template")
 CLASS_FILES: Final = ("descriptions", "templates", "words")
 LONG_OPTIONS: Final = ("stretch", "fast_decode")
 """Settings used by benchmarks of words, of classes, of classes that are read from files, of long captions."""

@@ -8,8 +8,15 @@ from typing import Annotated, Final
 from clipalign.config.groups import ModelSettings, RecordSettings, RunSettings
 from clipalign.config.readers import between, name, named_columns, pair_of, parted, path, share, whole
 from clipalign.config.settings import SameAs, Setting
+from clipalign.data.class_texts import CLASS_TEMPLATE
 from clipalign.evaluation.registry import OWN_COLUMNS, benchmark_names
-from clipalign.methods.settings import ClassFileSettings, ClassifySettings, DetectSettings
+from clipalign.methods.settings import (
+    DEFAULT_TEMPLATE,
+    ClassFileSettings,
+    ClassifySettings,
+    DetectSettings,
+    LongSettings,
+)
 
 SWEPT: Final = (
     "model", "layers", "epsilon", "mode", "template", "crops", "alpha", "image_logscale", "text_logscale"
@@ -69,7 +76,7 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     sweep: Annotated[
         tuple[str, ...],
         Setting(
-            "Evaluate all values of model, layers, epsilon, mode or template, for classes also of crops, alpha, "
+            "Evaluate all values of model, layers, epsilon, mode or template, for classes of template, crops, alpha, "
             "image-logscale or text-logscale; images are encoded once per model, and per alpha. May be repeated.",
             value="NAME=V,V",
             choices=_swept_names,
@@ -115,19 +122,13 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     ] = None
     epsilon: Annotated[float | None, SameAs(DetectSettings, "as published, or the model's own")] = None
     layers: Annotated[int | None, SameAs(DetectSettings)] = None
-    template: Annotated[str | None, SameAs(DetectSettings)] = None
+    template: Annotated[str | None, SameAs(ClassifySettings, f'"{DEFAULT_TEMPLATE}" or "{CLASS_TEMPLATE}"')] = None
     method: Annotated[str | None, SameAs(ClassifySettings)] = None
     crops: Annotated[int | None, SameAs(ClassifySettings)] = None
     alpha: Annotated[float | None, SameAs(ClassifySettings)] = None
     image_logscale: Annotated[float | None, SameAs(ClassifySettings)] = None
     text_logscale: Annotated[float | None, SameAs(ClassifySettings)] = None
-    prompt: Annotated[str | None, SameAs(ClassifySettings)] = None
-    stretch: Annotated[
-        bool | None,
-        Setting(
-            "Stretch the positions of a model of fewer than 248 tokens, for benchmarks of long captions.", default="no"
-        ),
-    ] = None
+    stretch: Annotated[bool | None, SameAs(LongSettings, "no, as published: the papers' CLIPs read 77 tokens")] = None
 
     fast_decode: Annotated[bool, SameAs(DetectSettings)] = False
 

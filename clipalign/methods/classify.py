@@ -296,7 +296,7 @@ def texts_of(classes: Classes, settings: ClassifySettings) -> tuple[ClassifySett
     method = settings.method or default_method(classes)
     if method == "clip-e" and not classes.templates:
         classes = replace(classes, templates=openai_templates())
-    texts = class_texts(classes, method=method, prompt=settings.prompt, seed=settings.seed)
+    texts = class_texts(classes, method=method, template=settings.template, seed=settings.seed)
     return replace(settings, method=method), texts
 
 
@@ -316,7 +316,7 @@ def _settings_record(settings: ClassifySettings, texts: Sequence[ClassTexts], *,
             "text_logscale": settings.text_logscale,
         }
     if settings.method in ("wca", "clip"):
-        record["prompt"] = settings.prompt
+        record["template"] = settings.template
     content = json.dumps([[one.name, one.label, one.texts] for one in texts]).encode()
     return record | {
         "classes": len(texts),

@@ -6,12 +6,13 @@ from typing import Annotated, Final
 
 from clipalign.calibration import SavedCalibration, read_calibration
 from clipalign.config.groups import MachineSettings, ModelSettings
-from clipalign.config.readers import MAX_BATCH, between, finite, text, whole
+from clipalign.config.readers import MAX_BATCH, between, finite, prefix, text, whole
 from clipalign.config.settings import Checked, SameAs, Setting
-from clipalign.data.class_texts import DEFAULT_PROMPT, METHODS
+from clipalign.data.class_texts import CLASS_TEMPLATE, METHODS
 from clipalign.data.words import Mode
 
 DEFAULT_TEMPLATE: Final = "A photo depicts "  # put before every caption and reference (CLIP4DM)
+TEMPLATE_HELP: Final = "What stands before a caption, or around {}, the name of a class."
 
 DEFAULT_MARGIN: Final = 1e-4
 """Of a score from 0 to 1: several times what rounding does at fp32, a tenth of what a sentence does."""
@@ -38,7 +39,7 @@ class DetectSettings(Checked):
         int | None,
         Setting("Last text layers to average (k).", whole(1), value="K", default="the model's own"),
     ] = None
-    template: Annotated[str, Setting("Text put before every caption.", text, value="TEXT")] = DEFAULT_TEMPLATE
+    template: Annotated[str, Setting(TEMPLATE_HELP, prefix, value="TEXT")] = DEFAULT_TEMPLATE
     calibration: Annotated[
         SavedCalibration | None,
         Setting(
@@ -104,12 +105,12 @@ class ClassifySettings(Checked):
     text_logscale: Annotated[
         float,
         Setting(
-            "How sharply descriptions that resemble the prompt outweigh others.",
+            "How sharply descriptions that resemble the template outweigh others.",
             between(-_MAX_LOGSCALE, _MAX_LOGSCALE),
             value="X",
         ),
     ] = 2.0
-    prompt: Annotated[str, Setting("A sentence with {} for the class name.", text, value="TEXT")] = DEFAULT_PROMPT
+    template: Annotated[str, Setting(TEMPLATE_HELP, text, value="TEXT")] = CLASS_TEMPLATE
     top: Annotated[int, Setting("Best classes to report.", whole(1), value="N", panel="Output")] = 5
     probabilities: Annotated[
         bool, Setting("Add the softmax over all classes, with the model's own scale.", panel="Output")
@@ -141,7 +142,7 @@ class ClassFileSettings(Checked):
     templates: Annotated[
         Path | None,
         Setting(
-            "Prompts for clip-e, one per line, {} for the class.",
+            "Templates for clip-e, one per line, {} is the class.",
             value="FILE",
             default="the 80 of OpenAI's CLIP",
             file=False,
@@ -195,8 +196,8 @@ class LongSettings(Checked):
     stretch: Annotated[
         bool,
         Setting(
-            "Stretch the positions of a model of fewer than 248 tokens by Long-CLIP's rule, or read its own context "
-            "and no further.",
+            "Stretch the positions of a model of fewer than 248 tokens by Long-CLIP's rule; else texts are cut at its "
+            "own context.",
         ),
     ] = True
     fast_decode: Annotated[bool, SameAs(DetectSettings)] = False

@@ -93,17 +93,17 @@ class TestOnePicture:
 
     def test_options_reach_the_numbers_and_the_provenance(self, here: Path, capsys: Capture) -> None:
         line = ["--descriptions", "animals.json", "--alpha", "0.8", "--image-logscale", "1", "--text-logscale", "0.5"]
-        line += ["--prompt", "one {}", "--seed", "3", "--batch-size", "2", "--top", "1", "--explain"]
+        line += ["--template", "one {}", "--seed", "3", "--batch-size", "2", "--top", "1", "--explain"]
         found = record(capsys, *line)
         settings = found["provenance"]["settings"]
         assert settings["alpha"] == 0.8 and settings["crops"] == 4 and found["provenance"]["seed"] == 3
-        assert (settings["image_logscale"], settings["text_logscale"], settings["prompt"]) == (1.0, 0.5, "one {}")
+        assert (settings["image_logscale"], settings["text_logscale"], settings["template"]) == (1.0, 0.5, "one {}")
         assert len(found["classes"]) == 1
         assert min(crop["box"][2] - crop["box"][0] for crop in found["crops"]) >= 120
 
     def test_labels_alone_are_clip(self, here: Path, capsys: Capture) -> None:
         found = record(capsys, "--labels", "labels.txt")
-        assert found["method"] == "clip" and found["provenance"]["settings"]["prompt"] == "a photo of a {}."
+        assert found["method"] == "clip" and found["provenance"]["settings"]["template"] == "a photo of a {}."
 
     def test_labels_choose_among_the_described(self, here: Path, capsys: Capture) -> None:
         (here / "two.txt").write_text("tree\ncat\n")
@@ -264,7 +264,7 @@ class TestMistakes:
             (["wca.png", "--labels", "more.txt", "--descriptions", "animals.json"], "no descriptions: 'cow'"),
             (["wca.png", "--labels", "labels.txt", "--alpha", "0.95"], "--alpha must be a number from 0 to 0.9"),
             (["wca.png", "--labels", "labels.txt", "--crops", "0"], "--crops must be a whole number"),
-            (["wca.png", "--labels", "labels.txt", "--prompt", "a photo"], "has no place for the class"),
+            (["wca.png", "--labels", "labels.txt", "--template", "a photo"], "has no place for the class"),
             (["wca.png", "--labels", "labels.txt", "--dataset", "cub"], "--dataset and --labels both"),
             (["wca.png", "--dataset", "cubs"], "no published descriptions of 'cubs'"),
             (["wca.png", "--labels", "labels.txt", "--input", "a.csv"], "IMAGE and --input exclude each other"),

@@ -53,11 +53,12 @@ MEANINGS = {
     "--top": "words of a table; classes",
     "--explain": "words on the picture; crops and sentences of a class",
     "--dataset": "a benchmark; classes",
-    "--stretch": "what is scored; what is published",
     "--format": "with records; without",
     "--limit": "records; samples",
     "--columns": "of an input; of labeled texts",
     "--model": "the same, but for the default",
+    "--template": "the same, but for the default",
+    "--stretch": "the same, but for the default",
     "--dry-run": "what would be fetched; what can be measured",
 }
 """Options whose help differs between commands because they mean something else there."""

@@ -222,14 +222,14 @@ def _detect(random: Random, kind: str, text: str) -> Case:
 
 
 def _beside(random: Random, kind: str, text: str) -> Case:
-    """As a template, a reference or a prompt."""
+    """As a template, or a reference."""
     typed = _typed(text)
     if typed is None:
         return _labels(random, kind, text)
     files = {"a.png": _picture(), "labels.txt": b"cat\ndog\n"}
     format = random.choice(_FORMATS)
     if random.random() < 0.3:
-        arguments = ["a.png", "--labels", "labels.txt", f"--prompt={typed}{{}}", *_model(random), "--format", format]
+        arguments = ["a.png", "--labels", "labels.txt", f"--template={typed}{{}}", *_model(random), "--format", format]
         return Case(kind, "classify", tuple(arguments), files, statuses=CODES)
     option = random.choice(("--template", "--reference"))
     arguments = ["a.png", "a red dog", f"{option}={typed}", *_model(random), "--format", format]

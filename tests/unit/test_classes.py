@@ -21,12 +21,12 @@ def texts(method: str, classes: Classes, **settings: Any) -> dict[str, list[str]
 
 
 class TestTexts:
-    def test_clip_is_the_prompt_alone(self) -> None:
+    def test_clip_is_the_template_alone(self) -> None:
         assert texts("clip", Classes(("cat", "polar bear"))) == {
             "cat": ["a photo of a cat."],
             "polar bear": ["a photo of a polar bear."],
         }
-        assert texts("clip", Classes(("cat",)), prompt="{}, an animal {}")["cat"] == ["cat, an animal cat"]
+        assert texts("clip", Classes(("cat",)), template="{}, an animal {}")["cat"] == ["cat, an animal cat"]
 
     def test_clip_e_is_every_template(self) -> None:
         found = texts("clip-e", Classes(("cat",), templates=("a {}.", "many {}.")))
@@ -87,7 +87,7 @@ class TestTexts:
         with pytest.raises(UsageError, match="class 2 has an empty name"):
             check_names(["cat", " "])
         with pytest.raises(UsageError, match="has no place for the class"):
-            class_texts(Classes(("cat",)), method="clip", prompt="a photo")
+            class_texts(Classes(("cat",)), method="clip", template="a photo")
         with pytest.raises(UsageError, match="unknown value 'CLIP'"):
             class_texts(Classes(("cat",)), method="CLIP")
 

@@ -81,7 +81,7 @@ class TestScores:
 
     def test_ten_thousand_classes(self) -> None:
         names = [f"{n}" for n in range(10_000)]
-        result = classify(labels=names, descriptions=None, prompt="{}")
+        result = classify(labels=names, descriptions=None, template="{}")
         assert len(result.classes) == 5 and result.provenance.settings["classes"] == 10_000
 
     def test_the_eighty_templates_are_openai_s(self) -> None:
@@ -146,7 +146,7 @@ class TestSettings:
 
     def test_every_setting_is_in_the_provenance(self) -> None:
         result = classify(
-            alpha=0.3, image_logscale=3.0, text_logscale=1.0, prompt="one {}", top=2, seed=5, batch_size=2
+            alpha=0.3, image_logscale=3.0, text_logscale=1.0, template="one {}", top=2, seed=5, batch_size=2
         )
         assert result.provenance.seed == 5
         assert result.provenance.settings == {
@@ -155,7 +155,7 @@ class TestSettings:
             "alpha": 0.3,
             "image_logscale": 3.0,
             "text_logscale": 1.0,
-            "prompt": "one {}",
+            "template": "one {}",
             "classes": 3,
             "texts": 6,
             "classes_sha256": result.provenance.settings["classes_sha256"],
@@ -183,7 +183,7 @@ class TestSettings:
             ({"image_logscale": 99.0}, "image_logscale must be a number"),
             ({"text_logscale": float("inf")}, "text_logscale must be a number"),
             ({"method": "CLIP"}, "method must be .*, not 'CLIP'"),
-            ({"prompt": "a photo"}, "no place for the class"),
+            ({"template": "a photo"}, "no place for the class"),
             ({"methode": "clip"}, "no setting methode"),
             ({"labels": "cat"}, "labels must be a list"),
             ({"labels": ["cow"]}, "no descriptions: 'cow'"),

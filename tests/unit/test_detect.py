@@ -75,6 +75,7 @@ def test_the_template_may_be_empty_and_never_shows() -> None:
     assert [(word.text, word.start, word.end) for word in result.words] == [("a", 0, 1), ("cup", 2, 5)]
     assert result.n_tokens == 4
     assert _detect("a cup").n_tokens == 7
+    assert _detect("a cup", template="A photo depicts {}") == _detect("a cup")
 
 
 def test_control_characters_keep_offsets_right() -> None:
@@ -207,6 +208,7 @@ def test_no_pairs_no_results() -> None:
         ({"epsilon": float("nan")}, "epsilon"),
         ({"batch_size": 0}, "batch_size"),
         ({"template": "dog " * 80}, "--template"),
+        ({"template": "a photo of {}."}, "template"),
     ],
 )
 def test_settings_out_of_range_are_usage_errors(settings: dict[str, Any], option: str) -> None:

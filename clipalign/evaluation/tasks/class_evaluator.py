@@ -175,7 +175,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
                 "text_logscale": chosen.text_logscale,
             }
         hashes = {method: one.provenance.settings["classes_sha256"] for method, one in self._classifiers.items()}
-        return record | {"prompt": chosen.prompt, "classes_sha256": hashes}
+        return record | {"template": chosen.template, "classes_sha256": hashes}
 
     def score(self, samples: Sequence[ClassSample]) -> list[ClassOutcome | ClipalignError]:
         pictures = self.pictures(samples)
@@ -235,7 +235,7 @@ def _chosen_methods(task: ClassTask, wanted: str | None) -> list[str]:
 
 
 def _settings(settings: EvalSettings, alpha: float | None) -> ClassifySettings:
-    names = ("crops", "alpha", "image_logscale", "text_logscale", "prompt", "batch_size", "seed")
+    names = ("crops", "alpha", "image_logscale", "text_logscale", "template", "batch_size", "seed")
     given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     if alpha is not None:
         given.setdefault("alpha", alpha)

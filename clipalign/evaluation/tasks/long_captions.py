@@ -19,7 +19,7 @@ from clipalign.evaluation.dataset_files import PictureSource
 from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
 from clipalign.methods.score_long import LongScorer
 from clipalign.methods.scores import provenance_of
-from clipalign.methods.settings import LongSettings
+from clipalign.methods.settings import DetectSettings, LongSettings
 from clipalign.models.encode import encode_tokens
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import tokenize_text
@@ -140,5 +140,7 @@ class LongBenchmark(Benchmark[LongSample, L]):
     options: tuple[str, ...] = LONG_OPTIONS
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> LongEvaluator[L]:
-        template = settings.template if "template" in self.options else None
-        return LongEvaluator(loaded, settings, self.outcome_type, template=template or "")
+        given = settings.template if "template" in self.options else None
+        return LongEvaluator(
+            loaded, settings, self.outcome_type, template=DetectSettings(template=given or "").template
+        )
