@@ -6,6 +6,7 @@ Lines are left out with ``--format json``, where they would wait for the end of 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 BYTES: Final = ("byte", "bytes")
 LINE_SECONDS: Final = 30.0
+PACE_SECONDS: Final = 30.0
+"""Rate and time left go by the last half minute: the first items are slow ones, or quick ones."""
+FIRST_SECONDS: Final = 3.0
+"""Before that nothing is said of the time left."""
 
 
 class Progress:
@@ -71,12 +76,12 @@ class Progress:
 
     def restart(self, noun: tuple[str, str], *, total: int | None, done: int = 0) -> None:
         """Count something else, of which ``done`` were done earlier."""
-        self._noun, self._total, self._done, self._earlier = noun, total or None, done, done
-        self._began = self._clock()
+        self._noun, self._total, self._done = noun, total or None, done
+        self._marks = deque([(self._clock(), done)])  # when how many were done, a second apart
         self._unreadable, self._note = 0, ""
 
     def skip(self, *, unreadable: bool = False) -> None:
-        self._earlier += 1
+        self._marks = deque((then, done + 1) for then, done in self._marks)
         self.advance(unreadable=unreadable)
 
     def advance(self, count: int = 1, *, unreadable: bool = False) -> None:
@@ -87,6 +92,11 @@ class Progress:
         """Show that ``done`` are done, of ``total`` if known, with a ``note`` about the last."""
         self._done, self._note = done, note
         self._total = total or self._total
+        now = self._clock()
+        if now - self._marks[-1][0] >= 1:
+            self._marks.append((now, done))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - PACE_SECONDS:
+            self._marks.popleft()
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self._total, description=self.line())
         elif self._lines and self._clock() - self._last_line >= LINE_SECONDS:
@@ -95,11 +105,12 @@ class Progress:
 
     def line(self) -> str:
         """Return ``1200 of 3000 pairs, 41.3/s, 44 s left, 2 unreadable``; what a narrow terminal cuts comes last."""
-        pieces = [self._count(), self._rate()]
-        done_now = self._done - self._earlier
-        if self._total is not None and done_now > 0 and self._done < self._total:
-            left = (self._clock() - self._began) / done_now * (self._total - self._done)
-            pieces.append(f"{left:.0f} s left" if left < 120 else f"{left / 60:.0f} min left")
+        then, before = self._marks[0]
+        seconds, done_now = self._clock() - then, self._done - before
+        rate = done_now / seconds if seconds > 0 else 0.0
+        pieces = [self._count(), self._per_second(rate)]
+        if self._total is not None and rate > 0 and seconds >= FIRST_SECONDS and self._done < self._total:
+            pieces.append(f"{_span((self._total - self._done) / rate)} left")
         if self._unreadable:
             pieces.append(f"{self._unreadable} unreadable")
         pieces.append(self._note)
@@ -108,15 +119,19 @@ class Progress:
     def _count(self) -> str:
         if self._noun == BYTES:
             return _size(self._done) + (f" of {_size(self._total)}" if self._total else "")
-        of = f" of {self._total}" if self._total else ""
-        return f"{self._done}{of} {self._noun[0] if self._done == 1 and not of else self._noun[1]}"
+        of = f" of {self._total:,}" if self._total else ""
+        return f"{self._done:,}{of} {self._noun[0] if self._done == 1 and not of else self._noun[1]}"
 
-    def _rate(self) -> str:
-        seconds, done_now = self._clock() - self._began, self._done - self._earlier
-        if seconds <= 0 or not done_now:
+    def _per_second(self, rate: float) -> str:
+        if not rate:
             return ""
-        rate = done_now / seconds
-        return f"{_size(round(rate))}/s" if self._noun == BYTES else f"{rate:.1f}/s"
+        return f"{_size(round(rate))}/s" if self._noun == BYTES else f"{rate:.{1 if rate >= 1 else 2}f}/s"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 120 * 60 else f"{seconds / 3600:.0f} h"
 
 
 def _size(size: int) -> str:

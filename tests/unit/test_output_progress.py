@@ -58,7 +58,7 @@ def test_without_a_total_there_is_no_time_left() -> None:
     progress = Progress(PAIRS, total=None, clock=clock)
     clock.now = 10.0
     progress.advance()
-    assert progress.line() == "1 pair, 0.1/s"
+    assert progress.line() == "1 pair, 0.10/s"
 
 
 def test_bytes_are_shown_as_sizes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,8 +68,8 @@ def test_bytes_are_shown_as_sizes(capsys: pytest.CaptureFixture[str]) -> None:
             clock.now = now
             progress.update(done, 605_000_000)
     assert capsys.readouterr().err.splitlines() == [
-        "ViT-B-32: 100 MB of 605 MB, 3.23 MB/s, 3 min left",
-        "ViT-B-32: 605 MB of 605 MB, 6.72 MB/s",
+        "ViT-B-32: 100 MB of 605 MB, 3.33 MB/s, 3 min left",
+        "ViT-B-32: 605 MB of 605 MB, 6.98 MB/s",
     ]
 
 
@@ -86,7 +86,19 @@ def test_another_count_begins_anew_and_earlier_steps_do_not_speed_it_up() -> Non
     progress.restart(("step", "steps"), total=100, done=50)
     clock.now = 20.0
     progress.update(60, note="loss 0.300")
-    assert progress.line() == "60 of 100 steps, 0.5/s, 80 s left, loss 0.300"
+    assert progress.line() == "60 of 100 steps, 0.50/s, 80 s left, loss 0.300"
+
+
+def test_the_time_left_goes_by_the_last_half_minute_and_not_by_the_first_seconds() -> None:
+    clock = _Clock()
+    progress = Progress(PAIRS, total=100_000, clock=clock)
+    clock.now = 2.0
+    progress.update(1)
+    assert progress.line() == "1 of 100,000 pairs, 0.50/s"
+    for _ in range(60):
+        clock.now += 1.0
+        progress.advance(10)
+    assert progress.line() == "601 of 100,000 pairs, 10.0/s, 3 h left"
 
 
 def test_on_a_terminal_a_bar_moves_and_is_gone_at_the_end(
