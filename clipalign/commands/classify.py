@@ -23,7 +23,7 @@ from clipalign.commands.common import (
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import RecordSettings
 from clipalign.config.readers import name, pair_of, texts
-from clipalign.config.settings import Setting, flag_name
+from clipalign.config.settings import Setting, refuse
 from clipalign.config.suggest import suggestion
 from clipalign.data.class_texts import class_texts, default_method
 from clipalign.data.classes import (
@@ -127,10 +127,8 @@ def _pictures(images: list[str], settings: ClassifyOptions) -> Input:
         raise UsageError(
             "missing IMAGE", hint="give images, folders of images, or --input FILE; see --help", input="IMAGE"
         )
-    for option in ("columns", "keep_columns", "image_root"):
-        if option in settings.typed:
-            flag = flag_name(option)
-            raise UsageError(f"{flag} is for --input", hint="name the images with their folder", input=flag)
+    of_input = ("columns", "keep_columns", "image_root")
+    refuse(settings, of_input, "{} is for --input", hint="name the images with their folder")
     for one in images:
         check_image(one, settings)
     if images.count(STDIN) > 1:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from clipalign.config.groups import MachineSettings, ModelSettings, RecordSettings
-from clipalign.config.settings import flag_name
+from clipalign.config.settings import refuse
 from clipalign.errors import EXIT_DONE, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 STDIN: Final = "-"
 OFFLINE_MODEL: Final = "pictogram"
+
+OF_MANY: Final = ("columns", "keep_columns", "image_root", "keep_vectors", "fast_decode", "limit", "resume", "shard")
 
 T = TypeVar("T")
 R = TypeVar("R", bound="ClassifyResult | DetectResult | LongResult")
@@ -61,10 +63,8 @@ def wants_many(settings: RecordSettings, arguments: Mapping[str, object]) -> boo
 
 def refuse_for_one(settings: RecordSettings, names: Sequence[str], *, what: str = "pairs", hint: str = "") -> None:
     """Raise ``UsageError`` for typed options that have no meaning for one pair or image."""
-    for name in names:
-        if name in settings.typed and getattr(settings, name):
-            hint = hint or "give them with --input"
-            raise UsageError(f"{flag_name(name)} is for many {what}", hint=hint, input=flag_name(name))
+    given = [name for name in names if getattr(settings, name)]
+    refuse(settings, given, f"{{}} is for many {what}", hint=hint or "give them with --input")
 
 
 def check_image(image: str, settings: RecordSettings) -> None:

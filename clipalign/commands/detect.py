@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
 from clipalign.calibration import Drift
 from clipalign.commands.common import (
+    OF_MANY,
     ImageArgument,
     check_image,
     check_text,
@@ -23,7 +24,7 @@ from clipalign.commands.common import (
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import RecordSettings
 from clipalign.config.readers import count_or_share, finite, texts, whole
-from clipalign.config.settings import Setting, flag_name
+from clipalign.config.settings import Setting, refuse
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
 from clipalign.files import write_failed, write_whole
 from clipalign.methods.settings import DetectSettings
@@ -70,49 +71,60 @@ class DetectOptions(DetectSettings, RecordSettings):
     max_misaligned: Annotated[
         float,
         Setting(
-            "With --check: captions with a finding that pass, a number or a share of all.",
+            "captions with a finding that pass, a number or a share of all.",
             count_or_share,
             value="N|N%",
             panel="Check",
+            needs="check",
         ),
     ] = 0
     min_clip_score: Annotated[
         float | None,
         Setting(
-            "With --check: a lower CLIPScore is a finding too.", finite, value="X", default="any passes", panel="Check"
+            "a lower CLIPScore is a finding too.",
+            finite,
+            value="X",
+            default="any passes",
+            panel="Check",
+            needs="check",
         ),
     ] = None
     ignore_words: Annotated[
         Path | None,
         Setting(
-            "With --check: words that are no finding, one a line.",
+            "words that are no finding, one a line.",
             value="FILE",
             default="none",
             panel="Check",
+            needs="check",
             file=False,
         ),
     ] = None
     baseline: Annotated[
         Path | None,
         Setting(
-            "With --check: an earlier output, .jsonl or .json; what it found of the same image and text is no finding.",
+            "an earlier output, .jsonl or .json; what it found of the same image and text is no finding.",
             value="FILE",
             default="none",
             panel="Check",
+            needs="check",
             file=False,
         ),
     ] = None
     update_baseline: Annotated[
         bool,
         Setting(
-            "Write the findings of this run to --baseline, and pass.",
+            "write the findings of this run to --baseline, and pass.",
             plain=True,
             panel="Check",
+            needs="check",
             file=False,
             variable=False,
         ),
     ] = False
-    exit_zero: Annotated[bool, Setting("Exit with status 0 whatever --check finds.", plain=True, panel="Check")] = False
+    exit_zero: Annotated[
+        bool, Setting("exit with status 0 whatever it finds.", plain=True, panel="Check", needs="check")
+    ] = False
 
 
 @expand_options("detect")
@@ -145,19 +157,7 @@ def detect(
         missing = [name for name, given in (("IMAGE", image), ("TEXT", text)) if given is None]
         hint = "clipalign detect IMAGE TEXT, or --input FILE for many; see clipalign detect --help"
         raise UsageError(f"missing {' and '.join(missing)}", hint=hint, input=missing[0])
-    of_many = (
-        "columns",
-        "keep_columns",
-        "image_root",
-        "keep_vectors",
-        "fast_decode",
-        "limit",
-        "resume",
-        "shard",
-        "max_misaligned",
-        "update_baseline",
-    )
-    refuse_for_one(settings, of_many)
+    refuse_for_one(settings, (*OF_MANY, "max_misaligned", "update_baseline"))
     check_image(image, settings)
     check_text("TEXT", text)
     for reference in settings.reference:
@@ -168,28 +168,17 @@ def detect(
 
 
 def _check_many(settings: DetectOptions) -> None:
-    if settings.reference:
-        hint = "write them into a column references of the input"
-        raise UsageError("--reference is for one pair", hint=hint, input="--reference")
-    if "top" in settings.typed:
-        raise UsageError("--top is for one pair", hint="the table of many has a line per pair", input="--top")
+    of_one = "{} is for one pair"
+    refuse(settings, ["reference"], of_one, hint="write them into a column references of the input")
+    refuse(settings, ["top"], of_one, hint="the table of many has a line per pair")
     if settings.shard or launched_processes().size > 1:
-        for name in ("update_baseline", "max_misaligned"):
-            if name in settings.typed:
-                hint = "run it in one process, without --shard"
-                raise UsageError(f"{flag_name(name)} needs all records", hint=hint, input=flag_name(name))
-
-
-_POLICY: Final = ("max_misaligned", "min_clip_score", "ignore_words", "baseline", "update_baseline", "exit_zero")
+        of_all = ("update_baseline", "max_misaligned")
+        refuse(settings, of_all, "{} needs all records", hint="run it in one process, without --shard")
 
 
 def _policy(settings: DetectOptions) -> Policy | None:
     """What --check finds, None without it; its files are read before a model is loaded."""
     if not settings.check:
-        for name in _POLICY:
-            if name in settings.typed:
-                flag = flag_name(name)
-                raise UsageError(f"{flag} needs --check", hint="add --check", input=flag)
         return None
     if settings.update_baseline and settings.baseline is None:
         raise UsageError("--update-baseline needs --baseline", hint="name the file", input="--update-baseline")

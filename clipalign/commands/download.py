@@ -13,7 +13,7 @@ import typer
 from clipalign.cache import cache_folder
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import FetchSettings
-from clipalign.config.settings import Setting, declared
+from clipalign.config.settings import Setting
 from clipalign.download.dataset_rows import DATASETS
 from clipalign.errors import (
     EXIT_DONE,
@@ -103,15 +103,10 @@ def download(
       clipalign download imagenet --from ILSVRC2012_img_val.tar
       clipalign download --list --format json
     """
-    asked = [
-        declared(DownloadOptions)[name].flag
-        for name in ("list_them", "verify", "remove", "dry_run")
-        if getattr(settings, name)
-    ]
+    tasks = ("list_them", "verify", "remove", "dry_run")
+    settings.refuse_together(*tasks)
     names = list(dict.fromkeys(names or []))
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} do not go together", input=asked[1])
-    if settings.handed_over and (len(names) != 1 or asked):
+    if settings.handed_over and (len(names) != 1 or settings.typed.intersection(tasks)):
         raise UsageError("--from needs the name of one data set, and nothing else", input="--from")
     if settings.remove and not names:
         raise UsageError("--remove needs a name", hint="clipalign download lists what is here", input="--remove")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings
-from clipalign.config.settings import declared, flag_name
+from clipalign.config.settings import flag_name, refuse
 from clipalign.data.words import Mode
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError, unwritable
 from clipalign.evaluation.registry import BENCHMARKS, benchmark_names, find_benchmark, named_benchmarks
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from clipalign.output.leaderboard import Leaderboard
 
 SAMPLES: Final = ("sample", "samples")
-
-_OF_CALIBRATION: Final = ("save", "false_alarms", "self_labeled")
 
 _WITH_COMPARE: Final = ("compare", "check", "margin", "seed", "format", "quiet", "verbose", "debug")
 _WITH_VERIFY: Final = ("verify", "model", "data_root", "limit", *(field.name for field in fields(MachineSettings)))
@@ -62,10 +60,10 @@ def evaluate(*, settings: EvalSettings) -> int:
       clipalign eval --dataset mine.csv --columns wrong_words=errors --dry-run
     """
     if settings.compare is not None:
-        _refuse_others(settings, _WITH_COMPARE, "--compare")
+        _refuse_others(settings, _WITH_COMPARE, "--compare makes no use of {}")
         return _compare(settings.compare, settings)
     if settings.verify is not None:
-        _refuse_others(settings, _WITH_VERIFY, "--verify")
+        _refuse_others(settings, _WITH_VERIFY, "--verify makes no use of {}")
         return _verify(settings.verify, settings)
     with _writing(settings.output):
         return _run(settings)
@@ -85,7 +83,7 @@ def _run(settings: EvalSettings) -> int:
     benchmark = find_benchmark(
         settings.dataset, data_root=settings.data_root, cache_dir=settings.cache_dir, columns=settings.columns
     )
-    _check_options(benchmark, settings.typed)
+    _check_options(benchmark, settings, benchmark.options)
     check_used(benchmark, axes)
     _check_epsilon(benchmark, settings, axes)
     from clipalign.evaluation.load_run import check_free
@@ -128,7 +126,8 @@ def _progress(benchmarks: Sequence[Benchmark[Any, Any]], settings: EvalSettings,
 
 def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str, list[object]]) -> int:
     """Run several benchmarks; those that may be missing are left out with a note."""
-    for flag in (flag for flag, asked in _tasks(settings) if asked and flag != "--sweep"):
+    if settings.calibrate or settings.compare_precision:
+        flag = "--calibrate" if settings.calibrate else "--compare-precision"
         raise UsageError(f"{flag} is about one data set", hint="name one", input=flag)
     from clipalign.evaluation.sweep import combinations, run_many
     from clipalign.output.leaderboard import Leaderboard
@@ -136,7 +135,9 @@ def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str,
     benchmarks, missing = _here(named, settings)
     if settings.dry_run:
         return _explain(benchmarks, missing, settings)
-    _check_used_by_any(benchmarks, settings.typed)
+    used = {option for benchmark in benchmarks for option in benchmark.options}
+    for benchmark in benchmarks:
+        _check_options(benchmark, settings, used)
     loaded: dict[str, LoadedModel] = {}
 
     def load(model: str) -> LoadedModel:
@@ -175,19 +176,11 @@ def _here(named: Mapping[str, bool], settings: EvalSettings) -> tuple[list[Bench
     return found, missing
 
 
-def _check_used_by_any(benchmarks: Sequence[Benchmark[Any, Any]], typed: Collection[str]) -> None:
-    options = {option for benchmark in benchmarks for option in benchmark.options}
-    for benchmark in benchmarks:
-        _check_options(benchmark, [name for name in typed if name not in options])
-
-
 def _leaderboard_of(settings: EvalSettings) -> int:
     """One table of the finished runs in ``--output``."""
     if settings.output is None:
         raise UsageError("missing --dataset", hint=f"one of {', '.join(benchmark_names())}", input="--dataset")
-    for name in sorted(settings.typed - {*_WITH_COMPARE, "output", "report"}):
-        flag = _flag(name)
-        raise UsageError(f"without --dataset there is no use of {flag}", hint="leave it out", input=flag)
+    _refuse_others(settings, (*_WITH_COMPARE, "output", "report"), "without --dataset there is no use of {}")
     from clipalign.evaluation.load_run import finished_runs
     from clipalign.output.leaderboard import Leaderboard
 
@@ -340,16 +333,13 @@ def _write_report(page: str, settings: EvalSettings) -> None:
     notices.inform(f"the report is {settings.output / REPORT_FILE}")
 
 
-def _check_options(benchmark: Benchmark[Any, Any], typed: Collection[str]) -> None:
-    """Refuse typed options that the benchmark does not use; those of settings files and variables are ignored."""
+def _check_options(benchmark: Benchmark[Any, Any], settings: EvalSettings, used: Collection[str]) -> None:
+    """Refuse typed options that are not ``used``; those of settings files and variables are ignored."""
     from clipalign.evaluation.benchmark import CLASS_FILES, CLASS_OPTIONS, LONG_OPTIONS, WORD_OPTIONS
 
-    for name in (*WORD_OPTIONS, *CLASS_OPTIONS, *CLASS_FILES, *LONG_OPTIONS):
-        if name in typed and name not in benchmark.options:
-            flag = flag_name(name)
-            has = ", ".join(flag_name(one) for one in benchmark.options)
-            hint = f"it has {has}" if has else "leave it out"
-            raise UsageError(f"{benchmark.name} makes no use of {flag}", hint=hint, input=flag)
+    unused = [one for one in (*WORD_OPTIONS, *CLASS_OPTIONS, *CLASS_FILES, *LONG_OPTIONS) if one not in used]
+    has = ", ".join(flag_name(one) for one in benchmark.options)
+    refuse(settings, unused, f"{benchmark.name} makes no use of {{}}", hint=f"it has {has}" if has else "leave it out")
 
 
 def _check_epsilon(
@@ -366,51 +356,24 @@ def _check_epsilon(
         )
 
 
-def _refuse_others(settings: EvalSettings, used: Collection[str], task: str) -> None:
-    """Refuse options typed beside ``--compare`` and ``--verify``, which run no benchmark."""
-    for name in sorted(settings.typed - {*used}):
-        flag = _flag(name)
-        raise UsageError(f"{task} makes no use of {flag}", hint=f"leave it out, or run without {task}", input=flag)
-
-
-def _flag(name: str) -> str:
-    return declared(EvalSettings)[name].flag
-
-
-def _tasks(settings: EvalSettings) -> Iterator[tuple[str, bool]]:
-    yield "--calibrate", settings.calibrate
-    yield "--compare-precision", bool(settings.compare_precision)
-    yield "--sweep", bool(settings.sweep)
+def _refuse_others(settings: EvalSettings, used: Collection[str], message: str) -> None:
+    """Refuse typed options that what runs no benchmark does not use."""
+    refuse(settings, sorted(settings.typed - {*used}), message, hint="leave it out")
 
 
 def _check_together(settings: EvalSettings) -> None:
-    for flag in ("check", "margin"):
-        if flag in settings.typed:
-            raise UsageError(f"--{flag} needs --compare", hint="it is about two runs or outputs", input=f"--{flag}")
-    for name in _OF_CALIBRATION:
-        if name in settings.typed and not settings.calibrate:
-            flag = _flag(name)
-            raise UsageError(f"{flag} needs --calibrate", hint="add --calibrate", input=flag)
     if settings.save is not None and settings.save.suffix != ".json":
         raise UsageError(f"--save {settings.save} is no .json file", hint="such as calibration.json", input="--save")
-    tasks = [flag for flag, asked in _tasks(settings) if asked]
-    if len(tasks) > 1:
-        raise UsageError(f"{' and '.join(tasks)} exclude each other", hint="take one of them", input=tasks[0])
+    settings.refuse_together("calibrate", "compare_precision", "sweep")
     if settings.compare_precision:
         from clipalign.evaluation.precisions import read_variants
 
         read_variants(settings.compare_precision)
-        for flag in ("engine", "precision", "output", "report", "resume", "overwrite"):
-            if flag in settings.typed:
-                message = f"--compare-precision makes no use of --{flag}"
-                raise UsageError(message, hint="leave it out", input=f"--{flag}")
-    unused = sorted(settings.typed & {"mode", "epsilon"}) if settings.calibrate else ()
-    if unused:
-        flag = flag_name(unused[0])
-        raise UsageError(f"--calibrate makes no use of {flag}", hint="it tries every epsilon", input=flag)
-    if settings.calibrate and settings.output is not None:
-        raise UsageError("--calibrate has no --output", hint="use --save, or --format json", input="--output")
-    if settings.report is not None and settings.calibrate:
-        raise UsageError("--report is about runs", hint="leave out --calibrate", input="--report")
+        unused = ("engine", "precision", "output", "report", "resume", "overwrite")
+        refuse(settings, unused, "--compare-precision makes no use of {}", hint="leave it out")
+    if settings.calibrate:
+        said = "--calibrate makes no use of {}"
+        refuse(settings, ("epsilon", "mode"), said, hint="it tries every epsilon")
+        refuse(settings, ("output", "report"), said, hint="use --save, or --format json")
     if settings.report is not None and settings.output is None:
         raise UsageError("--report needs --output", hint="the report is written there", input="--report")

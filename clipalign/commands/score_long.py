@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from clipalign.commands.common import (
+    OF_MANY,
     STDIN,
     ImageArgument,
     check_image,
@@ -85,9 +86,7 @@ def score_long(
         said = "missing IMAGE" if image is None else "IMAGE is empty"
         hint = "clipalign score-long IMAGE TEXT, or --input FILE for many; see clipalign score-long --help"
         raise UsageError(said, hint=hint, input="IMAGE")
-    refuse_for_one(
-        settings, ("columns", "keep_columns", "image_root", "keep_vectors", "fast_decode", "limit", "resume", "shard")
-    )
+    refuse_for_one(settings, OF_MANY)
     texts = _texts(image, text or [], settings)
     refuse_sources(settings.output, settings.text_file, "a --text-file")
     if settings.on_error == "skip":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
 from clipalign.config.readers import whole
-from clipalign.config.settings import SameAs, Setting, flag_name
+from clipalign.config.settings import SameAs, Setting, flag_name, refuse
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
@@ -116,27 +116,15 @@ def _check(settings: TrainSpecsOptions) -> None:
         raise UsageError("missing --output", hint="the folder of the run", input="--output")
     if settings.prepare is None:
         names = ("image_root", "columns", *(field.name for field in fields(PrepareSettings) if field.name != "seed"))
-        _refuse(settings, names, "for --prepare", "samples are used as they were prepared")
+        refuse(settings, names, "{} is for --prepare", hint="samples are used as they were prepared")
     if settings.objective != "specs":
-        names = (
-            "lambda_contrastive",
-            "lambda_detail",
-            "lambda_negative",
-            "lambda_short",
-            "hinge_margin",
-            "draws",
-            "gather",
-        )
-        _refuse(settings, names, "for --objective specs", "longclip has two terms of equal weight")
+        weights = ("lambda_contrastive", "lambda_detail", "lambda_negative", "lambda_short")
+        names = (*weights, "hinge_margin", "draws", "gather")
+        refuse(settings, names, "{} is for --objective specs", hint="longclip has two terms of equal weight")
     if settings.prepare is not None and launched_processes().size > 1:
         raise UsageError("--prepare is not for torchrun", hint="run it once, with --workers N", input="--prepare")
     if settings.output is not None:
         _check_folder(settings.output, settings)
-
-
-def _refuse(settings: TrainSpecsOptions, names: Iterable[str], what_for: str, hint: str) -> None:
-    if flags := [flag_name(name) for name in names if name in settings.typed]:
-        raise UsageError(f"{flags[0]} is {what_for}", hint=hint, input=flags[0])
 
 
 def _check_folder(folder: Path, settings: TrainSpecsOptions) -> None:

@@ -25,7 +25,6 @@ from clipalign.config.readers import (
 )
 from clipalign.config.settings import CommandSettings, Setting
 from clipalign.device import ENGINES, PRECISIONS
-from clipalign.errors import UsageError
 from clipalign.models.registry import DEFAULT_MODEL, model_names
 
 FORMATS = ("table", "json", "jsonl", "jsonl.gz", "csv", "parquet", "tar", "html", "github")
@@ -141,8 +140,7 @@ class RunSettings(CommandSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite exclude each other", hint="give one of them", input="--resume")
+        self.refuse_together("resume", "overwrite")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,7 @@ class Setting:
         variables: other variables that set it.
         beside_file: whether its parts that begin with ``./`` or ``../`` are relative to the settings file.
         panel: heading of its group in the help; by default the ``panel`` of its class.
+        needs: the setting without which it does nothing and is refused; the help names it.
         many, switch: whether it may be repeated, and whether it takes no value; derived from the field's type.
     """
 
@@ -60,6 +61,7 @@ class Setting:
     variables: tuple[str, ...] = ()
     beside_file: bool = False
     panel: str = ""
+    needs: str = ""
     many: bool = False
     switch: bool = False
 
@@ -106,6 +108,27 @@ class CommandSettings(Checked):
     ] = False
     debug: Annotated[bool, Setting("Print a traceback with errors.", plain=True)] = False
     typed: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, setting in declared(type(self)).items():
+            if setting.needs and not getattr(self, setting.needs):
+                needed = flag_name(setting.needs)
+                refuse(self, [key], f"{{}} needs {needed}", hint=f"add {needed}")
+
+    def refuse_together(self, *names: str, hint: str = "give one of them") -> None:
+        """Raise ``UsageError`` if more than one of the settings ``names`` is given, wherever that was."""
+        given = [declared(type(self))[key].flag for key in names if getattr(self, key)]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other", hint=hint, input=given[0])
+
+
+def refuse(settings: CommandSettings, names: Iterable[str], message: str, *, hint: str) -> None:
+    """Raise ``UsageError`` for the first of ``names`` that was typed; ``{}`` in ``message`` stands for its flag."""
+    for key in names:
+        if key in settings.typed:
+            flag = declared(type(settings))[key].flag
+            raise UsageError(message.replace("{}", flag), hint=hint, input=flag)
 
 
 S = TypeVar("S", bound=CommandSettings)
@@ -156,6 +179,7 @@ def _completed(setting: Setting, key: str, value_type: Any, default: object) -> 
     choices = setting.choices if isinstance(setting.choices, tuple) else ()
     return replace(
         setting,
+        help=f"With {flag_name(setting.needs)}: {setting.help}" if setting.needs else setting.help,
         read=setting.read or (one_of(*choices) if choices else _READERS[value_type]),
         value=setting.value or "|".join(choices),
         default=setting.default or ("" if setting.plain else _shown(default)),

@@ -99,21 +99,23 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     false_alarms: Annotated[
         float | None,
         Setting(
-            "With --calibrate: find the epsilon by which at most this share of right captions has a misaligned word; "
+            "find the epsilon by which at most this share of right captions has a misaligned word; "
             "needs no false captions.",
             share,
             value="N%",
             default="the best F1",
             file=False,
+            needs="calibrate",
         ),
     ] = None
     self_labeled: Annotated[
         bool,
         Setting(
-            "With --calibrate: make the false captions of the true ones, by words exchanged between them.",
+            "make the false captions of the true ones, by words exchanged between them.",
             flag="--self",
             plain=True,
             file=False,
+            needs="calibrate",
         ),
     ] = False
 
@@ -175,24 +177,26 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
         ),
     ] = None
     check: Annotated[
-        bool, Setting("With --compare: exit with status 1 when B is worse by more than --margin.", panel="Check")
+        bool, Setting("exit with status 1 when B is worse by more than --margin.", panel="Check", needs="compare")
     ] = False
     margin: Annotated[
         float,
         Setting(
-            "With --compare: what B may be worse by, in the unit of each score or share.",
+            "what B may be worse by, in the unit of each score or share.",
             between(0.0),
             value="X",
             panel="Check",
+            needs="compare",
         ),
     ] = 0.0
     save: Annotated[
         Path | None,
         Setting(
-            "With --calibrate: save the result to this file, for detect --calibration.",
+            "save the result to this file, for detect --calibration.",
             value="FILE",
             panel="Output",
             file=False,
+            needs="calibrate",
         ),
     ] = None
     on_error: Annotated[str | None, SameAs(RecordSettings)] = None

@@ -276,7 +276,7 @@ class TestUsage:
         ("line", "said"),
         [
             (("--remove",), "--remove needs a name"),
-            (("cub", "--remove", "--verify"), "--verify and --remove do not go together"),
+            (("cub", "--remove", "--verify"), "--verify and --remove exclude each other"),
             (("--from", "x.tar"), "--from needs the name of one data set"),
             (("cub", "dtd", "--from", "x.tar"), "--from needs the name of one data set"),
             (("ViT-B-32", "--from", "x.pt"), "--from is for data sets"),

@@ -223,7 +223,7 @@ def test_what_many_runs_refuse(capsys: Capture, data: Path, arguments: tuple[str
         (("--save", "x.toml"), "--save needs --calibrate"),
         (("--verify", "x.jsonl"), "--verify makes no use of --dataset"),
         (("--calibrate", "--sweep", "layers=1"), "--calibrate and --sweep exclude each other"),
-        (("--calibrate", "--output", "x"), "--calibrate has no --output"),
+        (("--calibrate", "--output", "x"), "--calibrate makes no use of --output"),
         (("--calibrate", "--epsilon", "0"), "--calibrate makes no use of --epsilon"),
         (("--sweep", "layer=1"), "did you mean layers?"),
         (("--epsilon", "0"), "makes no use of epsilon (--epsilon)\nhint: add --mode threshold"),
