@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder, data_folder
+from clipalign.cache import DATASETS_FOLDER, VECTORS_FOLDER, cache_folder
 from clipalign.commands.common import (
     STDIN,
     check_image,
@@ -31,6 +31,7 @@ from clipalign.data.classes import (
     PLACE,
     PUBLISHED,
     Classes,
+    find_words,
     read_dataset,
     read_descriptions,
     read_labels,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from clipalign.results import ClassifyResult
 
 DESCRIPTIONS_FOLDER: Final = "descriptions"
-
-WORDS_FOLDER: Final = "waffle-words"
 
 _FEW_TEXTS: Final = 200
 
@@ -197,7 +196,7 @@ def read_classes(settings: ClassifyOptions) -> Classes:
         )
     if settings.templates:
         classes = replace(classes, templates=tuple(read_lines(settings.templates, what="templates")))
-    if settings.method == "waffle" and (words := settings.words or _downloaded_words(settings)):
+    if settings.method == "waffle" and (words := settings.words or find_words(cache_dir=settings.cache_dir)):
         classes = replace(classes, words=tuple(read_lines(words, what="words")))
     if settings.describe_with is None:
         _check(classes, settings)
@@ -264,10 +263,6 @@ def _dataset_name(typed: str) -> str:
             input="--dataset",
         )
     return found
-
-
-def _downloaded_words(settings: ClassifyOptions) -> Path | None:
-    return next(iter(sorted(data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir).glob("*.txt"))), None)
 
 
 def _check(classes: Classes, settings: ClassifyOptions) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clipalign.cache import data_folder
 from clipalign.data.sources import STDIN
 from clipalign.errors import MissingDataset, UsageError, name_some
 from clipalign.files import MAX_TEXT_BYTES, read_text_bytes
@@ -23,6 +24,9 @@ DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", 
 
 PUBLISHED: Final = "wca-descriptions"
 """Name in ``clipalign download`` of the files of WCA's repository."""
+
+WORDS: Final = "waffle-words"
+"""Name in ``clipalign download`` of the words for the method waffle."""
 
 PLACE: Final = "{}"
 
@@ -52,6 +56,12 @@ airplane", "tench, Tinca tinca"), all lines must.
 _HEADER: Final = r"(?i)names:|(id|index|class|label|name|class_?id|wnid)s?[,;\t]\s*\w+([,;\t].*)?"
 
 Descriptions = Mapping[str, Sequence[str]]
+
+
+def find_words(*folders: Path, cache_dir: Path | None) -> Path | None:
+    """Return the first list of words in these folders, or where ``download`` puts one; None if there is none."""
+    tops = (*folders, data_folder(WORDS, cache_dir=cache_dir))
+    return next((file for top in tops for file in sorted(top.glob("waffle_words*.txt"))), None)
 
 
 @dataclass(frozen=True, slots=True)

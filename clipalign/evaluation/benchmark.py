@@ -214,6 +214,7 @@ class Benchmark(ABC, Generic[S, O]):
     options: tuple[str, ...] = ()
     data: Mapping[str, str] = MappingProxyType({})
     of_papers: bool = True
+    _checked: bool = False
 
     def __init__(self, folder: Path | None = None, **row: Any) -> None:
         for key, value in row.items():
@@ -227,7 +228,13 @@ class Benchmark(ABC, Generic[S, O]):
         return PUBLISHED.get(self.name, ())
 
     def check(self) -> None:
-        """Find the data and read its lists; called first before a model is loaded; MissingDataset if there is none."""
+        """Find the data and read its lists, once, before a model is loaded; MissingDataset if there is none."""
+        if not self._checked:
+            self.read_lists()
+            self._checked = True
+
+    def read_lists(self) -> None:
+        """What :meth:`check` does; nothing where samples are generated."""
 
     @abstractmethod
     def samples(self, *, limit: int | None, seed: int) -> Iterator[S | BrokenSample]:

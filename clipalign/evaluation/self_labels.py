@@ -81,7 +81,7 @@ class SelfLabeled(WordBenchmark):
         super().__init__(inner.folder)
         self._inner = inner
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         self._inner.check()
         self.data = self._inner.data
 

@@ -160,11 +160,24 @@ def test_pictures_and_prompts_are_taken_out_of_the_shards_that_download_brings(d
     assert (data / "images" / "uid-0003.txt").read_text() == prompts["uid-0003"][0]
 
 
+def samples_of(data: Path) -> list[object]:
+    benchmark = RichHF(data)
+    benchmark.check()
+    return list(benchmark.samples(limit=None, seed=0))
+
+
+def test_the_check_of_a_dry_run_takes_nothing_out(data: Path) -> None:
+    write_shards(data / "pickapic", richhf_prompts())
+    (data / "images" / "uid-0002.txt").unlink()
+    RichHF(data).check()
+    assert not (data / "images" / "uid-0002.txt").exists()
+
+
 def test_what_was_taken_out_is_left_alone_and_what_is_missing_is_added(data: Path) -> None:
     write_shards(data / "pickapic", richhf_prompts())
     (data / "images" / "uid-0001.txt").write_text("mine")
     (data / "images" / "uid-0002.txt").unlink()
-    RichHF(data).check()
+    samples_of(data)
     assert (data / "images" / "uid-0001.txt").read_text() == "mine"
     assert (data / "images" / "uid-0002.txt").read_text() == richhf_prompts()["uid-0002"][0]
 
@@ -175,7 +188,7 @@ def test_a_shard_that_is_none_is_named(data: Path) -> None:
     place = data / "pickapic" / "test-00000-of-00002.parquet"
     place.write_bytes(place.read_bytes()[:100])
     with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no Parquet file of richhf"):
-        RichHF(data).check()
+        samples_of(data)
 
 
 def test_a_shard_that_is_damaged_in_the_middle_is_named_and_not_the_folder(data: Path) -> None:
@@ -186,7 +199,7 @@ def test_a_shard_that_is_damaged_in_the_middle_is_named_and_not_the_folder(data:
     content = place.read_bytes()
     place.write_bytes(content[:4] + b"\xff" * 2000 + content[2004:])
     with pytest.raises(MissingDataset, match=r"test-00000-of-00002\.parquet is no Parquet file of richhf") as caught:
-        RichHF(data).check()
+        samples_of(data)
     assert caught.value.hint.startswith("delete it and fetch it again")
 
 

@@ -139,7 +139,7 @@ class CaptionSets(WordBenchmark):
     mode = "most-negative"
     options = tuple(dict.fromkeys((*WORD_OPTIONS, *LONG_OPTIONS)))
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         places = {name: place for name in self.files if (place := self._place(name))}
         if not places:
             find_in(self.folder, self.name, *self.files)

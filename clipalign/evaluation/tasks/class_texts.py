@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from clipalign.cache import data_folder
-from clipalign.data.classes import PLACE, PUBLISHED, Classes, read_descriptions, read_lines, spoken
+from clipalign.data.classes import PLACE, PUBLISHED, WORDS, Classes, find_words, read_descriptions, read_lines, spoken
 from clipalign.errors import UsageError
 from clipalign.evaluation.tasks.class_evaluator import ClassTask
 
@@ -30,9 +30,6 @@ T = TypeVar("T")
 REPOSITORY: Final = (PUBLISHED, "wca")
 
 IMAGENET: Final = "imagenet"
-
-WORDS_FOLDER: Final = "waffle-words"
-WORDS_FILE: Final = "waffle_words*.txt"
 
 ALPHA_NOTE: Final = (
     "crops reach down to alpha, as the paper says; the authors' code cropped down to 0.1 whatever was set, which "
@@ -64,7 +61,8 @@ def read_task(
     sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
     descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
     templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
-    words, no_words = _read(partial(read_lines, what="words"), settings.words, _words(folder, settings))
+    words_file = find_words(folder, folder.parent / WORDS, cache_dir=settings.cache_dir)
+    words, no_words = _read(partial(read_lines, what="words"), settings.words, words_file)
     plain = Classes(names=names)
     by_method = {"clip": plain, "clip-e": replace(plain, templates=templates or ())}
     notes = [f"clip-e has the 80 templates of OpenAI's CLIP: {no_templates}"] if no_templates else []
@@ -108,11 +106,6 @@ def _find(bases: Sequence[Path], name: str, file: str) -> Path | None:
     sets = (name, IMAGENET) if name.startswith(IMAGENET) else (name,)  # its variants have its classes
     places = (place / file for one in sets for place in _places(bases, one))
     return next((place for place in places if place.is_file()), None)
-
-
-def _words(folder: Path, settings: EvalSettings) -> Path | None:
-    tops = (folder, folder.parent / WORDS_FOLDER, data_folder(WORDS_FOLDER, cache_dir=settings.cache_dir))
-    return next((file for top in tops for file in sorted(top.glob(WORDS_FILE))), None)
 
 
 def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ class ClassBenchmark(Benchmark[ClassSample, ClassOutcome]):
         """The first of the markers that exists; MissingDataset if none does."""
         return find_in(self.folder, self.name, *self.markers)
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         _ = self.marker
 
     @abstractmethod

@@ -77,7 +77,7 @@ class FoilCoco(WordBenchmark):
     correct_mark: Final = "ORIG"  # the foil word of a true caption
     mode = "most-negative"
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, self.file, f"annotations/{self.file}"), self.name)
         document = file.json()
         try:

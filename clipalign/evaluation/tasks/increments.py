@@ -125,7 +125,7 @@ class GrowingCaptions(LongBenchmark[IncrementOutcome]):
     file: str
     pictures: tuple[str, ...]
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, self.file), self.name)
         self._rows = list(rows_of(file))
         self._folder = find_in(self.folder, self.name, *self.pictures)
@@ -164,7 +164,7 @@ AGAIN: Final = "fetch it again: clipalign download sdci"
 class Sdci(IncrementBenchmark):
     name = "sdci"
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         need("pyarrow", extra="parquet", what="reading sDCI")
         state = read_annotations(
             find_in(self.folder, self.name, STATE, f"test/{STATE}", f"test/test/{STATE}"), self.name

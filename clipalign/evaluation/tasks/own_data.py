@@ -72,7 +72,7 @@ class OwnRows(CaptionSets):
     def published(self) -> tuple[Published, ...]:
         return self.own_published
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         try:
             file = read_annotations(self.rows_file, self.name)
         except MissingDataset as error:
@@ -141,7 +141,7 @@ class Ratings(OwnRows):
     name = "human-judgement"
     hint = _RATINGS
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         files = [self.folder] if self.folder.is_file() else sorted(self.folder.glob("*.jsonl"))
         if len(files) != 1:
             reason = (
@@ -151,7 +151,7 @@ class Ratings(OwnRows):
             )
             raise MissingDataset(reason, hint=self.hint, input=str(self.folder))
         self.rows_file = files[0]
-        super().check()
+        super().read_lists()
         self.notes = ()
 
     def _samples_of_record(self, record: InputRecord) -> list[CaptionSample | BrokenSample]:

@@ -85,7 +85,7 @@ class CocoCaptions(RetrievalBenchmark):
     file: str
     pictures: tuple[str, ...]
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, f"annotations/{self.file}", self.file), self.name)
         document = file.json()
         try:
@@ -131,7 +131,7 @@ class DescribedPictures(RetrievalBenchmark):
     pictures: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, self.file), self.name)
         try:
             rows = list(enumerate(file.json()[self.rows], 1)) if self.rows else file.json_lines()
@@ -172,7 +172,7 @@ class PairedFiles(RetrievalBenchmark):
 
     tops: tuple[str, ...] = ("",)
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         captions = find_in(self.folder, self.name, *(f"{top}/caption".lstrip("/") for top in self.tops))
         images = find_in(captions.parent, self.name, "image")
         pictures = {file.stem: file for file in files_in(images) if file.suffix.lower() in PICTURE_SUFFIXES}

@@ -63,13 +63,13 @@ class RichHF(WordBenchmark):
     epsilon = -1e-5
     seeks_false = True
 
-    def check(self) -> None:
+    def read_lists(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name)
         self._rows = list(tfrecord_rows(file.path))
-        self._take_out()
-        self._folder = find_in(self.folder, self.name, PICTURES)
-        self._files = {path.stem: path for path in files_in(self._folder) if path.suffix.lower() in PICTURE_SUFFIXES}
-        if not self._files:
+        places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
+        self._shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
+        self._folder = self.folder / PICTURES if self._shards else find_in(self.folder, self.name, PICTURES)
+        if not self._shards and not self._pictures_here():
             raise MissingDataset(
                 f"{self._folder} holds no pictures",
                 hint=f"clipalign download {self.name}; each is UID.png or .jpg, its prompt UID.txt beside it",
@@ -80,13 +80,8 @@ class RichHF(WordBenchmark):
         self.of_papers = not self._file_note
         self._uneven = 0
 
-    def _take_out(self) -> None:
-        places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
-        shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
-        names = [row["filename"] for row in self._rows if isinstance(row.get("filename"), bytes)]
-        uids = {Path(name.decode("utf-8", "replace")).stem for name in names if isinstance(name, bytes)}
-        if shards:
-            extract(shards, uids, self.folder / PICTURES)
+    def _pictures_here(self) -> dict[str, Path]:
+        return {path.stem: path for path in files_in(self._folder) if path.suffix.lower() in PICTURE_SUFFIXES}
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -94,6 +89,11 @@ class RichHF(WordBenchmark):
         return tuple(filter(None, (AS_DEFINED, uneven if self._uneven else "", self._file_note, ABOUT)))
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample | BrokenSample]:
+        """The first call extracts what is in shards and not yet in the folder."""
+        if self._shards:
+            names = (row.get("filename") for row in self._rows)
+            extract(self._shards, {_uid(name) for name in names if isinstance(name, bytes)}, self._folder)
+        self._files = self._pictures_here()
         self._uneven = 0
         for number, row in enumerate(self._rows[:limit]):
             yield self._sample(number, row)
@@ -104,7 +104,7 @@ class RichHF(WordBenchmark):
         )
         if not isinstance(filename, bytes) or not isinstance(score, float):
             return broken(f"record-{number}", "", f"record {number} of {FILE} lacks its file name or its score")
-        uid = Path(filename.decode("utf-8", "replace")).stem
+        uid = _uid(filename)
         picture = self._files.get(uid, self._folder / f"{uid}.png")
         prompt = self._folder / f"{uid}.txt"
         try:
@@ -140,6 +140,10 @@ class RichHF(WordBenchmark):
     def more_statistics(self, outcomes: Sequence[CaptionOutcome], suffix: str) -> list[Statistic]:
         ids, counts = [outcome.id for outcome in outcomes], [_published_counts(outcome) for outcome in outcomes]
         return list(metrics.precision_recall(ids, counts, prefix="published_"))
+
+
+def _uid(filename: bytes) -> str:
+    return Path(filename.decode("utf-8", "replace")).stem
 
 
 def _published_counts(outcome: CaptionOutcome) -> tuple[int, int, int]:
