@@ -11,14 +11,8 @@ from typing import Annotated, Any, Final, get_type_hints
 import typer
 
 from clipalign.commands import settings_tables
-from clipalign.config.settings import (
-    CommandSettings,
-    Setting,
-    declared,
-    foreign_settings_files,
-    resolve,
-    unknown_variables,
-)
+from clipalign.config.resolve import foreign_files, resolve, unknown_variables
+from clipalign.config.settings import CommandSettings, Setting, declared
 from clipalign.errors import EXIT_DONE
 from clipalign.output import configure
 from clipalign.output.console import notices, write_output
@@ -112,6 +106,6 @@ def resolve_settings(
     """Resolve the settings of this run as :func:`resolve`; warn of variables and files that set nothing."""
     settings = resolve(kind, flags, command=command, tables=settings_tables, start=start)
     configure(settings)
-    for sentence in (*unknown_variables(settings_tables), *foreign_settings_files()):
+    for sentence in (*unknown_variables(settings_tables), *foreign_files()):
         notices.warn(sentence)
     return settings

@@ -1,4 +1,4 @@
-"""How a setting is declared and resolved: one annotated field of a frozen dataclass declares one setting.
+"""How a setting is declared: one annotated field of a frozen dataclass declares one setting.
 
     layers: Annotated[int | None, Setting("Text layers averaged, from the last.", whole(1), value="K")] = None
 
@@ -7,20 +7,15 @@ reader and check, its default, its line in ``--help`` and its completion. The fl
 file, that over the default, and an error names the origin. Objects made by Python programs are checked too.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from inspect import get_annotations
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, get_args, get_origin, get_type_hints
 
-from clipalign.config.file import foreign_files, read_settings_file
 from clipalign.config.readers import BadValueError, Reader, name, names, one_of, path, paths, quoted, truth
-from clipalign.config.suggest import suggestion
-from clipalign.errors import SettingsError, UsageError
-
-ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
+from clipalign.errors import UsageError
 
 Choices: TypeAlias = tuple[str, ...] | Callable[[], Iterable[str]]
 
@@ -43,7 +38,7 @@ class Setting:
         variables: other variables that set it.
         beside_file: whether its parts that begin with ``./`` or ``../`` are relative to the settings file.
         panel: heading of its group in the help; by default the ``panel`` of its class.
-        needs: the setting without which it does nothing and is refused; the help names it.
+        needs: the setting without which it does nothing and is refused; the help begins with it.
         many, switch: whether it may be repeated, and whether it takes no value; derived from the field's type.
     """
 
@@ -64,6 +59,10 @@ class Setting:
     needs: str = ""
     many: bool = False
     switch: bool = False
+
+
+Tables: TypeAlias = "Mapping[str, Mapping[str, Setting]]"
+"""The settings of each command, by its name."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,6 @@ def refuse(settings: CommandSettings, names: Iterable[str], message: str, *, hin
             flag = declared(type(settings))[key].flag
             raise UsageError(message.replace("{}", flag), hint=hint, input=flag)
 
-
-S = TypeVar("S", bound=CommandSettings)
 
 _READERS: Final[dict[Any, Reader]] = {
     bool: truth,
@@ -212,83 +209,3 @@ def read_value(setting: Setting, value: object, *, origin: str, error: type[Usag
     except BadValueError as bad:
         message = f"{origin} must be {bad.expected}, not {quoted(value)}"
         raise error(message, hint=bad.hint, input=origin) from None
-
-
-Tables: TypeAlias = Mapping[str, Mapping[str, Setting]]
-
-
-def resolve(
-    kind: type[S],
-    flags: Mapping[str, object],
-    *,
-    command: str,
-    tables: Callable[[], Tables],
-    start: Path | None = None,
-) -> S:
-    """Return the settings of one run.
-
-    Args:
-        flags: typed values, by setting; None for those not typed.
-        tables: the settings of all commands, called only if there is a settings file.
-        start: where the search for a settings file begins; the working directory by default.
-
-    Raises:
-        UsageError: a flag's value is out of its range.
-        SettingsError: a variable or the settings file holds an invalid value.
-    """
-    own = declared(kind)
-    unknown = set(flags) - set(own)
-    if unknown:
-        raise TypeError(f"no such settings: {sorted(unknown)}")
-    in_file = _from_file(command, tables, start)
-    found: dict[str, Any] = {}
-    for key, setting in own.items():
-        if flags.get(key) is not None:
-            found[key] = read_value(setting, flags[key], origin=setting.flag)
-        elif variable := _variable(key, setting):
-            found[key] = read_value(setting, os.environ[variable], origin=variable, error=SettingsError)
-        elif key in in_file:
-            value, origin = in_file[key]
-            found[key] = read_value(setting, value, origin=origin, error=SettingsError)
-    given = {key: value for key, value in found.items() if value is not None}
-    return kind(**given, typed=frozenset(key for key, value in flags.items() if value is not None))
-
-
-def _from_file(command: str, tables: Callable[[], Tables], start: Path | None) -> dict[str, tuple[object, str]]:
-    try:
-        start = start or Path.cwd()
-    except FileNotFoundError:
-        return {}  # the working directory was deleted: no file is near
-    return read_settings_file(command, tables, start=start)
-
-
-def foreign_settings_files() -> list[str]:
-    """Return a sentence about each skipped settings file of another user near the working directory."""
-    try:
-        return foreign_files(Path.cwd())
-    except FileNotFoundError:
-        return []
-
-
-def variables_of(key: str, setting: Setting) -> tuple[str, ...]:
-    """Return the variables that set it; the first that is set wins."""
-    return (ENVIRONMENT_PREFIX + key.upper(), *setting.variables) if setting.variable else ()
-
-
-def _variable(key: str, setting: Setting) -> str:
-    """Return the variable that sets it now, or empty; an empty variable sets nothing."""
-    return next((one for one in variables_of(key, setting) if os.environ.get(one)), "")
-
-
-def unknown_variables(tables: Callable[[], Tables]) -> list[str]:
-    """Return a sentence about each variable that looks like a setting but is none."""
-    set_now = [variable for variable in os.environ if variable.startswith(ENVIRONMENT_PREFIX)]
-    if not set_now:
-        return []
-    known = {one for table in tables().values() for key in table for one in variables_of(key, table[key])}
-    short = [one.removeprefix(ENVIRONMENT_PREFIX) for one in sorted(known) if one.startswith(ENVIRONMENT_PREFIX)]
-    return [
-        f"the variable {one} sets nothing"
-        + (f"; {hint}" if (hint := suggestion(one.removeprefix(ENVIRONMENT_PREFIX), short)) else "")
-        for one in sorted(set(set_now) - known)
-    ]

@@ -13,10 +13,10 @@ import pytest
 
 from clipalign.commands import settings_tables
 from clipalign.commands.detect import DetectOptions
-from clipalign.config import settings
-from clipalign.config.file import find_settings_file, foreign_files
+from clipalign.config import resolve as config
 from clipalign.config.readers import whole
-from clipalign.config.settings import CommandSettings, SameAs, Setting, Tables, declared, flag_name, unknown_variables
+from clipalign.config.resolve import find_settings_file, foreign_files, unknown_variables
+from clipalign.config.settings import CommandSettings, SameAs, Setting, Tables, declared, flag_name
 from clipalign.config.suggest import suggestion
 from clipalign.data.sentences import Cut
 from clipalign.errors import SettingsError, UsageError
@@ -447,7 +447,7 @@ def test_one_declaration_is_all_that_a_setting_takes(project: Path, monkeypatch:
         return {"one": declared(Owner), "two": declared(Other)}
 
     def found(**flags: object) -> int | None:
-        return settings.resolve(Other, flags, command="two", tables=tables, start=project).size
+        return config.resolve(Other, flags, command="two", tables=tables, start=project).size
 
     setting = declared(Other)["size"]
     assert (setting.flag, setting.default, setting.panel) == ("--size", "7", "Scoring")

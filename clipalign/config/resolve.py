@@ -1,5 +1,6 @@
-"""The settings file: ``clipalign.toml``, or ``[tool.clipalign]`` of ``pyproject.toml``, whichever is nearest upward.
+"""Where the values of settings come from: flags, variables, the settings file, defaults, in this order.
 
+The settings file is ``clipalign.toml``, or ``[tool.clipalign]`` of ``pyproject.toml``, whichever is nearest upward.
 A table named after a command (``[tool.clipalign.detect]``) holds for that command alone. The search goes up to the root
 of the repository or the home folder, and skips files of owners other than the user or root.
 """
@@ -11,23 +12,62 @@ import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
 from clipalign.cache import home_folder
 from clipalign.config.readers import quoted
+from clipalign.config.settings import CommandSettings, Setting, Tables, declared, read_value
 from clipalign.config.suggest import suggestion
 from clipalign.errors import SettingsError
 from clipalign.files import is_file, is_folder, is_special
 
-if TYPE_CHECKING:
-    from clipalign.config.settings import Setting, Tables
+S = TypeVar("S", bound=CommandSettings)
+
+ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_DOTS: Final = 200
 """Dots allowed in a line: parsing a dotted key takes time quadratic in its parts."""
 
 
-def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
+def resolve(
+    kind: type[S],
+    flags: Mapping[str, object],
+    *,
+    command: str,
+    tables: Callable[[], Tables],
+    start: Path | None = None,
+) -> S:
+    """Return the settings of one run.
+
+    Args:
+        flags: typed values, by setting; None for those not typed.
+        tables: the settings of all commands, called only if there is a settings file.
+        start: where the search for a settings file begins; the working directory by default.
+
+    Raises:
+        UsageError: a flag's value is out of its range.
+        SettingsError: a variable or the settings file holds an invalid value.
+    """
+    own = declared(kind)
+    unknown = set(flags) - set(own)
+    if unknown:
+        raise TypeError(f"no such settings: {sorted(unknown)}")
+    in_file = _values_in_file(command, tables, start)
+    found: dict[str, Any] = {}
+    for key, setting in own.items():
+        if flags.get(key) is not None:
+            found[key] = read_value(setting, flags[key], origin=setting.flag)
+        elif variable := _variable(key, setting):
+            found[key] = read_value(setting, os.environ[variable], origin=variable, error=SettingsError)
+        elif key in in_file:
+            value, origin = in_file[key]
+            found[key] = read_value(setting, value, origin=origin, error=SettingsError)
+    given = {key: value for key, value in found.items() if value is not None}
+    return kind(**given, typed=frozenset(key for key, value in flags.items() if value is not None))
+
+
+def find_settings_file(start: Path | None) -> tuple[Path, dict[str, Any], str] | None:
     """Return path, table and the table's name of the nearest settings file upward from ``start``.
 
     ``clipalign.toml`` wins over a ``pyproject.toml`` beside it; a ``pyproject.toml`` without ``[tool.clipalign]`` and
@@ -49,7 +89,7 @@ def find_settings_file(start: Path) -> tuple[Path, dict[str, Any], str] | None:
     return None
 
 
-def foreign_files(start: Path) -> list[str]:
+def foreign_files(start: Path | None = None) -> list[str]:
     """Return a sentence about each skipped settings file: not a file, or owned or writable by another user."""
     places = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
     return [
@@ -71,8 +111,15 @@ def _names_us(project: Path) -> bool:
         return False
 
 
-def _folders(start: Path) -> list[Path]:
-    """Return ``start`` and its parents up to the repository's root or the home folder; without either, it alone."""
+def _folders(start: Path | None) -> list[Path]:
+    """Return ``start``, by default the working directory, and its parents up to the repository or the home folder.
+
+    Without either it is alone; nothing is returned if the working directory was deleted.
+    """
+    try:
+        start = start or Path.cwd()
+    except FileNotFoundError:
+        return []
     home = home_folder()
     found = []
     for folder in (start, *start.parents):
@@ -90,7 +137,7 @@ def _counts(path: Path) -> bool:
     return {there.st_uid, path.lstat().st_uid} <= {0, os.getuid()} and not there.st_mode & stat.S_IWOTH
 
 
-def read_settings_file(command: str, tables: Callable[[], Tables], *, start: Path) -> dict[str, tuple[object, str]]:
+def _values_in_file(command: str, tables: Callable[[], Tables], start: Path | None) -> dict[str, tuple[object, str]]:
     """Return value and origin, for messages, of every setting that the nearest file holds for ``command``.
 
     Raises:
@@ -168,3 +215,27 @@ def _toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read: {reason}", input=str(path)) from error
     except ValueError as error:  # no TOML, or a number of more digits than Python reads
         raise SettingsError(f"{path} is not valid TOML: {error}", input=str(path)) from error
+
+
+def variables_of(key: str, setting: Setting) -> tuple[str, ...]:
+    """Return the variables that set it; the first that is set wins."""
+    return (ENVIRONMENT_PREFIX + key.upper(), *setting.variables) if setting.variable else ()
+
+
+def _variable(key: str, setting: Setting) -> str:
+    """Return the variable that sets it now, or empty; an empty variable sets nothing."""
+    return next((one for one in variables_of(key, setting) if os.environ.get(one)), "")
+
+
+def unknown_variables(tables: Callable[[], Tables]) -> list[str]:
+    """Return a sentence about each variable that looks like a setting but is none."""
+    set_now = [variable for variable in os.environ if variable.startswith(ENVIRONMENT_PREFIX)]
+    if not set_now:
+        return []
+    known = {one for table in tables().values() for key in table for one in variables_of(key, table[key])}
+    short = [one.removeprefix(ENVIRONMENT_PREFIX) for one in sorted(known) if one.startswith(ENVIRONMENT_PREFIX)]
+    return [
+        f"the variable {one} sets nothing"
+        + (f"; {hint}" if (hint := suggestion(one.removeprefix(ENVIRONMENT_PREFIX), short)) else "")
+        for one in sorted(set(set_now) - known)
+    ]
