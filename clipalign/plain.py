@@ -53,3 +53,12 @@ def plain_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text
+
+
+def json_type(value: object) -> str:
+    """What JSON calls the type of ``value``, with its article; of what JSON does not have, Python's name."""
+    if isinstance(value, bool):
+        return "true or false"
+    types = ((str, "a string"), (int | float, "a number"), (list | tuple, "a list"), (Mapping, "an object"))
+    found = (name for kind, name in types if isinstance(value, kind))
+    return next(found, "null" if value is None else type(value).__name__)

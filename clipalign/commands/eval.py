@@ -13,10 +13,11 @@ from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings
 from clipalign.config.settings import flag_name, refuse
 from clipalign.data.words import Mode
-from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError, unwritable
+from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError
 from clipalign.evaluation.registry import BENCHMARKS, benchmark_names, find_benchmark, named_benchmarks
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.sweep import check_used, read_axes
+from clipalign.files import write_failed, write_whole
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
@@ -216,12 +217,7 @@ def _writing(folder: Path | None) -> Iterator[None]:
     except OSError as error:
         if folder is None or not _concerns(error, folder):
             raise
-        again = "free some space and " if error.errno in DISK_FULL else ""
-        raise unwritable(error)(
-            f"results could not be written to {folder}: {error.strerror}",
-            hint=f"{again}go on with --resume, or choose another --output",
-            input=str(folder),
-        ) from error
+        raise write_failed(str(folder), error, kept="go on with --resume, or choose another --output") from error
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
@@ -325,7 +321,6 @@ def _report(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> None:
 
 
 def _write_report(page: str, settings: EvalSettings) -> None:
-    from clipalign.files import write_whole
     from clipalign.output.eval import REPORT_FILE
 
     assert settings.output is not None

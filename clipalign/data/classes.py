@@ -18,6 +18,7 @@ from clipalign.cache import data_folder
 from clipalign.data.sources import STDIN
 from clipalign.errors import MissingDataset, UsageError, name_some
 from clipalign.files import MAX_TEXT_BYTES, read_text_bytes
+from clipalign.plain import json_type
 
 DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
 """Data sets whose classes have published descriptions."""
@@ -164,7 +165,7 @@ def read_labels(path: Path) -> list[str]:
             rows: list[object] = names if isinstance(names, list) else []
             if isinstance(names, dict) or any(isinstance(row, list | dict) for row in rows):
                 raise _no_labels(path, "looks like a table of ids and names")
-            raise _no_labels(path, "is not of names alone" if rows else f"is {_kind(names)}")
+            raise _no_labels(path, "is not of names alone" if rows else f"is {json_type(names)}")
     else:
         names = [line.strip() for line in _read(path, hint="a file with a class a line").splitlines() if line.strip()]
     below = names[1:] if names and re.fullmatch(_HEADER, names[0]) else names
@@ -220,23 +221,23 @@ def check_descriptions(found: object, *, source: str) -> dict[str, tuple[str, ..
     if not isinstance(found, Mapping):
         templates = isinstance(found, list) and all(isinstance(one, str) and PLACE in one for one in found)
         raise UsageError(
-            f"{source} must hold an object of class name to list of sentences, not {_kind(found)}",
+            f"{source} must hold an object of class name to list of sentences, not {json_type(found)}",
             hint="a list of templates goes to --templates" if templates else _OBJECT,
             input=source,
         )
     checked: dict[str, tuple[str, ...]] = {}
     for name, sentences in found.items():
         if not isinstance(name, str):
-            raise UsageError(f"{source}: a class name must be a string, not {_kind(name)}", input=source)
+            raise UsageError(f"{source}: a class name must be a string, not {json_type(name)}", input=source)
         if not isinstance(sentences, list | tuple):
             raise UsageError(
-                f"{source}: the descriptions of {name!r} must be a list, not {_kind(sentences)}",
+                f"{source}: the descriptions of {name!r} must be a list, not {json_type(sentences)}",
                 hint=_OBJECT,
                 input=source,
             )
         for number, sentence in enumerate(sentences, 1):
             if not isinstance(sentence, str) or not sentence.strip():
-                what = "empty" if isinstance(sentence, str) else _kind(sentence)
+                what = "empty" if isinstance(sentence, str) else json_type(sentence)
                 raise UsageError(f"{source}: description {number} of {name!r} is {what}", input=source)
         checked[name] = tuple(sentence.strip() for sentence in sentences)
     check_names(checked, source=source)
@@ -308,10 +309,3 @@ def _json(path: Path, *, hint: str) -> object:
     except RecursionError as error:
         raise UsageError(f"{path} is nested too deeply", input=str(path)) from error
     return found
-
-
-def _kind(value: object) -> str:
-    names = {list: "a list", tuple: "a list", dict: "an object", str: "a string", bool: "true or false"}
-    if value is None:
-        return "null"
-    return "a number" if type(value) in (int, float) else names.get(type(value), type(value).__name__)

@@ -21,6 +21,7 @@ from clipalign.data.sources import HTTP, NO_STORES, STDIN, is_file_name, origin_
 from clipalign.data.words import too_long
 from clipalign.errors import ClipalignError, InputUnreadable
 from clipalign.files import address_in
+from clipalign.plain import json_type
 
 COLUMNS: Final = ("image", "text", "id", "references")
 
@@ -42,23 +43,23 @@ _OTHER_NAMES: Final = {
 _ALIKE: Final = 0.7
 _SHOWN: Final = 40
 
-_MISSING: Final = object()
+MISSING: Final = object()
 
 
 def value_at(row: Any, path: str) -> Any:
-    """Return what is at ``path``, as ``json.caption`` or ``captions.0``: a value, an error or :data:`_MISSING`."""
+    """Return what is at ``path``, as ``json.caption`` or ``captions.0``: a value, an error or :data:`MISSING`."""
     if isinstance(row, ClipalignError):
         return row
     head, dot, rest = path.partition(".")
     if isinstance(row, Mapping):
         if path in row:
             return row[path]
-        return value_at(row[head], rest) if dot and head in row else _MISSING
+        return value_at(row[head], rest) if dot and head in row else MISSING
     if isinstance(row, list | tuple) and head.removeprefix("-").isdecimal():
         number = int(head)
         if -len(row) <= number < len(row):
             return value_at(row[number], rest) if dot else row[number]
-    return _MISSING
+    return MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class RowReader:
         """
         for wanted in self._required():
             column = self.column(wanted)
-            if value_at(row, column) is _MISSING and (has_all or wanted in self.columns or _meant(wanted, row)):
+            if value_at(row, column) is MISSING and (has_all or wanted in self.columns or _meant(wanted, row)):
                 message = f"{name} has no column {column}; it has {_listed(row)}"
                 raise InputUnreadable(message, hint=self.meant(row), input=name)
 
@@ -106,14 +107,16 @@ class RowReader:
     def meant(self, row: Mapping[str, Any]) -> str:
         named = dict(self.columns)
         for wanted in self._required():
-            if value_at(row, self.column(wanted)) is _MISSING:
+            if value_at(row, self.column(wanted)) is MISSING:
                 named[wanted] = _meant(wanted, row) or "COLUMN"
         return f"--columns {_quoted(','.join(f'{wanted}={column}' for wanted, column in named.items()))}"
 
     def record(self, row: object, place: Place) -> InputRecord:
         """Return the record of one row; its ``id`` may be empty."""
         if not isinstance(row, Mapping):
-            return bad_record(place, InputUnreadable(f"the record is not an object but {_kind(row)}", input=str(place)))
+            return bad_record(
+                place, InputUnreadable(f"the record is not an object but {json_type(row)}", input=str(place))
+            )
         found = _Found(self, row, place)
         image, image_name = found.image()
         if isinstance(image, str) and image:
@@ -164,7 +167,7 @@ class RowReader:
         every = [name for name in row if name not in COLUMNS and name not in self.columns.values()]
         for name in every if ALL_COLUMNS in self.keep else self.keep:
             value = value_at(row, name)
-            if value is not _MISSING and not isinstance(value, bytes | ClipalignError):
+            if value is not MISSING and not isinstance(value, bytes | ClipalignError):
                 yield name, value
 
 
@@ -204,26 +207,26 @@ class _Found:
     def text(self) -> str:
         value = self._at("text")
         if not isinstance(value, str):
-            if self.reader.needs_text or (value not in (None, _MISSING) and not isinstance(value, ClipalignError)):
+            if self.reader.needs_text or (value not in (None, MISSING) and not isinstance(value, ClipalignError)):
                 self._lacks("text", value)
             return ""
         return "" if self._fails(_unwritable("text", value) or _too_long("text has", len(value))) else value
 
     def id(self) -> str:
         value = self._at("id")
-        if value in (None, _MISSING, ""):
+        if value in (None, MISSING, ""):
             return ""
         if isinstance(value, str):
             return "" if self._fails(_unwritable("id", value)) else value
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        self._fails(f"the id must be a string or a whole number, not {_kind(value)}")
+        self._fails(f"the id must be a string or a whole number, not {json_type(value)}")
         return ""
 
     def references(self) -> tuple[str, ...]:
         """Return a list of strings; in tables of text, parsed from JSON."""
         value = self._at("references")
-        if value in (None, _MISSING, ""):
+        if value in (None, MISSING, ""):
             return ()
         if isinstance(value, str):
             try:
@@ -243,14 +246,14 @@ class _Found:
     def _lacks(self, column: str, value: object) -> None:
         if isinstance(value, ClipalignError):
             self.problem = self.problem or value
-        elif value is _MISSING:
+        elif value is MISSING:
             hint = self.reader.meant(self.row) if _meant(column, self.row) else ""
             listed = f"it has {_listed(self.row)}" if self.row else ""
             self._fails(f"there is no {self.reader.column(column)}\n{hint or listed}")
         elif value is None or isinstance(value, str):
             self._fails(f"the {column} is empty")
         else:
-            self._fails(f"the {column} must be a string, not {_kind(value)}")
+            self._fails(f"the {column} must be a string, not {json_type(value)}")
 
     def _fails(self, message: str) -> bool:
         """Keep ``message``, with a hint after a line feed, if it is the first; return whether it is not empty."""
@@ -287,15 +290,6 @@ def _quoted(text: str) -> str:
 
 def _listed(columns: Collection[str]) -> str:
     return ", ".join(str(column)[:_SHOWN] for column in list(columns)[:12]) or "none"
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    kinds = ((str, "a string"), (int, "a number"), (float, "a number"), (list, "a list"), (Mapping, "an object"))
-    return next(
-        (name for kind, name in kinds if isinstance(value, kind)), "null" if value is None else "something else"
-    )
 
 
 def _unwritable(column: str, value: str) -> str:

@@ -125,7 +125,7 @@ def test_a_disk_that_fills_up_is_a_sentence(capsys: Capture, tmp_path: Path, mon
     monkeypatch.setattr("clipalign.evaluation.load_run.write_whole", disk_full)
     status, out, err = run_here(capsys, *LINE, "--output", str(tmp_path))
     assert (status, out) == (70, "")
-    assert err.startswith(f"error: results could not be written to {tmp_path}: No space left on device\n")
+    assert err.startswith(f"error: {tmp_path} cannot be written: the disk is full\n")
 
 
 @pytest.fixture

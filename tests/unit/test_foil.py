@@ -110,6 +110,7 @@ def test_it_is_said_whether_published_numbers_are_of_this_data(tmp_path: Path) -
     place.write_text(place.read_text().replace("COCO_val2014_", "mine_"))
     for picture in list((tmp_path / "val2014").iterdir()):
         picture.rename(picture.with_name(picture.name.replace("COCO_val2014_", "mine_")))
+    benchmark = word_set("foil", tmp_path)
     benchmark.check()
     assert benchmark.notes[0].startswith("the pictures are not those of FOIL")
     result = run_benchmark(benchmark, load_tiny(), EvalSettings())
@@ -134,6 +135,7 @@ def test_foil_words_that_no_caption_holds_are_said(tmp_path: Path) -> None:
     wrong = next(n for n, row in enumerate(document["annotations"]) if row["foil_word"] != "ORIG")
     document["annotations"][wrong]["foil_word"] = "zeppelin"
     place.write_text(json.dumps(document))
+    benchmark = word_set("foil", tmp_path)
     benchmark.check()
     expected = (
         f"1 of 10 foil words do not stand in their captions and cannot be found, the first that of annotation {wrong}"

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import orjson
 
+from clipalign.data.columns import MISSING
+from clipalign.data.columns import value_at as found_at
 from clipalign.data.words import Span, Word, reported_words, split_words
 from clipalign.errors import TextUnusable
 from clipalign.evaluation import metrics
@@ -145,7 +147,9 @@ class CaptionSets(WordBenchmark):
             find_in(self.folder, self.name, *self.files)
         files = {name: read_annotations(place, self.name) for name, place in places.items()}
         rows = [row for name, file in files.items() for row in self._kept(Path(name).stem, file)]
-        names = [f"{value_at(row, self.image)}{self.suffix}" for _, row in rows if _has(row, self.image)]
+        names = [
+            f"{value_at(row, self.image)}{self.suffix}" for _, row in rows if found_at(row, self.image) is not MISSING
+        ]
         self._pictures(names[:: 1 + len(names) // PICTURES_TRIED], *self.pictures)  # of all parts of the set
         self._folders = [folder for place in self.pictures if (folder := self.folder / place).is_dir()]
         coco = coco_captions(self.folder, self.name) if self.references == "@coco" else None
@@ -167,7 +171,8 @@ class CaptionSets(WordBenchmark):
 
     def _kept(self, file: str, annotations: Annotations) -> Iterator[tuple[str, Any]]:
         for key, row in self.rows(annotations):
-            if not self.votes or (_has(row, self.votes) and value_at(row, self.votes) >= self.least_votes):
+            votes = found_at(row, self.votes) if self.votes else self.least_votes
+            if votes is not MISSING and votes >= self.least_votes:
                 yield f"{file}:{key}", row
 
     def rows(self, file: Annotations) -> Iterator[tuple[str, Any]]:
@@ -281,19 +286,12 @@ def rows_of(annotations: Annotations) -> Iterator[tuple[str, Any]]:
         yield str(key), row
 
 
-def value_at(row: Any, place: str) -> Any:
-    """The value in a row under keys joined by points."""
-    for key in place.split("."):
-        row = row[int(key)] if isinstance(row, list) else row[key]
-    return row
-
-
-def _has(row: Any, place: str) -> bool:
-    try:
-        value_at(row, place)
-    except RECORD_ERRORS:
-        return False
-    return True
+def value_at(row: Any, path: str) -> Any:
+    """The value in a row under keys joined by points; KeyError if there is none."""
+    found = found_at(row, path)
+    if found is MISSING:
+        raise KeyError(path)
+    return found
 
 
 def _captions(row: Any, described: Mapping[str, str], earlier: Sequence[Caption]) -> Iterator[Caption]:
