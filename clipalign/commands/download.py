@@ -167,7 +167,7 @@ def _plan(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
     answer = _Answer()
     for row in with_needs(_with_files(rows)):
         found = status_of(row, settings.cache_dir)
-        does, hint, place = "fetch", "", ""
+        does, hint, details = "fetch", "", ""
         if found.state == "here":
             does = "nothing: it is here"
         elif instructions := still_by_hand(row, settings.cache_dir):
@@ -175,14 +175,14 @@ def _plan(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
         else:
             try:
                 check_license(row, settings.accept_license)
-                place = f", {size_of(found.size_bytes)} from {found.source} to {found.place}"
+                details = f", {size_of(found.size_bytes)} from {found.source} to {found.place}"
             except LicenseNotAccepted as error:
                 does, hint = "license not accepted", f"{error.message}; {error.hint}"
         record = {
             "name": row.name, "kind": found.kind, "would": does, "size_bytes": found.size_bytes or None,
             "source": found.source, "path": str(found.place), "hint": hint or None,
         }  # fmt: skip
-        answer.add(record, f"{found.name}: {does}{place}", [hint] if hint else [])
+        answer.add(record, f"{found.name}: {does}{details}", [hint] if hint else [])
     return answer
 
 
@@ -317,8 +317,8 @@ def _line(row: Row, results: Sequence[DownloadResult]) -> str:
     size = size_of(sum(one.size_bytes for one in results))
     done = "fetched" if any(one.fresh for one in results) else "here already"
     checked = "verified" if all(one.verified for one in results) else "no hash is known for all of it"
-    place = results[0].path if len(results) == 1 else results[0].path.parent
-    return f"{row.name}: {done}, {size}, {checked}, {visible(str(place))}"
+    path = results[0].path if len(results) == 1 else results[0].path.parent
+    return f"{row.name}: {done}, {size}, {checked}, {visible(str(path))}"
 
 
 def _together(failed: Sequence[MissingWeights], rows: int) -> MissingWeights:

@@ -224,8 +224,8 @@ def _concerns(error: OSError, folder: Path) -> bool:
     """Return whether ``error`` is about ``folder`` or a file in it, or a full disk without a file name."""
     if error.filename is None:
         return error.errno in DISK_FULL
-    place = Path(str(error.filename))
-    return place == folder or folder in place.parents
+    path = Path(str(error.filename))
+    return path == folder or folder in path.parents
 
 
 def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
@@ -240,14 +240,14 @@ def _compare(runs: tuple[Path, Path], settings: EvalSettings) -> int:
     return EXIT_FOUND if settings.check and comparison.worse else EXIT_DONE
 
 
-def _verify(place: Path, settings: EvalSettings) -> int:
+def _verify(path: Path, settings: EvalSettings) -> int:
     from clipalign.evaluation.verify import SAMPLE, read_sample, verify
     from clipalign.output.eval import verification_table
 
-    sample = read_sample(place, size=settings.limit or SAMPLE, seed=settings.seed, pictures=settings.data_root)
+    sample = read_sample(path, size=settings.limit or SAMPLE, seed=settings.seed, pictures=settings.data_root)
     loaded = choose_model(find_model(settings.model), settings).load()
     with Progress(("record", "records"), total=len(sample)) as progress:
-        found = verify(place, sample, loaded, progress=progress.advance)
+        found = verify(path, sample, loaded, progress=progress.advance)
     write_record(plain(found), verification_table(found), format=chosen_format(settings))
     return EXIT_INPUTS if found.unreadable else EXIT_FOUND if found.different else EXIT_DONE
 

@@ -109,7 +109,7 @@ def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tup
         check_text(name, text)
     if len(given) == 1:
         return [(image, given[0][1])]
-    return [(str(place) if name == "TEXT" else name, text) for place, (name, text) in enumerate(given, 1)]
+    return [(str(number) if name == "TEXT" else name, text) for number, (name, text) in enumerate(given, 1)]
 
 
 def _read(name: str) -> str:

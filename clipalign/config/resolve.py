@@ -91,15 +91,15 @@ def find_settings_file(start: Path | None) -> tuple[Path, dict[str, Any], str] |
 
 def foreign_files(start: Path | None = None) -> list[str]:
     """Return a sentence about each skipped settings file: not a file, or owned or writable by another user."""
-    places = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
+    paths = [folder / name for folder in _folders(start) for name in ("clipalign.toml", "pyproject.toml")]
     return [
-        f"{place} is not read, because it is a device, a pipe or a socket, not a file"
-        for place in places
-        if place.name == "clipalign.toml" and is_special(place)
+        f"{path} is not read, because it is a device, a pipe or a socket, not a file"
+        for path in paths
+        if path.name == "clipalign.toml" and is_special(path)
     ] + [
-        f"{place} is not read, because another user owns it or may write it"
-        for place in places
-        if is_file(place) and not _counts(place) and (place.name == "clipalign.toml" or _names_us(place))
+        f"{path} is not read, because another user owns it or may write it"
+        for path in paths
+        if is_file(path) and not _counts(path) and (path.name == "clipalign.toml" or _names_us(path))
     ]
 
 

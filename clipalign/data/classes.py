@@ -117,8 +117,8 @@ def read_dataset(folders: Sequence[Path], name: str, *, method: str) -> Classes:
 
 def _published(folders: Sequence[Path], name: str, file: str) -> Path | None:
     inner = (f"prompts/{name}", f"descriptions/{name}", f"features/{name}", "classes", name, ".")
-    places = (folder / part / file for folder in folders for part in inner)
-    return next((place for place in places if place.is_file()), None)
+    paths = (folder / part / file for folder in folders for part in inner)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _strings(path: Path | None) -> list[str]:

@@ -102,14 +102,14 @@ def _variant(content: bytes, said: str) -> tuple[str, ...] | None:
 
 
 def _jpeg(content: bytes) -> tuple[str, ...] | None:
-    place = 2
-    while content[place : place + 1] == b"\xff" and place + 4 < len(content):
-        marker, precision = content[place + 1], content[place + 4]
+    offset = 2
+    while content[offset : offset + 1] == b"\xff" and offset + 4 < len(content):
+        marker, precision = content[offset + 1], content[offset + 4]
         if marker in _LOSSLESS or marker == 0xF7:
             return ("a lossless JPEG",)
         if marker in (0xC0, 0xC1, 0xC2):
             return None if precision == 8 else (f"a JPEG of {precision} bits",)
-        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+        offset += 2 + int.from_bytes(content[offset + 2 : offset + 4])
     return None
 
 

@@ -21,9 +21,9 @@ def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputUnreadable: a missing or damaged file, or one of something else; the message names the line.
     """
-    for place, record in _documents(path):
+    for at, record in _documents(path):
         if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-            raise InputUnreadable(f"{path}{place} is no record of a result", hint=OUTPUTS, input=str(path))
+            raise InputUnreadable(f"{path}{at} is no record of a result", hint=OUTPUTS, input=str(path))
         if "error" not in record:
             yield record
 
@@ -37,8 +37,8 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
         for line in whole_file(str(path), lines_of):
             if isinstance(line, InputUnreadable):
                 raise line
-            place = f":{line.number}"
-            yield place, orjson.loads(line.content)
+            at = f":{line.number}"
+            yield at, orjson.loads(line.content)
     except orjson.JSONDecodeError as error:
         raise InputUnreadable(f"{path} is damaged: {error}", hint=OUTPUTS, input=str(path)) from None
     except OSError as error:

@@ -180,19 +180,19 @@ def _batch_rows(file: Any, group: int, columns: list[str], name: str) -> int:
 
 def _pages(stream: BinaryIO, column: Any) -> Iterator[tuple[int, int, int]]:
     """Yield bytes, compressed bytes and values of each page of a column, from its own header, which is binding."""
-    place = column.data_page_offset
-    if column.has_dictionary_page and 0 < column.dictionary_page_offset < place:
-        place = column.dictionary_page_offset
-    end = place + column.total_compressed_size
-    while place < end:
-        stream.seek(place)
+    offset = column.data_page_offset
+    if column.has_dictionary_page and 0 < column.dictionary_page_offset < offset:
+        offset = column.dictionary_page_offset
+    end = offset + column.total_compressed_size
+    while offset < end:
+        stream.seek(offset)
         header = _struct(stream)
         size, packed = header.get(2), header.get(3)
         if not isinstance(size, int) or not isinstance(packed, int) or size < 0 or packed < 0:
             raise ValueError("the header of a page is damaged")
         data = header.get(5) or header.get(8) or {}
         yield size, packed, data.get(1, 0)
-        place = stream.tell() + packed
+        offset = stream.tell() + packed
 
 
 def _struct(stream: BinaryIO, depth: int = 0) -> dict[int, Any]:

@@ -144,17 +144,17 @@ class _Asides(NamedTuple):
     starts: list[int]
     ends: list[int]
 
-    def holds(self, place: int) -> bool:
-        index = bisect_right(self.starts, place) - 1
-        return index >= 0 and self.starts[index] < place < self.ends[index]
+    def holds(self, position: int) -> bool:
+        index = bisect_right(self.starts, position) - 1
+        return index >= 0 and self.starts[index] < position < self.ends[index]
 
 
 def _asides(text: str) -> _Asides:
     found = _Asides([], [])
-    place = 0
+    position = 0
     for opening in regex.finditer(r"""[(\[“«「『《（【]|(?<![^\s([{—–-])"(?=\S)""", text):
         start = opening.start()
-        if start < place:
+        if start < position:
             continue
         window = text[start + 1 : start + _LONGEST_ASIDE].partition("\n\n")[0]
         mark = opening.group()
@@ -164,19 +164,19 @@ def _asides(text: str) -> _Asides:
         else:
             end = window.find(_PAIRS[mark]) + 1
         if end:
-            place = start + 1 + end
+            position = start + 1 + end
             found.starts.append(start)
-            found.ends.append(place)
+            found.ends.append(position)
     return found
 
 
 def _sentence_ends(text: str, asides: _Asides) -> Iterator[int]:
     begin = 0
     for stop in _STOP.finditer(text):
-        place = stop.end()
-        if stop["blank"] or stop["item"] or (not asides.holds(place) and _ends(text, begin, stop)):
-            begin = place
-            yield place
+        position = stop.end()
+        if stop["blank"] or stop["item"] or (not asides.holds(position) and _ends(text, begin, stop)):
+            begin = position
+            yield position
 
 
 def _ends(text: str, begin: int, stop: regex.Match[str]) -> bool:
@@ -200,13 +200,13 @@ def _ends(text: str, begin: int, stop: regex.Match[str]) -> bool:
     return _full_stop(text, begin, stop.start(), word, following)
 
 
-def _full_stop(text: str, begin: int, place: int, word: str, following: str) -> bool:
+def _full_stop(text: str, begin: int, position: int, word: str, following: str) -> bool:
     """Return whether a period after ``word`` ends a sentence, not an abbreviation or a number."""
     lowered, next_word = word.lower(), following.lower()
     capital, numeral = following[:1].isupper(), following[:1].isdigit()
     fresh = next_word in _STARTERS and capital
-    line = max(begin, text.rfind("\n", begin, place) + 1)
-    heads_a_line = _LISTED.match(text, line).end() >= place - len(word)
+    line = max(begin, text.rfind("\n", begin, position) + 1)
+    heads_a_line = _LISTED.match(text, line).end() >= position - len(word)
     if heads_a_line and (word.isdigit() or len(word) == 1):  # "1." and "a." before an entry of a list
         return False
     if word.isdigit():
@@ -224,15 +224,15 @@ def _full_stop(text: str, begin: int, place: int, word: str, following: str) -> 
     return True
 
 
-def _word_before(text: str, begin: int, place: int) -> str:
-    """Return the text from the last white space to ``place``, without opening marks."""
-    window = text[max(begin, place - _LONGEST_WORD) : place]
+def _word_before(text: str, begin: int, position: int) -> str:
+    """Return the text from the last white space to ``position``, without opening marks."""
+    window = text[max(begin, position - _LONGEST_WORD) : position]
     return window[-1:].strip() and window.split()[-1].lstrip("\"'“‘«‹([{「『（")
 
 
 def _phrases(text: str, sentence: Piece, asides: _Asides) -> list[Piece]:
     joints = (joint.end() for joint in _JOINT.finditer(text, sentence.start, sentence.end))
-    cuts = [place for place in joints if sentence.start < place < sentence.end and not asides.holds(place)]
+    cuts = [position for position in joints if sentence.start < position < sentence.end and not asides.holds(position)]
     kept: list[int] = []
     for first, last in zip([sentence.start, *cuts], [*cuts, sentence.end], strict=True):
         says = any(word.lower() not in _EMPTY_WORDS for word in _SPELLED.findall(text[first:last]))
@@ -240,4 +240,4 @@ def _phrases(text: str, sentence: Piece, asides: _Asides) -> list[Piece]:
             kept.append(last)
         elif last == sentence.end and kept:
             kept[-1] = last
-    return _pieces(text, sentence.start, sentence.end, [place for place in kept if place < sentence.end])
+    return _pieces(text, sentence.start, sentence.end, [position for position in kept if position < sentence.end])

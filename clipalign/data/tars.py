@@ -78,13 +78,13 @@ class BoundedMember(tarfile.TarInfo):
 
 def _check_records(content: bytes) -> None:
     """Check that each attribute has its stated length, and no number has endless digits."""
-    place = 0
-    while place < len(content):
-        record = _RECORD.match(content, place)
-        end = place + int(record[1]) if record else place
+    offset = 0
+    while offset < len(content):
+        record = _RECORD.match(content, offset)
+        end = offset + int(record[1]) if record else offset
         if record is None or record.end() >= end or content[end - 1 : end] != b"\n":
             raise ValueError("a header whose attributes are not of the length that they say")
-        place = end
+        offset = end
     if _LONG_NUMBER.search(content):
         raise ValueError("a header with a number of endless digits")
 

@@ -169,7 +169,7 @@ def cut_and_prepare(picture: Image.Image, boxes: Sequence[Box], loaded: LoadedMo
     side = loaded.image_size
     squares = numpy.empty((1 + len(boxes), side, side, 3), dtype=numpy.uint8)
     squares[0] = to_square(picture, loaded)
-    for place, box in enumerate(boxes, 1):
+    for index, box in enumerate(boxes, 1):
         # Cut before resizing: a resize with a box would let the filter look over the crop's edge.
-        squares[place] = to_square(picture.crop(box), loaded)
+        squares[index] = to_square(picture.crop(box), loaded)
     return torch.from_numpy(squares)

@@ -54,17 +54,17 @@ def inside(word: str, start: int) -> Span:
     return begin, min(begin + len(bare(word)), start + len(word))
 
 
-def exchanged(caption: str, place: Span, name: str) -> tuple[str, Span]:
-    """Return the caption with ``name`` at a place, in the case of what stood there, and the place of it.
+def exchanged(caption: str, span: Span, name: str) -> tuple[str, Span]:
+    """Return the caption with ``name`` at ``span``, in the case of what stood there, and the span of it.
 
     An article before it becomes the one that the name wants.
     """
-    before, written = caption[: place[0]], caption[place[0] : place[1]]
+    before, written = caption[: span[0]], caption[span[0] : span[1]]
     if found := _ARTICLE.search(before):
         fitting = article(name)
         before = before[: found.start()] + (fitting.capitalize() if found[1][0].isupper() else fitting) + found[2]
     put = name.capitalize() if written[:1].isupper() else name
-    return before + put + caption[place[1] :], (len(before), len(before) + len(put))
+    return before + put + caption[span[1] :], (len(before), len(before) + len(put))
 
 
 def bare(word: str) -> str:

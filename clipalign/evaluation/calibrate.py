@@ -93,7 +93,7 @@ def calibrate(
         "unreadable": unreadable,
     }
     provenance = evaluator.provenance
-    best = max(range(len(tried)), key=lambda place: tried[place].la, default=0)
+    best = max(range(len(tried)), key=lambda index: tried[index].la, default=0)
     kept = {name: value for name, value in provenance.settings.items() if name not in ("layers", "epsilon", "mode")}
     return Calibration(
         dataset=benchmark.name,
@@ -182,10 +182,10 @@ class _Words:
 
 def _words(name: str, outcomes: Sequence[CaptionOutcome]) -> _Words:
     rows: list[tuple[float, bool, int, int]] = []
-    for place, outcome in enumerate(outcomes):
+    for index, outcome in enumerate(outcomes):
         half = hashlib.sha256(outcome.result.image.encode("utf-8", "surrogateescape")).digest()[0] % FOLDS
         rows += [
-            (word.attribution, is_false(outcome, word), place, half)
+            (word.attribution, is_false(outcome, word), index, half)
             for word in outcome.result.words
             if word.attribution is not None
         ]

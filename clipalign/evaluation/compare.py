@@ -57,7 +57,7 @@ def compare(first: Path, second: Path, *, seed: int = 0, margin: float = 0.0) ->
         UsageError: one cannot be read, or they have nothing in common.
         InputUnreadable: a damaged output.
     """
-    outputs = [_is_output(place) for place in (first, second)]
+    outputs = [_is_output(path) for path in (first, second)]
     if outputs[0] != outputs[1]:
         hint = "give two results of eval, or two outputs of detect or score-long"
         raise UsageError("a result of eval cannot be compared with an output", hint=hint, input="--compare")
@@ -65,12 +65,12 @@ def compare(first: Path, second: Path, *, seed: int = 0, margin: float = 0.0) ->
     return replace(found, worse=tuple(worse_metrics(found.metrics, margin=margin)))
 
 
-def _is_output(place: Path) -> bool:
+def _is_output(path: Path) -> bool:
     """Return whether a file holds records; a result of ``eval`` names its data set."""
-    if not is_file(place) or place.suffix.lower() != ".json":
-        return is_file(place)
+    if not is_file(path) or path.suffix.lower() != ".json":
+        return is_file(path)
     try:
-        document = orjson.loads(read_text_bytes(place))
+        document = orjson.loads(read_text_bytes(path))
     except (OSError, orjson.JSONDecodeError):
         return False  # said when it is read as a result
     return isinstance(document, dict) and ("results" in document or "image" in document)
@@ -89,10 +89,10 @@ def worse_metrics(metrics: Sequence[ComparedMetric], *, margin: float) -> Iterat
 
 def compare_outputs(first: Path, second: Path, *, seed: int = 0) -> Comparison:
     """Compare two outputs of one command, matched by picture, or by id where no picture is in both."""
-    records = [list(read_outputs(place)) for place in (first, second)]
-    for place, one in zip((first, second), records, strict=True):
+    records = [list(read_outputs(path)) for path in (first, second)]
+    for path, one in zip((first, second), records, strict=True):
         if not one:
-            raise UsageError(f"{place} has no record with scores", hint="compare others", input="--compare")
+            raise UsageError(f"{path} has no record with scores", hint="compare others", input="--compare")
     try:
         metrics, notes = compare_records(*records, seed=seed)
     except RECORD_ERRORS as error:

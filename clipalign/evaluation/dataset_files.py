@@ -1,4 +1,4 @@
-"""Read the files of a data set: places, lists, annotation files known by their hash, pictures.
+"""Read the files of a data set: paths, lists, annotation files known by their hash, pictures.
 
 An annotation file of another version than the papers used is accepted, with a note. A truncated file, one that is no
 JSON, and a Git LFS pointer are refused.
@@ -37,14 +37,14 @@ _PIECE_BYTES: Final = 1 << 20
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 
 
-def find_in(folder: Path, name: str, *places: str) -> Path:
-    """The first of ``places`` within ``folder`` that exists; MissingDataset, of data set ``name``, if none does."""
-    for place in places:
-        if (folder / place).exists():
-            return folder / place
+def find_in(folder: Path, name: str, *paths: str) -> Path:
+    """The first of ``paths`` within ``folder`` that exists; MissingDataset, of data set ``name``, if none does."""
+    for path in paths:
+        if (folder / path).exists():
+            return folder / path
     if folder.is_dir():
-        message = f"{folder} is not laid out as {name}: there is no {' and no '.join(places[:3])}"
-        hint = f"clipalign download {name}, or --data-root with the folder that holds {places[0]}"
+        message = f"{folder} is not laid out as {name}: there is no {' and no '.join(paths[:3])}"
+        hint = f"clipalign download {name}, or --data-root with the folder that holds {paths[0]}"
     else:
         why = "that is a file" if folder.exists() else "there is no such folder"
         message = f"the data set {name} is not in {folder}: {why}"
@@ -71,13 +71,13 @@ def numbered_rows(path: Path, form: str) -> list[tuple[int, str]]:
     ``form`` is ``"NUMBER FILE"``, where the text goes on to the end of the line, or ``"FILE NUMBER"``, where it has no
     space and further fields are ignored.
     """
-    place = form.split().index("NUMBER")
+    index = form.split().index("NUMBER")
     found = []
     for number, line in _numbered_lines(path):
-        fields = line.split(maxsplit=1) if place == 0 else line.split()
-        if len(fields) < 2 or not _WHOLE.fullmatch(fields[place]):
+        fields = line.split(maxsplit=1) if index == 0 else line.split()
+        if len(fields) < 2 or not _WHOLE.fullmatch(fields[index]):
             raise InputUnreadable(f"{path}:{number} is not {form}", hint=COMPLETE, input=f"{path}:{number}")
-        found.append((int(fields[place]), fields[1 - place]))
+        found.append((int(fields[index]), fields[1 - index]))
     return found
 
 
@@ -237,8 +237,8 @@ def read_annotations(path: Path, dataset: str) -> Annotations:
 def coco_captions(folder: Path, dataset: str) -> Annotations | None:
     """COCO's captions of val2014, beside the data set's or COCO's own files."""
     names = (COCO_CAPTIONS, f"annotations/{COCO_CAPTIONS}")
-    places = [folder / top / name for top in ("", "../coco", "../coco-val2014") for name in names]
-    return next((read_annotations(place, dataset) for place in places if place.is_file()), None)
+    paths = [folder / top / name for top in ("", "../coco", "../coco-val2014") for name in names]
+    return next((read_annotations(path, dataset) for path in paths if path.is_file()), None)
 
 
 def captions_by_image(captions: Annotations) -> dict[Any, tuple[tuple[Any, str], ...]]:

@@ -161,10 +161,10 @@ class FinishedRun:
     outcomes: dict[str, Any]
 
 
-def load_run(place: Path) -> FinishedRun:
-    """The run whose ``result.json`` is at or in ``place``; UsageError if missing, damaged or of another version."""
-    folder = place if place.is_dir() else place.parent
-    result = folder / RESULT_FILE if place.is_dir() else place
+def load_run(path: Path) -> FinishedRun:
+    """The run whose ``result.json`` is at or in ``path``; UsageError if missing, damaged or of another version."""
+    folder = path if path.is_dir() else path.parent
+    result = folder / RESULT_FILE if path.is_dir() else path
     document = read_result(result)
     try:
         benchmark = _benchmark_of(document)
@@ -206,7 +206,7 @@ def read_result(result: Path) -> dict[str, Any]:
 
 def finished_runs(folder: Path) -> list[dict[str, Any]]:
     """The results in ``folder`` and below, in the order of their paths; UsageError for none, or one that is damaged."""
-    found = [read_result(place) for place in sorted(folder.rglob(RESULT_FILE))]
+    found = [read_result(path) for path in sorted(folder.rglob(RESULT_FILE))]
     if not found:
         raise UsageError(f"{folder} holds no finished runs", hint="eval --dataset NAME --output DIR", input=str(folder))
     return found

@@ -50,8 +50,8 @@ class Statistic:
 
     def over(self, ids: Sequence[str]) -> Statistic:
         """The same number over some of its samples alone, in this order."""
-        places = {id: place for place, id in enumerate(self.ids)}
-        kept = np.array([places[id] for id in ids])
+        index_of = {id: index for index, id in enumerate(self.ids)}
+        kept = np.array([index_of[id] for id in ids])
 
         def of(counted: Array) -> float:
             whole = np.zeros(len(self.ids))
@@ -209,11 +209,11 @@ class _Pairs:
 def _dominance(order: Array, values: Array) -> Callable[[Array], float]:
     """Return f(weights): the sum of w_i · w_j over all pairs in ``order`` whose second value is larger."""
     levels = []
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
     width = 1
     while width < len(order):
-        block, right = place // (2 * width), (place // width) % 2 == 1
+        block, right = rank // (2 * width), (rank // width) % 2 == 1
         # Within a block by value; among equals the right half first, so that only smaller ones of the left precede it.
         arranged = np.lexsort((~right, values, block))
         blocks = block[arranged]

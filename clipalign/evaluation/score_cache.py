@@ -62,12 +62,12 @@ def rescored(outcome: CaptionOutcome | ClipalignError, provenance: Provenance) -
     values = [word.attribution for word in result.words]
     mode, epsilon = Mode(str(provenance.settings["mode"])), float(str(provenance.settings["epsilon"]))
     chosen = choose_misaligned(values, mode=mode, epsilon=epsilon)
-    total = sum((values[place] or 0.0 for place in chosen), 0.0)
+    total = sum((values[index] or 0.0 for index in chosen), 0.0)
     marked = frozenset(chosen)
     result = replace(
         result,
-        words=tuple(replace(word, misaligned=place in marked) for place, word in enumerate(result.words)),
-        misaligned=tuple(result.words[place].text for place in chosen),
+        words=tuple(replace(word, misaligned=index in marked) for index, word in enumerate(result.words)),
+        misaligned=tuple(result.words[index].text for index in chosen),
         sum_negative_attribution=total,
         f_clip_score=f_clip_score(total, result.clip_score),
         provenance=provenance,

@@ -39,31 +39,31 @@ class Exchange:
         for picture, text in captions:
             words = split_words(text)
             self._said[picture].update(one for word in words for one in synonyms(word.text))
-            for place, slot in slots(words):
-                self._by_slot[slot][bare(words[place].text)] += 1
+            for index, slot in slots(words):
+                self._by_slot[slot][bare(words[index].text)] += 1
 
     def foil(self, picture: str, text: str, rng: random.Random) -> tuple[str, tuple[int, int]] | None:
         """Return a false caption and the characters of the word put in; None where no word can be exchanged."""
         words = split_words(text)
-        places: defaultdict[str, list[tuple[Word, list[str], list[int]]]] = defaultdict(list)
-        for place, slot in slots(words):
+        options: defaultdict[str, list[tuple[Word, list[str], list[int]]]] = defaultdict(list)
+        for index, slot in slots(words):
             others = [(one, n) for one, n in self._by_slot[slot].items() if one not in self._said[picture]]
             if others:
                 names, counts = map(list, zip(*others, strict=True))
-                places[slot[0]].append((words[place], names, counts))
-        if not places:
+                options[slot[0]].append((words[index], names, counts))
+        if not options:
             return None
-        word, names, counts = rng.choice(places[rng.choice(sorted(places))])
+        word, names, counts = rng.choice(options[rng.choice(sorted(options))])
         return exchanged(text, inside(word.text, word.start), rng.choices(names, counts)[0])
 
 
 def slots(words: Sequence[Word]) -> Iterator[tuple[int, Slot]]:
     """Yield the words that can be exchanged, by their index, with their slots."""
     roles = [_EDGE, *(_role(word.text) for word in words), _EDGE]
-    for place, word in enumerate(words):
-        role = roles[place + 1]
+    for index, word in enumerate(words):
+        role = roles[index + 1]
         if role not in FUNCTION_WORDS and word.text[:1].isalpha() and bare(word.text).isalpha():
-            yield place, (role, roles[place], roles[place + 2])
+            yield index, (role, roles[index], roles[index + 2])
 
 
 def _role(word: str) -> str:

@@ -39,7 +39,7 @@ _NOT_THE_NUMBERS: Final = ("calibration", "batch_size", "suggest", "candidates",
 """Settings not taken from the file: one names a file to read, and none changes a cosine or a verdict."""
 
 
-def read_sample(place: Path, *, size: int, seed: int, pictures: Path | None) -> list[InputRecord]:
+def read_sample(path: Path, *, size: int, seed: int, pictures: Path | None) -> list[InputRecord]:
     """Return records drawn from an output, with what was found of them in ``columns``.
 
     Args:
@@ -50,14 +50,14 @@ def read_sample(place: Path, *, size: int, seed: int, pictures: Path | None) -> 
     """
     rng, kept = random.Random(seed), list[InputRecord]()
     reader = RowReader(pictures, keep=(ALL_COLUMNS,))
-    for number, found in enumerate(filter(_was_scored, read_outputs(place))):
-        record = reader.record(found, Place(str(place), 0, number))
+    for number, found in enumerate(filter(_was_scored, read_outputs(path))):
+        record = reader.record(found, Place(str(path), 0, number))
         if number < size:
             kept.append(record)
         elif (drawn := rng.randrange(number + 1)) < size:
             kept[drawn] = record
     if not kept:
-        raise InputUnreadable(f"{place} has no record of a result", hint=OUTPUTS, input=str(place))
+        raise InputUnreadable(f"{path} has no record of a result", hint=OUTPUTS, input=str(path))
     return kept
 
 
@@ -68,7 +68,7 @@ def _was_scored(found: Mapping[str, Any]) -> bool:
 
 
 def verify(
-    place: Path,
+    path: Path,
     records: Iterable[InputRecord],
     loaded: LoadedModel,
     *,
@@ -77,7 +77,7 @@ def verify(
     """Score the records of :func:`read_sample` again; UsageError where they are of no command that can be repeated."""
     left = list(records)
     then: Mapping[str, Any] = left[0].columns["provenance"]
-    scorer = _scorer(loaded, then["settings"], left[0].columns, place)
+    scorer = _scorer(loaded, then["settings"], left[0].columns, path)
     largest, wrong, unreadable = 0.0, [], []
     for outcome in run_batch(left, scorer):
         progress(1)
@@ -91,7 +91,7 @@ def verify(
         if apart > (LOW_PRECISION if low else TOLERANCES["fp32"]) or _verdict(before) != _verdict(now):
             wrong.append(outcome.record.id)
     return Verification(
-        place=str(place),
+        place=str(path),
         model=loaded.row.name,
         records=len(left),
         largest=largest,
@@ -101,7 +101,7 @@ def verify(
     )
 
 
-def _scorer(loaded: LoadedModel, settings: Mapping[str, Any], record: Mapping[str, Any], place: Path) -> Scorer[Any]:
+def _scorer(loaded: LoadedModel, settings: Mapping[str, Any], record: Mapping[str, Any], path: Path) -> Scorer[Any]:
     def given(kind: type) -> dict[str, Any]:
         return {name: settings[name] for name in declared(kind) if name in settings and name not in _NOT_THE_NUMBERS}
 
@@ -110,7 +110,7 @@ def _scorer(loaded: LoadedModel, settings: Mapping[str, Any], record: Mapping[st
     if "sentences" in record:
         return LongScorer(loaded, LongSettings(**given(LongSettings)))
     hint = "give an output of detect or score-long"
-    raise UsageError(f"records of {place} cannot be scored again", hint=hint, input="--verify")
+    raise UsageError(f"records of {path} cannot be scored again", hint=hint, input="--verify")
 
 
 def _verdict(record: Mapping[str, Any]) -> object:

@@ -46,18 +46,18 @@ class Entry(NamedTuple):
 
 class RecordStore(Protocol):
     def read(self) -> Iterator[tuple[int, Entry]]:
-        """Yield all entries in order, each with its index."""
+        """Yield all entries in order, each with the key that :meth:`at` finds it by."""
         ...
 
-    def at(self, place: int) -> Entry: ...
+    def at(self, key: int) -> Entry: ...
 
 
 class EntryList(list[Entry]):
     def read(self) -> Iterator[tuple[int, Entry]]:
         yield from enumerate(self)
 
-    def at(self, place: int) -> Entry:
-        return self[place]
+    def at(self, key: int) -> Entry:
+        return self[key]
 
 
 class Sort(NamedTuple):

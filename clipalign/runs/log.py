@@ -108,8 +108,8 @@ class Log(Generic[T]):
                 self.records += 1
                 yield start, record
 
-    def at(self, place: int) -> T:
-        self._stream.seek(place)
+    def at(self, key: int) -> T:
+        self._stream.seek(key)
         with open(self._stream.fileno(), "rb", closefd=False) as reader:
             return self._format.decode(reader.readline())
 

@@ -117,9 +117,9 @@ def least_of_top(scores: BinaryIO, share: float, total: Callable[[Counts], Count
         if shift == 48:
             left = math.ceil(share * int(counts.sum()) - 1e-9)
         from_top = counts[::-1].cumsum()
-        place = int(numpy.searchsorted(from_top, left))
-        left -= int(from_top[place] - counts[::-1][place])
-        prefix = prefix << 16 | (_BINS - 1 - place)
+        index = int(numpy.searchsorted(from_top, left))
+        left -= int(from_top[index] - counts[::-1][index])
+        prefix = prefix << 16 | (_BINS - 1 - index)
     bits = prefix ^ _SIGN if prefix & _SIGN else prefix ^ _ALL
     return float(struct.unpack("=d", struct.pack("=Q", bits))[0])
 

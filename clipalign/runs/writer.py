@@ -395,7 +395,7 @@ class _Kept:
     def read(self) -> Iterator[tuple[int, Entry]]:
         self.count = 0
         pictures = self.pictures() if self.pictures is not None else None
-        for place, entry in self.log.read():
+        for key, entry in self.log.read():
             picture = None if pictures is None else next(pictures)
             if picture is not None and is_error(entry.record):
                 continue
@@ -404,10 +404,10 @@ class _Kept:
             if (content := b"" if picture is None else _read_again(picture)) is None:
                 continue
             self.count += 1
-            yield place, entry._replace(content=content)
+            yield key, entry._replace(content=content)
 
-    def at(self, place: int) -> Entry:
-        return self.log.at(place)
+    def at(self, key: int) -> Entry:
+        return self.log.at(key)
 
 
 def _read_again(picture: Callable[[], bytes]) -> bytes | None:

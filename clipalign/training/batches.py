@@ -93,11 +93,11 @@ def make_batches(
     Raises:
         InputUnreadable: the data are damaged, or not one picture of a batch can be read.
     """
-    places = ((step, row) for step in steps for batch in order.batches(step, processes.rank) for row in batch)
+    positions = ((step, row) for step in steps for batch in order.batches(step, processes.rank) for row in batch)
     longclip = settings.objective == "longclip"
 
-    def prepare(place: tuple[int, int]) -> _Prepared:
-        step, row = place
+    def prepare(position: tuple[int, int]) -> _Prepared:
+        step, row = position
         sample = data.sample(row)
         drawn = sample.draw(order.random(step, row), 0 if longclip else settings.draws)
         texts = [trainee.encode(text) for text in drawn.texts]
@@ -109,7 +109,7 @@ def make_batches(
         return _Prepared(texts, drawn.triples, [trainee.encode(text) for text in shorts], picture, sample.name)
 
     ahead = BATCHES_AHEAD * settings.batch_size
-    with closing(prefetched(places, prepare, threads=workers, ahead=ahead)) as prepared:
+    with closing(prefetched(positions, prepare, threads=workers, ahead=ahead)) as prepared:
         for step in steps:
             yield [_assemble(list(islice(prepared, len(batch)))) for batch in order.batches(step, processes.rank)]
 

@@ -69,11 +69,11 @@ class SpecsSample:
 
     def draw(self, rng: random.Random, count: int = 1) -> DrawnTexts:
         """``count`` random prefixes, or as many as there are, each with the next one and a wrong one."""
-        places = range(min(len(self.captions) - 1, len(self.negatives)))
+        indices = range(min(len(self.captions) - 1, len(self.negatives)))
         numbers: dict[str, int] = {self.caption: 0}
         triples = []
-        for place in sorted(rng.sample(places, min(count, len(places)))):
-            texts = (self.captions[place], self.captions[place + 1], self.negatives[place])
+        for index in sorted(rng.sample(indices, min(count, len(indices)))):
+            texts = (self.captions[index], self.captions[index + 1], self.negatives[index])
             base, detail, negative = (numbers.setdefault(text, len(numbers)) for text in texts)
             triples.append((base, detail, negative))
         return DrawnTexts(list(numbers), triples)
@@ -121,11 +121,11 @@ class Order:
 
     def batches(self, step: int, rank: int) -> list[list[int]]:
         """Numbers of the samples of each batch of a step, which counts from 0 on over all epochs."""
-        epoch, place = divmod(step, self.steps_an_epoch)
+        epoch, index = divmod(step, self.steps_an_epoch)
         padded = math.ceil(self.samples / self.processes) * self.processes
         rows = _permutation(self.samples, padded, self.seed, epoch)
         size = self.batch_size * self.processes
-        first, last = place * self.accumulate * size, min((place + 1) * self.accumulate * size, padded)
+        first, last = index * self.accumulate * size, min((index + 1) * self.accumulate * size, padded)
         batches = (rows[begin : min(begin + size, last)] for begin in range(first, last, size))
         return [np.split(batch, self.processes)[rank].tolist() for batch in batches]
 
@@ -298,8 +298,8 @@ def _offsets(folder: Path, samples: int, size: int) -> Sequence[int]:
         raise InputUnreadable(
             f"{path} cannot be read: {error}", hint="prepare the data again", input=str(path)
         ) from error
-    places = np.array(offsets)
-    if len(offsets) != samples + 1 or offsets[-1] != size or found != size or (places[1:] < places[:-1]).any():
+    starts = np.array(offsets)
+    if len(offsets) != samples + 1 or offsets[-1] != size or found != size or (starts[1:] < starts[:-1]).any():
         raise InputUnreadable(
             f"{folder / SAMPLES_FILE} is not the file that was prepared", hint="prepare it again", input=str(folder)
         )

@@ -117,8 +117,8 @@ class SpecsRun:
             self._load(load_checkpoint(found), str(found))
         if processes.is_first:
             with self._writing():  # what a run that was killed left goes
-                for place in (folder, folder / CHECKPOINTS_FOLDER):
-                    remove_leftovers(place)
+                for one in (folder, folder / CHECKPOINTS_FOLDER):
+                    remove_leftovers(one)
                 if found is not None:
                     keep_only(folder, found)
 

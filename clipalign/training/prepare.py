@@ -137,11 +137,11 @@ def _store(content: bytes, *, folder: Path, root: Path) -> str:
     A picture that several captions have is one file; one that a killed run left torn is written again.
     """
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    place = folder / PICTURES_FOLDER / digest[:2] / digest
-    if not place.is_file() or place.stat().st_size != len(content):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    return str(place.relative_to(root) if root == folder else place)
+    path = folder / PICTURES_FOLDER / digest[:2] / digest
+    if not path.is_file() or path.stat().st_size != len(content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return str(path.relative_to(root) if root == folder else path)
 
 
 # --- first pass: phrases ----------------------------------------------------------------------------------------------
@@ -319,12 +319,12 @@ def _wrong_details(
     caption: dict[str, Any], phrases: _Phrases, rng: random.Random, *, shuffled: bool
 ) -> Iterator[tuple[str, int]]:
     """For each place the phrase there, or the last, of another picture, and its tokens."""
-    for place in range(len(caption["pieces"]) - 1):
+    for number in range(len(caption["pieces"]) - 1):
         drawn = (phrases.read(rng.randrange(len(phrases))) for _ in range(ATTEMPTS))
         other = next((one for one in drawn if one["image"] != caption["image"]), None)
         if other is None:
             return
-        index = min(place, len(other["pieces"]) - 1)
+        index = min(number, len(other["pieces"]) - 1)
         words = other["pieces"][index].split()
         if shuffled:
             rng.shuffle(words)

@@ -91,7 +91,7 @@ class TrainStep:
             )
             return {"long": fine, "short": coarse}, epsilon
         all_images, first_row = processes.gather_rows(images) if settings.gather else (images, 0)
-        bases, details, negatives = (texts[places] for places in triples)
+        bases, details, negatives = (texts[indices] for indices in triples)
         loss = specs_loss(
             SpecsFeatures(images, texts[captions], bases, details, negatives, owners),
             trainee.logit_scale,
@@ -131,7 +131,7 @@ class TrainStep:
 def _places(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of the texts, sample after sample: of captions (B), of triples (3, N), and their samples (N)."""
     first = list(accumulate((len(texts) for texts in batch.texts), initial=0))[:-1]
-    triples = [[first[row] + place for place in triple] for row, some in enumerate(batch.triples) for triple in some]
+    triples = [[first[row] + index for index in triple] for row, some in enumerate(batch.triples) for triple in some]
     owners = [row for row, some in enumerate(batch.triples) for _ in some]
     return (
         torch.tensor(first, device=device),

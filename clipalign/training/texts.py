@@ -137,8 +137,8 @@ class TextReader:
             for chunk in _chunks(order, trees, device.type)
         ]
         first_texts = list(accumulate((tree.texts for tree in trees), initial=0))
-        places = [first_texts[index] + text for index in order for text in range(trees[index].texts)]
-        return torch.cat(vectors)[torch.tensor(places, device=device).argsort()]
+        rows = [first_texts[index] + text for index in order for text in range(trees[index].texts)]
+        return torch.cat(vectors)[torch.tensor(rows, device=device).argsort()]
 
     def _encode_trees(self, tower: CausalTextTower, trees: Sequence[TokenTree], words: Tensor, table: Tensor) -> Tensor:
         device = tower.positional_embedding.device
@@ -183,11 +183,11 @@ def _chunks(order: Sequence[int], trees: Sequence[TokenTree], device: str) -> It
     limit = CHUNK_TOKENS if device == "cpu" else GPU_CHUNK_TOKENS
     sizes = [len(trees[index].ids) for index in order]
     cuts = [0]
-    for place, size in enumerate(sizes):
+    for index, size in enumerate(sizes):
         begin = cuts[-1]
         unlike = sizes[begin] < CHUNK_SPREAD * size and device == "cpu"
-        if place > begin and (unlike or (place - begin + 1) * size > limit):
-            cuts.append(place)
+        if index > begin and (unlike or (index - begin + 1) * size > limit):
+            cuts.append(index)
     for begin, end in pairwise([*cuts, len(order)]):
         yield list(order[begin:end])
 

@@ -144,7 +144,7 @@ def test_a_crop_drawn_twice_weighs_twice(tmp_path: Path, place: Path) -> None:
 def test_ranks_count_better_classes_and_ties_go_to_the_first_of_a_name(tmp_path: Path) -> None:
     names = ("cat", "dog", "dog")
     evaluator = evaluator_for(tmp_path, ClassTask(names, {"clip": Classes(names)}))
-    scores = torch.tensor([[0.5, 0.7]])[:, evaluator._places["clip"]]  # of the two distinct names
+    scores = torch.tensor([[0.5, 0.7]])[:, evaluator._rows["clip"]]  # of the two distinct names
     assert evaluator._ranked(scores, 0) == ((2,), "dog")
     assert evaluator._ranked(scores, 1) == ((0,), "dog")
     assert evaluator._ranked(scores, 2) == ((1,), "dog")

@@ -11,7 +11,7 @@ import pytest
 from clipalign.errors import MissingDataset
 from clipalign.evaluation.benchmark import BrokenSample, CaptionSample
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.tasks.caption_sets import places_of
+from clipalign.evaluation.tasks.caption_sets import spans_of
 from clipalign.evaluation.tasks.foil import equals_foil
 from tests.evaluated import run_benchmark
 from tests.results import result_of
@@ -93,7 +93,7 @@ def test_the_whole_path_on_twenty_samples(tmp_path: Path) -> None:
     ],
 )
 def test_a_foil_is_wherever_its_whole_words_stand(foil: str, text: str, places: list[tuple[int, int]]) -> None:
-    assert places_of(foil, text) == places
+    assert spans_of(foil, text) == places
 
 
 def test_without_coco_s_captions_there_is_no_ref_clip_score_and_it_is_said(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def _plain(word: Word) -> str:
     return word.text.lower().strip(_EDGES) or word.text
 
 
-def places_of(wrong: str, text: str) -> list[Span]:
-    """Every place where the words of ``wrong`` stand in ``text``, in any case, whole words only."""
+def spans_of(wrong: str, text: str) -> list[Span]:
+    """The characters wherever the words of ``wrong`` stand in ``text``, in any case, whole words only."""
     words = r"\s+".join(map(re.escape, wrong.split()))
     return [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)] if words else []
 
@@ -98,28 +98,28 @@ class Caption(NamedTuple):
 class CaptionSets(WordBenchmark):
     """Rows of a picture and captions about it.
 
-    Places in a row are keys joined by points: ``mturk.caption``.
+    A path in a row is its keys joined by points: ``mturk.caption``.
 
     Attributes:
         files: names of annotation files, each a list of rows, an object of rows, or a row a line; at least one must
             exist.
-        each: place of a list in a row whose entries are the rows, with what stands beside the list.
-        id: place of a row's name; empty for its number.
-        image: place of the picture's name.
+        each: path of a list in a row whose entries are the rows, with what stands beside the list.
+        id: path of a row's name; empty for its number.
+        image: path of the picture's name.
         suffix: ending of that name which rows leave out.
         pictures: folders that may hold the pictures.
-        captions: of each row: place of the ``text``, or of several in a list or an object; ``label``, place of its
-            truth value, or ``@true`` or ``@false``; ``wrong``, place of the false words, a list or with commas between,
-            ``@key`` for the key of a caption in an object, ``@none`` where it is wrong at no one place; ``span``, place
-            of the first false character and one past the last; ``image``, place of its picture if it has its own;
-            ``about``, place of the words that are false where the
+        captions: of each row: path of the ``text``, or of several in a list or an object; ``label``, path of its
+            truth value, or ``@true`` or ``@false``; ``wrong``, path of the false words, a list or with commas between,
+            ``@key`` for the key of a caption in an object, ``@none`` where it is wrong at no one place; ``span``, path
+            of the first false character and one past the last; ``image``, path of its picture if it has its own;
+            ``about``, path of the words that are false where the
             label is. Without a label a caption is true unless the row names false words; a false caption without any
             is aligned with the row's first caption of the same picture.
-        references: place of true captions of the picture; ``@coco`` for COCO's captions of it, where these are here.
+        references: path of true captions of the picture; ``@coco`` for COCO's captions of it, where these are here.
         siblings: whether the references of a caption are the other true captions of its row.
-        group: place of the group that a row counts toward; empty for the name of its file.
-        human: place of a rating.
-        votes: place of the number of people who agreed with the row.
+        group: path of the group that a row counts toward; empty for the name of its file.
+        human: path of a rating.
+        votes: path of the number of people who agreed with the row.
         least_votes: rows with fewer are left out.
         remarks: what a reader must know before comparing.
     """
@@ -142,22 +142,22 @@ class CaptionSets(WordBenchmark):
     options = tuple(dict.fromkeys((*WORD_OPTIONS, *LONG_OPTIONS)))
 
     def read_lists(self) -> None:
-        places = {name: place for name in self.files if (place := self._place(name))}
-        if not places:
+        paths = {name: path for name in self.files if (path := self._path_of(name))}
+        if not paths:
             find_in(self.folder, self.name, *self.files)
-        files = {name: read_annotations(place, self.name) for name, place in places.items()}
+        files = {name: read_annotations(path, self.name) for name, path in paths.items()}
         rows = [row for name, file in files.items() for row in self._kept(Path(name).stem, file)]
         names = [
             f"{value_at(row, self.image)}{self.suffix}" for _, row in rows if found_at(row, self.image) is not MISSING
         ]
         self._pictures(names[:: 1 + len(names) // PICTURES_TRIED], *self.pictures)  # of all parts of the set
-        self._folders = [folder for place in self.pictures if (folder := self.folder / place).is_dir()]
+        self._folders = [folder for path in self.pictures if (folder := self.folder / path).is_dir()]
         coco = coco_captions(self.folder, self.name) if self.references == "@coco" else None
         self._coco = {} if coco is None else captions_by_image(coco)
         self.data = hashes(*files.values(), *([coco] if coco else []))
         self._samples = [one for name, row in rows for one in self._samples_of(name, row)]
         self.size = max(self.size or 0, len(self._samples))
-        absent = [name for name in self.files if name not in places]
+        absent = [name for name in self.files if name not in paths]
         lacking = f"without {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} missing" if absent else ""
         versions = tuple(filter(None, (file.note() for file in files.values())))
         self.of_papers = not absent and not versions
@@ -166,8 +166,8 @@ class CaptionSets(WordBenchmark):
             nearest = NO_REFERENCES
         self.notes = tuple(filter(None, (*self._spans_told(), lacking, *versions, nearest, about, *self.remarks)))
 
-    def _place(self, name: str) -> Path | None:
-        return next((place for top in _FOLDERS if is_file(place := self.folder / top / name)), None)
+    def _path_of(self, name: str) -> Path | None:
+        return next((path for top in _FOLDERS if is_file(path := self.folder / top / name)), None)
 
     def _kept(self, file: str, annotations: Annotations) -> Iterator[tuple[str, Any]]:
         for key, row in self.rows(annotations):
@@ -295,17 +295,17 @@ def value_at(row: Any, path: str) -> Any:
 
 
 def _captions(row: Any, described: Mapping[str, str], earlier: Sequence[Caption]) -> Iterator[Caption]:
-    place = described["text"]
-    texts = value_at(row, place)
+    path = described["text"]
+    texts = value_at(row, path)
     if not isinstance(texts, dict):
         texts = dict(enumerate(texts if isinstance(texts, list) else [] if texts is None else [texts]))
     image = str(value_at(row, described["image"])) if "image" in described else ""
     first = next((one for one in earlier if one.image == image), None)
     for key, text in texts.items():
         if not isinstance(text, str):
-            raise ValueError(f"{place} must be a text")
+            raise ValueError(f"{path} must be a text")
         if not text.strip():
-            raise ValueError(f"the {place} is empty")
+            raise ValueError(f"the {path} is empty")
         yield _caption(row, described, str(key), text.strip(), first)._replace(image=image)
 
 
@@ -329,8 +329,8 @@ def _caption(row: Any, described: Mapping[str, str], key: str, text: str, first:
 
 
 def _given_spans(text: str, value: Any) -> tuple[Span, ...]:
-    places = listed(value)
-    pairs = [places] if places and not isinstance(places[0], list | tuple) else places
+    spans = listed(value)
+    pairs = [spans] if spans and not isinstance(spans[0], list | tuple) else spans
     if not all(len(one) == 2 and all(isinstance(at, int) for at in one) for one in pairs):
         raise ValueError("wrong_span must be the first character and one past the last, or a list of such")
     if not all(0 <= start < end <= len(text) for start, end in pairs):
@@ -340,10 +340,10 @@ def _given_spans(text: str, value: Any) -> tuple[Span, ...]:
 
 def literal_words(text: str, wrong: Sequence[str], *, must: bool = True) -> tuple[Span, ...]:
     """Places in ``text`` of each of the ``wrong`` words; none, or ValueError where they ``must``, if one is absent."""
-    places = [places_of(str(one), text) for one in wrong]
-    if not all(places) and must:
+    found = [spans_of(str(one), text) for one in wrong]
+    if not all(found) and must:
         raise ValueError(f"the wrong words {', '.join(map(str, wrong))[:60]!r} do not stand in the text")
-    return tuple(span for found in places for span in found) if all(places) else ()
+    return tuple(span for spans in found for span in spans) if all(found) else ()
 
 
 def listed(value: object) -> list[Any]:

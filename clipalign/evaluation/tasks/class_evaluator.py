@@ -141,7 +141,7 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         # Two classes of one name have one vector, and so, to the last digit, one score.
         listed = {method: task.by_method[method].names for method in methods}
         distinct = {method: tuple(dict.fromkeys(names)) for method, names in listed.items()}
-        self._places = {
+        self._rows = {
             method: torch.tensor([distinct[method].index(name) for name in names]) for method, names in listed.items()
         }
         self._classifiers = {
@@ -195,10 +195,10 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         predicted: dict[str, str] = {}
         for method, classes in self._class_vectors.items():
             pictures = self._drawn_pictures(sample, vectors) if method == "wca" else vectors[:1]
-            places = self._places[method]
-            ranks[method], predicted[method] = self._ranked((pictures @ classes.T)[:, places], sample.label)
+            rows = self._rows[method]
+            ranks[method], predicted[method] = self._ranked((pictures @ classes.T)[:, rows], sample.label)
             if method == "wca":
-                whole = (vectors[:1] @ classes.T)[:, places]
+                whole = (vectors[:1] @ classes.T)[:, rows]
                 ranks[CROPLESS], predicted[CROPLESS] = self._ranked(whole, sample.label)
         true = self._task.names[sample.label]
         return ClassOutcome(sample.id, sample.image_name, sample.label, true, sample.part, predicted, ranks)

@@ -33,7 +33,7 @@ class PictureLists(ClassBenchmark):
     """Pictures that a list names; their classes are given there, in a second list, or in the pictures' own names.
 
     Attributes:
-        markers: places of the list; the other paths are from its folder.
+        markers: paths of the list; all others are from its folder.
         form: of its lines: ``FILE``, ``FILE NUMBER`` or ``NUMBER FILE``. The number is the class, or the picture's own
             where ``labels`` is set.
         pictures: folders that may hold the pictures; the first that exists is used.
@@ -66,12 +66,12 @@ class PictureLists(ClassBenchmark):
     def _classes(self) -> dict[int | str, str]:
         lists = [self.marker.parent / name for name in self.classes]
         found: dict[int | str, str] = {}
-        for place in lists if len(lists) == 1 else filter(Path.is_file, lists):
+        for path in lists if len(lists) == 1 else filter(Path.is_file, lists):
             if self.classes_form == "NAME":
-                names = [_name(self.class_name, line) for line in text_lines(place)]
+                names = [_name(self.class_name, line) for line in text_lines(path)]
                 found |= zip(names, names, strict=True)
             else:
-                rows = numbered_rows(place, self.classes_form)
+                rows = numbered_rows(path, self.classes_form)
                 found |= {number: _name(self.class_name, text) for number, text in rows}
         if len(lists) == 1 and self.classes_form == "NAME":
             return found
@@ -206,12 +206,12 @@ class Cifar(ClassBenchmark):
         top = self.marker.parent
         if (top / self.names_file).is_file():
             return tuple(text_lines(top / self.names_file))
-        place = top / self.meta_file
-        if not place.is_file():
+        path = top / self.meta_file
+        if not path.is_file():
             raise InputUnreadable(f"{top} has no list of classes", hint=COMPLETE, input=str(self.folder))
-        held = read_pickle(place).get(self.meta_key.encode())
+        held = read_pickle(path).get(self.meta_key.encode())
         if not isinstance(held, list) or not all(isinstance(one, bytes) and one.isascii() for one in held):
-            raise _damaged(place)
+            raise _damaged(path)
         return tuple(one.decode("ascii") for one in held)
 
     def found_pictures(self) -> Iterator[FoundPicture]:
@@ -243,5 +243,5 @@ class Cifar(ClassBenchmark):
         return pixels, labels
 
 
-def _damaged(place: Path) -> InputUnreadable:
-    return InputUnreadable(f"{place} is no file of CIFAR", hint="fetch it again", input=str(place))
+def _damaged(path: Path) -> InputUnreadable:
+    return InputUnreadable(f"{path} is no file of CIFAR", hint="fetch it again", input=str(path))

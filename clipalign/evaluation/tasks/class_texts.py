@@ -41,23 +41,23 @@ _SIMILAR: Final = 0.95
 
 
 def read_task(
-    name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings, *, places: Sequence[int] | None = None
+    name: str, folder: Path, own_names: Sequence[str], settings: EvalSettings, *, indices: Sequence[int] | None = None
 ) -> ClassTask:
     """The classes of data set ``name`` for every method, named as in its file of descriptions.
 
     Args:
         own_names: of the classes, as its own files have them, in the order of the labels.
         settings: whose ``descriptions``, ``templates`` and ``words`` win over files that are found.
-        places: indices into ``own_names`` of the classes that count; None for all.
+        indices: indices into ``own_names`` of the classes that count; None for all.
 
     Raises:
         UsageError: a file that was given has the wrong shape or other classes.
     """
     bases = _bases(folder, settings)
     listed = _published_names(name, bases, own_names)
-    places = range(len(listed)) if places is None else places
-    names = tuple(listed[place] for place in places)
-    described = partial(_described, listed=listed, places=places)
+    indices = range(len(listed)) if indices is None else indices
+    names = tuple(listed[index] for index in indices)
+    described = partial(_described, listed=listed, indices=indices)
     sentences, no_sentences = _read(described, settings.descriptions, _find(bases, name, "cupl.json"))
     descriptors, no_descriptors = _read(described, None, _find(bases, name, "clip-d.json"))
     templates, no_templates = _read(_templates, settings.templates, _find(bases, name, "clip-e.json"))
@@ -94,7 +94,7 @@ def _bases(folder: Path, settings: EvalSettings) -> tuple[Path, ...]:
     return (folder, *(folder.parent / name for name in REPOSITORY), folder.parent, downloaded)
 
 
-def _places(bases: Sequence[Path], name: str) -> Iterator[Path]:
+def _folders(bases: Sequence[Path], name: str) -> Iterator[Path]:
     for base in bases:
         for inner in ("prompts", "descriptions"):
             yield base / inner / name
@@ -104,8 +104,8 @@ def _places(bases: Sequence[Path], name: str) -> Iterator[Path]:
 
 def _find(bases: Sequence[Path], name: str, file: str) -> Path | None:
     sets = (name, IMAGENET) if name.startswith(IMAGENET) else (name,)  # its variants have its classes
-    places = (place / file for one in sets for place in _places(bases, one))
-    return next((place for place in places if place.is_file()), None)
+    paths = (path / file for one in sets for path in _folders(bases, one))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tuple[str, ...]:
@@ -113,22 +113,22 @@ def _published_names(name: str, bases: Sequence[Path], own: Sequence[str]) -> tu
     if name.startswith(IMAGENET):
         return tuple(map(spoken, own))
     lists = [
-        place
+        path
         for base in bases
-        for place in (base / "features" / name / f"{name}.json", base / "classes" / f"{name}.json")
+        for path in (base / "features" / name / f"{name}.json", base / "classes" / f"{name}.json")
     ]
     described = [_find(bases, name, file) for file in ("clip-d.json", "cupl.json")]
-    for place in [*lists, *filter(None, described)]:
-        if place.is_file():
-            listed = _names_in(place)
+    for path in [*lists, *filter(None, described)]:
+        if path.is_file():
+            listed = _names_in(path)
             if len(listed) == len(own) and _agreeing(listed, own) >= _SIMILAR * len(own):
                 return tuple(spoken(one) for one in listed)
     return tuple(spoken(one) for one in own)
 
 
-def _names_in(place: Path) -> list[str]:
+def _names_in(path: Path) -> list[str]:
     try:
-        listed = list(json.loads(place.read_text(encoding="utf-8")))
+        listed = list(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return []
     return listed if all(isinstance(one, str) for one in listed) else []
@@ -162,7 +162,7 @@ def _templates(path: Path) -> tuple[str, ...]:
     return lines
 
 
-def _described(path: Path, listed: Sequence[str], places: Sequence[int]) -> Classes:
+def _described(path: Path, listed: Sequence[str], indices: Sequence[int]) -> Classes:
     """The classes at these indices with their sentences, however the file spells their names.
 
     A file of the same classes in the same order may name some differently, and its names count then: WCA's ``clip-d``
@@ -178,7 +178,7 @@ def _described(path: Path, listed: Sequence[str], places: Sequence[int]) -> Clas
         key if in_order and (often[name] > 1 or _plain(name) not in spelled) else name
         for name, key in zip(listed, keys, strict=True)
     ]
-    chosen = [names[place] for place in places]
+    chosen = [names[index] for index in indices]
     described = {name: found.get(name) or spelled.get(_plain(name)) for name in chosen}
     without = [name for name, sentences in described.items() if sentences is None]
     if without:

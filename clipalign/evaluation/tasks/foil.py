@@ -22,7 +22,7 @@ from clipalign.evaluation.metrics import Statistic
 from clipalign.evaluation.tasks.caption_sets import (
     NO_REFERENCES,
     CaptionSets,
-    places_of,
+    spans_of,
 )
 from clipalign.evaluation.tasks.words import (
     ABOUT,
@@ -113,7 +113,7 @@ class FoilCoco(WordBenchmark):
                 continue  # reported where the sample is read
             if word != self.correct_mark:
                 foils += 1
-                if not places_of(word, text):
+                if not spans_of(word, text):
                     lost.append(number)
         if not lost:
             return ""
@@ -145,7 +145,7 @@ class FoilCoco(WordBenchmark):
             text=text,
             correct=foil == self.correct_mark,
             part="",
-            false_spans=() if foil == self.correct_mark else tuple(places_of(foil, text)),
+            false_spans=() if foil == self.correct_mark else tuple(spans_of(foil, text)),
             references=tuple(caption for origin, caption in others if origin != row.get("id") and caption != text),
         )
 

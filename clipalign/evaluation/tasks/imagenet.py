@@ -91,9 +91,9 @@ class ClassFolders(ClassBenchmark):
 
     def task(self, settings: EvalSettings) -> ClassTask:
         """Classes of the subset; the order of all 1,000 identifies those that a file names differently."""
-        order = {synset: place for place, synset in enumerate(synsets())}
-        places = [order[synset] for synset in synsets(self.subset)]
-        return read_task(self.name, self.folder, imagenet_names(), settings, places=places)
+        order = {synset: index for index, synset in enumerate(synsets())}
+        indices = [order[synset] for synset in synsets(self.subset)]
+        return read_task(self.name, self.folder, imagenet_names(), settings, indices=indices)
 
     def _folders(self) -> tuple[str, ...]:
         names = synsets(self.subset)
@@ -113,14 +113,14 @@ class ImageNet(ClassFolders):
     """The validation set in any of its layouts."""
 
     def found_pictures(self) -> Iterator[FoundPicture]:
-        place, folders = self.marker, self._folders()
-        top = place if place.is_dir() and place.name not in folders else place.parent
+        marker, folders = self.marker, self._folders()
+        top = marker if marker.is_dir() and marker.name not in folders else marker.parent
         if any((top / folder).is_dir() for folder in folders):
             yield from self._in(top)
             return
         labels = self._numbered_labels()
         flat = ((file.name, file) for file in files_in(top))
-        for name, image in _in_archive(place) if place.name == ARCHIVE else flat:
+        for name, image in _in_archive(marker) if marker.name == ARCHIVE else flat:
             number = _NUMBERED.fullmatch(name)
             if number is not None:
                 yield FoundPicture(name, labels[int(number[1])], image)
@@ -133,7 +133,7 @@ class ImageNet(ClassFolders):
         except (ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
             raise _damaged(f"{META} in {self.folder} is not the devkit's", self.folder) from error
         numbers = self._devkit(GROUND_TRUTH).split()
-        return {place: by_devkit[int(number)] for place, number in enumerate(numbers, 1)}
+        return {picture: by_devkit[int(number)] for picture, number in enumerate(numbers, 1)}
 
     def _devkit(self, name: str) -> bytes:
         for top in (self.folder, self.marker.parent, self.marker.parent.parent):
@@ -175,13 +175,13 @@ def _in_archive(archive: Path) -> Iterator[tuple[str, FileInTar]]:
         raise _damaged(f"{archive} cannot be read: {error}", archive) from error
 
 
-def _bounded(file: IO[bytes], place: Path) -> bytes:
+def _bounded(file: IO[bytes], path: Path) -> bytes:
     with file:
         content = file.read(_DEVKIT_BYTES + 1)
     if len(content) > _DEVKIT_BYTES:
-        raise _damaged(f"a file of the devkit in {place} has over {_DEVKIT_BYTES:,} bytes", place)
+        raise _damaged(f"a file of the devkit in {path} has over {_DEVKIT_BYTES:,} bytes", path)
     return content
 
 
-def _damaged(what: str, place: Path) -> InputUnreadable:
-    return InputUnreadable(what, hint="is the data set complete? fetch it again", input=str(place))
+def _damaged(what: str, path: Path) -> InputUnreadable:
+    return InputUnreadable(what, hint="is the data set complete? fetch it again", input=str(path))

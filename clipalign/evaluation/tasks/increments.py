@@ -207,8 +207,8 @@ class Sdci(IncrementBenchmark):
             return content, name
         if not path:
             return None, name
-        places = [Path(path), *(self.folder / place for place in (path, name, f"images/{name}", f"test/{name}"))]
-        return next((place for place in places if is_file(place)), places[0]), name
+        found = [Path(path), *(self.folder / one for one in (path, name, f"images/{name}", f"test/{name}"))]
+        return next((one for one in found if is_file(one)), found[0]), name
 
 
 def _is_texts(value: Any) -> bool:

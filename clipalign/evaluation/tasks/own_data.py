@@ -99,7 +99,7 @@ class OwnRows(CaptionSets):
             if row["false_text"] is not None and truth_of(row["label"]) is False:
                 raise ValueError("false_text must be a text beside a true one")
             group = "" if row["group"] is None else str(row["group"])
-            return [*self.captions_of(record.id, row, _place(record), record.image_name, group)]
+            return [*self.captions_of(record.id, row, _picture_of(record), record.image_name, group)]
         except ValueError as error:
             problem: ClipalignError = InputUnreadable(str(error), hint=self.hint, input=str(record.place))
         except ClipalignError as error:
@@ -162,13 +162,13 @@ class Ratings(OwnRows):
         return [BrokenSample(record.id, record.image_name, problem)]
 
 
-def _place(record: InputRecord) -> Path | bytes:
+def _picture_of(record: InputRecord) -> Path | bytes:
     if isinstance(record.image, bytes | Path):
         return record.image
     if not isinstance(record.image, str) or not is_file_name(record.image):
         raise InputUnreadable("pictures at addresses are not read by eval", hint="save them first", input=record.id)
-    places = [folder / record.image for folder in record.folders]
-    return next((path for path in places if is_file(path)), places[0])
+    paths = [folder / record.image for folder in record.folders]
+    return next((path for path in paths if is_file(path)), paths[0])
 
 
 class OwnClasses(ClassBenchmark):
@@ -255,8 +255,8 @@ def _check_description(about: Mapping[str, Any], folder: Path) -> None:
         if not isinstance(about.get(key, ""), str):
             raise ValueError(f"{key} must be a text")
     for key in ("file", "pictures"):
-        place = folder / about.get(key, "")  # a link that came with the data may lead anywhere
-        if not place.resolve().is_relative_to(folder.resolve()):
+        path = folder / about.get(key, "")  # a link that came with the data may lead anywhere
+        if not path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{key} must lie in its folder")
     columns, published = about.get("columns", {}), about.get("published", [])
     if not isinstance(columns, dict) or not all(isinstance(one, str) for one in columns.values()):

@@ -147,11 +147,11 @@ class PictogramClassify(Benchmark[ClassSample, ClassOutcome]):
         parts = tuple(PARTS)
         for number in range(self.size if limit is None else limit):
             part = parts[number % len(parts)]
-            place = seed * SCENES_A_SEED + number
-            rng = scene_random(SPLIT, place)
+            scene_number = seed * SCENES_A_SEED + number
+            rng = scene_random(SPLIT, scene_number)
             label = rng.randrange(len(LABELS))
             scene = compose(rng, LABELS[label], part)
-            name = f"scene-{place}-{part}"
+            name = f"scene-{scene_number}-{part}"
             yield ClassSample(name, draw_scene(scene, side_px=DRAWN_PX), name, label, part)
 
     def evaluator(self, loaded: LoadedModel, settings: EvalSettings) -> ClassEvaluator:
@@ -243,7 +243,7 @@ class PictogramLong(IncrementBenchmark):
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[LongSample]:
         for number in range(self.size if limit is None else limit):
-            place = seed * SCENES_A_SEED + number
-            sample = make_long_sample(place, split=TEST_SPLIT, varied=self.varied)
-            name = f"scene-{place}"
+            scene_number = seed * SCENES_A_SEED + number
+            sample = make_long_sample(scene_number, split=TEST_SPLIT, varied=self.varied)
+            name = f"scene-{scene_number}"
             yield LongSample(name, sample.picture(), name, sample.caption.prefixes(), sample.caption.wrong_prefixes())

@@ -42,8 +42,8 @@ class Dsg(CaptionSets):
     prompts: str
 
     def rows(self, file: Annotations) -> Iterator[tuple[str, Any]]:
-        places = (self.prompts, f"../tifa160/{self.prompts}", f"../tifa/{self.prompts}")
-        rated = read_annotations(find_in(self.folder, "tifa160", *places), "tifa160")
+        paths = (self.prompts, f"../tifa160/{self.prompts}", f"../tifa/{self.prompts}")
+        rated = read_annotations(find_in(self.folder, "tifa160", *paths), "tifa160")
         texts = {row.get("image_path"): row.get("text") for _, row in rows_of(rated) if isinstance(row, dict)}
         for (source, model), answers in _answers(file.rows(), "source_id", "t2i_model"):
             drawn_by = re.sub(r"^sd(\d)dot(\d)$", r"stable_diffusion_v\1_\2", model).replace("-", "_")
@@ -87,7 +87,7 @@ def skill_of(prompt: str) -> str:
 def shows(prompt: str, answer: Mapping[str, Any]) -> bool:
     """Whether the picture that a person saw is what the prompt says."""
     text, skill = prompt.removeprefix("a photo of "), skill_of(prompt)
-    seen = [float(answer.get(f"Answer.task-count-{place}") or 0) for place in (0, 1)]
+    seen = [float(answer.get(f"Answer.task-count-{index}") or 0) for index in (0, 1)]
     if skill == "counting":
         return seen[0] == _COUNTS[text.split()[0]]
     if not seen[0] or (answer.get("Input.object_1_name") and not seen[1]):
@@ -97,7 +97,7 @@ def shows(prompt: str, answer: Mapping[str, Any]) -> bool:
         return where in (answer.get("Answer.task-position-x"), answer.get("Answer.task-position-y"))
     colors = _COLORED.findall(text) if skill.startswith("color") else []
     return all(
-        color in str(answer.get(f"Answer.task-color-{place}") or "").split("|") for place, color in enumerate(colors)
+        color in str(answer.get(f"Answer.task-color-{index}") or "").split("|") for index, color in enumerate(colors)
     )
 
 

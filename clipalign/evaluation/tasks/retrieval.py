@@ -117,7 +117,7 @@ class DescribedPictures(RetrievalBenchmark):
         only: what a row must have to count, by key.
         image: key of the picture's name.
         suffix: ending of that name which rows leave out.
-        captions: place of a row's captions, of which the first five count: keys joined by points, through lists.
+        captions: path of a row's captions, of which the first five count: keys joined by points, through lists.
         pictures: folders that may hold the pictures.
         remarks: what a reader must know before comparing.
     """

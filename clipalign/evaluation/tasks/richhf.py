@@ -66,8 +66,8 @@ class RichHF(WordBenchmark):
     def read_lists(self) -> None:
         file = read_annotations(find_in(self.folder, self.name, FILE, f"richhf-18k/{FILE}"), self.name)
         self._rows = list(tfrecord_rows(file.path))
-        places = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
-        self._shards = [shard for place in places for shard in sorted((self.folder / place).glob(SHARDS))]
+        folders = ("pickapic", "pick-a-pic", "pickapic_v1/data", "data")
+        self._shards = [shard for name in folders for shard in sorted((self.folder / name).glob(SHARDS))]
         self._folder = self.folder / PICTURES if self._shards else find_in(self.folder, self.name, PICTURES)
         if not self._shards and not self._pictures_here():
             raise MissingDataset(
@@ -183,13 +183,13 @@ def _check_lengths(path: Path) -> None:
     """Check that every record ends within the file: the library allocates whatever length a record claims."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        place = number = 0
+        offset = number = 0
         while header := file.read(_LENGTH.size):
             length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else size
-            place += _FRAME_BYTES + length
-            if place > size:
+            offset += _FRAME_BYTES + length
+            if offset > size:
                 raise ValueError(f"record {number:,} claims to go on behind the end of the file")
-            file.seek(place)
+            file.seek(offset)
             number += 1
 
 

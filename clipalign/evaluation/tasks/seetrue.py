@@ -60,9 +60,9 @@ class Entailment:
             )
         except (OSError, *_DAMAGE) as error:
             raise _unavailable(error, folder, here=here, download=download, offline=offline) from error
-        labels = {str(label).lower(): int(place) for place, label in model.config.id2label.items()}
+        labels = {str(label).lower(): int(index) for index, label in model.config.id2label.items()}
         try:
-            self._places = labels["contradiction"], labels["entailment"]
+            self._labels = labels["contradiction"], labels["entailment"]
         except KeyError as error:
             raise MissingWeights(f"{name} has no label {error}: it is no model for inference", input=name) from None
         self._device = choice.device
@@ -73,17 +73,17 @@ class Entailment:
         """Probability, 0 to 1, that the second text of each pair follows from the first."""
         import torch
 
-        order = sorted(range(len(pairs)), key=lambda place: sum(map(len, pairs[place])))
+        order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
         found = [0.0] * len(pairs)
         for begin in range(0, len(order), BATCH_PAIRS):
-            places = order[begin : begin + BATCH_PAIRS]
-            texts = [pairs[place][0] for place in places], [pairs[place][1] for place in places]
+            indices = order[begin : begin + BATCH_PAIRS]
+            texts = [pairs[index][0] for index in indices], [pairs[index][1] for index in indices]
             inputs = self._tokenizer(*texts, return_tensors="pt", padding=True, truncation="only_first")
             with torch.no_grad():
                 logits = self._model(**{name: value.to(self._device) for name, value in inputs.items()}).logits
-            chances = logits[:, list(self._places)].float().softmax(dim=-1)[:, 1].tolist()
-            for place, chance in zip(places, chances, strict=True):
-                found[place] = chance
+            chances = logits[:, list(self._labels)].float().softmax(dim=-1)[:, 1].tolist()
+            for index, chance in zip(indices, chances, strict=True):
+                found[index] = chance
         return found
 
 

@@ -167,23 +167,23 @@ class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
         """Metrics of this benchmark alone; what originals compute, their errors included, is ``published_*``."""
         return []
 
-    def _pictures(self, names: Iterable[str], *places: str) -> Path:
-        """The first of ``places`` that exists and holds any of the first ``names``; MissingDataset if none does."""
+    def _pictures(self, names: Iterable[str], *folders: str) -> Path:
+        """The first of ``folders`` that exists and holds any of the first ``names``; MissingDataset if none does."""
         tried = list(dict.fromkeys(names))[:_TRIED]
-        there = [self.folder / place for place in places if (self.folder / place).is_dir()]
+        there = [self.folder / one for one in folders if (self.folder / one).is_dir()]
         for folder in there:
             if any(is_file(folder / name) for name in tried):
                 return folder
         if there:
-            looked = Path(os.path.normpath(there[0]))  # "data/../data" is one of the places
+            looked = Path(os.path.normpath(there[0]))  # "data/../data" is one of the folders
             raise MissingDataset(
                 f"{looked} holds none of the first {len(tried)} pictures of {self.name}, such as {tried[0]}"
                 if tried
                 else f"{self.folder} has no pictures of {self.name}",
-                hint=f"clipalign download {self.name}, or --data-root with the folder that holds {places[0]}",
+                hint=f"clipalign download {self.name}, or --data-root with the folder that holds {folders[0]}",
                 input=str(looked),
             )
-        return find_in(self.folder, self.name, *places)
+        return find_in(self.folder, self.name, *folders)
 
 
 def is_false(outcome: CaptionOutcome, word: WordScore) -> bool:
