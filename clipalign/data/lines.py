@@ -172,6 +172,14 @@ def whole_file(name: str, read: _Read[T]) -> Iterator[T | InputUnreadable]:
             yield named(name, error)
 
 
+def unbroken(name: str, read: _Read[T]) -> Iterator[T]:
+    """Yield as :func:`whole_file`; raise the error if reading breaks off."""
+    for item in whole_file(name, read):
+        if isinstance(item, InputUnreadable):
+            raise item
+        yield item
+
+
 GRACE_SECONDS: Final = 0.05
 """Time for a line to arrive before the records present are scored without it."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from clipalign.data.lines import lines_of, whole_file
+from clipalign.data.lines import lines_of, unbroken
 from clipalign.errors import InputUnreadable
 from clipalign.files import read_text_bytes
 
@@ -34,11 +34,8 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
             found = orjson.loads(read_text_bytes(path))
             yield from (("", one) for one in _listed(found))
             return
-        for line in whole_file(str(path), lines_of):
-            if isinstance(line, InputUnreadable):
-                raise line
-            at = f":{line.number}"
-            yield at, orjson.loads(line.content)
+        for line in unbroken(str(path), lines_of):
+            yield f":{line.number}", orjson.loads(line.content)
     except orjson.JSONDecodeError as error:
         raise InputUnreadable(f"{path} is damaged: {error}", hint=OUTPUTS, input=str(path)) from None
     except OSError as error:

@@ -27,9 +27,9 @@ from clipalign.models.long_context import can_be_stretched, stretched
 from clipalign.models.model import LoadedModel
 from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.tokenize import tokenize_text
+from clipalign.training.settings import TOWERS
 from clipalign.training.texts import TextReader
 
-TOWERS: Final = ("image", "text")
 _CONTROL_TOKENS: Final = ("<start_of_text>", "<end_of_text>")
 
 

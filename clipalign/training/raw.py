@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from clipalign.data.documents import elements_of
-from clipalign.data.lines import BREAKS, broken_off, lines_of, named, opened
+from clipalign.data.lines import lines_of, unbroken
 from clipalign.data.readers import open_input
 from clipalign.data.records import Input
 from clipalign.data.sources import is_file_name
@@ -130,33 +129,19 @@ def _input(found: Input, store: Store) -> Iterator[RawCaption | Skipped]:
 
 
 def _lines(path: Path) -> Iterator[RawCaption | Skipped]:
-    with _reading(path) as stream:
-        for line in lines_of(stream):
-            place = f"{path.name}:{line.number}"
-            try:
-                value = json.loads(line.content)
-            except (ValueError, RecursionError):
-                yield Skipped("not valid JSON", place)
-            else:
-                yield _read(value, place)
+    for line in unbroken(str(path), lines_of):
+        place = f"{path.name}:{line.number}"
+        try:
+            value = json.loads(line.content)
+        except (ValueError, RecursionError):
+            yield Skipped("not valid JSON", place)
+        else:
+            yield _read(value, place)
 
 
 def _array(path: Path) -> Iterator[RawCaption | Skipped]:
-    with _reading(path) as stream:
-        for element in elements_of(stream):
-            yield _read(element.value, f"{path.name}:{element.line}")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file; errors of reading them name it."""
-    with opened(str(path)) as stream:
-        try:
-            yield stream
-        except InputUnreadable as error:
-            raise named(str(path), error) from error.__cause__
-        except BREAKS as error:
-            raise broken_off(str(path), error) from error
+    for element in unbroken(str(path), elements_of):
+        yield _read(element.value, f"{path.name}:{element.line}")
 
 
 def _read(value: Any, place: str) -> RawCaption | Skipped:
