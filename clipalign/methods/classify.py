@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,7 +32,7 @@ from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch
 from clipalign.methods.scores import ScoreItem, provenance_of, unknown_warning
 from clipalign.methods.settings import ClassifySettings
-from clipalign.models.class_vectors import ClassVectors, DescribedClass, Progress, class_vectors, describe_class
+from clipalign.models.class_vectors import ClassVectors, DescribedClass, class_vectors, describe_class
 from clipalign.models.encode import EncodedPicture, encode_images, not_finite
 from clipalign.models.load import import_open_clip
 from clipalign.models.vector_store import picture_key
@@ -261,7 +261,7 @@ def make_classifier(
     cache: Path | None = None,
     offline: bool = False,
     timeout: float | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] = lambda texts: None,
 ) -> Classifier:
     """Encode the classes, or fetch their vectors from the folder ``cache``.
 

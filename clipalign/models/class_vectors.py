@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 from clipalign.cache import write_kept
 from clipalign.data.class_texts import ClassTexts
 from clipalign.models.encode import encode_tokens
-from clipalign.models.tokenize import TokenizedText, tokenize_text
+from clipalign.models.tokenize import tokenize_text
 from clipalign.models.vector_store import DamagedEntry, entry_bytes, entry_name, forget_oldest, model_key, read_entry
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ CACHE_BYTES: Final = 1_000_000_000  # of the folder; the least recently used fil
 _GROUP_TEXTS: Final = 8192
 """Texts encoded and pooled together, at least a class: bounds memory, yet leaves prefixes to share."""
 
-Progress = Callable[[int], None]  # called with the number of texts just done
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ def class_vectors(
     logscale: float,
     cache: Path | None = None,
     batch_size: int = 64,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] = lambda texts: None,
 ) -> ClassVectors:
     """The vectors of ``classes``, from ``cache`` where it has them; ModelMismatch if they are not finite.
 
@@ -112,7 +111,7 @@ def _encoded(
     classes: Sequence[ClassTexts],
     logscale: float,
     batch_size: int,
-    progress: Progress | None,
+    progress: Callable[[int], None],
 ) -> ClassVectors:
     pooled: list[Tensor] = []
     cut: set[str] = set()  # a text that distant classes share is encoded in both their groups
@@ -120,7 +119,7 @@ def _encoded(
         texts = list(dict.fromkeys(text for one in group for text in one.encoded))
         tokens = [tokenize_text(loaded, text) for text in texts]
         cut.update(text for text, one in zip(texts, tokens, strict=True) if one.truncated)
-        vectors = _encode_in_order(loaded, tokens, batch_size, progress)
+        vectors = encode_tokens(loaded, tokens, batch_size=batch_size, progress=progress)
         rows = {text: row for row, text in enumerate(texts)}
         for one in group:
             own, weights = _weighed(one, vectors, rows, logscale)
@@ -144,20 +143,6 @@ def _groups(classes: Sequence[ClassTexts]) -> Iterator[list[ClassTexts]]:
         group.append(one)
         texts += len(one.texts) + 1
     yield group
-
-
-def _encode_in_order(
-    loaded: LoadedModel, texts: Sequence[TokenizedText], batch_size: int, progress: Progress | None
-) -> Tensor:
-    """Unit vectors (M, E) of texts, encoded in batches in dictionary order."""
-    order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
-    batches = []
-    for begin in range(0, len(order), batch_size):
-        batch = [texts[index] for index in order[begin : begin + batch_size]]
-        batches.append(encode_tokens(loaded, batch, batch_size=batch_size))
-        if progress is not None:
-            progress(len(batch))
-    return torch.cat(batches)[torch.tensor(order, device=loaded.choice.device).argsort()]
 
 
 def _key(loaded: LoadedModel, classes: Sequence[ClassTexts], logscale: float) -> dict[str, object]:

@@ -6,7 +6,7 @@ first and pass the tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -172,11 +172,18 @@ def encode_texts(loaded: LoadedModel, texts: Sequence[str], *, batch_size: int =
 
 
 @torch.no_grad()
-def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_size: int = 64) -> Tensor:
+def encode_tokens(
+    loaded: LoadedModel,
+    texts: Sequence[TokenizedText],
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int], None] = lambda texts: None,
+) -> Tensor:
     """Unit vectors of tokenized texts: B texts, in any order, to (B, E); ModelMismatch if they are not finite.
 
     Where the tower allows it, texts share the work of their common prefixes, and a text that is a prefix of another
-    costs a single token more than that other. Such prefixes do not count in ``batch_size``.
+    costs a single token more than that other. Such prefixes do not count in ``batch_size``. ``progress`` is called with
+    the number of texts just encoded.
     """
     tower = CausalTextTower.of(loaded.network)
     if tower is not None and not all(tower.ends(text.ids) for text in texts):
@@ -188,6 +195,7 @@ def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_
             batch = [texts[index] for index in order[begin : begin + batch_size]]
             ids = torch.tensor([text.ids + text.padding for text in batch], device=loaded.choice.device)
             batches.append(_unit(loaded, loaded.network.encode_text(ids)))
+            progress(len(batch))
     else:
         chains = _chains([texts[index] for index in order])
         for begin in range(0, len(chains), batch_size):
@@ -197,6 +205,7 @@ def encode_tokens(loaded: LoadedModel, texts: Sequence[TokenizedText], *, batch_
             found = tower.encode_prefixes([chain[-1].ids for chain in rows], lengths)  # (B, P, E)
             kept = torch.tensor([[place < len(chain) for place in range(asked)] for chain in rows])
             batches.append(_unit(loaded, found[kept.to(found.device)]))
+            progress(sum(map(len, rows)))
     places = torch.tensor(order, device=loaded.choice.device).argsort()
     return torch.cat(batches)[places]
 
