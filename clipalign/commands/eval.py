@@ -27,6 +27,7 @@ from clipalign.runs.distributed import launched_processes
 
 if TYPE_CHECKING:
     from clipalign.evaluation.benchmark import Benchmark
+    from clipalign.evaluation.sweep import Swept
     from clipalign.models.model import LoadedModel
     from clipalign.output.leaderboard import Leaderboard
 
@@ -130,7 +131,6 @@ def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str,
     if settings.calibrate or settings.compare_precision:
         flag = "--calibrate" if settings.calibrate else "--compare-precision"
         raise UsageError(f"{flag} is about one data set", hint="name one", input=flag)
-    from clipalign.evaluation.sweep import combinations, run_many
     from clipalign.output.leaderboard import Leaderboard
 
     benchmarks, missing = _here(named, settings)
@@ -139,16 +139,7 @@ def _run_many(named: Mapping[str, bool], settings: EvalSettings, axes: dict[str,
     used = {option for benchmark in benchmarks for option in benchmark.options}
     for benchmark in benchmarks:
         _check_options(benchmark, settings, used)
-    loaded: dict[str, LoadedModel] = {}
-
-    def load(model: str) -> LoadedModel:
-        if model not in loaded:
-            loaded.clear()  # before the next: two may not fit
-            loaded[model] = choose_model(find_model(model), settings).load()
-        return loaded[model]
-
-    with _progress(benchmarks, settings, runs=len(list(combinations(axes)))) as progress:
-        found = run_many(benchmarks, load, settings, axes, progress=progress.advance)
+    found = _swept(benchmarks, settings, axes)
     if not found:  # one of several processes; the first reports for all
         return EXIT_DONE
     board = Leaderboard(str(settings.dataset), [one.result.to_dict() for one in found], missing)
@@ -253,14 +244,9 @@ def _verify(path: Path, settings: EvalSettings) -> int:
 
 
 def _sweep(benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: dict[str, list[object]]) -> int:
-    from clipalign.evaluation.sweep import combinations, run_sweep
     from clipalign.output.eval import sweep_record, sweep_table
 
-    def load(model: str) -> LoadedModel:
-        return choose_model(find_model(model), settings).load()
-
-    with _progress([benchmark], settings, runs=len(list(combinations(axes)))) as progress:
-        found = run_sweep(benchmark, load, settings, axes, progress=progress.advance)
+    found = _swept([benchmark], settings, axes)
     if not found:  # one of several processes; the first reports for all
         return EXIT_DONE
     if settings.report is not None:
@@ -270,6 +256,18 @@ def _sweep(benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: dict[st
     rows = [(one.values, one.result) for one in found]
     write_record(sweep_record(rows), sweep_table(rows), format=chosen_format(settings))
     return EXIT_INPUTS if any(one.result.counts["unreadable"] for one in found) else EXIT_DONE
+
+
+def _swept(
+    benchmarks: Sequence[Benchmark[Any, Any]], settings: EvalSettings, axes: Mapping[str, Sequence[object]]
+) -> list[Swept]:
+    from clipalign.evaluation.sweep import combinations, run_sweep
+
+    def load(model: str) -> LoadedModel:
+        return choose_model(find_model(model), settings).load()
+
+    with _progress(benchmarks, settings, runs=len(list(combinations(axes)))) as progress:
+        return run_sweep(benchmarks, load, settings, axes, progress=progress.advance)
 
 
 def _compare_precisions(benchmark: Benchmark[Any, Any], settings: EvalSettings) -> int:

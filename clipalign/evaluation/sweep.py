@@ -1,4 +1,4 @@
-"""One benchmark under many settings: every combination a run of its own, what they share computed once.
+"""Benchmarks under many settings: every combination a run of its own, what they share computed once.
 
 Each run has its own folder under ``--output``, and can be resumed and compared like any other.
 """
@@ -9,6 +9,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from clipalign.config.settings import declared, read_value
@@ -21,6 +22,7 @@ from clipalign.runs.distributed import join_processes
 if TYPE_CHECKING:
     from clipalign.eval_results import EvalResult
     from clipalign.evaluation.benchmark import Benchmark, Evaluator
+    from clipalign.evaluation.score_cache import ScoreCache
     from clipalign.models.model import LoadedModel
 
 Values = dict[str, object]  # setting → value, of one combination
@@ -104,52 +106,6 @@ class Swept:
 
 
 def run_sweep(
-    benchmark: Benchmark[Any, Any],
-    load: Callable[[str], LoadedModel],
-    settings: EvalSettings,
-    axes: Mapping[str, Sequence[object]],
-    *,
-    progress: Callable[[int], None] = lambda samples: None,
-) -> list[Swept]:
-    """Run every combination; under ``torchrun`` the first process has the results, the others none.
-
-    Args:
-        load: the model of a name.
-        settings: of all runs, where they are not swept; ``output`` holds a folder a run.
-        progress: called with the number of samples just done.
-
-    Raises:
-        UsageError: a setting that means nothing to this benchmark, and all that :func:`run_benchmark` raises.
-    """
-    from clipalign.evaluation.evaluate import run_benchmark
-    from clipalign.evaluation.score_cache import ScoreCache
-    from clipalign.evaluation.tasks.words import DetectEvaluator
-
-    check_used(benchmark, axes)
-
-    def share(evaluator: Evaluator[Any, Any]) -> None:
-        if isinstance(evaluator, DetectEvaluator):
-            evaluator.share(cache)
-
-    found: list[Swept] = []
-    loaded: LoadedModel | None = None
-    cache, model = ScoreCache(), ""
-    runs = list(combinations(axes))
-    with join_processes():  # of all runs: nobody can leave and come again while others are still measuring
-        for values, name in zip(runs, folder_names(runs), strict=True):
-            chosen = replace(settings, **values)  # type: ignore[arg-type]
-            if settings.output is not None:
-                chosen = replace(chosen, output=settings.output / name)
-            if loaded is None or chosen.model != model:
-                loaded = None  # before the next: two may not fit
-                loaded, model, cache = load(chosen.model), chosen.model, ScoreCache()
-            result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
-            if result is not None:
-                found.append(Swept(values, result))
-    return found
-
-
-def run_many(
     benchmarks: Sequence[Benchmark[Any, Any]],
     load: Callable[[str], LoadedModel],
     settings: EvalSettings,
@@ -157,17 +113,47 @@ def run_many(
     *,
     progress: Callable[[int], None] = lambda samples: None,
 ) -> list[Swept]:
-    """Run every benchmark under every combination, model after model; arguments and errors as of :func:`run_sweep`.
+    """Run every benchmark under every combination, model after model.
 
-    A benchmark's runs are in a folder of its name in ``output``. ``load`` is asked for a model once a benchmark.
+    Under ``torchrun`` the first process has the results, the others none.
+
+    Args:
+        load: the model of a name, asked for once a model.
+        settings: of all runs, where they are not swept; ``output`` holds a folder a run, of several benchmarks in a
+            folder of the benchmark's name.
+        progress: called with the number of samples just done.
+
+    Raises:
+        UsageError: a setting that means nothing to a benchmark, and all that :func:`run_benchmark` raises.
     """
+    from clipalign.evaluation.evaluate import run_benchmark
+    from clipalign.evaluation.score_cache import ScoreCache
+
     for benchmark in benchmarks:
         check_used(benchmark, axes)
+    several = len(benchmarks) > 1
+    runs = list(combinations({"model": [settings.model], **axes} if several else axes))
+    named = zip(runs, folder_names(runs), strict=True)
     found: list[Swept] = []
-    with join_processes():
-        for model in axes.get("model", [settings.model]):
+    with join_processes():  # of all runs: nobody can leave and come again while others are still measuring
+        for model, alike in itertools.groupby(named, lambda run: str(run[0].get("model", settings.model))):
+            loaded, of_model = load(model), list(alike)
             for benchmark in benchmarks:
-                output = None if settings.output is None else settings.output / _plain(benchmark.name)
-                chosen = replace(settings, output=output)
-                found += run_sweep(benchmark, load, chosen, {**axes, "model": [model]}, progress=progress)
+                share = partial(_share, ScoreCache())
+                for values, name in of_model:
+                    chosen = replace(settings, **values)  # type: ignore[arg-type]
+                    if settings.output is not None:
+                        folder = _plain(benchmark.name) if several else ""
+                        chosen = replace(chosen, output=settings.output / folder / name)
+                    result = run_benchmark(benchmark, loaded, chosen, progress=progress, prepare=share)
+                    if result is not None:
+                        found.append(Swept(values, result))
+            del loaded  # before the next: two may not fit
     return found
+
+
+def _share(cache: ScoreCache, evaluator: Evaluator[Any, Any]) -> None:
+    from clipalign.evaluation.tasks.words import DetectEvaluator
+
+    if isinstance(evaluator, DetectEvaluator):
+        evaluator.share(cache)

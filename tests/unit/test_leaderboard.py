@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from clipalign.errors import UsageError
-from clipalign.evaluation import sweep
+from clipalign.evaluation import evaluate
 from clipalign.evaluation.load_run import finished_runs, load_run
 from clipalign.evaluation.registry import GROUPS, find_benchmark, named_benchmarks
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.sweep import Swept, run_many
+from clipalign.evaluation.sweep import Swept, run_sweep
 from clipalign.output.leaderboard import Leaderboard, leaderboard_page, leaderboard_record, leaderboard_table
 from tests.evaluated import run_benchmark
 from tests.tiny import load_random, load_tiny
@@ -30,7 +30,7 @@ def load(model: str) -> Any:
 def run_two(folder: Path, settings: EvalSettings) -> list[Swept]:
     """Two data sets and two models."""
     sets = [word_set("nocaps-foil", folder / "nocaps-foil"), word_set("hat", folder / "hat")]
-    return run_many(sets, load, settings, {"model": ["tiny", "siglip"]})
+    return run_sweep(sets, load, settings, {"model": ["tiny", "siglip"]})
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_a_run_that_was_ended_anywhere_goes_on_to_the_same_numbers(data: Path, m
 
     def ends_in_the_third(*given: Any, **named: Any) -> Any:
         next(runs)
-        return run_sweep(*given, **named)
+        return run(*given, **named)
 
-    run_sweep = sweep.run_sweep
-    monkeypatch.setattr(sweep, "run_sweep", ends_in_the_third)
+    run = evaluate.run_benchmark
+    monkeypatch.setattr(evaluate, "run_benchmark", ends_in_the_third)
     settings = EvalSettings(output=data / "torn")
     with pytest.raises(StopIteration):
         run_two(data, settings)

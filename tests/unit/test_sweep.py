@@ -79,21 +79,21 @@ def test_combinations_turn_the_cheapest_setting_fastest() -> None:
 
 def test_values_that_differ_in_what_no_folder_is_called_have_folders_of_their_own(tmp_path: Path) -> None:
     templates: list[object] = ["A photo of ", "A photo-of ", "An image of "]
-    swept = run_sweep(PictogramFoil(), load, EvalSettings(limit=2, output=tmp_path), {"template": templates})
+    swept = run_sweep([PictogramFoil()], load, EvalSettings(limit=2, output=tmp_path), {"template": templates})
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert folders[2] == "template=An-image-of-"
     assert all(re.fullmatch("template=A-photo-of--[0-9a-f]{8}", folder) for folder in folders[:2])
     results = [json.loads((tmp_path / folder / "result.json").read_text()) for folder in folders]
     assert {result["settings"]["template"] for result in results} == set(templates)
     again = run_sweep(
-        PictogramFoil(), load, EvalSettings(limit=2, output=tmp_path, resume=True), {"template": templates[::-1]}
+        [PictogramFoil()], load, EvalSettings(limit=2, output=tmp_path, resume=True), {"template": templates[::-1]}
     )
     assert [one.result for one in again[::-1]] == [one.result for one in swept]
 
 
 def test_every_combination_gives_what_a_run_alone_gives(tmp_path: Path) -> None:
     data = write_nocaps(tmp_path / "data")
-    swept = run_sweep(word_set("nocaps-foil", data), load, EvalSettings(), AXES)
+    swept = run_sweep([word_set("nocaps-foil", data)], load, EvalSettings(), AXES)
     assert len(swept) == 6  # mode most-negative has no epsilon
     for one in swept:
         alone = run_benchmark(word_set("nocaps-foil", data), load_tiny(), EvalSettings(**one.values))  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_pictures_are_encoded_once_a_model_and_captions_once_for_all_thresholds(
     captions: list[int] = []
     monkeypatch.setattr(encoder, "_unit_or_error", _counting(pictures, encoder._unit_or_error))
     monkeypatch.setattr(words, "detect_each", _counting(captions, detect_each))
-    run_sweep(PictogramFoil(), load, EvalSettings(limit=12), AXES)
+    run_sweep([PictogramFoil()], load, EvalSettings(limit=12), AXES)
     assert sum(pictures) == 6  # two captions a picture
     assert captions == [12, 12]  # with one layer and with three
 
@@ -128,7 +128,7 @@ def test_scales_and_draws_of_wca_are_swept_over_crops_that_are_encoded_once(
 
     axes = read_axes(["image-logscale=0,4", "crops=2,4", "text_logscale=2", "alpha=0.5,0.7"])
     settings = EvalSettings(limit=3, method="wca", cache_dir=tmp_path, batch_size=5)
-    swept = run_sweep(PictogramClassify(), named, settings, axes)
+    swept = run_sweep([PictogramClassify()], named, settings, axes)
     assert len(encoded) == 2 * 3  # a batch a picture with its crops, for each alpha
     told = ("alpha", "crops", "text_logscale", "image_logscale")
     assert [tuple(one.result.settings[name] for name in told) for one in swept] == [
@@ -148,23 +148,23 @@ def _counting(counts: list[int], inner: Any) -> Any:
 def test_runs_have_folders_of_their_own_and_can_be_resumed(tmp_path: Path) -> None:
     settings = EvalSettings(limit=12, output=tmp_path)
     axes: dict[str, list[object]] = {"layers": [1, 2]}
-    first = run_sweep(PictogramFoil(), load, settings, axes)
+    first = run_sweep([PictogramFoil()], load, settings, axes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layers=1", "layers=2"]
     assert json.loads((tmp_path / "layers=2" / "result.json").read_text())["settings"]["layers"] == 2
     (tmp_path / "layers=2" / "samples.jsonl").write_text("")
-    again = run_sweep(PictogramFoil(), load, EvalSettings(limit=12, output=tmp_path, resume=True), axes)
+    again = run_sweep([PictogramFoil()], load, EvalSettings(limit=12, output=tmp_path, resume=True), axes)
     assert [one.result for one in again] == [one.result for one in first]
 
 
 def test_models_are_swept_on_any_benchmark_and_settings_of_detect_only_where_they_mean_something() -> None:
-    found = run_sweep(PictogramFoil(), load, EvalSettings(limit=4), {"model": ["tiny", "siglip"]})
+    found = run_sweep([PictogramFoil()], load, EvalSettings(limit=4), {"model": ["tiny", "siglip"]})
     assert [one.result.model for one in found] == ["tiny-clip", "siglip"]
     with pytest.raises(UsageError, match="pictogram-classify makes no use of epsilon"):
-        run_sweep(PictogramClassify(), load, EvalSettings(limit=2), {"epsilon": [0.0]})
+        run_sweep([PictogramClassify()], load, EvalSettings(limit=2), {"epsilon": [0.0]})
 
 
 def test_table_and_json_show_a_row_a_combination() -> None:
-    rows = [(one.values, one.result) for one in run_sweep(PictogramFoil(), load, EvalSettings(limit=20), AXES)]
+    rows = [(one.values, one.result) for one in run_sweep([PictogramFoil()], load, EvalSettings(limit=20), AXES)]
     page = sweep_table(rows)
     assert max(map(len, page.splitlines())) <= 80
     assert "pictogram-foil: 6 runs, 20 samples" in page
