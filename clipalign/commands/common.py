@@ -19,12 +19,15 @@ import typer
 
 from clipalign.config.groups import MachineSettings, ModelSettings, RecordSettings
 from clipalign.config.settings import refuse
+from clipalign.data.words import reported_words, split_words
+from clipalign.device import TORCH, choose_device
 from clipalign.errors import EXIT_DONE, MissingWeights, UsageError, VerificationFailed
 from clipalign.models.registry import ModelRow, find_model, with_activation
 from clipalign.output import chosen_batch_format, render
 from clipalign.output.console import notices, progress_console
 from clipalign.output.formats import FORMATS
 from clipalign.runs.destination import JOINED, document_format, refuse_sources
+from clipalign.runs.distributed import find_shard, wait_for_all
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -79,8 +82,6 @@ def check_image(image: str, settings: RecordSettings) -> None:
 
 def check_text(name: str, text: str, *, needs_word: bool = True) -> None:
     """Raise ``UsageError`` for a blank text, invalid UTF-8, or no word to score, before a model is loaded."""
-    from clipalign.data.words import reported_words, split_words
-
     if not text.strip():
         raise UsageError(f"{name} is empty", hint="give at least one word, in quotes", input=name)
     try:
@@ -128,8 +129,6 @@ def choose_model(
         check_accepted(settings)
     with _other_model_hinted(row, option):
         _check_weights(row, settings)
-    from clipalign.device import TORCH, choose_device
-
     engine = settings.engine if isinstance(settings, ModelSettings) else TORCH
     choice = choose_device(settings.device, settings.precision, settings.threads, engine=engine, many=many)
     if settings.precision not in ("auto", choice.precision):
@@ -233,7 +232,6 @@ def run_many(
     """
     from clipalign.data.columns import ALL_COLUMNS
     from clipalign.data.readers import open_input
-    from clipalign.runs.distributed import find_shard, wait_for_all
     from clipalign.runs.writer import open_writer
 
     row = find_model(settings.model)

@@ -14,7 +14,7 @@ from clipalign.cache import cache_folder
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import FetchSettings
 from clipalign.config.settings import Setting
-from clipalign.download.dataset_rows import DATASETS
+from clipalign.download.dataset_rows import DATASETS, DatasetRow
 from clipalign.errors import (
     EXIT_DONE,
     ClipalignError,
@@ -25,16 +25,14 @@ from clipalign.errors import (
     UsageError,
     VerificationFailed,
 )
-from clipalign.models.registry import ROWS
+from clipalign.models.registry import ROWS, ModelRow
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices, visible
 
 if TYPE_CHECKING:
-    from clipalign.download.dataset_rows import DatasetRow
     from clipalign.download.fetch import DownloadContext, DownloadResult
-    from clipalign.models.registry import ModelRow
 
-    Row: TypeAlias = ModelRow | DatasetRow
+Row: TypeAlias = ModelRow | DatasetRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +185,6 @@ def _plan(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
 
 
 def _fetch(rows: Sequence[Row], settings: DownloadOptions, *, again: str) -> _Answer:
-    from clipalign.download.dataset_rows import DatasetRow
-
     if settings.handed_over and not isinstance(rows[0], DatasetRow):
         raise UsageError(
             "--from is for data sets", hint="a checkpoint is named where it is used: --model FILE", input="--from"
@@ -265,7 +261,6 @@ def _remove(rows: Sequence[Row], settings: DownloadOptions) -> _Answer:
 
 def _with_files(rows: Sequence[Row]) -> list[Row]:
     from clipalign.download.models import with_files
-    from clipalign.models.registry import ModelRow
 
     return [with_files(row) if isinstance(row, ModelRow) else row for row in rows]
 
@@ -300,8 +295,6 @@ def download_context(settings: FetchSettings) -> DownloadContext:
 
 
 def _record(row: Row, results: Sequence[DownloadResult]) -> dict[str, object]:
-    from clipalign.models.registry import ModelRow
-
     return {
         "name": row.name,
         "kind": "model" if isinstance(row, ModelRow) else "dataset",

@@ -16,7 +16,7 @@ from clipalign.data.words import Mode
 from clipalign.errors import DISK_FULL, EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, MissingDataset, UsageError
 from clipalign.evaluation.registry import BENCHMARKS, benchmark_names, find_benchmark, named_benchmarks
 from clipalign.evaluation.settings import EvalSettings
-from clipalign.evaluation.sweep import check_used, read_axes
+from clipalign.evaluation.sweep import check_used, combinations, read_axes, run_sweep
 from clipalign.files import write_failed, write_whole
 from clipalign.models.registry import find_model
 from clipalign.output import chosen_format, write_record
@@ -261,8 +261,6 @@ def _sweep(benchmark: Benchmark[Any, Any], settings: EvalSettings, axes: dict[st
 def _swept(
     benchmarks: Sequence[Benchmark[Any, Any]], settings: EvalSettings, axes: Mapping[str, Sequence[object]]
 ) -> list[Swept]:
-    from clipalign.evaluation.sweep import combinations, run_sweep
-
     def load(model: str) -> LoadedModel:
         return choose_model(find_model(model), settings).load()
 

@@ -16,7 +16,9 @@ from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings, RecordSettings, RunSettings
 from clipalign.config.readers import whole
 from clipalign.config.settings import SameAs, Setting, flag_name, refuse
+from clipalign.device import choose_device
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
+from clipalign.files import exclusive, write_failed
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
@@ -144,8 +146,6 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        from clipalign.files import write_failed
-
         raise write_failed(str(error.filename or folder), error) from error
 
 
@@ -176,8 +176,6 @@ def _prepared(settings: TrainSpecsOptions) -> Any:
             notices.tell(f"{folder} was prepared before, with these settings; nothing is done again")
         return prepared
     except OSError as error:
-        from clipalign.files import write_failed
-
         kept = "run the same line again: it goes on from there" if error.errno in DISK_FULL else ""
         raise write_failed(str(folder), error, kept=kept, hint="give another --data") from error
 
@@ -189,8 +187,6 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     row = find_model(settings.init)
     chosen = choose_model(row, replace(settings, precision="auto"), option="--init")  # weights stay fp32
 
-    from clipalign.device import choose_device
-    from clipalign.files import exclusive
     from clipalign.output.training import TrainingDisplay
     from clipalign.training.checkpoints import check_settings, last_checkpoint, settings_of
     from clipalign.training.data import PreparedData, open_data

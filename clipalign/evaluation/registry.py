@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from clipalign.cache import data_folder
 from clipalign.errors import UnknownDataset, UsageError
 from clipalign.files import is_file, is_folder, read_package_rows
 
@@ -76,8 +77,6 @@ def find_benchmark(
         near = difflib.get_close_matches(name, BENCHMARKS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(BENCHMARKS)}"
         raise UnknownDataset(f"unknown dataset '{name}'", hint=hint, input=name)
-    from clipalign.cache import data_folder
-
     row = dict(BENCHMARKS[name])
     module, kind = row.pop("class").split(":")
     made = getattr(import_module(f"clipalign.evaluation.tasks.{module}"), kind)

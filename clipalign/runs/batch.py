@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from clipalign.data.records import InputRecord, Place
+from clipalign.data.sources import is_file_name, read_image
 from clipalign.errors import ClipalignError, ImageUnreadable, record_failed
 from clipalign.files import is_special
 from clipalign.methods.scores import ScoreItem, Scorer
@@ -107,7 +108,6 @@ class _Preparation:
 
         from clipalign.data.images import open_image, thumbnail_of
         from clipalign.data.in_memory import Prepared
-        from clipalign.data.sources import is_file_name, read_image
 
         source, name = record.image, record.image_name
         prepare: Callable[[Any], Any] = self.scorer.prepare

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast
 import orjson
 
 from clipalign.data.records import InputRecord
+from clipalign.data.sources import HTTP, scheme_of
 from clipalign.errors import DownloadFailed, OutputError, UsageError
 from clipalign.files import address_in, exclusive, write_failed, write_whole
 from clipalign.output.formats import FORMATS, writer_of
@@ -97,7 +98,6 @@ def open_folder(path: Path) -> Folder:
     if not (address := address_in(path)):
         return LocalFolder(path)
     from clipalign.data.remote import Store, check_address
-    from clipalign.data.sources import HTTP, scheme_of
 
     check_address(address)
     if scheme_of(address) in HTTP:
