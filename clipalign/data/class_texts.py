@@ -58,11 +58,11 @@ def class_texts(
             f"unknown value {method!r} for --method", hint=f"one of {', '.join(METHODS)}", input="--method"
         )
     check_names(names)
-    _check_templates([template], "--template")
+    check_templates([template], "--template")
     if method == "clip":
         return tuple(ClassTexts(name, (_filled(template, name),)) for name in names)
     if method == "clip-e":
-        _check_templates(classes.templates, "--templates")
+        check_templates(classes.templates, "--templates")
         return tuple(ClassTexts(name, tuple(_filled(one, name) for one in classes.templates)) for name in names)
     if method == "waffle":
         clauses = [relative_clause(one) for one in waffle_descriptors(names, classes.words, descriptions, seed=seed)]
@@ -139,14 +139,14 @@ def _of_classes(names: Sequence[str], descriptions: Descriptions) -> dict[str, S
     return {name: sentences for name, sentences in found.items() if sentences}
 
 
-def _check_templates(templates: Sequence[str], source: str) -> None:
+def check_templates(templates: Sequence[str], source: str) -> None:
+    """Raise ``UsageError`` for no templates, or one without a place for the name; ``source`` names their origin."""
     if not templates:
         raise UsageError("there are no templates", hint="give a file with a template a line", input=source)
     for template in templates:
-        if template.count(PLACE) < 1:
-            raise UsageError(
-                f"the template {template!r} has no place for the class", hint="put {} where its name goes", input=source
-            )
+        if PLACE not in template:
+            message = f"{source}: the template {template!r} has no place for the class"
+            raise UsageError(message, hint="put {} where its name goes", input=source)
 
 
 def _filled(template: str, name: str) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from clipalign.cache import data_folder
-from clipalign.data.classes import PLACE, PUBLISHED, WORDS, Classes, find_words, read_descriptions, read_lines, spoken
+from clipalign.data.class_texts import check_templates
+from clipalign.data.classes import PUBLISHED, WORDS, Classes, find_words, read_descriptions, read_lines, spoken
 from clipalign.errors import UsageError
 from clipalign.evaluation.tasks.class_evaluator import ClassTask
 
@@ -152,13 +153,7 @@ def _read(read: Callable[[Path], T], given: Path | None, found: Path | None) -> 
 
 def _templates(path: Path) -> tuple[str, ...]:
     lines = tuple(read_lines(path, what="templates"))
-    without = [line for line in lines if PLACE not in line]
-    if without:
-        raise UsageError(
-            f"{path}: the template {without[0]!r} has no place for the class",
-            hint=f"put {PLACE} where its name goes",
-            input=str(path),
-        )
+    check_templates(lines, str(path))
     return lines
 
 
