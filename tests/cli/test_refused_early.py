@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-SWEPT_THERE = "model, crops, alpha, image_logscale, text_logscale"
+SWEPT_THERE = "model, template, crops, alpha, image_logscale, text_logscale"
 
 
 @pytest.mark.parametrize(
