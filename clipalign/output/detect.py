@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, BinaryIO, Final
 
 from rich.cells import cell_len
@@ -170,7 +171,7 @@ class DetectFormatter(RecordFormatter):
         return f"{said} in: {record['text']}{f' ({meant})' if meant else ''}"
 
     def head(self) -> str:
-        return f"  score   {self._ids.cell('id')}  image and caption"
+        return f"  score   {self._ids.cell('id')}  caption"
 
     def line(self, record: Mapping[str, Any]) -> Text:
         """Return mark, CLIPScore, id and caption, behind its misaligned words if long or if others are suggested."""
@@ -178,7 +179,7 @@ class DetectFormatter(RecordFormatter):
         text = Text(f"{shape.wrong if wrong else ' '} ", style="bold red" if wrong else "")
         text.append(f"{record['clip_score']:.4f}  ", style="bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
-        if not record["id"].startswith(record["image"]):  # a.jpg#2 names it too
+        if not record["id"].startswith(record["image"]) and record["id"] != PurePath(record["image"]).stem:
             text.append(f"{self._images.cell(record['image'])}  ", style="dim")
         caption = _caption(record, _misaligned(record))
         meant = {one["text"]: one["candidates"] for one in record.get("suggestions") or ()}

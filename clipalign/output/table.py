@@ -45,6 +45,8 @@ HASH_DIGITS: Final = 12
 
 GAP_CELLS: Final = 2
 
+NAMED_COLUMNS: Final = 3
+
 ID_CELLS: Final = (12, 24)
 """Columns of an id in the table of many: minimum, maximum."""
 
@@ -186,7 +188,10 @@ def fitting(columns: Columns, dropped_first: Iterable[str]) -> dict[str, Sequenc
 def hidden_columns(columns: Columns, shown: Columns) -> list[str]:
     """Return a note that names the columns with content that are not shown, or none."""
     hidden = [name for name, cells in columns.items() if any(cells) and name not in shown]
-    return [f"columns left out, as the terminal is narrow: {', '.join(hidden)}; see --format json"] if hidden else []
+    if not hidden:
+        return []
+    more = f" and {len(hidden) - NAMED_COLUMNS} more" if hidden[NAMED_COLUMNS:] else ""
+    return [f"columns that do not fit the terminal: {', '.join(hidden[:NAMED_COLUMNS])}{more}; see --format json"]
 
 
 def column_table(columns: Columns) -> Table:

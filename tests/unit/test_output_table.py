@@ -75,7 +75,7 @@ def test_a_table_of_many_has_a_header_and_suggestions() -> None:
     record = COKE.to_dict() | {"suggestions": [{"text": "coke", "candidates": [{"text": "tea", "gain": 0.1}]}]}
     writer, formatter = TableWriter(), DetectFormatter()
     head, line = (text.decode() for text in (writer.header(formatter), writer.entry(formatter, Entry(record))))
-    assert head == "  score   id            image and caption\n"
+    assert head == "  score   id            caption\n"
     assert line == "✗ 0.5246  cup.jpg       ‹coke: tea?› in: a cup of ‹coke›\n"
 
 

@@ -168,7 +168,7 @@ def test_table_and_json_show_a_row_a_combination() -> None:
     page = sweep_table(rows)
     assert max(map(len, page.splitlines())) <= 80
     assert "pictogram-foil: 6 runs, 20 samples" in page
-    assert "note: columns left out, as the terminal is narrow: " in page
+    assert "note: columns that do not fit the terminal: " in page
     assert "precision" in page.split("\n\n")[1]
     assert sum(line.lstrip().startswith(("1 ", "3 ")) for line in page.splitlines()) == 6
     record: Any = sweep_record(rows)
