@@ -447,6 +447,7 @@ ABOUT: Final = {
     "r": "Recall: how often what belongs together is among the first k.",
 }
 """What a metric says, by the beginning of its name."""
+PARTS: Final = "The metrics above, for parts of the data set."
 
 
 def about(name: str) -> str:
@@ -456,9 +457,12 @@ def about(name: str) -> str:
 
 
 def _explained(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each metric with its explanation, which is said once."""
-    said = {""}
+    """Yield each metric with its explanation where another one stands above it; explained twice, it is of a part."""
+    said, last = {""}, ""
     for name in names:
         sentence = about(name)
-        yield name, "" if sentence in said else sentence
+        if sentence in said and sentence != last:
+            sentence = PARTS
+        yield name, "" if sentence == last else sentence
         said.add(sentence)
+        last = sentence

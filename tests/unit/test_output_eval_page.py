@@ -14,7 +14,7 @@ from clipalign.evaluation.evaluate import run_benchmark
 from clipalign.evaluation.report_data import report_data
 from clipalign.evaluation.settings import EvalSettings
 from clipalign.evaluation.tasks.pictograms import PictogramClassify, PictogramFoil
-from clipalign.output.eval import about, eval_page
+from clipalign.output.eval import PARTS, _explained, about, eval_page
 from tests.results import result_of
 from tests.tiny import load_tiny
 from tests.word_datasets import nocaps_rows, word_set, write_nocaps
@@ -114,6 +114,12 @@ def test_an_example_is_shown_as_wrong_only_where_it_is(attributions: tuple[float
 def test_a_metric_is_explained_by_the_beginning_of_its_name(name: str, said: str) -> None:
     assert said in about(name)
     assert bool(said) == bool(about(name))
+
+
+def test_metrics_of_parts_are_not_read_as_more_of_the_last_one_explained() -> None:
+    names = ("la", "ap_clip_score", "la_color", "ap_clip_score_color", "pairs_ranked_right")
+    said = [sentence for _, sentence in _explained(names)]
+    assert said == [about("la"), about("ap_clip_score"), PARTS, "", about("pairs_ranked_right")]
 
 
 def test_pictures_that_are_gone_leave_an_empty_frame(tmp_path: Path) -> None:
