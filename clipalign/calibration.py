@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clipalign.errors import UsageError
+from clipalign.files import read_text_bytes
 
 Curve = tuple[tuple[float, float], ...]
 """Values, ascending, each with the share of captions that have at most that."""
@@ -78,15 +79,9 @@ def read_calibration(value: object) -> SavedCalibration:
         return value
     import orjson
 
-    from clipalign.files import open_plain
-
     path = Path(str(value)).expanduser()
     try:
-        with open_plain(path) as stream:
-            content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError("it is too long")
-        return _checked(orjson.loads(content))
+        return _checked(orjson.loads(read_text_bytes(path, _MAX_BYTES)))
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}", hint="eval --calibrate --save writes it", input=str(path)

@@ -89,12 +89,16 @@ def open_plain(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDONLY | without_waiting | getattr(os, "O_BINARY", 0)), "rb")
 
 
-def read_text_bytes(path: Path) -> bytes:
-    """Read a whole file as :func:`open_plain`; raise ``OSError`` for more than :data:`MAX_TEXT_BYTES`."""
+def read_text_bytes(path: Path, most_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Read a whole file as :func:`open_plain`; raise ``OSError`` for more than ``most_bytes``."""
     with open_plain(path) as stream:
-        content = stream.read(MAX_TEXT_BYTES + 1)
-    if len(content) > MAX_TEXT_BYTES:
-        raise OSError(errno.EFBIG, f"it is longer than {MAX_TEXT_BYTES // 1_000_000} MB, too long for a text file")
+        return read_to_end(stream, most_bytes)
+
+
+def read_to_end(stream: BinaryIO, most_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is longer than {most_bytes / 1_000_000:g} MB")
     return content
 
 

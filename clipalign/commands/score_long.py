@@ -24,7 +24,7 @@ from clipalign.commands.options import expand_options
 from clipalign.config.groups import ModelSettings, RecordSettings
 from clipalign.config.settings import SameAs, Setting
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, InputUnreadable, UsageError
-from clipalign.files import open_plain
+from clipalign.files import read_text_bytes, read_to_end
 from clipalign.methods.settings import LongSettings
 from clipalign.models.registry import LONG_MODEL, find_model
 from clipalign.runs.destination import refuse_sources
@@ -117,12 +117,9 @@ def _read(name: str) -> str:
         raise UsageError("--text-file is - but standard input is closed", input="--text-file")
     try:
         if name == STDIN:
-            content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+            content = read_to_end(sys.stdin.buffer, MAX_TEXT_BYTES)
         else:
-            with open_plain(Path(name).expanduser()) as file:
-                content = file.read(MAX_TEXT_BYTES + 1)
-        if len(content) > MAX_TEXT_BYTES:
-            raise InputUnreadable(f"{name} is larger than {MAX_TEXT_BYTES // 1_000_000} MB", input=name)
+            content = read_text_bytes(Path(name).expanduser(), MAX_TEXT_BYTES)
         return content.decode("utf-8-sig")
     except OSError as error:
         hint = "is the name right?" if isinstance(error, FileNotFoundError) else ""

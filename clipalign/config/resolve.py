@@ -19,13 +19,13 @@ from clipalign.config.readers import quoted
 from clipalign.config.settings import CommandSettings, Setting, Tables, declared, read_value
 from clipalign.config.suggest import suggestion
 from clipalign.errors import SettingsError
-from clipalign.files import is_file, is_folder, is_special
+from clipalign.files import is_file, is_folder, is_special, read_text_bytes
 
 S = TypeVar("S", bound=CommandSettings)
 
 ENVIRONMENT_PREFIX: Final = "CLIPALIGN_"
 
-_MAX_BYTES: Final = 1024 * 1024
+_MAX_BYTES: Final = 1_000_000
 _MAX_DOTS: Final = 200
 """Dots allowed in a line: parsing a dotted key takes time quadratic in its parts."""
 
@@ -201,10 +201,7 @@ def _table(value: object, path: Path, name: str) -> dict[str, Any]:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise SettingsError(f"{path} is larger than {_MAX_BYTES:,} bytes", input=str(path))
+        content = read_text_bytes(path, _MAX_BYTES)
         if any(line.count(b".") > _MAX_DOTS for line in content.split(b"\n")):
             raise SettingsError(f"{path} has a line of more than {_MAX_DOTS} dots", input=str(path))
         return tomllib.loads(content.decode("utf-8"))

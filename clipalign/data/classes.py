@@ -17,7 +17,7 @@ from typing import Final
 from clipalign.cache import data_folder
 from clipalign.data.sources import STDIN
 from clipalign.errors import MissingDataset, UsageError, name_some
-from clipalign.files import MAX_TEXT_BYTES, read_text_bytes
+from clipalign.files import read_text_bytes, read_to_end
 from clipalign.plain import json_type
 
 DESCRIBED_DATASETS: Final = ("cub", "dtd", "food101", "imagenet", "oxford_pet", "place365")
@@ -277,10 +277,7 @@ def _read(path: Path, *, hint: str = "check the path") -> str:
 def _stdin() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("standard input has no class names", hint="pipe them in, one a line", input=STDIN)
-    content: bytes = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
-    if len(content) > MAX_TEXT_BYTES:
-        raise UsageError(f"standard input is longer than {MAX_TEXT_BYTES // 1_000_000} MB", input=STDIN)
-    return content
+    return read_to_end(sys.stdin.buffer)
 
 
 def _every_other_is_nil(content: bytes) -> bool:

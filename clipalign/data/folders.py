@@ -19,7 +19,7 @@ from clipalign.data.records import Row, Source
 from clipalign.data.sources import PICTURES
 from clipalign.data.words import check_length
 from clipalign.errors import InputUnreadable
-from clipalign.files import open_plain
+from clipalign.files import read_text_bytes
 
 _Found: TypeAlias = "tuple[Path, Path | InputUnreadable]"
 
@@ -121,11 +121,7 @@ def _beside(names: list[str], folder: Path) -> dict[str, Path | InputUnreadable]
 
 def _caption(picture: Path, file: Path) -> str:
     try:
-        with open_plain(file) as stream:
-            content = stream.read(MAX_CAPTION_BYTES + 1)
-        if len(content) > MAX_CAPTION_BYTES:
-            raise InputUnreadable(f"{file} is too long for a caption", input=str(file))
-        text = content.decode("utf-8-sig").strip()
+        text = read_text_bytes(file, MAX_CAPTION_BYTES).decode("utf-8-sig").strip()
         check_length(text, str(file))
     except FileNotFoundError as error:
         hint = f"write it into {file.name} beside the picture"

@@ -260,7 +260,7 @@ def test_an_unknown_key_in_another_command_s_table_is_an_error_too(project: Path
         (f"layers{'.a' * 5000} = 1", "a line of more than 200 dots"),
         (f"layers = 0x{'f' * 5000}", "not a value of thousands of digits"),
         (f"layers = {2**40}", "layers must be a whole number, 1 to 2147483647"),
-        ("#" * (1024 * 1024 + 1), "is larger than 1,048,576 bytes"),
+        ("#" * 1_000_001, "it is longer than 1 MB"),
     ],
 )
 def test_a_bad_value_in_a_file_is_a_sentence_that_names_the_file(project: Path, toml: str, said: str) -> None:
