@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,8 @@ from clipalign.models.vector_store import VectorStore
 from clipalign.runs.prefetch import Prefetcher
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from clipalign.data.transforms import PreparedPicture
     from clipalign.evaluation.settings import EvalSettings
     from clipalign.methods.scores import Scorer
@@ -49,6 +52,19 @@ class PictureEvaluator(Evaluator[S, O]):
         for sample in samples:
             if self._known(sample) is None:
                 self._prefetcher.expect(source_key(sample), partial(self._prepared, sample))
+
+    def score(self, samples: Sequence[S]) -> list[O | ClipalignError]:
+        pictures = self.pictures(samples)
+        found = [pictures[source_key(one)] for one in samples]
+        read = [
+            (sample, one.vectors) for sample, one in zip(samples, found, strict=True) if isinstance(one, EncodedPicture)
+        ]
+        outcomes = iter(self.outcomes(read) if read else ())
+        return [one if isinstance(one, ClipalignError) else next(outcomes) for one in found]
+
+    @abstractmethod
+    def outcomes(self, read: list[tuple[S, Tensor]]) -> Iterable[O | ClipalignError]:
+        """An outcome, or an error, for each sample, at least one, and the vectors of its picture (1 + N, E)."""
 
     def pictures(self, samples: Sequence[S]) -> dict[object, EncodedPicture | ClipalignError]:
         """Encoded pictures by :func:`source_key`, each once, or why there is none."""

@@ -24,7 +24,7 @@ from clipalign.data.classes import Classes
 from clipalign.errors import ClipalignError, UsageError
 from clipalign.evaluation.benchmark import Outcome
 from clipalign.evaluation.dataset_files import PictureSource
-from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
+from clipalign.evaluation.picture_evaluator import PictureEvaluator
 from clipalign.methods.classify import ClassifyScorer, make_classifier
 from clipalign.methods.scores import provenance_of
 from clipalign.methods.settings import ClassifySettings
@@ -177,13 +177,8 @@ class ClassEvaluator(PictureEvaluator[ClassSample, ClassOutcome]):
         hashes = {method: one.provenance.settings["classes_sha256"] for method, one in self._classifiers.items()}
         return record | {"template": chosen.template, "classes_sha256": hashes}
 
-    def score(self, samples: Sequence[ClassSample]) -> list[ClassOutcome | ClipalignError]:
-        pictures = self.pictures(samples)
-        found = [pictures[source_key(one)] for one in samples]
-        return [
-            picture if isinstance(picture, ClipalignError) else self._classified(one, picture.vectors.cpu())
-            for one, picture in zip(samples, found, strict=True)
-        ]
+    def outcomes(self, read: list[tuple[ClassSample, Tensor]]) -> list[ClassOutcome]:
+        return [self._classified(one, vectors.cpu()) for one, vectors in read]
 
     def _encode(self, prepared: Sequence[PreparedPicture]) -> Sequence[EncodedPicture | ClipalignError]:
         # Only without crops pictures share batches.

@@ -16,7 +16,7 @@ from clipalign.device import with_oom_retry
 from clipalign.errors import ClipalignError, TextUnusable
 from clipalign.evaluation.benchmark import LONG_OPTIONS, Benchmark, Outcome
 from clipalign.evaluation.dataset_files import PictureSource
-from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
+from clipalign.evaluation.picture_evaluator import PictureEvaluator
 from clipalign.methods.score_long import LongScorer
 from clipalign.methods.scores import provenance_of
 from clipalign.methods.settings import DetectSettings, LongSettings
@@ -101,18 +101,14 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
         }
         self.provenance = provenance_of(self._loaded, shaped, seed=settings.seed)
 
-    def score(self, samples: Sequence[LongSample]) -> list[L | ClipalignError]:
-        pictures = self.pictures(samples)
+    def outcomes(self, read: list[tuple[LongSample, Tensor]]) -> list[L | ClipalignError]:
         found: dict[str, L | ClipalignError] = {}
         usable: list[tuple[LongSample, Tensor]] = []
-        for sample in samples:
-            picture = pictures[source_key(sample)]
-            if isinstance(picture, ClipalignError):
-                found[sample.id] = picture
-            elif not sample.texts or not all(text.strip() for text in sample.texts):
+        for sample, vector in read:
+            if not sample.texts or not all(text.strip() for text in sample.texts):
                 found[sample.id] = TextUnusable("a text of the sample is empty", input=sample.id)
             else:
-                usable.append((sample, picture.vectors[0].cpu()))
+                usable.append((sample, vector[0].cpu()))
         if usable:
             tokens = [
                 [tokenize_text(self._loaded, self._template + text) for text in sample.texts] for sample, _ in usable
@@ -125,7 +121,7 @@ class LongEvaluator(PictureEvaluator[LongSample, L]):
             for (sample, image), texts, encoded in zip(usable, rows, tokens, strict=True):
                 cut = sum(text.truncated for text in encoded)
                 found[sample.id] = self._outcome_type.of(sample, image, texts, cut=cut)
-        return [found[sample.id] for sample in samples]
+        return [found[sample.id] for sample, _ in read]
 
     def notes(self, outcomes: Sequence[L]) -> tuple[str, ...]:
         cut = sum(outcome.cut for outcome in outcomes)

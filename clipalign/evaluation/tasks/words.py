@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,7 @@ from clipalign.evaluation.benchmark import (
 )
 from clipalign.evaluation.dataset_files import find_in
 from clipalign.evaluation.metrics import Statistic
-from clipalign.evaluation.picture_evaluator import PictureEvaluator, source_key
+from clipalign.evaluation.picture_evaluator import PictureEvaluator
 from clipalign.evaluation.score_cache import ScoreCache
 from clipalign.files import is_file
 from clipalign.methods.detect import DetectScorer, Pair, detect_each
@@ -36,8 +36,9 @@ from clipalign.methods.settings import DetectSettings
 from clipalign.results import DetectResult, WordScore
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from clipalign.evaluation.settings import EvalSettings
-    from clipalign.models.encode import EncodedPicture
     from clipalign.models.model import LoadedModel
 
 CHUNK_SAMPLES: Final = 256
@@ -90,33 +91,18 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
         """Take from ``cache``, and add to it, what this run has in common with others of the same model."""
         self._cache, self.known = cache, cache.pictures
 
-    def score(self, samples: Sequence[CaptionSample]) -> list[CaptionOutcome | ClipalignError]:
-        pictures = self.pictures(samples)
+    def outcomes(self, read: list[tuple[CaptionSample, Tensor]]) -> list[CaptionOutcome | ClipalignError]:
+        samples = [one for one, _ in read]
         found = None if self._cache is None else self._cache.found(samples, self.provenance)
         if found is None:
-            found = self._scored(samples, pictures)
+            pairs = [
+                Pair(vector[0], one.text, references=one.references, id=one.id, image_name=one.image_name)
+                for one, vector in read
+            ]
+            results = detect_each(self._loaded, pairs, self._detect)
+            found = [_outcome(one, result) for one, result in zip(samples, results, strict=True)]
             if self._cache is not None:
                 self._cache.keep(samples, found, self.provenance)
-        return found
-
-    def _scored(
-        self, samples: Sequence[CaptionSample], pictures: Mapping[object, EncodedPicture | ClipalignError]
-    ) -> list[CaptionOutcome | ClipalignError]:
-        pairs = [
-            Pair(picture.vectors[0], one.text, references=one.references, id=one.id, image_name=one.image_name)
-            for one in samples
-            if not isinstance(picture := pictures[source_key(one)], ClipalignError)
-        ]
-        results = iter(detect_each(self._loaded, pairs, self._detect) if pairs else ())
-        found: list[CaptionOutcome | ClipalignError] = []
-        for one in samples:
-            picture = pictures[source_key(one)]
-            scored = picture if isinstance(picture, ClipalignError) else next(results)
-            if isinstance(scored, ClipalignError):
-                found.append(scored)
-                continue
-            truth = dict(one.truth)
-            found.append(CaptionOutcome(one.id, one.text, one.correct, one.part, one.false_spans, scored, truth))
         return found
 
     def notes(self, outcomes: Sequence[CaptionOutcome]) -> tuple[str, ...]:
@@ -125,6 +111,13 @@ class DetectEvaluator(PictureEvaluator[CaptionSample, CaptionOutcome]):
         most = [f"{word} {count / counts.total():.1%}" for word, count in counts.most_common(FREQUENT_WORDS)]
         named = (f"most frequent of {counts.total():,} misaligned words: {', '.join(most)}",) if most else ()
         return (*named, *super().notes(outcomes))
+
+
+def _outcome(sample: CaptionSample, result: DetectResult | ClipalignError) -> CaptionOutcome | ClipalignError:
+    if isinstance(result, ClipalignError):
+        return result
+    truth = dict(sample.truth)
+    return CaptionOutcome(sample.id, sample.text, sample.correct, sample.part, sample.false_spans, result, truth)
 
 
 class WordBenchmark(Benchmark[CaptionSample, CaptionOutcome]):
