@@ -16,18 +16,16 @@ from clipalign.data.sources import STDIN
 from clipalign.errors import ClipalignError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clipalign.data.columns import RowReader
+    from clipalign.data.in_memory import Prepared
 
 MAX_NAMES: Final = 65_536
 """Names of pictures remembered to number those that repeat; beyond, the least recently used is forgotten."""
 
 MAX_COUNTED_BYTES: Final = 32_000_000
 """Largest table whose records are counted beforehand, for the progress display."""
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from clipalign.data.in_memory import Prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,14 @@ from clipalign.output.records import Entry
 
 T = TypeVar("T")
 
-RECORD_ERRORS: Final = (ValueError, KeyError, TypeError)
+DECODE_ERRORS: Final = (ValueError, KeyError, TypeError)
 
 _NOT_SET: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class LogFormat(Generic[T]):
-    """How records are encoded, a line each: ``encode`` adds the line feed, ``decode`` raises :data:`RECORD_ERRORS`."""
+    """How records are encoded, a line each: ``encode`` adds the line feed, ``decode`` raises :data:`DECODE_ERRORS`."""
 
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
@@ -102,7 +102,7 @@ class Log(Generic[T]):
                 start = self.end
                 try:
                     record = self._format.decode(line)
-                except RECORD_ERRORS as error:
+                except DECODE_ERRORS as error:
                     raise self._damaged(f"record {self.records + 1} cannot be read back, {error}") from error
                 self.end += len(line)
                 self.records += 1
