@@ -210,6 +210,17 @@ def write_failed(name: str, error: OSError, *, kept: str = "", hint: str = "give
     return unwritable(error)(f"{name} cannot be written: {reason}", hint=hint, input=name)
 
 
+@contextmanager
+def writing(
+    path: str | Path, *, inside: bool = False, kept: Callable[[], str] = lambda: "", hint: str = "give another --output"
+) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into :func:`write_failed`; ``inside`` the folder ``path`` it names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise write_failed(str((inside and error.filename) or path), error, kept=kept(), hint=hint) from error
+
+
 # --- locks ---
 
 _ASK_AGAIN_SECONDS: Final = 0.05

@@ -26,7 +26,7 @@ from clipalign.config.groups import RecordSettings
 from clipalign.config.readers import count_or_share, finite, texts, whole
 from clipalign.config.settings import Setting, refuse
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, UsageError
-from clipalign.files import write_failed, write_whole
+from clipalign.files import write_whole, writing
 from clipalign.methods.settings import DetectSettings
 from clipalign.models.registry import find_model
 from clipalign.output.console import notices
@@ -265,7 +265,5 @@ def _new_baseline(settings: DetectOptions, formatter: DetectFormatter) -> Iterat
         formatter.baseline = cast(BinaryIO, lines)
         yield
         lines.seek(0)
-        try:
+        with writing(settings.baseline, hint="give another --baseline"):
             write_whole(settings.baseline, iter(lambda: lines.read(1 << 20), b""))
-        except OSError as error:
-            raise write_failed(str(settings.baseline), error, hint="give another --baseline") from error

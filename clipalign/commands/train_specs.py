@@ -18,7 +18,7 @@ from clipalign.config.readers import whole
 from clipalign.config.settings import SameAs, Setting, flag_name, refuse
 from clipalign.device import choose_device
 from clipalign.errors import DISK_FULL, EXIT_DONE, UsageError
-from clipalign.files import exclusive, write_failed
+from clipalign.files import exclusive, write_failed, writing
 from clipalign.models.registry import find_model, model_names
 from clipalign.output import chosen_format, write_record
 from clipalign.output.console import notices
@@ -130,7 +130,7 @@ def _check(settings: TrainSpecsOptions) -> None:
 
 
 def _check_folder(folder: Path, settings: TrainSpecsOptions) -> None:
-    with _writing(folder):
+    with writing(folder, inside=True):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file", hint="name a folder", input="--output")
         begun = any((folder / name).exists() for name in (*_RUN_FILES, *_RUN_FOLDERS))
@@ -138,15 +138,6 @@ def _check_folder(folder: Path, settings: TrainSpecsOptions) -> None:
         raise UsageError(
             f"{folder} holds a run already", hint="--resume goes on with it, --overwrite replaces it", input="--output"
         )
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn errors of the run's folder into errors for the user; wrap nothing else in it."""
-    try:
-        yield
-    except OSError as error:
-        raise write_failed(str(error.filename or folder), error) from error
 
 
 def _prepared(settings: TrainSpecsOptions) -> Any:
@@ -201,7 +192,7 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
     if settings.precision not in ("auto", arithmetic.precision):
         notices.warn(arithmetic.reason)
     recipe = _fitted(replace(settings, precision=arithmetic.precision), len(data))
-    with _writing(folder):
+    with writing(folder, inside=True):
         found = last_checkpoint(folder) if settings.resume else None
     if found is not None and (begun := settings_of(found)):
         asked = recipe.identity()
@@ -211,14 +202,14 @@ def _trained(settings: TrainSpecsOptions) -> SpecsResult:
         notices.inform(note)
     with join_processes(trainee.loaded.choice.device) as processes, _asked_to_stop() as stop:
         if processes.is_first:
-            with _writing(folder):
+            with writing(folder, inside=True):
                 folder.mkdir(parents=True, exist_ok=True)
                 if settings.overwrite:
                     _clear(folder)
         processes.wait()
         with ExitStack() as held, TrainingDisplay(shown=processes.is_first) as display:
             if processes.is_first:
-                with _writing(folder):
+                with writing(folder, inside=True):
                     held.enter_context(exclusive(folder / ".lock", remove=True))
             run = SpecsRun(
                 folder, trainee, data, recipe, settings, processes=processes, listener=display, stop=stop,

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
 import orjson
 
 from clipalign.errors import UsageError
-from clipalign.files import sync_file, write_all, write_failed
+from clipalign.files import sync_file, write_all, write_failed, writing
 from clipalign.output.json import encode, line_of
 from clipalign.output.records import Entry
 
@@ -154,10 +154,8 @@ class Log(Generic[T]):
 
     def sync(self) -> None:
         """Flush to the disk; some file systems report a full disk (``OutputError``) only here."""
-        try:
+        with writing(self._name, kept=self._kept):
             sync_file(self._stream.fileno())
-        except OSError as error:
-            raise write_failed(self._name, error, kept=self._kept()) from error
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -21,7 +21,7 @@ import orjson
 from clipalign.data.records import InputRecord
 from clipalign.data.sources import HTTP, scheme_of
 from clipalign.errors import DownloadFailed, OutputError, UsageError
-from clipalign.files import address_in, exclusive, write_failed, write_whole
+from clipalign.files import address_in, exclusive, write_failed, write_whole, writing
 from clipalign.output.formats import FORMATS, writer_of
 from clipalign.output.records import Entry, RecordFormatter, Tally
 from clipalign.runs.log import ENTRIES, Log, first_difference, json_object
@@ -58,10 +58,8 @@ class LocalFolder:
         return path.read_bytes() if path.exists() else None
 
     def write(self, name: str, content: Iterable[bytes]) -> None:
-        try:
+        with writing(self.path / name, kept=lambda: "--resume goes on behind the last part"):
             write_whole(self.path / name, content)
-        except OSError as error:
-            raise write_failed(str(self.path / name), error, kept="--resume goes on behind the last part") from error
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)

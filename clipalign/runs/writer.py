@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 
 from clipalign.errors import EXIT_DONE, EXIT_FOUND, EXIT_INPUTS, ClipalignError, OutputError, UsageError
-from clipalign.files import exclusive, open_special, remove_leftovers, write_all, write_failed, write_whole
+from clipalign.files import exclusive, open_special, remove_leftovers, write_all, write_failed, write_whole, writing
 from clipalign.output.console import notices, shown_on_terminal, write_output
 from clipalign.output.csv import provenance_path
 from clipalign.output.formats import FORMATS, writer_of
@@ -367,13 +367,11 @@ class ResultWriter:
                     break
             self._written = store.count
             return
-        try:
+        with writing(self._to.name, kept=self._kept):
             write_whole(self._to.path, parts)
             self._written = store.count
             if self._format.provenance_beside:
                 write_whole(provenance_path(self._to.path), encode(self._provenance, indent=True))
-        except OSError as error:
-            raise write_failed(self._to.name, error, kept=self._kept()) from error
 
     def _kept(self) -> str:
         path = self._to.log_path

@@ -8,8 +8,8 @@ so that a resumed run has the same loss curve as an uninterrupted one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from torch import Tensor
 from clipalign.device import is_out_of_memory
 from clipalign.errors import ClipalignError, UsageError
 from clipalign.eval_results import Increments, SpecsResult
-from clipalign.files import remove_leftovers, write_failed
+from clipalign.files import remove_leftovers, writing
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch, make_batches, picture_vectors
 from clipalign.training.checkpoints import (
@@ -167,13 +167,9 @@ class SpecsRun:
                 return f"{found.name} is safe; --resume goes on from there"
         return ""
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> AbstractContextManager[None]:
         """Guard access to the run's own files and no others: errors there name them."""
-        try:
-            yield
-        except OSError as error:
-            raise write_failed(str(error.filename or self._folder), error, kept=self._kept()) from error
+        return writing(self._folder, inside=True, kept=self._kept)
 
     # --- the run ---
 
