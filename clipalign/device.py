@@ -40,7 +40,8 @@ class DeviceChoice:
 
     Attributes:
         device: ``cpu``, ``cuda:N`` or ``mps``.
-        precision: of weights and activations: ``fp32``, ``bf16``, ``fp16`` or, of image towers alone, ``int8``.
+        precision: of weights and activations: ``fp32``, ``bf16``, ``fp16`` or ``int8``, with which texts are in bf16
+            where the CPU has it, else in fp32.
         reason: one line, for provenance and ``-v``.
         threads: CPU threads of torch; None for its own default.
         engine: of image towers: ``torch`` or ``openvino``; ``auto`` before the model is loaded, for OpenVINO where it
@@ -107,10 +108,11 @@ def _find_engine(device: str, request: str, *, wanted: bool) -> str:
 
 
 def torch_dtype(choice: DeviceChoice) -> torch.dtype:
-    """Return that of the network; int8 is of OpenVINO's image tower alone."""
+    """Return that of the network; int8 is of OpenVINO's image tower, with texts in the lowest that torch has."""
     import torch
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(choice.precision, torch.float32)
+    precision = choice.precision if choice.precision != "int8" else _text_precision()
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def available_devices() -> list[str]:
@@ -169,7 +171,12 @@ def _find_precision(device: str, request: str, engine: str) -> tuple[str, str]:
     obstacle = "" if request == "fp32" else _obstacle(device, request, engine)
     if obstacle:
         return "fp32", f"fp32 instead of {request}: {obstacle}"
-    return request, f"{request} as asked"
+    return request, f"{request} as asked" + (f", texts in {_text_precision()}" if request == "int8" else "")
+
+
+def _text_precision() -> str:
+    """Return that of texts with int8."""
+    return "bf16" if _cpu_has_bf16() else "fp32"
 
 
 def _obstacle(device: str, precision: str, engine: str) -> str:

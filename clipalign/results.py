@@ -63,7 +63,7 @@ class Provenance:
         weights_sha256: hash of the weights file.
         quick_gelu: whether the towers used QuickGELU.
         device: resolved device, for example ``cpu`` or ``cuda:0``.
-        precision: ``fp32``, ``bf16``, ``fp16``, or ``int8`` where the image tower alone is in it.
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``int8``, with which texts are in bf16 where the CPU has it.
         seed: the seed of the command; detect itself draws nothing.
         versions: of clipalign, torch, open_clip and pillow.
         settings: every setting that reached the computation, defaults included.

@@ -55,8 +55,8 @@ def load(
         model: as ``--model``: registry name, ``NAME@TAG``, ``NAME@FILE``, ``CONFIG.json@FILE``, a checkpoint, a folder,
             or a repository of the Hub.
         device: ``auto`` (the first GPU, or the process's own), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16``, ``fp16``, or ``int8``, which is for image towers
-            and needs OpenVINO.
+        precision: ``auto`` (fp32, the reference), ``fp32``, ``bf16``, ``fp16``, or ``int8``, which needs
+            OpenVINO and has texts in bf16 where the CPU has it.
         engine: of image towers: ``torch``, ``openvino``, or ``auto`` (OpenVINO for int8, else torch).
         cache_dir: clipalign's cache folder, where it is not the usual one.
         offline: whether pictures at addresses are refused.

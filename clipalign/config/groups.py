@@ -76,8 +76,8 @@ class MachineSettings(FetchSettings):
     precision: Annotated[
         str,
         Setting(
-            "Precision of weights and activations; auto is fp32, the reference. int8 is for image towers and needs "
-            "OpenVINO.",
+            "Precision of weights and activations; auto is fp32, the reference. int8 needs OpenVINO, and "
+            "texts are then in bf16 where the CPU has it.",
             choices=("auto", *PRECISIONS),
         ),
     ] = "auto"

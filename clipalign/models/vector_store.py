@@ -26,6 +26,7 @@ from PIL import Image
 from safetensors import numpy as safetensors
 
 from clipalign.cache import IMAGE_VECTORS_FOLDER, cache_folder, write_kept
+from clipalign.device import torch_dtype
 from clipalign.files import is_part, open_plain
 from clipalign.models.encode import EncodedPicture
 from clipalign.version import versions
@@ -72,6 +73,7 @@ def model_key(loaded: LoadedModel, *, without: AbstractSet[str] = frozenset()) -
         "config": {name: value for name, value in loaded.config.items() if name not in without},
         "quick_gelu": loaded.quick_gelu,
         "choice": {name: value for name, value in choice.items() if name not in ("reason", "threads")},
+        "dtype": str(torch_dtype(loaded.choice)),
         "versions": versions(loaded.choice.engine),
     }
 

@@ -28,6 +28,8 @@ from tests.figures import write_figures
 ROOT: Final = Path(__file__).parents[2]
 BENCHMARKS: Final = (
     "detect_speed",
+    "peers_speed",
+    "engines",
     "batch_speed",
     "classify_speed",
     "score_long_speed",

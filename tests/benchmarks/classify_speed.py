@@ -3,8 +3,8 @@
     python -m tests.benchmarks.classify_speed
 
 Class vectors of real descriptions against encoding them one class at a time, padded to the context; pictures from JPEG
-bytes, 60 crops each, against the image tower's own rate on tensors that are ready in memory; the same in bf16, where
-the CPU has it, against fp32, with what that does to top-1.
+bytes, 60 crops each, against the image tower's own rate on tensors that are ready in memory; the same in bf16 and int8,
+where the CPU has them, against fp32, with what that does to top-1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from clipalign.models.tokenize import tokenize_text
 from clipalign.results import ClassifyResult
 from clipalign.runs.batch import run_batch
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
-from tests.benchmarks.subjects import DATA, HERE, in_bf16, jpegs, random_pictures, random_vit_b_32
+from tests.benchmarks.subjects import DATA, HERE, in_bf16, in_openvino, jpegs, random_pictures, random_vit_b_32
 
 DESCRIPTIONS: Final = DATA / "descriptions" / "cub" / "cupl.json"
 CLASSES: Final = 40
@@ -109,19 +109,22 @@ def measure_pictures(bench: Bench, classifier: Classifier, files: Sequence[bytes
     )
 
 
-def measure_bf16(bench: Bench, classifier: Classifier, half: Classifier, files: Sequence[bytes]) -> Row:
+def measure_precision(
+    bench: Bench, classifier: Classifier, other: Classifier, files: Sequence[bytes], what: str, goal: float
+) -> Row:
     """The same pictures in both precisions."""
+    precision = other.loaded.choice.precision
     return bench.turns(
-        lambda: classify_all(classifier, files), len(files), lambda: classify_all(half, files), len(files), rounds=5
+        lambda: classify_all(classifier, files), len(files), lambda: classify_all(other, files), len(files), rounds=5
     ).row(
-        "classify-bf16",
-        f"`classify` in bf16: a picture with {CROPS} crops",
-        "the same in fp32",
+        f"classify-{precision}",
+        what,
+        "the same in torch and fp32",
         Reading.TIMES,
         bench,
-        goal=1.9,
+        goal=goal,
         item="picture",
-        precision="bf16",
+        precision=precision,
     )
 
 
@@ -147,14 +150,19 @@ def measure(bench: Bench) -> Measured:
     few, settings = Classes(descriptions=dict(list(described.items())[:2])), ClassifySettings(crops=CROPS)
     classifier = make_classifier(loaded, few, settings)
     rows.append(measure_pictures(bench, classifier, files))
-    half = in_bf16(loaded)
-    if isinstance(half, str):
-        return Measured(rows, notes, {f"`classify` in bf16: a picture with {CROPS} crops": half})
-    in_half = make_classifier(half, few, settings)
-    rows.append(measure_bf16(bench, classifier, in_half, files))
     more = jpegs(random_pictures(bench.of(TOP_1_PICTURES, 4)))
-    notes.append(f"bf16: {top_1_changes(classify_all(classifier, more), classify_all(in_half, more))}")
-    return Measured(rows, notes)
+    exact = classify_all(classifier, more)
+    others = {"bf16": (in_bf16(loaded), 1.9), "int8, OpenVINO": (in_openvino(loaded, "int8"), 3.0)}
+    missing: dict[str, str] = {}
+    for name, (other, goal) in others.items():
+        what = f"`classify` in {name}: a picture with {CROPS} crops, from JPEG bytes"
+        if isinstance(other, str):
+            missing[what] = other
+            continue
+        second = make_classifier(other, few, settings)
+        rows.append(measure_precision(bench, classifier, second, files, what, goal))
+        notes.append(f"{name}: {top_1_changes(exact, classify_all(second, more))}")
+    return Measured(rows, notes, missing)
 
 
 if __name__ == "__main__":

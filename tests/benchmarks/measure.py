@@ -102,12 +102,14 @@ class Measured:
         notes: sentences that a reader needs beside them.
         missing: what could not be measured, and why.
         profiles: of :mod:`tests.benchmarks.profile`.
+        engines: of :mod:`tests.benchmarks.engines`.
     """
 
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     profiles: list[Any] = field(default_factory=list)
+    engines: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

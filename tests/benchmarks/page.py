@@ -31,6 +31,10 @@ free. Speed does not depend on what weights say: they are random, in the archite
 says otherwise. With the clock `cpu` the time of all threads is summed, which a busy machine disturbs less; nothing
 hides behind anything then. Times in milliseconds depend on the machine, ratios much less.""".replace("\n", " ")
 
+ENGINES: Final = """\
+Image tower in batches of 16 and `detect` in memory; the fastest of several turns, each line in a process of its own,
+whose peak of memory includes loading and, for OpenVINO, compiling. int8 has texts in bf16.""".replace("\n", " ")
+
 MEMORY: Final = "That memory stays flat over 200,000 pairs is measured by the soak of [tests/hardening](../hardening)."
 
 WATCHED: Final = """\
@@ -116,6 +120,7 @@ def page(figures: Mapping[str, Any]) -> str:
         *_missing(entries),
         MEMORY,
         "",
+        *_engines(entries.get("engines", {})),
         "## How each was measured",
         "",
         *(line for name, entry in entries.items() if entry["rows"] for line in _entry(name, entry)),
@@ -182,6 +187,30 @@ def _where(figures: Mapping[str, Any]) -> str:
         f"{entries[0]['machine']['cores']} CPU cores; baseline and candidate in turns, medians of their ratios, "
         f"clock: {' and '.join(clocks)}; {when}."
     )
+
+
+def _engines(entry: Mapping[str, Any]) -> Iterator[str]:
+    if not entry:
+        return
+    yield "## Engines, precisions and threads"
+    yield ""
+    yield f"`{entry['command']}`, {entry['date']}; {_machine(entry)}. {ENGINES}"
+    yield ""
+    yield (
+        "| engine | precision | threads | ms a picture | ms a caption, one a picture | five a picture | "
+        "hours a million pairs, one and five | peak MB |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for one in entry["engines"]:
+        ms = one["pair_ms"], one["pair_of_five_ms"]
+        hours = " and ".join(number(value * 1e6 / 3.6e6) for value in ms)
+        yield (
+            f"| {one['engine']} | {one['precision']} | {one['threads']} | {one['picture_ms']:.1f} | {ms[0]:.1f} | "
+            f"{ms[1]:.1f} | {hours} | {one['peak_mb']:.0f} |"
+        )
+    yield ""
+    yield f"{entry['notes'][-1]}."
+    yield ""
 
 
 def _profiles(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipalign.device import TORCH, DeviceChoice, choose_device
+from clipalign.device import TORCH, DeviceChoice, choose_device, torch_dtype
 from clipalign.errors import DeviceUnavailable
 from clipalign.methods.settings import DEFAULT_TEMPLATE
 from clipalign.models.engines import attach_engine
@@ -69,6 +69,8 @@ def in_openvino(loaded: LoadedModel, precision: str) -> LoadedModel | str:
         attach_engine(found)
     except DeviceUnavailable as error:
         return error.message
+    if torch_dtype(found.choice) != torch.float32:
+        found.network = copy.deepcopy(loaded.network).to(torch_dtype(found.choice))
     return found
 
 

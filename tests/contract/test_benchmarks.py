@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from clipalign.models.load import import_open_clip
 from tests.benchmarks import __main__ as all_of_them
-from tests.benchmarks import accelerator, measure, page, train_speed
+from tests.benchmarks import accelerator, engines, measure, page, train_speed
 from tests.benchmarks.measure import Bench, Measured, Reading, Row, Turns
 from tests.benchmarks.plot import place, plot
 from tests.benchmarks.profile import REST, STEPS, WORKERS, profile, sentences
@@ -193,7 +194,30 @@ def test_measured_figures_survive_json() -> None:
     assert Measured([row]).missing == {}
 
 
-@pytest.mark.parametrize("name", ["detect_speed", "batch_speed", "classify_speed", "score_long_speed", "eval_speed"])
+def test_engines_are_a_line_each_and_the_page_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("resource", reason="Windows has none")
+    monkeypatch.setattr(engines, "random_vit_b_32", load_tiny)
+    monkeypatch.setattr(engines, "PICTURES", 2)
+    found = engines.try_engine("torch", "fp32", torch.get_num_threads(), turns=1)
+    assert isinstance(found, engines.Engine) and min(found.picture_ms, found.pair_ms, found.peak_mb) > 0
+    entry = {"command": "c", "date": "d", "machine": measure.machine(), "engines": [asdict(found)], "notes": ["bound"]}
+    lines = page.page({"benchmarks": {"engines": {**entry, "rows": [], "missing": {}}}}).splitlines()
+    row = next(line for line in lines if line.startswith("| torch | fp32 |"))
+    assert len(row.split("|")) == len(next(line for line in lines if line.startswith("| engine |")).split("|"))
+
+
+def test_the_bound_of_fp32_counts_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = torch.randn(20, 30), torch.randn(30, 40)
+    assert engines.giga_operations(lambda: a @ b) == pytest.approx(2 * 20 * 30 * 40 / 1e9)
+    monkeypatch.setattr(engines, "random_vit_b_32", load_tiny)
+    monkeypatch.setattr(engines, "PICTURES", 2)
+    assert "GFLOP a caption" in engines.bound_of_fp32(torch.get_num_threads())
+
+
+SMALL = ["detect_speed", "peers_speed", "batch_speed", "classify_speed", "score_long_speed", "eval_speed"]
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_programs_that_take_a_model_run_to_their_end_on_a_small_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module(f"tests.benchmarks.{name}")
     seconds = count(1.0)

@@ -201,7 +201,17 @@ def test_int8_falls_back_to_fp32_where_nothing_can_compute_in_it(
     for device, reason in {"cpu": "openvino is not installed", "cuda": "int8 is for CPUs"}.items():
         choice = choose_device(device, "int8")
         assert choice.precision == "fp32" and reason in choice.reason
-    assert torch_dtype(DeviceChoice("cpu", "int8", "")) == torch.float32
+
+
+@pytest.mark.parametrize(("has_bf16", "texts"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_texts_are_in_bf16_with_int8_where_the_cpu_has_it(
+    has_bf16: bool, texts: torch.dtype, installed: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(True)
+    monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: has_bf16)
+    choice = choose_device("cpu", "int8")
+    assert torch_dtype(choice) == texts
+    assert choice.reason.endswith(f"int8 as asked, texts in {'bf16' if has_bf16 else 'fp32'}")
 
 
 def test_an_engine_asked_for_by_name_is_there_or_an_error(machine: Machine, installed: Callable[[bool], None]) -> None:
