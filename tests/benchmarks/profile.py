@@ -54,7 +54,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Steps of the main thread."""
 WORKERS: Final[dict[str, tuple[str, ...]]] = {
-    "reading files": ("clipalign.data.sources:read_image",),
+    "reading files": ("clipalign.data.images:read_image",),
     "decoding": ("clipalign.data.images:open_image",),
     "resizing": ("clipalign.data.transforms:to_square",),
     "to numbers": ("clipalign.methods.detect:prepare_whole",),
