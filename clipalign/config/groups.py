@@ -20,6 +20,7 @@ from clipalign.config.readers import (
     device_name,
     named_columns,
     parted,
+    results_path,
     shard_part,
     whole,
 )
@@ -198,6 +199,7 @@ class RecordSettings(RunSettings, ModelSettings):
         Setting(
             "Write to this file instead of stdout, record by record; its ending may say the format. A folder, or an "
             "address (s3://), gets parts.",
+            results_path,
             short="-o",
             value="FILE|DIR",
             file=False,

@@ -171,6 +171,14 @@ def path(value: object) -> Path:
         raise BadValueError("a folder without ~, as there is no home folder") from None
 
 
+def results_path(value: object) -> Path:
+    """Read where results go; ``out/`` that is not there is refused, as a path keeps no slash and names a file."""
+    found = path(value)
+    if str(value).endswith("/") and "://" not in str(value) and not found.is_dir():
+        raise BadValueError("a file, or a folder that is there", f"mkdir -p {found}")
+    return found
+
+
 names, texts, paths = several(name), several(text), several(path)
 
 

@@ -107,8 +107,14 @@ class RowReader:
     def meant(self, row: Mapping[str, Any]) -> str:
         named = dict(self.columns)
         for wanted in self._required():
-            if value_at(row, self.column(wanted)) is MISSING:
+            if value_at(row, self.column(wanted)) is not MISSING:
+                continue
+            if wanted in row:
+                named.pop(wanted)
+            else:
                 named[wanted] = _meant(wanted, row) or "COLUMN"
+        if not named:
+            return "leave out --columns"
         return f"--columns {_quoted(','.join(f'{wanted}={column}' for wanted, column in named.items()))}"
 
     def record(self, row: object, place: Place) -> InputRecord:

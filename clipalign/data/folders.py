@@ -28,14 +28,22 @@ MAX_CAPTION_BYTES: Final = 16_000_000
 
 MAX_COUNTED: Final = 100_000
 
+METADATA: Final = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+"""Lists that Hugging Face's folders of pictures have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder(Source):
     """A folder of pictures, with captions if texts are needed."""
 
     def check(self) -> None:
-        """Raise ``InputUnreadable`` if the folder cannot be read or has no picture."""
-        if next(self._pictures(), None) is None:
+        """Raise ``InputUnreadable`` if the folder cannot be read, has no picture, or its captions in a list."""
+        first = next(self._pictures(), None)
+        listed = [name for name in METADATA if (self.path / name).is_file()] if self.reader.needs_text else []
+        if listed and isinstance(first, tuple) and not (isinstance(first[1], Path) and first[1].exists()):
+            message = f"the captions of {self.name} are not beside its pictures but in {listed[0]}"
+            raise InputUnreadable(message, hint=f"--input {self.path / listed[0]}", input=self.name)
+        if first is None:
             endings = {path.suffix.lower() for path in self.path.iterdir()}
             found = next((one for one in (".tar", ".jsonl", ".parquet") if one in endings), "")
             hint = f"name the files in it: '{glob.escape(self.name)}/*{found}'" if found else ""

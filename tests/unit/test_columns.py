@@ -65,6 +65,13 @@ def test_a_table_of_another_layout_goes_in_with_the_columns_that_the_error_holds
     assert caught.value.hint == f"--columns {columns.partition(',id=')[0]}"
 
 
+def test_columns_that_name_what_a_results_file_never_had_are_to_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('[{"image_id": 7, "caption": "a cup"}]')
+    with pytest.raises(InputUnreadable, match="has no column image_id; it has image, text") as caught:
+        read(tmp_path / "r.json", "image=image_id,text=caption")
+    assert caught.value.hint == "leave out --columns"
+
+
 def test_captions_of_a_picture_are_numbered(tmp_path: Path) -> None:
     rows = [{"image": name, "text": "x"} for name in ("a.jpg", "a.jpg", "b.jpg", "a.jpg")]
     (tmp_path / "p.json").write_text(json.dumps(rows))

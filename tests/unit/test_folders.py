@@ -51,6 +51,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def test_a_folder_with_its_captions_in_a_list_is_answered_with_the_list(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("file_name,text\na.jpg,a cat\n")
+    read(folder)
+    (folder / "a.txt").unlink()
+    with pytest.raises(InputUnreadable) as caught:
+        read(folder)
+    assert caught.value.hint == f"--input {folder / 'metadata.csv'}"
+
+
 def test_a_folder_in_sorted_order_with_captions_beside(folder: Path) -> None:
     records = read(folder)
     assert [record.id for record in records] == ["a", "b", "bad", "blank", "deep/c", "deep/none"]
