@@ -48,7 +48,8 @@ _NOT_LABELS: Final[tuple[tuple[str, str, float], ...]] = (
     ("JSON or Python", r"[\[{].*|[\]})]+[,;]?|.*[\]}],?|['\"].*['\"],?|\w+\s*=\s*[\[{(].*|['\"\w]+:\s*['\"].*,", _ALL),
     ("a list with commas at the ends", r".*,", _ALL),
     ("YAML", r"[-*]\s+\S.*|---", _ALL),
-    ("a table", r"[^\t]+\t[^\t].*|.*\S,\S.*", _ALL),
+    ("a table", r".*\S,\S.*", _ALL),
+    ("a table", r".*\t.*", 0.0),
 )
 """Other kinds of files, each recognized by the share of its lines that match; as names may match too ("7 up", "747
 airplane", "tench, Tinca tinca"), all lines must.
@@ -168,6 +169,8 @@ def read_labels(path: Path) -> list[str]:
             raise _no_labels(path, "is not of names alone" if rows else f"is {json_type(names)}")
     else:
         names = [line.strip() for line in _read(path, hint="a file with a class a line").splitlines() if line.strip()]
+        if len(names) > 1 and re.fullmatch(r"(?i)(class|label|categor(y|ie)|name)(e?s)?", names[0]):
+            raise _no_labels(path, f"begins with what looks like a header, {names[0]!r}")
     below = names[1:] if names and re.fullmatch(_HEADER, names[0]) else names
     numbers = [number[0] for name in below if (number := re.findall(r"^(\d+)[.)]?\s+\S", name))]
     if len(below) > 1 and numbers in ([*map(str, range(len(below)))], [*map(str, range(1, len(below) + 1))]):

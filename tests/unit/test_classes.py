@@ -150,6 +150,8 @@ class TestFiles:
             ("a.txt", b"cat,dog\n", "looks like a list on one line"),
             ("a.txt", b"cat; dog, bird", "looks like a list on one line"),
             ("a.txt", b"cat,animal\noak,plant\n", "looks like a table"),
+            ("a.csv", b"Label\r\ncat\r\ndog\r\n", "begins with what looks like a header, 'Label'"),
+            ("a.tsv", b"Name\tSize\ncat\t\ndog\t\n", "looks like a table"),
             ("a.json", b'[["cat", "tom"]]', "must hold a list of class names"),
             ("a.json", b"[1", "not valid JSON"),
         ],
