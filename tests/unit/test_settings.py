@@ -295,7 +295,8 @@ def test_a_bad_value_in_a_variable_names_the_variable(project: Path, monkeypatch
         ("threads", "20000"), ("threads", str(2**31)),
         ("workers", "2000"), ("crops", "100000"), ("limit", "9" * 30), ("batch_size", "none"),
         ("seed", "-1"), ("seed", str(2**63)), ("epsilon", "inf"), ("epsilon", "x"), ("mode", "most_negative"),
-        ("output", "gone/"), ("device", "gpu"), ("device", "cuda:"), ("device", "cpu:0"), ("precision", "fp64"), ("model", " "),
+        ("output", "gone/"), ("device", "gpu"), ("device", "cuda:"), ("device", "cpu:0"), ("precision", "fp64"),
+        ("model", " "),
     ],
 )  # fmt: skip
 def test_a_bad_flag_is_a_usage_error_that_names_the_flag(project: Path, name: str, bad: str) -> None:
