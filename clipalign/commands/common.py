@@ -154,7 +154,7 @@ def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: 
         raise
     except MissingWeights:
         wanted = settings.download if settings.download is not None else _stderr_is_terminal()
-        if settings.offline or not wanted or not _can_be_fetched(row):
+        if settings.offline or not wanted or all(source.kind in ("embedded", "file") for source in row.weights):
             raise
     from clipalign.commands.download import download_context
     from clipalign.download.named import fetch_row
@@ -165,10 +165,6 @@ def _fetching_what_is_missing(action: Callable[[], T], row: ModelRow, settings: 
 
 def _stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def _can_be_fetched(row: ModelRow) -> bool:
-    return any(source.kind in ("hub", "url", "open_clip") for source in row.weights)
 
 
 @contextmanager

@@ -23,10 +23,6 @@ SWEPT: Final = (
 )  # fmt: skip  # what --sweep may vary
 
 
-def _swept_names() -> list[str]:
-    return [f"{name.replace('_', '-')}=" for name in SWEPT]
-
-
 @dataclass(frozen=True, kw_only=True)
 class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
     panel = "Scoring"
@@ -79,7 +75,7 @@ class EvalSettings(ClassFileSettings, RunSettings, ModelSettings):
             "Evaluate all values of model, layers, epsilon, mode or template, for classes of template, crops, alpha, "
             "image-logscale or text-logscale; images are encoded once per model, and per alpha. May be repeated.",
             value="NAME=V,V",
-            choices=_swept_names,
+            choices=lambda: [f"{one.replace('_', '-')}=" for one in SWEPT],
             file=False,
         ),
     ] = ()

@@ -84,15 +84,11 @@ _HASH_DIGITS: Final = 8
 
 def folder_names(combinations: Sequence[Values]) -> list[str]:
     """Names of the combinations' folders; equal ones get a hash appended."""
-    plain = [_folder_name(values) for values in combinations]
+    plain = [_plain("_".join(f"{name}={value}" for name, value in values.items())) for values in combinations]
     return [
         f"{name}-{hashlib.sha256(repr(values).encode()).hexdigest()[:_HASH_DIGITS]}" if plain.count(name) > 1 else name
         for name, values in zip(plain, combinations, strict=True)
     ]
-
-
-def _folder_name(values: Values) -> str:
-    return _plain("_".join(f"{name}={value}" for name, value in values.items()))
 
 
 def _plain(name: str) -> str:

@@ -19,7 +19,6 @@ from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, MANY_WORDS, M
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
 FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
 VARIED_KINDS: Final = (*FOIL_KINDS, "relation", "negation", "material")
-VARIED_WEIGHTS: Final = {**FOIL_WEIGHTS, "relation": 3.0, "negation": 3.0, "material": 1.5}
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}

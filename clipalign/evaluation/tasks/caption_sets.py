@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -387,17 +388,13 @@ def _word_count(sample: CaptionSample) -> int:
     return sum(any(word.start < end and start < word.end for start, end in spans) for word in words)
 
 
-def _cosine(result: DetectResult) -> float | None:
-    return result.cosine
-
-
 def _nearest_true(result: DetectResult) -> float | None:
     """The cosine of a caption and the nearest of its references."""
     return reference_cosine_of(result.clip_score, result.ref_clip_score or 0.0)
 
 
 def item_accuracy(
-    name: str, outcomes: Sequence[CaptionOutcome], score: Callable[[DetectResult], float | None] = _cosine
+    name: str, outcomes: Sequence[CaptionOutcome], score: Callable[[DetectResult], float | None] = attrgetter("cosine")
 ) -> list[Statistic]:
     """Share of items in which every true caption scores above every false one.
 
