@@ -113,7 +113,10 @@ def train_specs(*, settings: TrainSpecsOptions) -> int:
 
 def _check(settings: TrainSpecsOptions) -> None:
     if settings.data is None:
-        raise UsageError("missing --data", hint="a prepared folder, or pictogram for generated scenes", input="--data")
+        hint = "a prepared folder, or pictogram for generated scenes"
+        raise UsageError(
+            "missing --data", hint="the folder that --prepare writes" if settings.prepare else hint, input="--data"
+        )
     if settings.prepare is None and settings.output is None:
         raise UsageError("missing --output", hint="the folder of the run", input="--output")
     if settings.prepare is None:
@@ -249,7 +252,7 @@ def _fitted(recipe: TrainSpecsOptions, samples: int) -> TrainSpecsOptions:
     if smaller := {name: value for name, value in fitted.items() if value != getattr(recipe, name)}:
         said = " ".join(f"{flag_name(name)} {value}" for name, value in smaller.items())
         instead = " ".join(f"{published[name]}" for name in smaller)
-        notices.warn(f"{samples:,} samples are few: {said} instead of the published {instead}; give them to choose")
+        notices.warn(f"{samples:,} samples are few: {said} instead of the published {instead}, unless given")
     return replace(recipe, **smaller)
 
 

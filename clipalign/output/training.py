@@ -34,7 +34,7 @@ class TrainingDisplay(Progress):
 
     def step(self, record: Mapping[str, Any]) -> None:
         losses = [f"{name} {record[name]:.3f}" for name in TERMS if record.get(name)]
-        self.update(record["step"], note=", ".join([*losses, f"{record['samples_per_second']:.0f} samples/s"]))
+        self.update(record["step"], note=", ".join([*losses, f"{record['samples_per_second']:.3g} samples/s"]))
 
     def validated(self, step: int, increments: Increments, *, best: bool) -> None:
         if self._tells:
