@@ -84,7 +84,8 @@ def eval_table(result: EvalResult) -> str:
     title = folding(f"{result.dataset}: {result.model}, {_counts(result)}", "bold")
     origin = plain(result.provenance)
     provenance = provenance_line(origin, also=[f"seed {origin['seed']}"])
-    return printed([title, Text(""), column_table(columns), Text(""), *map(folding, notes), provenance])
+    table = [column_table(columns), Text("")] if rows else []
+    return printed([title, Text(""), *table, *map(folding, notes), provenance])
 
 
 def _columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> dict[str, list[str]]:

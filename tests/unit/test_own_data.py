@@ -121,6 +121,7 @@ def test_all_that_columns_allow_is_measured_and_explained(tmp_path: Path) -> Non
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert own(write(tmp_path, {}, {"label": "?"})).notes == (
+        "nothing to measure: say by --columns which column is label, false_text or human",
         "1 texts, 0 of them false",
         "1 rows cannot be used",
         "no LA: no wrong_words, wrong_span or false_text says which words are wrong",

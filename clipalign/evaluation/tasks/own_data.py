@@ -132,6 +132,8 @@ class OwnRows(CaptionSets):
         said.append(f"correlations with {rated:,} ratings" if rated else "no correlations: there is no column human")
         if not any(one.references for one in known):
             said.append("no RefCLIPScore: there is no column references")
+        if not (placed or both or rated):
+            said.insert(0, "nothing to measure: say by --columns which column is label, false_text or human")
         return said
 
 
