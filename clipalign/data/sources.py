@@ -188,7 +188,8 @@ def _limited(content: bytes, name: str) -> bytes:
 
 def _where(paths: Sequence[Path]) -> str:
     there = [str(path.parent.absolute()) for path in paths if path.parent.is_dir()]
-    return f"looked in {' and '.join(there)}" if there else f"there is no folder {paths[0].parent}"
+    other = "; --image-root DIR names another" if len(paths) > 1 else ""  # of a list
+    return (f"looked in {' and '.join(there)}" if there else f"there is no folder {paths[0].parent}") + other
 
 
 def _fetch(address: str, name: str, offline: bool, timeout: float) -> bytes:

@@ -151,7 +151,8 @@ def test_a_picture_is_looked_for_in_the_root_or_beside_the_table_then_around(
     (tmp_path / "here" / "c.jpg").unlink()
     with pytest.raises(ImageUnreadable) as caught:
         picture_of(read(path)[2])
-    assert caught.value.hint == f"looked in {tmp_path / 'data'} and {tmp_path / 'here'}"
+    looked = f"looked in {tmp_path / 'data'} and {tmp_path / 'here'}"
+    assert caught.value.hint == f"{looked}; --image-root DIR names another"
     assert [record.image_name for record in rooted] == [row["image"] for row in rows]
 
 
