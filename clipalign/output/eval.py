@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from clipalign.errors import UsageError, name_some
@@ -84,7 +85,7 @@ def eval_table(result: EvalResult) -> str:
     title = folding(f"{result.dataset}: {result.model}, {_counts(result)}", "bold")
     origin = plain(result.provenance)
     provenance = provenance_line(origin, also=[f"seed {origin['seed']}"])
-    table = [column_table(columns), Text("")] if rows else []
+    table: list[RenderableType] = [column_table(columns), Text("")] if rows else []
     return printed([title, Text(""), *table, *map(folding, notes), provenance])
 
 
