@@ -65,6 +65,8 @@ def take(line: list[str], folder: Path) -> None:
     assert name in COMMANDS, name
     parsed: dict[str, Any] = parsed_line(name, arguments)
     parsed.pop("calibration", None)  # an earlier line of the page writes it
+    if str(parsed.get("output")).endswith("/"):  # a folder that the reader makes
+        del parsed["output"]
     known = settings_tables()[name]
     resolve(
         name, {key: value for key, value in parsed.items() if key in known and value not in (None, ())}, start=folder
