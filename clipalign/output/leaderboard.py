@@ -91,19 +91,20 @@ def leaderboard_page(board: Leaderboard) -> str:
 def _columns(board: Leaderboard) -> tuple[dict[str, list[str]], list[str]]:
     """Cells by column, and the sources of published numbers in the order of their marks."""
     labels = dict.fromkeys(board.labels)
-    sources: dict[str, None] = {}
+    sources: dict[str, int] = {}
     columns: dict[str, list[str]] = {name: [] for name in (*_OF_NO_RUN, *map(visible, labels))}
     for dataset in dict.fromkeys(run["dataset"] for run in board.runs):
         runs = {label: run for label, run in zip(board.labels, board.runs, strict=True) if run["dataset"] == dataset}
         for metric in _metrics(list(runs.values())):
             having = [run for run in runs.values() if metric in run["metrics"]]
             about = having[0]["intervals"][metric]
+            counts = sorted({run["intervals"][metric]["n"] for run in having})
             known = [one for run in having for one in run["published"].get(metric, ())][:1]
-            sources |= {f"{one['backbone']}, {one['source']}": None for one in known}
+            places = [sources.setdefault(f"{one['backbone']}, {one['source']}", len(sources) + 1) for one in known]
             columns["metric"].append(visible(f"{dataset} {metric}"))
-            columns["n"].append(f"{about['n']:,}")
+            columns["n"].append(" to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))))
             columns["chance"].append("" if about["chance"] is None else f"{about['chance']:.3f}")
-            columns["published"].append(f"{known[0]['value']:.3f} [{len(sources)}]" if known else "")
+            columns["published"].append(f"{known[0]['value']:.3f} [{places[0]}]" if known else "")
             values = {run["metrics"][metric] for run in having}
             for label in labels:
                 run = runs.get(label)

@@ -121,3 +121,20 @@ def test_a_run_of_own_data_is_read_again_wherever_it_is_read(tmp_path: Path, mon
     run = load_run(tmp_path / "run")
     values = {one.name: one.value() for one in run.benchmark.statistics(list(run.outcomes.values()))}
     assert values == result.to_dict()["metrics"]
+
+
+def test_a_published_number_has_the_mark_of_its_own_source_and_n_is_of_all_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(dataset: str, source: str, n: int) -> dict[str, Any]:
+        number = {"value": 0.4, "backbone": "ViT-B/32", "source": source}
+        return {
+            "dataset": dataset, "model": "tiny", "settings": {"limit": n}, "counts": {}, "metrics": {"la": 0.5},
+            "intervals": {"la": {"n": n, "low": None, "high": None, "chance": None}}, "published": {"la": [number]},
+        }  # fmt: skip
+
+    monkeypatch.setenv("COLUMNS", "120")
+    runs = [run("a", "one", 10), run("a", "one", 1000), run("b", "other", 10), run("c", "one", 10)]
+    lines = leaderboard_table(Leaderboard("runs", runs, {})).splitlines()
+    assert [line.split()[2:4] for line in lines if line.startswith("a la")] == [["10", "to"]]
+    assert [line.split("[")[1][0] for line in lines if "0.400 [" in line] == ["1", "2", "1"]
