@@ -54,10 +54,17 @@ def progress_bar(total: int, *, clock: Callable[[], float] = time.monotonic) -> 
         if done < total and now - shown < _SECONDS:
             return
         shown, left = now, (now - began) / max(done, 1) * (total - done)
-        bar = f'<progress value="{done}" max="{total}"></progress> {done:,} of {total:,}, {left:.0f} s left'
+        bar = f'<progress value="{done}" max="{total}"></progress> {done:,} of {total:,}, {time_left(left)}'
         handle.update(ipython.HTML(bar if done < total else ""))
 
     return update
+
+
+def time_left(seconds: float) -> str:
+    """Return ``44 s left``, ``12 min left`` or ``3 h left``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left" if seconds < 120 * 60 else f"{seconds / 3600:.0f} h left"
 
 
 def _marked(text: str, pieces: Sequence[Mapping[str, Any]]) -> str:

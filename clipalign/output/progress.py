@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from clipalign.notebook import time_left
 from clipalign.output.console import notices, progress_console, stdout_is_terminal, visible
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Progress:
         rate = done_now / seconds if seconds > 0 else 0.0
         pieces = [self._count(), self._per_second(rate)]
         if self._total is not None and rate > 0 and seconds >= FIRST_SECONDS and self._done < self._total:
-            pieces.append(f"{_span((self._total - self._done) / rate)} left")
+            pieces.append(time_left((self._total - self._done) / rate))
         if self._unreadable:
             pieces.append(f"{self._unreadable} unreadable")
         pieces.append(self._note)
@@ -126,12 +127,6 @@ class Progress:
         if not rate:
             return ""
         return f"{_size(round(rate))}/s" if self._noun == BYTES else f"{rate:.{1 if rate >= 1 else 2}f}/s"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 120 * 60 else f"{seconds / 3600:.0f} h"
 
 
 def _size(size: int) -> str:
