@@ -26,7 +26,7 @@ from tests.benchmarks.measure import Bench, Measured, Reading, Row, alone
 from tests.benchmarks.subjects import Files, in_openvino, random_vit_b_32, real_captions, written
 
 BATCH: Final = 64
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 
 
 def transform(loaded: LoadedModel) -> Callable[[Image.Image], torch.Tensor]:
