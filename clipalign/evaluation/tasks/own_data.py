@@ -101,9 +101,10 @@ class OwnRows(CaptionSets):
             group = "" if row["group"] is None else str(row["group"])
             return [*self.captions_of(record.id, row, _picture_of(record), record.image_name, group)]
         except ValueError as error:
-            problem: ClipalignError = InputUnreadable(str(error), hint=self.hint, input=str(record.place))
+            problem: ClipalignError = InputUnreadable(str(error), hint=self.hint)
         except ClipalignError as error:
             problem = error
+        problem.message = f"{record.place}: {problem.message}"
         return [BrokenSample(record.id, record.image_name, problem)]
 
     def explained(self) -> list[str]:
@@ -160,7 +161,7 @@ class Ratings(OwnRows):
         found = super()._samples_of_record(record)
         if all(isinstance(one, BrokenSample) or "human" in one.truth for one in found):
             return found
-        problem = InputUnreadable("human is missing", hint=self.hint, input=str(record.place))
+        problem = InputUnreadable(f"{record.place}: human is missing", hint=self.hint)
         return [BrokenSample(record.id, record.image_name, problem)]
 
 
