@@ -114,10 +114,13 @@ def _scorer(loaded: LoadedModel, settings: Mapping[str, Any], record: Mapping[st
 
 
 def _verdict(record: Mapping[str, Any]) -> object:
-    """What the record calls wrong."""
+    """What the record calls wrong; of a damaged one what stands there, which no result equals."""
+    found = record.get("misaligned", record.get("sentences"))
+    if not isinstance(found, list):
+        return found
     if "misaligned" in record:
-        return sorted(record["misaligned"])
-    return [sentence.get("lowers") for sentence in record["sentences"]]
+        return sorted(map(str, found))
+    return [sentence.get("lowers") if isinstance(sentence, dict) else sentence for sentence in found]
 
 
 def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:

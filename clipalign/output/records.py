@@ -224,6 +224,7 @@ class Tally:
         """Go on from a state; ``KeyError``, ``TypeError`` or ``ValueError`` for one that is none."""
         for name, own in Tally.state(self).items():
             setattr(self, name, _restored(name, own, state[name]))
+        self._spellings = {word: self._spellings[word] for word in self._frequent}
 
     def _count(self, word: str) -> None:
         """Count a word ignoring case; it is shown as first written."""
@@ -268,7 +269,7 @@ class Tally:
 
 def _restored(name: str, own: Any, value: Any) -> Any:
     if name == "_sums":
-        return {score: (float(total), float(rest), int(count)) for score, (total, rest, count) in value.items()}
+        return {score: (float(value[score][0]), float(value[score][1]), int(value[score][2])) for score in own}
     if name == "_spellings":
         return {str(word): str(shown) for word, shown in value.items()}
     return type(own)({str(key): int(count) for key, count in value.items()} if isinstance(own, dict) else value)

@@ -49,6 +49,8 @@ def test_what_was_not_touched_comes_out_the_same_with_its_own_settings(tmp_path:
     [
         lambda record: record.update(cosine=record["cosine"] + 0.01),
         lambda record: record.update(misaligned=["car"]),
+        lambda record: record.update(misaligned=-0.0),
+        lambda record: record.update(misaligned=["car", 1]),
         lambda record: record.update(text="a blue car"),
     ],
 )
@@ -82,6 +84,14 @@ def test_outputs_of_score_long_are_scored_again_too(tmp_path: Path) -> None:
     (tmp_path / "long.jsonl").write_text(json.dumps(result.to_dict()) + "\n")
     found = verified(tmp_path / "long.jsonl")
     assert (found.records, found.different, found.differing) == (1, (), ())
+
+
+@pytest.mark.parametrize("sentences", [3, [3], [{"lowers": 3}], None])
+def test_damaged_sentences_are_different(tmp_path: Path, sentences: object) -> None:
+    pair = Pair(IMAGES / "0.png", "A red car. A cat.", image_name="0.png")
+    (result,) = score_long_pairs(load_tiny(), [pair], LongSettings(stretch=False))
+    (tmp_path / "long.jsonl").write_text(json.dumps({**result.to_dict(), "sentences": sentences}) + "\n")
+    assert len(verified(tmp_path / "long.jsonl").different) == 1
 
 
 def test_a_sample_is_drawn_by_its_seed(tmp_path: Path) -> None:
