@@ -269,7 +269,8 @@ class Tally:
 
 def _restored(name: str, own: Any, value: Any) -> Any:
     if name == "_sums":
-        return {score: (float(value[score][0]), float(value[score][1]), int(value[score][2])) for score in own}
+        sums = {score: value[score] for score in own}
+        return {score: (float(total), float(rest), int(count)) for score, (total, rest, count) in sums.items()}
     if name == "_spellings":
         return {str(word): str(shown) for word, shown in value.items()}
     return type(own)({str(key): int(count) for key, count in value.items()} if isinstance(own, dict) else value)

@@ -80,6 +80,16 @@ def test_rows_without_what_they_need_are_counted(tmp_path: Path) -> None:
     assert result.counts == {"samples": 16, "unreadable": 2}
 
 
+def test_a_foil_whose_word_is_not_named_is_a_foil_without_words(tmp_path: Path) -> None:
+    rows = nocaps_rows()
+    rows[0]["replacement"] = ["dog", {}]
+    benchmark = word_set("nocaps-foil", write_nocaps(tmp_path, rows))
+    benchmark.check()
+    foil = next(iter(benchmark.samples(limit=1, seed=0)))
+    assert isinstance(foil, CaptionSample) and foil.false_spans == ()
+    assert any("2 of the 10 foils have several words" in note for note in benchmark.notes)
+
+
 def test_a_file_cut_short_or_of_another_kind_is_refused(tmp_path: Path) -> None:
     write_nocaps(tmp_path)
     place = tmp_path / "nocaps-val-foil.json"

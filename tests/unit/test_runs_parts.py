@@ -67,6 +67,7 @@ def test_the_parts_are_the_whole(output: Path, tmp_path: Path, format: str) -> N
         ("tally", []),
         ("_sums", {"cosine": "abc"}),
         ("_sums", {"cosine": [0.0, 0.0, 1]}),
+        ("_sums", {"cosine": [], "clip_score": [], "f_clip_score": [], "ref_clip_score": []}),
         ("_spellings", [1]),
         ("_spellings", {}),
         ("_frequent", {"dog": []}),

@@ -56,7 +56,8 @@ class NocapsFoil(CaptionSets):
 
     def _spans_told(self) -> Iterator[str]:
         foils = [one for one in self._samples if isinstance(one, CaptionSample) and not one.correct]
-        several = sum(len(one.text[slice(*one.false_spans[0])].split()) > 1 for one in foils)
+        spans = [(one.text, span) for one in foils for span in one.false_spans[:1]]  # a damaged row may name no word
+        several = sum(len(text[slice(*span)].split()) > 1 for text, span in spans)
         if several:
             yield (
                 f"published_la wants the predicted word to equal the foil, and {several:,} of the {len(foils):,} foils "
