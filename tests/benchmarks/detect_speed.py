@@ -37,11 +37,15 @@ from tests.benchmarks.subjects import (
 from tests.parity.oracle import with_gradients
 
 TEXT_BATCH: Final = 16
-IMAGES: Final = {1: 32, 5: 8}
-"""How many images the candidate gets, for one and for five captions an image."""
+IMAGES: Final = {1: 32, 5: 32}
+"""How many images the candidate gets, for one and for five captions an image: whole batches of captions."""
 BASELINE_PAIRS: Final = 6
 GOALS: Final = {1: 3.0, 5: 9.0}
-GOALS_OPENVINO: Final = {"fp32": {1: 4.0, 5: 12.0}, "bf16": {5: 24.0}, "int8": {1: 8.0, 5: 20.0}}
+GOALS_OPENVINO: Final[dict[str, dict[int, float | None]]] = {
+    "fp32": {1: 4.0, 5: 12.0},
+    "bf16": {5: None},
+    "int8": {1: 8.0, 5: 24.0},  # with texts in bf16; 20 with texts in fp32
+}
 GOALS_BF16: Final = {1: 4.5, 5: 13.0}
 SPELLED: Final = {1: "a caption", 5: "five captions"}
 
