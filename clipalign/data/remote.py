@@ -228,7 +228,7 @@ class Store:
         """Write a file of this machine, which appears there as a whole."""
         self.retried(lambda: self.fs.put_file(str(file), self.path), doing="written")
 
-    def retried(self, action: Callable[[], T], policy: RetryPolicy = POLICY, *, doing: str = "read") -> T:
+    def retried(self, action: Callable[[], T], policy: RetryPolicy | None = None, *, doing: str = "read") -> T:
         """Call ``action`` until it succeeds, as for requests.
 
         Raises:
@@ -249,7 +249,7 @@ class Store:
                 raise RetryableError(said, kind=kind) from error
 
         try:
-            return Web(policy).with_retries(attempt)
+            return Web(policy or POLICY).with_retries(attempt)
         except DownloadFailed as error:
             error.input = self.name
             raise
