@@ -40,7 +40,7 @@ TEXT_BATCH: Final = 16
 IMAGES: Final = {1: 32, 5: 32}
 """How many images the candidate gets, for one and for five captions an image: whole batches of captions."""
 BASELINE_PAIRS: Final = 6
-GOALS: Final = {1: 3.0, 5: 9.0}
+GOALS: Final[dict[int, float | None]] = {1: 3.0, 5: 9.0}
 GOALS_OPENVINO: Final[dict[str, dict[int, float | None]]] = {
     "fp32": {1: 4.0, 5: 12.0},
     "bf16": {5: None},
