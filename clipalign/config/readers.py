@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -175,7 +176,7 @@ def results_path(value: object) -> Path:
     """Read where results go; ``out/`` that is not there is refused, as a path keeps no slash and names a file."""
     found = path(value)
     if str(value).endswith("/") and "://" not in str(value) and not found.is_dir():
-        raise BadValueError("a file, or a folder that is there", f"mkdir -p {found}")
+        raise BadValueError("a file, or a folder that is there", f"mkdir -p {shlex.quote(str(found))}")
     return found
 
 

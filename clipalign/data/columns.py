@@ -8,6 +8,7 @@ wrong texts: a table that lacks a column is refused, with the ``--columns`` that
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -115,7 +116,7 @@ class RowReader:
                 named[wanted] = _meant(wanted, row) or "COLUMN"
         if not named:
             return "leave out --columns"
-        return f"--columns {_quoted(','.join(f'{wanted}={column}' for wanted, column in named.items()))}"
+        return f"--columns {shlex.quote(','.join(f'{wanted}={column}' for wanted, column in named.items()))}"
 
     def record(self, row: object, place: Place) -> InputRecord:
         """Return the record of one row; its ``id`` may be empty."""
@@ -159,7 +160,7 @@ class RowReader:
                 return f"{root.rstrip('/') if root else own.rpartition('/')[0]}/{image}"
         elif scheme_of(image) not in (*HTTP, "data") and origin_of(image) not in map(origin_of, (root, own)):
             origin = "://".join(origin_of(image))
-            hint = "give a path" if scheme_of(image) in NO_STORES else f"--image-root {origin}/ allows it"
+            hint = "give a path" if scheme_of(image) in NO_STORES else f"--image-root {shlex.quote(origin)}/ allows it"
             raise InputUnreadable(f"a picture at {origin} is not read for {place.file}", hint=hint, input=str(place))
         return image
 
@@ -288,10 +289,6 @@ def _paths(row: Mapping[str, Any]) -> Iterator[str]:
     for name, value in row.items():
         if isinstance(value, Mapping) and not value.keys() & {"bytes", "path"}:
             yield from (f"{name}.{inner}" for inner in value)
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if set(text) & set(' ()&;|<>*?$`"\\!#~') else text
 
 
 def _listed(columns: Collection[str]) -> str:

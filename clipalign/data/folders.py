@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Folder(Source):
         listed = [name for name in METADATA if (self.path / name).is_file()] if self.reader.needs_text else []
         if listed and isinstance(first, tuple) and not (isinstance(first[1], Path) and first[1].exists()):
             message = f"the captions of {self.name} are not beside its pictures but in {listed[0]}"
-            raise InputUnreadable(message, hint=f"--input {self.path / listed[0]}", input=self.name)
+            raise InputUnreadable(message, hint=f"--input {shlex.quote(str(self.path / listed[0]))}", input=self.name)
         if first is None:
             endings = {path.suffix.lower() for path in self.path.iterdir()}
             found = next((one for one in (".tar", ".jsonl", ".parquet") if one in endings), "")

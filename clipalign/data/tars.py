@@ -9,6 +9,7 @@ bound time and memory.
 from __future__ import annotations
 
 import re
+import shlex
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -265,7 +266,7 @@ def _is_read(ending: str) -> bool:
 def _two(what: str, column: str, sample: _Sample, first: str, second: str) -> InputUnreadable:
     return InputUnreadable(
         f"there are two {what} of {sample.key}: {sample.names[first]} and {sample.names[second]}",
-        hint=f"choose with --columns {column}={first}, or leave one out",
+        hint=f"choose with --columns {shlex.quote(f'{column}={first}')}, or leave one out",
         input=sample.key,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,9 @@ def _checked(output: Path, inputs: tuple[str, ...]) -> Path:
         if path.is_dir():
             raise _refused(output, "is a folder", hint="name a file in it")
         if not path.parent.is_dir():
-            raise _refused(output, "is in a folder that is not there", hint=f"mkdir -p {output.parent}")
+            raise _refused(
+                output, "is in a folder that is not there", hint=f"mkdir -p {shlex.quote(str(output.parent))}"
+            )
         kernels = path.parts[1:2] in (("proc",), ("sys",)) and "/fd/" not in str(path)
         if kernels or path.is_block_device():
             raise _refused(output, "is no file for results")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,14 @@ def test_a_table_of_another_layout_goes_in_with_the_columns_that_the_error_holds
     with pytest.raises(InputUnreadable, match=r"has no column (image|text); it has") as caught:
         read(tmp_path / name)
     assert caught.value.hint == f"--columns {columns.partition(',id=')[0]}"
+
+
+def test_a_column_whose_name_means_harm_stays_one_argument_of_the_line_to_copy(tmp_path: Path) -> None:
+    row = {"image": "0.png", "x'; touch here #": {"caption": "a cat"}}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputUnreadable) as caught:
+        read(tmp_path / "r.jsonl")
+    assert shlex.split(caught.value.hint) == ["--columns", "text=x'; touch here #.caption"]
 
 
 def test_columns_that_name_what_a_results_file_never_had_are_to_be_left_out(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,10 @@ def test_a_folder_with_its_captions_in_a_list_is_answered_with_the_list(folder: 
     with pytest.raises(InputUnreadable) as caught:
         read(folder)
     assert caught.value.hint == f"--input {folder / 'metadata.csv'}"
+    hostile = folder.rename(folder.with_name("photos; touch x"))
+    with pytest.raises(InputUnreadable) as caught:
+        read(hostile)
+    assert shlex.split(caught.value.hint) == ["--input", str(hostile / "metadata.csv")]
 
 
 def test_a_folder_in_sorted_order_with_captions_beside(folder: Path) -> None:
