@@ -9,10 +9,9 @@ Each combination runs in a process of its own, which tells its peak of memory to
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
@@ -68,21 +67,17 @@ class Engine:
     peak_mb: float
 
 
-def fastest(run: Callable[[], object], items: int, turns: int) -> float:
+def fastest(run: Callable[[], object], items: int, bench: Bench, turns: int = TURNS) -> float:
     """Milliseconds an item, after a turn to warm up."""
-    seconds = []
-    for _ in range(1 + turns):
-        begin = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - begin)
-    return 1000 * min(seconds[1:]) / items
+    run()
+    return 1000 * min(bench.seconds(run) for _ in range(bench.of(turns, 1))) / items
 
 
-def try_engine(engine: str, precision: str, threads: int, turns: int) -> Engine | str:
+def try_engine(engine: str, precision: str, bench: Bench) -> Engine | str:
     """One combination in this process, or why it cannot be; not on Windows, which has no ``resource``."""
     import resource
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(bench.threads)
     loaded: LoadedModel | str = random_vit_b_32()
     assert isinstance(loaded, LoadedModel)
     if (engine, precision) != (TORCH, "fp32"):
@@ -96,10 +91,10 @@ def try_engine(engine: str, precision: str, threads: int, turns: int) -> Engine 
     return Engine(
         engine,
         precision,
-        threads,
-        fastest(lambda: encode_images(loaded, prepared), PICTURES, turns),
-        fastest(lambda: detect_pairs(loaded, one, settings), len(one), turns),
-        fastest(lambda: detect_pairs(loaded, five, settings), len(five), turns),
+        bench.threads,
+        fastest(lambda: encode_images(loaded, prepared), PICTURES, bench),
+        fastest(lambda: detect_pairs(loaded, one, settings), len(one), bench),
+        fastest(lambda: detect_pairs(loaded, five, settings), len(five), bench),
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
@@ -116,9 +111,9 @@ def giga_operations(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def bound_of_fp32(threads: int) -> str:
+def bound_of_fp32(bench: Bench) -> str:
     """How fast ``detect`` could be if it did nothing but multiply matrices in fp32, in words."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(bench.threads)
     loaded, (captions, _) = random_vit_b_32(), real_captions()
     one, five = (pairs_of(captions, each, PICTURES) for each in (1, CAPTIONS))
     network = with_gradients(loaded.network)
@@ -131,10 +126,10 @@ def bound_of_fp32(threads: int) -> str:
 
     ours = [computed(one), computed(five)]
     a, b = torch.randn(1600, 768), torch.randn(768, 3072)  # as in a batch of 32 pictures
-    rate = 2 * 1600 * 768 * 3072 / 1e6 / fastest(lambda: a @ b, 1, 20)
+    rate = 2 * 1600 * 768 * 3072 / 1e6 / fastest(lambda: a @ b, 1, bench, 20)
     floors = [1000 * count / rate for count in ours]
     return (
-        f"fp32, {threads} threads: torch multiplies matrices of the image tower's shapes at {rate:.0f} GFLOP/s. "
+        f"fp32, {bench.threads} threads: torch multiplies matrices of the image tower's shapes at {rate:.0f} GFLOP/s. "
         f"`detect` computes {ours[0]:.1f} GFLOP a caption with one a picture and {ours[1]:.1f} with five, which takes "
         f"{floors[0]:.1f} and {floors[1]:.1f} ms at the least; a pair at a time with full autograd computes "
         f"{before:.1f}, {before / ours[0]:.1f} and {before / ours[1]:.1f} times as much"
@@ -145,10 +140,9 @@ def measure(bench: Bench) -> Measured:
     """All combinations, with one thread and with those of ``bench``."""
     found: list[Engine] = []
     missing: dict[str, str] = {}
-    turns = bench.of(TURNS, 1)
     for threads, (engine, precision) in product(sorted({1, bench.threads}), COMBINATIONS):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            one = pool.submit(try_engine, engine, precision, threads, turns).result()
+            one = pool.submit(try_engine, engine, precision, replace(bench, threads=threads)).result()
         if isinstance(one, str):
             missing[f"`--engine {engine} --precision {precision}`"] = one
         else:
@@ -159,7 +153,7 @@ def measure(bench: Bench) -> Measured:
         for one in found
     ]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        notes.append(pool.submit(bound_of_fp32, bench.threads).result())
+        notes.append(pool.submit(bound_of_fp32, bench).result())
     return Measured([], notes, missing, engines=found)
 
 

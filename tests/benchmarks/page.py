@@ -189,13 +189,17 @@ def _where(figures: Mapping[str, Any]) -> str:
     )
 
 
+def _heading(title: str, entry: Mapping[str, Any], about: str) -> Iterator[str]:
+    yield f"## {title}"
+    yield ""
+    yield f"`{entry['command']}`, {entry['date']}; {_machine(entry)}. {about}"
+    yield ""
+
+
 def _engines(entry: Mapping[str, Any]) -> Iterator[str]:
     if not entry:
         return
-    yield "## Engines, precisions and threads"
-    yield ""
-    yield f"`{entry['command']}`, {entry['date']}; {_machine(entry)}. {ENGINES}"
-    yield ""
+    yield from _heading("Engines, precisions and threads", entry, ENGINES)
     yield (
         "| engine | precision | threads | ms a picture | ms a caption, one a picture | five a picture | "
         "hours a million pairs, one and five | peak MB |"
@@ -216,10 +220,7 @@ def _engines(entry: Mapping[str, Any]) -> Iterator[str]:
 def _profiles(entry: Mapping[str, Any]) -> Iterator[str]:
     if not entry:
         return
-    yield "## Where each millisecond of `detect --input` goes"
-    yield ""
-    yield f"`{entry['command']}`, {entry['date']}; {_machine(entry)}. {WATCHED}"
-    yield ""
+    yield from _heading("Where each millisecond of `detect --input` goes", entry, WATCHED)
     for one in entry["profiles"]:
         yield (
             f"**{one['model']}**, {one['records']} records, {one['threads']} threads of torch, clock {one['clock']}: "

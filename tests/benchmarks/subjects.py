@@ -48,9 +48,10 @@ def at(loaded: LoadedModel, device: str, precision: str) -> LoadedModel:
     """The same model elsewhere; as it is where it is there already."""
     if (loaded.choice.device, loaded.choice.precision) == (device, precision):
         return loaded
-    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    network = copy.deepcopy(loaded.network).to(device, types[precision])
-    return dataclasses.replace(loaded, network=network, choice=DeviceChoice(device, precision, "of a benchmark"))
+    choice = DeviceChoice(device, precision, "of a benchmark")
+    return dataclasses.replace(
+        loaded, network=copy.deepcopy(loaded.network).to(device, torch_dtype(choice)), choice=choice
+    )
 
 
 def in_bf16(loaded: LoadedModel) -> LoadedModel | str:

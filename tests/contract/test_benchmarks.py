@@ -198,7 +198,7 @@ def test_engines_are_a_line_each_and_the_page_shows_them(monkeypatch: pytest.Mon
     pytest.importorskip("resource", reason="Windows has none")
     monkeypatch.setattr(engines, "random_vit_b_32", load_tiny)
     monkeypatch.setattr(engines, "PICTURES", 2)
-    found = engines.try_engine("torch", "fp32", torch.get_num_threads(), turns=1)
+    found = engines.try_engine("torch", "fp32", replace(QUICK, threads=torch.get_num_threads()))
     assert isinstance(found, engines.Engine) and min(found.picture_ms, found.pair_ms, found.peak_mb) > 0
     entry = {"command": "c", "date": "d", "machine": measure.machine(), "engines": [asdict(found)], "notes": ["bound"]}
     lines = page.page({"benchmarks": {"engines": {**entry, "rows": [], "missing": {}}}}).splitlines()
@@ -211,7 +211,7 @@ def test_the_bound_of_fp32_counts_what_is_computed(monkeypatch: pytest.MonkeyPat
     assert engines.giga_operations(lambda: a @ b) == pytest.approx(2 * 20 * 30 * 40 / 1e9)
     monkeypatch.setattr(engines, "random_vit_b_32", load_tiny)
     monkeypatch.setattr(engines, "PICTURES", 2)
-    assert "GFLOP a caption" in engines.bound_of_fp32(torch.get_num_threads())
+    assert "GFLOP a caption" in engines.bound_of_fp32(replace(QUICK, threads=torch.get_num_threads()))
 
 
 SMALL = ["detect_speed", "peers_speed", "batch_speed", "classify_speed", "score_long_speed", "eval_speed"]
