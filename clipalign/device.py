@@ -1,8 +1,8 @@
 """Which device, engine and precision a model runs on, and why; batches that shrink when memory runs out.
 
 A request ("auto", "cuda:1", "bf16") becomes a ``DeviceChoice`` with its reason, for the provenance of results. fp32 is
-the reference everywhere: attributions are near 1e-4 and half precision changes them. Nothing here seeds, moves tensors
-or changes torch's settings, and torch is imported only when needed.
+the reference everywhere: attributions are near 1e-4 and half precision changes them. Nothing here seeds or changes
+torch's settings, and torch is imported only when needed.
 """
 
 from __future__ import annotations
@@ -113,6 +113,13 @@ def torch_dtype(choice: DeviceChoice) -> torch.dtype:
 
     precision = choice.precision if choice.precision != "int8" else _text_precision()
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """Copy to a device; to a GPU from pinned memory, so that the copy runs beside what the CPU does next."""
+    if device.startswith("cuda") and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def available_devices() -> list[str]:

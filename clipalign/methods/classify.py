@@ -28,7 +28,7 @@ from clipalign.data.images import open_image
 from clipalign.data.in_memory import Prepared, picture_source
 from clipalign.data.transforms import Box, PreparedPicture, crop_boxes, cut_and_prepare, picture_seed, to_values
 from clipalign.data.words import reported_words, split_words, unknown_words
-from clipalign.device import with_oom_retry
+from clipalign.device import to_device, with_oom_retry
 from clipalign.errors import ClipalignError, ImageUnreadable, ModelMismatch
 from clipalign.methods.scores import ScoreItem, provenance_of, unknown_warning
 from clipalign.methods.settings import ClassifySettings
@@ -135,7 +135,7 @@ class Classifier:
     def _encode_rows(self, rows: Sequence[Tensor], size: int) -> Tensor:
         encoded = []
         for begin in range(0, len(rows), size):
-            squares = torch.stack(list(rows[begin : begin + size])).to(self.loaded.choice.device)
+            squares = to_device(torch.stack(list(rows[begin : begin + size])), self.loaded.choice.device)
             encoded.append(encode_images(self.loaded, to_values(squares, self.loaded)))
         return torch.cat(encoded)
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from clipalign.data.images import open_image
 from clipalign.data.transforms import Box, PreparedPicture, to_tensor
-from clipalign.device import torch_dtype
+from clipalign.device import to_device, torch_dtype
 from clipalign.errors import ClipalignError, InputUnreadable, ModelMismatch
 from clipalign.models.image_encoder import encode_pictures
 from clipalign.models.text_encoder import CausalTextTower
@@ -55,7 +55,7 @@ def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
 def _features(loaded: LoadedModel, images: Tensor) -> Tensor:
     if loaded.engine is not None:
         return loaded.engine.encode(images)
-    return encode_pictures(loaded.network, images.to(loaded.choice.device, torch_dtype(loaded.choice)))
+    return encode_pictures(loaded.network, to_device(images.to(torch_dtype(loaded.choice)), loaded.choice.device))
 
 
 def encode_distinct(
@@ -103,9 +103,10 @@ def encode_prepared(
     if loaded.choice.device == "cpu":
         batch_size = min(batch_size, _CPU_PICTURES)
     batches = [pictures[begin : begin + batch_size] for begin in range(0, len(pictures), batch_size)]
-    found = [
-        vector for batch in batches for vector in _unit_or_error(loaded, torch.stack([one.pixels for one in batch]))
-    ]
+    # All are begun before the first is looked at: a GPU works on one while the CPU stacks the next.
+    with torch.no_grad():
+        features = [_features(loaded, torch.stack([one.pixels for one in batch])) for batch in batches]
+    found = [vector for one in features for vector in _unit_or_error(loaded, one)]
     return [
         vector if isinstance(vector, ModelMismatch) else EncodedPicture(vector[None], (), picture.size)
         for vector, picture in zip(found, pictures, strict=True)
@@ -127,7 +128,8 @@ def _encode_mixture(
         except InputUnreadable as error:
             error.input = error.input or name
             features.append(error)
-    encoded = iter(_unit_or_error(loaded, torch.stack(pictures)) if pictures else ())
+    with torch.no_grad():
+        encoded = iter(_unit_or_error(loaded, _features(loaded, torch.stack(pictures))) if pictures else ())
     return [next(encoded) if given is None else given for given in features]
 
 
@@ -146,9 +148,7 @@ def prepared(loaded: LoadedModel, image: ImageSource, name: str) -> Tensor:
     return picture
 
 
-@torch.no_grad()
-def _unit_or_error(loaded: LoadedModel, images: Tensor) -> list[Tensor | ModelMismatch]:
-    features = _features(loaded, images)
+def _unit_or_error(loaded: LoadedModel, features: Tensor) -> list[Tensor | ModelMismatch]:
     good = torch.isfinite(features).all(-1).tolist()
     vectors = F.normalize(features.float(), dim=-1)
     return [

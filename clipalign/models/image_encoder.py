@@ -2,7 +2,7 @@
 
 A ViT whose vector is its class token's needs the other tokens of the last layer for their keys and values alone: no
 queries, no feed-forward part (7 % of ViT-B/32). Every other image tower runs as open_clip wrote it; a convolutional one
-gets its pictures in the memory layout that the CPU's kernels need. The network is not changed. Nothing is normalized.
+gets its pictures in the memory layout that kernels need. The network is not changed. Nothing is normalized.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ def encode_pictures(network: Any, images: Tensor) -> Tensor:
     """Image vectors of any length: (B, 3, S, S) in the network's dtype to (B, E)."""
     visual = network.visual
     if not reads_class_token_alone(visual):
-        if images.device.type == "cpu" and isinstance(visual, import_open_clip().modified_resnet.ModifiedResNet):
-            # A quarter of the tower's time: pooling of channels that lie side by side is vectorized, all layers follow.
+        if isinstance(visual, import_open_clip().modified_resnet.ModifiedResNet):
+            # A quarter of the tower's time on a CPU: pooling of channels that lie side by side is vectorized, all
+            # layers follow. Tensor cores want the same layout.
             images = images.contiguous(memory_format=torch.channels_last)
         features: Tensor = network.encode_image(images)
         return features

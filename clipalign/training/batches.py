@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from clipalign.data.transforms import to_tensor
+from clipalign.device import to_device
 from clipalign.errors import ClipalignError, InputUnreadable, UsageError, record_failed
 from clipalign.runs.distributed import Processes
 from clipalign.runs.prefetch import prefetched
@@ -164,7 +165,7 @@ def picture_vectors(
         for group in groups:
             found = {row: picture for row, picture in zip(group, pictures, strict=False) if picture is not None}
             if found:
-                pixels = torch.stack(list(found.values())).to(trainee.loaded.choice.device)
+                pixels = to_device(torch.stack(list(found.values())), trainee.loaded.choice.device)
                 encoded = trainee.encode_pictures(pixels).cpu()
                 if vectors is None:
                     vectors = torch.zeros(len(data), encoded.shape[1])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from clipalign.device import to_device
 from clipalign.runs.distributed import Processes
 from clipalign.training.batches import Batch
 from clipalign.training.loss import SpecsFeatures, longclip_loss, short_loss, specs_loss
@@ -78,7 +79,7 @@ class TrainStep:
 
     def _terms(self, batch: Batch, epsilon: float) -> tuple[dict[str, Tensor], float]:
         trainee, settings, processes = self._trainee, self._settings, self._processes
-        pixels = batch.pixels.to(self._device)
+        pixels = to_device(batch.pixels, self._device)
         with self._mixed():
             images = trainee.encode_pictures(pixels) if trainee.image_learns else pixels
             texts = trainee.reader.read([*batch.texts, *batch.shorts])  # (P, E)

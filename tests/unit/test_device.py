@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clipalign import device as device_module
-from clipalign.device import DeviceChoice, available_devices, choose_device, torch_dtype, with_oom_retry
+from clipalign.device import DeviceChoice, available_devices, choose_device, to_device, torch_dtype, with_oom_retry
 from clipalign.errors import DeviceUnavailable, UsageError
 
 
@@ -225,3 +225,29 @@ def test_an_engine_asked_for_by_name_is_there_or_an_error(machine: Machine, inst
         choose_device("cpu", engine="onnx")
     with pytest.raises(UsageError, match="torch has no int8"):
         choose_device("cpu", "int8", engine="torch")
+
+
+class Spy:
+    """Stands in for a tensor of the CPU, since this machine may have no GPU."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def pin_memory(self) -> Spy:
+        self.told.append("pinned")
+        return self
+
+    def to(self, device: str, **how: bool) -> Spy:
+        self.told.append((device, how))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("device", "told"), [("cuda:1", ["pinned", ("cuda:1", {"non_blocking": True})]), ("mps", [("mps", {})])]
+)
+def test_copies_to_a_gpu_start_from_pinned_memory(device: str, told: list[object]) -> None:
+    spy = Spy()
+    to_device(spy, device)  # type: ignore[arg-type]
+    assert spy.told == told
