@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def _texts(image: str, typed: list[str], settings: ScoreLongOptions) -> list[tup
     given = [("TEXT", text) for text in typed] + [(name, _read(name)) for name in settings.text_file]
     for name, text in given:
         if name == "TEXT" and text.lower().endswith(".txt") and not text.split()[1:]:
-            hint = f"to score what it holds: --text-file {text}"
+            hint = f"to score what it holds: --text-file {shlex.quote(text)}"
             raise UsageError(f"{text} is the name of a file, not a text", hint=hint, input=text)
         check_text(name, text)
     if len(given) == 1:

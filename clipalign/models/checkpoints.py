@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shlex
 import struct
 import warnings
 import zipfile
@@ -135,7 +136,7 @@ def _choose_set(loaded: Any, chosen: str, path: Path) -> tuple[Any, tuple[str, .
     if averages and not any(isinstance(value, dict | Tensor) for value in rest.values()):
         raise ModelMismatch(
             f"{path} has no weights but moving averages (EMA): {', '.join(averages)}",
-            hint=f"choose one: --model {path}#{averages[0]}",
+            hint=f"choose one: --model {shlex.quote(f'{path}#{averages[0]}')}",
             input=str(path),
         )
     return rest, averages

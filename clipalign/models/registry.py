@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -259,7 +260,9 @@ def _lone_file(spec: str, source: WeightSource) -> ModelRow:
     path = Path(source.file)
     if path.suffix == ".json" and not path.name.endswith(INDEX):
         raise UnknownModel(
-            f"{spec} is a config without weights", hint=f"add the checkpoint: --model {spec}@FILE", input=spec
+            f"{spec} is a config without weights",
+            hint=f"add the checkpoint: --model {shlex.quote(spec)}@FILE",
+            input=spec,
         )
     return ModelRow(spec, "", (source,), note="architecture read from the checkpoint's shapes")
 
@@ -281,7 +284,9 @@ def _with_weights(row: ModelRow, left: str, right: str) -> ModelRow:
         return replace(row, weights=(source,))
     if not right:
         raise UnknownModel(
-            f"nothing follows the @ of {row.name!r}", hint=f"--model {left}@TAG or --model {left}@FILE", input=row.name
+            f"nothing follows the @ of {row.name!r}",
+            hint=f"--model {shlex.quote(left)}@TAG or {shlex.quote(left)}@FILE",
+            input=row.name,
         )
     if path.suffix in CHECKPOINT_SUFFIXES or "/" in right or is_folder(path):
         raise UnknownModel(f"there is no checkpoint file {right}", hint=_where(path), input=row.name)
@@ -305,7 +310,7 @@ def _unknown(spec: str) -> UnknownModel:
     if (name := spec.replace("/", "-")) in architecture_names():
         return UnknownModel(
             f"{spec} is an architecture without weights",
-            hint=f"add a pretrained tag or a checkpoint: --model {name}@TAG or {name}@FILE",
+            hint=f"add a pretrained tag or a checkpoint: --model {shlex.quote(name)}@TAG or {shlex.quote(name)}@FILE",
             input=spec,
         )
     left, at, right = spec.partition("@")

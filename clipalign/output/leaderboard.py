@@ -105,7 +105,7 @@ def _columns(board: Leaderboard) -> tuple[dict[str, list[str]], list[str]]:
             columns["n"].append(" to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))))
             columns["chance"].append("" if about["chance"] is None else f"{about['chance']:.3f}")
             columns["published"].append(f"{known[0]['value']:.3f} [{places[0]}]" if known else "")
-            values = {run["metrics"][metric] for run in having}
+            values = {run["metrics"][metric] for run in having if len(counts) == 1}  # others are not compared
             for label in labels:
                 run = runs.get(label)
                 cell = "" if run is None or metric not in run["metrics"] else _cell(run, metric)

@@ -11,6 +11,7 @@ import json
 import math
 import random
 import re
+import shlex
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -258,7 +259,7 @@ def _check_texts(record: Mapping[str, Any]) -> None:
 
 def _about(folder: Path) -> dict[str, Any]:
     if folder.is_file():
-        hint = f"make samples of it first: --prepare {folder} --data FOLDER"
+        hint = f"make samples of it first: --prepare {shlex.quote(str(folder))} --data FOLDER"
         raise UsageError(f"{folder} is a file, not a folder of samples", hint=hint, input="--data")
     if not folder.is_dir():
         raise UsageError(

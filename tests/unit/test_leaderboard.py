@@ -138,3 +138,17 @@ def test_a_published_number_has_the_mark_of_its_own_source_and_n_is_of_all_runs(
     lines = leaderboard_table(Leaderboard("runs", runs, {})).splitlines()
     assert [line.split()[2:4] for line in lines if line.startswith("a la")] == [["10", "to"]]
     assert [line.split("[")[1][0] for line in lines if "0.400 [" in line] == ["1", "2", "1"]
+
+
+def test_the_best_of_runs_over_as_many_samples_has_a_star_and_others_are_not_compared() -> None:
+    def stars(*counts: int) -> int:
+        runs = [
+            {
+                "dataset": "a", "model": model, "settings": {}, "counts": {}, "metrics": {"la": value}, "published": {},
+                "intervals": {"la": {"n": n, "low": None, "high": None, "chance": None}},
+            }
+            for model, value, n in zip(("one", "other"), (0.5, 0.7), counts, strict=True)
+        ]  # fmt: skip
+        return leaderboard_table(Leaderboard("runs", runs, {})).count("0.700*")
+
+    assert (stars(10, 10), stars(10, 1000)) == (1, 0)
