@@ -84,7 +84,7 @@ LONG: Final = (
 DESCRIPTIONS: Final = {
     "cat": ["a picture of a cat", "a large cat on the left", "a cat and balloons"],
     "dog": ["a picture of a dog", "a large dog on the left"],
-    "lion": ["a picture of a lion", "a large lion"],
+    "fox": ["a picture of a fox", "a large fox"],
 }
 
 SETTINGS: Final = """\
@@ -128,7 +128,7 @@ def main() -> None:
         ),
         "foilv1.0_test_2017.json": json.dumps(foil_document(), indent=1) + "\n",
         "caption.txt": LONG,
-        "labels.txt": "cat\ndog\nlion\nballoon\n",
+        "labels.txt": "cat\ndog\nfox\nballoon\n",
         "descriptions.json": json.dumps(DESCRIPTIONS, indent=2) + "\n",
         "clipalign.toml": SETTINGS,
     }

@@ -61,7 +61,7 @@ _clipalign() {
             COMPREPLY=($(compgen -W $'shapley\nleave-one-out\nincrement' -- "$current"))
             return ;;
         eval\ --dataset)
-            COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\nsugarcrepe\nsugarcrepe-pp\nvalse\nohd-caps\nvsr\naro\nwinoground\npictogram-foil\npictogram-varied\npictogram-unseen\npictogram-classify\nsdci\nurban1k\ncoco2017\nflickr30k\ndocci\niiw-400\nthumb\ntifa160\ndsg\ngeneval\niiw-preferences\nfaithscore\nflickr8k-expert\nflickr8k-cf\nhimo-docci\nhuman-judgement\npictogram-long\npictogram-varied-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100\natlas' -- "$current"))
+            COMPREPLY=($(compgen -W $'foil\nnocaps-foil\nhat\nrichhf\nseetrue\nsugarcrepe\nsugarcrepe-pp\nvalse\nohd-caps\nvsr\naro\nwinoground\npictogram-foil\npictogram-varied\npictogram-unseen\npictogram-combinations\npictogram-classify\nsdci\nurban1k\ncoco2017\nflickr30k\ndocci\niiw-400\nthumb\ntifa160\ndsg\ngeneval\niiw-preferences\nfaithscore\nflickr8k-expert\nflickr8k-cf\nhimo-docci\nhuman-judgement\npictogram-long\npictogram-varied-long\nimagenet\nimagenetv2\nimagenet-a\nimagenet-r\nimagenet-s\ncub\ndtd\nfood101\noxford_pet\nplace365\ncifar10\ncifar100\natlas' -- "$current"))
             return ;;
         *\ --protocol)
             COMPREPLY=($(compgen -W $'paper\nexif' -- "$current"))
