@@ -34,7 +34,7 @@ SEEDS: Final = (21, 22, 23)
 """Of scenes that are used nowhere else; 0 is what ``eval`` takes, 1 what k and epsilon were chosen on."""
 CAPTIONS: Final = 800
 LONG_CAPTIONS: Final = 160
-WORDS: Final = ("pictogram-foil", "pictogram-varied", "pictogram-unseen")
+WORDS: Final = ("pictogram-foil", "pictogram-varied", "pictogram-unseen", "pictogram-combinations")
 LONG: Final = ("pictogram-long", "pictogram-varied-long")
 COLUMNS: Final = {
     "la": "LA",

@@ -45,8 +45,8 @@ from clipalign.models.weights import (
 State = Literal["here", "part", "absent", "by hand", "damaged"]
 
 GENERATED: Final = (
-    *("pictogram-foil", "pictogram-varied", "pictogram-unseen", "pictogram-classify"),
-    *("pictogram-long", "pictogram-varied-long"),
+    *("pictogram-foil", "pictogram-varied", "pictogram-unseen", "pictogram-combinations"),
+    *("pictogram-classify", "pictogram-long", "pictogram-varied-long"),
 )
 """Data sets that are generated on use and never downloaded."""
 

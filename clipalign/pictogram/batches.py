@@ -8,23 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Final
 
 import numpy as np
 import torch
 
 from clipalign.methods.settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.captions import CLEARLY_ASIDE, FOIL_WEIGHTS, PREFIXES, Caption, Foil, write_caption
+from clipalign.pictogram.captions import (
+    APART,
+    FOIL_WEIGHTS,
+    PREFIXES,
+    Caption,
+    gap,
+    held_out,
+    sides,
+    write_caption,
+)
 from clipalign.pictogram.drawing import draw_for_model
+from clipalign.pictogram.long_captions import write_long_caption
 from clipalign.pictogram.scenes import (
     COLORS,
-    COUNT_WORDS,
     DRAWN_PX,
     DRAWN_WEIGHTS,
     KINDS,
-    SIZE_WORDS,
+    MANY_WORDS,
+    MATERIALS,
+    SIZES,
     Scene,
     compose_scene,
+    compose_varied,
     scene_random,
 )
 
@@ -32,47 +45,80 @@ GRID: Final = 6
 """Cells a side of the dense target, the resolution of the image tower's third stage."""
 NO_KIND: Final = len(KINDS)
 COLOR_NAMES: Final = tuple(COLORS)
-FACTS: Final = (*COUNT_WORDS.values(), *SIZE_WORDS, "left", "right", "top", "bottom")
+FIELDS: Final = {"count": max(MANY_WORDS), "size": len(SIZES), "across": 2, "down": 2, "material": 1 + len(MATERIALS)}
+"""What is to be known of each group, and how many values it has."""
+GROUPS: Final = 3
+VARIED_SHARE: Final = 0.7
+LONG_SHARE: Final = 0.08
+"""Shares of varied scenes, and of long captions."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A text of a scene: the characters that are false, and whether it holds; ``judged`` if its words are told so."""
+
+    text: str
+    false: tuple[int, int] | None = None
+    holds: bool = False
+    judged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SceneSample:
-    """A scene, the side at which it is drawn before it is scaled, its true caption, its foils, and their prefix."""
+    """A scene, the side at which it is drawn before it is scaled, and its texts with their prefix.
+
+    The first text is true and the scene's best; ``caption`` is its form, None for a long one.
+    """
 
     scene: Scene
     drawn_px: int
-    caption: Caption
-    foils: tuple[Foil, ...]
+    texts: tuple[Text, ...]
     prefix: str
+    caption: Caption | None
 
 
 def make_sample(number: int, *, split: str, foils: int) -> SceneSample:
     rng = scene_random(split, number)
-    scene = compose_scene(rng)
+    compose = compose_varied if rng.random() < VARIED_SHARE else compose_scene
+    scene = compose(rng)
+    while any(held_out(scene, index) for index in range(len(scene.groups))):
+        scene = compose(rng)
+    drawn_px = rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0]
+    if rng.random() < LONG_SHARE:
+        long = write_long_caption(rng, scene)
+        if len(long.details) > 1:
+            at = rng.randrange(1, len(long.details))
+            texts = [Text(long.wrong_prefixes()[at], judged=False), Text(long.prefixes()[at - 1], None, True, False)]
+            true = Text(long.prefixes()[at], None, True, False)
+            return SceneSample(scene, drawn_px, (true, *(texts * foils)[:foils]), "", None)
     caption = write_caption(rng, scene)
     kinds = caption.foil_kinds()
     chosen = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds], k=foils)
     prefix = rng.choices(("", DEFAULT_TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
-    wrong = tuple(caption.foil(rng, kind) for kind in chosen)
-    return SceneSample(scene, rng.choices(DRAWN_PX, DRAWN_WEIGHTS)[0], caption, wrong, prefix)
+    wrong = [caption.foil(rng, kind) for kind in chosen]
+    texts = [Text(caption.text, None, True), *(Text(foil.text, (foil.start, foil.end)) for foil in wrong)]
+    return SceneSample(scene, drawn_px, tuple(texts), prefix, caption)
 
 
 @dataclass(frozen=True, slots=True)
 class SceneBatch:
-    """B scenes with F foils each, as tensors.
+    """B scenes with F further texts each, as tensors.
 
     Attributes:
-        pixels: (B, 3, S, S) in 0 to 1.
+        pixels: (B, 3, S, S) in 0 to 255; after ``normalize`` as the image tower takes them.
         ids: (B * (1 + F), T) token ids; the B true captions, then the first foil of every scene, and so on.
         ends: (B * (1 + F),) position of the end token.
         word_of_token: (B * (1 + F), T) index of a token's word; -1 for start, end, prefix, punctuation and padding.
-        false_words: (B * (1 + F), W) 1 for false words, 0 for true ones, -1 for padding.
+        false_words: (B * (1 + F), W) 1 for false words, 0 for true ones, -1 for padding and texts that are not judged.
+        holds: (B, 1 + F) 1 for texts that are true.
         cells: (B, GRID, GRID) kind whose center is in the cell, else ``NO_KIND``.
         shown, named: (B, K) 1 for kinds in the picture; in the true caption.
         color, named_color: (B,) index of the ground's color; the same, or -1 if the true caption does not name it.
-        facts, named_facts: (B, FACTS) 1 for facts that hold; that the true caption names.
+        groups, named_groups: (B, GROUPS, 1 + FIELDS) a group's kind and the value of each of ``FIELDS``; the same as
+            far as the true caption tells; -1 for what there is not.
+        pairs: (B, GROUPS, 4) two groups' kinds, whether the first is to the right of the second, and below; or -1.
     """
 
     pixels: torch.Tensor
@@ -80,13 +126,15 @@ class SceneBatch:
     ends: torch.Tensor
     word_of_token: torch.Tensor
     false_words: torch.Tensor
+    holds: torch.Tensor
     cells: torch.Tensor
     shown: torch.Tensor
     named: torch.Tensor
     color: torch.Tensor
     named_color: torch.Tensor
-    facts: torch.Tensor
-    named_facts: torch.Tensor
+    groups: torch.Tensor
+    named_groups: torch.Tensor
+    pairs: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +152,7 @@ class BatchMaker:
         self._encode = cache(lambda word: [row(token) for token in encode(word)])
         self._start, self._end = row(START_TOKEN), row(END_TOKEN)
 
-    def tokenize(self, prefix: str, text: str, false_span: tuple[int, int] | None) -> _Line:
+    def tokenize(self, prefix: str, text: Text) -> _Line:
         """Tokenize prefix and text word by word; CLIP's tokens never cross a space."""
         ids, words = [self._start], [-1]
         false: list[int] = []
@@ -113,46 +161,43 @@ class BatchMaker:
             ids += pieces
             words += [-1] * len(pieces)
         at = 0
-        for word in text.replace(",", " ,").replace(".", " .").split():
-            start = text.index(word, at)
+        for word in text.text.replace(",", " ,").replace(".", " .").split():
+            start = text.text.index(word, at)
             at = start + len(word)
             pieces = self._encode(word)
             ids += pieces
-            if word in ".,":
+            if word in ".," or not text.judged:
                 words += [-1] * len(pieces)
                 continue
             words += [len(false)] * len(pieces)
-            false.append(int(false_span is not None and false_span[0] <= start < false_span[1]))
+            false.append(int(text.false is not None and text.false[0] <= start < text.false[1]))
         return _Line([*ids, self._end], [*words, -1], false)
 
     def make(self, samples: Sequence[SceneSample]) -> SceneBatch:
-        lines = [self.tokenize(sample.prefix, sample.caption.text, None) for sample in samples]
-        for foils in zip(*(sample.foils for sample in samples), strict=True):
-            lines += [
-                self.tokenize(sample.prefix, foil.text, (foil.start, foil.end))
-                for sample, foil in zip(samples, foils, strict=True)
-            ]
+        rows = zip(*(sample.texts for sample in samples), strict=True)
+        lines = [self.tokenize(sample.prefix, text) for row in rows for sample, text in zip(samples, row, strict=True)]
         tokens = max(len(line.ids) for line in lines)
-        words = max(len(line.false) for line in lines)
+        words = max(1, *(len(line.false) for line in lines))
         pictures = np.stack([np.asarray(draw_for_model(s.scene, s.drawn_px)) for s in samples])
-        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
+        every = [tuple(range(len(sample.scene.groups))) for sample in samples]
+        named = [_named(sample.caption) for sample in samples]
+        colors = [COLOR_NAMES.index(sample.scene.color) for sample in samples]
+        tells_color = [s.caption is not None and "color" in s.caption.foil_kinds() for s in samples]
         return SceneBatch(
-            pixels=pixels,
+            pixels=torch.from_numpy(pictures).permute(0, 3, 1, 2),
             ids=torch.tensor([line.ids + [0] * (tokens - len(line.ids)) for line in lines]),
             ends=torch.tensor([len(line.ids) - 1 for line in lines]),
             word_of_token=torch.tensor([line.words + [-1] * (tokens - len(line.words)) for line in lines]),
             false_words=torch.tensor([line.false + [-1] * (words - len(line.false)) for line in lines]),
+            holds=torch.tensor([[float(text.holds) for text in sample.texts] for sample in samples]),
             cells=torch.stack([_cells(sample.scene) for sample in samples]),
-            shown=torch.stack([_kinds(sample.scene, range(len(sample.scene.groups))) for sample in samples]),
-            named=torch.stack(
-                [_kinds(s.scene, [part.group for part in s.caption.parts if part.slot == "object"]) for s in samples]
-            ),
-            color=torch.tensor([COLOR_NAMES.index(sample.scene.color) for sample in samples]),
-            named_color=torch.tensor(
-                [COLOR_NAMES.index(s.scene.color) if "color" in s.caption.foil_kinds() else -1 for s in samples]
-            ),
-            facts=_as_row_of_facts([_shown_facts(sample.scene) for sample in samples]),
-            named_facts=_as_row_of_facts([_named_facts(sample.caption) for sample in samples]),
+            shown=torch.stack([_kinds(s.scene, groups) for s, groups in zip(samples, every, strict=True)]),
+            named=torch.stack([_kinds(s.scene, groups) for s, groups in zip(samples, named, strict=True)]),
+            color=torch.tensor(colors),
+            named_color=torch.tensor([c if told else -1 for c, told in zip(colors, tells_color, strict=True)]),
+            groups=torch.tensor([[_group(s.scene, i) for i in range(GROUPS)] for s in samples]),
+            named_groups=torch.tensor([_told(s.caption, named) for s, named in zip(samples, named, strict=True)]),
+            pairs=torch.tensor([_pairs(sample.scene) for sample in samples]),
         )
 
 
@@ -163,24 +208,50 @@ def _kinds(scene: Scene, groups: Iterable[int]) -> torch.Tensor:
     return kinds
 
 
-def _as_row_of_facts(facts: list[set[str]]) -> torch.Tensor:
-    return torch.tensor([[float(fact in present) for fact in FACTS] for present in facts])
+def _named(caption: Caption | None) -> tuple[int, ...]:
+    """The groups that a caption names."""
+    return tuple({part.group: 0 for part in caption.parts if part.slot == "object"}) if caption else ()
 
 
-def _shown_facts(scene: Scene) -> set[str]:
-    facts = {COUNT_WORDS[group.count] for group in scene.groups if group.count > 1}
-    facts |= {group.size for group in scene.groups}
-    single = [group.things[0] for group in scene.groups if group.count == 1]
-    for thing in single:
-        facts |= {"left"} if thing.x < CLEARLY_ASIDE else {"right"} if thing.x > 1 - CLEARLY_ASIDE else set()
-        facts |= {"top"} if thing.y < CLEARLY_ASIDE else {"bottom"} if thing.y > 1 - CLEARLY_ASIDE else set()
-    return facts
+def _group(scene: Scene, index: int) -> list[int]:
+    """A group's kind and ``FIELDS``; -1 for a group that there is not, and for a place that is undecided."""
+    if index >= len(scene.groups):
+        return [-1] * (1 + len(FIELDS))
+    group, places = scene.groups[index], [side[-1].text for side in sides(scene, index)]
+    return [
+        group.kind,
+        group.count - 1,
+        list(SIZES).index(group.size),
+        _either(places, "left", "right"),
+        _either(places, "top", "bottom"),
+        ("", *MATERIALS).index(group.material),
+    ]
 
 
-def _named_facts(caption: Caption) -> set[str]:
-    """Return the facts in the caption; "left" and "right" of another thing are not sides of the picture."""
-    said = {part.text for part in caption.parts if part.slot in ("count", "position") and part.group >= 0}
-    return said | {caption.scene.groups[part.group].size for part in caption.parts if part.slot == "size"}
+def _either(words: Sequence[str], first: str, second: str) -> int:
+    return 0 if first in words else 1 if second in words else -1
+
+
+def _told(caption: Caption | None, named: tuple[int, ...]) -> list[list[int]]:
+    """What a caption tells of each group it names, in the form of ``_group``."""
+    rows = [[-1] * (1 + len(FIELDS)) for _ in range(GROUPS)]
+    for row, index in zip(rows, named, strict=False):
+        assert caption is not None
+        said = {part.slot: part.text for part in caption.parts if part.group == index}
+        places = [said.get("position", "")]
+        whole = _group(caption.scene, index)
+        known = ("count" in said, "size" in said, "left" in places or "right" in places)
+        told = (True, *known, "top" in places or "bottom" in places, "material" in said)
+        row[:] = [value if is_told else -1 for value, is_told in zip(whole, told, strict=True)]
+    return rows
+
+
+def _pairs(scene: Scene) -> list[list[int]]:
+    rows = [[-1] * 4 for _ in range(GROUPS)]
+    for row, (one, other) in zip(rows, combinations(scene.groups, 2), strict=False):
+        gaps = gap(one.xs, other.xs), gap(one.ys, other.ys)
+        row[:] = [one.kind, other.kind, *(int(g > 0) if abs(g) >= APART else -1 for g in gaps)]
+    return rows
 
 
 def _cells(scene: Scene) -> torch.Tensor:

@@ -11,14 +11,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
+from zlib import crc32
 
 from clipalign.data.words import article
 from clipalign.methods.settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.scenes import COLORS, COUNT_WORDS, KINDS, MANY_WORDS, MATERIALS, SIZE_WORDS, Scene
+from clipalign.pictogram.scenes import COLORS, KINDS, MANY_WORDS, MATERIALS, SIZE_WORDS, Scene
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
-FOIL_WEIGHTS: Final = {"object": 4.0, "color": 1.5, "position": 3.0, "count": 2.5, "size": 2.0}
 VARIED_KINDS: Final = (*FOIL_KINDS, "relation", "negation", "material")
+FOIL_WEIGHTS: Final = dict(zip(VARIED_KINDS, (4.0, 1.5, 3.0, 2.5, 2.0, 3.0, 2.0, 1.5), strict=True))
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
@@ -157,6 +158,16 @@ def sides(scene: Scene, index: int) -> list[list[Part]]:
     return found
 
 
+def held_out(scene: Scene, index: int) -> tuple[str, ...]:
+    """The words of place of a group that, with its kind and the ground's color, no training scene has.
+
+    An eighth of all combinations, chosen by a hash.
+    """
+    kind = scene.groups[index].kind
+    words = (side[-1].text for side in sides(scene, index))
+    return tuple(word for word in words if crc32(f"{kind} {scene.color} {word}".encode()) % 8 == 0)
+
+
 def _side(rng: random.Random, scene: Scene, index: int) -> list[Part]:
     found = sides(scene, index)
     return rng.choice(found) if found else []
@@ -172,7 +183,7 @@ def relation(rng: random.Random, scene: Scene, first: int, second: int) -> list[
     if not (single or scene.varied):
         return []
     apart = CLEARLY_APART if single else APART
-    gaps = {"x": _gap(one.xs, other.xs), "y": _gap(one.ys, other.ys)}
+    gaps = {"x": gap(one.xs, other.xs), "y": gap(one.ys, other.ys)}
     axis = max(gaps, key=lambda name: abs(gaps[name]))
     if abs(gaps[axis]) < apart:
         return []
@@ -187,7 +198,7 @@ def relation(rng: random.Random, scene: Scene, first: int, second: int) -> list[
     return [Part("above" if before else "below", "relation" if scene.varied else "position")]
 
 
-def _gap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+def gap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     """How far all centers of one group are beyond all of the other, below 0 on the near side; 0 where they mix."""
     return min(max(one) - min(other), 0.0) or max(min(one) - max(other), 0.0)
 
@@ -324,18 +335,15 @@ def write_caption(rng: random.Random, scene: Scene) -> Caption:
     return Caption(scene, tuple(parts))
 
 
-def vocabulary(*, varied: bool = False) -> frozenset[str]:
-    """Words of captions of plain scenes, or of all scenes."""
+def vocabulary() -> frozenset[str]:
+    """Words of captions."""
     words = {"a", "an", "and", "there", "is", "are", "the", "background", "on", "at", "to", "of", "against", "with"}
+    words.update(("no", "but", "without"), COLORS, MANY_WORDS.values(), MATERIALS, _VARIED_OPPOSITES)
     for kind in KINDS:
         for name in (*kind.names, kind.plural):
             words.update(name.split())
-    words.update(COLORS, COUNT_WORDS.values(), OPPOSITES)
     for synonyms in SIZE_WORDS.values():
         words.update(synonyms)
-    for prefix in PREFIXES:
-        words.update(prefix.lower().split())
-    if varied:
-        words.update(MANY_WORDS.values(), MATERIALS, _VARIED_OPPOSITES, ("no", "but", "without"))
-        words.update(*(opening.split() for opening in OPENINGS))
+    for opening in (*PREFIXES, *OPENINGS):
+        words.update(opening.lower().split())
     return frozenset(words)

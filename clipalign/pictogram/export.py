@@ -1,11 +1,9 @@
 """The shipped form of the weights, and the command that puts a training run's weights into the package.
 
     python -m clipalign.pictogram.export runs/pictogram/weights.safetensors
-    python -m clipalign.pictogram.export runs/long/best.safetensors
 
-The first makes ``pictogram``. The second, of a ``train-specs --freeze image`` run that started from it, makes
-``pictogram-long``: the text tower alone, with the SHA-256 of ``pictogram.safetensors``, whose image tower it uses, in
-its metadata.
+It makes ``pictogram``, with CLIP's 77 positions, and ``pictogram-long``: the 248 positions alone, with the SHA-256 of
+``pictogram.safetensors``, which has all other tensors of both, in its metadata.
 
 Matrices are stored in half precision. Only the trained rows of the token embedding, those that captions can reach, are
 kept; the others load as zero, so that an unknown word has no effect. ``vocabulary.txt`` lists the known words.
@@ -13,8 +11,6 @@ kept; the others load as zero, so that an unknown word has no effect. ``vocabula
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -25,13 +21,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipalign.models.load import import_open_clip
-from clipalign.models.registry import LONG_CONTEXT_TOKENS
 from clipalign.models.weights import sha256_of
 from clipalign.pictogram.batches import END_TOKEN, START_TOKEN
 from clipalign.pictogram.captions import vocabulary
 from clipalign.pictogram.scenes import HERE
 
 EMBEDDING: Final = "token_embedding.weight"
+POSITIONS: Final = "positional_embedding"
+CLIPS_POSITIONS: Final = 77
 
 
 @cache
@@ -61,40 +58,24 @@ def compact(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return compacted
 
 
-def export(weights: Path, folder: Path = HERE) -> Path:
-    """Write weights, with vocabulary or config, into ``folder``; return the weights' file."""
+def export(weights: Path, folder: Path = HERE) -> tuple[Path, Path]:
+    """Write both models and the vocabulary into ``folder``; return the models' files."""
+    short, long = (folder / f"{name}.safetensors" for name in ("pictogram", "pictogram-long"))
     tensors = load_file(weights)
-    if "token_embedding.rows" in tensors:  # of a run of the training module, compact already
-        shutil.copyfile(weights, folder / "pictogram.safetensors")
-        words = "".join(f"{word}\n" for word in sorted(vocabulary()))
-        (folder / "vocabulary.txt").write_text(words, encoding="utf-8")
-        return folder / "pictogram.safetensors"
-    rows = torch.tensor(reachable_tokens())
-    table = tensors[EMBEDDING]
-    beyond = torch.ones(len(table), dtype=torch.bool)
-    beyond[rows] = False
-    base = HERE / "pictogram.safetensors"
-    shared = {name: value for name, value in load_file(base).items() if name.startswith("visual.")}
-    compacted = compact(tensors | {EMBEDDING: table[rows]})
-    own = {name: value for name, value in compacted.items() if name not in shared}
-    if len(own["positional_embedding"]) != LONG_CONTEXT_TOKENS or table[beyond].any():
-        raise SystemExit(f"{weights} did not start from pictogram")
-    if not all(name in compacted and torch.equal(compacted[name], value) for name, value in shared.items()):
-        raise SystemExit(f"{weights} has another image tower than pictogram: train with --freeze image")
-    config = json.loads((HERE / "pictogram.json").read_text(encoding="utf-8"))
-    config["text_cfg"]["context_length"] = LONG_CONTEXT_TOKENS
-    (folder / "pictogram-long.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    file = folder / "pictogram-long.safetensors"
-    save_file(own, file, metadata={"base_sha256": sha256_of(base)})  # one: several are written in any order
-    file.chmod(0o644)
-    return file
+    positions = tensors[POSITIONS]
+    save_file(tensors | {POSITIONS: positions[:CLIPS_POSITIONS].contiguous()}, short)
+    save_file({POSITIONS: positions}, long, metadata={"base_sha256": sha256_of(short)})
+    for file in (short, long):
+        file.chmod(0o644)
+    (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in sorted(vocabulary())), encoding="utf-8")
+    return short, long
 
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise SystemExit("usage: python -m clipalign.pictogram.export WEIGHTS.safetensors")
-    file = export(Path(arguments[0]))
-    print(file, f"{file.stat().st_size / 1e6:.1f} MB")
+    for file in export(Path(arguments[0])):
+        print(file, f"{file.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Train the embedded model from nothing, on scenes made as it goes.
+"""Train the embedded model on scenes made as it goes, starting from the weights that this installation ships.
 
     python -m clipalign.pictogram.training --output runs/pictogram
 
 It may be interrupted; the same command continues from the last checkpoint with the same scenes in the same order. The
-learning rate rises, stays, and falls to zero over the last third, so that a run can be extended until it falls.
+learning rate rises, stays, and falls to zero at the end, so that a run can be extended until it falls. Layers that the
+shipped weights lack begin as ones that change nothing.
 
-The objective: contrast, foils, calibration, a dense look at the picture, and word attribution. The last differentiates
-through the gradient of the cosine with respect to the attention maps (CLIP4DM's ``G * A``). It changes the weights
-only, not the measure that ``detect`` uses.
+The objective: contrast, foils, calibration, what is in each cell of the picture, what is true of each group and pair of
+groups, and word attribution. The last differentiates through the gradient of the cosine with respect to the attention
+maps (CLIP4DM's ``G * A``). It changes the weights only, not the measure that ``detect`` uses.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import argparse
 import json
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,16 +31,23 @@ from torch import nn
 
 from clipalign.files import replacing
 from clipalign.models.attribution import advance
+from clipalign.models.checkpoints import read_checkpoint
 from clipalign.models.load import import_open_clip
-from clipalign.pictogram.batches import COLOR_NAMES, FACTS, NO_KIND, BatchMaker, SceneBatch, make_sample
-from clipalign.pictogram.export import clip_encoder, compact, reachable_tokens
+from clipalign.models.registry import find_model
+from clipalign.models.weights import sha256_of
+from clipalign.pictogram.batches import COLOR_NAMES, FIELDS, NO_KIND, BatchMaker, SceneBatch, make_sample
+from clipalign.pictogram.export import EMBEDDING, clip_encoder, compact, reachable_tokens
 from clipalign.pictogram.scenes import HERE
 
 LENGTH_CHUNKS: Final = 4
+SHORT_TOKENS: Final = 40
+"""Longer texts are embedded by themselves, since shorter ones beside them would be padded."""
 CONTENT_SCALE: Final = 16.0
 """Scales unit vectors for a linear head: the root of their width."""
+ABOUT_WIDTH: Final = 256
 ATTRIBUTION_SCALE: Final = 400.0
 """Initial factor from attributions (near 1e-2 for a clear foil) to logits."""
+BATCHES_AHEAD: Final = 3
 FALSE_WORD_WEIGHT: Final = 4.0
 """A false word weighs about as much as the true ones around it together."""
 
@@ -88,26 +98,37 @@ class Read:
 def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
     """Embed the first ``rows`` texts (None: all) in chunks of like length; ``images`` (N, E) requests attributions."""
     order = batch.ends[:rows].argsort()
+    short = int((batch.ends[:rows] < SHORT_TOKENS).sum())
     vectors, attributions = [], []
-    for chunk in order.chunk(LENGTH_CHUNKS):
+    for chunk in filter(len, (*order[:short].chunk(LENGTH_CHUNKS), *order[short:].chunk(2))):
         longest = int(batch.ends[chunk].max()) + 1
         embedded = embed_texts(network, batch.ids[chunk, :longest], batch.ends[chunk])
         vectors.append(embedded.vectors)
         if images is not None:
-            cosines = (embedded.vectors * images[chunk]).sum(-1)
-            attributions.append(word_attributions(embedded, cosines, batch, chunk))
+            if (batch.false_words[chunk] >= 0).any():
+                cosines = (embedded.vectors * images[chunk]).sum(-1)
+                attributions.append(word_attributions(embedded, cosines, batch, chunk))
+            else:
+                attributions.append(torch.zeros(len(chunk), batch.false_words.shape[1]))
     back = order.argsort()
     return Read(torch.cat(vectors)[back], torch.cat(attributions)[back] if attributions else None)
 
 
 class Heads(nn.Module):
+    """What reads the auxiliary targets; pictures and texts share all but ``kinds``.
+
+    What reads a kind off the one must read it off the other.
+    """
+
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
         self.kinds = nn.Conv2d(channels, NO_KIND + 1, 1)
-        # One head for pictures and texts: what reads a kind off the one must read it off the other.
         self.content = nn.Linear(embedding, NO_KIND)
         self.color = nn.Linear(embedding, len(COLOR_NAMES))
-        self.facts = nn.Linear(embedding, len(FACTS))
+        self.about = nn.Embedding(NO_KIND, ABOUT_WIDTH)
+        self.group = nn.ModuleList([nn.Linear(embedding, ABOUT_WIDTH), nn.Linear(ABOUT_WIDTH, sum(FIELDS.values()))])
+        self.where = nn.Embedding(NO_KIND, ABOUT_WIDTH)
+        self.place = nn.ModuleList([nn.Linear(embedding, ABOUT_WIDTH), nn.Linear(ABOUT_WIDTH, 2)])
         self.fit_scale = nn.Parameter(torch.tensor(10.0))
         self.fit_bias = nn.Parameter(torch.tensor(-5.0))
         self.word_scale = nn.Parameter(torch.tensor(ATTRIBUTION_SCALE).log())
@@ -123,45 +144,37 @@ def embed_images(network: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 def compute_losses(
-    network: Any,
-    heads: Heads,
-    batch: SceneBatch,
-    *,
-    contrast: bool = True,
-    facts: bool = True,
-    attribution: bool = False,
+    network: Any, heads: Heads, batch: SceneBatch, *, attribution: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Return the terms of the objective for one batch, each a scalar, whose weighted sum is minimized.
-
-    Without ``contrast`` the towers only learn the contents of pictures and true captions. With contrast from the first
-    step they do not learn them: while one tower cannot tell kinds apart, naming them costs the other.
-    """
+    """Return the terms of the objective for one batch, each a scalar, whose weighted sum is minimized."""
     scenes = len(batch.pixels)
     images, grid = embed_images(network, batch.pixels)
     # Texts stand foil by foil, not scene by scene: all true captions, then the first foil of each scene, and so on.
     owner = torch.arange(scenes).repeat(len(batch.ids) // scenes)
     # For the attribution objective the image is a constant: it shapes the text tower alone.
-    texts = read_texts(
-        network, batch, images.detach()[owner] if attribution else None, rows=None if contrast else scenes
-    )
+    texts = read_texts(network, batch, images.detach()[owner] if attribution else None)
     true = texts.vectors[:scenes]
     losses = {
         "kinds": _dense(heads.kinds(grid), batch.cells),
         "image_content": _content(heads, images, batch.shown, batch.color),
         "text_content": _content(heads, true, batch.named, batch.named_color),
+        "image_groups": _groups(heads, images, batch.groups),
+        "text_groups": _groups(heads, true, batch.named_groups),
+        "image_pairs": _pairs(heads, images, batch.pairs),
     }
-    if facts:
-        losses["image_facts"] = _facts(heads, images, batch.facts)
-        losses["text_facts"] = _facts(heads, true, batch.named_facts)
-    if contrast:
-        losses |= _contrast(network, heads, images, texts.vectors)
+    losses |= _contrast(network, heads, images, texts.vectors, batch.holds)
     if texts.attributions is not None:
-        losses["words"], losses["place"] = _word_losses(heads, texts.attributions, batch, scenes)
+        losses["words"], losses["place"] = _word_losses(heads, texts.attributions, batch)
     return losses
 
 
-def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Contrast pictures (B, E) and texts (B * (1 + F), E), unit vectors; true captions against their foils too."""
+def _contrast(
+    network: Any, heads: Heads, images: torch.Tensor, texts: torch.Tensor, holds: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Contrast pictures (B, E) and texts (B * (1 + F), E), unit vectors; true captions against their foils too.
+
+    ``holds`` (B, 1 + F) marks true texts: one that tells less than the first is true, and yet to be ranked below it.
+    """
     scenes = len(images)
     scale = network.logit_scale.exp().clamp(max=100)
     similarity = scale * images @ texts.T
@@ -169,11 +182,9 @@ def _contrast(network: Any, heads: Heads, images: torch.Tensor, texts: torch.Ten
     own = torch.einsum("be,fbe->bf", images, texts.view(-1, *images.shape))  # (B, 1 + F), the true one first
     stranger = (images * texts[:scenes].roll(1, 0)).sum(-1, keepdim=True)
     fits = heads.fit_scale * torch.cat([own, stranger], 1) + heads.fit_bias
-    is_true = torch.zeros_like(fits)
-    is_true[:, 0] = 1
+    is_true = torch.cat([holds, torch.zeros_like(stranger)], 1)
     # True captions are outnumbered by foils; they weigh as much as all the others together.
-    balance = torch.ones_like(fits)
-    balance[:, 0] = fits.shape[1] - 1
+    balance = torch.where(is_true == 1, (1 - is_true).sum() / is_true.sum(), 1.0)
     return {
         "image_to_text": F.cross_entropy(similarity, diagonal),
         "text_to_image": F.cross_entropy(similarity[:, :scenes].T, diagonal),
@@ -191,19 +202,40 @@ def _dense(logits: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
 
 def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
     wide = vectors * CONTENT_SCALE
-    shares = kinds / kinds.sum(-1, keepdim=True)
-    known = color >= 0
-    colors = F.cross_entropy(heads.color(wide), color, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)
-    return F.cross_entropy(heads.content(wide), shares) + colors
+    shares = kinds / kinds.sum(-1, keepdim=True).clamp(min=1)
+    return F.cross_entropy(heads.content(wide), shares) + _known_entropy(heads.color(wide), color)
 
 
-def _facts(heads: Heads, vectors: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-    return F.binary_cross_entropy_with_logits(heads.facts(vectors * CONTENT_SCALE), facts)
+def _groups(heads: Heads, vectors: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of each of ``FIELDS``, asked of the vectors (B, E) kind by kind; ``groups`` as in the batch."""
+    there = groups[..., 0] >= 0
+    known = groups[there]
+    inner, outer = heads.group
+    about = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, groups.shape[1], -1)[there]
+    logits = outer(F.gelu(about * heads.about(known[:, 0])))
+    fields = zip(logits.split(list(FIELDS.values()), -1), known[:, 1:].unbind(-1), strict=True)
+    return torch.stack([_known_entropy(field, target) for field, target in fields]).mean()
 
 
-def _word_losses(
-    heads: Heads, attributions: torch.Tensor, batch: SceneBatch, scenes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _pairs(heads: Heads, vectors: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """Is the first of two kinds to the right of the second, and is it below? ``pairs`` as in the batch."""
+    there = pairs[..., 0] >= 0
+    known = pairs[there]
+    inner, outer = heads.place
+    about = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, pairs.shape[1], -1)[there]
+    logits = outer(F.gelu(about * heads.about(known[:, 0]) * heads.where(known[:, 1])))
+    targets, decided = known[:, 2:].float(), known[:, 2:] >= 0
+    return F.binary_cross_entropy_with_logits(logits[decided], targets[decided], reduction="sum") / decided.sum().clamp(
+        min=1
+    )
+
+
+def _known_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    total = F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
+    return total / (target >= 0).sum().clamp(min=1)
+
+
+def _word_losses(heads: Heads, attributions: torch.Tensor, batch: SceneBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses from attributions (N, W): is each word true, and which word of a foil is the false one."""
     logits = heads.word_scale.exp() * attributions
     known = batch.false_words >= 0
@@ -212,12 +244,13 @@ def _word_losses(
     words = F.binary_cross_entropy_with_logits(
         (logits + heads.word_bias)[known], (~false)[known].float(), weight[known]
     )
-    chance = (-logits).masked_fill(~known, -torch.inf)[scenes:].log_softmax(-1)
-    place = -chance.masked_fill(~false[scenes:], -torch.inf).logsumexp(-1).mean()
+    foils = false.any(-1)
+    chance = (-logits).masked_fill(~known, -torch.inf)[foils].log_softmax(-1)
+    place = -chance.masked_fill(~false[foils], -torch.inf).logsumexp(-1).mean()
     return words, place
 
 
-CONFIG_FILE: Final = HERE / "pictogram.json"
+CONFIG_FILE: Final = HERE / "pictogram-long.json"
 GRID_CHANNELS_PER_WIDTH: Final = 16
 WEIGHTS: Final = {
     "image_to_text": 1.0,
@@ -227,11 +260,15 @@ WEIGHTS: Final = {
     "kinds": 1.0,
     "image_content": 1.0,
     "text_content": 1.0,
-    "image_facts": 18.0,
-    "text_facts": 9.0,
+    "image_groups": 10.0,
+    "text_groups": 4.0,
+    "image_pairs": 5.0,
     "words": 1.0,
     "place": 1.0,
 }
+EARLY_STEPS: Final = 300
+EARLY_WEIGHTS: Final = WEIGHTS | {"image_groups": 4.0, "text_groups": 2.0, "image_pairs": 1.5}
+"""Weights of the terms, and those of the first steps, in which heads of random weights only disturb the towers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,22 +279,16 @@ class TrainingSettings:
         batch_size: scenes a step, each with ``foils`` false captions.
         decay_share: share of the steps over which the learning rate falls to zero at the end.
         weight_decay: for matrices; vectors and embeddings have none.
-        contrast_from: share of the steps after which captions and foils are told apart; before, contents are learned.
-        facts_from: share of the steps after which counts, sizes and places are learned.
-        attribution_from: share of the steps after which the attribution objective joins.
         attribution_every: steps between uses of that objective, which costs half a step.
     """
 
     steps: int = 3700
     batch_size: int = 64
     foils: int = 2
-    learning_rate: float = 1e-3
-    warmup_steps: int = 200
-    decay_share: float = 0.33
+    learning_rate: float = 8e-4
+    warmup_steps: int = 150
+    decay_share: float = 0.5
     weight_decay: float = 0.05
-    contrast_from: float = 0.1135
-    facts_from: float = 0.4054
-    attribution_from: float = 0.6
     attribution_every: int = 2
     seed: int = 0
 
@@ -290,9 +321,32 @@ def keep_reachable_rows(network: Any) -> dict[int, int]:
     return {token: row for row, token in enumerate(tokens)}
 
 
+def grow(network: Any, tensors: dict[str, torch.Tensor]) -> None:
+    """Load weights of all tokens into a network with more layers; those it adds, and words never seen, stay new.
+
+    A new layer's result begins as zero, so that at first the network computes what the weights did.
+    """
+    state = network.state_dict()
+    for name in state.keys() - tensors.keys():
+        if name.endswith(("bn3.weight", "out_proj.weight", "out_proj.bias", "c_proj.weight", "c_proj.bias")):
+            state[name].zero_()
+    rows = tensors[EMBEDDING][reachable_tokens()]
+    seen = rows.any(-1)
+    state[EMBEDDING][seen] = rows[seen]
+    for name in (state.keys() & tensors.keys()) - {EMBEDDING}:
+        state[name].copy_(tensors[name])
+
+
+def shipped_weights() -> tuple[dict[str, torch.Tensor], str]:
+    """Tensors of the shipped model for long texts, and the SHA-256 of its file, which names that of its base."""
+    source = find_model("pictogram-long").weights[0]
+    return read_checkpoint(Path(source.file), base=Path(source.base)).tensors, sha256_of(Path(source.file))
+
+
 def normalize(batch: SceneBatch) -> SceneBatch:
     mean, std = (torch.tensor(_config()["preprocess"][key]).view(3, 1, 1) for key in ("mean", "std"))
-    return replace(batch, pixels=((batch.pixels - mean) / std).contiguous(memory_format=torch.channels_last))
+    pixels = (batch.pixels.float() / 255 - mean) / std
+    return replace(batch, pixels=pixels.contiguous(memory_format=torch.channels_last))
 
 
 def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> torch.optim.AdamW:
@@ -305,14 +359,27 @@ def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> tor
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-8)
 
 
+@cache
+def _maker() -> BatchMaker:
+    return BatchMaker(clip_encoder(), {token: row for row, token in enumerate(reachable_tokens())})
+
+
+def make_batch(step: int, settings: TrainingSettings) -> SceneBatch:
+    """Return the batch of a step, the same on every machine and in every run."""
+    first = step * settings.batch_size
+    numbers = range(first, first + settings.batch_size)
+    return _maker().make([make_sample(n, split=f"train-{settings.seed}", foils=settings.foils) for n in numbers])
+
+
 class Run:
     def __init__(self, folder: Path, settings: TrainingSettings) -> None:
         self.folder = folder
         self.settings = settings
         self.step = 0
         self.network = build_network(settings.seed)
-        rows = keep_reachable_rows(self.network)
-        self.maker = BatchMaker(clip_encoder(), rows)
+        keep_reachable_rows(self.network)
+        tensors, self.grown_from = shipped_weights()
+        grow(self.network, tensors)
         channels = self.network.visual.layer1[0].conv1.out_channels * GRID_CHANNELS_PER_WIDTH
         self.heads = Heads(channels, self.network.text_projection.shape[1])
         self.optimizer = build_optimizer([self.network, self.heads], settings)
@@ -338,27 +405,18 @@ class Run:
             torch.save(state, part)
         with replacing(self.folder / "weights.safetensors") as part:
             save_file(compact(self.network.state_dict()), part, metadata={"step": str(self.step)})
-        (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), indent=2), encoding="utf-8")
+        told = asdict(self.settings) | {"grown_from": self.grown_from}
+        (self.folder / "settings.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
 
-    def train_step(self) -> dict[str, float]:
+    def train_step(self, batch: SceneBatch | None = None) -> dict[str, float]:
         settings = self.settings
-        first = self.step * settings.batch_size
-        numbers = range(first, first + settings.batch_size)
-        batch = normalize(self.maker.make([make_sample(n, split="train", foils=settings.foils) for n in numbers]))
+        batch = normalize(batch or make_batch(self.step, settings))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, settings)
-        done = self.step / settings.steps
-        contrast = done >= settings.contrast_from
-        attribution = done >= settings.attribution_from and self.step % settings.attribution_every == 0
-        losses = compute_losses(
-            self.network,
-            self.heads,
-            batch,
-            contrast=contrast,
-            facts=done >= settings.facts_from,
-            attribution=attribution,
-        )
-        total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+        attribution = self.step % settings.attribution_every == 0
+        losses = compute_losses(self.network, self.heads, batch, attribution=attribution)
+        weights = EARLY_WEIGHTS if self.step < EARLY_STEPS else WEIGHTS
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_([*self.network.parameters(), *self.heads.parameters()], 1.0)
@@ -372,9 +430,14 @@ def train(folder: Path, settings: TrainingSettings, *, save_every: int = 100, lo
     run = Run(folder, settings)
     run.network.train()
     began, since = time.monotonic(), run.step
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+    with (
+        (folder / "metrics.jsonl").open("a", encoding="utf-8") as log,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as drawing,
+    ):
+        coming = [drawing.submit(make_batch, run.step + ahead, settings) for ahead in range(BATCHES_AHEAD)]
         while run.step < settings.steps:
-            losses = run.train_step()
+            coming.append(drawing.submit(make_batch, run.step + BATCHES_AHEAD, settings))
+            losses = run.train_step(coming.pop(0).result())
             if run.step % log_every == 0:
                 rate = (run.step - since) * settings.batch_size / (time.monotonic() - began)
                 began, since = time.monotonic(), run.step

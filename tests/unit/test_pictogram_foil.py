@@ -82,7 +82,12 @@ def test_samples_of_plain_scenes_stay_the_same_from_version_to_version() -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "kinds"), [("pictogram-varied", VARIED_KINDS), ("pictogram-unseen", VARIED_KINDS[:-1])]
+    ("name", "kinds"),
+    [
+        ("pictogram-varied", VARIED_KINDS),
+        ("pictogram-unseen", VARIED_KINDS[:-1]),
+        ("pictogram-combinations", FOIL_KINDS),
+    ],
 )
 def test_foils_of_varied_scenes_take_turns_in_their_kinds(name: str, kinds: tuple[str, ...]) -> None:
     """What is drawn in an unseen way has no material that a caption could name."""

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from clipalign.models.checkpoints import read_checkpoint
+from clipalign import load
 from clipalign.models.load import import_open_clip
 from clipalign.models.registry import find_model
 from clipalign.models.weights import sha256_of
-from clipalign.pictogram.batches import NO_KIND, BatchMaker, SceneBatch, make_sample
-from clipalign.pictogram.captions import FOIL_KINDS, FOIL_WEIGHTS
-from clipalign.pictogram.export import EMBEDDING, export, reachable_tokens
+from clipalign.pictogram.batches import FIELDS, NO_KIND, BatchMaker, SceneBatch, make_sample
+from clipalign.pictogram.captions import FOIL_WEIGHTS, VARIED_KINDS, held_out, vocabulary
+from clipalign.pictogram.export import EMBEDDING, POSITIONS, compact, export, reachable_tokens
 from clipalign.pictogram.training import (
     Heads,
     Run,
@@ -25,13 +25,15 @@ from clipalign.pictogram.training import (
     compute_losses,
     embed_images,
     embed_texts,
+    grow,
     keep_reachable_rows,
     learning_rate,
     normalize,
+    shipped_weights,
     word_attributions,
 )
 
-SETTINGS = TrainingSettings(steps=4, batch_size=3, foils=1, warmup_steps=2, attribution_from=0.5)
+SETTINGS = TrainingSettings(steps=4, batch_size=3, foils=1, warmup_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +51,48 @@ def test_the_tokens_of_a_batch_are_those_of_the_whole_text(maker: BatchMaker) ->
     for number in range(20):
         sample = make_sample(number, split="tests", foils=0)
         ids = maker.make([sample]).ids[0]
-        expected = tokenizer([sample.prefix + sample.caption.text])[0]
-        assert ids.tolist() == expected[: len(ids)].tolist()
+        expected = tokenizer([sample.prefix + sample.texts[0].text], context_length=len(ids))[0]
+        assert ids.tolist() == expected.tolist()
 
 
 def test_a_batch_marks_exactly_the_swapped_words_as_false(maker: BatchMaker) -> None:
     for number in range(20):
         sample = make_sample(number, split="tests", foils=1)
         true_line, foil_line = maker.make([sample]).false_words
+        foil = sample.texts[1]
         assert (true_line == 1).sum() == 0
-        assert (foil_line == 1).sum() == len(sample.foils[0].words.split())
+        start, end = foil.false or (0, 0)
+        assert (foil_line == 1).sum() == len(foil.text[start:end].split())
+
+
+def test_long_captions_are_compared_with_a_wrong_detail_and_with_one_detail_less(maker: BatchMaker) -> None:
+    long = [s for s in (make_sample(n, split="tests", foils=2) for n in range(100)) if s.caption is None]
+    assert long
+    for sample in long:
+        true, wrong, shorter = sample.texts
+        assert wrong.text.startswith(true.text)
+        assert true.text.startswith(shorter.text)
+    batch = maker.make(long)
+    assert batch.holds.tolist() == [[1, 0, 1]] * len(long)
+    assert (batch.false_words == -1).all()
+
+
+def test_no_training_scene_has_a_combination_that_is_held_out() -> None:
+    scenes = [make_sample(n, split="tests", foils=1).scene for n in range(100)]
+    assert not any(held_out(scene, index) for scene in scenes for index in range(len(scene.groups)))
+
+
+def test_a_batch_tells_of_each_group_no_more_than_picture_or_caption_do(maker: BatchMaker) -> None:
+    samples = [make_sample(n, split="tests", foils=1) for n in range(100)]
+    batch = maker.make(samples)
+    told = batch.named_groups >= 0
+    for sample, groups, named in zip(samples, batch.groups, batch.named_groups, strict=True):
+        assert [row[0] for row in groups.tolist() if row[0] >= 0] == [group.kind for group in sample.scene.groups]
+        rows = {row[0]: row for row in groups.tolist()}
+        for row in (row for row in named.tolist() if row[0] >= 0):
+            assert all(value in (-1, rows[row[0]][at]) for at, value in enumerate(row))
+    assert told.any((0, 1)).all()
+    assert batch.groups[..., 1:].amax((0, 1)).tolist() == [values - 1 for values in FIELDS.values()]
 
 
 def test_every_thing_stands_in_a_cell(batch: SceneBatch) -> None:
@@ -68,9 +102,9 @@ def test_every_thing_stands_in_a_cell(batch: SceneBatch) -> None:
 
 
 def test_foils_of_every_kind_are_trained() -> None:
-    assert set(FOIL_WEIGHTS) == set(FOIL_KINDS)
-    kinds = {foil.kind for n in range(100) for foil in make_sample(n, split="tests", foils=2).foils}
-    assert kinds == set(FOIL_KINDS)
+    captions = [make_sample(n, split="tests", foils=2).caption for n in range(100)]
+    assert {kind for caption in captions if caption for kind in caption.foil_kinds()} == set(VARIED_KINDS)
+    assert set(FOIL_WEIGHTS) == set(VARIED_KINDS)
 
 
 def test_the_spelled_out_towers_are_open_clips(batch: SceneBatch) -> None:
@@ -135,6 +169,21 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -
         torch.testing.assert_close(second.network.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
 
 
+def test_training_begins_with_what_the_shipped_weights_say(batch: SceneBatch) -> None:
+    network = build_network(0).eval()
+    tensors, _ = shipped_weights()
+    keep_reachable_rows(network)
+    grow(network, tensors)
+    shipped = load("pictogram-long", device="cpu").loaded.network
+    with torch.no_grad():
+        torch.testing.assert_close(
+            embed_images(network, batch.pixels)[0],
+            shipped.encode_image(batch.pixels, normalize=True),
+            atol=1e-4,
+            rtol=0,
+        )
+
+
 def test_another_seed_gives_other_weights() -> None:
     one, other = (build_network(seed).text_projection for seed in (0, 1))
     assert not torch.equal(one, other)
@@ -163,25 +212,23 @@ def test_the_saved_weights_hold_the_reachable_rows_in_half_precision_and_the_res
     assert torch.equal(saved["visual.bn1.running_var"], state["visual.bn1.running_var"])
 
 
-def long_weights(folder: Path) -> tuple[dict[str, torch.Tensor], Path]:
-    """The shipped long model as ``train-specs`` writes it: every tensor, fp32, the whole vocabulary."""
-    source = find_model("pictogram-long").weights[0]
-    return read_checkpoint(Path(source.file), base=Path(source.base)).tensors, folder / "best.safetensors"
+def test_both_models_are_shipped_with_one_set_of_weights(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    run.save()
+    short, long = export(tmp_path / "run" / "weights.safetensors", tmp_path)
+    state = compact(run.network.state_dict())
+    own, shared = load_file(long), load_file(short)
+    assert set(own) == {POSITIONS}
+    assert torch.equal(own[POSITIONS], state[POSITIONS])
+    assert torch.equal(shared.pop(POSITIONS), state.pop(POSITIONS)[:77])
+    assert all(torch.equal(shared[name], value) for name, value in state.items())
+    assert (tmp_path / "vocabulary.txt").read_text(encoding="utf-8").split() == sorted(vocabulary())
+    with safe_open(long, "pt") as file:  # its own hash stands for both files
+        assert file.metadata()["base_sha256"] == sha256_of(short)
 
 
-def test_the_long_model_is_shipped_without_the_image_tower_that_it_shares(tmp_path: Path) -> None:
-    tensors, weights = long_weights(tmp_path)
-    save_file(tensors, weights)
+def test_the_shipped_models_are_one() -> None:
     source = find_model("pictogram-long").weights[0]
-    exported = export(weights, tmp_path)
-    assert exported.read_bytes() == Path(source.file).read_bytes()
-    with safe_open(exported, "pt") as file:  # its own hash stands for both files
+    with safe_open(source.file, "pt") as file:
         assert file.metadata()["base_sha256"] == sha256_of(Path(source.base))
-        assert not [name for name in file.keys() if name.startswith("visual.")]  # noqa: SIM118 (not a mapping)
-
-
-def test_a_long_model_with_another_image_tower_is_refused(tmp_path: Path) -> None:
-    tensors, weights = long_weights(tmp_path)
-    save_file(tensors | {"visual.conv1.weight": tensors["visual.conv1.weight"] + 1}, weights)
-    with pytest.raises(SystemExit, match="another image tower"):
-        export(weights, tmp_path)
+        assert list(file.keys()) == [POSITIONS]

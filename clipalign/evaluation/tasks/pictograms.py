@@ -6,7 +6,8 @@ Offline and seeded; their scenes were used neither for training nor for calibrat
 as for FOIL: mode ``most-negative``, LA over the foils, AP with the true caption as the positive class.
 ``pictogram-varied`` is the same on scenes with overlap, small things, up to six of a kind, materials and textured
 grounds, with relations of groups and negation too; ``pictogram-unseen`` draws everything in a way that no training
-scene has.
+scene has, and each caption of ``pictogram-combinations`` tells an object, a place and a color that no training scene
+has together.
 
 ``pictogram-classify``: scenes of several objects; which of 116 kinds is among them? Every second kind is a class, the
 others only appear beside, so that one answer is right. Three parts, a third each: ``large``, the label's object large
@@ -35,7 +36,7 @@ from clipalign.evaluation.tasks.classes import class_metrics, top1_statistics
 from clipalign.evaluation.tasks.increments import COUNTINGS, IncrementBenchmark
 from clipalign.evaluation.tasks.long_captions import LongSample
 from clipalign.evaluation.tasks.words import WordBenchmark
-from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, VARIED_KINDS, write_caption
+from clipalign.pictogram.captions import FOIL_KINDS, PREFIXES, VARIED_KINDS, Caption, held_out, write_caption
 from clipalign.pictogram.drawing import draw_scene
 from clipalign.pictogram.long_captions import TEST_SPLIT, make_long_sample
 from clipalign.pictogram.scenes import (
@@ -89,6 +90,7 @@ class PictogramFoil(WordBenchmark):
     """Scenes with a true caption and a foil; the split ``calibration`` is that of the embedded model's k and epsilon.
 
     ``material`` is how everything in ``varied`` scenes is drawn, which no caption then names; a mixture if it is empty.
+    ``combinations`` asks for captions that tell what is held out of training.
     """
 
     name = "pictogram-foil"
@@ -98,10 +100,11 @@ class PictogramFoil(WordBenchmark):
     split: str = "test"
     varied: bool = False
     material: str = ""
+    combinations: bool = False
 
     def samples(self, *, limit: int | None, seed: int) -> Iterator[CaptionSample]:
         wanted = self.size if limit is None else limit
-        named = VARIED_KINDS if self.varied else FOIL_KINDS
+        named = VARIED_KINDS if self.varied and not self.combinations else FOIL_KINDS
         kinds = [kind for kind in named if kind != "material" or not self.material]
         for number in range(-(-wanted // SAMPLES_A_SCENE)):
             pair = self._pair(seed * SCENES_A_SEED + number, kinds[number % len(kinds)])
@@ -113,7 +116,7 @@ class PictogramFoil(WordBenchmark):
         while True:
             scene = compose_varied(rng, material=self.material or None) if self.varied else compose_scene(rng)
             caption = write_caption(rng, scene)
-            if kind in caption.foil_kinds():
+            if kind in caption.foil_kinds() and (not self.combinations or tells_held_out(caption)):
                 break
         foil = caption.foil(rng, kind)
         picture, name = draw_scene(scene), f"scene-{number}"
@@ -124,6 +127,13 @@ class PictogramFoil(WordBenchmark):
 
     def statistics(self, outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
         return super().statistics(outcomes) + _ranked_pairs(outcomes)
+
+
+def tells_held_out(caption: Caption) -> bool:
+    """Does the caption tell an object, its place and the ground's color that are held out of training together?"""
+    places = [part for part in caption.parts if part.slot == "position" and part.group >= 0]
+    told = any(part.text in held_out(caption.scene, part.group) for part in places)
+    return told and "color" in caption.foil_kinds()
 
 
 def _ranked_pairs(outcomes: Sequence[CaptionOutcome]) -> list[Statistic]:
