@@ -8,23 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from typing import Final
 
 import numpy as np
 import torch
 
 from clipalign.methods.settings import DEFAULT_TEMPLATE
-from clipalign.pictogram.captions import (
-    APART,
-    FOIL_WEIGHTS,
-    PREFIXES,
-    Caption,
-    gap,
-    held_out,
-    sides,
-    write_caption,
-)
+from clipalign.pictogram.captions import FOIL_WEIGHTS, PREFIXES, Caption, held_out, sides, write_caption
 from clipalign.pictogram.drawing import draw_for_model
 from clipalign.pictogram.long_captions import write_long_caption
 from clipalign.pictogram.scenes import (
@@ -51,17 +41,19 @@ GROUPS: Final = 3
 VARIED_SHARE: Final = 0.7
 LONG_SHARE: Final = 0.08
 """Shares of varied scenes, and of long captions."""
+HARD: Final = {"relation", "negation"}
+"""Of two captions that are written, one with such a part is taken."""
 START_TOKEN: Final = 49406
 END_TOKEN: Final = 49407
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text of a scene: the characters that are false, and whether it holds; ``judged`` if its words are told so."""
+    """A text of a scene: whether it is true, its false characters, and whether its words are told true or false."""
 
     text: str
+    is_true: bool
     false: tuple[int, int] | None = None
-    holds: bool = False
     judged: bool = True
 
 
@@ -90,16 +82,17 @@ def make_sample(number: int, *, split: str, foils: int) -> SceneSample:
         long = write_long_caption(rng, scene)
         if len(long.details) > 1:
             at = rng.randrange(1, len(long.details))
-            texts = [Text(long.wrong_prefixes()[at], judged=False), Text(long.prefixes()[at - 1], None, True, False)]
-            true = Text(long.prefixes()[at], None, True, False)
-            return SceneSample(scene, drawn_px, (true, *(texts * foils)[:foils]), "", None)
-    caption = write_caption(rng, scene)
+            true, shorter = (Text(long.prefixes()[end], True, judged=False) for end in (at, at - 1))
+            others = [Text(long.wrong_prefixes()[at], False, judged=False), shorter] * foils
+            return SceneSample(scene, drawn_px, (true, *others[:foils]), "", None)
+    captions = [write_caption(rng, scene) for _ in range(2)]
+    caption = next((one for one in captions if HARD & {*one.foil_kinds()}), captions[0])
     kinds = caption.foil_kinds()
     chosen = rng.choices(kinds, [FOIL_WEIGHTS[kind] for kind in kinds], k=foils)
     prefix = rng.choices(("", DEFAULT_TEMPLATE, rng.choice(PREFIXES)), (25, 45, 30))[0]
     wrong = [caption.foil(rng, kind) for kind in chosen]
-    texts = [Text(caption.text, None, True), *(Text(foil.text, (foil.start, foil.end)) for foil in wrong)]
-    return SceneSample(scene, drawn_px, tuple(texts), prefix, caption)
+    foiled = (Text(foil.text, False, (foil.start, foil.end)) for foil in wrong)
+    return SceneSample(scene, drawn_px, (Text(caption.text, True), *foiled), prefix, caption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +111,7 @@ class SceneBatch:
         color, named_color: (B,) index of the ground's color; the same, or -1 if the true caption does not name it.
         groups, named_groups: (B, GROUPS, 1 + FIELDS) a group's kind and the value of each of ``FIELDS``; the same as
             far as the true caption tells; -1 for what there is not.
-        pairs: (B, GROUPS, 4) two groups' kinds, whether the first is to the right of the second, and below; or -1.
+        centers: (B, GROUPS, 2) mean x and y of each group, -2 to 2 from edge to edge.
     """
 
     pixels: torch.Tensor
@@ -134,7 +127,7 @@ class SceneBatch:
     named_color: torch.Tensor
     groups: torch.Tensor
     named_groups: torch.Tensor
-    pairs: torch.Tensor
+    centers: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +182,15 @@ class BatchMaker:
             ends=torch.tensor([len(line.ids) - 1 for line in lines]),
             word_of_token=torch.tensor([line.words + [-1] * (tokens - len(line.words)) for line in lines]),
             false_words=torch.tensor([line.false + [-1] * (words - len(line.false)) for line in lines]),
-            holds=torch.tensor([[float(text.holds) for text in sample.texts] for sample in samples]),
+            holds=torch.tensor([[float(text.is_true) for text in sample.texts] for sample in samples]),
             cells=torch.stack([_cells(sample.scene) for sample in samples]),
             shown=torch.stack([_kinds(s.scene, groups) for s, groups in zip(samples, every, strict=True)]),
             named=torch.stack([_kinds(s.scene, groups) for s, groups in zip(samples, named, strict=True)]),
             color=torch.tensor(colors),
             named_color=torch.tensor([c if told else -1 for c, told in zip(colors, tells_color, strict=True)]),
             groups=torch.tensor([[_group(s.scene, i) for i in range(GROUPS)] for s in samples]),
-            named_groups=torch.tensor([_told(s.caption, named) for s, named in zip(samples, named, strict=True)]),
-            pairs=torch.tensor([_pairs(sample.scene) for sample in samples]),
+            named_groups=torch.tensor([_told(s.caption, groups) for s, groups in zip(samples, named, strict=True)]),
+            centers=torch.tensor([[_center(s.scene, i) for i in range(GROUPS)] for s in samples]),
         )
 
 
@@ -235,23 +228,21 @@ def _either(words: Sequence[str], first: str, second: str) -> int:
 def _told(caption: Caption | None, named: tuple[int, ...]) -> list[list[int]]:
     """What a caption tells of each group it names, in the form of ``_group``."""
     rows = [[-1] * (1 + len(FIELDS)) for _ in range(GROUPS)]
+    if caption is None:
+        return rows
     for row, index in zip(rows, named, strict=False):
-        assert caption is not None
         said = {part.slot: part.text for part in caption.parts if part.group == index}
-        places = [said.get("position", "")]
-        whole = _group(caption.scene, index)
-        known = ("count" in said, "size" in said, "left" in places or "right" in places)
-        told = (True, *known, "top" in places or "bottom" in places, "material" in said)
-        row[:] = [value if is_told else -1 for value, is_told in zip(whole, told, strict=True)]
+        places = [said.get("position") in pair for pair in (("left", "right"), ("top", "bottom"))]
+        told = (True, "count" in said, "size" in said, *places, "material" in said)
+        row[:] = [value if is_told else -1 for value, is_told in zip(_group(caption.scene, index), told, strict=True)]
     return rows
 
 
-def _pairs(scene: Scene) -> list[list[int]]:
-    rows = [[-1] * 4 for _ in range(GROUPS)]
-    for row, (one, other) in zip(rows, combinations(scene.groups, 2), strict=False):
-        gaps = gap(one.xs, other.xs), gap(one.ys, other.ys)
-        row[:] = [one.kind, other.kind, *(int(g > 0) if abs(g) >= APART else -1 for g in gaps)]
-    return rows
+def _center(scene: Scene, index: int) -> list[float]:
+    if index >= len(scene.groups):
+        return [0.0, 0.0]
+    group = scene.groups[index]
+    return [4 * (sum(along) / group.count - 0.5) for along in (group.xs, group.ys)]
 
 
 def _cells(scene: Scene) -> torch.Tensor:

@@ -19,7 +19,7 @@ from clipalign.pictogram.scenes import COLORS, KINDS, MANY_WORDS, MATERIALS, SIZ
 
 FOIL_KINDS: Final = ("object", "color", "position", "count", "size")
 VARIED_KINDS: Final = (*FOIL_KINDS, "relation", "negation", "material")
-FOIL_WEIGHTS: Final = dict(zip(VARIED_KINDS, (4.0, 1.5, 3.0, 2.5, 2.0, 3.0, 2.0, 1.5), strict=True))
+FOIL_WEIGHTS: Final = dict(zip(VARIED_KINDS, (4.0, 1.5, 3.0, 2.5, 2.0, 6.0, 5.0, 2.0), strict=True))
 PREFIXES: Final = (DEFAULT_TEMPLATE, "a photo of ", "a picture of ", "an image of ", "there is ")
 _PAIRS: Final = (("left", "right"), ("top", "bottom"), ("above", "below"))
 OPPOSITES: Final = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}

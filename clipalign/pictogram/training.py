@@ -6,9 +6,9 @@ It may be interrupted; the same command continues from the last checkpoint with 
 learning rate rises, stays, and falls to zero at the end, so that a run can be extended until it falls. Layers that the
 shipped weights lack begin as ones that change nothing.
 
-The objective: contrast, foils, calibration, what is in each cell of the picture, what is true of each group and pair of
-groups, and word attribution. The last differentiates through the gradient of the cosine with respect to the attention
-maps (CLIP4DM's ``G * A``). It changes the weights only, not the measure that ``detect`` uses.
+The objective: contrast, foils, calibration, what is in each cell of the picture, what is true of each group and where,
+and word attribution. The last differentiates through the gradient of the cosine with respect to the attention maps
+(CLIP4DM's ``G * A``). It changes the weights only, not the measure that ``detect`` uses.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def compute_losses(
         "text_content": _content(heads, true, batch.named, batch.named_color),
         "image_groups": _groups(heads, images, batch.groups),
         "text_groups": _groups(heads, true, batch.named_groups),
-        "image_pairs": _pairs(heads, images, batch.pairs),
+        "image_centers": _centers(heads, images, batch),
     }
     losses |= _contrast(network, heads, images, texts.vectors, batch.holds)
     if texts.attributions is not None:
@@ -217,17 +217,13 @@ def _groups(heads: Heads, vectors: torch.Tensor, groups: torch.Tensor) -> torch.
     return torch.stack([_known_entropy(field, target) for field, target in fields]).mean()
 
 
-def _pairs(heads: Heads, vectors: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Is the first of two kinds to the right of the second, and is it below? ``pairs`` as in the batch."""
-    there = pairs[..., 0] >= 0
-    known = pairs[there]
+def _centers(heads: Heads, vectors: torch.Tensor, batch: SceneBatch) -> torch.Tensor:
+    """Squared error of where each kind is in the picture, in quarters of its side."""
+    kinds = batch.groups[..., 0]
+    there = kinds >= 0
     inner, outer = heads.place
-    about = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, pairs.shape[1], -1)[there]
-    logits = outer(F.gelu(about * heads.about(known[:, 0]) * heads.where(known[:, 1])))
-    targets, decided = known[:, 2:].float(), known[:, 2:] >= 0
-    return F.binary_cross_entropy_with_logits(logits[decided], targets[decided], reduction="sum") / decided.sum().clamp(
-        min=1
-    )
+    about = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, kinds.shape[1], -1)[there]
+    return F.mse_loss(outer(F.gelu(about * heads.where(kinds[there]))), batch.centers[there])
 
 
 def _known_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -262,13 +258,10 @@ WEIGHTS: Final = {
     "text_content": 1.0,
     "image_groups": 10.0,
     "text_groups": 4.0,
-    "image_pairs": 5.0,
+    "image_centers": 4.0,
     "words": 1.0,
     "place": 1.0,
 }
-EARLY_STEPS: Final = 300
-EARLY_WEIGHTS: Final = WEIGHTS | {"image_groups": 4.0, "text_groups": 2.0, "image_pairs": 1.5}
-"""Weights of the terms, and those of the first steps, in which heads of random weights only disturb the towers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,8 +408,7 @@ class Run:
             group["lr"] = learning_rate(self.step, settings)
         attribution = self.step % settings.attribution_every == 0
         losses = compute_losses(self.network, self.heads, batch, attribution=attribution)
-        weights = EARLY_WEIGHTS if self.step < EARLY_STEPS else WEIGHTS
-        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_([*self.network.parameters(), *self.heads.parameters()], 1.0)
