@@ -39,7 +39,7 @@ FIELDS: Final = {"count": max(MANY_WORDS), "size": len(SIZES), "across": 2, "dow
 """What is to be known of each group, and how many values it has."""
 GROUPS: Final = 3
 VARIED_SHARE: Final = 0.7
-LONG_SHARE: Final = 0.08
+LONG_SHARE: Final = 0.15
 """Shares of varied scenes, and of long captions."""
 HARD: Final = {"relation", "negation"}
 """Of two captions that are written, one with such a part is taken."""

@@ -48,6 +48,8 @@ ABOUT_WIDTH: Final = 256
 ATTRIBUTION_SCALE: Final = 400.0
 """Initial factor from attributions (near 1e-2 for a clear foil) to logits."""
 BATCHES_AHEAD: Final = 3
+LONG_WEIGHT: Final = 3.0
+"""Of a long caption among its scene's texts; two more details are harder to tell apart than two words."""
 FALSE_WORD_WEIGHT: Final = 4.0
 """A false word weighs about as much as the true ones around it together."""
 
@@ -185,10 +187,12 @@ def _contrast(
     is_true = torch.cat([holds, torch.zeros_like(stranger)], 1)
     # True captions are outnumbered by foils; they weigh as much as all the others together.
     balance = torch.where(is_true == 1, (1 - is_true).sum() / is_true.sum(), 1.0)
+    weight = torch.where(holds[:, 1:].any(1), LONG_WEIGHT, 1.0)
+    share = weight / weight.sum()
     return {
         "image_to_text": F.cross_entropy(similarity, diagonal),
         "text_to_image": F.cross_entropy(similarity[:, :scenes].T, diagonal),
-        "foil": F.cross_entropy(scale * own, torch.zeros(scenes, dtype=torch.long)),
+        "foil": (F.cross_entropy(scale * own, torch.zeros(scenes, dtype=torch.long), reduction="none") * share).sum(),
         "fit": F.binary_cross_entropy_with_logits(fits, is_true, balance),
     }
 
