@@ -17,10 +17,8 @@ import argparse
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +26,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from clipalign.files import replacing
 from clipalign.models.attribution import advance
@@ -279,7 +278,7 @@ class TrainingSettings:
         attribution_every: steps between uses of that objective, which costs half a step.
     """
 
-    steps: int = 3700
+    steps: int = 3500
     batch_size: int = 64
     foils: int = 2
     learning_rate: float = 8e-4
@@ -368,6 +367,20 @@ def make_batch(step: int, settings: TrainingSettings) -> SceneBatch:
     return _maker().make([make_sample(n, split=f"train-{settings.seed}", foils=settings.foils) for n in numbers])
 
 
+class Batches(Dataset[SceneBatch]):
+    """The batches from a step on."""
+
+    def __init__(self, first: int, settings: TrainingSettings) -> None:
+        self._first = first
+        self._settings = settings
+
+    def __len__(self) -> int:
+        return max(0, self._settings.steps - self._first)
+
+    def __getitem__(self, index: int) -> SceneBatch:
+        return make_batch(self._first + index, self._settings)
+
+
 class Run:
     def __init__(self, folder: Path, settings: TrainingSettings) -> None:
         self.folder = folder
@@ -426,14 +439,12 @@ def train(folder: Path, settings: TrainingSettings, *, save_every: int = 100, lo
     run = Run(folder, settings)
     run.network.train()
     began, since = time.monotonic(), run.step
-    with (
-        (folder / "metrics.jsonl").open("a", encoding="utf-8") as log,
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as drawing,
-    ):
-        coming = [drawing.submit(make_batch, run.step + ahead, settings) for ahead in range(BATCHES_AHEAD)]
-        while run.step < settings.steps:
-            coming.append(drawing.submit(make_batch, run.step + BATCHES_AHEAD, settings))
-            losses = run.train_step(coming.pop(0).result())
+    drawing = DataLoader(
+        Batches(run.step, settings), None, num_workers=1, prefetch_factor=BATCHES_AHEAD, multiprocessing_context="spawn"
+    )
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        for batch in drawing:
+            losses = run.train_step(batch)
             if run.step % log_every == 0:
                 rate = (run.step - since) * settings.batch_size / (time.monotonic() - began)
                 began, since = time.monotonic(), run.step

@@ -30,6 +30,7 @@ from clipalign.pictogram.training import (
     learning_rate,
     normalize,
     shipped_weights,
+    train,
     word_attributions,
 )
 
@@ -167,6 +168,15 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -
         second.train_step()
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
+
+
+def test_batches_that_another_process_draws_are_those_of_the_steps(tmp_path: Path) -> None:
+    weights = load_file(train(tmp_path / "run", replace(SETTINGS, steps=2)))
+    run = Run(tmp_path / "other", replace(SETTINGS, steps=2))
+    for _ in range(2):
+        run.train_step()
+    for name, value in compact(run.network.state_dict()).items():
+        torch.testing.assert_close(weights[name], value, atol=1e-3, rtol=0, msg=name)
 
 
 def test_training_begins_with_what_the_shipped_weights_say(batch: SceneBatch) -> None:

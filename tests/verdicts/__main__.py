@@ -28,11 +28,11 @@ MEASURED: Final = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how good the verdicts on sentences and words are.")
-    parser.add_argument("names", nargs="*", default=list(MEASURED), choices=[*MEASURED, []])
+    parser.add_argument("names", nargs="*", choices=[*MEASURED, []])
     parser.add_argument("--scenes", type=int, help="fewer scenes, and nothing is kept")
     asked = parser.parse_args()
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    for name in asked.names:
+    for name in asked.names or MEASURED:
         module = importlib.import_module(f"tests.verdicts.{name}")
         loaded = load(MEASURED[name], device="cpu").loaded
         found = module.measure(loaded, asked.scenes or module.SCENES)
