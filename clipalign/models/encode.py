@@ -46,12 +46,12 @@ class EncodedPicture(NamedTuple):
     is_kept: bool = False
 
 
-@torch.no_grad()
 def encode_images(loaded: LoadedModel, images: Tensor) -> Tensor:
     """Unit vectors of preprocessed pictures: (B, 3, S, S) to (B, E); ModelMismatch if they are not finite."""
     return _unit(loaded, _features(loaded, images))
 
 
+@torch.no_grad()
 def _features(loaded: LoadedModel, images: Tensor) -> Tensor:
     if loaded.engine is not None:
         return loaded.engine.encode(images)
@@ -104,8 +104,7 @@ def encode_prepared(
         batch_size = min(batch_size, _CPU_PICTURES)
     batches = [pictures[begin : begin + batch_size] for begin in range(0, len(pictures), batch_size)]
     # All are begun before the first is looked at: a GPU works on one while the CPU stacks the next.
-    with torch.no_grad():
-        features = [_features(loaded, torch.stack([one.pixels for one in batch])) for batch in batches]
+    features = [_features(loaded, torch.stack([one.pixels for one in batch])) for batch in batches]
     found = [vector for one in features for vector in _unit_or_error(loaded, one)]
     return [
         vector if isinstance(vector, ModelMismatch) else EncodedPicture(vector[None], (), picture.size)
@@ -128,8 +127,7 @@ def _encode_mixture(
         except InputUnreadable as error:
             error.input = error.input or name
             features.append(error)
-    with torch.no_grad():
-        encoded = iter(_unit_or_error(loaded, _features(loaded, torch.stack(pictures))) if pictures else ())
+    encoded = iter(_unit_or_error(loaded, _features(loaded, torch.stack(pictures))) if pictures else ())
     return [next(encoded) if given is None else given for given in features]
 
 

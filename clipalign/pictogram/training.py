@@ -96,10 +96,10 @@ class Read:
     attributions: torch.Tensor | None
 
 
-def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None, *, rows: int | None = None) -> Read:
-    """Embed the first ``rows`` texts (None: all) in chunks of like length; ``images`` (N, E) requests attributions."""
-    order = batch.ends[:rows].argsort()
-    short = int((batch.ends[:rows] < SHORT_TOKENS).sum())
+def read_texts(network: Any, batch: SceneBatch, images: torch.Tensor | None) -> Read:
+    """Embed all texts in chunks of like length; ``images`` (N, E) requests attributions."""
+    order = batch.ends.argsort()
+    short = int((batch.ends < SHORT_TOKENS).sum())
     vectors, attributions = [], []
     for chunk in filter(len, (*order[:short].chunk(LENGTH_CHUNKS), *order[short:].chunk(2))):
         longest = int(batch.ends[chunk].max()) + 1
@@ -211,22 +211,25 @@ def _content(heads: Heads, vectors: torch.Tensor, kinds: torch.Tensor, color: to
 
 def _groups(heads: Heads, vectors: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
     """Cross entropy of each of ``FIELDS``, asked of the vectors (B, E) kind by kind; ``groups`` as in the batch."""
-    there = groups[..., 0] >= 0
-    known = groups[there]
-    inner, outer = heads.group
-    about = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, groups.shape[1], -1)[there]
-    logits = outer(F.gelu(about * heads.about(known[:, 0])))
-    fields = zip(logits.split(list(FIELDS.values()), -1), known[:, 1:].unbind(-1), strict=True)
+    kinds = groups[..., 0]
+    logits = _answers(heads.group, heads.about, vectors, kinds)
+    fields = zip(logits.split(list(FIELDS.values()), -1), groups[kinds >= 0][:, 1:].unbind(-1), strict=True)
     return torch.stack([_known_entropy(field, target) for field, target in fields]).mean()
 
 
 def _centers(heads: Heads, vectors: torch.Tensor, batch: SceneBatch) -> torch.Tensor:
     """Squared error of where each kind is in the picture, in quarters of its side."""
     kinds = batch.groups[..., 0]
+    return F.mse_loss(_answers(heads.place, heads.where, vectors, kinds), batch.centers[kinds >= 0])
+
+
+def _answers(head: nn.ModuleList, about: nn.Embedding, vectors: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+    """What a head reads off vectors (B, E) about each of their ``kinds`` (B, GROUPS), -1 left out: (N, outputs)."""
     there = kinds >= 0
-    inner, outer = heads.place
-    about = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, kinds.shape[1], -1)[there]
-    return F.mse_loss(outer(F.gelu(about * heads.where(kinds[there]))), batch.centers[there])
+    inner, outer = head
+    hidden = inner(vectors * CONTENT_SCALE).unsqueeze(1).expand(-1, kinds.shape[1], -1)[there]
+    answers: torch.Tensor = outer(F.gelu(hidden * about(kinds[there])))
+    return answers
 
 
 def _known_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -309,12 +312,15 @@ def build_network(seed: int) -> Any:
     return network.to(memory_format=torch.channels_last)
 
 
-def keep_reachable_rows(network: Any) -> dict[int, int]:
-    """Reduce the token embedding to the rows that captions can reach, to save memory and time; return their rows."""
-    tokens = reachable_tokens()
+def keep_reachable_rows(network: Any) -> None:
+    """Reduce the token embedding to the rows that captions can reach, to save memory and time."""
     full = network.token_embedding.weight.detach()
-    network.token_embedding = nn.Embedding(len(tokens), full.shape[1], _weight=full[tokens].clone())
-    return {token: row for row, token in enumerate(tokens)}
+    rows = full[reachable_tokens()].clone()
+    network.token_embedding = nn.Embedding(*rows.shape, _weight=rows)
+
+
+def row_of_token() -> dict[int, int]:
+    return {token: row for row, token in enumerate(reachable_tokens())}
 
 
 def grow(network: Any, tensors: dict[str, torch.Tensor]) -> None:
@@ -357,7 +363,7 @@ def build_optimizer(modules: list[nn.Module], settings: TrainingSettings) -> tor
 
 @cache
 def _maker() -> BatchMaker:
-    return BatchMaker(clip_encoder(), {token: row for row, token in enumerate(reachable_tokens())})
+    return BatchMaker(clip_encoder(), row_of_token())
 
 
 def make_batch(step: int, settings: TrainingSettings) -> SceneBatch:
