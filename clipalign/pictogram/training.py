@@ -316,7 +316,7 @@ def keep_reachable_rows(network: Any) -> None:
     """Reduce the token embedding to the rows that captions can reach, to save memory and time."""
     full = network.token_embedding.weight.detach()
     rows = full[reachable_tokens()].clone()
-    network.token_embedding = nn.Embedding(*rows.shape, _weight=rows)
+    network.token_embedding = nn.Embedding(len(rows), rows.shape[1], _weight=rows)
 
 
 def row_of_token() -> dict[int, int]:
