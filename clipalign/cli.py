@@ -6,6 +6,7 @@ and loads its heavy libraries when it runs. Only public names of Typer are used;
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -261,9 +262,10 @@ def as_clipalign_error(error: Exception, typed: Sequence[str] = ()) -> Clipalign
         return error
     if isinstance(error, typer.TyperException):
         return _usage_error(error, typed)
-    if isinstance(error, OSError) and error.errno in NO_RIGHTS and error.filename:  # a cache of another user, say
-        place = str(error.filename)
-        hint = "check its rights, or name another folder; that of the cache is named by --cache-dir"
+    if isinstance(error, OSError) and error.errno in NO_RIGHTS | {errno.ENAMETOOLONG} and error.filename:
+        place, hint = str(error.filename), "give a shorter name"
+        if error.errno in NO_RIGHTS:  # a cache of another user, say
+            hint = "check its rights, or name another folder; that of the cache is named by --cache-dir"
         return UsageError(f"{place} may not be used: {error.strerror}", hint=hint, input=place)
     from clipalign.device import is_out_of_memory  # only here: it costs --help a little
 

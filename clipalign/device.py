@@ -85,7 +85,7 @@ def choose_device(
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}", input="--threads")
     _fitting.clear()
-    name, device_reason = _find_device(device.strip().lower())
+    name, device_reason = _find_device(str(device).strip().lower())  # a torch.device too
     found = _find_engine(name, engine, wanted=many or precision == "int8")
     if precision == "int8" and engine == TORCH:
         raise UsageError("torch has no int8", hint="--engine openvino, or --precision bf16", input="--precision")

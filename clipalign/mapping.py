@@ -66,6 +66,10 @@ def mapper(
     """
     if method not in COLUMNS:
         raise UsageError(f"method must be {' or '.join(COLUMNS)}, not {method!r}", input="method")
+    if not isinstance(model, str):
+        raise UsageError(f"model must be a name, not {type(model).__name__}", input="model")
+    if not isinstance(columns or {}, Mapping):
+        raise UsageError("columns must be names by name, such as {'text': 'caption'}", input="columns")
     return Mapper(method, model, dict(columns or {}), on_error, device, offline, settings)
 
 
@@ -123,6 +127,9 @@ class Mapper:
             hint = f"columns={{{missing[0]!r}: …}} names another; it has {', '.join(map(str, batch))}"
             raise UsageError(f"the batch has no column {missing[0]}", hint=hint, input=missing[0])
         given = {name: list(batch[column]) for name, column in names.items() if column in batch}
+        if len({len(values) for values in given.values()}) > 1:
+            sizes = ", ".join(f"{names[name]} {len(values)}" for name, values in given.items())
+            raise UsageError(f"the columns of the batch have different lengths: {sizes}")
         rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
         found = [_row(result) for result in _opened(self)(rows)]
         return {name: [row.get(name) for row in found] for name in self._columns}

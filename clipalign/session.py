@@ -553,6 +553,8 @@ def _texts(given: Iterable[str], name: str) -> tuple[str, ...]:
     """A list of texts, seen to be one."""
     if isinstance(given, str):
         raise UsageError(f"{name} must be a list, not one string", hint=f"{name}=[{given!r}]", input=name)
+    if not isinstance(given, Iterable):
+        raise UsageError(f"{name} must be a list, not {type(given).__name__}", input=name)
     found = tuple(given)
     for one in found:
         if not isinstance(one, str):

@@ -147,7 +147,7 @@ def _open(loaded: LoadedModel, folder: Path) -> Engine | None:
         engine = export.compiled(choice.precision)
         away = _difference(loaded, engine, generated_pictures(loaded, 2, seed=1))
     except Exception as error:  # nearly anything, of a tower that cannot be traced or read
-        why = str(error).strip().partition("\n")[0][:200]
+        why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise DeviceUnavailable(
             f"OpenVINO cannot run the image tower of {loaded.row.name}: {why}", hint="--engine torch", input="--engine"
         ) from error

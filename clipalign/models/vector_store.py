@@ -104,11 +104,13 @@ def read_entry(file: Path, name: str, *, limit_bytes: int) -> dict[str, NDArray[
     """Return the arrays of an entry, None for none; raise ``DamagedEntry`` unless it is the one of this name."""
     try:
         with open_plain(file) as stream:
-            content = stream.read(limit_bytes + 1)
+            if os.fstat(stream.fileno()).st_size > limit_bytes:
+                raise DamagedEntry
+            content = stream.read()  # asked for a number of bytes, it would take memory for all of them at once
     except OSError:
         return None
     try:
-        arrays = {} if len(content) > limit_bytes else safetensors.load(content)
+        arrays = safetensors.load(content)
     except Exception as error:  # nearly anything, on damaged bytes
         raise DamagedEntry from error
     said = arrays.pop(_DIGEST, None)

@@ -30,8 +30,8 @@ class ParquetWriter(Writer):
         as_text = False
         try:
             schema = _schema(arrow, formatter, store, as_text=as_text)
-        except (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError):
-            as_text = True  # a column of the input holds now a number, now a text
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError, OverflowError):
+            as_text = True  # a column of the input holds now a number, now a text, or numbers above 64 bits
             schema = _schema(arrow, formatter, store, as_text=as_text)
         schema = schema.with_metadata({"clipalign": orjson.dumps(provenance)})
         pieces = _Pieces()

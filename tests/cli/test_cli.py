@@ -171,6 +171,7 @@ def fail(what: str) -> int:
         "eof": EOFError("cut"),
         "rights": PermissionError(errno.EACCES, "Permission denied", Path("cache/datasets")),
         "read-only": OSError(errno.EROFS, "Read-only file system", "cache/datasets"),
+        "long name": OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300),
     }[what]
 
 
@@ -184,6 +185,7 @@ def fail(what: str) -> int:
         ("eof", 70, "error: unexpected EOFError: cut\n"),
         ("rights", 2, "error: cache/datasets may not be used: Permission denied\nhint: check its rights, or"),
         ("read-only", 2, "error: cache/datasets may not be used: Read-only file system\nhint: check its rights, or"),
+        ("long name", 2, "x may not be used: File name too long\nhint: give a shorter name\n"),
     ],
 )
 def test_an_unexpected_end_is_one_line_and_a_status(

@@ -63,6 +63,7 @@ class Case:
         statuses: exit statuses that are right here; 70 never is, unless it is named.
         environment: beside a clean one.
         check: looks at the outcome, and says in a sentence each what is wrong with it: failures of ``content``.
+        program: what runs instead of the command line; it has ``command`` and ``arguments`` in ``sys.argv``.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Case:
     statuses: frozenset[int] = frozenset({0, 1, 2, 3, 4})
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     check: Check | None = None
+    program: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ def _enter(number: int, case: Case, folder: Path, program: Callable[[], int]) ->
     home.mkdir()
     line = (case.command, *case.arguments)
     environment = environment_of(case)
+    program = case.program or program
     run = Run(line, place, None, environment, home=home, says=home, stdin=case.stdin, stdout="", program=program)
     return _Fighter(number, case, Started(run))
 

@@ -34,7 +34,7 @@ CASES: Final[Mapping[str, int]] = {
     "checkpoints": 2000,
     "annotations": 1600,
     "tables": 1300,
-    "options": 2800,
+    "options": 4600,
     "folders": 700,
 }
 """Generators, each a module beside this one with ``cases(random, number)``, and how many cases are its share."""
@@ -126,7 +126,10 @@ def keep(spec: str, *, cases: int | None, seed: int, folder: Path) -> Case:
     (folder / "stdin").write_bytes(case.stdin)
     environment = clean_environment(folder / "home", environment_of(case))
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items() if name != "PATH")
-    line = shlex.join(["python", "-m", "clipalign", case.command, *case.arguments])
+    program = ["-m", "clipalign"]
+    if case.program is not None:
+        program = ["-c", f"import {case.program.__module__} as cases; cases.{case.program.__name__}()"]
+    line = shlex.join(["python", *program, case.command, *case.arguments])
     print(f"# {case.kind}; right are {sorted(case.statuses)}")
     print(
         f"cd {shlex.quote(str(folder / 'case'))} && {variables} {line} < ../stdin".encode("utf-8", "replace").decode()

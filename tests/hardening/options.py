@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -29,6 +32,25 @@ COLUMN_PARTS: Final = (
 )
 
 
+ADDRESSES: Final = (
+    *("file:///proc/self/cwd/{}", "file://localhost/proc/self/cwd/{}", "FILE:///proc/self/cwd/{}", "local://{}"),
+    *("simplecache::file://{}", "simplecache::memory://{}", "zip://{}::memory://a.zip", "tar://{}", "dir://{}"),
+    *("reference://{}", "memory://{}", "memory://../{}", "memory://", "git://{}", "github://a:b@main/{}", "ftp://a/{}"),
+    *("s3://{}", "s3://user:word@bucket/{}", "gs://a/{}", "hf://a/b/{}", "hf://datasets/a/b@main/{}", "abc://{}"),
+    *("http://", "http:///{}", "http://[::1/{}", "http://\x00/{}", "http://a b/{}", "http://127.0.0.1:99999/{}"),
+    *("http://user:word@127.0.0.1:1/{}", "http://127.0.0.1:1/{}", "https://127.0.0.1:1/../{}", "http:/{}", "//a/{}"),
+    *(
+        "data:",
+        "data:,",
+        "data:image/png;base64,",
+        "data:image/png;base64,AAAA",
+        "data:text/plain,{}",
+        "data:;base64,\xff",
+    ),
+)
+"""Where files may be said to be; ``{}`` is the name of one that is there, beside the input."""
+
+
 def cases(random: Random, number: int) -> Iterator[Case]:
     """``number`` cases, every kind in turn."""
     kinds: tuple[Callable[[Random], Case], ...] = (
@@ -44,6 +66,12 @@ def cases(random: Random, number: int) -> Iterator[Case]:
         _prepare_case,
         _kept_case,
         _state_case,
+        _parquet_case,
+        _address_case,
+        _address_case,
+        _mapper_case,
+        _mapper_case,
+        *((_engine_case,) if find_spec("openvino") else ()),
     )
     return in_turn(kinds, random, number)
 
@@ -167,7 +195,9 @@ def _file_case(random: Random) -> Case:
         name = "file.json" if what == "calibration" else "file.jsonl"
         files = Later(random, lambda random: {**pictures(), name: _changed(random, make())})
         line += ["--calibration", name] if what == "calibration" else ["--check", "--baseline", name]
-        line += ["--update-baseline"] if what == "update-baseline" else []
+        if what == "update-baseline":
+            files = Later(random, lambda random: {**_earlier_files(), name: _changed(random, make())})
+            line = [*_earlier("again.jsonl"), *line[len(common) + 2 :], "--update-baseline"]
     return Case(what, "detect", tuple(line), files, statuses=frozenset({0, 1, 2, 3}))
 
 
@@ -216,22 +246,22 @@ def _own_data_case(random: Random) -> Case:
         arguments += ["--dataset", "own"]
     else:
         files["own.json"] = encoded(rows)
-        about = 'files = ["own.json"]\nimage = "image"\ncaptions = [{ text = "caption", wrong = "wrong" }]\n'
+        about = {"file": "own.json", "title": "a set", "columns.text": "caption", "columns.wrong_words": "wrong"}
         change = random.randrange(4)
-        if change == 0:
-            about = mutated(random, about.encode()).decode("utf-8", "surrogateescape")
-        elif change == 1:
-            key = random.choice(("files", "image", "captions", "name", "class", "ratings", "remarks", "metrics"))
-            about += f"{key} = {_toml(random.choice(ODD_VALUES))}\n"
+        if change == 1:
+            keys = (*about, "pictures", "license", "page", "columns.label", "columns", "published", "class")
+            about[random.choice(keys)] = random.choice(ODD_VALUES)
         elif change == 2:
-            about = about.replace("own.json", _typed(random.choice(ODD_NAMES)).replace("\\", "/").replace('"', ""))
-        files["own.toml"] = about.encode("utf-8", "surrogateescape")
+            about[random.choice(("file", "pictures"))] = random.choice(ODD_NAMES)
+        content = "".join(f"{key} = {_toml(value)}\n" for key, value in about.items()).encode("utf-8", "surrogatepass")
+        files["own.toml"] = mutated(random, content) if change == 0 else content
         arguments += ["--dataset", "own.toml"]
     return Case(f"own data, {what}", "eval", tuple(arguments), files, statuses=frozenset({0, 2, 3, 4}))
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value if not isinstance(value, dict | type(None)) else str(value))
+    """A value as JSON writes it, which TOML reads but for mappings, null and, as here, letters outside ASCII."""
+    return json.dumps(value if not isinstance(value, dict | type(None)) else str(value), ensure_ascii=False)
 
 
 def _verify_case(random: Random) -> Case:
@@ -300,13 +330,16 @@ def _kept_case(random: Random) -> Case:
             left[one] = mutated(random, left[one], text=False) if change == 1 else random.choice((b"", bytes(99_999)))
         return left
 
-    def check(outcome: Any) -> Iterator[str]:
-        found = [json.loads(line)["cosine"] for line in (outcome.folder / "found.jsonl").read_bytes().splitlines()]
-        right = [json.loads(line)["cosine"] for line in _baseline().splitlines()]
-        if any(abs(one - other) > 1e-5 for one, other in zip(found, right, strict=True)):
-            yield "a cosine is not that of the picture"
+    return Case("kept vectors", "detect", line, Later(random, files), statuses=frozenset({0}), check=_same_cosines)
 
-    return Case("kept vectors", "detect", line, Later(random, files), statuses=frozenset({0}), check=check)
+
+def _same_cosines(outcome: Any) -> Iterator[str]:
+    if outcome.status:
+        return
+    found = [json.loads(line)["cosine"] for line in (outcome.folder / "found.jsonl").read_bytes().splitlines()]
+    right = [json.loads(line)["cosine"] for line in _baseline().splitlines()]
+    if any(abs(one - other) > 1e-5 for one, other in zip(found, right, strict=True)):
+        yield "a cosine is not that of the picture"
 
 
 def _state_case(random: Random) -> Case:
@@ -319,3 +352,111 @@ def _state_case(random: Random) -> Case:
         return left
 
     return Case("state of parts", "detect", (*line, "--resume"), Later(random, files), statuses=frozenset({0, 2}))
+
+
+def _parquet_case(random: Random) -> Case:
+    """Columns of any kind, kept in a Parquet file."""
+    rows = [{"image": f"{index}.png", "text": text, "kept": index, "more": [index]} for index, text in enumerate(TEXTS)]
+    for row in random.sample(rows, random.randrange(1, 4)):
+        row[random.choice(("kept", "more"))] = random.choice(ODD_VALUES)
+    files = {**pictures(), "rows.jsonl": encoded(rows, lines=True)}
+    line = (*_earlier("found.parquet"), "--keep-columns", random.choice(("kept,more", "more", "kept", "all")))
+
+    def check(outcome: Any) -> Iterator[str]:
+        from pyarrow import parquet
+
+        file = outcome.folder / "found.parquet"
+        if outcome.status != 2 and (not file.is_file() or parquet.read_metadata(file).num_rows != len(rows)):
+            yield "not a row a record"
+
+    return Case("Parquet out", "detect", line, files, statuses=frozenset({0, 2, 3}), check=check)
+
+
+def _address_case(random: Random) -> Case:
+    """Pictures, inputs and outputs at addresses that are damaged, are no store, or lead to files of this machine."""
+    command, arguments, files = _many(random)
+    arguments += ["--timeout", "1", "--format", "json"]
+    address = random.choice(ADDRESSES).format("0.png" if (what := random.randrange(4)) != 1 else "rows.jsonl")
+    if what == 0:
+        rows = _rows()
+        rows[0]["image"] = address
+        files["rows.jsonl"] = encoded(rows, lines=True)
+    elif what == 1:
+        arguments[arguments.index("rows.jsonl")] = _typed(address)
+    else:
+        arguments += [("--image-root", "--output")[what - 2], _typed(address)]
+
+    def check(outcome: Any) -> Iterator[str]:
+        if not outcome.stdout:
+            return
+        local = address.lower().startswith(
+            ("file:", "local:", "simplecache::file", "dir:", "tar:", "zip:", "reference:")
+        )
+        if what == 0 and local and "error" not in json.loads(outcome.stdout)["results"][0]:
+            yield "a file of this machine was read at an address"
+        if what == 1 and local and outcome.status == 0:
+            yield "an input was read at an address of this machine"
+
+    return Case("addresses", command, tuple(arguments), files, statuses=frozenset({0, 2, 3, 4}), check=check)
+
+
+def _engine_case(random: Random) -> Case:
+    """An exported image tower that an earlier run kept, and that is damaged."""
+    line = (*_earlier("found.jsonl"), "--engine", "openvino", "--cache-dir", "cache")
+
+    def files(random: Random) -> dict[str, bytes]:
+        left = dict(left_by(Case("", "detect", line, _earlier_files())))
+        del left["found.jsonl"]
+        (kept,) = (name for name in left if name.endswith(".safetensors"))
+        change = random.randrange(3)
+        left[kept] = mutated(random, left[kept], text=False) if change else random.choice((b"", bytes(99_999)))
+        return left
+
+    return Case("engines", "detect", line, Later(random, files), statuses=frozenset({0}), check=_same_cosines)
+
+
+def run_mapper() -> int:
+    """Map the batch in ``batch.json`` by the method in ``sys.argv`` with the settings behind it, as JSON."""
+    import clipalign
+
+    try:
+        found = clipalign.mapper(sys.argv[1], **json.loads(sys.argv[2]))(json.loads(Path("batch.json").read_bytes()))  # type: ignore[arg-type]
+    except clipalign.ClipalignError as error:
+        print(f"error: {error.message!a}", file=sys.stderr)
+        return error.exit_status
+    print(json.dumps(found))
+    return 0
+
+
+def _mapper_case(random: Random) -> Case:
+    """Batches whose columns or settings are not what they should be, as a data framework hands them over."""
+    method = random.choice(MANY)
+    batch: dict[str, Any] = {
+        "image": [f"{index}.png" for index in range(len(TEXTS))],
+        "text": [*TEXTS],
+        "references": [["a dog"], None, [], ["a cup", "a car"]],
+    }
+    settings: dict[str, Any] = {"model": TINY_LONG if method == "score-long" else "pictogram", "offline": True}
+    settings |= {"labels": ["dog", "cat"], "method": "clip"} if method == "classify" else {}
+    change, column = random.randrange(4), random.choice([*batch])
+    if change == 0:
+        batch[column] = random.choice(([], batch[column][:2], [random.choice(ODD_VALUES)] * len(TEXTS)))
+    elif change == 1:
+        del batch[column]
+    elif change == 2:
+        batch[column][random.randrange(len(TEXTS))] = random.choice((*ODD_VALUES, *ODD_NAMES))
+    else:
+        names = ("model", "columns", "on_error", "epsilon", "template", "labels", "device", "no_such", "mode")
+        settings[random.choice(names)] = random.choice((*ODD_VALUES, {"text": "image"}, {"image": "no"}))
+
+    def check(outcome: Any) -> Iterator[str]:
+        if outcome.status:
+            return
+        found = json.loads(outcome.stdout)
+        if len({len(values) for values in found.values()}) != 1:
+            yield "columns of different lengths"
+
+    line = (json.dumps(settings), "--format", "json")
+    files = {**pictures(), "batch.json": encoded(batch)}
+    statuses = frozenset({0, 2, 3, 4})
+    return Case("mapper", method, line, files, statuses=statuses, check=check, program=run_mapper)

@@ -68,6 +68,7 @@ def test_a_gpu_can_be_named(machine: Machine) -> None:
     machine("cuda:0", "cuda:1", "cpu")
     assert choose_device("cuda:1").device == "cuda:1"
     assert choose_device("CUDA").device == "cuda:0"
+    assert choose_device(torch.device("cuda", 1)).device == "cuda:1"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("request_", ["gpu", "cuda:x", "cpu:1", "cuda:", "mps:0", "", "cuda:-1"])

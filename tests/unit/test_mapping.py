@@ -73,6 +73,12 @@ def test_frames_of_pandas(detect: Mapper) -> None:
 def test_what_cannot_be(detect: Mapper, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"(?s)no column caption.*columns=.*it has image, text"):
         detect({"image": [PICTURE], "text": ["a pear"]})
+    with pytest.raises(UsageError, match="different lengths: image 2, caption 1"):
+        detect(BATCH | {"caption": ["a pear"]})
+    with pytest.raises(UsageError, match="columns must be names by name"):
+        mapper("detect", columns="text=caption")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="model must be a name, not dict"):
+        mapper("detect", model={"name": "pictogram"})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="method must be detect or classify or score-long"):
         mapper("score_long")  # type: ignore[arg-type]
     with pytest.raises(ImageUnreadable, match=r"none\.png"):

@@ -47,6 +47,8 @@ def test_columns_of_the_input_whose_types_do_not_agree_are_json() -> None:
     assert written(record | {"columns": {"n": 1}}).to_pylist()[0]["columns"] == {"n": 1}
     mixed = written(record | {"columns": {"n": 1}}, record | {"columns": {"n": "one"}}).to_pylist()
     assert [row["columns"] for row in mixed] == ['{"n":1}', '{"n":"one"}']
+    large = written(record | {"columns": {"n": 2**63}}, record | {"columns": {"n": 1}}).to_pylist()
+    assert [row["columns"] for row in large] == ['{"n":9223372036854775808}', '{"n":1}']
 
 
 def test_no_record_is_a_file_too() -> None:

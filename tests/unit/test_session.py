@@ -175,6 +175,8 @@ class TestDetect:
             with pytest.raises(UsageError, match="a pair must be an image and a text"):
                 session.detect_many([pair])
         labels: Any = [1, 2]
+        with pytest.raises(UsageError, match="labels must be a list, not float"):
+            session.classify(PICTURE, 0.5)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="each of labels must be a string, not int"):
             session.classify(PICTURE, labels)
         for image in (np.zeros((8, 8, 4), np.uint8), session.preprocess(PICTURE)):

@@ -23,7 +23,7 @@ from clipalign.methods.classify import ClassifyScorer
 from clipalign.methods.scores import Scorer
 from clipalign.models import vector_store
 from clipalign.models.encode import EncodedPicture
-from clipalign.models.vector_store import VectorStore, forget_oldest, picture_key
+from clipalign.models.vector_store import DamagedEntry, VectorStore, entry_bytes, forget_oldest, picture_key, read_entry
 from clipalign.results import KEPT_NOTE, DetectResult, LongResult
 from clipalign.session import Session
 from tests.cli.run import TINY, run_here
@@ -207,6 +207,15 @@ def test_an_entry_that_is_not_what_it_should_be_is_made_again_with_a_word(
     store(tmp_path, key).keep("a", again)
     found = store(tmp_path, key).get("a")
     assert found is not None and torch.equal(found.vectors, again.vectors)
+
+
+def test_no_more_memory_is_taken_than_an_entry_has_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "entry"
+    file.write_bytes(entry_bytes("a", {"numbers": numpy.arange(3)}))
+    found = read_entry(file, "a", limit_bytes=1 << 60)
+    assert found is not None and found["numbers"].tolist() == [0, 1, 2]
+    with pytest.raises(DamagedEntry):
+        read_entry(file, "a", limit_bytes=file.stat().st_size - 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
