@@ -1,6 +1,6 @@
 """The one place that knows the version."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def versions(engine: str = "torch") -> dict[str, str]:

@@ -177,7 +177,9 @@ def _leaderboard_of(settings: EvalSettings) -> int:
     from clipalign.output.leaderboard import Leaderboard
 
     runs = finished_runs(settings.output)
-    _write_leaderboard(Leaderboard(f"{len(runs)} runs in {settings.output}", runs, {}), settings)
+    _write_leaderboard(
+        Leaderboard(f"{len(runs)} run{'s' if len(runs) > 1 else ''} in {settings.output}", runs, {}), settings
+    )
     return EXIT_DONE
 
 

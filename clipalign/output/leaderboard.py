@@ -67,9 +67,14 @@ def leaderboard_table(board: Leaderboard) -> str:
     shown = fitting(columns, ("published", "n", "chance", *reversed(runs[1:])))
     notes = [f"[{place}] {source}" for place, source in enumerate(sources, 1)]
     notes += [f"note: {note}" for note in (*board.notes, *hidden_columns(columns, shown))]
-    notes.append("note: ± is half of the 95% interval; * is the highest of its row")
+    notes.append(f"note: {_legend(columns)}")
     title = folding(board.title, "bold")
     return printed([title, Text(""), column_table(shown), Text(""), *map(folding, notes)])
+
+
+def _legend(columns: Mapping[str, Sequence[str]]) -> str:
+    starred = any(cell.endswith("*") for cells in columns.values() for cell in cells)
+    return "± is half of the 95% interval" + ("; * is the highest of its row" if starred else "")
 
 
 def leaderboard_page(board: Leaderboard) -> str:
@@ -83,6 +88,7 @@ def leaderboard_page(board: Leaderboard) -> str:
         rows=list(zip(*filled.values(), strict=True)),
         origins=sources,
         notes=board.notes,
+        legend=_legend(columns),
         styles=("page.css", "eval.css"),
         scripts=(),
     )

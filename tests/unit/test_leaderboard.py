@@ -141,7 +141,7 @@ def test_a_published_number_has_the_mark_of_its_own_source_and_n_is_of_all_runs(
 
 
 def test_the_best_of_runs_over_as_many_samples_has_a_star_and_others_are_not_compared() -> None:
-    def stars(*counts: int) -> int:
+    def stars(*counts: int) -> tuple[int, int]:
         runs = [
             {
                 "dataset": "a", "model": model, "settings": {}, "counts": {}, "metrics": {"la": value}, "published": {},
@@ -149,6 +149,7 @@ def test_the_best_of_runs_over_as_many_samples_has_a_star_and_others_are_not_com
             }
             for model, value, n in zip(("one", "other"), (0.5, 0.7), counts, strict=True)
         ]  # fmt: skip
-        return leaderboard_table(Leaderboard("runs", runs, {})).count("0.700*")
+        table = leaderboard_table(Leaderboard("runs", runs, {}))
+        return table.count("0.700*"), table.count("* is the highest")
 
-    assert (stars(10, 10), stars(10, 1000)) == (1, 0)
+    assert (stars(10, 10), stars(10, 1000)) == ((1, 1), (0, 0))
