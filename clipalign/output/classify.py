@@ -7,7 +7,7 @@ to the score. Names and sentences are shown as given, never as markup.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -17,6 +17,7 @@ from clipalign.output import html
 from clipalign.output.console import visible, width
 from clipalign.output.records import RecordFormatter, Sort
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, shortened, signed_bar, signs
+from clipalign.results import ClassScore
 
 NAME_CELLS: Final = (6, 40)
 """Columns of the widest class name: minimum, maximum."""
@@ -57,7 +58,16 @@ class ClassifyFormatter(RecordFormatter):
 
     command = "classify"
     noun = ("picture", "pictures")
-    columns = ("id", "image", "class", "score", "classes", "method", "warnings", "model")
+    columns: ClassVar = {
+        "id": str,
+        "image": str,
+        "class": str,
+        "score": float,
+        "classes": tuple[ClassScore, ...],
+        "method": str,
+        "warnings": tuple[str, ...],
+        "model": str,
+    }
     first_score = "score"
     scores = ("score",)
     counted = "classes"

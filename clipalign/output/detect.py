@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -39,6 +39,7 @@ from clipalign.output.table import (
     signed_bar,
     signs,
 )
+from clipalign.results import Suggestion, WordScore
 
 NAMED_WORDS: Final = 8
 """Words that an annotation names before it only counts."""
@@ -73,21 +74,21 @@ class DetectFormatter(RecordFormatter):
 
     command = "detect"
     noun = ("pair", "pairs")
-    columns = (
-        "id",
-        "image",
-        "text",
-        "clip_score",
-        "f_clip_score",
-        "ref_clip_score",
-        "cosine",
-        "misaligned",
-        "words",
-        "suggestions",
-        "truncated",
-        "warnings",
-        "model",
-    )
+    columns: ClassVar = {
+        "id": str,
+        "image": str,
+        "text": str,
+        "clip_score": float,
+        "f_clip_score": float,
+        "ref_clip_score": float,
+        "cosine": float,
+        "misaligned": tuple[str, ...],
+        "words": tuple[WordScore, ...],
+        "suggestions": tuple[Suggestion, ...],
+        "truncated": bool,
+        "warnings": tuple[str, ...],
+        "model": str,
+    }
     first_score = "clip_score"
     scores = ("cosine", "clip_score", "f_clip_score", "ref_clip_score")
     finding = "with_misaligned_words"

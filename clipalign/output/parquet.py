@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator
-from typing import Any, Final
+from dataclasses import is_dataclass
+from types import UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -79,15 +81,30 @@ def _row(record: Record, *, as_text: bool) -> Record:
 
 
 def _schema(arrow: Any, formatter: RecordFormatter, store: RecordStore, *, as_text: bool) -> Any:
-    """Return the types of all records; what is always empty is text, and errors are a column, met or not."""
+    """Return the types of all records: those of a result, met or not, so that parts of a run agree, and those found.
+
+    A kept column that is always empty is text.
+    """
     text = arrow.string()
     error = arrow.struct([("code", arrow.int64()), *((name, text) for name in ("type", "message", "hint", "input"))])
-    schema = arrow.schema([*((name, arrow.null()) for name in formatter.columns), ("error", error)])
+    of_results = ((name, _declared(arrow, kind)) for name, kind in formatter.columns.items())
+    schema = arrow.schema([*of_results, ("error", error)])
     for records in _batches(store, as_text=as_text):
         names = list(dict.fromkeys(name for record in records for name in record))
         table = arrow.table({name: arrow.array([record.get(name) for record in records]) for name in names})
         schema = arrow.unify_schemas([schema, table.schema], promote_options="permissive")
     return arrow.schema([field.with_type(_filled(arrow, field.type)) for field in schema])
+
+
+def _declared(arrow: Any, kind: Any) -> Any:
+    """The type of what is annotated as ``kind``: a scalar, a dataclass, a tuple of one of them, or such or None."""
+    if is_dataclass(kind):
+        return arrow.struct([(name, _declared(arrow, of)) for name, of in get_type_hints(kind).items()])
+    if get_origin(kind) is tuple:
+        return arrow.list_(_declared(arrow, get_args(kind)[0]))
+    if get_origin(kind) is UnionType:
+        return _declared(arrow, get_args(kind)[0])
+    return {str: arrow.string(), float: arrow.float64(), int: arrow.int64(), bool: arrow.bool_()}[kind]
 
 
 def _filled(arrow: Any, kind: Any) -> Any:

@@ -73,7 +73,7 @@ class RecordFormatter:
 
     Attributes:
         noun: singular and plural, ``("pair", "pairs")``.
-        columns: keys of the record that CSV shows, in this order.
+        columns: keys of the record that CSV shows, in this order, each with its type.
         kept: columns of the input to keep, if known beforehand.
         keeps_all: whether all are kept.
         scores: keys of numbers that the summary averages.
@@ -84,7 +84,7 @@ class RecordFormatter:
 
     command: ClassVar[str]
     noun: ClassVar[tuple[str, str]]
-    columns: ClassVar[tuple[str, ...]]
+    columns: ClassVar[Mapping[str, Any]]
     kept: tuple[str, ...] = ()
     keeps_all: bool = False
     scores: ClassVar[tuple[str, ...]]

@@ -7,7 +7,7 @@ as markup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +16,7 @@ from clipalign.output.console import MAX_WIDTH, visible, width
 from clipalign.output.html import BAR_UNITS, Rect, Scale
 from clipalign.output.records import RecordFormatter, Sort, named_scores, number_text, pieces_of
 from clipalign.output.table import IdColumn, folding, printed, provenance_line, score_line, shortened, signs
+from clipalign.results import SentenceScore
 
 BAR_CELLS: Final = (8, 24)
 
@@ -42,19 +43,19 @@ Sentence = Mapping[str, Any]
 class ScoreLongFormatter(RecordFormatter):
     command = "score-long"
     noun = ("text", "texts")
-    columns = (
-        "id",
-        "image",
-        "text",
-        "specs_score",
-        "clip_score",
-        "cosine",
-        "sentences",
-        "n_tokens",
-        "truncated",
-        "warnings",
-        "model",
-    )
+    columns: ClassVar = {
+        "id": str,
+        "image": str,
+        "text": str,
+        "specs_score": float,
+        "clip_score": float,
+        "cosine": float,
+        "sentences": tuple[SentenceScore, ...],
+        "n_tokens": int,
+        "truncated": bool,
+        "warnings": tuple[str, ...],
+        "model": str,
+    }
     first_score = "specs_score"
     scores = ("cosine", "specs_score", "clip_score")
     finding = "with_lowering_sentences"

@@ -51,5 +51,13 @@ def test_columns_of_the_input_whose_types_do_not_agree_are_json() -> None:
     assert [row["columns"] for row in large] == ['{"n":9223372036854775808}', '{"n":1}']
 
 
+def test_parts_of_a_run_join_though_in_one_everything_failed() -> None:
+    failed, whole = written(ERROR), written(COKE.to_dict())
+    for tables in ([failed, whole], [whole, failed]):
+        joined = pyarrow.concat_tables(tables, promote_options="default").to_pylist()
+        assert [row["cosine"] for row in joined if row["error"] is None] == [COKE.cosine]
+    assert failed.schema.field("words").type == whole.schema.field("words").type
+
+
 def test_no_record_is_a_file_too() -> None:
     assert written().num_rows == 0
