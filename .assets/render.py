@@ -3,7 +3,7 @@
     .venv/bin/python .assets/render.py            all of it
     .venv/bin/python .assets/render.py pictures   the pictures alone
 
-Pictures of the terminal (``*.svg``) are what a command prints, colours included; those of the pages (``*.png``), light
+Pictures of the terminal (``*.svg``) are what a command prints, colors included; those of the pages (``*.png``), light
 and dark, are taken by headless Chromium, where it is installed or ``CHROMIUM`` names it.
 """
 
@@ -56,7 +56,7 @@ HTML: Final = {
 """Picture → command line, the page it writes, and how many pixels of it are shown."""
 
 PAGE_PX: Final = 860
-COLOURS: Final = 128
+COLORS: Final = 128
 SCHEMES: Final = {"dark": 0, "light": 1}
 """What Chromium calls them."""
 
@@ -70,9 +70,9 @@ def readme_command() -> list[str]:
 
 
 def printed(arguments: list[str], folder: Path) -> str:
-    """What a command prints on a terminal with colours."""
-    colours = {"FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
-    environment = {**os.environ, **colours, "CLIPALIGN_DEVICE": "cpu"}
+    """What a command prints on a terminal with colors."""
+    colors = {"FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **colors, "CLIPALIGN_DEVICE": "cpu"}
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "clipalign", *arguments, "--format", "table"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
@@ -108,7 +108,7 @@ def page_shot(browser: str, page: Path, scheme: str, height: int, folder: Path) 
         timeout=120,
     )
     with Image.open(BytesIO(shot.read_bytes())) as picture:
-        return picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        return picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
 
 
 def pictures() -> None:

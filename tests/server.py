@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Behaviour = Callable[["Handler"], bool]
+Behavior = Callable[["Handler"], bool]
 """Answers a request, or returns False to let it be answered as usual."""
 
 
@@ -45,7 +45,7 @@ class Asked:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Files as they are registered, unless the next behaviour says otherwise."""
+    """Files as they are registered, unless the next behavior says otherwise."""
 
     server: Any
     protocol_version = "HTTP/1.1"
@@ -57,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         """One request."""
         owner: Server = self.server.owner
         owner.asked.append(Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-        behaviours = owner.behaviours.get(self.path) or owner.behaviours.get("*") or []
-        if behaviours and behaviours.pop(0)(self):
+        behaviors = owner.behaviors.get(self.path) or owner.behaviors.get("*") or []
+        if behaviors and behaviors.pop(0)(self):
             return
         if self.path in owner.always and owner.always[self.path](self):
             return
@@ -131,8 +131,8 @@ class Server:
 
     def __init__(self) -> None:
         self.files: dict[str, Served] = {}
-        self.behaviours: dict[str, list[Behaviour]] = {}
-        self.always: dict[str, Behaviour] = {}
+        self.behaviors: dict[str, list[Behavior]] = {}
+        self.always: dict[str, Behavior] = {}
         self.asked: list[Asked] = []
         self.released = threading.Event()
         self._http = QuietServer(("127.0.0.1", 0), Handler)
@@ -146,9 +146,9 @@ class Server:
         self.files[path] = Served(content, **more)
         return self.url + path
 
-    def next(self, path: str, *behaviours: Behaviour) -> None:
+    def next(self, path: str, *behaviors: Behavior) -> None:
         """What the next requests for ``path`` (``*``: any) meet, one each."""
-        self.behaviours.setdefault(path, []).extend(behaviours)
+        self.behaviors.setdefault(path, []).extend(behaviors)
 
     def put_in_hub(
         self,
@@ -196,22 +196,22 @@ def running() -> Iterator[Server]:
         server.close()
 
 
-def cut(after: int) -> Behaviour:
+def cut(after: int) -> Behavior:
     """The connection breaks after so many bytes of the body."""
     return lambda handler: handler.serve(_served(handler), cut_after=after)
 
 
-def status(code: int, body: bytes = b"no", **headers: str) -> Behaviour:
+def status(code: int, body: bytes = b"no", **headers: str) -> Behavior:
     """That status."""
     return lambda handler: handler.answer(code, body, **headers)
 
 
-def redirect(location: str, code: int = 302, **headers: str) -> Behaviour:
+def redirect(location: str, code: int = 302, **headers: str) -> Behavior:
     """To another address."""
     return status(code, b"", Location=location, **headers)
 
 
-def says(length: int) -> Behaviour:
+def says(length: int) -> Behavior:
     """A length that is not the file's; the connection ends with the file."""
 
     def lie(handler: Handler) -> bool:
@@ -222,12 +222,12 @@ def says(length: int) -> Behaviour:
     return lie
 
 
-def stall(after: int, seconds: float = 5.0) -> Behaviour:
+def stall(after: int, seconds: float = 5.0) -> Behavior:
     """So many bytes, and then nothing, with the connection open."""
     return lambda handler: handler.serve(_served(handler), cut_after=after, wait=seconds)
 
 
-def silence(seconds: float = 5.0) -> Behaviour:
+def silence(seconds: float = 5.0) -> Behavior:
     """Not even an answer."""
 
     def say_nothing(handler: Handler) -> bool:
@@ -238,7 +238,7 @@ def silence(seconds: float = 5.0) -> Behaviour:
     return say_nothing
 
 
-def trickle(pause: float, pieces: int) -> Behaviour:
+def trickle(pause: float, pieces: int) -> Behavior:
     """A byte at a time."""
 
     def slowly(handler: Handler) -> bool:
@@ -255,7 +255,7 @@ def trickle(pause: float, pieces: int) -> Behaviour:
     return slowly
 
 
-def drip(pause: float, *, head: bytes = b"HTTP/1.1 200 OK\r\nX-Long: ", drop: bytes = b"x") -> Behaviour:
+def drip(pause: float, *, head: bytes = b"HTTP/1.1 200 OK\r\nX-Long: ", drop: bytes = b"x") -> Behavior:
     """A start of an answer, and then something of it from time to time, without end."""
 
     def without_end(handler: Handler) -> bool:

@@ -261,7 +261,7 @@ def test_a_reader_that_leaves_early_changes_neither_status_nor_stderr(program: l
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_on_a_terminal_of_80_columns_the_table_is_coloured_and_fits(program: list[str]) -> None:
+def test_on_a_terminal_of_80_columns_the_table_is_colored_and_fits(program: list[str]) -> None:
     pexpect = pytest.importorskip("pexpect")
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     child = pexpect.spawn(

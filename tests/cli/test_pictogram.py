@@ -58,7 +58,7 @@ def test_the_shipped_vocabulary_is_that_of_the_caption_writer() -> None:
     assert (HERE / "vocabulary.txt").read_text(encoding="utf-8").split() == sorted(vocabulary())
 
 
-def test_it_finds_objects_and_colours_on_scenes_it_never_saw(capsys: Capture) -> None:
+def test_it_finds_objects_and_colors_on_scenes_it_never_saw(capsys: Capture) -> None:
     line = ("eval", "--dataset", "pictogram-foil", "--model", "pictogram", "--limit", "400", "--format", "json")
     metrics = json.loads(run_here(capsys, *line).out)["metrics"]
     # The model card has the figures; these floors lie well below them and far above chance (about 0.15).

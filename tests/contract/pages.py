@@ -47,7 +47,7 @@ READER: Final = "/home/you"
 """What a reader's home is called on the pages."""
 
 _FENCED: Final = re.compile(r"(?:^<!-- (?P<mark>[^\n]+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
-_COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
+_COLOR: Final = re.compile(r"\x1b\[[\d;]*m")
 _BARS: Final = re.compile("[█▌▐▒░│]+")
 _VERSION: Final = re.compile(r"\d+(\.\d+){2,}\S*")
 _NUMBER: Final = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
@@ -138,7 +138,7 @@ class Desk:
             shown = b"".join(_read_all(ours))
         finally:
             os.close(ours)
-        text = _COLOUR.sub("", shown.decode("utf-8", "replace").replace("\r\n", "\n"))
+        text = _COLOR.sub("", shown.decode("utf-8", "replace").replace("\r\n", "\n"))
         return process.wait(), text.replace(str(self.place), f"{READER}/examples").replace(self._home, READER)
 
 

@@ -60,7 +60,7 @@ class Warm:
         checkout: the folder that holds the package.
 
     Attributes:
-        environment: of a terminal of 80 columns without colours; what libraries read of it when they are imported, such
+        environment: of a terminal of 80 columns without colors; what libraries read of it when they are imported, such
             as ``HOME``, is the same for every command line.
     """
 

@@ -237,7 +237,7 @@ def environment_of(case: Case) -> dict[str, str]:
 
 
 def _enter(number: int, case: Case, folder: Path, program: Callable[[], int]) -> _Fighter:
-    # Cases look for ../models: the case's folder and its home are neighbours of it.
+    # Cases look for ../models: the case's folder and its home are neighbors of it.
     home, place = folder / f"{number}", folder / f"{number}-case"
     lay_out(case, place)
     home.mkdir()

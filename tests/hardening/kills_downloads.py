@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.hardening.kills_scenes import Scene, is_cache_part, without_place
-from tests.server import Behaviour, Handler, Server
+from tests.server import Behavior, Handler, Server
 
 REPO: Final = "timm/vit_base_patch32_clip_224.openai"
 FILE: Final = "open_clip_model.safetensors"
@@ -64,7 +64,7 @@ class _Slow:
         return getattr(self._stream, name)
 
 
-def _slowly(path: str, rng: random.Random) -> Behaviour:
+def _slowly(path: str, rng: random.Random) -> Behavior:
     def answer(handler: Handler) -> bool:
         if not isinstance(handler.wfile, _Slow):
             handler.wfile = _Slow(handler.wfile)  # type: ignore[assignment]

@@ -29,20 +29,20 @@ _LENGTHS: Final = (0, 1, 3, 4, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF
 def originals() -> dict[str, dict[str, bytes]]:
     """Valid pictures: format → variant → bytes."""
     rgb = _drawing()
-    grey, palette, alpha = rgb.convert("L"), rgb.quantize(16), rgb.convert("RGBA")
-    alpha.putalpha(grey)
+    gray, palette, alpha = rgb.convert("L"), rgb.quantize(16), rgb.convert("RGBA")
+    alpha.putalpha(gray)
     frames = [rgb, rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT), rgb.rotate(90, expand=False)]
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a drawing"
     moving: dict[str, Any] = {"save_all": True, "append_images": frames[1:]}
     deep = Image.new("I;16", rgb.size)
-    deep.putdata([value * 257 for value in _values(grey)])
+    deep.putdata([value * 257 for value in _values(gray)])
     found = {
         "JPEG": {
             "baseline": _saved(rgb, "JPEG"),
             "progressive": _saved(rgb, "JPEG", progressive=True),
             "CMYK": _saved(rgb.convert("CMYK"), "JPEG"),
-            "grey": _saved(grey, "JPEG"),
+            "gray": _saved(gray, "JPEG"),
             "turned by EXIF": _saved(rgb, "JPEG", exif=exif, comment=b"a comment"),
             "unsampled": _saved(rgb, "JPEG", subsampling=0, quality=100, optimize=True),
             "several": _saved(rgb, "MPO", **moving),
@@ -53,8 +53,8 @@ def originals() -> dict[str, dict[str, bytes]]:
             "4 bits": _saved(palette, "PNG", bits=4),
             "palette": _saved(rgb.quantize(200), "PNG"),
             "palette with transparency": _saved(palette, "PNG", transparency=b"\x00\x7f\xff"),
-            "grey": _saved(grey, "PNG"),
-            "grey with alpha": _saved(alpha.convert("LA"), "PNG"),
+            "gray": _saved(gray, "PNG"),
+            "gray with alpha": _saved(alpha.convert("LA"), "PNG"),
             "16 bits": _saved(deep, "PNG"),
             "RGB": _saved(rgb, "PNG", exif=exif),
             "RGBA": _saved(alpha, "PNG"),
@@ -69,7 +69,7 @@ def originals() -> dict[str, dict[str, bytes]]:
         },
         "GIF": {
             "still": _saved(palette, "GIF"),
-            "grey, transparent": _saved(grey, "GIF", transparency=3),
+            "gray, transparent": _saved(gray, "GIF", transparency=3),
             "animated": _saved(rgb, "GIF", **moving, loop=0, disposal=2),
         },
         "BMP": {
@@ -87,20 +87,20 @@ def originals() -> dict[str, dict[str, bytes]]:
             "packbits": _saved(palette, "TIFF", compression="packbits"),
             "group 4": _saved(rgb.convert("1"), "TIFF", compression="group4"),
             "16 bits": _saved(deep, "TIFF"),
-            "floats": _saved(grey.convert("F"), "TIFF"),
+            "floats": _saved(gray.convert("F"), "TIFF"),
             "CMYK": _saved(rgb.convert("CMYK"), "TIFF"),
             "pages": _saved(rgb, "TIFF", **moving),
-            "big-endian": _big_endian_tiff(grey),
+            "big-endian": _big_endian_tiff(gray),
         },
         "ICO": {
             "icon": _saved(alpha, "ICO", sizes=[(16, 16), (24, 24)]),
             "icon of BMP": _saved(alpha, "ICO", bitmap_format="bmp", sizes=[(16, 16)]),
         },
         "PPM": {
-            "colour": _saved(rgb, "PPM"),
-            "grey": _saved(grey, "PPM"),
+            "color": _saved(rgb, "PPM"),
+            "gray": _saved(gray, "PPM"),
             "1 bit": _saved(rgb.convert("1"), "PPM"),
-            "floats": _saved(grey.convert("F"), "PPM"),
+            "floats": _saved(gray.convert("F"), "PPM"),
             "text": b"P3\n3 2\n255\n" + b"255 0 0 0 255 0 0 0 255 " * 2,
         },
         "JPEG 2000": {
@@ -117,7 +117,7 @@ def originals() -> dict[str, dict[str, bytes]]:
             "XBM": _saved(rgb.convert("1"), "XBM"),
             "IM": _saved(rgb, "IM"),
             "MSP": _saved(rgb.convert("1"), "MSP"),
-            "SPIDER": _saved(grey.convert("F"), "SPIDER"),
+            "SPIDER": _saved(gray.convert("F"), "SPIDER"),
             "BLP": _saved(palette, "BLP"),
             "ICNS": _saved(alpha.resize((16, 16)), "ICNS"),
             "PSD": _psd(rgb),
@@ -369,28 +369,28 @@ def zeros(size: int) -> bytes:
     return b"\x78\xda" + piece * (size // block) + rest + struct.pack(">HH", size % 65521, 1)
 
 
-def blank_png(width: int, height: int, *, bits: int = 8, colour: int = 2, interlaced: bool = False) -> bytes:
+def blank_png(width: int, height: int, *, bits: int = 8, color: int = 2, interlaced: bool = False) -> bytes:
     """A black PNG of any size: a thousand times smaller as a file than as a picture."""
-    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     row = 1 + (width * channels * bits + 7) // 8
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))
-    palette = png_chunk(b"PLTE", bytes(3)) if colour == 3 else b""
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, int(interlaced))
+    palette = png_chunk(b"PLTE", bytes(3)) if color == 3 else b""
     data = png_chunk(b"IDAT", zeros(row * height + (64 * height if interlaced else 0)))
     return PNG_SIGNATURE + png_chunk(b"IHDR", header) + palette + data + png_chunk(b"IEND", b"")
 
 
 def pixel_bombs() -> Iterator[tuple[str, bytes]]:
     """Files of a few hundred KB that are as large as a picture may be, or far larger."""
-    for bits, colour in ((1, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 3), (8, 4), (16, 4), (8, 6), (16, 6)):
+    for bits, color in ((1, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 3), (8, 4), (16, 4), (8, 6), (16, 6)):
         yield (
-            f"PNG of 100 million pixels, {bits} bits, colour type {colour}",
-            blank_png(10_000, 10_000, bits=bits, colour=colour),
+            f"PNG of 100 million pixels, {bits} bits, color type {color}",
+            blank_png(10_000, 10_000, bits=bits, color=color),
         )
-    yield "PNG, one line of 100 million pixels", blank_png(99_999_999, 1, bits=1, colour=0)
-    yield "PNG, one column of a million pixels", blank_png(1, 1_000_000, colour=2)
-    yield "PNG, interlaced, 50 million pixels", blank_png(7_000, 7_000, colour=0, interlaced=True)
-    yield "PNG of 2 billion pixels", blank_png(50_000, 40_000, bits=1, colour=0)
-    yield "PNG, three of them one behind another", blank_png(10_000, 10_000, bits=1, colour=0) * 3
+    yield "PNG, one line of 100 million pixels", blank_png(99_999_999, 1, bits=1, color=0)
+    yield "PNG, one column of a million pixels", blank_png(1, 1_000_000, color=2)
+    yield "PNG, interlaced, 50 million pixels", blank_png(7_000, 7_000, color=0, interlaced=True)
+    yield "PNG of 2 billion pixels", blank_png(50_000, 40_000, bits=1, color=0)
+    yield "PNG, three of them one behind another", blank_png(10_000, 10_000, bits=1, color=0) * 3
     wide = originals()["JPEG"]["progressive"]
     scan = wide.find(b"\xff\xda")
     body = wide[scan:-2]
@@ -490,8 +490,8 @@ def _drawing() -> Image.Image:
     return picture
 
 
-def _values(grey: Image.Image) -> list[int]:
-    return list(grey.tobytes())
+def _values(gray: Image.Image) -> list[int]:
+    return list(gray.tobytes())
 
 
 def _saved(picture: Image.Image, format: str, **options: Any) -> bytes:
@@ -520,20 +520,20 @@ def _interlaced(picture: Image.Image) -> bytes:
     return PNG_SIGNATURE + chunks
 
 
-def _big_endian_tiff(grey: Image.Image) -> bytes:
+def _big_endian_tiff(gray: Image.Image) -> bytes:
     entries = (
-        (256, grey.width),
-        (257, grey.height),
+        (256, gray.width),
+        (257, gray.height),
         (258, 8),
         (259, 1),
         (262, 1),
         (273, 200),
         (277, 1),
-        (278, grey.height),
+        (278, gray.height),
     )
-    size = (279, grey.width * grey.height)
+    size = (279, gray.width * gray.height)
     packed = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in (*entries, size))
-    return (b"MM\0*\0\0\0\x08" + struct.pack(">H", 9) + packed + bytes(4)).ljust(200, b"\0") + grey.tobytes()
+    return (b"MM\0*\0\0\0\x08" + struct.pack(">H", 9) + packed + bytes(4)).ljust(200, b"\0") + gray.tobytes()
 
 
 def _psd(rgb: Image.Image) -> bytes:

@@ -126,7 +126,7 @@ def _score_long(random: Random, kind: str, content: bytes, suffix: str, right: f
 
 
 def _folder(random: Random, kind: str, content: bytes, suffix: str, right: frozenset[int]) -> Case:
-    """A folder in which the picture has a good neighbour."""
+    """A folder in which the picture has a good neighbor."""
     files = {f"in/a{suffix}": content, "in/a.txt": b"a cat", "in/good.png": _good(), "in/good.txt": b"a good dog"}
     command = random.choice(("detect", "classify", "score-long"))
     if command == "classify":

@@ -111,7 +111,7 @@ def _scored(command: str, asked: Sequence[Asked], batch_size: int) -> list[Any]:
 
 @cache
 def _alone(command: str, asked: Asked) -> Any:
-    """By itself, in a batch of one: no neighbours, no padding, no order."""
+    """By itself, in a batch of one: no neighbors, no padding, no order."""
     return _scored(command, [asked], 1)[0]
 
 
@@ -139,7 +139,7 @@ def _same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("command", ["detect", "detect, not causal", "score-long"])
 @SLOW
 @given(asked=asked_records, batch_size=st.integers(1, 9), order=st.randoms(use_true_random=False))
-def test_numbers_depend_on_neither_batch_nor_order_nor_padding_nor_neighbours(
+def test_numbers_depend_on_neither_batch_nor_order_nor_padding_nor_neighbors(
     command: str, asked: list[Asked], batch_size: int, order: random.Random
 ) -> None:
     together = _scored(command, asked, batch_size)

@@ -22,7 +22,7 @@ MAX_STDERR_BYTES: Final = 20_000
 """More than this on stderr reads nobody: a message has repeated its input."""
 
 _OBEYED: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
-"""What moves a terminal's cursor, colours it, or turns its lines around; the line feed alone is meant."""
+"""What moves a terminal's cursor, colors it, or turns its lines around; the line feed alone is meant."""
 
 _FAILED: Final = frozenset({2, 4, 70})
 

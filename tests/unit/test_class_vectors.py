@@ -60,7 +60,7 @@ class TestFormula:
             total = described.weights @ described.texts
             assert torch.allclose(total / described.norm, row, atol=1e-6)
 
-    def test_neither_batches_nor_groups_nor_neighbours_matter(
+    def test_neither_batches_nor_groups_nor_neighbors_matter(
         self, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = vectors(loaded).vectors

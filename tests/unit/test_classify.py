@@ -201,7 +201,7 @@ class TestIndependence:
         one, two, other = (classify(explain=True, seed=seed).crops for seed in (1, 1, 2))
         assert one == two and {c.box for c in one} != {c.box for c in other}
 
-    def test_pictures_with_other_names_types_and_neighbours(self, tmp_path: Path) -> None:
+    def test_pictures_with_other_names_types_and_neighbors(self, tmp_path: Path) -> None:
         alone = scores(classify())
         copy = tmp_path / "copy.bmp"
         Image.open(WCA).convert("RGB").save(copy)

@@ -71,7 +71,7 @@ def alone(asked: Asked) -> DetectResult | ClipalignError:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(asked_records, st.integers(1, 9), st.randoms(use_true_random=False))
-def test_a_result_depends_on_neither_batch_nor_order_nor_neighbours(
+def test_a_result_depends_on_neither_batch_nor_order_nor_neighbors(
     asked: list[Asked], batch_size: int, order: random.Random
 ) -> None:
     together = scored(asked, batch_size)

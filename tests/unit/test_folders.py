@@ -173,7 +173,7 @@ SHARD = {
 
 
 @pytest.mark.parametrize(("name", "mode"), [("s.tar", "w"), ("s.tar.gz", "w:gz"), ("s.tgz", "w:gz")])
-def test_neighbours_of_one_name_in_a_tar_are_a_record(tmp_path: Path, name: str, mode: str) -> None:
+def test_neighbors_of_one_name_in_a_tar_are_a_record(tmp_path: Path, name: str, mode: str) -> None:
     path = write_tar(tmp_path / name, SHARD, mode)
     records = read(path)
     assert [record.id for record in records] == ["x/000", "001", "cat", "003", "004", "005", "006"]

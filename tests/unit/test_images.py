@@ -63,12 +63,12 @@ class TestFormats:
 
     @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
     def test_of_several_frames_the_first_counts(self, kind: str) -> None:
-        frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLACK, WHITE)]
+        frames = [Image.new("RGB", (4, 4), color) for color in (RED, BLACK, WHITE)]
         image = open_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
         assert near(image.getpixel((1, 1)), RED)
 
     @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"])
-    def test_other_colour_spaces(self, mode: str) -> None:
+    def test_other_color_spaces(self, mode: str) -> None:
         grey = Image.new("RGB", (4, 4), (255, 255, 255)).convert("L" if mode == "LAB" else mode)
         source = grey if mode in ("HSV", "YCbCr", "LAB") else encoded(grey, "TIFF")
         image = open_image(source)
@@ -132,7 +132,7 @@ class TestTransparency:
         assert open_image(encoded(Image.new("RGBA", (1, 1), (0, 0, 0, 128)))).getpixel((0, 0)) == (127, 127, 127)
 
     @pytest.mark.parametrize("mode", ["P", "RGB", "L"])
-    def test_of_a_single_colour(self, mode: str) -> None:
+    def test_of_a_single_color(self, mode: str) -> None:
         image = Image.new(mode, (2, 1), 0)
         if mode == "P":
             image.putpalette([0, 0, 0, 255, 0, 0])
@@ -403,7 +403,7 @@ def test_preparation_is_open_clips_bit_for_bit(resize_mode: str, interpolation: 
             assert torch.equal(tensor, theirs(image)), (size, side)
 
 
-def test_padding_takes_the_models_colour() -> None:
+def test_padding_takes_the_models_color() -> None:
     settings = model(8, "longest")
     settings.fill_color = 255
     tensor = to_tensor(Image.new("RGB", (8, 2)), settings)

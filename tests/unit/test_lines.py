@@ -16,7 +16,7 @@ from clipalign.cli import main
 from clipalign.data.lines import LiveLines, lines_of
 from clipalign.runs.batch import run_batch
 from tests.cli.run import IMAGE, TINY
-from tests.unit.test_runs_batch import Colours, records
+from tests.unit.test_runs_batch import Colors, records
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows cannot say whether a pipe holds anything")
 
@@ -60,7 +60,7 @@ def test_a_late_record_keeps_nobody_waiting(tmp_path: Path) -> None:
             read.append(one.text)
             yield one
 
-    method = Colours(window=4)
+    method = Colors(window=4)
     answered_after = []
     for finished in run_batch(given(), method, late=lambda: len(read) in (1, 3)):  # type: ignore[arg-type]
         answered_after.append((finished.record.text, len(read)))

@@ -206,7 +206,7 @@ def test_the_worst_come_first_and_errors_last() -> None:
     assert 'href="#unreadable"' in page and 'id="unreadable"' in page
 
 
-def test_misaligned_words_are_marked_by_more_than_colour() -> None:
+def test_misaligned_words_are_marked_by_more_than_color() -> None:
     page = page_of(Entry(record_of(COKE)))
     assert '<p class="caption" dir="auto">a cup of <mark title="misaligned">coke</mark></p>' in page
     assert "✗ misaligned: coke" in page

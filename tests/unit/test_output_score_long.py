@@ -1,4 +1,4 @@
-"""How ``score-long`` looks: marks and signs without colour, bars that add up, nothing that a text could break."""
+"""How ``score-long`` looks: marks and signs without color, bars that add up, nothing that a text could break."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ class TestTable:
         page = score_long_table([record(0.5, 0.6, 0.55)])
         assert page.isascii() and "x A whale flies." in page and "=" in page and "#" in page and "---" in page
 
-    def test_colour_repeats_the_marks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_color_repeats_the_marks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = score_long_table([record(0.5, 0.4)])
         monkeypatch.delenv("NO_COLOR")
         monkeypatch.setenv("FORCE_COLOR", "1")
-        coloured = score_long_table([record(0.5, 0.4)])
-        assert "\x1b[" in coloured and "\x1b[" not in plain
+        colored = score_long_table([record(0.5, 0.4)])
+        assert "\x1b[" in colored and "\x1b[" not in plain
 
     def test_texts_are_never_markup_and_never_obeyed(self) -> None:
         page = score_long_table([record(0.5, 0.4, texts=("[bold]a[/bold] \x1b[31m.", "b \u202e."))])

@@ -1,4 +1,4 @@
-"""What a person reads: nothing lost without colour, at 40 columns, in any script; nothing raw from a caption."""
+"""What a person reads: nothing lost without color, at 40 columns, in any script; nothing raw from a caption."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_the_published_example_at_40_columns(monkeypatch: pytest.MonkeyPatch) ->
     assert detect_table(COKE) == COKE_AT_40
 
 
-def test_colour_adds_codes_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_color_adds_codes_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    coloured = detect_table(COKE)
-    assert "\x1b[1;31m‹coke›\x1b[0m" in coloured
-    assert [line.rstrip() for line in ANSI.sub("", coloured).splitlines()] == COKE_AT_80.splitlines()
+    colored = detect_table(COKE)
+    assert "\x1b[1;31m‹coke›\x1b[0m" in colored
+    assert [line.rstrip() for line in ANSI.sub("", colored).splitlines()] == COKE_AT_80.splitlines()
 
 
 def test_no_color_wins_over_force_color(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_no_color_wins_over_force_color(monkeypatch: pytest.MonkeyPatch) -> None
     assert detect_table(COKE) == COKE_AT_80
 
 
-def test_a_ci_service_does_not_turn_colour_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ci_service_does_not_turn_color_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert detect_table(COKE) == COKE_AT_80

@@ -90,7 +90,7 @@ def test_a_picture_shows_its_ground_in_every_size() -> None:
         picture = draw_scene(scene, side_px=side)
         assert picture.size == (side, side)
         assert picture.mode == "RGB"
-        assert scene.rgb in {colour for _, colour in picture.getcolors(side * side) or []}
+        assert scene.rgb in {color for _, color in picture.getcolors(side * side) or []}
 
 
 def test_what_a_caption_says_is_true_of_its_scene() -> None:

@@ -27,7 +27,7 @@ ODD = 99
 """The red of a picture that cannot be prepared."""
 
 
-class Colours:
+class Colors:
     """A method that says the red of a picture's corner and its record's text; it counts what it is asked."""
 
     def __init__(self, window: int = 4, ahead: int = 4, prepare_seconds: float = 0.0) -> None:
@@ -99,7 +99,7 @@ def test_results_come_in_the_order_of_the_input_whatever_the_bounds(
     tmp_path: Path, window: int, ahead: int, workers: int
 ) -> None:
     asked = records(tmp_path, *((index % 9, f"t{index}") for index in range(23)))
-    scorer = Colours(window, ahead)
+    scorer = Colors(window, ahead)
     found = list(run_batch(asked, scorer, workers=workers))
     assert [one.record for one in found] == asked
     assert outcomes(found) == [f"t{index}: {index % 9}" for index in range(23)]
@@ -110,15 +110,15 @@ def test_results_come_in_the_order_of_the_input_whatever_the_bounds(
 
 
 def test_long_texts_make_short_windows(tmp_path: Path) -> None:
-    scorer = Colours(window=6)
+    scorer = Colors(window=6)
     path = picture(tmp_path, 5)
     found = list(run_batch([record(n, path, "t" * 400_000) for n in range(7)], scorer))
     assert (len(found), scorer.windows) == (7, [3, 3, 1])
 
 
-def test_a_picture_of_neighbours_is_prepared_and_encoded_once_also_across_windows(tmp_path: Path) -> None:
+def test_a_picture_of_neighbors_is_prepared_and_encoded_once_also_across_windows(tmp_path: Path) -> None:
     asked = records(tmp_path, *((red, f"t{index}") for index, red in enumerate([1, 1, 2, 1, 1, 2, 2, 3, 3, 3])))
-    scorer = Colours(window=3)
+    scorer = Colors(window=3)
     list(run_batch(asked, scorer))
     assert sorted(scorer.prepared) == [1, 2, 3]
     assert sum(scorer.encoded) == 3
@@ -127,7 +127,7 @@ def test_a_picture_of_neighbours_is_prepared_and_encoded_once_also_across_window
 def test_pictures_in_memory_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     one, two = (picture(tmp_path, red).read_bytes() for red in (1, 2))
     asked = [record(index, content, "t") for index, content in enumerate([one, bytes(bytearray(one)), two])]
-    scorer = Colours()
+    scorer = Colors()
     found = list(run_batch(asked, scorer))
     assert outcomes(found) == ["t: 1", "t: 1", "t: 2"]
     assert len(scorer.prepared) == 2
@@ -136,7 +136,7 @@ def test_pictures_in_memory_are_told_apart_by_what_they_hold(tmp_path: Path) -> 
 
 def test_a_picture_far_away_is_read_again(tmp_path: Path) -> None:
     asked = records(tmp_path, *((red, "t") for red in [1, *range(2, 12), 1]))
-    scorer = Colours(window=3)
+    scorer = Colors(window=3)
     list(run_batch(asked, scorer))
     assert scorer.prepared.count(1) == 2
 
@@ -157,7 +157,7 @@ def test_an_error_costs_its_own_records_and_no_others(tmp_path: Path) -> None:
         record(8, b"no picture", "g"),
         record(9, picture(tmp_path, 2), "h"),
     ]
-    found = list(run_batch(asked, Colours()))
+    found = list(run_batch(asked, Colors()))
     types = [type(one.result) for one in found]
     assert types == [
         str, ImageUnreadable, InputUnreadable, ImageUnreadable, ImageUnreadable, ImageUnreadable, ModelMismatch,
@@ -173,13 +173,13 @@ def test_with_fail_the_first_error_ends_the_run_after_everything_before_it(tmp_p
     asked = records(tmp_path, (1, "a"), (2, "b"), (3, "..."), (4, "c"))
     seen: list[str] = []
     with pytest.raises(TextUnusable):
-        for one in run_batch(asked, Colours(), on_error="fail"):
+        for one in run_batch(asked, Colors(), on_error="fail"):
             seen.append(str(one.result))
     assert seen == ["a: 1", "b: 2"]
 
 
 def test_addresses_are_refused_while_offline() -> None:
-    found = next(run_batch([record(0, "http://127.0.0.1:9/a.png", "a")], Colours(), offline=True))
+    found = next(run_batch([record(0, "http://127.0.0.1:9/a.png", "a")], Colors(), offline=True))
     assert "is not fetched while offline" in str(found.result)
 
 
@@ -195,7 +195,7 @@ def test_many_pictures_are_fetched_at_once_however_few_are_decoded(
 
     monkeypatch.setattr("clipalign.data.sources._fetch", fetch)
     asked = [record(number, f"http://example.org/{number}.png", "t") for number in range(12)]
-    scorer = Colours(window=12, ahead=12, prepare_seconds=0.01)
+    scorer = Colors(window=12, ahead=12, prepare_seconds=0.01)
     assert outcomes(run_batch(asked, scorer, workers=1)) == ["t: 5"] * 12
     assert scorer.most_at_once == 1
 
@@ -204,8 +204,8 @@ def test_thumbnails_where_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     Image.new("RGB", (400, 100), "teal").save(path)
     asked = [record(0, path, "a"), record(1, path, "b"), record(2, tmp_path / "no.png", "c")]
-    assert [one.thumbnail for one in run_batch(asked, Colours())] == [None] * 3
-    first, second, third = run_batch(asked, Colours(), thumbnail_px=64)
+    assert [one.thumbnail for one in run_batch(asked, Colors())] == [None] * 3
+    first, second, third = run_batch(asked, Colors(), thumbnail_px=64)
     assert first.thumbnail is not None
     assert first.thumbnail.startswith(b"\xff\xd8\xff")
     small = path.with_name("small.jpg")
@@ -226,7 +226,7 @@ def test_records_are_read_as_they_are_needed(tmp_path: Path) -> None:
             yield record(number, path, "a")
             number += 1
 
-    run = run_batch(endless(), Colours(window=4))
+    run = run_batch(endless(), Colors(window=4))
     for _ in range(4):
         next(run)
     run.close()
@@ -245,18 +245,18 @@ def test_whatever_ends_a_run_ends_its_threads(tmp_path: Path) -> None:
     asked = records(tmp_path, *((red, "t") for red in range(30)))
     before = _thread._count()
 
-    class Interrupted(Colours):
+    class Interrupted(Colors):
         def score(self, items: Sequence[ScoreItem]) -> list[str | ClipalignError]:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         list(run_batch(asked, Interrupted(prepare_seconds=0.01)))
     assert _gone(before)
-    run = run_batch(asked, Colours(prepare_seconds=0.01))
+    run = run_batch(asked, Colors(prepare_seconds=0.01))
     next(run)
     run.close()
     assert _gone(before)
-    list(run_batch(asked, Colours()))
+    list(run_batch(asked, Colors()))
     assert _gone(before)
 
 
@@ -346,7 +346,7 @@ def test_processes_of_one_machine_share_its_cpus(monkeypatch: pytest.MonkeyPatch
     assert workers_for_this_machine() == 16
 
 
-class Faulty(Colours):
+class Faulty(Colors):
     """Meets an unexpected error, at one stage and for one record."""
 
     def __init__(self, stage: str) -> None:
@@ -384,7 +384,7 @@ def test_reading_that_fails_ends_the_input_and_not_the_run(tmp_path: Path) -> No
         yield from records(tmp_path, *((red, "a cat") for red in range(3)))
         raise OverflowError("a number")
 
-    finished = list(run_batch(failing(), Colours()))
+    finished = list(run_batch(failing(), Colors()))
     assert len(finished) == 4 and isinstance(finished[3].result, RecordFailed)
     assert finished[3].result.hint.startswith("nothing behind it was read")
 
@@ -396,7 +396,7 @@ def test_devices_and_pipes_in_a_list_are_not_read(tmp_path: Path, name: str) -> 
     read, write = os.pipe()
     image = name if name.startswith("/dev/zero") else f"/dev/fd/{read}" if name.startswith("/dev") else tmp_path / name
     record = InputRecord("1", image, str(image), "a cat", (), Place("pairs.jsonl", 1, 0))
-    (finished,) = run_batch([record], Colours())
+    (finished,) = run_batch([record], Colors())
     os.close(read)
     os.close(write)
     assert isinstance(finished.result, ImageUnreadable) and "not a file" in finished.result.message

@@ -320,8 +320,8 @@ def test_good_values_are_read(project: Path, name: str, typed: object, value: ob
 
 
 def test_a_setting_nobody_declared_is_a_defect(project: Path) -> None:
-    with pytest.raises(TypeError, match="colour"):
-        resolve("detect", {"colour": "red"}, start=project)
+    with pytest.raises(TypeError, match="color"):
+        resolve("detect", {"color": "red"}, start=project)
 
 
 def test_no_file_is_no_file(project: Path) -> None:

@@ -12,7 +12,7 @@ from clipalign.data import sources as image_bytes
 from clipalign.data.sources import read_image
 from clipalign.download import connections
 from clipalign.errors import ImageUnreadable
-from tests.server import Behaviour, Server, cut, drip, redirect, status
+from tests.server import Behavior, Server, cut, drip, redirect, status
 
 PATH = "/a.png"
 CONTENT = bytes(range(256)) * 40
@@ -53,7 +53,7 @@ def test_a_mistyped_address_costs_its_own_picture(server: Server, address: str) 
 
 class TestASlowServer:
     @pytest.mark.parametrize(
-        "behaviour",
+        "behavior",
         [
             drip(0.05),
             drip(0.05, head=b"", drop=b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -65,14 +65,14 @@ class TestASlowServer:
             status(503, Retry_After="9" * 5000),
         ],
     )
-    def test_has_a_deadline_for_headers_and_body_together(self, server: Server, behaviour: Behaviour) -> None:
-        server.next(PATH, *[behaviour] * 3)
+    def test_has_a_deadline_for_headers_and_body_together(self, server: Server, behavior: Behavior) -> None:
+        server.next(PATH, *[behavior] * 3)
         said = why(server.url + PATH, timeout=0.6)
         assert "did not answer within 0.6 seconds" in said or "(503)" in said
 
-    @pytest.mark.parametrize("behaviour", [status(429), status(503), cut(1000)])
-    def test_that_fails_once_is_asked_again(self, server: Server, behaviour: Behaviour) -> None:
-        server.next(PATH, behaviour)
+    @pytest.mark.parametrize("behavior", [status(429), status(503), cut(1000)])
+    def test_that_fails_once_is_asked_again(self, server: Server, behavior: Behavior) -> None:
+        server.next(PATH, behavior)
         assert read_image(server.url + PATH) == CONTENT
 
     def test_in_tls_has_a_deadline_for_its_greeting(self, server: Server) -> None:
