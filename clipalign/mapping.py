@@ -70,7 +70,7 @@ def mapper(
         raise UsageError(f"model must be a name, not {type(model).__name__}", input="model")
     if not isinstance(columns or {}, Mapping):
         raise UsageError("columns must be names by name, such as {'text': 'caption'}", input="columns")
-    return Mapper(method, model, dict(columns or {}), on_error, device, offline, settings)
+    return Mapper(method, model, dict(columns or {}), on_error, str(device), bool(offline), settings)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,16 @@ def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
         InputUnreadable: a missing or damaged file, or one of something else; the message names the line.
     """
     for at, record in _documents(path):
-        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+        if not isinstance(record, dict) or not isinstance(record.get("image"), str) or not _has_origin(record):
             raise InputUnreadable(f"{path}{at} is no record of a result", hint=OUTPUTS, input=str(path))
         if "error" not in record:
             yield record
+
+
+def _has_origin(record: dict[str, Any]) -> bool:
+    """Return whether a provenance has the shape of one; a record may have none."""
+    origin = record.get("provenance") or {}
+    return isinstance(origin, dict) and all(isinstance(origin.get(key, {}), dict) for key in ("settings", "versions"))
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Any]]:

@@ -209,7 +209,11 @@ class ResultWriter:
             return left
         for _, entry in self._log.read():
             self._compare(entry, next(left, None))
-            self.tally.add(entry.record)
+            try:
+                self.tally.add(entry.record)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                said = f"record {self.tally.records} of {self._to.name} is damaged"
+                raise UsageError(said, hint="--overwrite begins anew", input=self._to.name) from error
             if self._progress is not None:
                 self._progress.skip(unreadable=is_error(entry.record))
         if torn := self._log.repair():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipalign.errors import ImageUnreadable, UsageError
+from clipalign.errors import DeviceUnavailable, ImageUnreadable, UsageError
 from clipalign.mapping import COLUMNS, Mapper, mapper
 from clipalign.session import load
 from tests.cli.run import ROOT
@@ -77,6 +77,8 @@ def test_what_cannot_be(detect: Mapper, tmp_path: Path) -> None:
         detect(BATCH | {"caption": ["a pear"]})
     with pytest.raises(UsageError, match="columns must be names by name"):
         mapper("detect", columns="text=caption")  # type: ignore[arg-type]
+    with pytest.raises(DeviceUnavailable, match="cuda"):
+        mapper("detect", model="pictogram", device=["cuda"])({"image": [PICTURE], "text": ["a pear"]})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="model must be a name, not dict"):
         mapper("detect", model={"name": "pictogram"})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="method must be detect or classify or score-long"):

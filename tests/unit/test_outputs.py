@@ -35,7 +35,13 @@ def test_one_record_is_a_document_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(LINES + b'{"id": "4", "ima', "is damaged"), (LINES + b"[]\n", r"a\.jsonl:4 is no record"), (None, "no input")],
+    [
+        (LINES + b'{"id": "4", "ima', "is damaged"),
+        (LINES + b"[]\n", r"a\.jsonl:4 is no record"),
+        (LINES + b'{"image": "a", "provenance": 1}\n', r"a\.jsonl:4 is no record"),
+        (LINES + b'{"image": "a", "provenance": {"settings": "a"}}\n', r"a\.jsonl:4 is no record"),
+        (None, "no input"),
+    ],
 )
 def test_what_is_no_output_is_refused_with_its_line(tmp_path: Path, content: bytes | None, said: str) -> None:
     if content is not None:

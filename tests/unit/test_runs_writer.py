@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from clipalign.config.groups import RecordSettings
@@ -227,6 +228,17 @@ def test_another_input_is_refused_by_the_first_record_that_differs(tmp_path: Pat
         run(path, others, format=format, resume=True)
     with pytest.raises(UsageError, match="the input ends before record 3"):
         run(path, RECORDS[:2], format=format, resume=True)
+
+
+def test_a_record_that_is_none_of_a_result_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path, RECORDS)
+    records = [json.loads(line) for line in path.read_bytes().splitlines()]
+    number, found = next((at, one) for at, one in enumerate(records, 1) if "misaligned" in one)
+    found["misaligned"] = 5
+    path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in records))
+    with pytest.raises(UsageError, match=f"record {number} of .* is damaged"):
+        run(path, RECORDS, resume=True)
 
 
 def test_an_input_that_has_grown_goes_on(tmp_path: Path) -> None:
