@@ -198,8 +198,10 @@ def write_scripts(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1] if len(sys.argv) > 1 else "completions"
+    wanted = sys.argv[1] if len(sys.argv) == 2 else ""
     if wanted in SHELLS:
         sys.stdout.write(completion_script(wanted))
-    else:
+    elif wanted and Path(wanted).is_dir():
         write_scripts(Path(wanted))
+    else:
+        sys.exit(f"usage: python -m clipalign.completion {'|'.join(SHELLS)}, or a folder for all of them")

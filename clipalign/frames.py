@@ -36,6 +36,9 @@ def to_frame(results: Iterable[Result], library: str = "pandas") -> Any:
     """
     if library not in LIBRARIES:
         raise UsageError(f"library must be {' or '.join(LIBRARIES)}, not {library!r}", input="library")
+    if isinstance(results, Result):  # one alone
+        said = f"results must be a list of them, not {type(results).__name__}"
+        raise UsageError(said, hint="to_frame([result])", input="results")
     module: Any = need(library, extra="parquet" if library == "pyarrow" else library, what="to_frame")
     rows = [result.to_dict() for result in results]
     columns = dict.fromkeys(name for row in rows for name in row)

@@ -130,7 +130,7 @@ def wrap(
     return Session(loaded, offline=offline, cache_dir=cache_dir, timeout=timeout)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Session:
     """A model in memory.
 
@@ -159,6 +159,10 @@ class Session:
     cache_dir: str | Path | None = None
     timeout: float | None = None
     keep_vectors: float = 0
+
+    def __repr__(self) -> str:
+        choice = self.loaded.choice
+        return f"Session(model={self.loaded.row.name!r}, device={choice.device!r}, precision={choice.precision!r})"
 
     def _repr_html_(self) -> str:
         """A table for notebooks: which model this is, and where it runs."""

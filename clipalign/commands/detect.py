@@ -187,13 +187,17 @@ def _policy(settings: DetectOptions) -> Policy | None:
     from clipalign.data.outputs import read_outputs
     from clipalign.data.word_kinds import bare
     from clipalign.output.policy import Policy
+    from clipalign.runs.destination import refuse_sources
 
     ignored = read_lines(settings.ignore_words, what="words") if settings.ignore_words else []
     policy = Policy(settings.max_misaligned, settings.min_clip_score, frozenset(map(bare, ignored)))
-    if settings.baseline is None or settings.update_baseline:
+    if settings.baseline is None or (settings.update_baseline and not settings.baseline.exists()):
         return policy
+    if settings.update_baseline:
+        refuse_sources(settings.baseline, settings.input, "an --input", option="--baseline")
     try:
-        return policy.knowing(read_outputs(settings.baseline))
+        known = policy.knowing(read_outputs(settings.baseline))
+        return policy if settings.update_baseline else known  # what is replaced must be a baseline too
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"--baseline {settings.baseline} is no output of detect", hint="give a .jsonl of it", input="--baseline"
@@ -267,3 +271,4 @@ def _new_baseline(settings: DetectOptions, formatter: DetectFormatter) -> Iterat
         lines.seek(0)
         with writing(settings.baseline, hint="give another --baseline"):
             write_whole(settings.baseline, iter(lambda: lines.read(1 << 20), b""))
+        notices.tell(f"{settings.baseline} holds the findings of this run: later runs pass with them")

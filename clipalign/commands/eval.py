@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from clipalign.calibration import read_calibration
 from clipalign.commands.common import choose_model
 from clipalign.commands.options import expand_options
 from clipalign.config.groups import MachineSettings
@@ -238,6 +240,9 @@ def _verify(path: Path, settings: EvalSettings) -> int:
     from clipalign.output.eval import verification_table
 
     sample = read_sample(path, size=settings.limit or SAMPLE, seed=settings.seed, pictures=settings.data_root)
+    named = str(sample[0].columns["provenance"].get("model"))
+    if "model" not in settings.typed and named != settings.model:  # a file does not choose what is loaded
+        notices.warn(f"the records are of another model than {settings.model}: give --model {shlex.quote(named)}")
     loaded = choose_model(find_model(settings.model), settings).load()
     with Progress(("record", "records"), total=len(sample)) as progress:
         found = verify(path, sample, loaded, progress=progress.advance)
@@ -354,9 +359,24 @@ def _refuse_others(settings: EvalSettings, used: Collection[str], message: str) 
     refuse(settings, sorted(settings.typed - {*used}), message, hint="leave it out")
 
 
+def _check_save(place: Path) -> None:
+    """Refuse a place in no folder, and a file that is no calibration."""
+    if not place.expanduser().parent.is_dir():
+        hint = f"mkdir -p {shlex.quote(str(place.parent))}"
+        raise UsageError(f"--save {place} is in a folder that is not there", hint=hint, input="--save")
+    if place.expanduser().exists():
+        try:
+            read_calibration(place)
+        except UsageError as error:
+            said = f"--save {place} exists and is no calibration"
+            raise UsageError(said, hint="give another name", input="--save") from error
+
+
 def _check_together(settings: EvalSettings) -> None:
     if settings.save is not None and settings.save.suffix != ".json":
         raise UsageError(f"--save {settings.save} is no .json file", hint="such as calibration.json", input="--save")
+    if settings.save is not None:
+        _check_save(settings.save)
     settings.refuse_together("calibrate", "compare_precision", "sweep")
     if settings.compare_precision:
         from clipalign.evaluation.precisions import read_variants

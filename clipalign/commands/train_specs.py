@@ -251,7 +251,7 @@ def _fitted(recipe: TrainSpecsOptions, samples: int) -> TrainSpecsOptions:
         fitted["warmup_steps"] = min(fitted["warmup_steps"], steps() // WARMUPS)
     if smaller := {name: value for name, value in fitted.items() if value != getattr(recipe, name)}:
         said = " ".join(f"{flag_name(name)} {value}" for name, value in smaller.items())
-        instead = " ".join(f"{published[name]}" for name in smaller)
+        instead = " and ".join(f"{published[name]}" for name in smaller)
         notices.warn(f"{samples:,} samples are few: {said} instead of the published {instead}, unless given")
     return replace(recipe, **smaller)
 

@@ -132,7 +132,7 @@ def count_or_share(value: object) -> float:
     try:
         return share(value) if isinstance(value, float) or "%" in str(value) else whole(0)(value)
     except BadValueError:
-        raise BadValueError("a whole number or a share, such as 3 or 5%") from None
+        raise BadValueError("a whole number, or a share above 0 and below 1, such as 3 or 5%") from None
 
 
 def truth(value: object) -> bool:

@@ -37,6 +37,7 @@ OTHER_TOOLS: Final[dict[str, str]] = {
     "--workers": "--num-workers --processes-count",
     "--epsilon": "--threshold",
     "--top": "--top-k --topk",
+    "--label": "--class --class-name",
     "--labels": "--classes --class-names --classnames",
     "--template": "--prompt --prompt-template --prefix",
     "--dataset": "--task --tasks --benchmark",

@@ -14,6 +14,8 @@ from clipalign.files import read_text_bytes
 
 OUTPUTS: Final = "give an output of detect or score-long as .jsonl or .json"
 
+OTHER_FORMATS: Final = (".csv", ".parquet", ".tar", ".html", ".txt")
+
 
 def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records that were scored, in their order; those with an ``error`` are left out.
@@ -21,6 +23,8 @@ def read_outputs(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputUnreadable: a missing or damaged file, or one of something else; the message names the line.
     """
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise InputUnreadable(f"{path} is not read: it is no .jsonl or .json", hint=OUTPUTS, input=str(path))
     for at, record in _documents(path):
         if not isinstance(record, dict) or not isinstance(record.get("image"), str) or not _has_origin(record):
             raise InputUnreadable(f"{path}{at} is no record of a result", hint=OUTPUTS, input=str(path))

@@ -125,7 +125,7 @@ def _first_source(row: ModelRow, context: DownloadContext) -> DownloadResult:
                 silent.add(host_of(source))
     assert first is not None  # a row has sources
     if len(row.weights) > 1:
-        first.message += f"; nor from any other of its {len(row.weights)} sources"
+        first.message += "; nor from another of its sources"
         first.args = (first.message,)
     raise first
 

@@ -119,8 +119,11 @@ class ClassifyFormatter(RecordFormatter):
             "maps": [_heat_map(one, first=place == 0) for place, one in enumerate(evidence)],
         }
 
-    def head(self) -> str:
-        return f"score   {self._ids.cell('id')}  {self._names[0].cell('class')}  next best"
+    def head(self, record: Mapping[str, Any]) -> str:
+        self._ids.cell(record["id"])
+        first = (record.get("classes") or [{}])[0]
+        score = "score   " if first.get("probability") is None else "prob.   "
+        return f"{score}{self._ids.cell('id')}  {self._names[0].cell('class')}  next best"
 
     def line(self, record: Mapping[str, Any]) -> Text:
         shown = record["classes"][: 1 + RUNNERS_UP]

@@ -171,16 +171,21 @@ class DetectFormatter(RecordFormatter):
         meant = "; ".join(_meant(record))
         return f"{said} in: {record['text']}{f' ({meant})' if meant else ''}"
 
-    def head(self) -> str:
-        return f"  score   {self._ids.cell('id')}  caption"
+    def head(self, record: Mapping[str, Any]) -> str:
+        self._ids.cell(record["id"])
+        image = ""
+        if _shows_image(record):
+            self._images.cell(record["image"])
+            image = f"{self._images.cell('image')}  "
+        return f"  score   {self._ids.cell('id')}  {image}caption"
 
     def line(self, record: Mapping[str, Any]) -> Text:
         """Return mark, CLIPScore, id and caption, behind its misaligned words if long or if others are suggested."""
-        wrong, shape = self.found(record), signs()
-        text = Text(f"{shape.wrong if wrong else ' '} ", style="bold red" if wrong else "")
-        text.append(f"{record['clip_score']:.4f}  ", style="bold")
+        wrong, low, shape = self.found(record), self._is_low(record), signs()
+        text = Text(f"{shape.wrong if wrong or low else ' '} ", style="bold red" if wrong or low else "")
+        text.append(f"{record['clip_score']:.4f}  ", style="bold red" if low else "bold")
         text.append(self._ids.cell(record["id"]) + "  ", style="dim")
-        if not record["id"].startswith(record["image"]) and record["id"] != PurePath(record["image"]).stem:
+        if _shows_image(record):
             text.append(f"{self._images.cell(record['image'])}  ", style="dim")
         caption = _caption(record, _misaligned(record))
         meant = {one["text"]: one["candidates"] for one in record.get("suggestions") or ()}
@@ -188,6 +193,9 @@ class DetectFormatter(RecordFormatter):
             named = ", ".join(visible(_with_candidates(word, meant.get(word, ()))) for word in self.frequent(record))
             text.append(f"{shape.opening}{named}{shape.closing}", style="bold red").append(" in: ")
         return text.append_text(caption)
+
+    def _is_low(self, record: Mapping[str, Any]) -> bool:
+        return self.policy is not None and LOW_SCORE in self.policy.findings(record)
 
     def table(self, records: Sequence[Mapping[str, Any]]) -> str:
         (record,) = records
@@ -201,6 +209,8 @@ class DetectFormatter(RecordFormatter):
             parts.append(Text(f"  {left_out} more {'word' if left_out == 1 else 'words'} not shown", style="dim"))
         origin = record["provenance"]
         parts += [Text(""), _verdict(record), score_line(_scores(record))]
+        if self._is_low(record):
+            parts.append(Text(f"{signs().wrong} CLIPScore is below --min-clip-score", style="bold red"))
         return printed([*parts, provenance_line(origin, first=[origin["model"]])])
 
 
@@ -247,13 +257,18 @@ class DetectTally(Tally):
         found = super().summary() | {"kinds": dict(self._kinds.most_common())}
         if self._drift is not None:
             found["unlike_calibration"] = self._drift.warning()
-        if self._policy is not None:
+        if self._policy is not None and self._baseline is None:
             most, scored = self._policy.max_misaligned, self.records - self.unreadable
             allowed = f"{most:,}" if isinstance(most, int) else f"{100 * most:g}%"
             found["check"] = {
                 "passed": not self.fails, "found": self._with_finding, "of": scored, "allowed": allowed,
             }  # fmt: skip
         return found
+
+
+def _shows_image(record: Mapping[str, Any]) -> bool:
+    """Return whether the id does not name the picture already."""
+    return not record["id"].startswith(record["image"]) and record["id"] != PurePath(record["image"]).stem
 
 
 def _scores(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -407,7 +422,7 @@ def _epsilon(record: Mapping[str, Any]) -> float | None:
 
 
 def _epsilon_text(epsilon: float | None) -> str:
-    return str(epsilon).replace("e-0", "e-")  # -5e-5, not -5e-05
+    return f"{epsilon:.6g}".replace("e-0", "e-") if epsilon is not None else "None"  # -5e-5, not -5e-05
 
 
 def _is_near_zero(word: Word, largest: float) -> bool:

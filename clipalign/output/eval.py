@@ -186,6 +186,7 @@ def verification_table(found: Verification) -> str:
         f"{came_out:,} of {scored:,} records come out the same; largest difference of a cosine {found.largest:.1g}",
         *([f"different: {name_some(found.different)}"] if found.different else []),
         *([f"cannot be read any more: {name_some(found.unreadable)}"] if found.unreadable else []),
+        *(["--data-root names the folder of their pictures"] if found.unreadable else []),
         *(f"{name}: then {then}, now {now}" for name, then, now in found.differing),
     ]
     return printed([folding(f"{found.place}, scored again with {found.model}", "bold"), *map(folding, lines)])

@@ -125,8 +125,8 @@ class RecordFormatter:
         """Return one sentence for a workflow annotation, or empty."""
         return ""
 
-    def head(self) -> str:
-        """Return the names of the columns of :meth:`line`."""
+    def head(self, record: Mapping[str, Any]) -> str:
+        """Return the names of the columns of :meth:`line`, for a table that begins with this record."""
         raise NotImplementedError
 
     def line(self, record: Mapping[str, Any]) -> Text:

@@ -125,7 +125,8 @@ class ScoreLongFormatter(RecordFormatter):
         more = f"; and {len(lowering) - NAMED_SENTENCES} more" if lowering[NAMED_SENTENCES:] else ""
         return f"lowers the score {number_text(record['specs_score'])} with {record['image']}: {named}{more}"
 
-    def head(self) -> str:
+    def head(self, record: Mapping[str, Any]) -> str:
+        self._ids.cell(record["id"])
         return f"  score   lowers  {self._ids.cell('id')}  text"
 
     def line(self, record: Mapping[str, Any]) -> Text:

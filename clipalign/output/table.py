@@ -52,10 +52,7 @@ ID_CELLS: Final = (12, 24)
 
 
 class TableWriter(Writer):
-    """Write a line a record, then the summary; for one command line, the command's own table."""
-
-    def header(self, formatter: RecordFormatter) -> bytes:
-        return _encoded([Text(formatter.head())], to_file=True)
+    """Write a header as the first record needs it, a line a record, and the summary; for one, the command's table."""
 
     def entry(self, formatter: RecordFormatter, entry: Entry, *, to_file: bool = False) -> bytes:
         record = entry.record
@@ -65,7 +62,9 @@ class TableWriter(Writer):
         else:
             line = formatter.line(record)
         line.truncate(width(), overflow="ellipsis")
-        return _encoded([line], to_file=to_file)
+        head = [Text(formatter.head(record))] if self.has_header else []
+        self.has_header = False
+        return _encoded([*head, line], to_file=to_file)
 
     def footer(self, formatter: RecordFormatter, summary: Mapping[str, Any], *, to_file: bool = False) -> bytes:
         lines = [folding(line) for line in summary_lines(formatter, summary)]

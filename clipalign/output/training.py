@@ -91,7 +91,7 @@ def _increments(found: Increments | None) -> dict[str, float] | None:
 def _trained_lines(trained: SpecsResult | None) -> list[str]:
     if trained is None:
         return []
-    lines = [f"{trained.steps} steps, {trained.folder}"]
+    lines = [f"{trained.steps} step{'s' if trained.steps != 1 else ''}, {trained.folder}"]
     if trained.skipped_steps:
         lines.append(f"{trained.skipped_steps} steps did not move the weights: gradients that were not finite")
     if trained.before and trained.best:

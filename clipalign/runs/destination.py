@@ -123,7 +123,7 @@ def _refuse_stdout(format: str) -> None:
         raise UsageError(f"the format {format} needs a file", hint="give --output", input="--format")
 
 
-def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> None:
+def refuse_sources(output: Path | None, sources: Iterable[str], what: str, *, option: str = "--output") -> None:
     """Raise ``UsageError`` if ``output`` (None or ``-``: stdout) is one of the ``sources``, even with ``--overwrite``.
 
     ``sources`` are files and patterns as the user gave them; missing ones are skipped. ``what`` names them in errors.
@@ -134,7 +134,7 @@ def refuse_sources(output: Path | None, sources: Iterable[str], what: str) -> No
         except (OSError, ValueError, RuntimeError):  # a name with NUL, a closed folder: said where it is opened
             continue
         if same:
-            raise _refused(output, f"is {what}")
+            raise _refused(output, f"is {what}", option=option)
 
 
 def _matching_files(source: str) -> Iterator[Path]:
@@ -184,5 +184,5 @@ def _refuse_user_data(path: Path, inputs: tuple[str, ...], output: Path) -> None
         raise _refused(output, "is a picture")
 
 
-def _refused(output: Path | None, why: str, *, hint: str = "give another --output") -> UsageError:
-    return UsageError(f"--output {output} {why}", hint=hint, input=str(output))
+def _refused(output: Path | None, why: str, *, hint: str = "", option: str = "--output") -> UsageError:
+    return UsageError(f"{option} {output} {why}", hint=hint or f"give another {option}", input=str(output))

@@ -269,10 +269,11 @@ def _about(folder: Path) -> dict[str, Any]:
         )
     path = folder / DATA_FILE
     if not path.is_file():
+        of_others = any(folder.iterdir()) and not (folder / "prepare.json").exists()
         what = "holds data whose preparation was not finished" if any(folder.iterdir()) else "is empty"
-        raise UsageError(
-            f"{folder} {what}: there is no {DATA_FILE}", hint=f"--prepare RAW --data {folder}", input="--data"
-        )
+        what = "is no folder of samples" if of_others else what
+        hint = f"--prepare RAW --data {'FOLDER' if of_others else shlex.quote(str(folder))}"
+        raise UsageError(f"{folder} {what}: there is no {DATA_FILE}", hint=hint, input="--data")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != DATA_FORMAT:

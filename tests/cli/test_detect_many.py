@@ -386,7 +386,8 @@ def test_a_baseline_is_what_an_earlier_run_found(capsys: Capture, tmp_path: Path
     baseline = ["--baseline", str(tmp_path / "known.jsonl")]
     missing = checked(capsys, tmp_path, *baseline)
     assert missing.status == 3 and "there is no input" in missing.err
-    assert checked(capsys, tmp_path, *baseline, "--update-baseline").status == 0
+    updated = checked(capsys, tmp_path, *baseline, "--update-baseline")
+    assert updated.status == 0 and "holds the findings of this run" in updated.err
     again = checked(capsys, tmp_path, *baseline)
     assert (again.status, again.out) == (0, "")
     lines = (tmp_path / "known.jsonl").read_text().splitlines()
@@ -394,7 +395,13 @@ def test_a_baseline_is_what_an_earlier_run_found(capsys: Capture, tmp_path: Path
     one = checked(capsys, tmp_path, *baseline)
     assert one.status == 1 and one.out.count("::warning") == 1
     (tmp_path / "known.jsonl").write_text('{"image": "a.png"}\n')
-    assert "is no output of detect" in checked(capsys, tmp_path, *baseline).err
+    for more in ((), ("--update-baseline",)):  # somebody's file is not replaced
+        assert "is no output of detect" in checked(capsys, tmp_path, *baseline, *more).err
+    pairs = table(tmp_path)
+    over_itself = run_here(
+        capsys, "detect", "--input", pairs, *MODEL, "--check", "--baseline", pairs, "--update-baseline"
+    )
+    assert over_itself.status == 2 and f"--baseline {pairs} is an --input" in over_itself.err
 
 
 @pytest.mark.parametrize(
@@ -404,8 +411,8 @@ def test_a_baseline_is_what_an_earlier_run_found(capsys: Capture, tmp_path: Path
         (("--check", "--update-baseline"), "--update-baseline needs --baseline"),
         (("--check", "--baseline", "b", "--update-baseline", "--shard", "1/2"), "--update-baseline needs all records"),
         (("--check", "--max-misaligned", "5%", "--shard", "1/2"), "--max-misaligned needs all records"),
-        (("--check", "--max-misaligned", "5.5"), "--max-misaligned must be a whole number or a share"),
-        (("--check", "--max-misaligned", "150%"), "--max-misaligned must be a whole number or a share"),
+        (("--check", "--max-misaligned", "5.5"), "--max-misaligned must be a whole number, or a share"),
+        (("--check", "--max-misaligned", "150%"), "--max-misaligned must be a whole number, or a share"),
     ],
 )
 def test_a_policy_that_says_nothing_is_wrong_usage(

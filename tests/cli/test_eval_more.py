@@ -221,6 +221,8 @@ def test_what_many_runs_refuse(capsys: Capture, data: Path, arguments: tuple[str
         (("--report", "html"), "--report needs --output"),
         (("--report", "pdf", "--output", "x"), "--report must be html"),
         (("--save", "x.toml"), "--save needs --calibrate"),
+        (("--calibrate", "--save", "no/c.json"), "no/c.json is in a folder that is not there"),
+        (("--calibrate", "--save", str(GOLDEN / "tiny-clip.json")), "exists and is no calibration"),
         (("--verify", "x.jsonl"), "--verify makes no use of --dataset"),
         (("--calibrate", "--sweep", "layers=1"), "--calibrate and --sweep exclude each other"),
         (("--calibrate", "--output", "x"), "--calibrate makes no use of --output"),

@@ -48,7 +48,7 @@ def test_few_samples_scale_down_the_defaults_that_were_not_given(
     line = ("train-specs", *few, "--output", str(tmp_path / "run"), "--format", "json")
     run = run_here(capsys, *line)
     said = " ".join(run.err.split())
-    assert "64 samples are few: --accumulate 1 --warmup-steps 3 instead of the published 4 40" in said
+    assert "64 samples are few: --accumulate 1 --warmup-steps 3 instead of the published 4 and 40" in said
     assert "64 samples make 32 steps" in said
     assert json.loads(run.out)["trained"]["steps"] == 32
     assert "going on after step 32 of 32" in run_here(capsys, *line, "--resume").err

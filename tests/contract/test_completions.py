@@ -29,6 +29,8 @@ def test_the_module_prints_a_script_or_writes_all_three(tmp_path: Path) -> None:
     assert printed.stdout == completion_script("fish")
     subprocess.run([*command, str(tmp_path)], check=True, cwd=ROOT, timeout=600)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES.values())
+    mistyped = subprocess.run([*command, "powershell"], capture_output=True, text=True, cwd=ROOT, timeout=600)
+    assert mistyped.returncode == 1 and "bash|zsh|fish" in mistyped.stderr and not (ROOT / "powershell").exists()
 
 
 @pytest.mark.parametrize("shell", SHELLS)

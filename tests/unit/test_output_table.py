@@ -17,6 +17,7 @@ from clipalign.output.console import notices
 from clipalign.output.detect import DetectFormatter
 from clipalign.output.eval import eval_table
 from clipalign.output.json import encode
+from clipalign.output.policy import Policy
 from clipalign.output.records import Entry, Record
 from clipalign.output.table import IdColumn, TableWriter, signed_bar
 from clipalign.results import DetectResult
@@ -74,9 +75,22 @@ def test_versions_are_for_verbose(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_of_many_has_a_header_and_suggestions() -> None:
     record = COKE.to_dict() | {"suggestions": [{"text": "coke", "candidates": [{"text": "tea", "gain": 0.1}]}]}
     writer, formatter = TableWriter(), DetectFormatter()
-    head, line = (text.decode() for text in (writer.header(formatter), writer.entry(formatter, Entry(record))))
-    assert head == "  score   id            caption\n"
-    assert line == "✗ 0.5246  cup.jpg       ‹coke: tea?› in: a cup of ‹coke›\n"
+    assert writer.entry(formatter, Entry(record)).decode() == (
+        "  score   id            caption\n✗ 0.5246  cup.jpg       ‹coke: tea?› in: a cup of ‹coke›\n"
+    )
+    assert writer.entry(formatter, Entry(record)).count(b"\n") == 1
+    named = TableWriter().entry(DetectFormatter(), Entry(COKE.to_dict() | {"id": "a-name-that-is-long"})).decode()
+    assert named == (
+        "  score   id                   image         caption\n"
+        "✗ 0.5246  a-name-that-is-long  cup.jpg       a cup of ‹coke›\n"
+    )
+
+
+def test_a_score_below_what_the_check_asks_for_is_marked() -> None:
+    right = result_of("a cup", 1e-4, 2e-4).to_dict()
+    formatter = DetectFormatter(policy=Policy(min_clip_score=99))
+    assert formatter.line(right).plain.startswith("✗ ") and DetectFormatter().line(right).plain.startswith("  ")
+    assert "✗ CLIPScore is below --min-clip-score\n" in formatter.table([right])
 
 
 def test_the_published_example_at_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:

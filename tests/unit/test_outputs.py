@@ -28,6 +28,12 @@ def test_records_of_every_format_but_those_of_errors(tmp_path: Path, name: str, 
     assert [one["id"] for one in read_outputs(tmp_path / name)] == ["1", "3"]
 
 
+def test_outputs_in_another_format_are_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,image\n")
+    with pytest.raises(InputUnreadable, match=r"a\.csv is not read: it is no \.jsonl or \.json"):
+        list(read_outputs(tmp_path / "a.csv"))
+
+
 def test_one_record_is_a_document_too(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_bytes(orjson.dumps(RECORDS[0]))
     assert [one["id"] for one in read_outputs(tmp_path / "one.json")] == ["1"]

@@ -77,3 +77,5 @@ def test_frames_have_a_row_a_result(library: str, tmp_path: Any) -> None:
 def test_another_library() -> None:
     with pytest.raises(UsageError, match="library must be pandas or polars or pyarrow"):
         to_frame([COKE], "spark")
+    with pytest.raises(UsageError, match=r"(?s)must be a list of them, not DetectResult.*to_frame\(\[result\]\)"):
+        to_frame(COKE)  # type: ignore[arg-type]
